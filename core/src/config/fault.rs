@@ -1,0 +1,169 @@
+//! What is wrong with a file, and where.
+
+use alloc::collections::BTreeSet;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
+
+/// A place in the file; both numbers count from 1, and `column` counts characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// The line, from 1.
+    pub line: u32,
+    /// The column in characters, from 1.
+    pub column: u32,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.line, self.column)
+    }
+}
+
+/// One fault or one warning: a field, what is said about it, and its place in the file.
+///
+/// Displays as `<path>: <message>`, as upstream prints a field error. It never holds a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Finding {
+    /// The field, such as `resources[0].providers[1].kms.endpoint`; empty for the file as a whole.
+    pub path: String,
+    /// What is said, such as `Invalid value: "x": timeout should be a positive value`.
+    pub message: String,
+    /// Where: the value, the key of an unknown or duplicate field, or the mapping that lacks a required one.
+    pub position: Option<Position>,
+}
+
+impl Finding {
+    /// The file as a whole, or the text itself.
+    pub(super) fn file(message: impl Into<String>, position: Option<Position>) -> Self {
+        Self {
+            path: String::new(),
+            message: message.into(),
+            position,
+        }
+    }
+
+    pub(super) fn new(path: impl Into<String>, message: impl Into<String>, at: Position) -> Self {
+        Self {
+            path: path.into(),
+            message: message.into(),
+            position: Some(at),
+        }
+    }
+
+    /// Upstream's `field.Required`.
+    pub(super) fn required(
+        path: impl Into<String>,
+        detail: impl fmt::Display,
+        at: Position,
+    ) -> Self {
+        Self::new(path, alloc::format!("Required value: {detail}"), at)
+    }
+
+    /// Upstream's `field.Invalid`; `value` is already rendered.
+    pub(super) fn invalid(
+        path: impl Into<String>,
+        value: impl fmt::Display,
+        detail: impl fmt::Display,
+        at: Position,
+    ) -> Self {
+        Self::new(path, alloc::format!("Invalid value: {value}: {detail}"), at)
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.path.is_empty() {
+            f.write_str(&self.message)
+        } else {
+            write!(f, "{}: {}", self.path, self.message)
+        }
+    }
+}
+
+/// Everything that is wrong with a file; never empty.
+///
+/// Displays as upstream's aggregate: one fault as itself, several as `[a, b]`, the same text once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Faults(Vec<Finding>);
+
+impl Faults {
+    /// All of `findings`, of which there is at least one.
+    pub(crate) fn new(findings: Vec<Finding>) -> Self {
+        debug_assert!(!findings.is_empty());
+        Self(findings)
+    }
+
+    /// The faults: those of the text and its fields first, then those of validation, in upstream's order.
+    pub fn iter(&self) -> core::slice::Iter<'_, Finding> {
+        self.0.iter()
+    }
+
+    /// The faults as a list.
+    #[must_use]
+    pub fn into_vec(self) -> Vec<Finding> {
+        self.0
+    }
+}
+
+impl<'a> IntoIterator for &'a Faults {
+    type Item = &'a Finding;
+    type IntoIter = core::slice::Iter<'a, Finding>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut seen = BTreeSet::new();
+        let texts: Vec<String> = self
+            .0
+            .iter()
+            .map(ToString::to_string)
+            .filter(|text| seen.insert(text.clone()))
+            .collect();
+        match texts.as_slice() {
+            [only] => f.write_str(only),
+            many => write!(f, "[{}]", many.join(", ")),
+        }
+    }
+}
+
+impl core::error::Error for Faults {}
+
+/// What [`check`](super::check) found: faults make the file unusable, warnings do not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// What stops the file from being loaded.
+    pub faults: Vec<Finding>,
+    /// What is allowed and probably not meant.
+    pub warnings: Vec<Finding>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    #[test]
+    fn an_aggregate_reads_as_upstreams() {
+        let at = Position { line: 1, column: 2 };
+        let a = || Finding::required("a", "x", at);
+        let b = || Finding::invalid("b", 3, "y", at);
+        let table = [
+            ("one", vec![a()], "a: Required value: x"),
+            (
+                "two",
+                vec![a(), b()],
+                "[a: Required value: x, b: Invalid value: 3: y]",
+            ),
+            ("the same text once", vec![a(), a()], "a: Required value: x"),
+        ];
+        for (desc, findings, want) in table {
+            assert_eq!(Faults::new(findings).to_string(), want, "{desc}");
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Names of fields that the format does not have.
+
+use alloc::string::String;
+
+/// Longest name of an unknown field that is repeated in a message.
+const MAX_NAME: usize = 20;
+
+/// A secret may stand where a name should: only what looks like a name is repeated.
+pub(super) fn shown(key: &str) -> &str {
+    let name = key.len() <= MAX_NAME
+        && key
+            .bytes()
+            .all(|c| c.is_ascii_alphanumeric() || b"-_./ ".contains(&c));
+    if name && !key.is_empty() {
+        key
+    } else {
+        "(unprintable)"
+    }
+}
+
+/// The same but for capitals and marks, or for one letter at the end.
+pub(super) fn similar(name: &str, key: &str) -> bool {
+    let plain = |text: &str| {
+        text.chars()
+            .filter(char::is_ascii_alphanumeric)
+            .map(|c| c.to_ascii_lowercase())
+            .collect::<String>()
+    };
+    let (name, key) = (plain(name), plain(key));
+    let near = |long: &str, short: &str| long.len() == short.len() + 1 && long.starts_with(short);
+    name == key || near(&name, &key) || near(&key, &name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_close_to_a_fields_suggests_it() {
+        let table = [
+            ("aescbc", "aesCBC", true),
+            ("cachesize", "cache_size", true),
+            ("keys", "key", true),
+            ("name", "names", true),
+            ("kms", "identity", false),
+        ];
+        for (name, key, want) in table {
+            assert_eq!(similar(name, key), want, "{key}");
+        }
+    }
+
+    #[test]
+    fn only_what_looks_like_a_name_is_repeated() {
+        assert_eq!(shown("aesCBC"), "aesCBC");
+        assert_eq!(shown("MDEyMzQ1Njc4OWFiY2RlZg=="), "(unprintable)");
+        assert_eq!(shown(""), "(unprintable)");
+    }
+}

@@ -1,0 +1,320 @@
+//! Which resources a rule is for.
+
+use super::fault::{Finding, Position};
+use super::raw::Field;
+use super::render::{json_list, quoted};
+use alloc::borrow::ToOwned;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+const DUPLICATE: &str = "the same resource cannot be specified multiple times";
+const OVERLAP: &str = "using overlapping resources such as 'secrets' and '*.' in the same resource list is not allowed as they will be masked";
+const CAPITALS: &str = "resource name should not contain capital letters";
+const STAR: &str =
+    "use '*.' to encrypt all the resources from core API group or *.* to encrypt all resources";
+const NO_REST_API: &str = "resources which do not have REST API/s cannot be encrypted";
+const EVENTS: &str = "'*.events.k8s.io' objects are stored using the 'events' API group in etcd. Use 'events' instead in the config file";
+const EXTENSIONS: &str = "'extensions' group has been removed and cannot be used for encryption";
+const ACROSS_GROUPS: &str = "encrypting the same resource across groups is not supported";
+
+/// `resource[.group]`, either of which may be `*`; the core group is empty.
+///
+/// Upstream: `schema.ParseGroupResource`, and `grYAMLString` for display.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupResource {
+    /// The API group: empty for core, `*` for every group.
+    pub group: String,
+    /// The resource: `*` for all of the group.
+    pub resource: String,
+}
+
+impl GroupResource {
+    /// Splits at the first dot; text without one is in the core group.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        let (resource, group) = text.split_once('.').unwrap_or((text, ""));
+        Self {
+            group: group.to_owned(),
+            resource: resource.to_owned(),
+        }
+    }
+
+    fn is_everything(&self) -> bool {
+        self.group == "*" && self.resource == "*"
+    }
+}
+
+impl fmt::Display for GroupResource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.resource.as_str(), self.group.as_str()) {
+            ("*", "") => f.write_str("*."),
+            (resource, "") => f.write_str(resource),
+            (resource, group) => write!(f, "{resource}.{group}"),
+        }
+    }
+}
+
+/// Faults within one list: upstream's `validateResourceOverlap`, then `validateResourceNames`.
+///
+/// A list with an element that did not decode is checked without it.
+pub(super) fn check_list(
+    list: &[Field<String>],
+    path: &str,
+    at: Position,
+    faults: &mut Vec<Finding>,
+) {
+    let names = || list.iter().filter_map(Field::text);
+    let parsed: Vec<GroupResource> = names()
+        .map(|(name, _)| GroupResource::parse(name))
+        .collect();
+    let mut seen = BTreeSet::new();
+    let mut of_group: BTreeMap<&str, (usize, bool)> = BTreeMap::new();
+    let mut duplicate = false;
+    for resource in &parsed {
+        duplicate |= !seen.insert(resource);
+        let (count, wildcard) = of_group.entry(&resource.group).or_default();
+        *count += 1;
+        *wildcard |= resource.resource == "*";
+    }
+    // Upstream compares every pair; this says the same of the whole list in one pass.
+    let overlap = parsed.len() > 1
+        && (parsed.iter().any(GroupResource::is_everything)
+            || of_group
+                .values()
+                .any(|(count, wildcard)| *wildcard && *count > 1));
+    for (found, detail) in [(duplicate, DUPLICATE), (overlap, OVERLAP)] {
+        if found {
+            faults.push(Finding::invalid(
+                path,
+                json_list(names().map(|(name, _)| name)),
+                detail,
+                at,
+            ));
+        }
+    }
+    for (j, element) in list.iter().enumerate() {
+        let Some((name, at)) = element.text() else {
+            continue;
+        };
+        if let Some(detail) = name_fault(name) {
+            faults.push(Finding::invalid(
+                format!("{path}[{j}]"),
+                quoted(name),
+                detail,
+                at,
+            ));
+        }
+    }
+}
+
+fn name_fault(name: &str) -> Option<&'static str> {
+    let parsed = GroupResource::parse(name);
+    if name.to_lowercase() != name {
+        Some(CAPITALS)
+    } else if name == "*" {
+        Some(STAR)
+    } else if matches!(
+        name,
+        "apiserveripinfo" | "serviceipallocations" | "servicenodeportallocations"
+    ) {
+        Some(NO_REST_API)
+    } else if parsed.group == "events.k8s.io" {
+        Some(EVENTS)
+    } else if parsed.group == "extensions" {
+        Some(EXTENSIONS)
+    } else if parsed.group == "*" && parsed.resource != "*" {
+        Some(ACROSS_GROUPS)
+    } else {
+        None
+    }
+}
+
+/// The wildcards of earlier rules, which hide what later rules say.
+///
+/// Upstream (encryptionconfig/config.go, where transformers are built) stops at the first; here each is
+/// reported. What one list says twice is `check_list`'s.
+#[derive(Default)]
+pub(super) struct Masks {
+    wildcards: BTreeSet<GroupResource>,
+}
+
+impl Masks {
+    /// Reports what earlier rules mask, then adds this rule's wildcards.
+    pub(super) fn rule(&mut self, list: &[Field<String>], path: &str, faults: &mut Vec<Finding>) {
+        let mut own = Vec::new();
+        for (j, element) in list.iter().enumerate() {
+            let Some((name, at)) = element.text() else {
+                continue;
+            };
+            let resource = GroupResource::parse(name);
+            let whole_group = GroupResource {
+                group: resource.group.clone(),
+                resource: "*".to_owned(),
+            };
+            let everything = GroupResource {
+                group: "*".to_owned(),
+                resource: "*".to_owned(),
+            };
+            if let Some(mask) = [whole_group, everything]
+                .iter()
+                .find(|mask| self.wildcards.contains(mask))
+            {
+                let message = format!(
+                    "resource {} is masked by earlier rule {}",
+                    quoted(&format!("{resource}")),
+                    quoted(&format!("{mask}"))
+                );
+                faults.push(Finding::new(format!("{path}[{j}]"), message, at));
+            }
+            if resource.resource == "*" {
+                own.push(resource);
+            }
+        }
+        self.wildcards.extend(own);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    const AT: Position = Position { line: 1, column: 1 };
+
+    fn list(names: &[&str]) -> Vec<Field<String>> {
+        names
+            .iter()
+            .map(|name| Field::Given(name.to_string(), AT))
+            .collect()
+    }
+
+    #[test]
+    fn resources_print_as_they_are_written() {
+        let table = [
+            ("secrets", "", "secrets", "secrets"),
+            (
+                "deployments.apps",
+                "apps",
+                "deployments",
+                "deployments.apps",
+            ),
+            (
+                "pandas.awesome.bears.example",
+                "awesome.bears.example",
+                "pandas",
+                "pandas.awesome.bears.example",
+            ),
+            ("*.", "", "*", "*."),
+            ("*.*", "*", "*", "*.*"),
+            ("*.apps", "apps", "*", "*.apps"),
+            ("secrets.", "", "secrets", "secrets"),
+            ("", "", "", ""),
+        ];
+        for (text, group, resource, shown) in table {
+            let parsed = GroupResource::parse(text);
+            assert_eq!(
+                (parsed.group.as_str(), parsed.resource.as_str()),
+                (group, resource),
+                "{text}"
+            );
+            assert_eq!(parsed.to_string(), shown, "{text}");
+        }
+    }
+
+    #[test]
+    fn each_list_rule_has_upstreams_words() {
+        let table: &[(&str, &[&str], &[&str])] = &[
+            ("fine", &["secrets", "*.apps", "events"], &[]),
+            ("capitals", &["Secrets.*"], &[CAPITALS]),
+            ("star", &["*"], &[STAR]),
+            ("no REST API", &["apiserveripinfo"], &[NO_REST_API]),
+            ("no REST API", &["serviceipallocations"], &[NO_REST_API]),
+            (
+                "no REST API",
+                &["servicenodeportallocations"],
+                &[NO_REST_API],
+            ),
+            ("events group", &["*.events.k8s.io"], &[EVENTS]),
+            ("extensions", &["*.extensions"], &[EXTENSIONS]),
+            ("across groups", &["secrets.*"], &[ACROSS_GROUPS]),
+            ("duplicate", &["a", "b", "a"], &[DUPLICATE]),
+            ("duplicate by another spelling", &["a", "a."], &[DUPLICATE]),
+            ("core overlap", &["secrets", "*."], &[OVERLAP]),
+            ("everything overlaps", &["secrets", "*.*"], &[OVERLAP]),
+            ("group overlap", &["a.apps", "*.apps"], &[OVERLAP]),
+            ("both", &["*.apps", "*.apps"], &[DUPLICATE, OVERLAP]),
+            (
+                "both, then names",
+                &["*.*", "*.*", "*"],
+                &[DUPLICATE, OVERLAP, STAR],
+            ),
+            ("other groups do not overlap", &["a.batch", "*.apps"], &[]),
+        ];
+        for (desc, names, want) in table {
+            let mut faults = Vec::new();
+            check_list(&list(names), "r", AT, &mut faults);
+            assert_eq!(faults.len(), want.len(), "{desc}: {faults:?}");
+            for (fault, want) in faults.iter().zip(*want) {
+                assert!(fault.message.ends_with(want), "{desc}: {fault}");
+            }
+        }
+    }
+
+    #[test]
+    fn earlier_wildcards_mask_later_rules() {
+        type Case<'a> = (&'a str, &'a [&'a [&'a str]], &'a [&'a str]);
+        let table: &[Case<'_>] = &[
+            (
+                "specific first is fine",
+                &[&["secrets"], &["*."], &["*.*"]],
+                &[],
+            ),
+            (
+                "the same resource appends",
+                &[&["secrets"], &["secrets"]],
+                &[],
+            ),
+            (
+                "core",
+                &[&["*."], &["secrets"]],
+                &[r#"resource "secrets" is masked by earlier rule "*.""#],
+            ),
+            (
+                "everything",
+                &[&["*.*"], &["*."]],
+                &[r#"resource "*." is masked by earlier rule "*.*""#],
+            ),
+            (
+                "everything twice",
+                &[&["*.*"], &["*.*"]],
+                &[r#"resource "*.*" is masked by earlier rule "*.*""#],
+            ),
+            (
+                "group",
+                &[&["*.apps"], &["x.apps"]],
+                &[r#"resource "x.apps" is masked by earlier rule "*.apps""#],
+            ),
+            (
+                "group before all",
+                &[&["*.apps"], &["*.*"], &["x.apps"]],
+                &[r#"resource "x.apps" is masked by earlier rule "*.apps""#],
+            ),
+            (
+                "within one list is another check's",
+                &[&["*.", "secrets"]],
+                &[],
+            ),
+        ];
+        for (desc, rules, want) in table {
+            let (mut faults, mut masks) = (Vec::new(), Masks::default());
+            for rule in *rules {
+                masks.rule(&list(rule), "r", &mut faults);
+            }
+            let got: Vec<&str> = faults.iter().map(|fault| fault.message.as_str()).collect();
+            assert_eq!(&got, want, "{desc}");
+        }
+    }
+}

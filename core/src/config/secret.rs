@@ -1,0 +1,191 @@
+//! Key secrets: their base64, and keeping them out of every message.
+
+use super::fault::Finding;
+use super::tree::{Node, Value};
+use alloc::string::String;
+use alloc::vec::Vec;
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use zeroize::Zeroizing;
+
+/// What stands for a secret in messages, as upstream writes it.
+pub(super) const REDACTED: &str = "REDACTED";
+
+/// Go's `StdEncoding`: padding required, line breaks ignored, trailing bits not checked.
+const GO: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::RequireCanonical),
+);
+
+/// A secret is known by its first bytes: what starts like one is hidden to the end of its run. Shorter text is no key.
+const KNOWN_BY: usize = 12;
+
+/// The bytes that `text` encodes, or `None`.
+pub(super) fn base64(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+    let text: Zeroizing<Vec<u8>> = Zeroizing::new(
+        text.bytes()
+            .filter(|c| !matches!(c, b'\r' | b'\n'))
+            .collect(),
+    );
+    GO.decode(&*text).ok().map(Zeroizing::new)
+}
+
+/// The secrets of one file, to keep them out of what is said about it.
+///
+/// Messages never print a `secret` field. But a file with a quote in the wrong place can have a secret in a
+/// name or in an address, and those are printed: so whatever looks like a secret in the text is hidden too.
+pub(super) struct Secrets {
+    sorted: Zeroizing<Vec<[u8; KNOWN_BY]>>,
+}
+
+impl Secrets {
+    /// Whatever the text of a file holds after the word `secret`, or as padded base64 of 16 bytes or more.
+    pub(super) fn of_text(bytes: &[u8]) -> Self {
+        let mut secrets = Self {
+            sorted: Zeroizing::default(),
+        };
+        let mut after_word = false;
+        for run in Runs(bytes) {
+            let padded = run.len() >= 24 && run.ends_with(b"=");
+            if padded || after_word {
+                secrets.add(run);
+            }
+            after_word = run.ends_with(b"secret");
+        }
+        secrets.sort();
+        secrets
+    }
+
+    /// Adds the values of all fields named `secret`, however they were written.
+    pub(super) fn add_tree(&mut self, node: &Node) {
+        self.collect(node);
+        self.sort();
+    }
+
+    fn collect(&mut self, node: &Node) {
+        match &node.value {
+            Value::List(items) => items.iter().for_each(|item| self.collect(item)),
+            Value::Mapping(entries) => {
+                for entry in entries {
+                    match &entry.value.value {
+                        Value::String(text) if entry.key.as_str() == "secret" => {
+                            self.add(text.as_bytes())
+                        }
+                        _ => self.collect(&entry.value),
+                    }
+                }
+            }
+            Value::Null | Value::Bool | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+
+    fn add(&mut self, secret: &[u8]) {
+        if let Some(start) = secret.first_chunk() {
+            self.sorted.push(*start);
+        }
+    }
+
+    fn sort(&mut self) {
+        self.sorted.sort_unstable();
+        self.sorted.dedup();
+    }
+
+    /// `text` without them.
+    pub(super) fn hide(&self, text: &mut String) {
+        let mut from = 0;
+        while let Some(start) = self.find(text.as_bytes(), from) {
+            let rest = text.as_bytes().get(start + KNOWN_BY..).unwrap_or_default();
+            let mut end = start
+                + KNOWN_BY
+                + rest
+                    .iter()
+                    .position(|c| !is_base64(*c))
+                    .unwrap_or(rest.len());
+            while !text.is_char_boundary(end) {
+                end += 1;
+            }
+            text.replace_range(start..end, REDACTED);
+            from = start + REDACTED.len();
+        }
+    }
+
+    /// Where a secret starts; that is a boundary of characters, as a secret is text.
+    fn find(&self, text: &[u8], from: usize) -> Option<usize> {
+        if self.sorted.is_empty() {
+            return None;
+        }
+        let mut windows = text.get(from..)?.array_windows::<KNOWN_BY>();
+        windows
+            .position(|window| self.sorted.binary_search(window).is_ok())
+            .map(|at| from + at)
+    }
+
+    pub(super) fn hide_in(&self, findings: &mut [Finding]) {
+        for finding in findings {
+            self.hide(&mut finding.path);
+            self.hide(&mut finding.message);
+        }
+    }
+}
+
+/// Runs of base64's characters.
+struct Runs<'a>(&'a [u8]);
+
+impl<'a> Iterator for Runs<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let start = self.0.iter().position(|c| is_base64(*c))?;
+        let (_, rest) = self.0.split_at_checked(start)?;
+        let end = rest
+            .iter()
+            .position(|c| !is_base64(*c))
+            .unwrap_or(rest.len());
+        let (run, rest) = rest.split_at_checked(end)?;
+        self.0 = rest;
+        Some(run)
+    }
+}
+
+fn is_base64(c: u8) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, b'+' | b'/' | b'=')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn base64_is_gos() {
+        let table: &[(&str, &str, Option<usize>)] = &[
+            ("padded", "AAAAAAAAAAAAAAAAAAAAAA==", Some(16)),
+            ("line breaks are ignored", "AAAA\r\nAAAA\n", Some(6)),
+            ("line break between padding", "AA=\n=", Some(1)),
+            ("trailing bits are ignored", "AB==", Some(1)),
+            ("only a line break", "\n", Some(0)),
+            ("padding is required", "AA", None),
+            ("one pad of two", "AA=", None),
+            ("spaces are refused", "AA A", None),
+            ("URL alphabet is refused", "AA-_", None),
+            ("data after padding", "AA==AAAA", None),
+        ];
+        for (desc, text, want) in table {
+            assert_eq!(base64(text).map(|bytes| bytes.len()), *want, "{desc}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_hidden_wherever_they_landed() {
+        let text =
+            b"- secret: 'MTIzNDU2Nzg5MDEyMzQ1Ng'\n  other: MTIzNDU2Nzg5MDEyMzQ1Ng==\n  name: fine";
+        let secrets = Secrets::of_text(text);
+        let mut message = "x MTIzNDU2Nzg5MDEyMzQ1Ng y MTIzNDU2Nzg5MDEyMzQ1Ng== z fine".to_string();
+        secrets.hide(&mut message);
+        assert!(!message.contains("MTIz"), "{message}");
+        assert!(message.contains("fine"));
+    }
+}

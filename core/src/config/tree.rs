@@ -1,0 +1,353 @@
+//! A document as a small tree with places, built from the parser's events within budgets.
+
+use super::fault::{Finding, Position};
+use super::scalar::{self, Kind};
+use super::secret;
+use alloc::borrow::Cow;
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::rc::Rc;
+use alloc::string::String;
+use alloc::vec::Vec;
+use granit_parser::{Event, ScalarStyle, Tag};
+use zeroize::Zeroizing;
+
+/// Nested lists and mappings. The format itself needs seven.
+pub(super) const MAX_DEPTH: usize = 64;
+/// Scalars, lists and mappings, counted after aliases are expanded.
+pub(super) const MAX_NODES: usize = 100_000;
+/// Bytes of all scalars, counted after aliases are expanded: a long one cannot be multiplied.
+pub(super) const MAX_TEXT: usize = 4 << 20;
+
+/// A node. Aliased nodes are shared, so their weight is counted but not held twice.
+pub(super) struct Node {
+    pub(super) value: Value,
+    pub(super) at: Position,
+    weight: Weight,
+}
+
+/// What a node holds. Scalars erase themselves: any of them may be a secret.
+pub(super) enum Value {
+    Null,
+    Bool,
+    Number(Option<i64>),
+    String(Zeroizing<String>),
+    List(Vec<Rc<Node>>),
+    Mapping(Vec<Entry>),
+}
+
+/// One key and its value; merged entries keep the place they were written at.
+#[derive(Clone)]
+pub(super) struct Entry {
+    pub(super) key: Rc<Zeroizing<String>>,
+    pub(super) at: Position,
+    pub(super) value: Rc<Node>,
+}
+
+impl Node {
+    /// What upstream reads from a file of nothing but comments.
+    pub(super) fn null() -> Self {
+        let at = Position { line: 1, column: 1 };
+        Self {
+            value: Value::Null,
+            at,
+            weight: Weight::default(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Default)]
+struct Weight {
+    nodes: usize,
+    text: usize,
+    height: usize,
+}
+
+/// Makes a tree of a parser's events.
+#[derive(Default)]
+pub(super) struct Builder {
+    /// The document is JSON: its scalars have JSON's types, and `<<` is a name.
+    json: bool,
+    stack: Vec<Frame>,
+    /// Completed anchors.
+    anchors: BTreeMap<usize, Rc<Node>>,
+    root: Option<Rc<Node>>,
+}
+
+struct Frame {
+    anchor: usize,
+    at: Position,
+    weight: Weight,
+    inside: Inside,
+}
+
+enum Inside {
+    List(Vec<Rc<Node>>),
+    Mapping(Vec<Entry>, Pending),
+}
+
+enum Pending {
+    Key,
+    Value(Rc<Zeroizing<String>>, Position),
+    Merge(Position),
+}
+
+impl Builder {
+    pub(super) fn new(json: bool) -> Self {
+        Self {
+            json,
+            ..Self::default()
+        }
+    }
+
+    /// The root, once its last event was given.
+    pub(super) fn finished(&mut self) -> Option<Rc<Node>> {
+        self.root.take()
+    }
+
+    pub(super) fn event(&mut self, event: Event<'_>, at: Position) -> Result<(), Finding> {
+        match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                let merge = !self.json && is_merge(&text, style, tag.as_deref());
+                if merge && let Some(pending) = self.pending_key() {
+                    *pending = Pending::Merge(at);
+                    return Ok(());
+                }
+                let weight = Weight {
+                    nodes: 1,
+                    text: text.len(),
+                    height: 0,
+                };
+                let value = self.scalar(text, style, tag.as_deref(), at)?;
+                let node = Rc::new(Node { value, at, weight });
+                self.keep(anchor, &node);
+                self.add(node, at)
+            }
+            Event::SequenceStart(_, anchor, _) => self.open(anchor, at, Inside::List(Vec::new())),
+            Event::MappingStart(_, anchor, _) => {
+                self.open(anchor, at, Inside::Mapping(Vec::new(), Pending::Key))
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.close(at),
+            Event::Alias(id) => match self.anchors.get(&id).map(Rc::clone) {
+                Some(node) => self.add(node, at),
+                // Its anchor is still open.
+                None => Err(Finding::file(
+                    "yaml: an anchor's value contains itself",
+                    Some(at),
+                )),
+            },
+            Event::DocumentStart(_, Some(version)) if (version.major, version.minor) != (1, 1) => {
+                Err(Finding::file(
+                    "yaml: found incompatible YAML document: only %YAML 1.1 is read",
+                    Some(at),
+                ))
+            }
+            // Structure of the stream; comments and loose aliases are not asked for.
+            _ => Ok(()),
+        }
+    }
+
+    fn pending_key(&mut self) -> Option<&mut Pending> {
+        match &mut self.stack.last_mut()?.inside {
+            Inside::Mapping(_, pending @ Pending::Key) => Some(pending),
+            Inside::Mapping(..) | Inside::List(_) => None,
+        }
+    }
+
+    fn keep(&mut self, anchor: usize, node: &Rc<Node>) {
+        if anchor != 0 {
+            self.anchors.insert(anchor, Rc::clone(node));
+        }
+    }
+
+    fn open(&mut self, anchor: usize, at: Position, inside: Inside) -> Result<(), Finding> {
+        if self.stack.len() >= MAX_DEPTH {
+            return Err(too_deep(at));
+        }
+        self.stack.push(Frame {
+            anchor,
+            at,
+            weight: Weight {
+                nodes: 1,
+                text: 0,
+                height: 1,
+            },
+            inside,
+        });
+        Ok(())
+    }
+
+    fn close(&mut self, at: Position) -> Result<(), Finding> {
+        let Some(Frame {
+            anchor,
+            at: opened,
+            weight,
+            inside,
+        }) = self.stack.pop()
+        else {
+            return Ok(());
+        };
+        let value = match inside {
+            Inside::List(items) => Value::List(items),
+            Inside::Mapping(entries, _) => Value::Mapping(entries),
+        };
+        let node = Rc::new(Node {
+            value,
+            at: opened,
+            weight,
+        });
+        self.keep(anchor, &node);
+        self.add(node, at)
+    }
+
+    /// Puts a finished node where it belongs.
+    fn add(&mut self, node: Rc<Node>, at: Position) -> Result<(), Finding> {
+        let depth = self.stack.len();
+        let Some(frame) = self.stack.last_mut() else {
+            self.root = Some(node);
+            return Ok(());
+        };
+        frame.weight.nodes = frame.weight.nodes.saturating_add(node.weight.nodes);
+        frame.weight.text = frame.weight.text.saturating_add(node.weight.text);
+        frame.weight.height = frame.weight.height.max(node.weight.height + 1);
+        if frame.weight.nodes > MAX_NODES {
+            return Err(Finding::file(
+                format!(
+                    "the file has more than {MAX_NODES} nodes, counting what aliases stand for"
+                ),
+                Some(at),
+            ));
+        }
+        if frame.weight.text > MAX_TEXT {
+            return Err(Finding::file(
+                format!(
+                    "the file has more than {MAX_TEXT} bytes of text, counting what aliases stand for"
+                ),
+                Some(at),
+            ));
+        }
+        if depth + node.weight.height > MAX_DEPTH {
+            return Err(too_deep(at));
+        }
+        match &mut frame.inside {
+            Inside::List(items) => items.push(node),
+            Inside::Mapping(entries, pending) => match core::mem::replace(pending, Pending::Key) {
+                Pending::Key => *pending = Pending::Value(key_of(&node, at)?, at),
+                Pending::Value(key, at) => entries.push(Entry {
+                    key,
+                    at,
+                    value: node,
+                }),
+                Pending::Merge(at) => merge(entries, &node, at)?,
+            },
+        }
+        Ok(())
+    }
+
+    fn scalar(
+        &self,
+        text: Cow<'_, str>,
+        style: ScalarStyle,
+        tag: Option<&Tag>,
+        at: Position,
+    ) -> Result<Value, Finding> {
+        let text = Zeroizing::new(text.into_owned());
+        let plain = style == ScalarStyle::Plain;
+        let kind = match tag {
+            None if !plain => Kind::String,
+            None if self.json => scalar::resolve_json(&text),
+            None => scalar::resolve(&text),
+            Some(tag) => match tag.suffix_in_namespace("tag:yaml.org,2002:").as_deref() {
+                Some("binary") => {
+                    return secret::base64(&text)
+                        .and_then(|bytes| {
+                            core::str::from_utf8(&bytes)
+                                .ok()
+                                .map(|text| Value::String(Zeroizing::new(text.into())))
+                        })
+                        .ok_or_else(|| {
+                            Finding::file(
+                                "yaml: !!binary value contains invalid base64 data, or no text",
+                                Some(at),
+                            )
+                        });
+                }
+                Some(name @ ("int" | "float" | "bool" | "null")) => {
+                    let message = || format!("yaml: the value is not what its tag !!{name} says");
+                    scalar::resolve_tagged(name, &text)
+                        .ok_or_else(|| Finding::file(message(), Some(at)))?
+                }
+                // go-yaml takes any other tag for a string's, the lone `!` too.
+                Some(_) | None => Kind::String,
+            },
+        };
+        Ok(match kind {
+            Kind::Null => Value::Null,
+            Kind::Bool(_) => Value::Bool,
+            Kind::Number(value) => Value::Number(value),
+            Kind::String => Value::String(text),
+            Kind::NotFinite => {
+                return Err(Finding::file(
+                    "yaml: infinity and not-a-number are not supported",
+                    Some(at),
+                ));
+            }
+        })
+    }
+}
+
+fn is_merge(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> bool {
+    text == "<<"
+        && match tag {
+            None => style == ScalarStyle::Plain,
+            Some(tag) => tag.suffix_in_namespace("tag:yaml.org,2002:").as_deref() == Some("merge"),
+        }
+}
+
+/// Keys that are not strings match no field, so their exact text does not matter.
+fn key_of(node: &Node, at: Position) -> Result<Rc<Zeroizing<String>>, Finding> {
+    let text = match &node.value {
+        Value::String(text) => text.clone(),
+        Value::Bool => Zeroizing::new(String::from("a boolean")),
+        Value::Number(_) => Zeroizing::new(String::from("a number")),
+        Value::Null => return Err(Finding::file("yaml: a key must not be null", Some(at))),
+        Value::List(_) | Value::Mapping(_) => {
+            return Err(Finding::file(
+                "yaml: a key must not be a list or a mapping",
+                Some(at),
+            ));
+        }
+    };
+    Ok(Rc::new(text))
+}
+
+/// `<<`: the entries of one mapping or of several. What is then there twice is a duplicate, as upstream's
+/// strict decoding has it, even where YAML would let one win.
+fn merge(entries: &mut Vec<Entry>, node: &Node, at: Position) -> Result<(), Finding> {
+    let wrong = || {
+        Finding::file(
+            "yaml: map merge requires map or sequence of maps as the value",
+            Some(at),
+        )
+    };
+    match &node.value {
+        Value::Mapping(merged) => entries.extend(merged.iter().cloned()),
+        Value::List(list) => {
+            for item in list {
+                let Value::Mapping(merged) = &item.value else {
+                    return Err(wrong());
+                };
+                entries.extend(merged.iter().cloned());
+            }
+        }
+        Value::Null | Value::Bool | Value::Number(_) | Value::String(_) => return Err(wrong()),
+    }
+    Ok(())
+}
+
+pub(super) fn too_deep(at: Position) -> Finding {
+    Finding::file(
+        format!("lists and mappings are nested more than {MAX_DEPTH} deep"),
+        Some(at),
+    )
+}

@@ -1,0 +1,245 @@
+//! KMS calls: asked for, answered, expired.
+
+use alloc::string::{String, ToString};
+
+use super::event::{Action, CallError, CallId, Event, LogLevel, ProviderId};
+use super::pending::{Call, Purpose, Wait};
+use super::{Engine, data};
+use crate::crypto::keys::DekSourceType;
+use crate::crypto::secret::Secret;
+use crate::provider::kms::v2::dek_cache::{CacheKey, ReadDek};
+use crate::provider::kms::v2::key_state::{KeyIdFromStatus, Outcome, Request, Step};
+use crate::provider::transformer::{ErrorKind, TransformError};
+use crate::time::Timestamp;
+
+impl Engine {
+    /// Tells the engine what a KMS call gave. An answer to a call that it no longer knows, or of another kind than was asked for, is ignored.
+    pub fn handle_event(&mut self, event: Event, now: Timestamp) {
+        let now = self.advance(now);
+        match event {
+            Event::Status { call, outcome } => {
+                if let Some(Call { provider: id, .. }) =
+                    self.take_call(call, |purpose| purpose == Purpose::Status)
+                    && let Some(provider) = self.providers.get_mut(&id)
+                {
+                    let (step, seen) =
+                        provider
+                            .state
+                            .on_status(outcome, &*self.keys, &*self.entropy, now);
+                    match seen {
+                        Some(KeyIdFromStatus::Valid(hash)) => {
+                            self.counts
+                                .key_id_from_status(&provider.info.name, &hash, now)
+                        }
+                        Some(KeyIdFromStatus::Invalid(code)) => self
+                            .counts
+                            .invalid_key_id_from_status(&provider.info.name, code),
+                        None => {}
+                    }
+                    self.step_probe(id, step);
+                }
+            }
+            Event::Encrypted { call, outcome } => {
+                if let Some(Call { provider: id, .. }) =
+                    self.take_call(call, |purpose| purpose == Purpose::Encrypt)
+                    && let Some(provider) = self.providers.get_mut(&id)
+                {
+                    let step = provider.state.on_encrypted(outcome, now);
+                    self.step_probe(id, step);
+                }
+            }
+            Event::Decrypted { call, outcome } => {
+                let asked = self.take_call(call, |purpose| match purpose {
+                    Purpose::Verify | Purpose::Dek { .. } => true,
+                    Purpose::Status | Purpose::Encrypt => false,
+                });
+                match asked {
+                    Some(Call {
+                        provider: id,
+                        purpose: Purpose::Dek { key, source_type },
+                        ..
+                    }) => {
+                        self.dek_decrypted(call, id, key, source_type, outcome);
+                    }
+                    Some(Call { provider: id, .. }) => {
+                        if let Some(provider) = self.providers.get_mut(&id) {
+                            let step = provider.state.on_verified(outcome, now);
+                            self.step_probe(id, step);
+                        }
+                    }
+                    None => {}
+                }
+            }
+        }
+        self.step_candidate();
+        self.close_unused();
+    }
+
+    /// A new call with the provider's deadline; `None` when the provider is gone.
+    pub(super) fn begin_call(&mut self, provider: ProviderId, purpose: Purpose) -> Option<CallId> {
+        let timeout = self.providers.get(&provider)?.info.timeout;
+        let call = CallId(self.next_call);
+        self.next_call += 1;
+        self.calls.insert(
+            call,
+            Call {
+                provider,
+                deadline: self.now + timeout,
+                purpose,
+            },
+        );
+        Some(call)
+    }
+
+    /// Asks for a provider's Status, unless a probe is under way.
+    pub(super) fn begin_probe(&mut self, id: ProviderId) {
+        let now = self.now;
+        if let Some(request) = self
+            .providers
+            .get_mut(&id)
+            .and_then(|provider| provider.state.probe(now))
+        {
+            self.step_probe(id, Step::Call(request));
+        }
+    }
+
+    /// Calls that were not answered in time have failed, whether or not the host says so.
+    pub(super) fn expire_calls(&mut self, now: Timestamp) {
+        let expired = self
+            .calls
+            .iter()
+            .filter(|(_, call)| call.deadline <= now)
+            .map(|(id, call)| (*id, call.purpose));
+        for (call, purpose) in expired.collect::<alloc::vec::Vec<_>>() {
+            let error = CallError::deadline_exceeded();
+            let event = match purpose {
+                Purpose::Status => Event::Status {
+                    call,
+                    outcome: Err(error),
+                },
+                Purpose::Encrypt => Event::Encrypted {
+                    call,
+                    outcome: Err(error),
+                },
+                Purpose::Verify | Purpose::Dek { .. } => Event::Decrypted {
+                    call,
+                    outcome: Err(error),
+                },
+            };
+            self.handle_event(event, now);
+        }
+    }
+
+    fn take_call(&mut self, id: CallId, expected: impl Fn(Purpose) -> bool) -> Option<Call> {
+        let purpose = self.calls.get(&id)?.purpose;
+        if expected(purpose) {
+            self.calls.remove(&id)
+        } else {
+            None
+        }
+    }
+
+    fn step_probe(&mut self, id: ProviderId, step: Step) {
+        let request = match step {
+            Step::Call(request) => request,
+            Step::Done(outcome) => return self.end_probe(id, outcome),
+        };
+        let purpose = match request {
+            Request::Status => Purpose::Status,
+            Request::Encrypt { .. } => Purpose::Encrypt,
+            Request::Decrypt { .. } => Purpose::Verify,
+        };
+        let Some(call) = self.begin_call(id, purpose) else {
+            return;
+        };
+        self.actions.push_back(match request {
+            Request::Status => Action::CallStatus { call, provider: id },
+            Request::Encrypt { uid, plaintext } => {
+                self.counts.data_key_generated();
+                Action::CallEncrypt {
+                    call,
+                    provider: id,
+                    uid,
+                    plaintext,
+                }
+            }
+            Request::Decrypt { uid, request } => Action::CallDecrypt {
+                call,
+                provider: id,
+                uid,
+                request,
+            },
+        });
+    }
+
+    fn end_probe(&mut self, id: ProviderId, outcome: Outcome) {
+        let Outcome { fault, rotated } = outcome;
+        if let Some(message) = rotated {
+            if let Some(provider) = self.providers.get_mut(&id) {
+                provider.keep_for_reading();
+            }
+            self.log(LogLevel::Info, Some(id), message);
+        }
+        if let Some(fault) = &fault {
+            self.log(LogLevel::Warn, Some(id), fault.clone());
+        }
+        for op in self.parked.find(|parked| parked.wait == Wait::Priming(id)) {
+            self.resume(op, None);
+        }
+        self.health_probed(id, fault);
+    }
+
+    fn dek_decrypted(
+        &mut self,
+        call: CallId,
+        id: ProviderId,
+        key: CacheKey,
+        source_type: DekSourceType,
+        outcome: Result<Secret, CallError>,
+    ) {
+        let dek = match outcome {
+            Ok(bytes) => self
+                .keys
+                .import(source_type, &bytes)
+                .map(ReadDek::new)
+                .map_err(|error| TransformError {
+                    kind: ErrorKind::Kms,
+                    message: failed_to_decrypt(&error.to_string()),
+                    grpc_code: None,
+                }),
+            Err(error) => Err(TransformError::kms("failed to decrypt DEK", &error)),
+        };
+        if let Some(provider) = self.providers.get_mut(&id) {
+            provider.in_flight.remove(&key);
+            if let Ok(dek) = &dek {
+                provider.cache.insert(key, dek.clone());
+            }
+        }
+        // A failed Decrypt wakes every waiter as well: each goes on with its next provider.
+        for op in self.parked.find(|parked| parked.wait == Wait::Dek(call)) {
+            self.resume(op, Some(dek.clone()));
+        }
+    }
+
+    /// Ends the operations that outlived their configuration's grace period.
+    pub(super) fn expire_retired(&mut self) {
+        let now = self.now;
+        let Some(expired) = self
+            .retired
+            .iter()
+            .filter(|(_, deadline)| *deadline <= now)
+            .map(|(generation, _)| *generation)
+            .max()
+        else {
+            return;
+        };
+        self.retired.retain(|(generation, _)| *generation > expired);
+        for op in self.parked.find(|parked| parked.generation <= expired) {
+            self.fail(op, data::closed());
+        }
+    }
+}
+
+fn failed_to_decrypt(error: &str) -> String {
+    alloc::format!("failed to decrypt DEK, error: {error}")
+}

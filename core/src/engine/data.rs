@@ -1,0 +1,402 @@
+//! Reads and writes.
+
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::Engine;
+use super::event::{Action, OpId, ProviderId};
+use super::metrics::Direction;
+use super::pending::{Operation, Parked, Purpose, ReadOperation, ReadProgress, Wait};
+use crate::config::resource::GroupResource;
+use crate::crypto::entropy::uuid;
+use crate::crypto::secret::Secret;
+use crate::provider::kms::v2::dek_cache::ReadDek;
+use crate::provider::kms::v2::{DekNeeded, ReadStep};
+use crate::provider::transformer::{
+    Decrypted, Encrypted, ErrorKind, Location, Transform, TransformError, Transformer,
+};
+use crate::time::Timestamp;
+
+/// What a parked read was woken with.
+pub(super) type Resumed = Option<Result<ReadDek, TransformError>>;
+
+impl Engine {
+    /// Encrypts a value. `None`: parked under `op`; the result comes as [`Action::ToStorageDone`].
+    ///
+    /// The location's resource is the resource, then its group; its key is the AAD.
+    #[must_use]
+    pub fn to_storage(
+        &mut self,
+        op: OpId,
+        at: Location<'_>,
+        plaintext: &[u8],
+        now: Timestamp,
+    ) -> Option<Result<Encrypted, TransformError>> {
+        self.advance(now);
+        if let Err(error) = self.accept(op) {
+            return Some(Err(error));
+        }
+        let list = self.running.routing.find(at.resource).clone();
+        match self.write(at, plaintext, &list) {
+            Ok(encrypted) => Some(encrypted),
+            Err(wait) => {
+                if !self
+                    .parked
+                    .has_room(at.resource.len() + at.key.len() + plaintext.len())
+                {
+                    return Some(Err(overloaded()));
+                }
+                let operation = Operation::Write {
+                    at: at.into(),
+                    plaintext: Secret::new(plaintext.to_vec()),
+                    list,
+                };
+                self.park(op, wait, self.running.generation, operation);
+                None
+            }
+        }
+    }
+
+    /// Decrypts a stored value. `None`: parked under `op`; the result comes as [`Action::FromStorageDone`].
+    ///
+    /// The stored bytes are attacker-controlled; this does not panic.
+    #[must_use]
+    pub fn from_storage(
+        &mut self,
+        op: OpId,
+        at: Location<'_>,
+        stored: &[u8],
+        now: Timestamp,
+    ) -> Option<Result<Decrypted, TransformError>> {
+        self.advance(now);
+        if let Err(error) = self.accept(op) {
+            return Some(Err(error));
+        }
+        let list = self.running.routing.find(at.resource).clone();
+        let mut progress = ReadProgress::default();
+        // What is parked holds a copy of the value: whether there is room for it is known before the plugin is asked.
+        let room = self
+            .parked
+            .has_room(at.resource.len() + at.key.len() + stored.len());
+        match self.read(at, stored, &list, &mut progress, None, room) {
+            Ok(decrypted) => Some(decrypted),
+            Err(wait) => {
+                let read = ReadOperation {
+                    at: at.into(),
+                    stored: stored.to_vec(),
+                    list,
+                    progress,
+                };
+                self.park(op, wait, self.running.generation, Operation::Read(read));
+                None
+            }
+        }
+    }
+
+    /// Goes on with a parked operation.
+    pub(super) fn resume(&mut self, op: OpId, resumed: Resumed) {
+        let Some(Parked {
+            wait,
+            generation,
+            operation,
+        }) = self.parked.remove(op)
+        else {
+            return;
+        };
+        match operation {
+            Operation::Write {
+                at,
+                plaintext,
+                list,
+            } => match self.write(at.borrow(), plaintext.expose(), &list) {
+                Ok(outcome) => self
+                    .actions
+                    .push_back(Action::ToStorageDone { op, outcome }),
+                Err(wait) => self.park(
+                    op,
+                    wait,
+                    generation,
+                    Operation::Write {
+                        at,
+                        plaintext,
+                        list,
+                    },
+                ),
+            },
+            Operation::Read(ReadOperation {
+                at,
+                stored,
+                list,
+                mut progress,
+            }) => match self.read(at.borrow(), &stored, &list, &mut progress, resumed, true) {
+                Ok(outcome) => self
+                    .actions
+                    .push_back(Action::FromStorageDone { op, outcome }),
+                Err(wait) => self.park(
+                    op,
+                    wait,
+                    generation,
+                    Operation::Read(ReadOperation {
+                        at,
+                        stored,
+                        list,
+                        progress,
+                    }),
+                ),
+            },
+            Operation::Health(health) => self.park(op, wait, generation, Operation::Health(health)),
+        }
+    }
+
+    /// Ends a parked operation with a fault.
+    pub(super) fn fail(&mut self, op: OpId, error: TransformError) {
+        let Some(Parked { operation, .. }) = self.parked.remove(op) else {
+            return;
+        };
+        self.actions.push_back(match operation {
+            Operation::Write { .. } => Action::ToStorageDone {
+                op,
+                outcome: Err(error),
+            },
+            Operation::Read(_) => Action::FromStorageDone {
+                op,
+                outcome: Err(error),
+            },
+            Operation::Health(health) => Action::HealthDone {
+                op,
+                checks: self.checks(&health.set, &health.faults),
+            },
+        });
+    }
+
+    pub(super) fn accept(&self, op: OpId) -> Result<(), TransformError> {
+        if self.parked.contains(op) {
+            return Err(TransformError::new(
+                ErrorKind::Internal,
+                "the operation's id is in use by one that is still open".to_string(),
+            ));
+        }
+        Ok(())
+    }
+
+    pub(super) fn park(&mut self, op: OpId, wait: Wait, generation: u64, operation: Operation) {
+        self.parked.insert(
+            op,
+            Parked {
+                wait,
+                generation,
+                operation,
+            },
+        );
+    }
+
+    /// `Err`: must wait.
+    fn write(
+        &mut self,
+        at: Location<'_>,
+        plaintext: &[u8],
+        list: &Arc<[Transformer]>,
+    ) -> Result<Result<Encrypted, TransformError>, Wait> {
+        // Validation guarantees a provider; without one, nothing may be written.
+        let Some(transformer) = list.first() else {
+            return Ok(Err(TransformError::new(
+                ErrorKind::NoMatchingPrefix,
+                "no provider writes this resource".to_string(),
+            )));
+        };
+        let prefix = &transformer.prefix;
+        let written = match &transformer.transform {
+            Transform::Local(local) => local.to_storage(at.key, plaintext).map(|mut value| {
+                if prefix.is_empty() {
+                    return (value, None);
+                }
+                let mut stored = Vec::with_capacity(prefix.len() + value.len());
+                stored.extend_from_slice(prefix.as_bytes());
+                stored.append(&mut value);
+                (stored, None)
+            }),
+            Transform::KmsV2(id) => {
+                let now = self.now;
+                let Some(provider) = self.providers.get_mut(id) else {
+                    return Ok(Err(closed()));
+                };
+                match provider.write(prefix, at.key, plaintext, &*self.entropy, now) {
+                    Ok(None) => return Err(Wait::Priming(*id)),
+                    Ok(Some((stored, hash))) => {
+                        self.counts.key_id_used(
+                            Direction::ToStorage,
+                            &provider.info.name,
+                            &hash,
+                            now,
+                        );
+                        Ok((stored, Some(hash)))
+                    }
+                    Err(error) => {
+                        if error.kind == ErrorKind::NoncesExhausted {
+                            self.begin_probe(*id);
+                        }
+                        Err(error)
+                    }
+                }
+            }
+        };
+        self.counts.transformation(
+            &resource_label(at.resource),
+            Direction::ToStorage,
+            prefix,
+            written.as_ref().err(),
+        );
+        Ok(written.map(|(stored, key_id_hash)| Encrypted {
+            stored,
+            transformer_prefix: prefix.clone(),
+            key_id_hash,
+        }))
+    }
+
+    /// Every provider whose prefix matches, in order; an error does not stop the search; the first success wins. `Err`: must wait.
+    fn read(
+        &mut self,
+        at: Location<'_>,
+        stored: &[u8],
+        list: &Arc<[Transformer]>,
+        progress: &mut ReadProgress,
+        mut resumed: Resumed,
+        room: bool,
+    ) -> Result<Result<Decrypted, TransformError>, Wait> {
+        while let Some(transformer) = list.get(progress.next) {
+            let prefix = &transformer.prefix;
+            let Some(value) = stored.strip_prefix(prefix.as_bytes()) else {
+                progress.next += 1;
+                continue;
+            };
+            let read = match &transformer.transform {
+                Transform::Local(local) => local
+                    .from_storage(at.key, value)
+                    .map(|(plaintext, stale)| (plaintext, stale, None)),
+                Transform::KmsV2(id) => match self.read_kms(*id, at, value, resumed.take(), room) {
+                    Ok(read) => read,
+                    Err(wait) => return Err(wait),
+                },
+            };
+            let is_identity = prefix.is_empty();
+            let dropped = is_identity && read.is_err() && !self.running.routing.is_fallback(list);
+            if !dropped {
+                let label = if is_identity { "identity" } else { prefix };
+                self.counts.transformation(
+                    &resource_label(at.resource),
+                    Direction::FromStorage,
+                    label,
+                    read.as_ref().err(),
+                );
+            }
+            match read {
+                Ok((plaintext, stale, key_id_hash)) => {
+                    let stale = stale || progress.next != 0;
+                    return Ok(Ok(Decrypted {
+                        plaintext,
+                        stale,
+                        transformer_prefix: prefix.clone(),
+                        key_id_hash,
+                    }));
+                }
+                Err(_) if dropped => {}
+                Err(error) => progress.faults.push(error),
+            }
+            progress.next += 1;
+        }
+        let unmatched = progress.faults.is_empty();
+        let error = TransformError::of_search(core::mem::take(&mut progress.faults));
+        if unmatched {
+            self.counts.transformation(
+                &resource_label(at.resource),
+                Direction::FromStorage,
+                "unknown",
+                Some(&error),
+            );
+        }
+        Ok(Err(error))
+    }
+
+    fn read_kms(
+        &mut self,
+        id: ProviderId,
+        at: Location<'_>,
+        value: &[u8],
+        resumed: Resumed,
+        room: bool,
+    ) -> Result<Result<(Secret, bool, Option<Arc<str>>), TransformError>, Wait> {
+        let resumed = match resumed {
+            None => None,
+            Some(Ok(dek)) => Some(dek),
+            Some(Err(error)) => return Ok(Err(error)),
+        };
+        let Some(provider) = self.providers.get_mut(&id) else {
+            return Ok(Err(closed()));
+        };
+        match provider.read(at.key, value, resumed) {
+            Ok(ReadStep::Done {
+                plaintext,
+                stale,
+                key_id_hash,
+            }) => {
+                self.counts.key_id_used(
+                    Direction::FromStorage,
+                    &provider.info.name,
+                    &key_id_hash,
+                    self.now,
+                );
+                Ok(Ok((plaintext, stale, Some(key_id_hash))))
+            }
+            Ok(ReadStep::Priming | ReadStep::NeedsDek(..)) if !room => Ok(Err(overloaded())),
+            Ok(ReadStep::Priming) => Err(Wait::Priming(id)),
+            Ok(ReadStep::NeedsDek(key, needed)) => {
+                self.counts.cache_miss();
+                if let Some(call) = provider.in_flight.get(&key) {
+                    return Err(Wait::Dek(*call));
+                }
+                let DekNeeded {
+                    request,
+                    source_type,
+                } = needed;
+                let uid = match uuid(&*self.entropy) {
+                    Ok(uid) => uid,
+                    Err(error) => return Ok(Err(error.into())),
+                };
+                let Some(call) = self.begin_call(id, Purpose::Dek { key, source_type }) else {
+                    return Ok(Err(closed()));
+                };
+                self.actions.push_back(Action::CallDecrypt {
+                    call,
+                    provider: id,
+                    uid,
+                    request,
+                });
+                if let Some(provider) = self.providers.get_mut(&id) {
+                    provider.in_flight.insert(key, call);
+                }
+                Err(Wait::Dek(call))
+            }
+            Err(error) => Ok(Err(error)),
+        }
+    }
+}
+
+/// As upstream labels a resource: `secrets`, `deployments.apps`.
+fn resource_label(resource: &str) -> String {
+    GroupResource::parse(resource).to_string()
+}
+
+pub(super) fn closed() -> TransformError {
+    TransformError::new(
+        ErrorKind::Kms,
+        "the KMS provider was closed by a reload".to_string(),
+    )
+}
+
+fn overloaded() -> TransformError {
+    TransformError::new(
+        ErrorKind::Overloaded,
+        "too many operations wait for the KMS plugin; try again".to_string(),
+    )
+}

@@ -1,0 +1,119 @@
+//! The KMS checks of `/healthz` and `/readyz`.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+
+use super::event::{Action, Check, OpId, ProviderId};
+use super::pending::{HealthOperation, Operation, Wait};
+use super::{ConfigSet, Engine};
+use crate::provider::transformer::aggregate;
+use crate::time::Timestamp;
+
+impl Engine {
+    /// The KMS checks: one named `kms-providers` when reload is on or only KMS v2 is used, else `kms-provider-0` and so on. A good answer of
+    /// the plugin is used again for 20 s, a bad one for 3 s; otherwise the plugin is asked. `None`: parked under `op`; the result comes as
+    /// [`Action::HealthDone`].
+    ///
+    /// Upstream: encryptionconfig/config.go, `kmsHealthChecker`.
+    #[must_use]
+    pub fn health(&mut self, op: OpId, now: Timestamp) -> Option<Vec<Check>> {
+        let now = self.advance(now);
+        let set = self.running.clone();
+        let mut faults = BTreeMap::new();
+        let mut waiting = BTreeSet::new();
+        for id in &set.kms {
+            match self
+                .providers
+                .get(id)
+                .map(|provider| provider.state.fresh_answer(now))
+            {
+                Some(Some(None)) => {}
+                Some(Some(Some(fault))) => {
+                    faults.insert(*id, fault.to_string());
+                }
+                Some(None) | None => {
+                    waiting.insert(*id);
+                }
+            }
+        }
+        if waiting.is_empty() || self.accept(op).is_err() || !self.parked.has_room(0) {
+            faults.extend(waiting.into_iter().map(|id| {
+                (
+                    id,
+                    "too many operations wait for the KMS plugin".to_string(),
+                )
+            }));
+            return Some(self.checks(&set, &faults));
+        }
+        let generation = set.generation;
+        let probes = waiting.clone();
+        self.park(
+            op,
+            Wait::Probes,
+            generation,
+            Operation::Health(HealthOperation {
+                set,
+                waiting,
+                faults,
+            }),
+        );
+        for id in probes {
+            self.begin_probe(id);
+        }
+        None
+    }
+
+    /// A probe ended: those who waited for it have their answer.
+    pub(super) fn health_probed(&mut self, id: ProviderId, fault: Option<String>) {
+        let mut done = Vec::new();
+        for (op, health) in self.parked.health_mut() {
+            if health.waiting.remove(&id) {
+                if let Some(fault) = &fault {
+                    health.faults.insert(id, fault.clone());
+                }
+                if health.waiting.is_empty() {
+                    done.push(op);
+                }
+            }
+        }
+        for op in done {
+            if let Some(Operation::Health(health)) =
+                self.parked.remove(op).map(|parked| parked.operation)
+            {
+                let checks = self.checks(&health.set, &health.faults);
+                self.actions.push_back(Action::HealthDone { op, checks });
+            }
+        }
+    }
+
+    pub(super) fn checks(
+        &self,
+        set: &ConfigSet,
+        faults: &BTreeMap<ProviderId, String>,
+    ) -> Vec<Check> {
+        let each = set
+            .kms
+            .iter()
+            .enumerate()
+            .map(|(at, id)| (format!("kms-provider-{at}"), faults.get(id)));
+        if !set.collapsed {
+            return each
+                .map(|(name, fault)| Check {
+                    name,
+                    fault: fault.cloned(),
+                })
+                .collect();
+        }
+        let faults: Vec<_> = each
+            .filter_map(|(name, fault)| fault.map(|fault| format!("{name}: {fault}")))
+            .collect();
+        let fault = (!faults.is_empty()).then(|| aggregate(faults.iter().map(String::as_str)));
+        vec![Check {
+            name: "kms-providers".to_string(),
+            fault,
+        }]
+    }
+}

@@ -1,0 +1,301 @@
+//! What the engine counts. Names and labels are upstream's; label sets are bounded.
+//!
+//! Upstream: storage/value/metrics.go, encrypt/envelope/metrics/metrics.go.
+
+use alloc::collections::BTreeMap;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::num::NonZeroUsize;
+
+use lru::LruCache;
+
+use super::Engine;
+use super::event::CallError;
+use crate::provider::kms::message::key_id_hash;
+use crate::provider::transformer::TransformError;
+use crate::time::Timestamp;
+
+/// 100: upstream's cacheSize, the most series per key ID metric.
+const KEY_ID_SERIES_MAX: NonZeroUsize = NonZeroUsize::new(100).unwrap();
+/// 1000: combinations of resource, prefix and status; past that the resource is counted as `other`.
+const TRANSFORMATION_SERIES_MAX: usize = 1000;
+
+/// Which way a value goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Direction {
+    /// Decryption.
+    FromStorage,
+    /// Encryption.
+    ToStorage,
+}
+
+impl Direction {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::FromStorage => "from_storage",
+            Self::ToStorage => "to_storage",
+        }
+    }
+}
+
+/// How a metric's values behave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricKind {
+    /// Only grows, until the engine is made anew.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+}
+
+/// A metric and all its values.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MetricFamily {
+    /// The full name, as Prometheus shows it.
+    pub name: &'static str,
+    /// One sentence.
+    pub help: &'static str,
+    /// Counter or gauge.
+    pub kind: MetricKind,
+    /// In the order of their labels.
+    pub samples: Vec<Sample>,
+}
+
+/// One value of a metric.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// Names and values.
+    pub labels: Vec<(&'static str, String)>,
+    /// The value.
+    pub value: f64,
+}
+
+struct Use {
+    count: u64,
+    last: Timestamp,
+}
+
+type TransformationLabels = (String, Direction, Arc<str>, &'static str);
+
+/// The counts of one engine.
+pub(super) struct Counts {
+    apiserver_id_hash: String,
+    transformations: BTreeMap<TransformationLabels, u64>,
+    key_ids: LruCache<(Direction, Arc<str>, Arc<str>), Use>,
+    key_ids_from_status: LruCache<(Arc<str>, Arc<str>), Timestamp>,
+    invalid_key_ids: BTreeMap<(Arc<str>, &'static str), u64>,
+    cache_misses: u64,
+    data_keys: u64,
+}
+
+impl Counts {
+    pub(super) fn new(apiserver_id: &str) -> Self {
+        Self {
+            apiserver_id_hash: key_id_hash(apiserver_id),
+            transformations: BTreeMap::new(),
+            key_ids: LruCache::new(KEY_ID_SERIES_MAX),
+            key_ids_from_status: LruCache::new(KEY_ID_SERIES_MAX),
+            invalid_key_ids: BTreeMap::new(),
+            cache_misses: 0,
+            data_keys: 0,
+        }
+    }
+
+    pub(super) fn transformation(
+        &mut self,
+        resource: &str,
+        direction: Direction,
+        prefix: &str,
+        error: Option<&TransformError>,
+    ) {
+        // Upstream names a gRPC code where a plugin's answer caused the fault, and this word for every other fault.
+        let status = error.map_or("OK", |error| {
+            error
+                .grpc_code
+                .map_or("unknown-non-grpc", CallError::code_name)
+        });
+        let full = self.transformations.len() >= TRANSFORMATION_SERIES_MAX;
+        let mut labels = (resource.to_string(), direction, prefix.into(), status);
+        if full && !self.transformations.contains_key(&labels) {
+            labels.0 = "other".to_string();
+        }
+        *self.transformations.entry(labels).or_default() += 1;
+    }
+
+    pub(super) fn key_id_used(
+        &mut self,
+        direction: Direction,
+        provider: &Arc<str>,
+        hash: &Arc<str>,
+        now: Timestamp,
+    ) {
+        let entry =
+            self.key_ids
+                .get_or_insert_mut((direction, provider.clone(), hash.clone()), || Use {
+                    count: 0,
+                    last: now,
+                });
+        entry.count += 1;
+        entry.last = now;
+    }
+
+    pub(super) fn key_id_from_status(
+        &mut self,
+        provider: &Arc<str>,
+        hash: &Arc<str>,
+        now: Timestamp,
+    ) {
+        self.key_ids_from_status
+            .put((provider.clone(), hash.clone()), now);
+    }
+
+    pub(super) fn invalid_key_id_from_status(&mut self, provider: &Arc<str>, code: &'static str) {
+        *self
+            .invalid_key_ids
+            .entry((provider.clone(), code))
+            .or_default() += 1;
+    }
+
+    pub(super) fn cache_miss(&mut self) {
+        self.cache_misses += 1;
+    }
+
+    pub(super) fn data_key_generated(&mut self) {
+        self.data_keys += 1;
+    }
+}
+
+impl Engine {
+    /// The counts that the engine keeps. No secrets, no key IDs.
+    pub fn metrics(&self) -> Vec<MetricFamily> {
+        let counts = &self.counts;
+        let apiserver = || ("apiserver_id_hash", counts.apiserver_id_hash.clone());
+        let mut key_ids: Vec<_> = counts.key_ids.iter().collect();
+        key_ids.sort_by_key(|(labels, _)| *labels);
+        let key_id_samples = |value: fn(&Use) -> f64| {
+            let sample =
+                |((direction, provider, hash), used): &(&(Direction, Arc<str>, Arc<str>), &Use)| {
+                    Sample {
+                        labels: vec![
+                            ("transformation_type", direction.label().to_string()),
+                            ("provider_name", provider.to_string()),
+                            ("key_id_hash", hash.to_string()),
+                            apiserver(),
+                        ],
+                        value: value(used),
+                    }
+                };
+            key_ids.iter().map(sample).collect()
+        };
+        let mut from_status: Vec<_> = counts.key_ids_from_status.iter().collect();
+        from_status.sort();
+        vec![
+            MetricFamily {
+                name: "apiserver_storage_transformation_operations_total",
+                help: "Reads and writes, by resource, transformer and outcome.",
+                kind: MetricKind::Counter,
+                samples: counts
+                    .transformations
+                    .iter()
+                    .map(transformation_sample)
+                    .collect(),
+            },
+            MetricFamily {
+                name: "apiserver_storage_envelope_transformation_cache_misses_total",
+                help: "Reads whose DEK was not at hand and had to be decrypted by the plugin.",
+                kind: MetricKind::Counter,
+                samples: vec![Sample {
+                    labels: Vec::new(),
+                    value: counts.cache_misses as f64,
+                }],
+            },
+            MetricFamily {
+                name: "dekker_data_keys_generated_total",
+                help: "DEKs and seeds generated, whether or not the plugin could encrypt them.",
+                kind: MetricKind::Counter,
+                samples: vec![Sample {
+                    labels: Vec::new(),
+                    value: counts.data_keys as f64,
+                }],
+            },
+            MetricFamily {
+                name: "apiserver_envelope_encryption_key_id_hash_total",
+                help: "Uses of a key ID, by direction, provider and API server.",
+                kind: MetricKind::Counter,
+                samples: key_id_samples(|used| used.count as f64),
+            },
+            MetricFamily {
+                name: "apiserver_envelope_encryption_key_id_hash_last_timestamp_seconds",
+                help: "When a key ID was last used, in seconds since the Unix epoch.",
+                kind: MetricKind::Gauge,
+                samples: key_id_samples(|used| used.last.as_secs_f64()),
+            },
+            MetricFamily {
+                name: "apiserver_envelope_encryption_key_id_hash_status_last_timestamp_seconds",
+                help: "When the plugin's Status last named a key ID, in seconds since the Unix epoch.",
+                kind: MetricKind::Gauge,
+                samples: from_status
+                    .into_iter()
+                    .map(|((provider, hash), at)| Sample {
+                        labels: vec![
+                            ("provider_name", provider.to_string()),
+                            ("key_id_hash", hash.to_string()),
+                            apiserver(),
+                        ],
+                        value: at.as_secs_f64(),
+                    })
+                    .collect(),
+            },
+            MetricFamily {
+                name: "apiserver_envelope_encryption_invalid_key_id_from_status_total",
+                help: "Status answers without a valid key ID, by provider and fault.",
+                kind: MetricKind::Counter,
+                samples: counts
+                    .invalid_key_ids
+                    .iter()
+                    .map(|((provider, error), count)| Sample {
+                        labels: vec![
+                            ("provider_name", provider.to_string()),
+                            ("error", (*error).to_string()),
+                        ],
+                        value: *count as f64,
+                    })
+                    .collect(),
+            },
+            MetricFamily {
+                name: "apiserver_envelope_encryption_dek_source_cache_size",
+                help: "Decrypted DEKs that the provider holds.",
+                kind: MetricKind::Gauge,
+                samples: self.cache_sizes(),
+            },
+        ]
+    }
+
+    /// One sample per name: while a reload replaces a provider by another of the same name, both are counted together.
+    fn cache_sizes(&self) -> Vec<Sample> {
+        let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();
+        for provider in self.providers.values() {
+            *sizes.entry(&provider.info.name).or_default() += provider.cache.len();
+        }
+        let sample = |(name, size): (&str, usize)| Sample {
+            labels: vec![("provider_name", name.to_string())],
+            value: size as f64,
+        };
+        sizes.into_iter().map(sample).collect()
+    }
+}
+
+fn transformation_sample(
+    ((resource, direction, prefix, status), count): (&TransformationLabels, &u64),
+) -> Sample {
+    Sample {
+        labels: vec![
+            ("resource", resource.clone()),
+            ("transformation_type", direction.label().to_string()),
+            ("transformer_prefix", prefix.to_string()),
+            ("status", (*status).to_string()),
+        ],
+        value: *count as f64,
+    }
+}

@@ -1,0 +1,194 @@
+//! Operations that wait, and KMS calls under way.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::ConfigSet;
+use super::event::{CallId, OpId, ProviderId};
+use crate::crypto::keys::DekSourceType;
+use crate::crypto::secret::Secret;
+use crate::provider::kms::v2::dek_cache::CacheKey;
+use crate::provider::transformer::{Location, TransformError, Transformer};
+use crate::time::Timestamp;
+
+/// 4096: operations that may wait at once. A plugin that is out of reach must not let the memory fill.
+pub const PARKED_MAX: usize = 4096;
+/// 64 MiB: bytes that waiting operations may hold.
+pub const PARKED_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// What a parked operation waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// The end of a provider's first probe.
+    Priming(ProviderId),
+    /// The answer to a Decrypt.
+    Dek(CallId),
+    /// The end of several probes.
+    Probes,
+}
+
+/// A copy of a [`Location`].
+pub(super) struct OwnedLocation {
+    pub(super) resource: String,
+    pub(super) key: Vec<u8>,
+}
+
+impl OwnedLocation {
+    pub(super) fn borrow(&self) -> Location<'_> {
+        Location {
+            resource: &self.resource,
+            key: &self.key,
+        }
+    }
+}
+
+impl From<Location<'_>> for OwnedLocation {
+    fn from(at: Location<'_>) -> Self {
+        Self {
+            resource: at.resource.to_string(),
+            key: at.key.to_vec(),
+        }
+    }
+}
+
+/// A parked operation.
+pub(super) struct Parked {
+    pub(super) wait: Wait,
+    /// Which configuration it began under.
+    pub(super) generation: u64,
+    pub(super) operation: Operation,
+}
+
+pub(super) enum Operation {
+    Write {
+        at: OwnedLocation,
+        plaintext: Secret,
+        list: Arc<[Transformer]>,
+    },
+    Read(ReadOperation),
+    Health(HealthOperation),
+}
+
+/// A read on its way through the list of providers.
+pub(super) struct ReadOperation {
+    pub(super) at: OwnedLocation,
+    pub(super) stored: Vec<u8>,
+    pub(super) list: Arc<[Transformer]>,
+    pub(super) progress: ReadProgress,
+}
+
+/// How far a read has come.
+#[derive(Default)]
+pub(super) struct ReadProgress {
+    /// Which of the list is tried next.
+    pub(super) next: usize,
+    /// What the earlier ones said.
+    pub(super) faults: Vec<TransformError>,
+}
+
+/// A health check that waits for probes.
+pub(super) struct HealthOperation {
+    pub(super) set: Arc<ConfigSet>,
+    pub(super) waiting: BTreeSet<ProviderId>,
+    pub(super) faults: BTreeMap<ProviderId, String>,
+}
+
+impl Operation {
+    fn len(&self) -> usize {
+        match self {
+            Self::Write {
+                at,
+                plaintext,
+                list: _,
+            } => at.resource.len() + at.key.len() + plaintext.expose().len(),
+            Self::Read(read) => read.at.resource.len() + read.at.key.len() + read.stored.len(),
+            Self::Health(_) => 0,
+        }
+    }
+
+    /// The KMS providers that it may still need.
+    pub(super) fn providers(&self) -> Vec<ProviderId> {
+        match self {
+            Self::Write { list, .. } | Self::Read(ReadOperation { list, .. }) => {
+                list.iter().filter_map(Transformer::kms_provider).collect()
+            }
+            Self::Health(health) => health.set.kms.clone(),
+        }
+    }
+}
+
+/// All parked operations, within bounds.
+#[derive(Default)]
+pub(super) struct ParkedOperations {
+    by_id: BTreeMap<OpId, Parked>,
+    bytes: usize,
+}
+
+impl ParkedOperations {
+    pub(super) fn contains(&self, op: OpId) -> bool {
+        self.by_id.contains_key(&op)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Whether `bytes` more may wait.
+    pub(super) fn has_room(&self, bytes: usize) -> bool {
+        self.by_id.len() < PARKED_MAX && self.bytes.saturating_add(bytes) <= PARKED_BYTES_MAX
+    }
+
+    pub(super) fn insert(&mut self, op: OpId, parked: Parked) {
+        self.bytes += parked.operation.len();
+        self.by_id.insert(op, parked);
+    }
+
+    pub(super) fn remove(&mut self, op: OpId) -> Option<Parked> {
+        let parked = self.by_id.remove(&op)?;
+        self.bytes -= parked.operation.len();
+        Some(parked)
+    }
+
+    /// Those for which `wanted` holds, in the order of their ids.
+    pub(super) fn find(&self, wanted: impl Fn(&Parked) -> bool) -> Vec<OpId> {
+        self.by_id
+            .iter()
+            .filter(|(_, parked)| wanted(parked))
+            .map(|(op, _)| *op)
+            .collect()
+    }
+
+    pub(super) fn health_mut(&mut self) -> impl Iterator<Item = (OpId, &mut HealthOperation)> {
+        self.by_id
+            .iter_mut()
+            .filter_map(|(op, parked)| match &mut parked.operation {
+                Operation::Health(health) => Some((*op, health)),
+                Operation::Write { .. } | Operation::Read(_) => None,
+            })
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Parked> {
+        self.by_id.values()
+    }
+}
+
+/// A KMS call under way.
+pub(super) struct Call {
+    pub(super) provider: ProviderId,
+    /// When it counts as failed, whether or not the host says so.
+    pub(super) deadline: Timestamp,
+    pub(super) purpose: Purpose,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Status,
+    Encrypt,
+    Verify,
+    Dek {
+        key: CacheKey,
+        source_type: DekSourceType,
+    },
+}

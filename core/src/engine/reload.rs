@@ -1,0 +1,331 @@
+//! From a file to what runs, and from one to the next.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::{String, ToString as _};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::event::{Action, KmsProviderInfo, LogLevel, ProviderId};
+use super::{ConfigSet, Engine};
+use crate::config::{Config, Faults, Finding, KmsProvider, KmsVersion, Provider};
+use crate::provider::kms::message::sha256_text;
+use crate::provider::kms::v2::KmsV2;
+use crate::provider::kms::v2::dek_cache::DekCache;
+use crate::provider::kms::v2::key_state::KeyState;
+use crate::provider::routing::Routing;
+use crate::provider::transformer::{Transform, Transformer, aggregate};
+use crate::time::Timestamp;
+
+/// 10 seconds: upstream's minKMSPluginCloseGracePeriod, the least time that a candidate has to become healthy.
+pub const CANDIDATE_MIN_GRACE: Duration = Duration::from_secs(10);
+/// 100 milliseconds: how often upstream's `validateNewTransformersHealth` looks whether a candidate is healthy.
+pub const CANDIDATE_PROBE_INTERVAL: Duration = Duration::from_millis(100);
+
+/// A configuration beside the running one, until it is healthy.
+pub(super) struct Candidate {
+    set: Arc<ConfigSet>,
+    deadline: Timestamp,
+    next_probe: Timestamp,
+}
+
+impl Candidate {
+    pub(super) fn due(&self) -> Timestamp {
+        self.deadline.min(self.next_probe)
+    }
+
+    pub(super) fn hash(&self) -> &str {
+        &self.set.hash
+    }
+}
+
+/// How the last reload went.
+pub(super) struct LastReload {
+    pub(super) at: Timestamp,
+    pub(super) hash: String,
+    pub(super) error: Option<String>,
+}
+
+impl Engine {
+    /// Offers the bytes of a changed file. If they are valid, what they describe is built beside the running configuration and probed until
+    /// it is healthy, for at most max(10 s, twice the sum of its KMS timeouts); then it takes over in one step, and [`Action::ReloadDone`]
+    /// says so. A KMS provider whose name, version, endpoint and timeout are unchanged keeps its DEK and its cache.
+    ///
+    /// A candidate that is still being probed gives way to the newer one.
+    ///
+    /// # Errors
+    /// Every fault of the configuration; the running one serves on.
+    pub fn reload(&mut self, config: &[u8], now: Timestamp) -> Result<(), Faults> {
+        let now = self.advance(now);
+        let hash = sha256_text(config);
+        let generation = self
+            .candidate
+            .as_ref()
+            .map_or(&self.running, |candidate| &candidate.set)
+            .generation
+            + 1;
+        match Config::load(config, self.options.reload)
+            .and_then(|config| self.build(config, hash.clone(), generation))
+        {
+            Ok(set) => {
+                let grace = set.grace().max(CANDIDATE_MIN_GRACE);
+                self.candidate = Some(Candidate {
+                    set: Arc::new(set),
+                    deadline: now + grace,
+                    next_probe: now,
+                });
+                self.step_candidate();
+                self.close_unused();
+                Ok(())
+            }
+            Err(faults) => {
+                self.last_reload = Some(LastReload {
+                    at: now,
+                    hash,
+                    error: Some(faults.to_string()),
+                });
+                Err(faults)
+            }
+        }
+    }
+
+    /// Builds what a configuration describes, taking over the KMS providers that did not change.
+    pub(super) fn build(
+        &mut self,
+        config: Config,
+        hash: String,
+        generation: u64,
+    ) -> Result<ConfigSet, Faults> {
+        let unsupported: Vec<_> = unsupported(&config).collect();
+        if !unsupported.is_empty() {
+            return Err(Faults::new(unsupported));
+        }
+        let mut kms = Vec::new();
+        let mut timeouts = Duration::ZERO;
+        let mut rules = Vec::new();
+        for rule in config.rules {
+            let mut list = Vec::new();
+            for provider in rule.providers {
+                match provider {
+                    Provider::Identity => list.push(Transformer::identity()),
+                    Provider::Kms(provider) => {
+                        timeouts = timeouts.saturating_add(provider.timeout);
+                        let prefix = format!("k8s:enc:kms:v2:{}:", provider.name);
+                        let id = self.kms_provider(provider);
+                        kms.push(id);
+                        list.push(Transformer {
+                            prefix: prefix.into(),
+                            transform: Transform::KmsV2(id),
+                        });
+                    }
+                    // Refused above. Each gets a local transformer beside identity.
+                    Provider::AesGcm(_) | Provider::AesCbc(_) | Provider::Secretbox(_) => {}
+                }
+            }
+            rules.push((rule.resources, list));
+        }
+        let collapsed = self.options.reload || !kms.is_empty();
+        Ok(ConfigSet {
+            generation,
+            hash,
+            routing: Routing::new(rules),
+            kms,
+            collapsed,
+            timeouts,
+        })
+    }
+
+    /// The provider in use that is the same, or a new one.
+    fn kms_provider(&mut self, config: KmsProvider) -> ProviderId {
+        let KmsProvider {
+            version,
+            name,
+            endpoint,
+            address,
+            timeout,
+            cache_size: _,
+        } = config;
+        let same = |info: &KmsProviderInfo| {
+            *info.name == *name
+                && info.version == version
+                && info.endpoint == endpoint
+                && info.timeout == timeout
+        };
+        if let Some((id, _)) = self
+            .providers
+            .iter()
+            .find(|(_, provider)| same(&provider.info))
+        {
+            return *id;
+        }
+        let id = ProviderId(self.next_provider);
+        self.next_provider += 1;
+        let name: Arc<str> = name.into();
+        let provider = KmsV2 {
+            state: KeyState::new(
+                name.clone(),
+                self.options.dek_source,
+                self.options.coast,
+                self.now,
+            ),
+            info: KmsProviderInfo {
+                id,
+                name,
+                version,
+                endpoint,
+                address,
+                timeout,
+            },
+            cache: DekCache::new(self.options.dek_cache_capacity),
+            in_flight: BTreeMap::new(),
+        };
+        self.providers.insert(id, provider);
+        id
+    }
+
+    /// Probes the candidate, and lets it take over or go.
+    pub(super) fn step_candidate(&mut self) {
+        let now = self.now;
+        let Some(candidate) = &self.candidate else {
+            return;
+        };
+        let set = candidate.set.clone();
+        let (deadline, probe_due) = (candidate.deadline, candidate.next_probe <= now);
+        let mut faults = Vec::new();
+        let mut unanswered = Vec::new();
+        for (at, id) in set.kms.iter().enumerate() {
+            let Some(provider) = self.providers.get(id) else {
+                continue;
+            };
+            match provider.state.fresh_answer(now) {
+                Some(None) => {}
+                Some(Some(fault)) => faults.push(format!("kms-provider-{at}: {fault}")),
+                None => {
+                    let last = provider
+                        .state
+                        .last_answer()
+                        .and_then(|(_, fault)| fault)
+                        .unwrap_or("no answer yet");
+                    faults.push(format!("kms-provider-{at}: {last}"));
+                    unanswered.push(*id);
+                }
+            }
+        }
+        if faults.is_empty() {
+            self.candidate = None;
+            self.commit(set);
+        } else if deadline <= now {
+            self.candidate = None;
+            let error = format!(
+                "health check for new transformers failed, polling error context deadline exceeded: {}",
+                aggregate(faults.iter().map(String::as_str))
+            );
+            self.reload_done(set.hash.clone(), Err(error));
+        } else if probe_due {
+            if let Some(candidate) = &mut self.candidate {
+                candidate.next_probe = now + CANDIDATE_PROBE_INTERVAL;
+            }
+            for id in unanswered {
+                self.begin_probe(id);
+            }
+        }
+    }
+
+    fn commit(&mut self, set: Arc<ConfigSet>) {
+        let hash = set.hash.clone();
+        let old = core::mem::replace(&mut self.running, set);
+        if self
+            .parked
+            .iter()
+            .any(|parked| parked.generation <= old.generation)
+        {
+            self.retired.push((
+                old.generation,
+                self.now + old.grace().max(CANDIDATE_MIN_GRACE),
+            ));
+        }
+        self.reload_done(hash, Ok(()));
+    }
+
+    fn reload_done(&mut self, hash: String, outcome: Result<(), String>) {
+        match &outcome {
+            Ok(()) => self.log(
+                LogLevel::Info,
+                None,
+                format!("the configuration {hash} is in use"),
+            ),
+            Err(error) => self.log(
+                LogLevel::Error,
+                None,
+                format!("the configuration {hash} was refused: {error}"),
+            ),
+        }
+        self.last_reload = Some(LastReload {
+            at: self.now,
+            hash,
+            error: outcome.as_ref().err().cloned(),
+        });
+        self.actions.push_back(Action::ReloadDone { outcome });
+    }
+
+    /// Closes the providers that neither configuration nor any parked operation uses.
+    pub(super) fn close_unused(&mut self) {
+        if self.candidate.is_none() && self.providers.len() == self.running.kms.len() {
+            return;
+        }
+        let mut used: BTreeSet<ProviderId> = self.running.kms.iter().copied().collect();
+        used.extend(
+            self.candidate
+                .iter()
+                .flat_map(|candidate| &candidate.set.kms),
+        );
+        used.extend(
+            self.parked
+                .iter()
+                .flat_map(|parked| parked.operation.providers()),
+        );
+        let unused: Vec<_> = self
+            .providers
+            .keys()
+            .filter(|id| !used.contains(id))
+            .copied()
+            .collect();
+        for id in unused {
+            self.providers.remove(&id);
+            self.calls.retain(|_, call| call.provider != id);
+            self.actions
+                .push_back(Action::CloseProvider { provider: id });
+        }
+    }
+}
+
+impl ConfigSet {
+    /// Twice the sum of the KMS timeouts. Upstream: encryptionconfig/config.go, KMSCloseGracePeriod.
+    fn grace(&self) -> Duration {
+        self.timeouts.saturating_mul(2)
+    }
+}
+
+/// What is valid and cannot be loaded yet.
+fn unsupported(config: &Config) -> impl Iterator<Item = Finding> {
+    config.rules.iter().enumerate().flat_map(|(i, rule)| {
+        rule.providers.iter().enumerate().filter_map(move |(j, provider)| {
+            let (field, what) = match provider {
+                Provider::Kms(kms) => match kms.version {
+                    KmsVersion::V1 => ("kms", "KMS v1"),
+                    KmsVersion::V2 => return None,
+                },
+                Provider::AesGcm(_) => ("aesgcm", "aesgcm"),
+                Provider::AesCbc(_) => ("aescbc", "aescbc"),
+                Provider::Secretbox(_) => ("secretbox", "secretbox"),
+                Provider::Identity => return None,
+            };
+            Some(Finding {
+                path: format!("resources[{i}].providers[{j}].{field}"),
+                message: format!("the provider {what} is valid but not supported by this version yet; use a KMS v2 provider or identity"),
+                position: None,
+            })
+        })
+    })
+}

@@ -1,0 +1,406 @@
+//! What a stored value is, told without any key.
+
+pub mod input;
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+use core::fmt;
+
+use serde::Serialize;
+
+use crate::crypto::keys::{DekSourceType, INFO_LEN, NONCE_LEN, TAG_LEN};
+use crate::provider::ENCRYPTED_PREFIX;
+use crate::provider::kms::message::key_id_hash;
+use crate::provider::kms::v2::envelope::EncryptedObject;
+
+/// What a stored value is. Holds no secret and no key ID.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Inspection {
+    /// `identity`, `aesgcm`, `aescbc`, `secretbox` or `kms`.
+    pub provider: &'static str,
+    /// `v1` or `v2`; KMS only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_version: Option<&'static str>,
+    /// The name of the KMS provider.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider_name: Option<String>,
+    /// The name of the key of a local provider. A name that holds a `:` shows only up to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_name: Option<String>,
+    /// `sha256:<hex>` of the key ID; KMS v2 only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_id_hash: Option<String>,
+    /// `AES_GCM_KEY` or `HKDF_SHA256_XNONCE_AES_GCM_SEED`; KMS v2 only.
+    #[serde(
+        rename = "encryptedDEKSourceType",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub encrypted_dek_source_type: Option<&'static str>,
+    /// The length of the encrypted DEK, in bytes; KMS only.
+    #[serde(
+        rename = "encryptedDEKSourceSize",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub encrypted_dek_source_size: Option<usize>,
+    /// The annotations' names and the sizes of their values; KMS v2 only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub annotations: Vec<Annotation>,
+    /// What the plaintext looks like; identity only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content: Option<&'static str>,
+    /// The length of the stored value, in bytes.
+    pub size: usize,
+    /// The length of the plaintext in bytes; of aescbc, whose padding hides it, the longest it can be.
+    pub plaintext_size: usize,
+    /// What stands where, without gaps, from first to last byte. The parts of a KMS v2 envelope that hold no data are named `protobuf`.
+    pub layout: Vec<Segment>,
+}
+
+/// An annotation of a KMS v2 value. Its value is not shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Annotation {
+    /// A fully qualified domain name.
+    pub name: String,
+    /// The length of its value, in bytes.
+    pub size: usize,
+}
+
+/// A run of bytes with one meaning.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Segment {
+    /// `prefix`, `nonce`, `iv`, `info`, `ciphertext`, `tag`, `encryptedDEKSource`, `keyID`, `annotation`, `protobuf`, `plaintext`, …
+    pub name: &'static str,
+    /// Where it begins, in bytes from the start of the stored value.
+    pub offset: usize,
+    /// Its length, in bytes.
+    pub length: usize,
+}
+
+/// Why stored bytes are not what their prefix says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InspectError {
+    /// No bytes at all.
+    Empty,
+    /// It begins with `k8s:enc:` and goes on in no known way.
+    UnknownProvider,
+    /// The name after the prefix does not end with `:`, or is not UTF-8.
+    Name {
+        /// The prefix.
+        prefix: &'static str,
+    },
+    /// Too short for its provider.
+    TooShort {
+        /// The provider.
+        provider: &'static str,
+        /// The length of what follows the prefix and the name, in bytes.
+        len: usize,
+        /// What there must be at least.
+        least: usize,
+    },
+    /// aescbc, and not a whole number of blocks.
+    NotBlocks {
+        /// The length of what follows the IV, in bytes.
+        len: usize,
+    },
+    /// KMS v2, and not a well-formed envelope.
+    Envelope(crate::provider::kms::v2::envelope::EnvelopeError),
+}
+
+impl fmt::Display for InspectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("there is no value: no bytes were given"),
+            Self::UnknownProvider => {
+                f.write_str("the value begins with k8s:enc: and goes on in no way that aesgcm, aescbc, secretbox, kms v1 or kms v2 write")
+            }
+            Self::Name { prefix } => write!(f, "no name that ends with ':' follows the prefix {prefix}"),
+            Self::TooShort { provider, len, least } => {
+                write!(f, "the value is cut short: {len} bytes follow the prefix of {provider}, at least {least} must")
+            }
+            Self::NotBlocks { len } => write!(f, "the value is damaged: {len} bytes follow the IV of aescbc, a multiple of 16 and at least 16 must"),
+            Self::Envelope(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for InspectError {}
+
+/// Tells what a stored value is. The bytes are attacker-controlled; this does not panic.
+///
+/// ```
+/// let value = [b"k8s:enc:aesgcm:v1:key1:".as_slice(), &[0; 12 + 3 + 16]].concat();
+/// let seen = dekker_core::inspect::inspect(&value).unwrap();
+/// assert_eq!((seen.provider, seen.key_name.as_deref(), seen.plaintext_size), ("aesgcm", Some("key1"), 3));
+/// ```
+///
+/// # Errors
+/// When the bytes are not a value of the provider that their prefix names.
+pub fn inspect(stored: &[u8]) -> Result<Inspection, InspectError> {
+    if stored.is_empty() {
+        return Err(InspectError::Empty);
+    }
+    for (prefix, read) in PROVIDERS {
+        if let Some(rest) = stored.strip_prefix(prefix.as_bytes()) {
+            let colon = rest
+                .iter()
+                .position(|byte| *byte == b':')
+                .ok_or(InspectError::Name { prefix })?;
+            let (name, body) = rest.split_at(colon);
+            let name = core::str::from_utf8(name).map_err(|_| InspectError::Name { prefix })?;
+            let mut seen = Seen {
+                layout: Layout::default(),
+                body: body.get(1..).unwrap_or_default(),
+                name: name.to_string(),
+                size: stored.len(),
+            };
+            seen.layout.push("prefix", stored.len() - seen.body.len());
+            return read(seen);
+        }
+    }
+    if stored.starts_with(ENCRYPTED_PREFIX) {
+        return Err(InspectError::UnknownProvider);
+    }
+    let mut layout = Layout::default();
+    layout.push("plaintext", stored.len());
+    Ok(Inspection {
+        content: Some(content(stored)),
+        plaintext_size: stored.len(),
+        ..blank("identity", layout, stored.len())
+    })
+}
+
+type Read = fn(Seen<'_>) -> Result<Inspection, InspectError>;
+
+const PROVIDERS: [(&str, Read); 5] = [
+    ("k8s:enc:aesgcm:v1:", aesgcm),
+    ("k8s:enc:aescbc:v1:", aescbc),
+    ("k8s:enc:secretbox:v1:", secretbox),
+    ("k8s:enc:kms:v1:", kms_v1),
+    ("k8s:enc:kms:v2:", kms_v2),
+];
+
+/// A value whose prefix and name were read.
+struct Seen<'a> {
+    layout: Layout,
+    body: &'a [u8],
+    name: String,
+    size: usize,
+}
+
+impl Seen<'_> {
+    /// What the body holds beside `overhead` bytes.
+    fn rest(&self, provider: &'static str, overhead: usize) -> Result<usize, InspectError> {
+        let len = self.body.len();
+        len.checked_sub(overhead).ok_or(InspectError::TooShort {
+            provider,
+            len,
+            least: overhead,
+        })
+    }
+}
+
+#[derive(Default)]
+struct Layout {
+    segments: Vec<Segment>,
+    end: usize,
+}
+
+impl Layout {
+    fn push(&mut self, name: &'static str, length: usize) {
+        if length > 0 {
+            self.segments.push(Segment {
+                name,
+                offset: self.end,
+                length,
+            });
+            self.end += length;
+        }
+    }
+}
+
+fn blank(provider: &'static str, layout: Layout, size: usize) -> Inspection {
+    Inspection {
+        provider,
+        api_version: None,
+        provider_name: None,
+        key_name: None,
+        key_id_hash: None,
+        encrypted_dek_source_type: None,
+        encrypted_dek_source_size: None,
+        annotations: vec![],
+        content: None,
+        size,
+        plaintext_size: 0,
+        layout: layout.segments,
+    }
+}
+
+fn aesgcm(mut seen: Seen<'_>) -> Result<Inspection, InspectError> {
+    let plaintext_size = seen.rest("aesgcm", NONCE_LEN + TAG_LEN)?;
+    seen.layout.push("nonce", NONCE_LEN);
+    seen.layout.push("ciphertext", plaintext_size);
+    seen.layout.push("tag", TAG_LEN);
+    Ok(Inspection {
+        key_name: Some(seen.name),
+        plaintext_size,
+        ..blank("aesgcm", seen.layout, seen.size)
+    })
+}
+
+fn aescbc(mut seen: Seen<'_>) -> Result<Inspection, InspectError> {
+    let len = seen.rest("aescbc", 16)?;
+    if len == 0 || len % 16 != 0 {
+        return Err(InspectError::NotBlocks { len });
+    }
+    seen.layout.push("iv", 16);
+    seen.layout.push("ciphertext", len);
+    // PKCS#7 adds at least one byte.
+    Ok(Inspection {
+        key_name: Some(seen.name),
+        plaintext_size: len - 1,
+        ..blank("aescbc", seen.layout, seen.size)
+    })
+}
+
+fn secretbox(mut seen: Seen<'_>) -> Result<Inspection, InspectError> {
+    let plaintext_size = seen.rest("secretbox", 24 + TAG_LEN)?;
+    seen.layout.push("nonce", 24);
+    seen.layout.push("tag", TAG_LEN);
+    seen.layout.push("ciphertext", plaintext_size);
+    Ok(Inspection {
+        key_name: Some(seen.name),
+        plaintext_size,
+        ..blank("secretbox", seen.layout, seen.size)
+    })
+}
+
+fn kms_v1(mut seen: Seen<'_>) -> Result<Inspection, InspectError> {
+    let body = seen.body;
+    let (len, rest) = body
+        .split_first_chunk::<2>()
+        .ok_or(InspectError::TooShort {
+            provider: "kms v1",
+            len: body.len(),
+            least: 2,
+        })?;
+    let source_size = usize::from(u16::from_be_bytes(*len));
+    let least = source_size + NONCE_LEN + TAG_LEN;
+    let plaintext_size = rest
+        .len()
+        .checked_sub(least)
+        .ok_or(InspectError::TooShort {
+            provider: "kms v1",
+            len: body.len(),
+            least: 2 + least,
+        })?;
+    seen.layout.push("length", 2);
+    seen.layout.push("encryptedDEK", source_size);
+    seen.layout.push("nonce", NONCE_LEN);
+    seen.layout.push("ciphertext", plaintext_size);
+    seen.layout.push("tag", TAG_LEN);
+    Ok(Inspection {
+        api_version: Some("v1"),
+        provider_name: Some(seen.name),
+        encrypted_dek_source_size: Some(source_size),
+        plaintext_size,
+        ..blank("kms", seen.layout, seen.size)
+    })
+}
+
+fn kms_v2(mut seen: Seen<'_>) -> Result<Inspection, InspectError> {
+    let object = EncryptedObject::decode(seen.body).map_err(InspectError::Envelope)?;
+    let overhead = object.source_type.header_len() + TAG_LEN;
+    let len = object.encrypted_data.len();
+    let plaintext_size = len.checked_sub(overhead).ok_or(InspectError::TooShort {
+        provider: "kms v2",
+        len,
+        least: overhead,
+    })?;
+    // The decoder borrows from the body, so where a part stands is a difference of addresses.
+    let start = seen.layout.end;
+    let offset = |part: &[u8]| start + (part.as_ptr() as usize - seen.body.as_ptr() as usize);
+    let mut parts = vec![
+        (
+            offset(object.key_id.as_bytes()),
+            "keyID",
+            object.key_id.len(),
+        ),
+        (
+            offset(object.encrypted_dek_source),
+            "encryptedDEKSource",
+            object.encrypted_dek_source.len(),
+        ),
+    ];
+    parts.extend(
+        object
+            .annotations
+            .values()
+            .filter(|value| !value.is_empty())
+            .map(|value| (offset(value), "annotation", value.len())),
+    );
+    let data = offset(object.encrypted_data);
+    let info = match object.source_type {
+        DekSourceType::AesGcmKey => 0,
+        DekSourceType::HkdfSha256XnonceAesGcmSeed => INFO_LEN,
+    };
+    parts.push((data, "info", info));
+    parts.push((data + info, "nonce", NONCE_LEN));
+    parts.push((data + info + NONCE_LEN, "ciphertext", plaintext_size));
+    parts.push((data + len - TAG_LEN, "tag", TAG_LEN));
+    parts.sort_unstable();
+    for (offset, name, length) in parts {
+        seen.layout
+            .push("protobuf", offset.saturating_sub(seen.layout.end));
+        seen.layout.push(name, length);
+    }
+    seen.layout
+        .push("protobuf", seen.size.saturating_sub(seen.layout.end));
+    Ok(Inspection {
+        api_version: Some("v2"),
+        key_id_hash: Some(key_id_hash(object.key_id)),
+        encrypted_dek_source_type: Some(object.source_type.name()),
+        encrypted_dek_source_size: Some(object.encrypted_dek_source.len()),
+        annotations: object
+            .annotations
+            .iter()
+            .map(|(name, value)| Annotation {
+                name: (*name).to_string(),
+                size: value.len(),
+            })
+            .collect(),
+        plaintext_size,
+        provider_name: Some(seen.name),
+        ..blank("kms", seen.layout, seen.size)
+    })
+}
+
+/// What a plaintext looks like, by its first bytes.
+fn content(bytes: &[u8]) -> &'static str {
+    // The Kubernetes protobuf envelope. Upstream: apimachinery's runtime/serializer/protobuf.
+    if bytes.starts_with(b"k8s\0") {
+        "kubernetes protobuf"
+    } else if bytes.trim_ascii_start().starts_with(b"{") {
+        "json"
+    } else if core::str::from_utf8(bytes).is_ok() {
+        "text"
+    } else {
+        "binary"
+    }
+}
+
+/// An inspection as JSON.
+///
+/// # Errors
+/// The fault, for a person.
+pub fn inspect_json(stored: &[u8]) -> Result<String, String> {
+    let seen = inspect(stored).map_err(|error| error.to_string())?;
+    serde_json::to_string(&seen)
+        .map_err(|error| format!("the result could not be written: {error}"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,194 @@
+use super::input::{Encoding, Found, InputError, find, inspect_input_json};
+use super::*;
+
+fn value(prefix: &str, body: &[u8]) -> Vec<u8> {
+    [prefix.as_bytes(), body].concat()
+}
+
+/// An envelope written field by field, so that it does not depend on our own writer.
+fn envelope(source_type: u8, data: &[u8]) -> Vec<u8> {
+    let mut out = vec![0x0a, data.len() as u8];
+    out.extend_from_slice(data);
+    out.extend_from_slice(b"\x12\x03key\x1a\x03dek\x22\x0a\x0a\x05a.b.c\x12\x01v");
+    out.extend_from_slice(&[0x28, source_type]);
+    out
+}
+
+#[test]
+fn every_format_is_told_apart_and_measured() {
+    let table = [
+        ("plaintext", value("", b"k8s\0x"), "identity", 5),
+        (
+            "aesgcm",
+            value("k8s:enc:aesgcm:v1:k:", &[0; 12 + 7 + 16]),
+            "aesgcm",
+            7,
+        ),
+        (
+            "aesgcm of nothing",
+            value("k8s:enc:aesgcm:v1:k:", &[0; 28]),
+            "aesgcm",
+            0,
+        ),
+        (
+            "aescbc of one block",
+            value("k8s:enc:aescbc:v1:k:", &[0; 32]),
+            "aescbc",
+            15,
+        ),
+        (
+            "secretbox",
+            value("k8s:enc:secretbox:v1:k:", &[0; 24 + 16 + 9]),
+            "secretbox",
+            9,
+        ),
+        (
+            "kms v1",
+            value(
+                "k8s:enc:kms:v1:p:",
+                &[&[0, 3, 1, 2, 3][..], &[0; 12 + 5 + 16]].concat(),
+            ),
+            "kms",
+            5,
+        ),
+        (
+            "kms v2, key",
+            value("k8s:enc:kms:v2:p:", &envelope(0, &[0; 12 + 4 + 16])),
+            "kms",
+            4,
+        ),
+        (
+            "kms v2, seed",
+            value("k8s:enc:kms:v2:p:", &envelope(1, &[0; 32 + 12 + 4 + 16])),
+            "kms",
+            4,
+        ),
+    ];
+    for (desc, stored, provider, plaintext_size) in table {
+        let seen = inspect(&stored).unwrap();
+        assert_eq!(
+            (seen.provider, seen.plaintext_size, seen.size),
+            (provider, plaintext_size, stored.len()),
+            "{desc}"
+        );
+        let mut end = 0;
+        for segment in &seen.layout {
+            assert_eq!(segment.offset, end, "{desc}: the layout has no gaps");
+            end += segment.length;
+        }
+        assert_eq!(end, stored.len(), "{desc}: the layout covers everything");
+    }
+}
+
+#[test]
+fn kms_v2_shows_hash_type_and_annotation_names_only() {
+    let json = inspect_json(&value("k8s:enc:kms:v2:p:", &envelope(1, &[0; 61]))).unwrap();
+    for shown in [
+        "2c70e12b7a0646f92279f427c7b38e7334d8e5389cff167a1dc30e73f826b683",
+        "HKDF_SHA256_XNONCE_AES_GCM_SEED",
+        "a.b.c",
+        "\"p\"",
+    ] {
+        assert!(json.contains(shown), "{shown} in {json}");
+    }
+    assert!(!json.contains("\"key\""), "the key ID is not shown: {json}");
+}
+
+#[test]
+fn a_damaged_value_says_what_is_wrong() {
+    let table = [
+        ("nothing", value("", b""), "no bytes"),
+        ("unknown", value("k8s:enc:rot13:v1:k:", b"x"), "no way"),
+        ("no name", value("k8s:enc:aesgcm:v1:", b"abc"), "no name"),
+        ("short", value("k8s:enc:aesgcm:v1:k:", &[0; 27]), "27 bytes"),
+        (
+            "an IV and nothing else",
+            value("k8s:enc:aescbc:v1:k:", &[0; 16]),
+            "0 bytes",
+        ),
+        (
+            "half a block",
+            value("k8s:enc:aescbc:v1:k:", &[0; 40]),
+            "24 bytes",
+        ),
+        (
+            "kms v1, length past the end",
+            value("k8s:enc:kms:v1:p:", &[255, 255, 0]),
+            "at least 65565",
+        ),
+        (
+            "kms v2, not protobuf",
+            value("k8s:enc:kms:v2:p:", &[0x0a, 0xff]),
+            "cut short",
+        ),
+        (
+            "kms v2, unknown type",
+            value("k8s:enc:kms:v2:p:", &envelope(2, &[0; 61])),
+            "unknown encryptedDEKSourceType: 2",
+        ),
+    ];
+    for (desc, stored, expected) in table {
+        let error = inspect(&stored).unwrap_err().to_string();
+        assert!(error.contains(expected), "{desc}: {error}");
+    }
+}
+
+#[test]
+fn an_input_is_read_as_people_have_it() {
+    let stored = value("k8s:enc:aesgcm:v1:k:", &[7; 31]);
+    let hex: String = stored.iter().map(|byte| format!("{byte:02X}")).collect();
+    let base64 = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, &stored);
+    let etcd = format!(
+        r#"{{"header":{{"revision":1}},"kvs":[{{"key":"L2E=","version":1,"value":"{base64}"}}],"count":1}}"#
+    );
+    let table = [
+        ("raw", stored.clone(), Encoding::Raw),
+        ("hex", hex.clone().into_bytes(), Encoding::Hex),
+        (
+            "hex with spaces and a line end",
+            format!("0x{} {}\n", &hex[..10], &hex[10..]).into_bytes(),
+            Encoding::Hex,
+        ),
+        (
+            "base64",
+            format!("{base64}\n").into_bytes(),
+            Encoding::Base64,
+        ),
+        (
+            "base64 in lines",
+            format!("{}\r\n{}", &base64[..8], &base64[8..]).into_bytes(),
+            Encoding::Base64,
+        ),
+        ("etcdctl", etcd.into_bytes(), Encoding::Etcdctl),
+    ];
+    for (desc, input, encoding) in table {
+        let found = find(&input).unwrap();
+        assert_eq!(
+            (found.len(), &found[0].stored, found[0].encoding),
+            (1, &stored, encoding),
+            "{desc}"
+        );
+    }
+    assert_eq!(
+        find(b"hello\n").unwrap()[0],
+        Found {
+            key: None,
+            stored: b"hello\n".to_vec(),
+            encoding: Encoding::Raw
+        }
+    );
+    assert_eq!(
+        find(br#"{"header":{},"count":0}"#),
+        Err(InputError::NoValues)
+    );
+    assert_eq!(
+        find(br#"{"header":{},"kvs":[{"key":"L2E=","value":"?"}]}"#),
+        Err(InputError::Etcdctl { index: 0 })
+    );
+    assert_eq!(find(b" \n"), Err(InputError::Empty));
+    assert!(
+        inspect_input_json(&hex.into_bytes())
+            .unwrap()
+            .contains(r#""encoding":"hex""#)
+    );
+}

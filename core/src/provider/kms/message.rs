@@ -1,0 +1,336 @@
+//! The words of the KMS protocol, each valid by construction.
+//!
+//! Upstream: kmsv2/envelope.go, the `validate…` functions.
+
+use alloc::collections::BTreeMap;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use core::fmt::Write;
+
+use sha2::{Digest, Sha256};
+
+/// 1 KiB: upstream's KeyIDMaxSize.
+pub const KEY_ID_MAX: usize = 1024;
+/// 1 KiB: upstream's encryptedDEKSourceMaxSize.
+pub const ENCRYPTED_DEK_SOURCE_MAX: usize = 1024;
+/// 32 KiB: upstream's annotationsMaxSize, over all keys and values.
+pub const ANNOTATIONS_MAX: usize = 32 * 1024;
+
+/// `sha256:<hex>` of a key ID: the only form in which one is shown. Empty for an empty key ID.
+pub fn key_id_hash(key_id: &str) -> String {
+    if key_id.is_empty() {
+        String::new()
+    } else {
+        sha256_text(key_id.as_bytes())
+    }
+}
+
+/// `sha256:<hex>`.
+pub(crate) fn sha256_text(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(71);
+    text.push_str("sha256:");
+    for byte in Sha256::digest(bytes) {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+/// Names the key-encryption key of a plugin: 1 to 1024 bytes. Prints as its hash.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeyId {
+    text: String,
+    hash: Arc<str>,
+}
+
+impl KeyId {
+    /// The key ID in the clear: for the plugin and for storage, never for a person.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// `sha256:<hex>`.
+    pub fn hash(&self) -> &Arc<str> {
+        &self.hash
+    }
+}
+
+impl TryFrom<&str> for KeyId {
+    type Error = MessageError;
+
+    fn try_from(text: &str) -> Result<Self, MessageError> {
+        validate_key_id(text)?;
+        Ok(Self {
+            text: text.to_string(),
+            hash: key_id_hash(text).into(),
+        })
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyId({})", self.hash)
+    }
+}
+
+/// # Errors
+/// [`MessageError::KeyIdEmpty`], [`MessageError::KeyIdTooLong`].
+pub fn validate_key_id(text: &str) -> Result<(), MessageError> {
+    match text.len() {
+        0 => Err(MessageError::KeyIdEmpty),
+        1..=KEY_ID_MAX => Ok(()),
+        len => Err(MessageError::KeyIdTooLong { len }),
+    }
+}
+
+/// # Errors
+/// [`MessageError::EncryptedDekSourceEmpty`], [`MessageError::EncryptedDekSourceTooLong`].
+pub fn validate_encrypted_dek_source(bytes: &[u8]) -> Result<(), MessageError> {
+    match bytes.len() {
+        0 => Err(MessageError::EncryptedDekSourceEmpty),
+        1..=ENCRYPTED_DEK_SOURCE_MAX => Ok(()),
+        len => Err(MessageError::EncryptedDekSourceTooLong { len }),
+    }
+}
+
+/// # Errors
+/// [`MessageError::AnnotationKey`], [`MessageError::AnnotationsTooLong`].
+pub fn validate_annotations<'a>(
+    annotations: impl Iterator<Item = (&'a str, &'a [u8])>,
+) -> Result<(), MessageError> {
+    let mut len = 0usize;
+    for (key, value) in annotations {
+        if !is_fully_qualified_domain_name(key) {
+            return Err(MessageError::AnnotationKey {
+                key: key.chars().take(253).collect(),
+            });
+        }
+        len = len.saturating_add(key.len()).saturating_add(value.len());
+    }
+    if len > ANNOTATIONS_MAX {
+        Err(MessageError::AnnotationsTooLong { len })
+    } else {
+        Ok(())
+    }
+}
+
+/// At least two labels of RFC 1123 (lower case, digits, `-` inside), at most 253 characters, a trailing dot allowed.
+///
+/// Upstream: apimachinery's util/validation `IsFullyQualifiedDomainName`.
+fn is_fully_qualified_domain_name(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let label = |label: &str| {
+        let bytes = label.as_bytes();
+        let inner = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-';
+        (1..=63).contains(&bytes.len())
+            && bytes.iter().all(inner)
+            && bytes.first() != Some(&b'-')
+            && bytes.last() != Some(&b'-')
+    };
+    name.len() <= 253 && name.contains('.') && name.split('.').all(label)
+}
+
+/// What a plugin adds to an encrypted DEK source, sorted by key.
+pub type Annotations = BTreeMap<String, Vec<u8>>;
+
+/// A DEK source that the plugin encrypted, with all that the plugin needs to decrypt it. Valid by construction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EncryptedDekSource {
+    ciphertext: Vec<u8>,
+    key_id: KeyId,
+    annotations: Annotations,
+}
+
+impl EncryptedDekSource {
+    /// # Errors
+    /// When one of the three breaks its limits.
+    pub fn new(
+        ciphertext: Vec<u8>,
+        key_id: &str,
+        annotations: Annotations,
+    ) -> Result<Self, MessageError> {
+        validate_encrypted_dek_source(&ciphertext)?;
+        let key_id = KeyId::try_from(key_id)?;
+        validate_annotations(
+            annotations
+                .iter()
+                .map(|(key, value)| (key.as_str(), value.as_slice())),
+        )?;
+        Ok(Self {
+            ciphertext,
+            key_id,
+            annotations,
+        })
+    }
+
+    /// The encrypted DEK or seed.
+    pub fn ciphertext(&self) -> &[u8] {
+        &self.ciphertext
+    }
+
+    /// The key ID that it was encrypted with.
+    pub fn key_id(&self) -> &KeyId {
+        &self.key_id
+    }
+
+    /// The plugin's annotations.
+    pub fn annotations(&self) -> &Annotations {
+        &self.annotations
+    }
+}
+
+/// What is wrong with a plugin's answer or with the envelope of a stored value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MessageError {
+    /// A key ID of no bytes.
+    KeyIdEmpty,
+    /// A key ID over [`KEY_ID_MAX`].
+    KeyIdTooLong {
+        /// Its length in bytes.
+        len: usize,
+    },
+    /// An encrypted DEK source of no bytes.
+    EncryptedDekSourceEmpty,
+    /// An encrypted DEK source over [`ENCRYPTED_DEK_SOURCE_MAX`].
+    EncryptedDekSourceTooLong {
+        /// Its length in bytes.
+        len: usize,
+    },
+    /// An annotation key that is not a fully qualified domain name.
+    AnnotationKey {
+        /// The key, cut after 253 characters.
+        key: String,
+    },
+    /// Annotations over [`ANNOTATIONS_MAX`].
+    AnnotationsTooLong {
+        /// The sum of the lengths of keys and values, in bytes.
+        len: usize,
+    },
+}
+
+impl fmt::Display for MessageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::KeyIdEmpty => f.write_str("keyID is empty"),
+            Self::KeyIdTooLong { len } => write!(
+                f,
+                "keyID is {len} bytes, which exceeds the max size of {KEY_ID_MAX}"
+            ),
+            Self::EncryptedDekSourceEmpty => f.write_str(
+                "failed to validate encrypted DEK source: encrypted DEK source is empty",
+            ),
+            Self::EncryptedDekSourceTooLong { len } => write!(
+                f,
+                "failed to validate encrypted DEK source: encrypted DEK source is {len} bytes, which exceeds the max size of {ENCRYPTED_DEK_SOURCE_MAX}"
+            ),
+            Self::AnnotationKey { key } => write!(
+                f,
+                "failed to validate annotations: annotations: Invalid value: {key:?}: must be a fully qualified domain name of at least two labels"
+            ),
+            Self::AnnotationsTooLong { len } => write!(
+                f,
+                "failed to validate annotations: total size of annotations is {len}, which exceeds the max size of {ANNOTATIONS_MAX}"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for MessageError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_hold_to_the_byte() {
+        let table = [
+            ("a key ID of one byte", validate_key_id("k"), Ok(())),
+            (
+                "an empty key ID",
+                validate_key_id(""),
+                Err(MessageError::KeyIdEmpty),
+            ),
+            (
+                "the longest key ID",
+                validate_key_id(&"k".repeat(1024)),
+                Ok(()),
+            ),
+            (
+                "one byte more",
+                validate_key_id(&"k".repeat(1025)),
+                Err(MessageError::KeyIdTooLong { len: 1025 }),
+            ),
+            (
+                "the longest source",
+                validate_encrypted_dek_source(&[1; 1024]),
+                Ok(()),
+            ),
+            (
+                "one byte more",
+                validate_encrypted_dek_source(&[1; 1025]),
+                Err(MessageError::EncryptedDekSourceTooLong { len: 1025 }),
+            ),
+            (
+                "no source",
+                validate_encrypted_dek_source(&[]),
+                Err(MessageError::EncryptedDekSourceEmpty),
+            ),
+            (
+                "the largest annotations",
+                validate_annotations([("a.b", &[0; 32765][..])].into_iter()),
+                Ok(()),
+            ),
+            (
+                "one byte more",
+                validate_annotations([("a.b", &[0; 32766][..])].into_iter()),
+                Err(MessageError::AnnotationsTooLong { len: 32769 }),
+            ),
+        ];
+        for (desc, given, expected) in table {
+            assert_eq!(given, expected, "{desc}");
+        }
+    }
+
+    #[test]
+    fn annotation_keys_are_domain_names() {
+        let label = "a".repeat(63);
+        let table = [
+            ("two labels", "encrypted.kms", true),
+            ("a trailing dot", "version.encryption.remote.io.", true),
+            ("one label", "kms", false),
+            ("nothing", "", false),
+            ("only a dot", ".", false),
+            ("capitals", "A.b", false),
+            ("an empty label", "a..b", false),
+            ("a dash at the edge", "-a.b", false),
+            ("a dash inside", "a-1.b", true),
+            (
+                "63 characters in a label",
+                &alloc::format!("{label}.b"),
+                true,
+            ),
+            (
+                "64 characters in a label",
+                &alloc::format!("{label}a.b"),
+                false,
+            ),
+            ("not ASCII", "ä.b", false),
+        ];
+        for (desc, key, expected) in table {
+            assert_eq!(is_fully_qualified_domain_name(key), expected, "{desc}");
+        }
+    }
+
+    #[test]
+    fn key_id_prints_as_its_hash() {
+        let key_id = KeyId::try_from("1").unwrap();
+        assert_eq!(
+            &**key_id.hash(),
+            "sha256:6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b"
+        );
+        assert!(!alloc::format!("{key_id:?}").contains("\"1\""));
+    }
+}

@@ -1,0 +1,185 @@
+//! The KMS v2 provider: one DEK while the key ID is stable, nonces that never repeat, reads from a cache.
+//!
+//! [`key_state`] decides which DEK writes; [`write_dek`] holds it; [`dek_cache`] holds those that only read; [`envelope`] is the stored form.
+//! Upstream: pkg/storage/value/encrypt/envelope/kmsv2 and encryptionconfig/config.go.
+
+pub mod dek_cache;
+pub mod envelope;
+pub mod key_state;
+pub mod write_dek;
+
+use alloc::collections::BTreeMap;
+use alloc::string::ToString;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use self::dek_cache::{CacheKey, DekCache, ReadDek};
+use self::envelope::EncryptedObject;
+use self::key_state::KeyState;
+use self::write_dek::SealError;
+use crate::crypto::entropy::Entropy;
+use crate::crypto::nonce::NonceError;
+use crate::crypto::secret::Secret;
+use crate::engine::event::{CallId, DecryptRequest, KmsProviderInfo};
+use crate::provider::transformer::{ErrorKind, TransformError};
+use crate::time::Timestamp;
+
+/// One KMS v2 provider: its key state and its decrypted DEKs.
+pub struct KmsV2 {
+    /// What the host needs to place its calls.
+    pub info: KmsProviderInfo,
+    /// Which DEK writes.
+    pub state: KeyState,
+    /// The DEKs that read.
+    pub cache: DekCache,
+    /// Decrypts under way: each DEK is asked for once.
+    pub in_flight: BTreeMap<CacheKey, CallId>,
+}
+
+/// Where a read stands after a look at what is at hand.
+pub enum ReadStep {
+    /// It is done.
+    Done {
+        /// The plaintext.
+        plaintext: Secret,
+        /// The value should be rewritten.
+        stale: bool,
+        /// `sha256:<hex>` of its key ID.
+        key_id_hash: Arc<str>,
+    },
+    /// It must wait for the first probe.
+    Priming,
+    /// It needs a DEK that only the plugin can decrypt.
+    NeedsDek(CacheKey, DekNeeded),
+}
+
+/// A DEK for the plugin to decrypt.
+pub struct DekNeeded {
+    /// What to ask.
+    pub request: DecryptRequest,
+    /// What the answer is.
+    pub source_type: crate::crypto::keys::DekSourceType,
+}
+
+impl KmsV2 {
+    /// The stored value, and the hash of its key ID. `Ok(None)`: the first probe has not ended; wait for it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotReady`] without a DEK that may encrypt; [`ErrorKind::NoncesExhausted`], after which a rotation is due.
+    pub fn write(
+        &mut self,
+        prefix: &str,
+        aad: &[u8],
+        plaintext: &[u8],
+        entropy: &dyn Entropy,
+        now: Timestamp,
+    ) -> Result<Option<(Vec<u8>, Arc<str>)>, TransformError> {
+        if self.state.is_priming() {
+            return Ok(None);
+        }
+        let Some(current) = self.state.current() else {
+            return Err(self.unprimed());
+        };
+        let dek = current
+            .validate_encrypt_capability(now)
+            .map_err(|message| TransformError::new(ErrorKind::NotReady, message))?;
+        match dek.seal(prefix.as_bytes(), aad, plaintext, entropy) {
+            Ok(stored) => Ok(Some((stored, dek.source().key_id().hash().clone()))),
+            Err(SealError::Nonce(NonceError::Exhausted)) => {
+                self.state.force_rotation(now);
+                let message = alloc::format!(
+                    "the DEK of KMS provider {} has no nonce left; a new one is on its way",
+                    self.info.name
+                );
+                Err(TransformError::new(ErrorKind::NoncesExhausted, message))
+            }
+            Err(SealError::Nonce(NonceError::Entropy(error))) => Err(error.into()),
+            Err(SealError::Key(error)) => Err(error.into()),
+        }
+    }
+
+    /// Reads what follows the prefix. `resumed` is what the plugin made of the DEK that an earlier step needed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Malformed`], [`ErrorKind::DecryptFailed`]; [`ErrorKind::NotReady`] before the first successful Status.
+    pub fn read(
+        &mut self,
+        aad: &[u8],
+        stored: &[u8],
+        resumed: Option<ReadDek>,
+    ) -> Result<ReadStep, TransformError> {
+        let object = EncryptedObject::decode(stored)
+            .map_err(|error| TransformError::new(ErrorKind::Malformed, error.to_string()))?;
+        if self.state.is_priming() {
+            return Ok(ReadStep::Priming);
+        }
+        let Some(current) = self.state.current() else {
+            return Err(self.unprimed());
+        };
+        let key = CacheKey::new(
+            object.source_type,
+            object.encrypted_dek_source,
+            object.key_id,
+            object.annotations.iter().map(|(k, v)| (*k, *v)),
+        );
+        let write_key_id = current.dek.source().key_id();
+        let stale = object.key_id != write_key_id.as_str()
+            || object.source_type != current.dek.source_type();
+        let (write_key, write_dek) = current.dek.read();
+        let dek = if key == *write_key {
+            Some(write_dek.clone())
+        } else {
+            resumed.or_else(|| self.cache.find(&key))
+        };
+        let Some(dek) = dek else {
+            let request = DecryptRequest {
+                ciphertext: object.encrypted_dek_source.to_vec(),
+                key_id: object.key_id.to_string(),
+                annotations: object
+                    .annotations
+                    .iter()
+                    .map(|(key, value)| (key.to_string(), value.to_vec()))
+                    .collect(),
+            };
+            return Ok(ReadStep::NeedsDek(
+                key,
+                DekNeeded {
+                    request,
+                    source_type: object.source_type,
+                },
+            ));
+        };
+        let key_id_hash = if stale && object.key_id != write_key_id.as_str() {
+            crate::provider::kms::message::key_id_hash(object.key_id).into()
+        } else {
+            write_key_id.hash().clone()
+        };
+        let plaintext = dek.open(aad, object.encrypted_data)?;
+        Ok(ReadStep::Done {
+            plaintext,
+            stale,
+            key_id_hash,
+        })
+    }
+
+    /// A new DEK is in use: its values read without the plugin, after it was replaced as well.
+    pub fn keep_for_reading(&mut self) {
+        if let Some(current) = self.state.current() {
+            let (key, dek) = current.dek.read();
+            self.cache.insert(*key, dek.clone());
+        }
+    }
+
+    fn unprimed(&self) -> TransformError {
+        let reason = self
+            .state
+            .last_answer()
+            .and_then(|(_, fault)| fault)
+            .unwrap_or("it was not asked yet");
+        let message = alloc::format!(
+            "KMS provider {} has had no successful Status yet: {reason}",
+            self.info.name
+        );
+        TransformError::new(ErrorKind::NotReady, message)
+    }
+}

@@ -1,0 +1,124 @@
+//! The DEK that writes.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use super::dek_cache::{CacheKey, ReadDek};
+use super::envelope::EnvelopeTail;
+use crate::crypto::entropy::Entropy;
+use crate::crypto::keys::{DekSourceType, KeyError, SealingKey, TAG_LEN};
+use crate::crypto::nonce::{CounterNonces, CounterRange, NonceError, extended};
+use crate::provider::kms::message::EncryptedDekSource;
+
+/// A DEK or seed that encrypts, with the nonces that go with it. Not `Clone`: its counter has one owner, and threads share it through `&self`.
+pub struct WriteDek {
+    key: Box<dyn SealingKey>,
+    nonces: Nonces,
+    read: ReadDek,
+    source: EncryptedDekSource,
+    tail: EnvelopeTail,
+    cache_key: CacheKey,
+}
+
+enum Nonces {
+    Counter(CounterNonces),
+    Extended,
+}
+
+impl WriteDek {
+    /// A DEK fresh from its generator, and what the plugin made of it. `range` is what of its counter this owner may use; a seed has none.
+    ///
+    /// # Errors
+    /// When the backend lost the key.
+    pub fn new(
+        key: Box<dyn SealingKey>,
+        source_type: DekSourceType,
+        source: EncryptedDekSource,
+        range: CounterRange,
+    ) -> Result<Self, KeyError> {
+        let annotations = source
+            .annotations()
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_slice()));
+        Ok(Self {
+            read: ReadDek::new(key.opening()?),
+            nonces: match source_type {
+                DekSourceType::AesGcmKey => Nonces::Counter(CounterNonces::new(range)),
+                DekSourceType::HkdfSha256XnonceAesGcmSeed => Nonces::Extended,
+            },
+            tail: EnvelopeTail::new(&source, source_type),
+            cache_key: CacheKey::new(
+                source_type,
+                source.ciphertext(),
+                source.key_id().as_str(),
+                annotations,
+            ),
+            key,
+            source,
+        })
+    }
+
+    /// What the DEK source is.
+    pub fn source_type(&self) -> DekSourceType {
+        match self.nonces {
+            Nonces::Counter(_) => DekSourceType::AesGcmKey,
+            Nonces::Extended => DekSourceType::HkdfSha256XnonceAesGcmSeed,
+        }
+    }
+
+    /// What the plugin made of it.
+    pub fn source(&self) -> &EncryptedDekSource {
+        &self.source
+    }
+
+    /// The same DEK, for reading, and its name in the cache.
+    pub fn read(&self) -> (&CacheKey, &ReadDek) {
+        (&self.cache_key, &self.read)
+    }
+
+    /// A whole stored value: `prefix ‖ EncryptedObject`. The output is the only allocation.
+    ///
+    /// # Errors
+    /// [`SealError::Nonce`] when there is no nonce left or none can be had; [`SealError::Key`] when the cipher refuses.
+    pub fn seal(
+        &self,
+        prefix: &[u8],
+        aad: &[u8],
+        plaintext: &[u8],
+        entropy: &dyn Entropy,
+    ) -> Result<Vec<u8>, SealError> {
+        let sealed_len = self.source_type().header_len() + plaintext.len() + TAG_LEN;
+        let mut out = self.tail.begin(prefix, sealed_len);
+        let mut seal = |header: &[u8]| {
+            out.extend_from_slice(header);
+            self.key.seal(header, aad, plaintext, &mut out)
+        };
+        match &self.nonces {
+            Nonces::Counter(nonces) => seal(&nonces.next(entropy)?)?,
+            Nonces::Extended => seal(&extended(entropy)?)?,
+        }
+        self.tail.end(&mut out);
+        Ok(out)
+    }
+}
+
+/// Why a value was not written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SealError {
+    /// No nonce.
+    Nonce(NonceError),
+    /// The cipher refused.
+    Key(KeyError),
+}
+
+impl From<NonceError> for SealError {
+    fn from(error: NonceError) -> Self {
+        Self::Nonce(error)
+    }
+}
+
+impl From<KeyError> for SealError {
+    fn from(error: KeyError) -> Self {
+        Self::Key(error)
+    }
+}

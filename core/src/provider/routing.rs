@@ -1,0 +1,118 @@
+//! Which providers serve a resource.
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::transformer::Transformer;
+use crate::config::resource::GroupResource;
+
+/// Resource → its list of providers: the first writes, all read.
+///
+/// Found in this order: the exact `resource.group`, then `*.group` (`*.` is the core group), then `*.*`, then identity. Upstream:
+/// encryptionconfig/config.go, `transformerFromOverrides`.
+pub struct Routing {
+    rules: BTreeMap<String, Arc<[Transformer]>>,
+    fallback: Arc<[Transformer]>,
+}
+
+impl Routing {
+    /// From rules in the order of the file. The same exact resource in two rules appends the later one's providers.
+    ///
+    /// Masked rules were refused when the configuration was checked.
+    pub fn new(rules: impl IntoIterator<Item = (Vec<GroupResource>, Vec<Transformer>)>) -> Self {
+        let mut lists: BTreeMap<String, Vec<Transformer>> = BTreeMap::new();
+        for (resources, transformers) in rules {
+            for resource in resources {
+                lists
+                    .entry(resource.to_string())
+                    .or_default()
+                    .extend(transformers.iter().cloned());
+            }
+        }
+        Self {
+            rules: lists
+                .into_iter()
+                .map(|(resource, list)| (resource, list.into()))
+                .collect(),
+            fallback: [Transformer::identity()].into(),
+        }
+    }
+
+    /// The list of providers for a resource, never empty. `resource` is the resource, then its group: `secrets`, `deployments.apps`.
+    pub fn find(&self, resource: &str) -> &Arc<[Transformer]> {
+        let (name, group) = resource.split_once('.').unwrap_or((resource, ""));
+        let exact = if group.is_empty() { name } else { resource };
+        self.rules
+            .get(exact)
+            .or_else(|| self.rules.get(&format!("*.{group}")))
+            .or_else(|| self.rules.get("*.*"))
+            .unwrap_or(&self.fallback)
+    }
+
+    /// Whether a resource is stored as plaintext for want of a rule.
+    pub fn is_fallback(&self, list: &Arc<[Transformer]>) -> bool {
+        Arc::ptr_eq(list, &self.fallback)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+
+    fn list(prefix: &str) -> Vec<Transformer> {
+        vec![Transformer {
+            prefix: prefix.into(),
+            ..Transformer::identity()
+        }]
+    }
+
+    fn rule(resource: &str, prefix: &str) -> (Vec<GroupResource>, Vec<Transformer>) {
+        (vec![GroupResource::parse(resource)], list(prefix))
+    }
+
+    #[test]
+    fn the_most_exact_rule_serves_a_resource() {
+        let routing = Routing::new([
+            rule("secrets", "a"),
+            rule("deployments.apps", "b"),
+            rule("*.apps", "c"),
+            rule("*.", "d"),
+            rule("*.*", "e"),
+        ]);
+        let table = [
+            ("exact, core group", "secrets", "a"),
+            ("exact, written with a dot", "secrets.", "a"),
+            ("exact, with group", "deployments.apps", "b"),
+            ("any of a group", "daemonsets.apps", "c"),
+            ("any of the core group", "pods", "d"),
+            ("any of any group", "ingresses.networking.k8s.io", "e"),
+            (
+                "the group is everything after the first dot",
+                "x.y.apps",
+                "e",
+            ),
+        ];
+        for (desc, resource, expected) in table {
+            assert_eq!(&*routing.find(resource)[0].prefix, expected, "{desc}");
+        }
+    }
+
+    #[test]
+    fn a_resource_without_a_rule_is_plaintext() {
+        let routing = Routing::new([rule("secrets", "a")]);
+        let list = routing.find("pods");
+        assert!(routing.is_fallback(list) && list[0].prefix.is_empty());
+    }
+
+    #[test]
+    fn the_same_resource_twice_appends() {
+        let routing = Routing::new([rule("secrets", "a"), rule("secrets", "b")]);
+        let prefixes: Vec<_> = routing.find("secrets").iter().map(|t| &*t.prefix).collect();
+        assert_eq!(prefixes, ["a", "b"]);
+    }
+}

@@ -1,0 +1,65 @@
+//! Time, as the caller tells it.
+
+use core::fmt;
+use core::time::Duration;
+
+/// Milliseconds since the Unix epoch.
+///
+/// Core reads no clock: every function that depends on time takes one of these. The engine treats a value below an earlier
+/// one as that earlier one, so time never goes back.
+///
+/// ```
+/// use core::time::Duration;
+/// use dekker_core::time::Timestamp;
+///
+/// let t = Timestamp::from_millis(1_700_000_000_999);
+/// assert_eq!((t + Duration::from_secs(180)).to_string(), "2023-11-14T22:16:20Z");
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// From milliseconds since the Unix epoch.
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis)
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub const fn as_millis(self) -> u64 {
+        self.0
+    }
+
+    /// Seconds since the Unix epoch, with a fraction, as Prometheus counts time.
+    pub fn as_secs_f64(self) -> f64 {
+        self.0 as f64 / 1000.0
+    }
+
+    /// How long after `earlier` this is; zero if it is not after.
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl core::ops::Add<Duration> for Timestamp {
+    type Output = Self;
+
+    /// Saturates: a time that cannot be told is as good as never.
+    fn add(self, duration: Duration) -> Self {
+        Self(
+            self.0
+                .saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
+        )
+    }
+}
+
+/// RFC 3339 in UTC, to the second, as Go's `time.RFC3339` prints it.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = i64::try_from(self.0 / 1000).unwrap_or(i64::MAX);
+        match jiff::Timestamp::from_second(seconds) {
+            Ok(time) => write!(f, "{time}"),
+            // Past the year 9999, where RFC 3339 ends.
+            Err(_) => write!(f, "@{seconds}"),
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! The transform API: plaintext in and stored bytes out, and the reverse, over HTTP/1.1 and HTTP/2 on a unix socket.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `POST /v1/to-storage?resource=R&key=K`, plaintext | 200, stored bytes; `dekker-key-id-hash` |
+//! | `POST /v1/from-storage?resource=R&key=K`, stored bytes | 200, plaintext; `dekker-stale: true` or `false`, `dekker-key-id-hash` |
+//!
+//! Bodies are raw bytes, at most 2 MiB in. `key` is percent-decoded to bytes, and a `+` in it is a plus sign; `resource` is UTF-8.
+//! `dekker-key-id-hash` is absent where there is no key ID. Faults are `application/problem+json`, and their member `kind` is
+//! the engine's kind of fault, or `bad-request`, `forbidden`, `not-found`, `method-not-allowed`, `too-large`,
+//! `request-timeout`, `trapped` or `closed`.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderName, HeaderValue};
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use zeroize::Zeroizing;
+
+use super::listen::{self, Limits, Routes, UnixSocket};
+use super::peer::PeerPolicy;
+use super::problem::Problem;
+use super::{Service, body, count, query};
+use crate::metrics::{Metrics, TransformationType};
+use crate::model::{Decrypted, Encrypted, Location};
+
+/// Where plaintext becomes stored bytes.
+pub const TO_STORAGE: &str = "/v1/to-storage";
+
+/// Where stored bytes become plaintext.
+pub const FROM_STORAGE: &str = "/v1/from-storage";
+
+/// `sha256:<hex>` of the key ID that a value is encrypted with.
+pub const KEY_ID_HASH: HeaderName = HeaderName::from_static("dekker-key-id-hash");
+
+/// `true` if the value should be written again.
+pub const STALE: HeaderName = HeaderName::from_static("dekker-stale");
+
+/// Serves the API on `socket` until `shutdown`.
+///
+/// Then it closes the socket and removes its file, lets the requests that run finish for at most 20 seconds, and returns.
+/// Counts requests and times successful transformations in `metrics`.
+pub async fn serve<S: Service>(
+    socket: UnixSocket,
+    service: S,
+    metrics: Arc<Metrics>,
+    peers: PeerPolicy,
+    shutdown: impl Future<Output = ()> + Send,
+) {
+    serve_within(socket, service, metrics, peers, Limits::default(), shutdown).await;
+}
+
+async fn serve_within<S: Service>(
+    socket: UnixSocket,
+    service: S,
+    metrics: Arc<Metrics>,
+    peers: PeerPolicy,
+    limits: Limits,
+    shutdown: impl Future<Output = ()> + Send,
+) {
+    let welcome = Routes {
+        router: router(service, metrics, &limits),
+        once: false,
+    };
+    let refused = Routes {
+        router: Router::new().fallback(forbidden),
+        once: true,
+    };
+    let admit = move |connection: &tokio::net::UnixStream| {
+        let uid = connection.peer_cred().ok()?.uid();
+        if peers.allows(uid) {
+            return Some(welcome.clone());
+        }
+        tracing::warn!(uid, "refused a connection to the transform API");
+        Some(refused.clone())
+    };
+    listen::serve(socket, &limits, shutdown, admit).await;
+}
+
+struct Api<S> {
+    service: S,
+    metrics: Arc<Metrics>,
+    /// One for each request that may run.
+    requests: Semaphore,
+    limits: Limits,
+}
+
+impl<S: Service> Api<S> {
+    /// Reads what both requests have in common; holds the permit as long as the request runs.
+    async fn take(
+        &self,
+        request: Request,
+    ) -> Result<(Location, Zeroizing<Vec<u8>>, SemaphorePermit<'_>), Problem> {
+        let permit = self
+            .requests
+            .try_acquire()
+            .map_err(|_| Problem::overloaded())?;
+        let at = query::location(request.uri().query().unwrap_or_default())?;
+        let value = body::read(request.into_body(), self.limits.body).await?;
+        Ok((at, value, permit))
+    }
+}
+
+fn router<S: Service>(service: S, metrics: Arc<Metrics>, limits: &Limits) -> Router {
+    let requests = Semaphore::new(limits.requests);
+    let counted = from_fn_with_state(Arc::clone(&metrics), count);
+    Router::new()
+        .route(TO_STORAGE, post(to_storage::<S>))
+        .route(FROM_STORAGE, post(from_storage::<S>))
+        .fallback(async || Problem::not_found())
+        .method_not_allowed_fallback(async || Problem::method_not_allowed("POST"))
+        .layer(counted)
+        .with_state(Arc::new(Api {
+            service,
+            metrics,
+            requests,
+            limits: limits.clone(),
+        }))
+}
+
+async fn to_storage<S: Service>(
+    State(api): State<Arc<Api<S>>>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (at, plaintext, _permit) = api.take(request).await?;
+    let start = Instant::now();
+    let encrypted = api.service.to_storage(at, plaintext).await?;
+    let Encrypted {
+        stored,
+        transformer_prefix,
+        key_id_hash,
+    } = encrypted;
+    let kind = TransformationType::ToStorage;
+    api.metrics
+        .observe_transformation(kind, &transformer_prefix, start.elapsed());
+    // What identity stores is the plaintext.
+    Ok(answer(Zeroizing::new(stored), key_id_hash))
+}
+
+async fn from_storage<S: Service>(
+    State(api): State<Arc<Api<S>>>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (at, mut stored, _permit) = api.take(request).await?;
+    let start = Instant::now();
+    let decrypted = api
+        .service
+        .from_storage(at, std::mem::take(&mut *stored))
+        .await?;
+    let Decrypted {
+        plaintext,
+        stale,
+        transformer_prefix,
+        key_id_hash,
+    } = decrypted;
+    let kind = TransformationType::FromStorage;
+    api.metrics
+        .observe_transformation(kind, &transformer_prefix, start.elapsed());
+    let mut response = answer(plaintext, key_id_hash);
+    let stale = HeaderValue::from_static(if stale { "true" } else { "false" });
+    response.headers_mut().insert(STALE, stale);
+    Ok(response)
+}
+
+/// 200 with raw bytes that are erased once they are sent.
+fn answer(value: Zeroizing<Vec<u8>>, key_id_hash: Option<String>) -> Response {
+    let mut response = Response::new(body::erasing(value));
+    let headers = response.headers_mut();
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/octet-stream"),
+    );
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // The guest's word: left out if it could not stand in a header.
+    if let Some(hash) = key_id_hash.and_then(|hash| HeaderValue::try_from(hash).ok()) {
+        headers.insert(KEY_ID_HASH, hash);
+    }
+    response
+}
+
+/// Refuses without reading the body.
+async fn forbidden(_request: Request<Body>) -> Response {
+    Problem::forbidden().into_response()
+}
+
+#[cfg(test)]
+mod tests;

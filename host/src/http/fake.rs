@@ -1,0 +1,170 @@
+//! A [`Service`] for tests: it reverses bytes, unless told to fail or to wait.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
+
+use super::Service;
+use crate::model::{
+    Check, Decrypted, Encrypted, HostError, Location, MetricFamily, MetricKind, Sample,
+};
+
+pub(super) const PREFIX: &str = "k8s:enc:kms:v2:fake:";
+
+#[derive(Clone, Default)]
+pub(super) struct Fake(Arc<State>);
+
+#[derive(Default)]
+struct State {
+    fault: Mutex<Option<HostError>>,
+    checks: Mutex<Vec<Check>>,
+    health_runs: AtomicUsize,
+    seen: Mutex<Vec<Location>>,
+    gate: Mutex<Option<Gate>>,
+}
+
+/// Holds every transformation between its arrival and a permit to go on.
+#[derive(Clone)]
+pub(super) struct Gate {
+    pub(super) arrived: Arc<Semaphore>,
+    pub(super) go: Arc<Semaphore>,
+    /// One permit for each that is over, however it ended.
+    pub(super) gone: Arc<Semaphore>,
+}
+
+struct Gone(Arc<Semaphore>);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        self.0.add_permits(1);
+    }
+}
+
+impl Fake {
+    /// With KMS checks: names and faults.
+    pub(super) fn with_checks(checks: &[(&str, Option<&str>)]) -> Self {
+        let fake = Self::default();
+        *fake.0.checks.lock().unwrap() = checks
+            .iter()
+            .map(|(name, fault)| Check {
+                name: (*name).to_owned(),
+                fault: fault.map(str::to_owned),
+            })
+            .collect();
+        fake
+    }
+
+    /// Every call fails so from now on.
+    pub(super) fn fail(&self, fault: HostError) {
+        *self.0.fault.lock().unwrap() = Some(fault);
+    }
+
+    pub(super) fn gate(&self) -> Gate {
+        let closed = || Arc::new(Semaphore::new(0));
+        let gate = Gate {
+            arrived: closed(),
+            go: closed(),
+            gone: closed(),
+        };
+        *self.0.gate.lock().unwrap() = Some(gate.clone());
+        gate
+    }
+
+    pub(super) fn health_runs(&self) -> usize {
+        self.0.health_runs.load(Ordering::Relaxed)
+    }
+
+    /// Where the last transformation was.
+    pub(super) fn last_seen(&self) -> Option<Location> {
+        self.0.seen.lock().unwrap().last().cloned()
+    }
+
+    async fn transform(&self, at: Location, mut value: Vec<u8>) -> Result<Vec<u8>, HostError> {
+        self.0.seen.lock().unwrap().push(at);
+        let gate = self.0.gate.lock().unwrap().clone();
+        if let Some(Gate { arrived, go, gone }) = gate {
+            let _gone = Gone(gone);
+            arrived.add_permits(1);
+            go.acquire().await.unwrap().forget();
+        }
+        self.check()?;
+        value.reverse();
+        Ok(value)
+    }
+
+    fn check(&self) -> Result<(), HostError> {
+        self.0.fault.lock().unwrap().clone().map_or(Ok(()), Err)
+    }
+}
+
+impl Service for Fake {
+    async fn to_storage(
+        &self,
+        at: Location,
+        mut plaintext: Zeroizing<Vec<u8>>,
+    ) -> Result<Encrypted, HostError> {
+        let stored = self.transform(at, std::mem::take(&mut *plaintext)).await?;
+        let key_id_hash = Some("sha256:aa".to_owned());
+        Ok(Encrypted {
+            stored,
+            transformer_prefix: PREFIX.to_owned(),
+            key_id_hash,
+        })
+    }
+
+    /// A value that ends in `!` was stale, and one of identity, which has no key ID.
+    async fn from_storage(&self, at: Location, stored: Vec<u8>) -> Result<Decrypted, HostError> {
+        let plaintext = Zeroizing::new(self.transform(at, stored).await?);
+        let stale = plaintext.ends_with(b"!");
+        Ok(Decrypted {
+            plaintext,
+            stale,
+            transformer_prefix: if stale {
+                String::new()
+            } else {
+                PREFIX.to_owned()
+            },
+            key_id_hash: (!stale).then(|| "sha256:aa".to_owned()),
+        })
+    }
+
+    fn health(&self) -> impl Future<Output = Result<Vec<Check>, HostError>> + Send {
+        self.0.health_runs.fetch_add(1, Ordering::Relaxed);
+        let checks = self.check().map(|()| self.0.checks.lock().unwrap().clone());
+        std::future::ready(checks)
+    }
+
+    async fn check_names(&self) -> Result<Vec<String>, HostError> {
+        self.check()?;
+        Ok(self
+            .0
+            .checks
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|check| check.name.clone())
+            .collect())
+    }
+
+    async fn status(&self) -> Result<serde_json::Value, HostError> {
+        self.check()?;
+        Ok(serde_json::json!({"config": "sha256:bb"}))
+    }
+
+    async fn metrics(&self) -> Result<Vec<MetricFamily>, HostError> {
+        self.check()?;
+        Ok(vec![MetricFamily {
+            name: "apiserver_storage_envelope_transformation_cache_misses_total".to_owned(),
+            help: "Total number of cache misses while accessing key decryption key(KEK)."
+                .to_owned(),
+            kind: MetricKind::Counter,
+            samples: vec![Sample {
+                labels: Vec::new(),
+                value: 4.0,
+            }],
+        }])
+    }
+}

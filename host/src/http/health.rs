@@ -1,0 +1,294 @@
+//! `/healthz`, `/livez`, `/readyz`, `/metrics` and `/statusz`, on TCP.
+//!
+//! The health endpoints answer as kube-apiserver's do, to the byte. Upstream: pkg/server/healthz/healthz.go.
+
+mod report;
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::{Arc, OnceLock};
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::header::{ALLOW, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderValue, Method, StatusCode, Uri};
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use tokio::net::TcpListener;
+
+use super::listen::{self, Limits, Routes};
+use super::problem::Problem;
+use super::{Service, count, query};
+use crate::metrics::{self, Metrics};
+use crate::model::{Check, HostError};
+use report::{Outcome, Report};
+
+/// The check that always passes and stands first.
+const PING: &str = "ping";
+
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+/// Serves health, metrics and status on `listener` until `shutdown`, then lets what runs finish, as [`api`](super::api) does.
+pub async fn serve<S: Service>(
+    listener: TcpListener,
+    service: S,
+    metrics: Arc<Metrics>,
+    shutdown: impl Future<Output = ()> + Send,
+) {
+    let routes = Routes {
+        router: router(service, metrics),
+        once: false,
+    };
+    listen::serve(listener, &Limits::default(), shutdown, move |_| {
+        Some(routes.clone())
+    })
+    .await;
+}
+
+#[derive(Clone, Copy)]
+enum Endpoint {
+    Healthz,
+    Livez,
+    Readyz,
+}
+
+impl Endpoint {
+    const ALL: [Self; 3] = [Self::Healthz, Self::Livez, Self::Readyz];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Healthz => "healthz",
+            Self::Livez => "livez",
+            Self::Readyz => "readyz",
+        }
+    }
+
+    /// A plugin that is down is no reason to restart us, so `/livez` never asks it.
+    const fn has_kms_checks(self) -> bool {
+        match self {
+            Self::Healthz | Self::Readyz => true,
+            Self::Livez => false,
+        }
+    }
+}
+
+struct Health<S> {
+    service: S,
+    metrics: Arc<Metrics>,
+    /// Set at the first answer: the names do not change while the process lives.
+    kms_names: OnceLock<Vec<String>>,
+}
+
+fn router<S: Service>(service: S, metrics: Arc<Metrics>) -> Router {
+    let counted = from_fn_with_state(Arc::clone(&metrics), count);
+    let health = Health {
+        service,
+        metrics,
+        kms_names: OnceLock::new(),
+    };
+    Router::new()
+        .fallback(dispatch::<S>)
+        .layer(counted)
+        .with_state(Arc::new(health))
+}
+
+/// What a path asks for.
+enum Target<'a> {
+    All(Endpoint),
+    One(Endpoint, &'a str),
+    Metrics,
+    Statusz,
+}
+
+impl<'a> Target<'a> {
+    fn of(path: &'a str) -> Option<Self> {
+        match path {
+            "/metrics" => return Some(Self::Metrics),
+            "/statusz" => return Some(Self::Statusz),
+            _ => {}
+        }
+        Endpoint::ALL.into_iter().find_map(|endpoint| {
+            let rest = path.strip_prefix('/')?.strip_prefix(endpoint.name())?;
+            match rest.strip_prefix('/') {
+                Some(check) => Some(Self::One(endpoint, check)),
+                None => rest.is_empty().then_some(Self::All(endpoint)),
+            }
+        })
+    }
+}
+
+/// Compares the decoded path and nothing else, as upstream's mux does (pkg/server/mux/pathrecorder.go).
+async fn dispatch<S: Service>(State(health): State<Arc<Health<S>>>, request: Request) -> Response {
+    let path = query::unescape(request.uri().path().as_bytes(), false);
+    let path = path
+        .and_then(|path| String::from_utf8(path).ok())
+        .unwrap_or_default();
+    let Some(target) = Target::of(&path) else {
+        return not_found();
+    };
+    if let Target::One(endpoint, check) = target
+        && !health
+            .names(endpoint)
+            .await
+            .iter()
+            .any(|name| name == check)
+    {
+        return not_found();
+    }
+    // Upstream's health endpoints answer every method; probes and scrapers use these two.
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return method_not_allowed();
+    }
+    match target {
+        Target::All(endpoint) => health.all(endpoint, request.uri()).await,
+        Target::One(_, check) => health.one(check).await,
+        Target::Metrics => health.metrics().await,
+        Target::Statusz => health.status().await,
+    }
+}
+
+impl<S: Service> Health<S> {
+    /// The checks installed at an endpoint, in order.
+    async fn names(&self, endpoint: Endpoint) -> Vec<String> {
+        let mut names = vec![PING.to_owned()];
+        if endpoint.has_kms_checks() {
+            names.extend(self.kms_names().await);
+        }
+        names
+    }
+
+    async fn kms_names(&self) -> Vec<String> {
+        if let Some(names) = self.kms_names.get() {
+            return names.clone();
+        }
+        match self.service.check_names().await {
+            Ok(names) => self.kms_names.get_or_init(|| names).clone(),
+            // Must not look healthy for want of names, and this is the name where there is only one check.
+            Err(_) => vec!["kms-providers".to_owned()],
+        }
+    }
+
+    /// Every check of an endpoint but the excluded ones, which are not run: a plugin that hangs must not hold up who asked not
+    /// to ask it. The engine runs KMS checks together, so that takes excluding them all.
+    async fn all(&self, endpoint: Endpoint, uri: &Uri) -> Response {
+        let pairs = query::go_pairs(uri.query().unwrap_or_default());
+        let verbose = pairs.iter().any(|(name, _)| name == b"verbose");
+        let mut unknown: BTreeSet<Vec<u8>> = pairs
+            .into_iter()
+            .filter(|(name, _)| name == b"exclude")
+            .map(|(_, value)| value)
+            .collect();
+        let installed = self.names(endpoint).await;
+        // A name that is taken out of `unknown` is excluded, and what stays there no check has.
+        let excluded: Vec<bool> = installed
+            .iter()
+            .map(|name| unknown.remove(name.as_bytes()))
+            .collect();
+        let asks = |(name, excluded): (&String, &bool)| name != PING && !excluded;
+        let checks = match installed.iter().zip(&excluded).any(asks) {
+            true => self.service.health().await,
+            false => Ok(Vec::new()),
+        };
+        let mut report = Report::new(endpoint.name());
+        for (name, excluded) in installed.iter().zip(excluded) {
+            report.push(
+                name,
+                &if excluded {
+                    Outcome::Excluded
+                } else {
+                    outcome(name, &checks)
+                },
+            );
+        }
+        report.cannot_exclude(&unknown);
+        match report.finish(verbose) {
+            Ok(body) => text(StatusCode::OK, body),
+            Err(body) => error(StatusCode::INTERNAL_SERVER_ERROR, &body),
+        }
+    }
+
+    /// One check that is installed.
+    async fn one(&self, name: &str) -> Response {
+        let checks = match name {
+            PING => Ok(Vec::new()),
+            _ => self.service.health().await,
+        };
+        match outcome(name, &checks) {
+            // Upstream sets no header here, and Go finds the type in the text: no nosniff.
+            Outcome::Passed | Outcome::Excluded => ([(CONTENT_TYPE, TEXT)], "ok").into_response(),
+            Outcome::Failed(fault) => error(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                &format!("internal server error: {fault}"),
+            ),
+        }
+    }
+
+    /// What the host counts, and what the engine counts if it answers.
+    async fn metrics(&self) -> Response {
+        let engine = self.service.metrics().await.unwrap_or_default();
+        let headers = [(
+            CONTENT_TYPE,
+            HeaderValue::from_static(metrics::CONTENT_TYPE),
+        )];
+        (headers, self.metrics.render(&engine)).into_response()
+    }
+
+    async fn status(&self) -> Response {
+        match self.service.status().await {
+            Ok(status) => {
+                let headers = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+                (headers, status.to_string()).into_response()
+            }
+            Err(error) => Problem::from(error).into_response(),
+        }
+    }
+}
+
+/// What became of a check that was asked for: one that the engine does not report has failed.
+fn outcome(name: &str, checks: &Result<Vec<Check>, HostError>) -> Outcome {
+    if name == PING {
+        return Outcome::Passed;
+    }
+    match checks {
+        Err(error) => Outcome::Failed(error.to_string()),
+        Ok(checks) => match checks.iter().find(|check| check.name == name) {
+            None => Outcome::Failed("the check was not reported".to_owned()),
+            Some(Check {
+                fault: Some(fault), ..
+            }) => Outcome::Failed(fault.clone()),
+            Some(Check { fault: None, .. }) => Outcome::Passed,
+        },
+    }
+}
+
+fn text(status: StatusCode, body: String) -> Response {
+    let nosniff = HeaderValue::from_static("nosniff");
+    (
+        status,
+        [(CONTENT_TYPE, TEXT), (X_CONTENT_TYPE_OPTIONS, nosniff)],
+        body,
+    )
+        .into_response()
+}
+
+/// Go's `http.Error`: the text, and a newline.
+fn error(status: StatusCode, body: &str) -> Response {
+    text(status, format!("{body}\n"))
+}
+
+/// Go's `http.NotFound`.
+fn not_found() -> Response {
+    error(StatusCode::NOT_FOUND, "404 page not found")
+}
+
+/// As Go's `ServeMux` says it.
+fn method_not_allowed() -> Response {
+    let mut response = error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
+    response
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    response
+}
+
+#[cfg(test)]
+mod tests;

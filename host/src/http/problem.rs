@@ -1,0 +1,179 @@
+//! Faults as `application/problem+json` (RFC 9457).
+
+use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use super::body::{self, BodyError};
+use super::query::QueryError;
+use crate::model::{ErrorKind, HostError, TransformError};
+
+/// Seconds after which a write that found no usable DEK may be tried again: upstream polls an unhealthy plugin every 10 s.
+const NOT_READY_RETRY_SECONDS: u16 = 10;
+
+/// All that a caller learns about a value that does not decrypt: not which provider, not which step.
+const DECRYPT_FAILED: &str =
+    "the value cannot be decrypted: wrong key, wrong location, or altered bytes";
+
+/// A fault, ready to be answered.
+///
+/// `{"type": "about:blank", "title": <the status' phrase>, "status": …, "detail": …, "kind": …}`, and `"grpc-code"` where a
+/// plugin's answer caused it. Programs tell faults apart by `kind`, people read `detail`.
+#[derive(Debug)]
+pub(super) struct Problem {
+    status: StatusCode,
+    kind: &'static str,
+    detail: String,
+    grpc_code: Option<u32>,
+    allow: Option<&'static str>,
+    retry_after: Option<u16>,
+}
+
+impl Problem {
+    fn new(status: StatusCode, kind: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            status,
+            kind,
+            detail: detail.into(),
+            grpc_code: None,
+            allow: None,
+            retry_after: None,
+        }
+    }
+
+    /// 403: the caller's user may not call.
+    pub(super) fn forbidden() -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "forbidden",
+            "this user may not call; see --allow-uid",
+        )
+    }
+
+    /// 404: no such path.
+    pub(super) fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", "no such path")
+    }
+
+    /// 405: `allow` names the methods that the path has.
+    pub(super) fn method_not_allowed(allow: &'static str) -> Self {
+        let detail = format!("this path answers {allow} only");
+        let status = StatusCode::METHOD_NOT_ALLOWED;
+        Self {
+            allow: Some(allow),
+            ..Self::new(status, "method-not-allowed", detail)
+        }
+    }
+
+    /// 503: too many requests at once.
+    pub(super) fn overloaded() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            ErrorKind::Overloaded.as_str(),
+            "too many requests at once; try again",
+        )
+    }
+}
+
+impl From<QueryError> for Problem {
+    fn from(error: QueryError) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad-request", error.to_string())
+    }
+}
+
+impl From<BodyError> for Problem {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge => Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too-large",
+                format!("the body is longer than {} bytes", body::LIMIT),
+            ),
+            BodyError::TimedOut => Self::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "request-timeout",
+                "the body did not arrive in time",
+            ),
+            BodyError::Broken => {
+                Self::new(StatusCode::BAD_REQUEST, "bad-request", "the body broke off")
+            }
+        }
+    }
+}
+
+impl From<HostError> for Problem {
+    fn from(error: HostError) -> Self {
+        let detail = error.to_string();
+        match error {
+            HostError::Transform(error) => error.into(),
+            HostError::Trapped => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "trapped", detail),
+            HostError::Closed => Self::new(StatusCode::SERVICE_UNAVAILABLE, "closed", detail),
+        }
+    }
+}
+
+impl From<TransformError> for Problem {
+    fn from(error: TransformError) -> Self {
+        let TransformError {
+            kind,
+            message,
+            grpc_code,
+        } = error;
+        let (status, detail) = match kind {
+            ErrorKind::NoMatchingPrefix | ErrorKind::Malformed | ErrorKind::EncryptedData => {
+                (StatusCode::UNPROCESSABLE_ENTITY, message)
+            }
+            ErrorKind::DecryptFailed => {
+                (StatusCode::UNPROCESSABLE_ENTITY, DECRYPT_FAILED.to_owned())
+            }
+            ErrorKind::Kms => (StatusCode::BAD_GATEWAY, message),
+            ErrorKind::NotReady | ErrorKind::NoncesExhausted | ErrorKind::Overloaded => {
+                (StatusCode::SERVICE_UNAVAILABLE, message)
+            }
+            ErrorKind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, message),
+        };
+        let retry_after = (kind == ErrorKind::NotReady).then_some(NOT_READY_RETRY_SECONDS);
+        Self {
+            grpc_code,
+            retry_after,
+            ..Self::new(status, kind.as_str(), detail)
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let Self {
+            status,
+            kind,
+            detail,
+            grpc_code,
+            allow,
+            retry_after,
+        } = self;
+        let mut document = json!({
+            "type": "about:blank",
+            "title": status.canonical_reason().unwrap_or("Error"),
+            "status": status.as_u16(),
+            "detail": detail,
+            "kind": kind,
+        });
+        if let (Some(code), Value::Object(members)) = (grpc_code, &mut document) {
+            members.insert("grpc-code".to_owned(), code.into());
+        }
+        let mut response = (status, document.to_string()).into_response();
+        let headers = response.headers_mut();
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if let Some(allow) = allow {
+            headers.insert(ALLOW, HeaderValue::from_static(allow));
+        }
+        if let Some(seconds) = retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}

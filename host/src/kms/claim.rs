@@ -1,0 +1,199 @@
+//! Taking a socket's address without taking it from a living server.
+
+use std::fmt;
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+use tokio::net::UnixListener;
+
+use super::address::SocketAddress;
+
+/// Listens on `address`, which nobody else serves.
+///
+/// A path's directory is made, mode 0700, if it is not there; the socket has mode 0600 from its first moment. A socket file that a
+/// dead server left is removed. One to which anything can connect is left alone: not only what answers Status, since a server that
+/// hangs is alive too. Of two processes that claim one path at once, one wins: `<path>.lock` is locked for as long as the
+/// [`Claim`] lives, and stays behind, empty.
+///
+/// # Errors
+/// [`ClaimError::AlreadyServed`] when someone serves it; else why the socket can't be made.
+pub async fn claim(address: &SocketAddress) -> Result<Claim, ClaimError> {
+    let SocketAddress::Path(path) = address else {
+        // The kernel arbitrates, and nothing is left when a process dies.
+        return match address.bind() {
+            Ok(listener) => Ok(Claim {
+                listener,
+                guard: SocketGuard { _guarded: None },
+            }),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                Err(ClaimError::AlreadyServed(address.clone()))
+            }
+            Err(error) => Err(ClaimError::Io(address.clone(), error)),
+        };
+    };
+    let fault = |error| ClaimError::Io(address.clone(), error);
+    prepare_directory(path)?;
+    let lock = match lock(path) {
+        Ok(lock) => lock,
+        Err(TryLockError::WouldBlock) => return Err(ClaimError::AlreadyServed(address.clone())),
+        Err(TryLockError::Error(error)) => return Err(fault(error)),
+    };
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(fault(error)),
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(ClaimError::NotASocket(path.clone()));
+        }
+        Ok(_) => match address.connect().await {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                tracing::debug!(%address, "removing the socket that a dead server left");
+                fs::remove_file(path).map_err(fault)?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            // Connected, or too many others wait to be: it is served.
+            Ok(_) => return Err(ClaimError::AlreadyServed(address.clone())),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Err(ClaimError::AlreadyServed(address.clone()));
+            }
+            Err(error) => return Err(fault(error)),
+        },
+    }
+    let listener = address.bind().map_err(fault)?;
+    let identity = fs::symlink_metadata(path).map(|made| identity(&made)).map_err(fault)?;
+    Ok(Claim {
+        listener,
+        guard: SocketGuard {
+            _guarded: Some(Guarded {
+                path: path.clone(),
+                identity,
+                _lock: lock,
+            }),
+        },
+    })
+}
+
+/// A socket that this process, and nobody else, serves.
+#[derive(Debug)]
+pub struct Claim {
+    /// Its connections.
+    pub listener: UnixListener,
+    /// Keep it for as long as the listener.
+    pub guard: SocketGuard,
+}
+
+/// Removes the socket's file when it is dropped, if it is still the one that was made, and then releases the lock.
+#[derive(Debug)]
+#[must_use = "dropping it removes the socket"]
+pub struct SocketGuard {
+    _guarded: Option<Guarded>,
+}
+
+#[derive(Debug)]
+struct Guarded {
+    path: PathBuf,
+    identity: (u64, u64),
+    _lock: File,
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        if fs::symlink_metadata(&self.path).is_ok_and(|found| identity(&found) == self.identity)
+            && let Err(error) = fs::remove_file(&self.path)
+        {
+            tracing::debug!(%error, "cannot remove the socket");
+        }
+    }
+}
+
+fn identity(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
+
+fn lock(path: &Path) -> Result<File, TryLockError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(OFlags::NOFOLLOW.bits() as i32)
+        .open(name)
+        .map_err(TryLockError::Error)?;
+    file.try_lock()?;
+    Ok(file)
+}
+
+/// Makes the directory, or sees that nobody else can put another socket in this one's place.
+fn prepare_directory(socket: &Path) -> Result<(), ClaimError> {
+    let Some(directory) = socket.parent() else {
+        return Ok(());
+    };
+    let fault = |error| ClaimError::Io(SocketAddress::Path(socket.to_owned()), error);
+    if !directory.exists() {
+        DirBuilder::new()
+            .mode(0o700)
+            .recursive(true)
+            .create(directory)
+            .map_err(fault)?;
+    }
+    let found = fs::metadata(directory).map_err(fault)?;
+    let (mode, owner) = (found.mode(), found.uid());
+    // The sticky bit, as on /tmp, lets only a file's owner replace it.
+    let theirs = mode & 0o022 != 0 && mode & 0o1000 == 0;
+    if theirs || ![0, rustix::process::geteuid().as_raw()].contains(&owner) {
+        return Err(ClaimError::OpenDirectory(directory.to_owned()));
+    }
+    Ok(())
+}
+
+/// Why a socket's address could not be claimed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ClaimError {
+    /// Someone serves it.
+    AlreadyServed(SocketAddress),
+    /// There is something at the path that is not a socket; it was left alone.
+    NotASocket(PathBuf),
+    /// Other users could replace the socket.
+    OpenDirectory(PathBuf),
+    /// The system refused.
+    Io(SocketAddress, io::Error),
+}
+
+impl fmt::Display for ClaimError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AlreadyServed(address) => write!(
+                f,
+                "{address} is already served: stop that server, or choose another address"
+            ),
+            Self::NotASocket(path) => write!(
+                f,
+                "{} is not a socket and was left alone: move it away, or choose another address",
+                path.display()
+            ),
+            Self::OpenDirectory(path) => write!(
+                f,
+                "other users can put files into {}: chown it to this user and chmod go-w it, or choose another directory for the socket",
+                path.display()
+            ),
+            Self::Io(address, error) => write!(f, "cannot listen on {address}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for ClaimError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io(_, error) => Some(error),
+            Self::AlreadyServed(_) | Self::NotASocket(_) | Self::OpenDirectory(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

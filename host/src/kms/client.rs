@@ -1,0 +1,337 @@
+//! The client of a KMS plugin.
+//!
+//! One HTTP/2 connection per plugin, made when the first call needs it and made again when it broke. A call waits for the
+//! socket to appear, as grpc-go's `WaitForReady` does, and its deadline bounds that wait too.
+//!
+//! KMS v1 (`v1beta1.KeyManagementService`) has the same socket, deadline and waiting but other messages: it becomes a
+//! second constructor beside [`KmsClient::v2`], a second variant of [`Api`], and calls through [`KmsClient::attempt`].
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use dekker_proto::kms::v2::key_management_service_client::KeyManagementServiceClient;
+use dekker_proto::kms::v2::{DecryptRequest, EncryptRequest, StatusRequest};
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+use tokio::time::{Instant, sleep, timeout_at};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, ConnectError, Request, Response};
+use zeroize::Zeroizing;
+
+use super::MAX_MESSAGE;
+use super::address::SocketAddress;
+
+/// 16 KiB: the most that a plugin's headers, its error message among them, may hold.
+const MAX_HEADERS: u32 = 16 << 10;
+
+/// 5 ms, doubled up to 200 ms: how long to wait between two looks for a socket. Short, since a plugin that starts must not
+/// cost a call its deadline; capped low, since a look at a local socket is cheap.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+
+/// How often one call may lose its connection after it was sent. The first loss is what a plugin's restart looks like; more than a
+/// few are the plugin's own fault, perhaps this call's. Repeating is safe: no KMS call changes the plugin's state.
+const MAX_LOSSES: u32 = 3;
+
+/// A KMS plugin, over its unix socket. Dropping it closes the connection.
+#[derive(Debug)]
+pub struct KmsClient {
+    api: Api,
+    channel: Channel,
+    timeout: Duration,
+}
+
+/// Which of upstream's two services the plugin speaks.
+#[derive(Debug)]
+enum Api {
+    V2(KeyManagementServiceClient<Channel>),
+}
+
+impl KmsClient {
+    /// A KMS v2 plugin; `timeout` is each call's deadline. Nothing is connected yet.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime: the connection's task will run in it.
+    pub fn v2(address: SocketAddress, timeout: Duration) -> Self {
+        let channel = channel(address);
+        let client =
+            KeyManagementServiceClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE);
+        Self {
+            api: Api::V2(client),
+            channel,
+            timeout,
+        }
+    }
+
+    /// Asks for the plugin's health and its current key ID. Nothing in the answer is checked here.
+    ///
+    /// # Errors
+    /// What the plugin answered, or why it did not.
+    pub async fn status(&self) -> Result<Status, CallError> {
+        let Api::V2(client) = &self.api;
+        let status = self
+            .attempt(StatusRequest {}, |request| {
+                let mut client = client.clone();
+                async move { client.status(request).await }
+            })
+            .await?;
+        Ok(Status {
+            version: status.version,
+            healthz: status.healthz,
+            key_id: status.key_id,
+        })
+    }
+
+    /// Has the plugin encrypt a DEK source. Nothing in the answer is checked here.
+    ///
+    /// `plaintext` and every message that carries it are wiped when the call is over. What tonic and hyper encode it into
+    /// for the socket, and what the kernel holds, is not.
+    ///
+    /// # Errors
+    /// What the plugin answered, or why it did not.
+    pub async fn encrypt(
+        &self,
+        uid: String,
+        mut plaintext: Zeroizing<Vec<u8>>,
+    ) -> Result<Encrypted, CallError> {
+        let Api::V2(client) = &self.api;
+        let request = EncryptRequest {
+            plaintext: std::mem::take(&mut *plaintext),
+            uid,
+        };
+        let encrypted = self
+            .attempt(request, |request| {
+                let mut client = client.clone();
+                async move { client.encrypt(request).await }
+            })
+            .await?;
+        Ok(Encrypted {
+            ciphertext: encrypted.ciphertext,
+            key_id: encrypted.key_id,
+            annotations: encrypted.annotations,
+        })
+    }
+
+    /// Has the plugin decrypt a DEK source. Nothing in the answer is checked here.
+    ///
+    /// The answer is wiped when it is dropped; what tonic and hyper held of it while it arrived is not.
+    ///
+    /// # Errors
+    /// What the plugin answered, or why it did not.
+    pub async fn decrypt(
+        &self,
+        uid: String,
+        ciphertext: Vec<u8>,
+        key_id: String,
+        annotations: BTreeMap<String, Vec<u8>>,
+    ) -> Result<Zeroizing<Vec<u8>>, CallError> {
+        let Api::V2(client) = &self.api;
+        let request = DecryptRequest {
+            ciphertext,
+            uid,
+            key_id,
+            annotations,
+        };
+        let mut decrypted = self
+            .attempt(request, |request| {
+                let mut client = client.clone();
+                async move { client.decrypt(request).await }
+            })
+            .await?;
+        Ok(Zeroizing::new(std::mem::take(&mut decrypted.plaintext)))
+    }
+
+    /// The connection, for another service on the same socket.
+    pub(super) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    /// Makes one call, again if its connection was lost, until the deadline.
+    ///
+    /// Each future owns what it needs: with one that borrows, the compiler can't show that a call may move between threads.
+    pub(super) async fn attempt<M, T, F>(
+        &self,
+        message: M,
+        mut call: impl FnMut(Request<M>) -> F,
+    ) -> Result<T, CallError>
+    where
+        M: Clone,
+        F: Future<Output = Result<Response<T>, tonic::Status>>,
+    {
+        let deadline = Instant::now() + self.timeout;
+        let attempts = async {
+            let mut losses = 0;
+            let mut pauses = Pauses::default();
+            loop {
+                let mut request = Request::new(message.clone());
+                request.set_timeout(deadline.saturating_duration_since(Instant::now()));
+                let status = match call(request).await {
+                    Ok(response) => return Ok(response.into_inner()),
+                    Err(status) => status,
+                };
+                let Some(cause) = lost_connection(&status) else {
+                    return Err(CallError::from(status));
+                };
+                losses += 1;
+                tracing::debug!(cause, losses, "a KMS call lost its connection");
+                if losses == MAX_LOSSES {
+                    return Err(CallError {
+                        code: Code::Unavailable as u32,
+                        message: format!("the connection to the KMS plugin was lost: {cause}"),
+                    });
+                }
+                pauses.wait().await;
+            }
+        };
+        match timeout_at(deadline, attempts).await {
+            Ok(Ok(answer)) => Ok(answer),
+            // The plugin knows the deadline too; whoever notices first, it is one fault.
+            Ok(Err(error)) if Instant::now() < deadline => Err(error),
+            Ok(Err(_)) | Err(_) => Err(CallError {
+                code: Code::DeadlineExceeded as u32,
+                message: "context deadline exceeded".to_owned(),
+            }),
+        }
+    }
+}
+
+/// Why the connection broke, if it did; the plugin may or may not have seen the call.
+///
+/// tonic puts the cause into a status that it made itself; one that the plugin sent has none. [`connect`] fails only where
+/// trying again is no use, so that is not a loss.
+fn lost_connection(status: &tonic::Status) -> Option<String> {
+    let mut cause = status.source();
+    let mut last = None;
+    while let Some(error) = cause {
+        if error.is::<ConnectError>() {
+            return None;
+        }
+        last = Some(error);
+        cause = error.source();
+    }
+    last.map(ToString::to_string)
+}
+
+/// A connection that is made when it is needed.
+fn channel(address: SocketAddress) -> Channel {
+    Endpoint::from_static("http://localhost")
+        .http2_max_header_list_size(MAX_HEADERS)
+        .connect_with_connector_lazy(tower::service_fn(move |_| connect(address.clone())))
+}
+
+/// Waits for the socket as long as anyone polls.
+///
+/// It must not give up by itself: a call that was cancelled leaves this attempt behind, and the next call, with a deadline of
+/// its own, goes on with it.
+async fn connect(address: SocketAddress) -> io::Result<TokioIo<UnixStream>> {
+    let mut pauses = Pauses::default();
+    loop {
+        match address.connect().await {
+            Ok(stream) => return Ok(TokioIo::new(stream)),
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => return Err(error),
+            Err(error) => tracing::trace!(%address, %error, "waiting for the KMS plugin's socket"),
+        }
+        pauses.wait().await;
+    }
+}
+
+/// Pauses between attempts, each twice as long as the one before, up to a cap.
+struct Pauses(Duration);
+
+impl Default for Pauses {
+    fn default() -> Self {
+        Self(FIRST_PAUSE)
+    }
+}
+
+impl Pauses {
+    async fn wait(&mut self) {
+        sleep(self.0).await;
+        self.0 = (self.0 * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// A plugin's answer to Status, unchecked.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Status {
+    /// The API's version.
+    pub version: String,
+    /// `ok`, or what is wrong.
+    pub healthz: String,
+    /// The key that Encrypt uses now.
+    pub key_id: String,
+}
+
+/// The key ID only as its hash.
+impl fmt::Debug for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Status")
+            .field("version", &self.version)
+            .field("healthz", &self.healthz)
+            .field("key_id", &super::key_id_hash(&self.key_id))
+            .finish()
+    }
+}
+
+/// A plugin's answer to Encrypt, unchecked.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Encrypted {
+    /// The encrypted DEK source.
+    pub ciphertext: Vec<u8>,
+    /// The key that encrypted it.
+    pub key_id: String,
+    /// What the plugin wants back with it.
+    pub annotations: BTreeMap<String, Vec<u8>>,
+}
+
+/// The key ID only as its hash; sizes and annotations' names for the rest.
+impl fmt::Debug for Encrypted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Encrypted")
+            .field("ciphertext_len", &self.ciphertext.len())
+            .field("key_id", &super::key_id_hash(&self.key_id))
+            .field("annotations", &self.annotations.keys())
+            .finish()
+    }
+}
+
+/// A call that failed, at the plugin or on the way.
+///
+/// An answer over 128 KiB is tonic's code 11 (`OutOfRange`); grpc-go, whose bound is 4 MiB, says 8.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallError {
+    /// gRPC's status code, 1 to 16.
+    pub code: u32,
+    /// The plugin's own words, or what broke.
+    pub message: String,
+}
+
+impl From<tonic::Status> for CallError {
+    fn from(status: tonic::Status) -> Self {
+        Self {
+            code: status.code() as u32,
+            message: status.message().to_owned(),
+        }
+    }
+}
+
+/// As grpc-go prints a status, since upstream's messages embed it: `rpc error: code = NotFound desc = …`.
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let code = i32::try_from(self.code).map_or(Code::Unknown, Code::from_i32);
+        let message = &self.message;
+        match code {
+            // Go spells it with one l.
+            Code::Cancelled => write!(f, "rpc error: code = Canceled desc = {message}"),
+            code => write!(f, "rpc error: code = {code:?} desc = {message}"),
+        }
+    }
+}
+
+impl Error for CallError {}
+
+#[cfg(test)]
+mod tests;

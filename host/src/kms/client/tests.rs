@@ -1,0 +1,317 @@
+use std::sync::{Arc, Mutex};
+
+use dekker_proto::kms::v2::key_management_service_server::KeyManagementService;
+use dekker_proto::kms::v2::{DecryptResponse, EncryptResponse, StatusResponse};
+use tokio::io::AsyncReadExt;
+use tokio::sync::Notify;
+use tonic::metadata::MetadataMap;
+
+use super::*;
+use crate::kms::tests::{PATIENCE, Running, new_plugin, socket};
+
+/// Short, where a deadline must pass for the test to go on.
+const SHORT: Duration = Duration::from_millis(50);
+
+fn secret(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(bytes.to_vec())
+}
+
+fn deadline_exceeded() -> CallError {
+    CallError {
+        code: 4,
+        message: "context deadline exceeded".into(),
+    }
+}
+
+async fn round_trip(client: &KmsClient) {
+    let status = client.status().await.unwrap();
+    assert_eq!((&*status.version, &*status.healthz), ("v2", "ok"));
+    let encrypted = client.encrypt("1".into(), secret(b"seed")).await.unwrap();
+    assert_eq!(encrypted.key_id, status.key_id);
+    let Encrypted {
+        ciphertext,
+        key_id,
+        annotations,
+    } = encrypted;
+    let decrypted = client
+        .decrypt("2".into(), ciphertext, key_id, annotations)
+        .await
+        .unwrap();
+    assert_eq!(*decrypted, b"seed");
+}
+
+#[tokio::test]
+async fn what_a_plugin_encrypts_it_decrypts_over_both_kinds_of_socket() {
+    let dir = tempfile::tempdir().unwrap();
+    let name = format!("dekker-client-{}", std::process::id());
+    for address in [socket(dir.path()), SocketAddress::Abstract(name)] {
+        let running = Running::plugin(new_plugin(dir.path()), address.bind().unwrap());
+        let client = Arc::new(KmsClient::v2(address, PATIENCE));
+        // Spawned, so that it breaks the build if a call could not be sent between threads.
+        let calls = Arc::clone(&client);
+        tokio::spawn(async move { round_trip(&calls).await }).await.unwrap();
+        running.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_call_waits_for_a_socket_that_appears_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let address = socket(dir.path());
+    let client = KmsClient::v2(address.clone(), PATIENCE);
+    let started = async {
+        // The call is polled first, and found nothing.
+        tokio::task::yield_now().await;
+        Running::plugin(new_plugin(dir.path()), address.bind().unwrap())
+    };
+    let (status, _running) = tokio::join!(biased; client.status(), started);
+    assert_eq!(status.unwrap().healthz, "ok");
+}
+
+#[tokio::test]
+async fn a_missing_socket_meets_the_deadline_and_the_next_call_finds_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let address = socket(dir.path());
+    let mut client = KmsClient::v2(address.clone(), SHORT);
+    assert_eq!(client.status().await, Err(deadline_exceeded()));
+    // The call is gone; its attempt to connect is still there.
+    client.timeout = PATIENCE;
+    let _running = Running::plugin(new_plugin(dir.path()), address.bind().unwrap());
+    round_trip(&client).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_nobody_accepted_is_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let address = socket(dir.path());
+    let dying = address.bind().unwrap();
+    let mut client = KmsClient::v2(address.clone(), SHORT);
+    assert_eq!(client.status().await, Err(deadline_exceeded()));
+    drop(dying);
+    std::fs::remove_file(dir.path().join("kms.sock")).unwrap();
+    client.timeout = PATIENCE;
+    let _running = Running::plugin(new_plugin(dir.path()), address.bind().unwrap());
+    round_trip(&client).await;
+}
+
+#[tokio::test]
+async fn the_next_call_reconnects_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let address = socket(dir.path());
+    let client = KmsClient::v2(address.clone(), PATIENCE);
+    for _ in 0..3 {
+        let running = Running::plugin(new_plugin(dir.path()), address.bind().unwrap());
+        round_trip(&client).await;
+        running.stop().await;
+        std::fs::remove_file(dir.path().join("kms.sock")).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_call_cancelled_while_the_plugin_is_down_does_not_spoil_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let address = socket(dir.path());
+    let mut client = KmsClient::v2(address.clone(), PATIENCE);
+    for _ in 0..2 {
+        let running = Running::plugin(new_plugin(dir.path()), address.bind().unwrap());
+        client.timeout = PATIENCE;
+        round_trip(&client).await;
+        running.stop().await;
+        std::fs::remove_file(dir.path().join("kms.sock")).unwrap();
+        client.timeout = SHORT;
+        assert_eq!(client.status().await, Err(deadline_exceeded()));
+    }
+}
+
+#[tokio::test]
+async fn a_plugin_that_hangs_up_on_every_call_is_not_asked_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let address = socket(dir.path());
+    let listener = address.bind().unwrap();
+    let client = KmsClient::v2(address, PATIENCE);
+    let hang_up = async {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            // Something of the call has arrived.
+            stream.read_u8().await.unwrap();
+        }
+    };
+    tokio::select! {
+        status = client.status() => {
+            let error = status.unwrap_err();
+            assert_eq!(error.code, Code::Unavailable as u32, "{error}");
+            assert!(error.message.contains("was lost"), "{error}");
+        }
+        () = hang_up => {}
+    }
+}
+
+#[tokio::test]
+async fn a_silent_connection_does_not_hold_up_the_plugins_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let address = socket(dir.path());
+    let running = Running::plugin(new_plugin(dir.path()), address.bind().unwrap());
+    let _silent = address.connect().await.unwrap();
+    // Once this is answered, the earlier connection was accepted too.
+    round_trip(&KmsClient::v2(address, PATIENCE)).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn dropping_the_client_closes_the_connection() {
+    let dir = tempfile::tempdir().unwrap();
+    let address = socket(dir.path());
+    let listener = address.bind().unwrap();
+    let client = KmsClient::v2(address, SHORT);
+    assert_eq!(client.status().await, Err(deadline_exceeded()));
+    let (mut stream, _) = listener.accept().await.unwrap();
+    drop(client);
+    // Ends only when the other side is closed.
+    stream.read_to_end(&mut Vec::new()).await.unwrap();
+}
+
+/// Answers what it is told to, and keeps the last call's metadata.
+#[derive(Clone, Default)]
+struct Rogue {
+    ciphertext: Vec<u8>,
+    error: Option<(Code, &'static str)>,
+    hangs: bool,
+    metadata: Arc<Mutex<MetadataMap>>,
+    reached: Arc<Notify>,
+}
+
+impl Rogue {
+    async fn answer<T>(
+        &self,
+        request: Request<impl Sized>,
+        answer: T,
+    ) -> Result<Response<T>, tonic::Status> {
+        *self.metadata.lock().unwrap() = request.metadata().clone();
+        self.reached.notify_one();
+        if self.hangs {
+            std::future::pending::<()>().await;
+        }
+        match self.error {
+            Some((code, message)) => Err(tonic::Status::new(code, message)),
+            None => Ok(Response::new(answer)),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl KeyManagementService for Rogue {
+    async fn status(
+        &self,
+        request: Request<StatusRequest>,
+    ) -> Result<Response<StatusResponse>, tonic::Status> {
+        self.answer(request, StatusResponse::default()).await
+    }
+
+    async fn encrypt(
+        &self,
+        request: Request<EncryptRequest>,
+    ) -> Result<Response<EncryptResponse>, tonic::Status> {
+        let answer = EncryptResponse {
+            ciphertext: self.ciphertext.clone(),
+            ..Default::default()
+        };
+        self.answer(request, answer).await
+    }
+
+    async fn decrypt(
+        &self,
+        request: Request<DecryptRequest>,
+    ) -> Result<Response<DecryptResponse>, tonic::Status> {
+        self.answer(request, DecryptResponse::default()).await
+    }
+}
+
+fn rogue(dir: &tempfile::TempDir, rogue: &Rogue, timeout: Duration) -> (KmsClient, Running) {
+    let address = socket(dir.path());
+    let running = Running::other(rogue.clone(), address.bind().unwrap());
+    (KmsClient::v2(address, timeout), running)
+}
+
+#[tokio::test]
+async fn an_answer_over_the_bound_is_an_error_and_the_next_call_works() {
+    let dir = tempfile::tempdir().unwrap();
+    let service = Rogue {
+        ciphertext: vec![0; MAX_MESSAGE],
+        ..Default::default()
+    };
+    let (client, _running) = rogue(&dir, &service, PATIENCE);
+    let error = client.encrypt("1".into(), secret(b"x")).await.unwrap_err();
+    assert_eq!(error.code, Code::OutOfRange as u32, "{error}");
+    client.status().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_request_over_the_bound_is_refused_by_the_plugin() {
+    let dir = tempfile::tempdir().unwrap();
+    let address = socket(dir.path());
+    let _running = Running::plugin(new_plugin(dir.path()), address.bind().unwrap());
+    let client = KmsClient::v2(address, PATIENCE);
+    let long = secret(&vec![0; MAX_MESSAGE]);
+    let error = client.encrypt("1".into(), long).await.unwrap_err();
+    assert_eq!(error.code, Code::OutOfRange as u32, "{error}");
+    client.status().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_plugin_that_hangs_meets_the_deadline() {
+    let dir = tempfile::tempdir().unwrap();
+    let service = Rogue {
+        hangs: true,
+        ..Default::default()
+    };
+    let (mut client, _running) = rogue(&dir, &service, SHORT);
+    assert_eq!(client.status().await, Err(deadline_exceeded()));
+    // So does one that had the time to see the call.
+    client.timeout = PATIENCE;
+    tokio::select! {
+        _ = client.status() => panic!("it hangs"),
+        () = service.reached.notified() => {}
+    }
+    assert!(service.metadata.lock().unwrap().contains_key("grpc-timeout"));
+}
+
+#[tokio::test]
+async fn a_plugins_error_comes_through_and_is_not_repeated() {
+    let dir = tempfile::tempdir().unwrap();
+    // The code that a lost connection has too.
+    let service = Rogue {
+        error: Some((Code::Unavailable, "the HSM is away")),
+        ..Default::default()
+    };
+    let (client, _running) = rogue(&dir, &service, PATIENCE);
+    let error = client.status().await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "rpc error: code = Unavailable desc = the HSM is away"
+    );
+}
+
+#[test]
+fn errors_print_as_in_go() {
+    for (code, want) in [(1, "Canceled"), (4, "DeadlineExceeded"), (99, "Unknown")] {
+        let message = "m".to_owned();
+        let shown = CallError { code, message }.to_string();
+        assert_eq!(shown, format!("rpc error: code = {want} desc = m"));
+    }
+}
+
+#[test]
+fn debug_shows_no_key_id() {
+    let status = Status {
+        version: "v2".into(),
+        healthz: "ok".into(),
+        key_id: "SECRET".into(),
+    };
+    let encrypted = Encrypted {
+        ciphertext: vec![1],
+        key_id: "SECRET".into(),
+        annotations: BTreeMap::new(),
+    };
+    let shown = format!("{status:?} {encrypted:?}");
+    assert!(!shown.contains("SECRET") && shown.contains("sha256:"), "{shown}");
+}

@@ -1,0 +1,231 @@
+//! A directory of files that only their owner may read, replaced atomically.
+
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+use zeroize::Zeroizing;
+
+use super::{Damage, KeyringError};
+
+/// The file whose lock a writer holds. It stays: removing a lock file that another process has open would give two locks.
+const LOCK_NAME: &str = "keyring.lock";
+
+/// What a file looks like from outside; differs after every replacement and after `chmod` or `chown`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    mode: u32,
+    owner: u32,
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            mode: metadata.mode(),
+            owner: metadata.uid(),
+        }
+    }
+}
+
+/// A directory in which only its owner can create or replace files.
+#[derive(Debug)]
+pub(super) struct Directory(PathBuf);
+
+impl Directory {
+    /// Makes it, mode 0700, if it is not there.
+    pub(super) fn open_or_create(path: &Path) -> Result<Self, KeyringError> {
+        if !path.exists() {
+            DirBuilder::new()
+                .mode(0o700)
+                .recursive(true)
+                .create(path)
+                .map_err(fault("create", path))?;
+            // Its own entry must outlast a crash too, or the keys in it would not.
+            match path.parent() {
+                Some(parent) if !parent.as_os_str().is_empty() => sync(parent)?,
+                Some(_) => sync(Path::new("."))?,
+                None => {}
+            }
+        }
+        Self::open(path)
+    }
+
+    pub(super) fn open(path: &Path) -> Result<Self, KeyringError> {
+        let metadata = fs::metadata(path).map_err(fault("read", path))?;
+        if !metadata.is_dir() {
+            return Err(KeyringError::NotAFile { path: path.into() });
+        }
+        // Root could do as it likes anyway.
+        if metadata.uid() != 0 {
+            check_owner(path, &metadata)?;
+        }
+        check_mode(path, &metadata, 0o022, "go-w")?;
+        Ok(Self(path.into()))
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Waits until no one else holds it; released when dropped.
+    pub(super) fn lock(&self) -> Result<File, KeyringError> {
+        let path = self.path(LOCK_NAME);
+        let lock = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(OFlags::NOFOLLOW.bits() as i32)
+            .open(&path)
+            .map_err(fault("open", &path))?;
+        lock.lock().map_err(fault("lock", &path))?;
+        Ok(lock)
+    }
+
+    pub(super) fn stamp(&self, name: &str) -> Result<Stamp, KeyringError> {
+        let path = self.path(name);
+        let metadata = fs::symlink_metadata(&path).map_err(fault("read", &path))?;
+        Ok(Stamp::of(&metadata))
+    }
+
+    /// The whole file, if it is this user's alone and at most `max` bytes long. The bytes are wiped when dropped.
+    pub(super) fn read(
+        &self,
+        name: &str,
+        max: usize,
+    ) -> Result<(Zeroizing<Vec<u8>>, Stamp), KeyringError> {
+        let path = self.path(name);
+        // Opening must not wait for a writer if it turns out to be a pipe.
+        let mut file = OpenOptions::new()
+            .read(true)
+            .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32)
+            .open(&path)
+            .map_err(fault("read", &path))?;
+        let metadata = file.metadata().map_err(fault("read", &path))?;
+        if !metadata.is_file() {
+            return Err(KeyringError::NotAFile { path });
+        }
+        check_owner(&path, &metadata)?;
+        check_mode(&path, &metadata, 0o077, "600")?;
+        let len = match usize::try_from(metadata.len()) {
+            Ok(len) if len <= max => len,
+            _ => {
+                let len = metadata.len();
+                return Err(KeyringError::TooLarge { path, len });
+            }
+        };
+        let mut bytes = Zeroizing::new(vec![0; len]);
+        let whole = file
+            .read_exact(&mut bytes)
+            .and_then(|()| Ok(file.read(&mut [0])? == 0));
+        match whole {
+            Ok(true) => Ok((bytes, Stamp::of(&metadata))),
+            Ok(false) => Err(changing(path)),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(changing(path)),
+            Err(error) => Err(fault("read", &path)(error)),
+        }
+    }
+
+    /// Puts a new file, mode 0600, in the old one's place. When this returns it is on disk; after a crash there is the old or
+    /// the new one. The caller holds the lock.
+    pub(super) fn replace(&self, name: &str, bytes: &[u8]) -> Result<Stamp, KeyringError> {
+        let path = self.path(name);
+        let temporary = self.path(&format!("{name}.tmp"));
+        // A crash may have left one, and the lock says that nobody is writing it.
+        match fs::remove_file(&temporary) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(fault("remove", &temporary)(error));
+            }
+            _ => {}
+        }
+        let written = self.write(&temporary, bytes);
+        if written.is_err() {
+            // What went wrong is already told; a file that stays is removed by the next writer.
+            let _ = fs::remove_file(&temporary);
+        }
+        let stamp = written?;
+        fs::rename(&temporary, &path).map_err(fault("replace", &path))?;
+        sync(&self.0)?;
+        Ok(stamp)
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> Result<Stamp, KeyringError> {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(fault("create", path))?;
+        file.write_all(bytes).map_err(fault("write", path))?;
+        file.sync_all().map_err(fault("write", path))?;
+        let metadata = file.metadata().map_err(fault("read", path))?;
+        Ok(Stamp::of(&metadata))
+    }
+}
+
+fn check_owner(path: &Path, metadata: &Metadata) -> Result<(), KeyringError> {
+    let (owner, expected) = (metadata.uid(), rustix::process::geteuid().as_raw());
+    if owner == expected {
+        return Ok(());
+    }
+    Err(KeyringError::Owner {
+        path: path.into(),
+        owner,
+        expected,
+    })
+}
+
+fn check_mode(
+    path: &Path,
+    metadata: &Metadata,
+    forbidden: u32,
+    remedy: &'static str,
+) -> Result<(), KeyringError> {
+    if metadata.mode() & forbidden == 0 {
+        return Ok(());
+    }
+    Err(KeyringError::Permissions {
+        path: path.into(),
+        mode: metadata.mode() & 0o7777,
+        remedy,
+    })
+}
+
+/// A directory's entries reach the disk by themselves only.
+fn sync(directory: &Path) -> Result<(), KeyringError> {
+    File::open(directory)
+        .and_then(|directory| directory.sync_all())
+        .map_err(fault("sync", directory))
+}
+
+fn changing(path: PathBuf) -> KeyringError {
+    KeyringError::Damaged {
+        path,
+        damage: Damage::Changing,
+    }
+}
+
+fn fault(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> KeyringError {
+    move |source| {
+        let path = path.to_owned();
+        if source.kind() == io::ErrorKind::NotFound {
+            KeyringError::Missing { path }
+        } else if source.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {
+            KeyringError::NotAFile { path }
+        } else {
+            KeyringError::Io {
+                doing,
+                path,
+                source,
+            }
+        }
+    }
+}

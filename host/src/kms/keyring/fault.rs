@@ -1,0 +1,200 @@
+//! What can be wrong with a keyring. Every message names the file and what to do; none shows a key or a key ID.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+/// Why a keyring could not be read or written.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum KeyringError {
+    /// The system refused.
+    Io {
+        /// What was tried: `read`, `create`, …
+        doing: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Its reason.
+        source: io::Error,
+    },
+    /// There is no such file or directory.
+    Missing {
+        /// What is missing.
+        path: PathBuf,
+    },
+    /// Something else than a file, or than a directory, is there; a symbolic link is not followed.
+    NotAFile {
+        /// What it is.
+        path: PathBuf,
+    },
+    /// It belongs to another user.
+    Owner {
+        /// What belongs to them.
+        path: PathBuf,
+        /// Their user ID.
+        owner: u32,
+        /// This process's effective user ID.
+        expected: u32,
+    },
+    /// Others can read the file, or write to the directory.
+    Permissions {
+        /// What is open to them.
+        path: PathBuf,
+        /// Its mode: the lowest twelve bits.
+        mode: u32,
+        /// What `chmod` should be given.
+        remedy: &'static str,
+    },
+    /// The file is larger than a keyring can be.
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its bytes.
+        len: u64,
+    },
+    /// The file is not a keyring.
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        damage: Damage,
+    },
+    /// There is no room for another key.
+    Full {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The system has no randomness for a new key.
+    Entropy(getrandom::Error),
+}
+
+/// What is wrong with a keyring file's content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Damage {
+    /// It is not JSON, a field is missing, unknown, there twice or of the wrong kind, or a key is not 32 bytes in base64.
+    Syntax {
+        /// From 1; 0 when the place is not known.
+        line: usize,
+        /// From 1; 0 when the place is not known.
+        column: usize,
+    },
+    /// A later Dekker wrote it.
+    Version {
+        /// Its layout's version.
+        version: u32,
+    },
+    /// A key ID is not 32 lowercase hexadecimal digits.
+    KeyId,
+    /// Two keys have the same ID.
+    DuplicateKeyId,
+    /// The current key is not among the keys.
+    NoCurrentKey,
+    /// There are more keys than [`super::MAX_KEYS`].
+    TooManyKeys {
+        /// How many.
+        keys: usize,
+    },
+    /// Its size changed while it was read.
+    Changing,
+}
+
+impl fmt::Display for KeyringError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io {
+                doing,
+                path,
+                source,
+            } => write!(f, "cannot {doing} {}: {source}", path.display()),
+            Self::Missing { path } => write!(
+                f,
+                "{} does not exist: restore it from a backup, or name the right state directory",
+                path.display()
+            ),
+            Self::NotAFile { path } => write!(
+                f,
+                "{} is not what a keyring needs there: put a regular file (for the state directory, a directory) in its place; symbolic links are not followed",
+                path.display()
+            ),
+            Self::Owner {
+                path,
+                owner,
+                expected,
+            } => write!(
+                f,
+                "{} belongs to user {owner}, not to user {expected}: chown it, or run as its owner",
+                path.display()
+            ),
+            Self::Permissions { path, mode, remedy } => write!(
+                f,
+                "{} is open to other users (mode {mode:04o}): see who could have used it, then chmod {remedy} it",
+                path.display()
+            ),
+            Self::TooLarge { path, len } => write!(
+                f,
+                "{} has {len} bytes, more than a keyring's {}: restore it from a backup",
+                path.display(),
+                super::MAX_FILE
+            ),
+            Self::Damaged { path, damage } => write!(f, "{} {damage}", path.display()),
+            Self::Full { path } => write!(
+                f,
+                "{} has no room for another key: rewrite all values, then remove keys that nothing uses",
+                path.display()
+            ),
+            Self::Entropy(error) => write!(f, "the system gave no randomness for a key: {error}"),
+        }
+    }
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Syntax { line, column } => write!(
+                f,
+                "is not a keyring: fault at line {line} column {column}"
+            )?,
+            Self::Version { version } => {
+                return write!(
+                    f,
+                    "has version {version}, which this program does not know: use the program that wrote it, or a later one"
+                );
+            }
+            Self::KeyId => {
+                f.write_str("is damaged: a key ID is not 32 lowercase hexadecimal digits")?;
+            }
+            Self::DuplicateKeyId => f.write_str("is damaged: two keys have the same ID")?,
+            Self::NoCurrentKey => f.write_str("is damaged: its current key is not among its keys")?,
+            Self::TooManyKeys { keys } => write!(
+                f,
+                "is damaged: it holds {keys} keys, more than {}",
+                super::MAX_KEYS
+            )?,
+            Self::Changing => f.write_str("changed while it was read: replace it, never edit it in place")?,
+        }
+        f.write_str("; restore it from a backup")
+    }
+}
+
+impl std::error::Error for KeyringError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io { source, .. } => Some(source),
+            Self::Entropy(error) => Some(error),
+            Self::Missing { .. }
+            | Self::NotAFile { .. }
+            | Self::Owner { .. }
+            | Self::Permissions { .. }
+            | Self::TooLarge { .. }
+            | Self::Damaged { .. }
+            | Self::Full { .. } => None,
+        }
+    }
+}
+
+impl From<getrandom::Error> for KeyringError {
+    fn from(error: getrandom::Error) -> Self {
+        Self::Entropy(error)
+    }
+}

@@ -1,0 +1,225 @@
+//! One key-encryption key, and what it makes of a DEK source.
+
+use std::fmt;
+
+use aes_gcm::aead::{Aead, Payload};
+use aes_gcm::{Aes256Gcm, KeyInit, Nonce};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+/// The first byte of every ciphertext: which layout follows.
+const LAYOUT: u8 = 1;
+const NONCE_LEN: usize = 12;
+const TAG_LEN: usize = 16;
+
+/// 1024 bytes: upstream's bound on an encrypted DEK source.
+const MAX_CIPHERTEXT: usize = 1024;
+
+/// 995 bytes: the longest plaintext whose ciphertext has at most 1024.
+pub const MAX_PLAINTEXT: usize = MAX_CIPHERTEXT - 1 - NONCE_LEN - TAG_LEN;
+
+/// A key-encryption key's ID: 16 random bytes as 32 lowercase hexadecimal digits.
+///
+/// Prints as its hash; [`KekId::as_str`] is for the plugin's answers and the file.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KekId(String);
+
+impl KekId {
+    const LEN: usize = 32;
+
+    /// The ID itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// `sha256:<hex>`: what may be logged.
+    pub fn hash(&self) -> String {
+        crate::kms::key_id_hash(&self.0)
+    }
+
+    fn generate() -> Result<Self, getrandom::Error> {
+        let mut bytes = [0; Self::LEN / 2];
+        getrandom::fill(&mut bytes)?;
+        let mut id = String::with_capacity(Self::LEN);
+        crate::kms::push_hex(&mut id, &bytes);
+        Ok(Self(id))
+    }
+}
+
+/// `None` for anything but 32 lowercase hexadecimal digits.
+impl KekId {
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let hex = text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        (text.len() == Self::LEN && hex).then(|| Self(text.to_owned()))
+    }
+}
+
+impl fmt::Debug for KekId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KekId({})", self.hash())
+    }
+}
+
+/// The 32 bytes of an AES-256 key. Boxed wherever it is kept, so that a vector that grows leaves no copy behind.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub(super) struct Secret(pub(super) [u8; Self::LEN]);
+
+impl Secret {
+    pub(super) const LEN: usize = 32;
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// An AES-256 key-encryption key with its ID and age. Wiped when it is dropped.
+///
+/// Its nonces are random, so one key must not encrypt more than 2³² times (NIST SP 800-38D §8.3). KMS v2 encrypts once
+/// per DEK, and a DEK lasts a process or a rotation: nothing counts here.
+#[derive(Debug)]
+pub struct Kek {
+    id: KekId,
+    created: u64,
+    secret: Box<Secret>,
+}
+
+impl Kek {
+    /// Random key and ID.
+    pub(super) fn generate(created: u64) -> Result<Self, getrandom::Error> {
+        let mut secret = Box::new(Secret([0; Secret::LEN]));
+        getrandom::fill(&mut secret.0)?;
+        Ok(Self {
+            id: KekId::generate()?,
+            created,
+            secret,
+        })
+    }
+
+    pub(super) fn from_parts(id: KekId, created: u64, secret: Box<Secret>) -> Self {
+        Self {
+            id,
+            created,
+            secret,
+        }
+    }
+
+    /// Its ID.
+    pub fn id(&self) -> &KekId {
+        &self.id
+    }
+
+    /// When it was made: seconds since 1970.
+    pub fn created(&self) -> u64 {
+        self.created
+    }
+
+    pub(super) fn secret(&self) -> &Secret {
+        &self.secret
+    }
+
+    /// `1 ‖ nonce[12] ‖ ciphertext ‖ tag[16]`: AES-256-GCM with a random nonce; the AAD is the key ID's 32 characters.
+    ///
+    /// # Errors
+    /// When `plaintext` has more than [`MAX_PLAINTEXT`] bytes, or the system has no randomness.
+    pub fn seal(&self, plaintext: &[u8]) -> Result<Vec<u8>, SealError> {
+        if plaintext.len() > MAX_PLAINTEXT {
+            return Err(SealError::TooLong {
+                len: plaintext.len(),
+            });
+        }
+        let mut nonce = [0; NONCE_LEN];
+        getrandom::fill(&mut nonce).map_err(SealError::Entropy)?;
+        let payload = Payload {
+            msg: plaintext,
+            aad: self.id.0.as_bytes(),
+        };
+        let sealed = self
+            .cipher()
+            .encrypt(&Nonce::from(nonce), payload)
+            .map_err(|_| SealError::Cipher)?;
+        Ok([&[LAYOUT], &nonce[..], &sealed].concat())
+    }
+
+    /// The reverse of [`Kek::seal`].
+    ///
+    /// # Errors
+    /// [`OpenError::Layout`] when `ciphertext` can't be one of ours; else one opaque [`OpenError::Authentication`].
+    pub fn open(&self, ciphertext: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+        let Some((&LAYOUT, rest)) = ciphertext.split_first() else {
+            return Err(OpenError::Layout);
+        };
+        let Some((nonce, sealed)) = rest.split_first_chunk::<NONCE_LEN>() else {
+            return Err(OpenError::Layout);
+        };
+        if sealed.len() < TAG_LEN || ciphertext.len() > MAX_CIPHERTEXT {
+            return Err(OpenError::Layout);
+        }
+        let payload = Payload {
+            msg: sealed,
+            aad: self.id.0.as_bytes(),
+        };
+        self.cipher()
+            .decrypt(&Nonce::from(*nonce), payload)
+            .map(Zeroizing::new)
+            .map_err(|_| OpenError::Authentication)
+    }
+
+    fn cipher(&self) -> Aes256Gcm {
+        Aes256Gcm::new((&self.secret.0).into())
+    }
+}
+
+/// Why a plaintext could not be encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SealError {
+    /// It is longer than [`MAX_PLAINTEXT`].
+    TooLong {
+        /// Its bytes.
+        len: usize,
+    },
+    /// The system has no randomness.
+    Entropy(getrandom::Error),
+    /// The cipher refused; with the length checked it has no reason to.
+    Cipher,
+}
+
+impl fmt::Display for SealError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong { len } => write!(
+                f,
+                "the plaintext has {len} bytes, more than the {MAX_PLAINTEXT} that fit into a {MAX_CIPHERTEXT}-byte ciphertext"
+            ),
+            Self::Entropy(error) => write!(f, "the system gave no randomness: {error}"),
+            Self::Cipher => f.write_str("encryption failed"),
+        }
+    }
+}
+
+impl std::error::Error for SealError {}
+
+/// Why a ciphertext could not be decrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// It does not have this plugin's layout.
+    Layout,
+    /// It was altered, or is another key's.
+    Authentication,
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Layout => "the ciphertext does not have this plugin's layout",
+            Self::Authentication => "decryption failed",
+        })
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+#[cfg(test)]
+mod tests;

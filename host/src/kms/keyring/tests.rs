@@ -1,0 +1,316 @@
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use super::*;
+
+/// A directory that is gone at the end, and in it one that the keyring makes.
+fn state_dir() -> (tempfile::TempDir, PathBuf) {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("state");
+    (root, dir)
+}
+
+fn ids(keyring: &Keyring) -> Vec<String> {
+    let ids = keyring.keys().iter();
+    ids.map(|kek| kek.id().as_str().to_owned()).collect()
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().mode() & 0o7777
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+fn fault(dir: &Path) -> String {
+    Keyring::open(dir).unwrap_err().to_string()
+}
+
+#[test]
+fn a_new_keyring_is_private_and_opens_again() {
+    let (_root, dir) = state_dir();
+    let made = Keyring::open_or_create(&dir).unwrap();
+    assert_eq!(made.keys().len(), 1);
+    assert_eq!(mode(&dir), 0o700);
+    assert_eq!(mode(&made.path()), 0o600);
+    let sealed = made.current().seal(b"seed").unwrap();
+
+    for again in [Keyring::open_or_create(&dir), Keyring::open(&dir)] {
+        let again = again.unwrap();
+        assert_eq!(ids(&again), ids(&made));
+        assert_eq!(again.current().created(), made.current().created());
+        assert_eq!(*again.current().open(&sealed).unwrap(), b"seed");
+    }
+}
+
+#[test]
+fn open_does_not_make_a_keyring() {
+    let (root, dir) = state_dir();
+    assert!(matches!(
+        Keyring::open(&dir),
+        Err(KeyringError::Missing { .. })
+    ));
+    assert!(fault(root.path()).contains("restore it from a backup"));
+    assert!(!dir.exists());
+}
+
+#[test]
+fn rotation_adds_a_current_key_and_keeps_the_old_ones() {
+    let (_root, dir) = state_dir();
+    let mut keyring = Keyring::open_or_create(&dir).unwrap();
+    let first = keyring.current().id().clone();
+    let sealed = keyring.current().seal(b"seed").unwrap();
+    keyring.rotate().unwrap();
+    assert_ne!(*keyring.current().id(), first);
+    assert_eq!(mode(&keyring.path()), 0o600);
+
+    let again = Keyring::open(&dir).unwrap();
+    assert_eq!(ids(&again), ids(&keyring));
+    assert_eq!(again.current().id(), keyring.current().id());
+    let old = again.find(first.as_str()).unwrap();
+    assert_eq!(*old.open(&sealed).unwrap(), b"seed");
+    assert!(again.find("0").is_none());
+}
+
+#[test]
+fn concurrent_rotations_lose_no_key() {
+    const EACH: usize = 20;
+    let (_root, dir) = state_dir();
+    Keyring::open_or_create(&dir).unwrap();
+    let rotate = || {
+        let mut keyring = Keyring::open(&dir).unwrap();
+        for _ in 0..EACH {
+            keyring.rotate().unwrap();
+        }
+        ids(&keyring)
+    };
+    let made = std::thread::scope(|scope| {
+        let threads = [scope.spawn(rotate), scope.spawn(rotate)];
+        threads.map(|thread| thread.join().unwrap())
+    });
+    let all = ids(&Keyring::open(&dir).unwrap());
+    assert_eq!(all.len(), 1 + 2 * EACH);
+    assert!(made.iter().flatten().all(|id| all.contains(id)));
+}
+
+#[test]
+fn concurrent_creation_makes_one_keyring() {
+    let (_root, dir) = state_dir();
+    let create = || ids(&Keyring::open_or_create(&dir).unwrap());
+    let [a, b] = std::thread::scope(|scope| {
+        [scope.spawn(create), scope.spawn(create)].map(|thread| thread.join().unwrap())
+    });
+    assert_eq!(a, b);
+}
+
+#[test]
+fn a_rotation_elsewhere_is_taken_up() {
+    let (_root, dir) = state_dir();
+    let mut ours = Keyring::open_or_create(&dir).unwrap();
+    let mut theirs = Keyring::open(&dir).unwrap();
+    assert!(!ours.reload_if_changed().unwrap());
+    theirs.rotate().unwrap();
+    assert!(ours.reload_if_changed().unwrap());
+    assert!(!ours.reload_if_changed().unwrap());
+    assert_eq!(ours.current().id(), theirs.current().id());
+    ours.rotate().unwrap();
+    assert!(!ours.reload_if_changed().unwrap());
+}
+
+#[test]
+fn a_file_written_anew_with_the_same_keys_is_no_change() {
+    let (_root, dir) = state_dir();
+    let mut keyring = Keyring::open_or_create(&dir).unwrap();
+    let bytes = fs::read(keyring.path()).unwrap();
+    keyring.directory.replace(FILE_NAME, &bytes).unwrap();
+    assert!(!keyring.reload_if_changed().unwrap());
+}
+
+#[test]
+fn files_and_directories_open_to_others_are_refused() {
+    let (_root, dir) = state_dir();
+    let path = Keyring::open_or_create(&dir).unwrap().path();
+    for mode in [0o640, 0o604, 0o620, 0o601] {
+        set_mode(&path, mode);
+        let fault = fault(&dir);
+        assert!(fault.contains("chmod 600"), "{fault}");
+        assert!(Keyring::open_or_create(&dir).is_err(), "{mode:o}");
+    }
+    set_mode(&path, 0o400);
+    Keyring::open(&dir).unwrap();
+    for mode in [0o770, 0o702] {
+        set_mode(&dir, mode);
+        let fault = fault(&dir);
+        assert!(fault.contains("chmod go-w"), "{fault}");
+    }
+    set_mode(&dir, 0o755);
+    Keyring::open(&dir).unwrap();
+}
+
+#[test]
+fn another_users_file_is_refused() {
+    let (_root, dir) = state_dir();
+    let path = Keyring::open_or_create(&dir).unwrap().path();
+    // Only root can give a file away; elsewhere there is nothing to see here.
+    if std::os::unix::fs::chown(&path, Some(12345), None).is_ok() {
+        let fault = fault(&dir);
+        assert!(fault.contains("belongs to user 12345"), "{fault}");
+    }
+}
+
+#[test]
+fn links_pipes_and_directories_are_not_read() {
+    let (root, dir) = state_dir();
+    let path = Keyring::open_or_create(&dir).unwrap().path();
+    let elsewhere = root.path().join("elsewhere");
+    fs::rename(&path, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+    assert!(fault(&dir).contains("not followed"));
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    assert!(fault(&dir).contains("regular file"));
+    assert!(fault(&elsewhere).contains("directory"));
+    fs::remove_dir(&path).unwrap();
+    let status = std::process::Command::new("mkfifo").args(["-m", "600"]).arg(&path).status();
+    if status.is_ok_and(|status| status.success()) {
+        assert!(fault(&dir).contains("regular file"));
+    }
+}
+
+#[test]
+fn damaged_files_say_what_is_wrong_and_show_no_secret() {
+    const SECRET: &str = "U0VDUkVUU0VDUkVUU0VDUkVUU0VDUkVUU0VDUkVUU0U=";
+    let id = "0123456789abcdef0123456789abcdef";
+    let entry = format!(r#"{{"id":"{id}","created":1,"key":"{SECRET}"}}"#);
+    let file = |current: &str, keys: &str| {
+        format!(r#"{{"version":1,"current":"{current}","keys":[{keys}]}}"#)
+    };
+    let good = file(id, &entry);
+    file::decode(good.as_bytes()).unwrap();
+    let (_root, dir) = state_dir();
+    let path = Keyring::open_or_create(&dir).unwrap().path();
+    for (desc, content, want) in [
+        ("empty", String::new(), "fault at line 1 column 0"),
+        ("cut off", good[..good.len() - 9].to_owned(), "fault at line 1"),
+        ("something after it", format!("{good}{good}"), "fault at line 1"),
+        ("not UTF-8 is not JSON", "\0".to_owned(), "fault at line 1 column 1"),
+        (
+            "a later version",
+            good.replace(r#""version":1"#, r#""version":2,"new":true"#),
+            "version 2",
+        ),
+        (
+            "an unknown field",
+            good.replace(r#""created""#, r#""secret":1,"created""#),
+            "fault at line 1",
+        ),
+        (
+            "a field twice",
+            good.replace(r#""created""#, r#""created":1,"created""#),
+            "fault at line 1",
+        ),
+        (
+            "a field missing",
+            good.replace(r#""created":1,"#, ""),
+            "fault at line 1",
+        ),
+        (
+            "a key where a number belongs",
+            good.replace(r#""created":1"#, &format!(r#""created":"{SECRET}""#)),
+            "fault at line 1",
+        ),
+        ("a short key", good.replace("U0U=", ""), "fault at line 1"),
+        ("a long key", good.replace("U0U=", "U0VD"), "fault at line 1"),
+        ("not base64", good.replace("U0U=", "U0!="), "fault at line 1"),
+        ("a short ID", file(&id[1..], &entry), "32 lowercase"),
+        (
+            "an upper-case ID",
+            file(id, &entry.replace("abcdef", "ABCDEF")),
+            "32 lowercase",
+        ),
+        ("no keys", file(id, ""), "not among its keys"),
+        (
+            "an unknown current key",
+            file(&id.replace('0', "1"), &entry),
+            "not among its keys",
+        ),
+        ("an ID twice", file(id, &format!("{entry},{entry}")), "same ID"),
+        ("a long file", " ".repeat(MAX_FILE + 1), "1048577 bytes"),
+    ] {
+        assert_ne!(content, good, "{desc}");
+        fs::write(&path, content).unwrap();
+        let error = Keyring::open(&dir).unwrap_err();
+        let shown = format!("{error} {error:?}");
+        assert!(error.to_string().contains(want), "{desc}: {shown}");
+        assert!(shown.contains(FILE_NAME), "{desc}: {shown}");
+        assert!(!shown.contains("U0VD"), "{desc}: {shown}");
+        let again = Keyring::open_or_create(&dir).unwrap_err();
+        assert_eq!(again.to_string(), error.to_string(), "{desc}: not replaced");
+    }
+}
+
+#[test]
+fn a_failed_reload_or_rotation_leaves_the_keys_in_memory() {
+    let (_root, dir) = state_dir();
+    let mut keyring = Keyring::open_or_create(&dir).unwrap();
+    let before = ids(&keyring);
+    let good = fs::read(keyring.path()).unwrap();
+    fs::write(keyring.path(), "damaged").unwrap();
+    assert!(keyring.reload_if_changed().is_err());
+    assert!(keyring.reload_if_changed().is_err(), "it looks again");
+    assert!(keyring.rotate().is_err());
+    fs::remove_file(keyring.path()).unwrap();
+    assert!(keyring.reload_if_changed().is_err());
+    assert!(keyring.rotate().is_err());
+    assert!(!keyring.path().exists(), "a lost file is not made anew");
+    assert_eq!(ids(&keyring), before);
+    keyring.directory.replace(FILE_NAME, &good).unwrap();
+    assert!(!keyring.reload_if_changed().unwrap());
+}
+
+#[test]
+fn what_a_crash_left_behind_does_not_matter() {
+    let (_root, dir) = state_dir();
+    let mut keyring = Keyring::open_or_create(&dir).unwrap();
+    let left = dir.join("keyring.json.tmp");
+    fs::write(&left, "half").unwrap();
+    keyring.rotate().unwrap();
+    assert!(!left.exists());
+    assert_eq!(ids(&Keyring::open(&dir).unwrap()), ids(&keyring));
+}
+
+#[test]
+fn a_full_keyring_refuses_to_rotate() {
+    let (_root, dir) = state_dir();
+    let mut keyring = Keyring::open_or_create(&dir).unwrap();
+    let mut keys = Keys::new(Kek::generate(now()).unwrap());
+    let frame = file::encode(&keys).len();
+    keys.push(Kek::generate(now()).unwrap());
+    let entry = file::encode(&keys).len() - frame;
+    while frame + entry * keys.all.len() <= MAX_FILE {
+        keys.push(Kek::generate(now()).unwrap());
+    }
+    let encoded = file::encode(&keys);
+    assert!(encoded.len() <= MAX_FILE);
+    keyring.directory.replace(FILE_NAME, &encoded).unwrap();
+    assert!(keyring.reload_if_changed().unwrap());
+    assert!(matches!(keyring.rotate(), Err(KeyringError::Full { .. })));
+    assert_eq!(fs::read(keyring.path()).unwrap(), **encoded);
+}
+
+#[test]
+fn encoding_never_grows_its_buffer() {
+    let longest = Kek::generate(u64::MAX).unwrap();
+    let mut keys = Keys::new(longest);
+    for _ in 0..3 {
+        keys.push(Kek::generate(u64::MAX).unwrap());
+    }
+    let encoded = file::encode(&keys);
+    assert!(encoded.len() <= file::capacity(keys.all.len()));
+    let decoded = file::decode(&encoded).unwrap();
+    assert!(decoded.same_ids(&keys));
+    let secrets = |keys: &Keys| keys.all.iter().map(|kek| kek.secret().0).collect::<Vec<_>>();
+    assert_eq!(secrets(&decoded), secrets(&keys));
+}

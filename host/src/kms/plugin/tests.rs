@@ -1,0 +1,181 @@
+use std::collections::BTreeMap;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+
+use tonic::Code;
+
+use super::*;
+use crate::kms::tests::new_plugin;
+
+async fn status(plugin: &Plugin) -> StatusResponse {
+    let status = KeyManagementService::status(plugin, Request::new(StatusRequest {})).await;
+    status.unwrap().into_inner()
+}
+
+async fn encrypt(plugin: &Plugin, plaintext: &[u8]) -> Result<EncryptResponse, Status> {
+    let request = EncryptRequest {
+        plaintext: plaintext.to_vec(),
+        uid: "1".into(),
+    };
+    let answer = plugin.encrypt(Request::new(request)).await?;
+    Ok(answer.into_inner())
+}
+
+async fn decrypt(plugin: &Plugin, encrypted: &EncryptResponse) -> Result<Vec<u8>, Status> {
+    let request = DecryptRequest {
+        ciphertext: encrypted.ciphertext.clone(),
+        uid: "2".into(),
+        key_id: encrypted.key_id.clone(),
+        annotations: encrypted.annotations.clone(),
+    };
+    let answer = plugin.decrypt(Request::new(request)).await?;
+    Ok(answer.into_inner().plaintext.clone())
+}
+
+#[tokio::test]
+async fn answers_keep_the_contracts_bounds() {
+    let dir = tempfile::tempdir().unwrap();
+    let plugin = new_plugin(dir.path());
+    let now = status(&plugin).await;
+    assert_eq!((&*now.version, &*now.healthz), ("v2", "ok"));
+    assert!((1..=1024).contains(&now.key_id.len()));
+    let longest = vec![7; 995];
+    let encrypted = encrypt(&plugin, &longest).await.unwrap();
+    assert_eq!(encrypted.ciphertext.len(), 1024);
+    assert_eq!(encrypted.key_id, now.key_id);
+    assert!(encrypted.annotations.is_empty());
+    assert_eq!(decrypt(&plugin, &encrypted).await.unwrap(), longest);
+    let error = encrypt(&plugin, &[7; 996]).await.unwrap_err();
+    assert_eq!(error.code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn faulty_decrypts_are_told_apart_only_as_far_as_they_may_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let plugin = new_plugin(dir.path());
+    let good = encrypt(&plugin, b"seed").await.unwrap();
+    rotate(&plugin);
+    let with = |change: fn(&mut EncryptResponse)| {
+        let mut changed = good.clone();
+        change(&mut changed);
+        changed
+    };
+    let annotated = with(|it| it.annotations = BTreeMap::from([("a.b".into(), vec![])]));
+    let mut current = good.clone();
+    current.key_id = plugin.state().keyring.current().id().as_str().to_owned();
+    let failed = (Code::InvalidArgument, "decryption failed");
+    let layout = (
+        Code::InvalidArgument,
+        "the ciphertext does not have this plugin's layout",
+    );
+    for (desc, request, want) in [
+        ("nonce", with(|it| it.ciphertext[1] ^= 1), failed),
+        ("ciphertext", with(|it| it.ciphertext[13] ^= 1), failed),
+        ("tag", with(|it| *it.ciphertext.last_mut().unwrap() ^= 1), failed),
+        ("another key of ours", current, failed),
+        ("layout", with(|it| it.ciphertext[0] = 2), layout),
+        ("too short", with(|it| it.ciphertext.truncate(28)), layout),
+        ("empty", with(|it| it.ciphertext.clear()), layout),
+        (
+            "annotations",
+            annotated,
+            (
+                Code::InvalidArgument,
+                "this plugin gives no annotations, so it takes none",
+            ),
+        ),
+    ] {
+        let error = decrypt(&plugin, &request).await.unwrap_err();
+        assert_eq!((error.code(), error.message()), want, "{desc}");
+    }
+    let unknown = with(|it| it.key_id = "no-such-key".into());
+    let error = decrypt(&plugin, &unknown).await.unwrap_err();
+    assert_eq!(error.code(), Code::NotFound);
+    assert!(!error.message().contains("no-such-key"));
+    assert_eq!(decrypt(&plugin, &good).await.unwrap(), b"seed");
+}
+
+/// Another process's.
+fn rotate(plugin: &Plugin) {
+    let dir = plugin.state().keyring.path();
+    crate::kms::rotate(dir.parent().unwrap()).unwrap();
+    plugin.state().refresh();
+}
+
+#[tokio::test]
+async fn a_rotation_takes_effect_with_the_next_status() {
+    let dir = tempfile::tempdir().unwrap();
+    let plugin = new_plugin(dir.path());
+    let before = status(&plugin).await.key_id;
+    let old = encrypt(&plugin, b"old").await.unwrap();
+    crate::kms::rotate(dir.path()).unwrap();
+    // Until then, Encrypt agrees with the last Status.
+    assert_eq!(encrypt(&plugin, b"x").await.unwrap().key_id, before);
+    let after = status(&plugin).await.key_id;
+    assert_ne!(after, before);
+    assert_eq!(encrypt(&plugin, b"x").await.unwrap().key_id, after);
+    assert_eq!(decrypt(&plugin, &old).await.unwrap(), b"old");
+}
+
+#[tokio::test]
+async fn a_decrypt_finds_a_key_that_came_since_the_last_status() {
+    let dir = tempfile::tempdir().unwrap();
+    let plugin = new_plugin(dir.path());
+    crate::kms::rotate(dir.path()).unwrap();
+    let other = new_plugin(dir.path());
+    let encrypted = encrypt(&other, b"seed").await.unwrap();
+    assert_eq!(decrypt(&plugin, &encrypted).await.unwrap(), b"seed");
+}
+
+#[tokio::test]
+async fn a_lost_keyring_is_unhealthy_and_still_decrypts() {
+    let dir = tempfile::tempdir().unwrap();
+    let plugin = new_plugin(dir.path());
+    let path = dir.path().join("keyring.json");
+    let key_id = status(&plugin).await.key_id;
+    let encrypted = encrypt(&plugin, b"seed").await.unwrap();
+    let good = fs::read(&path).unwrap();
+    let private = Permissions::from_mode(0o600);
+    type Break = fn(&std::path::Path);
+    let faults: [(&str, Break); 3] = [
+        ("is not a keyring", |path| fs::write(path, "damaged").unwrap()),
+        ("open to other users", |path| {
+            fs::set_permissions(path, Permissions::from_mode(0o644)).unwrap();
+        }),
+        ("does not exist", |path| fs::remove_file(path).unwrap()),
+    ];
+    for (want, break_it) in faults {
+        break_it(&path);
+        let unhealthy = status(&plugin).await;
+        assert!(unhealthy.healthz.contains(want), "{}", unhealthy.healthz);
+        assert_eq!(unhealthy.key_id, key_id, "{want}");
+        assert_eq!(decrypt(&plugin, &encrypted).await.unwrap(), b"seed");
+        let error = encrypt(&plugin, b"x").await.unwrap_err();
+        assert_eq!(error.code(), Code::FailedPrecondition, "{want}");
+
+        fs::write(&path, &good).unwrap();
+        fs::set_permissions(&path, private.clone()).unwrap();
+        assert_eq!(status(&plugin).await.healthz, "ok", "{want}");
+        encrypt(&plugin, b"x").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn every_call_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let plugin = new_plugin(dir.path());
+    let encrypted = encrypt(&plugin, b"x").await.unwrap();
+    status(&plugin).await;
+    for _ in 0..2 {
+        decrypt(&plugin, &encrypted).await.unwrap();
+    }
+    let want = Counts {
+        status: 1,
+        encrypt: 1,
+        decrypt: 2,
+    };
+    assert_eq!(plugin.counts(), want);
+    let counts = Introspection::counts(&plugin, Request::new(CountsRequest {})).await;
+    let counts = counts.unwrap().into_inner();
+    assert_eq!((counts.status, counts.encrypt, counts.decrypt), (1, 1, 2));
+}

@@ -1,0 +1,4 @@
+//! Dekker's host.
+#![allow(missing_docs)]
+mod guest;
+mod host;

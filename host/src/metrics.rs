@@ -1,0 +1,323 @@
+//! What the host counts and times, and one text of that and of what the engine counts.
+//!
+//! The text is Prometheus' own format, version 0.0.4, which every Prometheus reads without being asked to and in which
+//! kube-apiserver answers. OpenMetrics, prometheus-client's native format, would take `_total` out of the `# TYPE` lines, and
+//! the names would no longer be upstream's.
+
+mod series;
+mod text;
+
+use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use sha2::{Digest, Sha256};
+
+use crate::model::{MetricFamily, MetricKind, Sample};
+use series::{Bounded, Total, kms_histogram, transformation_histogram};
+
+/// Most series of one histogram; the one made first gives way to a new one, which then starts at zero.
+///
+/// Both labels that are not fixed sets (provider names, transformer prefixes) come from the configuration file, so only a
+/// process that reloads ever new names gets here. Upstream has no bound on these.
+pub const MAX_SERIES: usize = 200;
+
+/// The `Content-Type` of [`Metrics::render`].
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Which way a value went: the label `transformation_type`.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum TransformationType {
+    /// A write.
+    ToStorage,
+    /// A read.
+    FromStorage,
+}
+
+impl TransformationType {
+    /// Upstream's label value.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ToStorage => "to_storage",
+            Self::FromStorage => "from_storage",
+        }
+    }
+}
+
+/// The host's metrics. Shared behind an `Arc`; every method may be called from any thread.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    kms: Bounded<KmsLabels>,
+    transformations: Bounded<TransformationLabels>,
+    http_requests: Family<HttpLabels, Total>,
+    component_traps: Total,
+    component_restarts: Total,
+    reloads: Family<ReloadLabels, Total>,
+    reload_timestamps: Family<ReloadLabels, Gauge<f64, AtomicU64>>,
+    /// The one series of `last_config_info`; the hash of the configuration in use.
+    last_config_hash: Mutex<Option<String>>,
+    apiserver_id_hash: String,
+}
+
+impl Metrics {
+    /// A registry in which nothing has happened yet.
+    ///
+    /// `apiserver_id` names this server and appears only as `sha256:<hex>`; empty stays empty, as upstream.
+    #[must_use]
+    pub fn new(apiserver_id: &str) -> Self {
+        let kms = Bounded::new(kms_histogram);
+        let transformations = Bounded::new(transformation_histogram);
+        let http_requests = Family::<HttpLabels, Total>::default();
+        let component_traps = Total::default();
+        let component_restarts = Total::default();
+        let reloads = Family::<ReloadLabels, Total>::default();
+        let reload_timestamps = Family::<ReloadLabels, Gauge<f64, AtomicU64>>::default();
+
+        // Names, help and buckets are upstream's; prometheus-client puts the full stop behind each help text.
+        let mut registry = Registry::default();
+        // Upstream: pkg/storage/value/encrypt/envelope/metrics/metrics.go.
+        registry.register(
+            "apiserver_envelope_encryption_kms_operations_latency_seconds",
+            "KMS operation duration with gRPC error code status total",
+            kms.family.clone(),
+        );
+        // Upstream: pkg/storage/value/metrics.go.
+        registry.register(
+            "apiserver_storage_transformation_duration_seconds",
+            "Latencies in seconds of value transformation operations",
+            transformations.family.clone(),
+        );
+        // Upstream: pkg/server/options/encryptionconfig/metrics/metrics.go.
+        registry.register(
+            "apiserver_encryption_config_controller_automatic_reloads_total",
+            "Total number of reload successes and failures of encryption configuration split by apiserver identity",
+            reloads.clone(),
+        );
+        registry.register(
+            "apiserver_encryption_config_controller_automatic_reload_last_timestamp_seconds",
+            "Timestamp of the last successful or failed automatic reload of encryption configuration split by apiserver identity",
+            reload_timestamps.clone(),
+        );
+        registry.register(
+            "dekker_http_requests_total",
+            "HTTP requests answered, by path and class of status",
+            http_requests.clone(),
+        );
+        registry.register(
+            "dekker_component_traps_total",
+            "Calls on which the component trapped",
+            component_traps.clone(),
+        );
+        registry.register(
+            "dekker_component_restarts_total",
+            "Fresh instances of the component that took over from one that trapped",
+            component_restarts.clone(),
+        );
+
+        Self {
+            registry,
+            kms,
+            transformations,
+            http_requests,
+            component_traps,
+            component_restarts,
+            reloads,
+            reload_timestamps,
+            last_config_hash: Mutex::new(None),
+            apiserver_id_hash: sha256_label(apiserver_id),
+        }
+    }
+
+    /// A KMS call is over.
+    ///
+    /// `method` is the full gRPC method, such as `/v2.KeyManagementService/Encrypt`; `code` is the gRPC status code, 0 for OK.
+    pub fn observe_kms(&self, provider: &str, method: &'static str, code: u32, took: Duration) {
+        let labels = KmsLabels {
+            provider_name: provider.to_owned(),
+            method_name: method,
+            grpc_status_code: grpc_code_name(code),
+        };
+        self.kms.observe(labels, took);
+    }
+
+    /// A value was transformed; failures are counted by the engine and not timed, as upstream.
+    pub fn observe_transformation(&self, kind: TransformationType, prefix: &str, took: Duration) {
+        let labels = TransformationLabels {
+            transformation_type: kind.as_str(),
+            transformer_prefix: prefix.to_owned(),
+        };
+        self.transformations.observe(labels, took);
+    }
+
+    /// An HTTP request was answered. `path` is one of the server's own, never what a client sent.
+    pub fn http_request(&self, path: &'static str, status: u16) {
+        let class = match status {
+            100..=199 => "1xx",
+            200..=299 => "2xx",
+            300..=399 => "3xx",
+            400..=499 => "4xx",
+            _ => "5xx",
+        };
+        self.http_requests
+            .get_or_create(&HttpLabels { path, class })
+            .inc();
+    }
+
+    /// The component trapped.
+    pub fn trap(&self) {
+        self.component_traps.inc();
+    }
+
+    /// A fresh instance took over from one that trapped.
+    pub fn restart(&self) {
+        self.component_restarts.inc();
+    }
+
+    /// The configuration was read at the start: it is in use, and no reload. `hash` is `sha256:<hex>`.
+    pub fn config_loaded(&self, hash: &str) {
+        let mut last = self
+            .last_config_hash
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *last = Some(hash.to_owned());
+    }
+
+    /// A changed configuration took effect. `hash` is `sha256:<hex>`; `unix_seconds` counts from the Unix epoch.
+    pub fn reload_succeeded(&self, hash: &str, unix_seconds: f64) {
+        self.reload("success", unix_seconds);
+        self.config_loaded(hash);
+    }
+
+    /// A changed configuration was refused. `unix_seconds` counts from the Unix epoch.
+    pub fn reload_failed(&self, unix_seconds: f64) {
+        self.reload("failure", unix_seconds);
+    }
+
+    /// Drops the series of a KMS provider that is gone.
+    pub fn forget_provider(&self, provider: &str) {
+        self.kms.forget(|labels| labels.provider_name == provider);
+    }
+
+    /// Everything as one text: the host's metrics, then the engine's.
+    ///
+    /// A family of the engine is left out if its name or a label's name is not one, or if the name is taken already: the
+    /// component is not trusted to keep the text readable.
+    #[must_use]
+    pub fn render(&self, engine: &[MetricFamily]) -> String {
+        let mut host = String::new();
+        prometheus_client::encoding::text::encode_registry(&mut host, &self.registry)
+            .expect("writing to a String cannot fail, and our own metrics encode");
+        let mut text = text::Exposition::after(&host);
+        if let Some(info) = self.last_config_info() {
+            text.push(&info);
+        }
+        for family in engine {
+            text.push(family);
+        }
+        text.finish()
+    }
+
+    fn reload(&self, status: &'static str, unix_seconds: f64) {
+        let labels = ReloadLabels {
+            status,
+            apiserver_id_hash: self.apiserver_id_hash.clone(),
+        };
+        self.reloads.get_or_create(&labels).inc();
+        self.reload_timestamps
+            .get_or_create(&labels)
+            .set(unix_seconds);
+    }
+
+    fn last_config_info(&self) -> Option<MetricFamily> {
+        let hash = self
+            .last_config_hash
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()?;
+        Some(MetricFamily {
+            name: "apiserver_encryption_config_controller_last_config_info".to_owned(),
+            help: "Information about the last applied encryption configuration with hash as label, split by apiserver identity.".to_owned(),
+            kind: MetricKind::Gauge,
+            samples: vec![Sample {
+                labels: vec![
+                    ("apiserver_id_hash".to_owned(), self.apiserver_id_hash.clone()),
+                    ("hash".to_owned(), hash),
+                ],
+                value: 1.0,
+            }],
+        })
+    }
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct KmsLabels {
+    provider_name: String,
+    method_name: &'static str,
+    grpc_status_code: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct TransformationLabels {
+    transformation_type: &'static str,
+    transformer_prefix: String,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct HttpLabels {
+    path: &'static str,
+    class: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct ReloadLabels {
+    status: &'static str,
+    apiserver_id_hash: String,
+}
+
+/// Go's name of a gRPC code (google.golang.org/grpc/codes).
+///
+/// A code that has no name is `Unknown`, as in tonic, where Go prints `Code(99)`: a plugin must not be able to make series.
+fn grpc_code_name(code: u32) -> &'static str {
+    match code {
+        0 => "OK",
+        1 => "Canceled",
+        3 => "InvalidArgument",
+        4 => "DeadlineExceeded",
+        5 => "NotFound",
+        6 => "AlreadyExists",
+        7 => "PermissionDenied",
+        8 => "ResourceExhausted",
+        9 => "FailedPrecondition",
+        10 => "Aborted",
+        11 => "OutOfRange",
+        12 => "Unimplemented",
+        13 => "Internal",
+        14 => "Unavailable",
+        15 => "DataLoss",
+        16 => "Unauthenticated",
+        _ => "Unknown",
+    }
+}
+
+/// `sha256:<hex>`; empty for the empty string.
+fn sha256_label(data: &str) -> String {
+    use std::fmt::Write;
+
+    if data.is_empty() {
+        return String::new();
+    }
+    let mut label = "sha256:".to_owned();
+    for byte in Sha256::digest(data) {
+        let _ = write!(label, "{byte:02x}");
+    }
+    label
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,119 @@
+//! Prometheus' text format, version 0.0.4.
+
+use std::collections::HashSet;
+use std::fmt::Write;
+
+use crate::model::{MetricFamily, MetricKind};
+
+/// A text that grows by whole families, each name once.
+pub(super) struct Exposition {
+    text: String,
+    names: HashSet<String>,
+}
+
+impl Exposition {
+    /// Starts with what prometheus-client wrote.
+    pub(super) fn after(registry: &str) -> Self {
+        let text = with_go_bounds(registry);
+        let names = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+            .map(str::to_owned)
+            .collect();
+        Self { text, names }
+    }
+
+    /// Adds a family; one without samples, with a name that is taken or with a malformed name is left out.
+    pub(super) fn push(&mut self, family: &MetricFamily) {
+        let MetricFamily {
+            name,
+            help,
+            kind,
+            samples,
+        } = family;
+        let labels = samples.iter().flat_map(|sample| &sample.labels);
+        let well_formed =
+            is_name(name, true) && labels.into_iter().all(|(label, _)| is_name(label, false));
+        if samples.is_empty() || !well_formed || !self.names.insert(name.clone()) {
+            return;
+        }
+        let kind = match kind {
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
+        };
+        self.text.push_str("# HELP ");
+        self.text.push_str(name);
+        self.text.push(' ');
+        push_escaped(&mut self.text, help, false);
+        let _ = writeln!(self.text, "\n# TYPE {name} {kind}");
+        for sample in samples {
+            self.text.push_str(name);
+            for (i, (label, value)) in sample.labels.iter().enumerate() {
+                let _ = write!(self.text, "{}{label}=\"", if i == 0 { '{' } else { ',' });
+                push_escaped(&mut self.text, value, true);
+                self.text.push('"');
+            }
+            self.text
+                .push_str(if sample.labels.is_empty() { " " } else { "} " });
+            push_value(&mut self.text, sample.value);
+            self.text.push('\n');
+        }
+    }
+
+    pub(super) fn finish(self) -> String {
+        self.text
+    }
+}
+
+/// `[a-zA-Z_:][a-zA-Z0-9_:]*`; no colon in a label's name.
+fn is_name(name: &str, colon: bool) -> bool {
+    let ok = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || (colon && b == b':');
+    !name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit()) && name.bytes().all(ok)
+}
+
+/// A label's value escapes `\`, newline and `"`; a help text the first two.
+fn push_escaped(text: &mut String, value: &str, quote: bool) {
+    for c in value.chars() {
+        match c {
+            '\\' => text.push_str("\\\\"),
+            '\n' => text.push_str("\\n"),
+            '"' if quote => text.push_str("\\\""),
+            c => text.push(c),
+        }
+    }
+}
+
+fn push_value(text: &mut String, value: f64) {
+    if value.is_infinite() {
+        text.push_str(if value > 0.0 { "+Inf" } else { "-Inf" });
+    } else {
+        let _ = write!(text, "{value}");
+    }
+}
+
+/// Writes bucket bounds below 0.0001 as Go does: `le="5e-06"`, where prometheus-client has `le="0.000005"`.
+///
+/// `le` is a label, and its text tells series apart: ours must be summed with upstream's.
+fn with_go_bounds(text: &str) -> String {
+    const LE: &str = "{le=\"";
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    // Label values may hold this too, but not up to its quote, which is escaped there.
+    while let Some(at) = rest.find(LE) {
+        let (before, bound) = rest.split_at(at + LE.len());
+        let end = bound.find('"').unwrap_or(bound.len());
+        let (bound, after) = bound.split_at(end);
+        out.push_str(before);
+        match bound.parse::<f64>() {
+            Ok(small) if small > 0.0 && small < 1e-4 => {
+                let text = format!("{small:e}");
+                let (mantissa, exponent) = text.split_once("e-").unwrap_or((&text, "0"));
+                let _ = write!(out, "{mantissa}e-{exponent:0>2}");
+            }
+            _ => out.push_str(bound),
+        }
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}

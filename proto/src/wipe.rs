@@ -1,0 +1,22 @@
+//! Messages that carry a plaintext wipe it when they are dropped, clones included.
+
+use zeroize::Zeroize;
+
+use crate::kms::{v1beta1, v2};
+
+macro_rules! wipe_on_drop {
+    ($($message:ty { $field:ident })*) => {$(
+        impl Drop for $message {
+            fn drop(&mut self) {
+                self.$field.zeroize();
+            }
+        }
+    )*};
+}
+
+wipe_on_drop! {
+    v2::EncryptRequest { plaintext }
+    v2::DecryptResponse { plaintext }
+    v1beta1::EncryptRequest { plain }
+    v1beta1::DecryptResponse { plain }
+}

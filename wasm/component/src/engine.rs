@@ -1,0 +1,161 @@
+//! The interface `engine`.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::cell::RefCell;
+use core::num::NonZeroUsize;
+
+use dekker_core::crypto::rustcrypto::RustCrypto;
+use dekker_core::engine::event::OpId;
+use dekker_core::engine::{Engine, Options};
+use dekker_core::provider::kms::v2::dek_cache::DekCache;
+use dekker_core::time::Timestamp;
+
+use crate::bindings::dekker::transformer::types::{
+    ConfigFinding, Decrypted, Encrypted, Location, TransformError,
+};
+use crate::bindings::exports::dekker::transformer::engine as face;
+use crate::{Component, WasiRandom, convert};
+
+impl face::Guest for Component {
+    type Engine = EngineResource;
+}
+
+/// The resource `engine`. One call at a time: the component has one thread, and no call comes back into it.
+pub(crate) struct EngineResource(RefCell<Engine>);
+
+fn location(at: &Location) -> dekker_core::provider::transformer::Location<'_> {
+    dekker_core::provider::transformer::Location {
+        resource: &at.resource,
+        key: &at.key,
+    }
+}
+
+impl face::GuestEngine for EngineResource {
+    fn create(
+        config: Vec<u8>,
+        options: face::Options,
+        now: u64,
+    ) -> Result<face::Engine, Vec<ConfigFinding>> {
+        let face::Options {
+            reload,
+            dek_source,
+            coast,
+            dek_cache_capacity,
+            apiserver_id,
+        } = options;
+        let options = Options {
+            reload,
+            dek_source: convert::dek_source(dek_source),
+            coast: convert::coast(coast),
+            dek_cache_capacity: NonZeroUsize::new(dek_cache_capacity as usize)
+                .unwrap_or(DekCache::DEFAULT_CAPACITY),
+            apiserver_id,
+        };
+        Engine::new(
+            &config,
+            options,
+            Box::new(RustCrypto),
+            Box::new(WasiRandom),
+            Timestamp::from_millis(now),
+        )
+        .map(|engine| face::Engine::new(Self(RefCell::new(engine))))
+        .map_err(|faults| convert::faults(&faults))
+    }
+
+    fn to_storage(
+        &self,
+        op: u64,
+        at: Location,
+        plaintext: Vec<u8>,
+        now: u64,
+    ) -> Option<Result<Encrypted, TransformError>> {
+        let outcome = self.0.borrow_mut().to_storage(
+            OpId(op),
+            location(&at),
+            &plaintext,
+            Timestamp::from_millis(now),
+        );
+        outcome.map(convert::encrypted)
+    }
+
+    fn from_storage(
+        &self,
+        op: u64,
+        at: Location,
+        stored: Vec<u8>,
+        now: u64,
+    ) -> Option<Result<Decrypted, TransformError>> {
+        let outcome = self.0.borrow_mut().from_storage(
+            OpId(op),
+            location(&at),
+            &stored,
+            Timestamp::from_millis(now),
+        );
+        outcome.map(convert::decrypted)
+    }
+
+    fn health(&self, op: u64, now: u64) -> Option<Vec<face::Check>> {
+        let checks = self
+            .0
+            .borrow_mut()
+            .health(OpId(op), Timestamp::from_millis(now))?;
+        Some(checks.into_iter().map(convert::check).collect())
+    }
+
+    fn cancel(&self, op: u64) {
+        self.0.borrow_mut().cancel(OpId(op));
+    }
+
+    fn reload(&self, config: Vec<u8>, now: u64) -> Result<(), Vec<ConfigFinding>> {
+        self.0
+            .borrow_mut()
+            .reload(&config, Timestamp::from_millis(now))
+            .map_err(|faults| convert::faults(&faults))
+    }
+
+    fn handle_event(&self, event: face::Event, now: u64) {
+        self.0
+            .borrow_mut()
+            .handle_event(convert::event(event), Timestamp::from_millis(now));
+    }
+
+    fn handle_timeout(&self, now: u64) {
+        self.0
+            .borrow_mut()
+            .handle_timeout(Timestamp::from_millis(now));
+    }
+
+    fn poll_actions(&self) -> Vec<face::Action> {
+        let mut engine = self.0.borrow_mut();
+        core::iter::from_fn(|| engine.poll_action())
+            .map(convert::action)
+            .collect()
+    }
+
+    fn poll_timeout(&self) -> Option<u64> {
+        self.0.borrow().poll_timeout().map(Timestamp::as_millis)
+    }
+
+    fn kms_providers(&self) -> Vec<face::KmsProvider> {
+        self.0
+            .borrow()
+            .kms_providers()
+            .map(convert::kms_provider)
+            .collect()
+    }
+
+    fn status(&self, now: u64) -> String {
+        self.0.borrow_mut().status(Timestamp::from_millis(now))
+    }
+
+    fn metrics(&self) -> Vec<face::MetricFamily> {
+        self.0
+            .borrow()
+            .metrics()
+            .into_iter()
+            .map(convert::metric_family)
+            .collect()
+    }
+}

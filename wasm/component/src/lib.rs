@@ -1,0 +1,52 @@
+//! dekker-core as a component: the world `transformer` of `wasm/wit`, importing nothing but `wasi:random`.
+//!
+//! What crosses the boundary is secret: plaintexts and DEKs come in as lists that the canonical ABI has this allocator make, and go out as
+//! lists that it frees after the host has read them. So the allocator wipes whatever it frees ([`memory`]), which erases every such list,
+//! and everything else on the heap, without anybody having to remember it.
+#![no_std]
+
+extern crate alloc;
+
+#[allow(unsafe_code, missing_docs, clippy::all)]
+mod bindings {
+    wit_bindgen::generate!({
+        path: "../wit",
+        world: "transformer",
+        // The host calls one function at a time, and none of them waits.
+        async: false,
+        generate_all,
+    });
+}
+
+mod convert;
+mod engine;
+mod memory;
+mod tools;
+
+use dekker_core::crypto::entropy::{Entropy, EntropyError};
+
+struct Component;
+
+bindings::export!(Component with_types_in bindings);
+
+/// `wasi:random`, which the host answers.
+struct WasiRandom;
+
+impl Entropy for WasiRandom {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
+        let mut random = bindings::wasi::random::random::get_random_bytes(bytes.len() as u64);
+        if random.len() != bytes.len() {
+            return Err(EntropyError);
+        }
+        bytes.copy_from_slice(&random);
+        zeroize::Zeroize::zeroize(&mut random);
+        Ok(())
+    }
+}
+
+/// A panic is a fault of this code. It ends the instance; nothing of what was in memory is shown.
+#[cfg(target_arch = "wasm32")]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    core::arch::wasm32::unreachable()
+}

@@ -1,0 +1,290 @@
+//! The command line, and what it may say.
+
+use std::ffi::OsString;
+use std::fmt::{self, Write as _};
+
+use crate::parts::{self, Part};
+
+/// What to do.
+#[derive(Debug, PartialEq)]
+pub enum Task {
+    /// Print the usage.
+    Help,
+    /// Get what building and testing need.
+    Setup,
+    /// Build the component, then the host that embeds it.
+    Build {
+        /// Stop after the component.
+        component_only: bool,
+    },
+    /// Build, then become `dekker serve`.
+    Serve {
+        /// Handed to `dekker serve` as they are.
+        args: Vec<OsString>,
+    },
+    /// Run parts of the test suite.
+    Test {
+        /// In the order of [`parts::PARTS`]; never empty.
+        parts: Vec<&'static Part>,
+    },
+    /// Format all code.
+    Fmt,
+    /// Measure.
+    Bench,
+}
+
+/// Why a command line makes no sense.
+#[derive(Debug, PartialEq)]
+pub enum UsageError {
+    /// No word at all.
+    NoCommand,
+    /// The first word is not a command.
+    UnknownCommand(OsString),
+    /// The command takes no such argument.
+    UnexpectedArgument {
+        /// The command.
+        command: &'static str,
+        /// What it does not take.
+        argument: OsString,
+    },
+    /// `test` has no such part.
+    UnknownPart(OsString),
+}
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoCommand => write!(f, "say what to do"),
+            Self::UnknownCommand(word) => write!(f, "there is no command `{}`", word.display()),
+            Self::UnexpectedArgument { command, argument } => {
+                write!(f, "`{command}` does not take `{}`", argument.display())
+            }
+            Self::UnknownPart(word) => write!(f, "`test` has no part `{}`", word.display()),
+        }
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+/// Reads the words after `cargo xtask`.
+///
+/// # Errors
+/// The first word that makes no sense.
+pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, UsageError> {
+    let mut words = words.into_iter();
+    let command = words.next().ok_or(UsageError::NoCommand)?;
+    let args: Vec<OsString> = words.collect();
+    // `serve --help` is for `dekker serve`.
+    if command != "serve" && args.iter().any(|arg| arg == "--help" || arg == "-h") {
+        return Ok(Task::Help);
+    }
+    match command.to_str() {
+        Some("help" | "--help" | "-h") => Ok(Task::Help),
+        Some("setup") => without_arguments("setup", args, Task::Setup),
+        Some("build") => build(args),
+        Some("serve") => Ok(Task::Serve { args }),
+        Some("test") => test(&args),
+        Some("fmt") => without_arguments("fmt", args, Task::Fmt),
+        Some("lint") => without_arguments(
+            "lint",
+            args,
+            Task::Test {
+                parts: vec![&parts::CLIPPY],
+            },
+        ),
+        Some("doc") => without_arguments(
+            "doc",
+            args,
+            Task::Test {
+                parts: vec![&parts::DOC],
+            },
+        ),
+        Some("bench") => without_arguments("bench", args, Task::Bench),
+        Some(_) | None => Err(UsageError::UnknownCommand(command)),
+    }
+}
+
+/// What `help` prints.
+pub fn usage() -> String {
+    let mut text = String::from(
+        "\
+usage: cargo xtask <command>
+
+  setup                     get what building and testing need: targets, components, a C compiler
+  build [--component-only]  build the component, then the `dekker` binary that embeds it
+  serve [ARGS...]           build, then run `dekker serve ARGS...` with automatic reload on
+  test [PARTS...]           run all parts of the test suite, or those named
+  fmt                       format all code
+  lint                      the same as `test clippy`
+  doc                       the same as `test doc`
+  bench                     measure (there are no benchmarks yet)
+  help                      print this
+
+Each command sets up what it needs. Parts of `test`:
+
+",
+    );
+    for part in parts::PARTS {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {:<24}  {}", part.name, part.about);
+    }
+    text.push_str(
+        "
+With CI=true in the environment a part that lacks a prerequisite fails; otherwise it is skipped, with a line that says so.
+Exit codes: 0 done, 1 fault, 2 usage.
+",
+    );
+    text
+}
+
+fn without_arguments(
+    command: &'static str,
+    args: Vec<OsString>,
+    task: Task,
+) -> Result<Task, UsageError> {
+    match args.into_iter().next() {
+        None => Ok(task),
+        Some(argument) => Err(UsageError::UnexpectedArgument { command, argument }),
+    }
+}
+
+fn build(args: Vec<OsString>) -> Result<Task, UsageError> {
+    let mut component_only = false;
+    for argument in args {
+        if argument != "--component-only" {
+            return Err(UsageError::UnexpectedArgument {
+                command: "build",
+                argument,
+            });
+        }
+        component_only = true;
+    }
+    Ok(Task::Build { component_only })
+}
+
+/// Parts run in the table's order and once each, however they are named.
+fn test(names: &[OsString]) -> Result<Task, UsageError> {
+    if let Some(unknown) = names
+        .iter()
+        .find(|name| !parts::PARTS.iter().any(|part| **name == part.name))
+    {
+        return Err(UsageError::UnknownPart(unknown.clone()));
+    }
+    let parts = parts::PARTS
+        .iter()
+        .copied()
+        .filter(|part| names.is_empty() || names.iter().any(|name| name == part.name))
+        .collect();
+    Ok(Task::Test { parts })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_words(words: &[&str]) -> Result<Task, UsageError> {
+        parse(words.iter().map(OsString::from))
+    }
+
+    fn part_names(words: &[&str]) -> Vec<&'static str> {
+        match parse_words(words) {
+            Ok(Task::Test { parts }) => parts.iter().map(|part| part.name).collect(),
+            other => panic!("not a test: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn commands_are_understood() {
+        let table: &[(&str, &[&str], Task)] = &[
+            ("help", &["help"], Task::Help),
+            ("help as a flag", &["--help"], Task::Help),
+            ("help after a command", &["test", "--help"], Task::Help),
+            ("setup", &["setup"], Task::Setup),
+            (
+                "build",
+                &["build"],
+                Task::Build {
+                    component_only: false,
+                },
+            ),
+            (
+                "build of the component",
+                &["build", "--component-only"],
+                Task::Build {
+                    component_only: true,
+                },
+            ),
+            ("serve", &["serve"], Task::Serve { args: vec![] }),
+            (
+                "serve passes everything on",
+                &["serve", "--help", "a b"],
+                Task::Serve {
+                    args: vec!["--help".into(), "a b".into()],
+                },
+            ),
+            ("fmt", &["fmt"], Task::Fmt),
+            ("bench", &["bench"], Task::Bench),
+        ];
+        for (desc, words, expected) in table {
+            assert_eq!(parse_words(words).as_ref(), Ok(expected), "{desc}");
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        let unexpected = |command, argument: &str| UsageError::UnexpectedArgument {
+            command,
+            argument: argument.into(),
+        };
+        let table: &[(&str, &[&str], UsageError)] = &[
+            ("nothing", &[], UsageError::NoCommand),
+            (
+                "no such command",
+                &["biuld"],
+                UsageError::UnknownCommand("biuld".into()),
+            ),
+            (
+                "no such flag",
+                &["build", "--all"],
+                unexpected("build", "--all"),
+            ),
+            (
+                "an argument too many",
+                &["fmt", "core"],
+                unexpected("fmt", "core"),
+            ),
+            (
+                "no such part",
+                &["test", "fmt", "nativ"],
+                UsageError::UnknownPart("nativ".into()),
+            ),
+        ];
+        for (desc, words, expected) in table {
+            assert_eq!(parse_words(words).as_ref(), Err(expected), "{desc}");
+        }
+    }
+
+    #[test]
+    fn parts_run_in_the_order_of_the_table_and_once() {
+        let all: Vec<&str> = parts::PARTS.iter().map(|part| part.name).collect();
+        assert_eq!(part_names(&["test"]), all);
+        assert_eq!(
+            part_names(&["test", "native", "fmt", "native"]),
+            ["fmt", "native"]
+        );
+        assert_eq!(part_names(&["lint"]), ["clippy"]);
+        assert_eq!(part_names(&["doc"]), ["doc"]);
+    }
+
+    #[test]
+    fn usage_names_every_part() {
+        let usage = usage();
+        for part in parts::PARTS {
+            assert!(
+                usage.contains(&format!("\n  {} ", part.name)),
+                "{}",
+                part.name
+            );
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The guest crate, made into a component.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use wit_component::{ComponentEncoder, DecodedWasm};
+
+use crate::command;
+use crate::setup;
+use crate::workspace::Workspace;
+
+/// 400 kB: the bar for the self-contained component, which is this one.
+const COMPONENT_MAX_BYTES: usize = 400_000;
+
+/// The only interface that may be imported.
+const RANDOM: &str = "wasi:random/random";
+
+/// Builds the guest crate and encodes it. The file is only written when it changed, so that cargo does not build the host anew.
+///
+/// # Errors
+/// [`setup::Missing`] when the target cannot be had; the guest does not compile; or the component imports more than randomness.
+pub fn build(workspace: &Workspace) -> Result<()> {
+    setup::c_compiler(workspace);
+    let toolchain = setup::target(workspace, setup::WASM)?;
+    command::run(toolchain.cargo(workspace, "build", setup::WASM).args([
+        "--profile",
+        "guest",
+        "-p",
+        "dekker-component",
+    ]))?;
+
+    let module_path = workspace.guest_module();
+    let module =
+        fs::read(&module_path).with_context(|| format!("cannot read {}", module_path.display()))?;
+    let component = encode(&module)?;
+    check_imports(&component)?;
+
+    let path = workspace.component();
+    let changed = write_if_changed(&path, &component)?;
+    eprintln!(
+        "{} ({})",
+        path.display(),
+        if changed { "written" } else { "unchanged" }
+    );
+    eprintln!(
+        "  core module {}, component {}",
+        kilobytes(module.len()),
+        size_against_bar(component.len())
+    );
+    Ok(())
+}
+
+/// Whether the component that was built last imports only randomness.
+///
+/// # Errors
+/// It does not, or it cannot be read.
+pub fn check_built(workspace: &Workspace) -> Result<()> {
+    let path = workspace.component();
+    let component = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    check_imports(&component)
+}
+
+fn encode(module: &[u8]) -> Result<Vec<u8>> {
+    ComponentEncoder::default()
+        .module(module)?
+        .validate(true)
+        .encode()
+        .context("the guest cannot be made into a component")
+}
+
+fn check_imports(component: &[u8]) -> Result<()> {
+    let others: Vec<String> = working_imports(component)?
+        .into_iter()
+        .filter(|name| without_version(name) != RANDOM)
+        .collect();
+    if !others.is_empty() {
+        bail!(
+            "the component may import only {RANDOM}, but it also imports {}",
+            others.join(", ")
+        );
+    }
+    Ok(())
+}
+
+/// The imports that a host has to provide. An interface that holds nothing but plain types is also named among a component's imports
+/// when exported functions use them, but there is nothing in it to provide.
+fn working_imports(component: &[u8]) -> Result<Vec<String>> {
+    let DecodedWasm::Component(resolve, world) =
+        wit_component::decode(component).context("cannot decode the component")?
+    else {
+        bail!("a WIT package, not a component");
+    };
+    let names = resolve.worlds[world]
+        .imports
+        .keys()
+        .map(|key| resolve.name_world_key(key));
+    Ok(names
+        .filter(|name| {
+            let interface = resolve
+                .interfaces
+                .iter()
+                .find(|(id, _)| resolve.id_of(*id).as_ref() == Some(name));
+            // What is no interface is a function or a type of the world itself: never harmless here.
+            interface.is_none_or(|(_, interface)| {
+                let has_resource = interface
+                    .types
+                    .values()
+                    .any(|id| resolve.types[*id].kind.as_str() == "resource");
+                has_resource || !interface.functions.is_empty()
+            })
+        })
+        .collect())
+}
+
+fn without_version(name: &str) -> &str {
+    name.split_once('@').map_or(name, |(name, _)| name)
+}
+
+fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<bool> {
+    if fs::read(path).is_ok_and(|old| old == bytes) {
+        return Ok(false);
+    }
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)
+            .with_context(|| format!("cannot make {}", directory.display()))?;
+    }
+    fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(true)
+}
+
+fn size_against_bar(bytes: usize) -> String {
+    let bar = kilobytes(COMPONENT_MAX_BYTES);
+    if bytes < COMPONENT_MAX_BYTES {
+        format!("{} (bar: under {bar})", kilobytes(bytes))
+    } else {
+        format!("{}: OVER THE BAR, which is under {bar}", kilobytes(bytes))
+    }
+}
+
+fn kilobytes(bytes: usize) -> String {
+    format!("{}.{} kB", bytes / 1000, bytes % 1000 / 100)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_held_against_the_bar() {
+        assert_eq!(size_against_bar(399_999), "399.9 kB (bar: under 400.0 kB)");
+        assert_eq!(
+            size_against_bar(400_000),
+            "400.0 kB: OVER THE BAR, which is under 400.0 kB"
+        );
+    }
+
+    #[test]
+    fn versions_are_cut_off() {
+        assert_eq!(without_version("wasi:random/random@0.2.0"), RANDOM);
+        assert_eq!(without_version("wasi:random/random"), RANDOM);
+    }
+
+    #[test]
+    fn what_is_no_component_is_refused() {
+        assert!(encode(b"\0asm\x01\0\0\0 and then some").is_err());
+        assert!(check_imports(b"").is_err());
+    }
+
+    #[test]
+    fn a_component_without_imports_passes() {
+        // The smallest component: magic, version 13, layer 1.
+        assert_eq!(working_imports(b"\0asm\x0d\0\x01\0").ok(), Some(vec![]));
+    }
+
+    #[test]
+    fn a_file_is_written_only_when_it_changed() -> Result<()> {
+        let directory = std::env::temp_dir().join(format!("dekker xtask {}", std::process::id()));
+        let path = directory.join("a/b.wasm");
+        let results =
+            [&b"one"[..], b"one", b"two"].map(|bytes| write_if_changed(&path, bytes).ok());
+        fs::remove_dir_all(&directory)?;
+        assert_eq!(results, [Some(true), Some(false), Some(true)]);
+        Ok(())
+    }
+}

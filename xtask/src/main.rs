@@ -1,0 +1,70 @@
+//! Dekker's one build tool: `cargo xtask help` says what it does.
+
+mod cli;
+mod command;
+mod component;
+mod host;
+mod parts;
+mod report;
+mod setup;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use cli::Task;
+use workspace::Workspace;
+
+/// Something failed; the words for it are on standard error.
+const FAULT: u8 = 1;
+/// The command line makes no sense.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let task = match cli::parse(std::env::args_os().skip(1)) {
+        Ok(task) => task,
+        Err(fault) => {
+            eprintln!("error: {fault}\n\n{}", cli::usage());
+            return ExitCode::from(USAGE);
+        }
+    };
+    match perform(task) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(FAULT),
+        Err(fault) => {
+            eprintln!("error: {fault:#}");
+            ExitCode::from(FAULT)
+        }
+    }
+}
+
+/// Does what was asked; `false` when it ran to its end and found faults.
+fn perform(task: Task) -> Result<bool> {
+    match task {
+        Task::Help => print!("{}", cli::usage()),
+        Task::Setup => return Ok(setup::everything(&Workspace::find()?)),
+        Task::Build { component_only } => {
+            let workspace = Workspace::find()?;
+            component::build(&workspace)?;
+            if !component_only {
+                host::build(&workspace)?;
+            }
+        }
+        Task::Serve { args } => {
+            let workspace = Workspace::find()?;
+            component::build(&workspace)?;
+            host::build(&workspace)?;
+            host::serve(&workspace, args)?;
+        }
+        Task::Test { parts } => return Ok(test::run(&Workspace::find()?, &parts)),
+        Task::Fmt => {
+            let workspace = Workspace::find()?;
+            setup::rustfmt(&workspace)?;
+            command::run(workspace.cargo().args(["fmt", "--all"]))?;
+        }
+        Task::Bench => println!("There are no benchmarks yet: nothing was measured."),
+    }
+    Ok(true)
+}

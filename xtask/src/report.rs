@@ -1,0 +1,333 @@
+//! What the parts of a test run gave, and how it is shown.
+
+use std::fmt::Write as _;
+use std::ops::AddAssign;
+use std::time::Duration;
+
+/// Tests by their result.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// Tests that passed.
+    pub passed: u64,
+    /// Tests that failed.
+    pub failed: u64,
+    /// Tests that did not run; `ignored` in cargo's words.
+    pub skipped: u64,
+}
+
+impl Counts {
+    /// Reads `test result: ok. 3 passed; 0 failed; 1 ignored; …`, the line that closes each of cargo's test binaries.
+    pub fn from_result_line(line: &str) -> Option<Self> {
+        let rest = line.trim_start().strip_prefix("test result: ")?;
+        let count_before = |word: &str| -> Option<u64> {
+            let before = rest
+                .split(';')
+                .find_map(|field| field.trim().strip_suffix(word))?;
+            before.split_whitespace().last()?.parse().ok()
+        };
+        Some(Self {
+            passed: count_before("passed")?,
+            failed: count_before("failed")?,
+            skipped: count_before("ignored")?,
+        })
+    }
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        let Self {
+            passed,
+            failed,
+            skipped,
+        } = other;
+        self.passed += passed;
+        self.failed += failed;
+        self.skipped += skipped;
+    }
+}
+
+/// How a part ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Everything in it holds.
+    Passed {
+        /// What a reader should know all the same.
+        note: Option<String>,
+    },
+    /// Something in it does not hold.
+    Failed {
+        /// What.
+        reason: String,
+    },
+    /// It could not run.
+    Skipped {
+        /// Why, and what would change that.
+        reason: String,
+    },
+}
+
+/// One part of a run.
+#[derive(Debug)]
+pub struct PartReport {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// How it ended.
+    pub verdict: Verdict,
+    /// The tests that ran in it; none in a part that is one check.
+    pub counts: Counts,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+impl PartReport {
+    /// Its tests. A part without tests counts as one, and so does a failure that no test stands for (a test that does not compile).
+    fn tally(&self) -> Counts {
+        let mut counts = self.counts;
+        match &self.verdict {
+            Verdict::Passed { .. } if counts == Counts::default() => counts.passed = 1,
+            Verdict::Failed { .. } if counts.failed == 0 => counts.failed = 1,
+            Verdict::Skipped { .. } => counts.skipped += 1,
+            Verdict::Passed { .. } | Verdict::Failed { .. } => {}
+        }
+        counts
+    }
+}
+
+/// A whole run.
+#[derive(Debug, Default)]
+pub struct Report {
+    parts: Vec<PartReport>,
+}
+
+impl Report {
+    /// Adds a part that has ended.
+    pub fn add(&mut self, part: PartReport) {
+        self.parts.push(part);
+    }
+
+    /// No part failed.
+    pub fn is_good(&self) -> bool {
+        !self
+            .parts
+            .iter()
+            .any(|part| matches!(part.verdict, Verdict::Failed { .. }))
+    }
+
+    /// A table of the parts, a line for each of them that has something to say, and the closing line.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        let mut total = Counts::default();
+        let mut elapsed = Duration::ZERO;
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "{:<12}  {:<7}  {:>8}  {:>6}  {:>6}  {:>7}",
+            "part", "result", "seconds", "passed", "failed", "skipped"
+        );
+        for part in &self.parts {
+            let word = match part.verdict {
+                Verdict::Passed { .. } => "passed",
+                Verdict::Failed { .. } => "FAILED",
+                Verdict::Skipped { .. } => "SKIPPED",
+            };
+            row(&mut text, part.name, word, part.elapsed, part.tally());
+            total += part.tally();
+            elapsed += part.elapsed;
+        }
+        row(&mut text, "total", "", elapsed, total);
+        for part in &self.parts {
+            let _ = match &part.verdict {
+                Verdict::Passed { note: None } => Ok(()),
+                Verdict::Passed { note: Some(note) } => {
+                    writeln!(text, "NOTE {}: {note}", part.name)
+                }
+                Verdict::Failed { reason } => writeln!(text, "FAIL {}: {reason}", part.name),
+                Verdict::Skipped { reason } => writeln!(text, "SKIP {}: {reason}", part.name),
+            };
+        }
+        let Counts {
+            passed,
+            failed,
+            skipped,
+        } = total;
+        let _ = writeln!(
+            text,
+            "\n{passed} passed, {failed} failed, {skipped} skipped"
+        );
+        text
+    }
+}
+
+fn row(text: &mut String, name: &str, result: &str, elapsed: Duration, counts: Counts) {
+    let Counts {
+        passed,
+        failed,
+        skipped,
+    } = counts;
+    let seconds = elapsed.as_secs_f64();
+    // Writing to a String cannot fail.
+    let _ = writeln!(
+        text,
+        "{name:<12}  {result:<7}  {seconds:>8.1}  {passed:>6}  {failed:>6}  {skipped:>7}"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn result_lines_are_read() {
+        let counts = |passed, failed, skipped| {
+            Some(Counts {
+                passed,
+                failed,
+                skipped,
+            })
+        };
+        let table = [
+            (
+                "passed",
+                "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.02s\n",
+                counts(12, 0, 1),
+            ),
+            (
+                "failed",
+                "test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 4 filtered out; finished in 1.50s",
+                counts(3, 2, 0),
+            ),
+            (
+                "in colour",
+                "test result: \x1b[32mok\x1b[m. 7 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out",
+                counts(7, 0, 0),
+            ),
+            ("one test", "test result_is_kept ... ok", None),
+            ("a heading", "running 3 tests", None),
+            (
+                "in the middle of a line",
+                "see test result: ok. 1 passed; 0 failed; 0 ignored",
+                None,
+            ),
+            ("cut short", "test result: ok. 1 passed", None),
+            (
+                "no number",
+                "test result: ok. many passed; 0 failed; 0 ignored",
+                None,
+            ),
+        ];
+        for (desc, line, expected) in table {
+            assert_eq!(Counts::from_result_line(line), expected, "{desc}");
+        }
+    }
+
+    fn part(name: &'static str, verdict: Verdict, counts: Counts, seconds: u64) -> PartReport {
+        PartReport {
+            name,
+            verdict,
+            counts,
+            elapsed: Duration::from_secs(seconds),
+        }
+    }
+
+    #[test]
+    fn a_run_is_shown_as_a_table_and_closes_on_one_plain_line() {
+        let mut report = Report::default();
+        report.add(part(
+            "fmt",
+            Verdict::Passed { note: None },
+            Counts::default(),
+            1,
+        ));
+        report.add(part(
+            "clippy",
+            Verdict::Passed {
+                note: Some("one lint less".into()),
+            },
+            Counts::default(),
+            2,
+        ));
+        report.add(part(
+            "native",
+            Verdict::Failed {
+                reason: "exit status: 101".into(),
+            },
+            Counts {
+                passed: 40,
+                failed: 2,
+                skipped: 1,
+            },
+            30,
+        ));
+        report.add(part(
+            "doc",
+            Verdict::Failed {
+                reason: "exit status: 101".into(),
+            },
+            Counts::default(),
+            4,
+        ));
+        report.add(part(
+            "deny",
+            Verdict::Skipped {
+                reason: "not installed".into(),
+            },
+            Counts::default(),
+            0,
+        ));
+        let expected = "\
+part          result    seconds  passed  failed  skipped
+fmt           passed        1.0       1       0        0
+clippy        passed        2.0       1       0        0
+native        FAILED       30.0      40       2        1
+doc           FAILED        4.0       0       1        0
+deny          SKIPPED       0.0       0       0        1
+total                      37.0      42       3        2
+NOTE clippy: one lint less
+FAIL native: exit status: 101
+FAIL doc: exit status: 101
+SKIP deny: not installed
+
+42 passed, 3 failed, 2 skipped
+";
+        assert_eq!(report.render(), expected);
+        assert!(!report.is_good());
+    }
+
+    #[test]
+    fn tests_that_do_not_all_compile_fail() {
+        let report = part(
+            "native",
+            Verdict::Failed {
+                reason: "does not compile".into(),
+            },
+            Counts {
+                passed: 5,
+                failed: 0,
+                skipped: 0,
+            },
+            1,
+        );
+        assert_eq!(
+            report.tally(),
+            Counts {
+                passed: 5,
+                failed: 1,
+                skipped: 0
+            }
+        );
+    }
+
+    #[test]
+    fn a_skip_does_not_spoil_a_run() {
+        let mut report = Report::default();
+        report.add(part(
+            "deny",
+            Verdict::Skipped {
+                reason: "not installed".into(),
+            },
+            Counts::default(),
+            0,
+        ));
+        assert!(report.is_good());
+    }
+}

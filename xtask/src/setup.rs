@@ -1,0 +1,243 @@
+//! What building and testing need from the machine, and how to get it: targets, components, a C compiler.
+//!
+//! Order of preference for a target: what is there, `rustup target add`, Debian's rustc with a standard library built from source.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+
+use crate::command;
+use crate::workspace::Workspace;
+
+/// The guest's target.
+pub const WASM: &str = "wasm32-unknown-unknown";
+/// A target without an operating system: what builds for it needs none.
+pub const BARE: &str = "x86_64-unknown-none";
+
+/// Rust 1.96 with sources and wasm-ld. They land in /usr/bin and leave rustup's toolchain alone.
+const DEBIAN_PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "lld-22"];
+
+/// Prerequisites that this machine lacks and that could not be had.
+#[derive(Debug, Clone)]
+pub struct Missing {
+    message: String,
+}
+
+impl Missing {
+    /// Several as one.
+    pub fn join(all: &[&Self]) -> Self {
+        let messages: Vec<&str> = all.iter().map(|missing| missing.message.as_str()).collect();
+        Self {
+            message: messages.join("; "),
+        }
+    }
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Missing {}
+
+/// What compiles for a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Toolchain {
+    /// The one that compiled xtask; it has the target's standard library.
+    Own,
+    /// Debian's, which builds the standard library too.
+    Debian,
+}
+
+impl Toolchain {
+    /// `cargo <subcommand> --target <target>`.
+    pub fn cargo(self, workspace: &Workspace, subcommand: &str, target: &str) -> Command {
+        let mut command = match self {
+            Self::Own => workspace.cargo(),
+            Self::Debian => workspace.command("/usr/bin/cargo"),
+        };
+        command.args([subcommand, "--target", target]);
+        match self {
+            Self::Own => {}
+            Self::Debian => {
+                let path = std::env::var("PATH").unwrap_or_default();
+                command
+                    .arg("-Zbuild-std=core,alloc,panic_abort")
+                    .env("PATH", format!("/usr/bin:{path}"))
+                    .env("RUSTC", "/usr/bin/rustc")
+                    // -Zbuild-std on a release of Rust.
+                    .env("RUSTC_BOOTSTRAP", "1")
+                    .env(
+                        "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER",
+                        "/usr/bin/wasm-ld-22",
+                    );
+            }
+        }
+        command
+    }
+}
+
+/// Gets everything that any command needs, and says what could not be had. `false` when that makes the machine unfit:
+/// without the guest's target nothing can be built, and in CI nothing may be missing.
+pub fn everything(workspace: &Workspace) -> bool {
+    c_compiler(workspace);
+    let ci = workspace.is_ci();
+    let results = [
+        (target(workspace, WASM).map(drop), true),
+        (target(workspace, BARE).map(drop), ci),
+        (clippy(workspace), ci),
+        (rustfmt(workspace), ci),
+    ];
+    let mut good = true;
+    for (result, required) in results {
+        match result {
+            Ok(()) => {}
+            Err(missing) if required => {
+                eprintln!("error: {missing}");
+                good = false;
+            }
+            Err(missing) => eprintln!("SKIP: {missing}"),
+        }
+    }
+    if good {
+        eprintln!("Ready to build.");
+    }
+    good
+}
+
+/// Finds or gets a toolchain that compiles for a target. What came of it is kept: several parts of one run ask for the same.
+///
+/// # Errors
+/// Neither rustup nor Debian has it.
+pub fn target(workspace: &Workspace, target: &'static str) -> Result<Toolchain, Missing> {
+    static FOUND: Mutex<BTreeMap<&str, Result<Toolchain, Missing>>> = Mutex::new(BTreeMap::new());
+    // Nothing that holds the lock leaves the map half changed.
+    let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
+    found
+        .entry(target)
+        .or_insert_with(|| find_target(workspace, target))
+        .clone()
+}
+
+/// Finds or gets `cargo clippy`.
+///
+/// # Errors
+/// rustup does not have it.
+pub fn clippy(workspace: &Workspace) -> Result<(), Missing> {
+    component(workspace, "clippy", "clippy")
+}
+
+/// Finds or gets `cargo fmt`.
+///
+/// # Errors
+/// rustup does not have it.
+pub fn rustfmt(workspace: &Workspace) -> Result<(), Missing> {
+    component(workspace, "rustfmt", "fmt")
+}
+
+/// Finds or gets a C compiler, which rustc links with. `cargo xtask` links itself first, so this is for the machine that lost it since,
+/// or that links with something else: there, only a word of warning.
+pub fn c_compiler(workspace: &Workspace) {
+    if answers(workspace.command("cc").arg("--version")) {
+        return;
+    }
+    if !(is_root_on_debian() && install_debian_packages(workspace, &["gcc", "libc6-dev"])) {
+        eprintln!(
+            "warning: there is no C compiler `cc` here; if linking fails, install one (on Debian: apt-get install gcc libc6-dev)"
+        );
+    }
+}
+
+fn find_target(workspace: &Workspace, target: &str) -> Result<Toolchain, Missing> {
+    if has_target(workspace, target) {
+        return Ok(Toolchain::Own);
+    }
+    eprintln!("The target {target} is not installed.");
+    if attempt(workspace.command("rustup").args(["target", "add", target]))
+        && has_target(workspace, target)
+    {
+        return Ok(Toolchain::Own);
+    }
+    if has_debian_packages(workspace, &DEBIAN_PACKAGES)
+        || (is_root_on_debian() && install_debian_packages(workspace, &DEBIAN_PACKAGES))
+    {
+        eprintln!("Debian's Rust compiles for {target}, with a standard library from source.");
+        return Ok(Toolchain::Debian);
+    }
+    Err(Missing {
+        message: format!(
+            "the Rust target {target} is missing; run `rustup target add {target}`, or on Debian, as root, `apt-get install {}`",
+            DEBIAN_PACKAGES.join(" ")
+        ),
+    })
+}
+
+/// rustup does not fail on a target that rust-toolchain.toml lists and that it could not get: only the directory tells.
+fn has_target(workspace: &Workspace, target: &str) -> bool {
+    let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
+    let libdir = command::capture(workspace.command(&rustc).args([
+        "--print",
+        "target-libdir",
+        "--target",
+        target,
+    ]));
+    libdir.is_ok_and(|libdir| Path::new(libdir.trim_end()).is_dir())
+}
+
+fn component(workspace: &Workspace, name: &str, subcommand: &str) -> Result<(), Missing> {
+    let is_there = || answers(workspace.cargo().args([subcommand, "--version"]));
+    if is_there()
+        || (attempt(workspace.command("rustup").args(["component", "add", name])) && is_there())
+    {
+        return Ok(());
+    }
+    Err(Missing {
+        message: format!("`cargo {subcommand}` is missing; run `rustup component add {name}`"),
+    })
+}
+
+fn is_root_on_debian() -> bool {
+    // /proc/self belongs to the effective user.
+    let is_root = std::fs::metadata("/proc/self").is_ok_and(|itself| itself.uid() == 0);
+    is_root && Path::new("/etc/debian_version").exists()
+}
+
+fn has_debian_packages(workspace: &Workspace, packages: &[&str]) -> bool {
+    let states = command::capture(
+        workspace
+            .command("dpkg-query")
+            .args(["-W", "-f=${Status}\\n"])
+            .args(packages),
+    );
+    states.is_ok_and(|states| states.lines().all(|state| state == "install ok installed"))
+}
+
+fn install_debian_packages(workspace: &Workspace, packages: &[&str]) -> bool {
+    let apt_get = || {
+        let mut command = workspace.command("apt-get");
+        command.env("DEBIAN_FRONTEND", "noninteractive");
+        command
+    };
+    // A list of packages that is only partly fresh may still do.
+    attempt(apt_get().arg("update"));
+    attempt(
+        apt_get()
+            .args(["install", "-y", "--no-install-recommends"])
+            .args(packages),
+    )
+}
+
+/// Runs a command that may fail, and says how.
+fn attempt(command: &mut Command) -> bool {
+    command::run(command)
+        .inspect_err(|fault| eprintln!("  {fault:#}"))
+        .is_ok()
+}
+
+fn answers(command: &mut Command) -> bool {
+    command::capture(command).is_ok()
+}
