@@ -1,4 +1,8 @@
-//! The component, seen from the host.
+//! The component, seen from the host: one instance, its limits, and what it imports.
+//!
+//! A [`Component`] is compiled once. Each [`Guest`] is one instance of it in a store of its own, with one engine in it. Its calls are short
+//! and synchronous; a trap poisons it, and the caller drops it and makes another. Dropping it unmaps its memory, which the kernel hands out
+//! again only as zeros.
 
 /// The bindings that wasmtime generates from `wasm/wit`.
 #[allow(missing_docs)]
@@ -6,5 +10,262 @@ pub(crate) mod bindings {
     wasmtime::component::bindgen!({
         path: "../wasm/wit",
         world: "transformer",
+        imports: { default: trappable },
     });
+}
+
+mod convert;
+mod random;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::component::{HasSelf, Linker, ResourceAny};
+use wasmtime::{Config, Engine, Store, StoreLimits, StoreLimitsBuilder};
+
+use self::bindings::dekker::transformer::types as wit;
+use self::bindings::exports::dekker::transformer::engine as face;
+use self::bindings::{Transformer, TransformerPre};
+use self::random::RandomBlock;
+use crate::model::{Check, Decrypted, Encrypted, Location, MetricFamily, TransformError};
+
+pub(crate) use self::bindings::dekker::transformer::types::{ConfigFinding, Severity};
+pub(crate) use self::bindings::exports::dekker::transformer::engine::{
+    Action, CallError, Coast, DecryptedEvent, DekSource, EncryptResponse, EncryptedEvent, Event,
+    KmsProvider, LogLevel, LogLine, Options, SocketAddress, StatusEvent,
+    StatusResponse,
+};
+
+/// The component that is part of this crate.
+pub const EMBEDDED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/transformer.wasm"));
+
+/// 10 seconds: the longest that one call into the guest may run. Far above what the longest takes: sealing 2 MiB in software.
+const CALL_DEADLINE: Duration = Duration::from_secs(10);
+/// 100 milliseconds: how exactly that is measured.
+const EPOCH: Duration = Duration::from_millis(100);
+/// 512 MiB: the most memory that an instance may have. 100 000 cached DEKs and all that may wait fit in half of it.
+const MEMORY_MAX: usize = 512 * 1024 * 1024;
+
+/// A compiled component.
+#[derive(Clone)]
+pub(crate) struct Component {
+    engine: Engine,
+    pre: TransformerPre<State>,
+    /// Stops with the last clone.
+    _clock: Arc<EpochClock>,
+}
+
+/// What an instance has of the host.
+struct State {
+    limits: StoreLimits,
+    random: RandomBlock,
+}
+
+/// One instance with one engine in it.
+pub(crate) struct Guest {
+    store: Store<State>,
+    bindings: Transformer,
+    engine: ResourceAny,
+}
+
+/// The component trapped, ran past its deadline or broke the canonical ABI; the instance is of no use any more.
+pub(crate) type Trap = wasmtime::Error;
+
+impl Component {
+    /// Compiles a component's bytes.
+    pub(crate) fn compile(bytes: &[u8]) -> wasmtime::Result<Self> {
+        let mut config = Config::new();
+        config.epoch_interruption(true);
+        let engine = Engine::new(&config)?;
+        let component = wasmtime::component::Component::new(&engine, bytes)?;
+        let mut linker = Linker::new(&engine);
+        bindings::wasi::random::random::add_to_linker::<State, HasSelf<State>>(
+            &mut linker,
+            |state| state,
+        )?;
+        let pre = TransformerPre::new(linker.instantiate_pre(&component)?)?;
+        let clock = Arc::new(EpochClock::start(engine.clone()));
+        Ok(Self { engine, pre, _clock: clock })
+    }
+
+    fn instantiate(&self) -> wasmtime::Result<(Store<State>, Transformer)> {
+        let limits = StoreLimitsBuilder::new()
+            .memory_size(MEMORY_MAX)
+            .instances(16)
+            .memories(1)
+            .tables(4)
+            .trap_on_grow_failure(true)
+            .build();
+        let mut store = Store::new(&self.engine, State { limits, random: RandomBlock::default() });
+        store.limiter(|state| &mut state.limits);
+        arm(&mut store);
+        let bindings = self.pre.instantiate(&mut store)?;
+        Ok((store, bindings))
+    }
+
+    /// A fresh instance with an engine for `config`; the inner error is every fault of the configuration.
+    pub(crate) fn load(
+        &self,
+        config: &[u8],
+        options: &Options,
+        now: u64,
+    ) -> Result<Result<Guest, Vec<ConfigFinding>>, Trap> {
+        let (mut store, bindings) = self.instantiate()?;
+        let created = bindings
+            .dekker_transformer_engine()
+            .engine()
+            .call_create(&mut store, config, options, now)?;
+        Ok(created.map(|engine| Guest { store, bindings, engine }))
+    }
+
+    /// Tells what a value is, as people have it; JSON, or what is wrong with the input.
+    pub(crate) fn inspect_input(&self, input: &[u8]) -> Result<Result<String, String>, Trap> {
+        let (mut store, bindings) = self.instantiate()?;
+        bindings.dekker_transformer_tools().call_inspect_input(&mut store, input)
+    }
+
+    /// Every fault of a configuration, and what a person may want to know of it.
+    pub(crate) fn check_config(
+        &self,
+        config: &[u8],
+        reload: bool,
+    ) -> Result<Vec<ConfigFinding>, Trap> {
+        let (mut store, bindings) = self.instantiate()?;
+        bindings.dekker_transformer_tools().call_check_config(&mut store, config, reload)
+    }
+
+    /// A configuration with its defaults filled in and its secrets redacted.
+    pub(crate) fn show_config(
+        &self,
+        config: &[u8],
+    ) -> Result<Result<String, Vec<ConfigFinding>>, Trap> {
+        let (mut store, bindings) = self.instantiate()?;
+        bindings.dekker_transformer_tools().call_show_config(&mut store, config)
+    }
+}
+
+impl Guest {
+    pub(crate) fn to_storage(
+        &mut self,
+        op: u64,
+        at: &Location,
+        plaintext: &[u8],
+        now: u64,
+    ) -> Result<Option<Result<Encrypted, TransformError>>, Trap> {
+        let (engine, store, id) = self.call();
+        let outcome = engine.call_to_storage(store, id, op, &location(at), plaintext, now)?;
+        Ok(outcome.map(|outcome| outcome.map(Into::into).map_err(Into::into)))
+    }
+
+    pub(crate) fn from_storage(
+        &mut self,
+        op: u64,
+        at: &Location,
+        stored: &[u8],
+        now: u64,
+    ) -> Result<Option<Result<Decrypted, TransformError>>, Trap> {
+        let (engine, store, id) = self.call();
+        let outcome = engine.call_from_storage(store, id, op, &location(at), stored, now)?;
+        Ok(outcome.map(|outcome| outcome.map(Into::into).map_err(Into::into)))
+    }
+
+    pub(crate) fn health(&mut self, op: u64, now: u64) -> Result<Option<Vec<Check>>, Trap> {
+        let (engine, store, id) = self.call();
+        let checks = engine.call_health(store, id, op, now)?;
+        Ok(checks.map(|checks| checks.into_iter().map(Into::into).collect()))
+    }
+
+    pub(crate) fn check_names(&mut self) -> Result<Vec<String>, Trap> {
+        let (engine, store, id) = self.call();
+        engine.call_check_names(store, id)
+    }
+
+    pub(crate) fn cancel(&mut self, op: u64) -> Result<(), Trap> {
+        let (engine, store, id) = self.call();
+        engine.call_cancel(store, id, op)
+    }
+
+    pub(crate) fn reload(
+        &mut self,
+        config: &[u8],
+        now: u64,
+    ) -> Result<Result<(), Vec<ConfigFinding>>, Trap> {
+        let (engine, store, id) = self.call();
+        engine.call_reload(store, id, config, now)
+    }
+
+    pub(crate) fn handle_event(&mut self, event: &Event, now: u64) -> Result<(), Trap> {
+        let (engine, store, id) = self.call();
+        engine.call_handle_event(store, id, event, now)
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: u64) -> Result<(), Trap> {
+        let (engine, store, id) = self.call();
+        engine.call_handle_timeout(store, id, now)
+    }
+
+    pub(crate) fn poll_actions(&mut self) -> Result<Vec<Action>, Trap> {
+        let (engine, store, id) = self.call();
+        engine.call_poll_actions(store, id)
+    }
+
+    pub(crate) fn poll_timeout(&mut self) -> Result<Option<u64>, Trap> {
+        let (engine, store, id) = self.call();
+        engine.call_poll_timeout(store, id)
+    }
+
+    pub(crate) fn kms_providers(&mut self) -> Result<Vec<KmsProvider>, Trap> {
+        let (engine, store, id) = self.call();
+        engine.call_kms_providers(store, id)
+    }
+
+    pub(crate) fn status(&mut self, now: u64) -> Result<String, Trap> {
+        let (engine, store, id) = self.call();
+        engine.call_status(store, id, now)
+    }
+
+    pub(crate) fn metrics(&mut self) -> Result<Vec<MetricFamily>, Trap> {
+        let (engine, store, id) = self.call();
+        let families = engine.call_metrics(store, id)?;
+        Ok(families.into_iter().map(Into::into).collect())
+    }
+
+    /// Everything that a call needs; each has the whole deadline.
+    fn call(&mut self) -> (face::GuestEngine<'_>, &mut Store<State>, ResourceAny) {
+        arm(&mut self.store);
+        (self.bindings.dekker_transformer_engine().engine(), &mut self.store, self.engine)
+    }
+}
+
+fn arm(store: &mut Store<State>) {
+    let ticks = CALL_DEADLINE.as_millis() / EPOCH.as_millis();
+    store.set_epoch_deadline(u64::try_from(ticks).unwrap_or(u64::MAX));
+}
+
+fn location(at: &Location) -> wit::Location {
+    wit::Location { resource: at.resource.clone(), key: at.key.clone() }
+}
+
+/// Counts epochs while any instance may run.
+struct EpochClock {
+    stop: std::sync::mpsc::Sender<()>,
+}
+
+impl EpochClock {
+    fn start(engine: Engine) -> Self {
+        let (stop, stopped) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            while stopped.recv_timeout(EPOCH) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                engine.increment_epoch();
+            }
+        });
+        Self { stop }
+    }
+}
+
+impl Drop for EpochClock {
+    fn drop(&mut self) {
+        // The thread may be gone already, which is as good.
+        let _ = self.stop.send(());
+    }
 }

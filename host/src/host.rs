@@ -1,59 +1,341 @@
 //! A running engine behind a handle that any task may use.
 
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
 
-use crate::guest::bindings::dekker::transformer::types::{
-    Decrypted, Encrypted, Location, TransformError,
-};
-use crate::guest::bindings::exports::dekker::transformer::engine::{Check, MetricFamily};
+use crate::driver::{Control, Driver, Fault, ReloadError, Reply, Request};
+use crate::guest::{Coast, Component, DekSource, EMBEDDED, Options};
+use crate::http::Service;
+use crate::metrics::{Metrics, TransformationType};
+use crate::model::{Check, Decrypted, Encrypted, HostError, Location, MetricFamily};
 
-/// placeholder: bodies come later
+/// 1024: requests that may wait for the driver; more wait in their callers.
+const REQUESTS_MAX: usize = 1024;
+
+/// What a new write DEK is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WriteDekSource {
+    /// An AES-256 key, with nonces of 4 random bytes and an 8-byte counter.
+    #[default]
+    Counter,
+    /// A seed from which a key is derived for each write, as kube-apiserver writes since 1.29.
+    HkdfSeed,
+}
+
+/// How long a plugin that answers unhealthy may keep its DEK in use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KmsCoast {
+    /// An unhealthy answer never extends the write DEK's life.
+    #[default]
+    Strict,
+    /// As kube-apiserver does: an unhealthy answer with a valid key ID extends it.
+    Upstream,
+}
+
+/// Builds a [`Host`]; [`Host::builder`] makes one.
 #[derive(Clone)]
-pub struct Host {}
+pub struct HostBuilder {
+    config: Zeroizing<Vec<u8>>,
+    component: Option<Vec<u8>>,
+    options: Options,
+    metrics: Option<Arc<Metrics>>,
+}
 
-/// Why a call on [`Host`] gave no result from the engine.
+impl HostBuilder {
+    /// The encryption configuration: the bytes of the file, YAML or JSON.
+    #[must_use]
+    pub fn config(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.config = Zeroizing::new(bytes.into());
+        self
+    }
+
+    /// Runs this component instead of the one that is part of this crate.
+    #[must_use]
+    pub fn component(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.component = Some(bytes.into());
+        self
+    }
+
+    /// The configuration may be replaced by [`Host::reload`]: health collapses to one static check. Off by default, as in kube-apiserver.
+    #[must_use]
+    pub fn automatic_reload(mut self, reload: bool) -> Self {
+        self.options.reload = reload;
+        self
+    }
+
+    /// What new write DEKs are.
+    #[must_use]
+    pub fn dek_source(mut self, source: WriteDekSource) -> Self {
+        self.options.dek_source = match source {
+            WriteDekSource::Counter => DekSource::Counter,
+            WriteDekSource::HkdfSeed => DekSource::HkdfSeed,
+        };
+        self
+    }
+
+    /// How an unhealthy plugin's answers count.
+    #[must_use]
+    pub fn kms_coast(mut self, coast: KmsCoast) -> Self {
+        self.options.coast = match coast {
+            KmsCoast::Strict => Coast::Strict,
+            KmsCoast::Upstream => Coast::Upstream,
+        };
+        self
+    }
+
+    /// Most decrypted DEKs kept per KMS provider; 100 000 unless set.
+    #[must_use]
+    pub fn dek_cache_capacity(mut self, capacity: std::num::NonZeroU32) -> Self {
+        self.options.dek_cache_capacity = capacity.get();
+        self
+    }
+
+    /// Names this server in metrics, hashed. Empty unless set.
+    #[must_use]
+    pub fn apiserver_id(mut self, id: impl Into<String>) -> Self {
+        self.options.apiserver_id = id.into();
+        self
+    }
+
+    /// Counts in this registry instead of one of its own. It must have been made with the same API server id.
+    #[must_use]
+    pub fn metrics(mut self, metrics: Arc<Metrics>) -> Self {
+        self.metrics = Some(metrics);
+        self
+    }
+
+    /// Compiles the component, loads the configuration and starts the engine's thread. Its first calls to the KMS plugins are under way when
+    /// this returns; reads and writes wait for their end.
+    ///
+    /// # Errors
+    /// [`BuildError::Component`] when the component cannot be compiled or run; [`BuildError::Faults`] with every fault of the configuration.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn build(self) -> Result<Host, BuildError> {
+        let Self { config, component, options, metrics } = self;
+        let metrics = metrics.unwrap_or_else(|| Arc::new(Metrics::new(&options.apiserver_id)));
+        let component = Component::compile(component.as_deref().unwrap_or(EMBEDDED)).map_err(component_error)?;
+        let (requests, requests_rx) = mpsc::channel(REQUESTS_MAX);
+        let (control, control_rx) = mpsc::unbounded_channel();
+        let driver = Driver::new(component, options, config, metrics.clone(), control.clone())
+            .map_err(component_error)?
+            .map_err(|faults| BuildError::Faults(faults.iter().map(Fault::from).collect()))?;
+        let runtime = tokio::runtime::Handle::current();
+        let thread = std::thread::Builder::new().name("dekker-engine".to_owned());
+        thread.spawn(move || runtime.block_on(driver.run(requests_rx, control_rx))).map_err(BuildError::Thread)?;
+        let shared = Shared { requests, control, next_op: AtomicU64::new(1), metrics, config_file: Mutex::default() };
+        Ok(Host(Arc::new(shared)))
+    }
+}
+
+fn component_error(error: wasmtime::Error) -> BuildError {
+    BuildError::Component(format!("{error:#}"))
+}
+
+/// Why there is no [`Host`].
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum HostError {
-    /// The engine answered with a fault.
-    Transform(TransformError),
-    /// The component trapped on this request; a fresh instance has taken over.
-    Trapped,
-    /// The host is shutting down.
-    Closed,
+pub enum BuildError {
+    /// The component cannot be compiled or run.
+    Component(String),
+    /// Every fault of the configuration.
+    Faults(Vec<Fault>),
+    /// No thread could be started.
+    Thread(std::io::Error),
+}
+
+impl std::fmt::Display for BuildError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Component(error) => write!(f, "the component cannot be run: {error}"),
+            Self::Faults(faults) => write!(f, "{}", ReloadError::Faults(faults.clone())),
+            Self::Thread(error) => write!(f, "the engine's thread cannot be started: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for BuildError {}
+
+/// One encryption configuration at work in a component. Clones share it; it ends with the last of them.
+///
+/// ```
+/// # tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
+/// use dekker_host::{Host, Location};
+///
+/// let config = "
+/// apiVersion: apiserver.config.k8s.io/v1
+/// kind: EncryptionConfiguration
+/// resources: [{resources: [secrets], providers: [{identity: {}}]}]";
+/// let host = Host::builder().config(config).build()?;
+/// let at = Location { resource: "secrets".into(), key: b"/registry/secrets/default/token".to_vec() };
+/// let stored = host.to_storage(at.clone(), b"hunter2".to_vec().into()).await?.stored;
+/// let read = host.from_storage(at, stored).await?;
+/// assert_eq!((read.plaintext.as_slice(), read.stale), (b"hunter2".as_slice(), false));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct Host(Arc<Shared>);
+
+struct Shared {
+    requests: mpsc::Sender<Request>,
+    control: mpsc::UnboundedSender<Control>,
+    next_op: AtomicU64,
+    metrics: Arc<Metrics>,
+    config_file: Mutex<Option<serde_json::Value>>,
 }
 
 impl Host {
-    /// Encrypts.
-    pub async fn to_storage(
-        &self,
-        _at: Location,
-        _plaintext: Zeroizing<Vec<u8>>,
-    ) -> Result<Encrypted, HostError> {
-        todo!()
+    /// Builds a host.
+    pub fn builder() -> HostBuilder {
+        HostBuilder {
+            config: Zeroizing::default(),
+            component: None,
+            options: Options {
+                reload: false,
+                dek_source: DekSource::Counter,
+                coast: Coast::Strict,
+                dek_cache_capacity: 0,
+                apiserver_id: String::new(),
+            },
+            metrics: None,
+        }
     }
-    /// Decrypts.
-    pub async fn from_storage(
-        &self,
-        _at: Location,
-        _stored: Vec<u8>,
-    ) -> Result<Decrypted, HostError> {
-        todo!()
+
+    /// Encrypts a value for storage. A future that is dropped gives the operation up.
+    ///
+    /// # Errors
+    /// What the engine found, or that it is not there.
+    pub async fn to_storage(&self, at: Location, plaintext: Zeroizing<Vec<u8>>) -> Result<Encrypted, HostError> {
+        let start = std::time::Instant::now();
+        let encrypted = self.operation(|op, reply| Request::ToStorage { op, at, plaintext, reply }).await?;
+        self.0.metrics.observe_transformation(TransformationType::ToStorage, &encrypted.transformer_prefix, start.elapsed());
+        Ok(encrypted)
     }
-    /// The KMS checks, as upstream would run them now (may wait for the plugin).
+
+    /// Decrypts a stored value. A future that is dropped gives the operation up.
+    ///
+    /// # Errors
+    /// What the engine found, or that it is not there.
+    #[expect(clippy::wrong_self_convention, reason = "upstream's word: TransformFromStorage")]
+    pub async fn from_storage(&self, at: Location, stored: Vec<u8>) -> Result<Decrypted, HostError> {
+        let start = std::time::Instant::now();
+        let decrypted = self.operation(|op, reply| Request::FromStorage { op, at, stored, reply }).await?;
+        self.0.metrics.observe_transformation(TransformationType::FromStorage, &decrypted.transformer_prefix, start.elapsed());
+        Ok(decrypted)
+    }
+
+    /// Runs the KMS checks; waits for the plugin when its last answer is too old.
+    ///
+    /// # Errors
+    /// When the engine is not there.
     pub async fn health(&self) -> Result<Vec<Check>, HostError> {
-        todo!()
+        self.operation(|op, reply| Request::Health { op, reply }).await
     }
-    /// Names of the installed KMS checks, without running them.
+
+    /// The names of the KMS checks, without running them.
+    ///
+    /// # Errors
+    /// When the engine is not there.
     pub async fn check_names(&self) -> Result<Vec<String>, HostError> {
-        todo!()
+        self.ask(|reply| Request::CheckNames { reply }).await
     }
-    /// JSON for /statusz.
+
+    /// What `/statusz` shows. No secrets, no key IDs.
+    ///
+    /// # Errors
+    /// When the engine is not there.
     pub async fn status(&self) -> Result<serde_json::Value, HostError> {
-        todo!()
+        let text = self.ask(|reply| Request::Status { reply }).await?;
+        let mut status: serde_json::Value = serde_json::from_str(&text).map_err(|_| HostError::Trapped)?;
+        if let (Some(fields), Some(file)) = (status.as_object_mut(), self.config_file().clone()) {
+            fields.insert("configFile".to_owned(), file);
+        }
+        Ok(status)
     }
-    /// What the engine counts.
+
+    /// What the engine counts. No secrets, no key IDs.
+    ///
+    /// # Errors
+    /// When the engine is not there.
     pub async fn metrics(&self) -> Result<Vec<MetricFamily>, HostError> {
-        todo!()
+        self.ask(|reply| Request::Metrics { reply }).await
+    }
+
+    /// Offers the bytes of a changed configuration, and waits until they are in use or refused. Requests go on meanwhile; after a refusal
+    /// the old configuration serves on.
+    ///
+    /// # Errors
+    /// The outer error when the engine is not there; the inner one says why the configuration was refused.
+    pub async fn reload(&self, config: Zeroizing<Vec<u8>>) -> Result<Result<(), ReloadError>, HostError> {
+        self.ask(|reply| Request::Reload { config, reply }).await
+    }
+
+    /// What `/statusz` says of the configuration file itself.
+    pub(crate) fn set_config_file(&self, status: serde_json::Value) {
+        *self.config_file() = Some(status);
+    }
+
+    fn config_file(&self) -> std::sync::MutexGuard<'_, Option<serde_json::Value>> {
+        // A value is replaced whole, so what a panic left behind is whole as well.
+        self.0.config_file.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    async fn operation<T>(&self, request: impl FnOnce(u64, Reply<T>) -> Request) -> Result<T, HostError> {
+        let op = self.0.next_op.fetch_add(1, Ordering::Relaxed);
+        let abandoned = Abandoned { op, control: &self.0.control };
+        let outcome = self.ask(|reply| request(op, reply)).await;
+        std::mem::forget(abandoned);
+        outcome
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, HostError> {
+        let (reply, answer) = oneshot::channel();
+        self.0.requests.send(request(reply)).await.map_err(|_| HostError::Closed)?;
+        answer.await.map_err(|_| HostError::Closed)?
+    }
+}
+
+/// Gives an operation up when its caller's future is dropped before the end.
+struct Abandoned<'a> {
+    op: u64,
+    control: &'a mpsc::UnboundedSender<Control>,
+}
+
+impl Drop for Abandoned<'_> {
+    fn drop(&mut self) {
+        // Without a driver there is nothing to give up.
+        let _ = self.control.send(Control::Cancel(self.op));
+    }
+}
+
+impl Service for Host {
+    async fn to_storage(&self, at: Location, plaintext: Zeroizing<Vec<u8>>) -> Result<Encrypted, HostError> {
+        Host::to_storage(self, at, plaintext).await
+    }
+
+    async fn from_storage(&self, at: Location, stored: Vec<u8>) -> Result<Decrypted, HostError> {
+        Host::from_storage(self, at, stored).await
+    }
+
+    async fn health(&self) -> Result<Vec<Check>, HostError> {
+        Host::health(self).await
+    }
+
+    async fn check_names(&self) -> Result<Vec<String>, HostError> {
+        Host::check_names(self).await
+    }
+
+    async fn status(&self) -> Result<serde_json::Value, HostError> {
+        Host::status(self).await
+    }
+
+    async fn metrics(&self) -> Result<Vec<MetricFamily>, HostError> {
+        Host::metrics(self).await
     }
 }

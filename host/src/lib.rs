@@ -1,4 +1,23 @@
-//! Dekker's host.
-#![allow(missing_docs)]
+//! Runs Dekker's component under wasmtime: KMS calls over gRPC, polling of the configuration file, health and metrics, and the transform
+//! API on a unix socket.
+//!
+//! [`Host`] is the whole for a Rust program. The `dekker` command is [`cli`]. Nothing here knows a key or a cipher of the stored values: the
+//! component is the only way to them. ([`kms::plugin`] is a KMS plugin of its own, as the component sees any other.)
+
+pub mod cli;
+pub mod http;
+pub mod kms;
+pub mod metrics;
+
+mod clock;
+mod config_file;
+mod driver;
 mod guest;
 mod host;
+mod model;
+
+pub use driver::{Fault, ReloadError};
+pub use host::{BuildError, Host, HostBuilder, KmsCoast, WriteDekSource};
+pub use model::{
+    Check, Decrypted, Encrypted, ErrorKind, HostError, Location, MetricFamily, MetricKind, Sample, TransformError,
+};

@@ -1,1 +1,12 @@
+//! Dekker's behaviour suite: what the engine does, told once and run against every face of it.
+//!
+//! [`face`] is the engine as a plain-typed API, with one implementation for each way to reach it. [`sim`] plays an engine against scripted
+//! KMS plugins in simulated time. [`behaviours`] is the suite, one table; `tests/behaviour_*.rs` run it, one `#[test]` for each entry.
 
+pub mod behaviours;
+pub mod entropy;
+pub mod face;
+pub mod object;
+pub mod plugin;
+pub mod recorded;
+pub mod sim;

@@ -66,6 +66,11 @@ impl Engine {
         None
     }
 
+    /// The names of the checks, without running them.
+    pub fn check_names(&self) -> Vec<String> {
+        self.checks(&self.running, &BTreeMap::new()).into_iter().map(|check| check.name).collect()
+    }
+
     /// A probe ended: those who waited for it have their answer.
     pub(super) fn health_probed(&mut self, id: ProviderId, fault: Option<String>) {
         let mut done = Vec::new();

@@ -12,7 +12,6 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
@@ -29,7 +28,7 @@ use super::listen::{self, Limits, Routes, UnixSocket};
 use super::peer::PeerPolicy;
 use super::problem::Problem;
 use super::{Service, body, count, query};
-use crate::metrics::{Metrics, TransformationType};
+use crate::metrics::Metrics;
 use crate::model::{Decrypted, Encrypted, Location};
 
 /// Where plaintext becomes stored bytes.
@@ -47,7 +46,7 @@ pub const STALE: HeaderName = HeaderName::from_static("dekker-stale");
 /// Serves the API on `socket` until `shutdown`.
 ///
 /// Then it closes the socket and removes its file, lets the requests that run finish for at most 20 seconds, and returns.
-/// Counts requests and times successful transformations in `metrics`.
+/// Counts requests in `metrics`.
 pub async fn serve<S: Service>(
     socket: UnixSocket,
     service: S,
@@ -87,7 +86,6 @@ async fn serve_within<S: Service>(
 
 struct Api<S> {
     service: S,
-    metrics: Arc<Metrics>,
     /// One for each request that may run.
     requests: Semaphore,
     limits: Limits,
@@ -120,7 +118,6 @@ fn router<S: Service>(service: S, metrics: Arc<Metrics>, limits: &Limits) -> Rou
         .layer(counted)
         .with_state(Arc::new(Api {
             service,
-            metrics,
             requests,
             limits: limits.clone(),
         }))
@@ -131,16 +128,11 @@ async fn to_storage<S: Service>(
     request: Request,
 ) -> Result<Response, Problem> {
     let (at, plaintext, _permit) = api.take(request).await?;
-    let start = Instant::now();
-    let encrypted = api.service.to_storage(at, plaintext).await?;
     let Encrypted {
         stored,
-        transformer_prefix,
+        transformer_prefix: _,
         key_id_hash,
-    } = encrypted;
-    let kind = TransformationType::ToStorage;
-    api.metrics
-        .observe_transformation(kind, &transformer_prefix, start.elapsed());
+    } = api.service.to_storage(at, plaintext).await?;
     // What identity stores is the plaintext.
     Ok(answer(Zeroizing::new(stored), key_id_hash))
 }
@@ -150,20 +142,15 @@ async fn from_storage<S: Service>(
     request: Request,
 ) -> Result<Response, Problem> {
     let (at, mut stored, _permit) = api.take(request).await?;
-    let start = Instant::now();
-    let decrypted = api
-        .service
-        .from_storage(at, std::mem::take(&mut *stored))
-        .await?;
     let Decrypted {
         plaintext,
         stale,
-        transformer_prefix,
+        transformer_prefix: _,
         key_id_hash,
-    } = decrypted;
-    let kind = TransformationType::FromStorage;
-    api.metrics
-        .observe_transformation(kind, &transformer_prefix, start.elapsed());
+    } = api
+        .service
+        .from_storage(at, std::mem::take(&mut *stored))
+        .await?;
     let mut response = answer(plaintext, key_id_hash);
     let stale = HeaderValue::from_static(if stale { "true" } else { "false" });
     response.headers_mut().insert(STALE, stale);

@@ -62,7 +62,9 @@ pub async fn claim(address: &SocketAddress) -> Result<Claim, ClaimError> {
         },
     }
     let listener = address.bind().map_err(fault)?;
-    let identity = fs::symlink_metadata(path).map(|made| identity(&made)).map_err(fault)?;
+    let identity = fs::symlink_metadata(path)
+        .map(|made| identity(&made))
+        .map_err(fault)?;
     Ok(Claim {
         listener,
         guard: SocketGuard {

@@ -4,7 +4,7 @@
 //! socket to appear, as grpc-go's `WaitForReady` does, and its deadline bounds that wait too.
 //!
 //! KMS v1 (`v1beta1.KeyManagementService`) has the same socket, deadline and waiting but other messages: it becomes a
-//! second constructor beside [`KmsClient::v2`], a second variant of [`Api`], and calls through [`KmsClient::attempt`].
+//! second constructor beside [`KmsClient::v2`], a second variant of `Api`, and calls through `KmsClient::attempt`.
 
 use std::collections::BTreeMap;
 use std::error::Error;

@@ -120,7 +120,11 @@ impl Keyring {
 
     /// The key with this ID, current or older.
     pub fn find(&self, id: &str) -> Option<&Kek> {
-        self.keys.all.iter().rev().find(|kek| kek.id().as_str() == id)
+        self.keys
+            .all
+            .iter()
+            .rev()
+            .find(|kek| kek.id().as_str() == id)
     }
 
     /// Every key, in the file's order: oldest first, unless someone edited it.
@@ -187,7 +191,11 @@ impl Keys {
 
     fn same_ids(&self, other: &Self) -> bool {
         self.current().id() == other.current().id()
-            && self.all.iter().map(Kek::id).eq(other.all.iter().map(Kek::id))
+            && self
+                .all
+                .iter()
+                .map(Kek::id)
+                .eq(other.all.iter().map(Kek::id))
     }
 }
 

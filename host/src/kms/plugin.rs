@@ -9,6 +9,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use dekker_proto::kms::v2::key_management_service_server::{
     KeyManagementService, KeyManagementServiceServer,
@@ -19,6 +20,8 @@ use dekker_proto::kms::v2::{
 use dekker_proto::plugin::introspection_server::{Introspection, IntrospectionServer};
 use dekker_proto::plugin::{CountsRequest, CountsResponse};
 use tokio::net::UnixListener;
+use tokio::sync::oneshot;
+use tokio::time::sleep;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
@@ -31,6 +34,10 @@ const MAX_HEADERS: u32 = 16 << 10;
 
 /// 64: calls that one connection may have under way. Each is bounded and none waits, so more would only be memory.
 const MAX_STREAMS: u32 = 64;
+
+/// 5 seconds: how long calls under way may take after the end was asked for. Ours take microseconds; but hyper waits for a connection
+/// that never sent anything, so without a bound a silent caller would hold up the end for ever.
+const DRAIN: Duration = Duration::from_secs(5);
 
 /// What a healthy Status says.
 const OK: &str = "ok";
@@ -134,7 +141,11 @@ impl KeyManagementService for Plugin {
         state.refresh();
         let healthz = state.fault.clone().unwrap_or_else(|| OK.to_owned());
         let current = state.keyring.current().id();
-        tracing::debug!(healthy = state.fault.is_none(), key_id_hash = current.hash(), "Status");
+        tracing::debug!(
+            healthy = state.fault.is_none(),
+            key_id_hash = current.hash(),
+            "Status"
+        );
         Ok(Response::new(StatusResponse {
             version: "v2".to_owned(),
             healthz,
@@ -224,8 +235,7 @@ impl Introspection for Plugin {
     }
 }
 
-/// Serves until `shutdown` is ready, then lets calls under way finish. A caller that never finishes can hold that up: who must
-/// exit by a certain time bounds it with a timeout.
+/// Serves until `shutdown` is ready, then gives calls under way five seconds to finish.
 ///
 /// A file socket is guarded by its mode. An abstract one has none, so there only this user and root are let in.
 ///
@@ -236,17 +246,40 @@ pub async fn serve(
     listener: UnixListener,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
+    serve_and_drain(plugin, listener, shutdown, DRAIN).await
+}
+
+async fn serve_and_drain(
+    plugin: Plugin,
+    listener: UnixListener,
+    shutdown: impl Future<Output = ()>,
+    drain: Duration,
+) -> Result<(), tonic::transport::Error> {
     let kms =
         KeyManagementServiceServer::new(plugin.clone()).max_decoding_message_size(MAX_MESSAGE);
-    let introspection =
-        IntrospectionServer::new(plugin).max_decoding_message_size(MAX_MESSAGE);
-    Server::builder()
+    let introspection = IntrospectionServer::new(plugin).max_decoding_message_size(MAX_MESSAGE);
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = Server::builder()
         .http2_max_header_list_size(MAX_HEADERS)
         .max_concurrent_streams(MAX_STREAMS)
         .add_service(kms)
         .add_service(introspection)
-        .serve_with_incoming_shutdown(Accepted::new(listener), shutdown)
-        .await
+        .serve_with_incoming_shutdown(Accepted::new(listener), async {
+            // Dropping the other end is the signal.
+            stopped.await.unwrap_or(());
+        });
+    let overtime = async {
+        shutdown.await;
+        drop(stop);
+        sleep(drain).await;
+    };
+    tokio::select! {
+        ended = server => ended,
+        () = overtime => {
+            tracing::debug!("left connections that did not end in time");
+            Ok(())
+        }
+    }
 }
 
 #[cfg(test)]

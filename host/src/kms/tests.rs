@@ -99,7 +99,10 @@ async fn status_of_another_plugin_has_no_counts() {
 async fn status_without_a_plugin_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let error = plugin_status(&socket(dir.path())).await.unwrap_err();
-    assert!(error.to_string().contains("no KMS plugin listens"), "{error}");
+    assert!(
+        error.to_string().contains("no KMS plugin listens"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -104,6 +104,10 @@ impl face::GuestEngine for EngineResource {
         Some(checks.into_iter().map(convert::check).collect())
     }
 
+    fn check_names(&self) -> Vec<String> {
+        self.0.borrow().check_names()
+    }
+
     fn cancel(&self, op: u64) {
         self.0.borrow_mut().cancel(OpId(op));
     }

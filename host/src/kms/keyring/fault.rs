@@ -151,10 +151,9 @@ impl fmt::Display for KeyringError {
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Syntax { line, column } => write!(
-                f,
-                "is not a keyring: fault at line {line} column {column}"
-            )?,
+            Self::Syntax { line, column } => {
+                write!(f, "is not a keyring: fault at line {line} column {column}")?
+            }
             Self::Version { version } => {
                 return write!(
                     f,
@@ -165,13 +164,17 @@ impl fmt::Display for Damage {
                 f.write_str("is damaged: a key ID is not 32 lowercase hexadecimal digits")?;
             }
             Self::DuplicateKeyId => f.write_str("is damaged: two keys have the same ID")?,
-            Self::NoCurrentKey => f.write_str("is damaged: its current key is not among its keys")?,
+            Self::NoCurrentKey => {
+                f.write_str("is damaged: its current key is not among its keys")?
+            }
             Self::TooManyKeys { keys } => write!(
                 f,
                 "is damaged: it holds {keys} keys, more than {}",
                 super::MAX_KEYS
             )?,
-            Self::Changing => f.write_str("changed while it was read: replace it, never edit it in place")?,
+            Self::Changing => {
+                f.write_str("changed while it was read: replace it, never edit it in place")?
+            }
         }
         f.write_str("; restore it from a backup")
     }

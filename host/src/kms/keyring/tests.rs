@@ -173,7 +173,10 @@ fn links_pipes_and_directories_are_not_read() {
     assert!(fault(&dir).contains("regular file"));
     assert!(fault(&elsewhere).contains("directory"));
     fs::remove_dir(&path).unwrap();
-    let status = std::process::Command::new("mkfifo").args(["-m", "600"]).arg(&path).status();
+    let status = std::process::Command::new("mkfifo")
+        .args(["-m", "600"])
+        .arg(&path)
+        .status();
     if status.is_ok_and(|status| status.success()) {
         assert!(fault(&dir).contains("regular file"));
     }
@@ -193,9 +196,21 @@ fn damaged_files_say_what_is_wrong_and_show_no_secret() {
     let path = Keyring::open_or_create(&dir).unwrap().path();
     for (desc, content, want) in [
         ("empty", String::new(), "fault at line 1 column 0"),
-        ("cut off", good[..good.len() - 9].to_owned(), "fault at line 1"),
-        ("something after it", format!("{good}{good}"), "fault at line 1"),
-        ("not UTF-8 is not JSON", "\0".to_owned(), "fault at line 1 column 1"),
+        (
+            "cut off",
+            good[..good.len() - 9].to_owned(),
+            "fault at line 1",
+        ),
+        (
+            "something after it",
+            format!("{good}{good}"),
+            "fault at line 1",
+        ),
+        (
+            "not UTF-8 is not JSON",
+            "\0".to_owned(),
+            "fault at line 1 column 1",
+        ),
         (
             "a later version",
             good.replace(r#""version":1"#, r#""version":2,"new":true"#),
@@ -222,8 +237,16 @@ fn damaged_files_say_what_is_wrong_and_show_no_secret() {
             "fault at line 1",
         ),
         ("a short key", good.replace("U0U=", ""), "fault at line 1"),
-        ("a long key", good.replace("U0U=", "U0VD"), "fault at line 1"),
-        ("not base64", good.replace("U0U=", "U0!="), "fault at line 1"),
+        (
+            "a long key",
+            good.replace("U0U=", "U0VD"),
+            "fault at line 1",
+        ),
+        (
+            "not base64",
+            good.replace("U0U=", "U0!="),
+            "fault at line 1",
+        ),
         ("a short ID", file(&id[1..], &entry), "32 lowercase"),
         (
             "an upper-case ID",
@@ -236,7 +259,11 @@ fn damaged_files_say_what_is_wrong_and_show_no_secret() {
             file(&id.replace('0', "1"), &entry),
             "not among its keys",
         ),
-        ("an ID twice", file(id, &format!("{entry},{entry}")), "same ID"),
+        (
+            "an ID twice",
+            file(id, &format!("{entry},{entry}")),
+            "same ID",
+        ),
         ("a long file", " ".repeat(MAX_FILE + 1), "1048577 bytes"),
     ] {
         assert_ne!(content, good, "{desc}");
@@ -311,6 +338,11 @@ fn encoding_never_grows_its_buffer() {
     assert!(encoded.len() <= file::capacity(keys.all.len()));
     let decoded = file::decode(&encoded).unwrap();
     assert!(decoded.same_ids(&keys));
-    let secrets = |keys: &Keys| keys.all.iter().map(|kek| kek.secret().0).collect::<Vec<_>>();
+    let secrets = |keys: &Keys| {
+        keys.all
+            .iter()
+            .map(|kek| kek.secret().0)
+            .collect::<Vec<_>>()
+    };
     assert_eq!(secrets(&decoded), secrets(&keys));
 }

@@ -36,7 +36,9 @@ impl Accepted {
             return true;
         }
         let own = rustix::process::geteuid().as_raw();
-        let known = stream.peer_cred().is_ok_and(|peer| [own, 0].contains(&peer.uid()));
+        let known = stream
+            .peer_cred()
+            .is_ok_and(|peer| [own, 0].contains(&peer.uid()));
         if !known {
             tracing::warn!("refused another user's connection to an abstract socket");
         }

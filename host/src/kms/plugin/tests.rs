@@ -71,7 +71,11 @@ async fn faulty_decrypts_are_told_apart_only_as_far_as_they_may_be() {
     for (desc, request, want) in [
         ("nonce", with(|it| it.ciphertext[1] ^= 1), failed),
         ("ciphertext", with(|it| it.ciphertext[13] ^= 1), failed),
-        ("tag", with(|it| *it.ciphertext.last_mut().unwrap() ^= 1), failed),
+        (
+            "tag",
+            with(|it| *it.ciphertext.last_mut().unwrap() ^= 1),
+            failed,
+        ),
         ("another key of ours", current, failed),
         ("layout", with(|it| it.ciphertext[0] = 2), layout),
         ("too short", with(|it| it.ciphertext.truncate(28)), layout),
@@ -138,7 +142,9 @@ async fn a_lost_keyring_is_unhealthy_and_still_decrypts() {
     let private = Permissions::from_mode(0o600);
     type Break = fn(&std::path::Path);
     let faults: [(&str, Break); 3] = [
-        ("is not a keyring", |path| fs::write(path, "damaged").unwrap()),
+        ("is not a keyring", |path| {
+            fs::write(path, "damaged").unwrap()
+        }),
         ("open to other users", |path| {
             fs::set_permissions(path, Permissions::from_mode(0o644)).unwrap();
         }),
@@ -178,4 +184,23 @@ async fn every_call_is_counted() {
     let counts = Introspection::counts(&plugin, Request::new(CountsRequest {})).await;
     let counts = counts.unwrap().into_inner();
     assert_eq!((counts.status, counts.encrypt, counts.decrypt), (1, 1, 2));
+}
+
+#[tokio::test]
+async fn a_silent_connection_does_not_hold_up_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let address = crate::kms::tests::socket(dir.path());
+    let listener = address.bind().unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let served = tokio::spawn(serve_and_drain(
+        new_plugin(dir.path()),
+        listener,
+        async { stopped.await.unwrap_or(()) },
+        Duration::from_millis(50),
+    ));
+    let _silent = address.connect().await.unwrap();
+    // Once this is answered, the connection before it was accepted too.
+    crate::kms::plugin_status(&address).await.unwrap();
+    drop(stop);
+    served.await.unwrap().unwrap();
 }

@@ -1,0 +1,78 @@
+//! `dekker kms`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Subcommand;
+
+use super::serve::shutdown_signal;
+use super::state_dir::{RunningPlugin, StateDir};
+use super::write_output;
+use crate::kms::address::SocketAddress;
+use crate::kms::{self, PluginStatus};
+
+#[derive(Subcommand)]
+pub(super) enum KmsCommand {
+    /// Serve the plugin alone; kube-apiserver can use it too
+    Serve {
+        /// Where to listen: unix:///path or unix:///@name [default: kms.sock in the state directory]
+        #[arg(long, value_name = "ADDRESS")]
+        listen: Option<SocketAddress>,
+        /// Where its keys are
+        #[arg(long, value_name = "DIR")]
+        state_dir: Option<PathBuf>,
+    },
+    /// Make a new key-encryption key; the old ones go on decrypting
+    Rotate {
+        /// Where the plugin's keys are
+        #[arg(long, value_name = "DIR")]
+        state_dir: Option<PathBuf>,
+    },
+    /// Ask a plugin for its Status; Dekker's own also tells how often it was called
+    Status {
+        /// Which plugin to ask: unix:///path or unix:///@name [default: kms.sock in the state directory]
+        #[arg(long, value_name = "ADDRESS")]
+        endpoint: Option<SocketAddress>,
+        /// Where kms.sock is looked for
+        #[arg(long, value_name = "DIR")]
+        state_dir: Option<PathBuf>,
+    },
+}
+
+pub(super) async fn run(command: KmsCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        KmsCommand::Serve { listen, state_dir } => {
+            let state_dir = StateDir::open(state_dir.as_deref())?;
+            let address = listen.unwrap_or_else(|| state_dir.kms_address());
+            let stopped = shutdown_signal()?;
+            let plugin = RunningPlugin::start(state_dir.path(), &address).await?;
+            anyhow::ensure!(plugin.is_some(), "another process serves {address}");
+            write_output(format!("KMS v2 plugin at {address}, keys in {}\n", state_dir.path().display()).as_bytes())?;
+            stopped.await;
+            if let Some(plugin) = plugin {
+                plugin.stop().await;
+            }
+        }
+        KmsCommand::Rotate { state_dir } => {
+            let state_dir = StateDir::open(state_dir.as_deref())?;
+            let rotated = kms::rotate(state_dir.path())?;
+            write_output(format!("new key ID hash {}, {} keys in all\n", rotated.key_id_hash, rotated.keys).as_bytes())?;
+        }
+        KmsCommand::Status { endpoint, state_dir } => {
+            let address = match endpoint {
+                Some(address) => address,
+                None => StateDir::open(state_dir.as_deref())?.kms_address(),
+            };
+            let PluginStatus { version, healthz, key_id_hash, counts } =
+                kms::plugin_status(&address).await.with_context(|| format!("the plugin at {address}"))?;
+            let mut text = format!("version      {version}\nhealthz      {healthz}\nkey ID hash  {key_id_hash}\n");
+            if let Some(counts) = counts {
+                text.push_str(&format!("calls        Status {}, Encrypt {}, Decrypt {}\n", counts.status, counts.encrypt, counts.decrypt));
+            }
+            write_output(text.as_bytes())?;
+            return Ok(if healthz == "ok" { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,269 @@
+//! `dekker serve`.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{ArgAction, Args};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, watch};
+
+use super::state_dir::{RunningPlugin, StateDir};
+use super::{EngineArgs, write_output};
+use crate::config_file::{self, Content, Controller};
+use crate::host::{Host, HostBuilder};
+use crate::http::listen::UnixSocket;
+use crate::http::peer::PeerPolicy;
+use crate::http::{api, health};
+use crate::kms::address::SocketAddress;
+use crate::metrics::Metrics;
+
+#[derive(Args)]
+pub(super) struct ServeArgs {
+    #[command(flatten)]
+    engine: EngineArgs,
+    /// Take a changed configuration into use while running
+    #[arg(long, default_value_t = false, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
+    encryption_provider_config_automatic_reload: bool,
+    /// How often the configuration is looked at, beside being watched: such as 60s, 500ms or 5m
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_interval)]
+    config_poll_interval: Duration,
+    /// Where the transform API listens: unix:///path [default: api.sock in the state directory]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddress>,
+    /// Who else may use the transform API, beside this user; repeatable
+    #[arg(long, value_name = "UID")]
+    allow_uid: Vec<u32>,
+    /// Where health, metrics and status listen; they show no secrets
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8081")]
+    health_listen: SocketAddr,
+    /// Names this server in metrics, hashed
+    #[arg(long, value_name = "ID", default_value = "")]
+    apiserver_id: String,
+}
+
+/// A count and one of `ms`, `s`, `m`, `h`; at least 100 ms, so that a file is not read all the time.
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (count, unit) = text.split_at(end);
+    let unit = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err("a whole number and one of ms, s, m, h, such as 60s".to_owned()),
+    };
+    let millis = count.parse::<u64>().ok().and_then(|count| count.checked_mul(unit));
+    match millis {
+        Some(millis @ 100..=86_400_000) => Ok(Duration::from_millis(millis)),
+        _ => Err("between 100ms and 24h".to_owned()),
+    }
+}
+
+impl EngineArgs {
+    pub(super) fn state_dir(&self) -> anyhow::Result<StateDir> {
+        StateDir::open(self.state_dir.as_deref())
+    }
+
+    /// The configuration's file: the one given, or the default one with the plugin that it names.
+    pub(super) async fn configuration(&self) -> anyhow::Result<(PathBuf, Embedded)> {
+        if let Some(path) = &self.encryption_provider_config {
+            return Ok((path.clone(), Embedded::NotUsed));
+        }
+        let state_dir = self.state_dir()?;
+        let path = state_dir.configuration()?;
+        let embedded = state_dir.start_plugin().await?.map_or(Embedded::Elsewhere, Embedded::Running);
+        Ok((path, embedded))
+    }
+
+    /// What all commands that run an engine have in common.
+    pub(super) fn builder(&self, config: &Content) -> anyhow::Result<HostBuilder> {
+        let builder = Host::builder()
+            .config(config.bytes.as_slice())
+            .dek_source(self.dek_source.into())
+            .kms_coast(self.kms_coast.into());
+        match &self.component {
+            Some(path) => {
+                let bytes = std::fs::read(path).with_context(|| format!("cannot read the component {}", path.display()))?;
+                Ok(builder.component(bytes))
+            }
+            None => Ok(builder),
+        }
+    }
+}
+
+/// Dekker's own plugin, as far as the default configuration is used.
+pub(super) enum Embedded {
+    /// A configuration was given.
+    NotUsed,
+    /// Another process serves it.
+    Elsewhere,
+    /// In this process.
+    Running(RunningPlugin),
+}
+
+pub(super) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
+    let stopped = shutdown_signal()?;
+    let state_dir = args.engine.state_dir()?;
+    let socket_path = match &args.listen {
+        None => state_dir.api_socket(),
+        Some(SocketAddress::Path(path)) => path.clone(),
+        Some(SocketAddress::Abstract(_)) => anyhow::bail!("--listen takes unix:///path: an abstract socket has no mode to protect it"),
+    };
+    let (config_path, embedded) = args.engine.configuration().await?;
+    let content = config_file::read(&config_path).map_err(anyhow::Error::msg)?;
+    let metrics = Arc::new(Metrics::new(&args.apiserver_id));
+    let reload = args.encryption_provider_config_automatic_reload;
+    let host = args
+        .engine
+        .builder(&content)?
+        .automatic_reload(reload)
+        .apiserver_id(args.apiserver_id.as_str())
+        .metrics(metrics.clone())
+        .build()
+        .with_context(|| config_path.display().to_string())?;
+    metrics.config_loaded(&content.hash);
+
+    let socket = UnixSocket::bind(&socket_path)?;
+    let health_listener = TcpListener::bind(args.health_listen)
+        .await
+        .with_context(|| format!("cannot listen on {}: name another address with --health-listen", args.health_listen))?;
+    let health_address = health_listener.local_addr().context("the health address")?;
+
+    let (stop, stop_rx) = watch::channel(());
+    let until_stop = || {
+        let mut stop = stop_rx.clone();
+        async move {
+            // The sender going away is the sign.
+            while stop.changed().await.is_ok() {}
+        }
+    };
+    let peers = PeerPolicy::same_user_and(args.allow_uid.iter().copied());
+    let api = tokio::spawn(api::serve(socket, host.clone(), metrics.clone(), peers, until_stop()));
+    let health = tokio::spawn(health::serve(health_listener, host.clone(), metrics.clone(), until_stop()));
+    let poll_now = Arc::new(Notify::new());
+    let controller = reload.then(|| {
+        let controller = Controller {
+            path: config_path.clone(),
+            interval: args.config_poll_interval,
+            host: host.clone(),
+            metrics: metrics.clone(),
+            loaded: content.hash.clone(),
+            poll_now: poll_now.clone(),
+        };
+        tokio::spawn(controller.run())
+    });
+    let hangups = tokio::spawn(poll_on_hangup(poll_now)?);
+
+    let checks = host.health().await?;
+    let kms = match checks.iter().find_map(|check| check.fault.as_deref()) {
+        Some(fault) => format!("not healthy yet: {fault}"),
+        None => "healthy".to_owned(),
+    };
+    let interval = args.config_poll_interval;
+    let embedded_text = match &embedded {
+        Embedded::NotUsed => String::new(),
+        Embedded::Elsewhere => format!("  KMS plugin       {} (served by another process)\n", state_dir.kms_address()),
+        Embedded::Running(_) => format!("  KMS plugin       {} (Dekker's own, in this process)\n", state_dir.kms_address()),
+    };
+    write_output(
+        format!(
+            "dekker {} is ready; KMS: {kms}\n  \
+             API socket       unix://{}\n  \
+             health           http://{health_address}/readyz, also /livez, /healthz, /metrics, /statusz\n  \
+             state directory  {}\n  \
+             configuration    {}, {}\n{embedded_text}\
+             Try:\n  \
+             printf hello | curl -sS --unix-socket {} --data-binary @- \\\n    \
+             'http://dekker/v1/to-storage?resource=secrets&key=/registry/secrets/default/token' | dekker inspect\n",
+            env!("CARGO_PKG_VERSION"),
+            socket_path.display(),
+            state_dir.path().display(),
+            config_path.display(),
+            if reload { format!("reloaded when it changes, polled every {interval:?}") } else { "read once".to_owned() },
+            quoted(&socket_path),
+        )
+        .as_bytes(),
+    )?;
+
+    stopped.await;
+    tracing::info!("stopping: what is under way is finished first");
+    drop(stop);
+    for server in [api, health] {
+        if let Err(error) = server.await {
+            tracing::error!(%error, "a server ended in a panic");
+        }
+    }
+    hangups.abort();
+    if let Some(controller) = controller {
+        controller.abort();
+    }
+    drop(host);
+    if let Embedded::Running(plugin) = embedded {
+        plugin.stop().await;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// SIGHUP polls the file at once; without automatic reload it only says so.
+fn poll_on_hangup(poll_now: Arc<Notify>) -> anyhow::Result<impl Future<Output = ()>> {
+    let mut hangups = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
+    Ok(async move {
+        while hangups.recv().await.is_some() {
+            tracing::info!("SIGHUP: looking at the configuration, if it may be reloaded");
+            poll_now.notify_one();
+        }
+    })
+}
+
+/// Ends at SIGINT or SIGTERM. Listening begins at once.
+pub(super) fn shutdown_signal() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
+    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_have_a_unit_and_bounds() {
+        let table = [
+            ("60s", Some(60_000)),
+            ("500ms", Some(500)),
+            ("5m", Some(300_000)),
+            ("1h", Some(3_600_000)),
+            ("60", None),
+            ("99ms", None),
+            ("25h", None),
+            ("-1s", None),
+            ("99999999999999999999s", None),
+        ];
+        for (text, expected) in table {
+            assert_eq!(parse_interval(text).ok(), expected.map(Duration::from_millis), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_path_survives_a_shell() {
+        assert_eq!(quoted(Path::new("/run/a.sock")), "/run/a.sock");
+        assert_eq!(quoted(Path::new("/run/it's")), r"'/run/it'\''s'");
+    }
+}

@@ -1,0 +1,145 @@
+//! The KMS calls that the guest asks for: a task each, whose answer comes back to the driver.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use zeroize::{Zeroize, Zeroizing};
+
+use super::Control;
+use crate::guest::bindings::exports::dekker::transformer::engine::{DecryptCall, EncryptCall, StatusCall};
+use crate::guest::{
+    CallError, DecryptedEvent, EncryptResponse, EncryptedEvent, Event, KmsProvider, SocketAddress, StatusEvent, StatusResponse,
+};
+use crate::kms::client::{self, KmsClient};
+use crate::metrics::Metrics;
+
+/// Everything that speaks to plugins.
+pub(super) struct KmsCalls {
+    control: mpsc::UnboundedSender<Control>,
+    metrics: Arc<Metrics>,
+    providers: HashMap<u32, Provider>,
+}
+
+/// A provider, and its calls under way; both end together.
+struct Provider {
+    name: Arc<str>,
+    client: Arc<KmsClient>,
+    calls: JoinSet<()>,
+}
+
+impl KmsCalls {
+    pub(super) fn new(control: mpsc::UnboundedSender<Control>, metrics: Arc<Metrics>) -> Self {
+        Self { control, metrics, providers: HashMap::new() }
+    }
+
+    pub(super) fn knows(&self, id: u32) -> bool {
+        self.providers.contains_key(&id)
+    }
+
+    pub(super) fn learn(&mut self, providers: Vec<KmsProvider>) {
+        for provider in providers {
+            let KmsProvider { id, name, version: _, endpoint: _, address, timeout_ms } = provider;
+            self.providers.entry(id).or_insert_with(|| {
+                let address = match address {
+                    SocketAddress::Path(path) => crate::kms::address::SocketAddress::Path(path.into()),
+                    SocketAddress::AbstractName(name) => crate::kms::address::SocketAddress::Abstract(name),
+                };
+                let client = Arc::new(KmsClient::v2(address, Duration::from_millis(timeout_ms)));
+                Provider { name: name.into(), client, calls: JoinSet::new() }
+            });
+        }
+    }
+
+    /// Closes a provider's connection and gives up its calls.
+    pub(super) fn close(&mut self, id: u32) {
+        if let Some(closed) = self.providers.remove(&id)
+            && !self.providers.values().any(|provider| provider.name == closed.name)
+        {
+            self.metrics.forget_provider(&closed.name);
+        }
+    }
+
+    /// A fresh instance numbers its providers anew.
+    pub(super) fn forget_all(&mut self) {
+        self.providers.clear();
+    }
+
+    pub(super) fn status(&mut self, incarnation: u64, call: StatusCall) {
+        let StatusCall { call, provider } = call;
+        self.spawn(provider, incarnation, "/v2.KeyManagementService/Status", async move |client: Arc<KmsClient>| {
+            let outcome = client.status().await;
+            let code = code(&outcome);
+            let outcome = outcome
+                .map(|status| StatusResponse { version: status.version, healthz: status.healthz, key_id: status.key_id })
+                .map_err(error);
+            (code, Event::Status(StatusEvent { call, outcome }))
+        });
+    }
+
+    pub(super) fn encrypt(&mut self, incarnation: u64, call: EncryptCall) {
+        let EncryptCall { call, provider, uid, plaintext } = call;
+        let plaintext = Zeroizing::new(plaintext);
+        self.spawn(provider, incarnation, "/v2.KeyManagementService/Encrypt", async move |client: Arc<KmsClient>| {
+            let outcome = client.encrypt(uid, plaintext).await;
+            let code = code(&outcome);
+            let outcome = outcome
+                .map(|answer| EncryptResponse {
+                    ciphertext: answer.ciphertext,
+                    key_id: answer.key_id,
+                    annotations: answer.annotations.into_iter().collect(),
+                })
+                .map_err(error);
+            (code, Event::Encrypted(EncryptedEvent { call, outcome }))
+        });
+    }
+
+    pub(super) fn decrypt(&mut self, incarnation: u64, call: DecryptCall) {
+        let DecryptCall { call, provider, uid, ciphertext, key_id, annotations } = call;
+        self.spawn(provider, incarnation, "/v2.KeyManagementService/Decrypt", async move |client: Arc<KmsClient>| {
+            let outcome = client.decrypt(uid, ciphertext, key_id, annotations.into_iter().collect()).await;
+            let code = code(&outcome);
+            // The driver wipes it once the guest has it.
+            let outcome = outcome.map(|mut plaintext| std::mem::take(&mut *plaintext)).map_err(error);
+            (code, Event::Decrypted(DecryptedEvent { call, outcome }))
+        });
+    }
+
+    /// Runs a call on a task of its own. A provider that is unknown was closed: the guest has forgotten the call as well.
+    fn spawn<F>(&mut self, id: u32, incarnation: u64, method: &'static str, call: impl FnOnce(Arc<KmsClient>) -> F)
+    where
+        F: Future<Output = (u32, Event)> + Send + 'static,
+    {
+        let Some(provider) = self.providers.get_mut(&id) else { return };
+        let (control, metrics, name) = (self.control.clone(), self.metrics.clone(), provider.name.clone());
+        let call = call(provider.client.clone());
+        while provider.calls.try_join_next().is_some() {}
+        provider.calls.spawn(async move {
+            let start = Instant::now();
+            let (code, event) = call.await;
+            metrics.observe_kms(&name, method, code, start.elapsed());
+            if let Err(mpsc::error::SendError(Control::Answer { mut event, .. })) = control.send(Control::Answer { incarnation, event }) {
+                wipe(&mut event);
+            }
+        });
+    }
+}
+
+/// Erases a DEK or seed that the plugin decrypted.
+pub(super) fn wipe(event: &mut Event) {
+    match event {
+        Event::Decrypted(DecryptedEvent { outcome: Ok(plaintext), .. }) => plaintext.zeroize(),
+        Event::Decrypted(_) | Event::Status(_) | Event::Encrypted(_) => {}
+    }
+}
+
+fn code<T>(outcome: &Result<T, client::CallError>) -> u32 {
+    outcome.as_ref().err().map_or(0, |error| error.code)
+}
+
+fn error(error: client::CallError) -> CallError {
+    CallError { code: error.code, message: error.message }
+}

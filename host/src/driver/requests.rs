@@ -1,0 +1,142 @@
+//! Requests: answered at once, or kept until the guest has an answer.
+
+use super::{Driver, Fault, ReloadError, Reply, Request};
+use crate::guest::{Guest, Trap};
+use crate::model::{Check, Decrypted, Encrypted, HostError, Location, TransformError};
+
+use zeroize::Zeroizing;
+
+/// 2: how often an operation is handed to a fresh instance before it is taken for the one that traps.
+const REPLAYS_MAX: u32 = 2;
+
+/// An operation that the guest has parked, with all that a fresh instance would need.
+pub(super) struct Pending {
+    pub(super) open: Open,
+    replays: u32,
+}
+
+pub(super) enum Open {
+    ToStorage { at: Location, plaintext: Zeroizing<Vec<u8>>, reply: Reply<Encrypted> },
+    FromStorage { at: Location, stored: Vec<u8>, reply: Reply<Decrypted> },
+    Health { reply: Reply<Vec<Check>> },
+}
+
+/// What the guest said to a request: an answer for the caller, or that it must wait.
+enum Said {
+    Encrypted(Result<Encrypted, TransformError>),
+    Decrypted(Result<Decrypted, TransformError>),
+    Checks(Vec<Check>),
+    Wait,
+}
+
+impl Open {
+    pub(super) fn fail(self, error: HostError) {
+        // A caller that has gone needs no answer.
+        match self {
+            Self::ToStorage { reply, .. } => drop(reply.send(Err(error))),
+            Self::FromStorage { reply, .. } => drop(reply.send(Err(error))),
+            Self::Health { reply } => drop(reply.send(Err(error))),
+        }
+    }
+
+    fn is_abandoned(&self) -> bool {
+        match self {
+            Self::ToStorage { reply, .. } => reply.is_closed(),
+            Self::FromStorage { reply, .. } => reply.is_closed(),
+            Self::Health { reply } => reply.is_closed(),
+        }
+    }
+
+    fn ask(&self, guest: &mut Guest, op: u64, now: u64) -> Result<Said, Trap> {
+        Ok(match self {
+            Self::ToStorage { at, plaintext, reply: _ } => {
+                guest.to_storage(op, at, plaintext, now)?.map_or(Said::Wait, Said::Encrypted)
+            }
+            Self::FromStorage { at, stored, reply: _ } => {
+                guest.from_storage(op, at, stored, now)?.map_or(Said::Wait, Said::Decrypted)
+            }
+            Self::Health { reply: _ } => guest.health(op, now)?.map_or(Said::Wait, Said::Checks),
+        })
+    }
+
+    fn answer(self, said: Said) {
+        match (self, said) {
+            (Self::ToStorage { reply, .. }, Said::Encrypted(outcome)) => drop(reply.send(outcome.map_err(HostError::Transform))),
+            (Self::FromStorage { reply, .. }, Said::Decrypted(outcome)) => drop(reply.send(outcome.map_err(HostError::Transform))),
+            (Self::Health { reply }, Said::Checks(checks)) => drop(reply.send(Ok(checks))),
+            // `ask` answers in kind.
+            (Self::ToStorage { .. } | Self::FromStorage { .. } | Self::Health { .. }, _) => {}
+        }
+    }
+}
+
+impl Driver {
+    pub(super) fn request(&mut self, request: Request) {
+        let now = self.clock.now();
+        match request {
+            Request::ToStorage { op, at, plaintext, reply } => self.begin(op, Open::ToStorage { at, plaintext, reply }, 0),
+            Request::FromStorage { op, at, stored, reply } => self.begin(op, Open::FromStorage { at, stored, reply }, 0),
+            Request::Health { op, reply } => self.begin(op, Open::Health { reply }, 0),
+            Request::CheckNames { reply } => self.answer(reply, Guest::check_names),
+            Request::Status { reply } => self.answer(reply, |guest| guest.status(now)),
+            Request::Metrics { reply } => self.answer(reply, Guest::metrics),
+            Request::Reload { config, reply } => {
+                let Some(outcome) = self.call(None, |guest| guest.reload(&config, now)) else {
+                    drop(reply.send(Err(HostError::Trapped)));
+                    return;
+                };
+                match outcome {
+                    Ok(()) => {
+                        // An earlier file that is still being looked at gives way, in the engine as well.
+                        self.reload_done(Err(ReloadError::Refused("a newer file took its place".to_owned())));
+                        self.reload = Some((config, reply));
+                    }
+                    Err(faults) => drop(reply.send(Ok(Err(ReloadError::Faults(faults.iter().map(Fault::from).collect()))))),
+                }
+                self.settle(None);
+            }
+        }
+    }
+
+    /// Hands the open operations to a fresh instance, which parks them until it has asked the plugin.
+    pub(super) fn replay(&mut self) {
+        let mut open: Vec<_> = self.open.drain().collect();
+        open.sort_unstable_by_key(|(op, _)| *op);
+        for (op, Pending { open, replays }) in open {
+            if replays < REPLAYS_MAX {
+                self.begin(op, open, replays + 1);
+            } else {
+                open.fail(HostError::Trapped);
+            }
+        }
+    }
+
+    fn begin(&mut self, op: u64, open: Open, replays: u32) {
+        if open.is_abandoned() {
+            return;
+        }
+        let now = self.clock.now();
+        let Some(guest) = &mut self.guest else { return open.fail(HostError::Trapped) };
+        match open.ask(guest, op, now) {
+            // What succeeded at once has left the guest nothing else to do.
+            Ok(said @ (Said::Encrypted(Ok(_)) | Said::Decrypted(Ok(_)))) => open.answer(said),
+            Ok(Said::Wait) => {
+                self.open.insert(op, Pending { open, replays });
+                self.settle(Some(op));
+            }
+            Ok(said) => {
+                open.answer(said);
+                self.settle(None);
+            }
+            Err(trap) => {
+                open.fail(HostError::Trapped);
+                self.recover(None, &trap);
+            }
+        }
+    }
+
+    fn answer<T>(&mut self, reply: Reply<T>, call: impl FnOnce(&mut Guest) -> Result<T, Trap>) {
+        let outcome = self.call(None, call).ok_or(HostError::Trapped);
+        drop(reply.send(outcome));
+    }
+}

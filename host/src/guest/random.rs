@@ -1,0 +1,92 @@
+//! `wasi:random`, answered from the operating system.
+
+use zeroize::Zeroize;
+
+use super::State;
+use super::bindings::wasi::random::random::Host;
+
+/// 64 KiB: the most that a guest may ask for at once; the number is the guest's.
+const REQUEST_MAX: usize = 64 * 1024;
+/// 256 bytes: one system call costs more than sealing 1 KiB, and a write needs four bytes.
+const BLOCK: usize = 256;
+
+/// Random bytes fetched ahead, each given once and erased when given.
+///
+/// It lives and dies with one instance in one process: Dekker does not fork, and a restored snapshot of the whole machine repeats at most the
+/// four random bytes of a nonce whose counter guards it, or a DEK that no one has stored anything with twice.
+pub(super) struct RandomBlock {
+    bytes: [u8; BLOCK],
+    used: usize,
+}
+
+impl Default for RandomBlock {
+    fn default() -> Self {
+        Self { bytes: [0; BLOCK], used: BLOCK }
+    }
+}
+
+impl RandomBlock {
+    fn take(&mut self, len: usize) -> wasmtime::Result<Vec<u8>> {
+        let mut given = vec![0; len];
+        // A key is never taken from what lay in memory: only what is as short as a nonce's random part.
+        if len > 16 {
+            fill(&mut given)?;
+            return Ok(given);
+        }
+        if BLOCK - self.used < len {
+            fill(&mut self.bytes)?;
+            self.used = 0;
+        }
+        let block = &mut self.bytes[self.used..self.used + len];
+        given.copy_from_slice(block);
+        block.zeroize();
+        self.used += len;
+        Ok(given)
+    }
+}
+
+impl Drop for RandomBlock {
+    fn drop(&mut self) {
+        self.bytes.zeroize();
+    }
+}
+
+fn fill(bytes: &mut [u8]) -> wasmtime::Result<()> {
+    getrandom::fill(bytes).map_err(|error| wasmtime::Error::msg(format!("no randomness: {error}")))
+}
+
+impl Host for State {
+    fn get_random_bytes(&mut self, len: u64) -> wasmtime::Result<Vec<u8>> {
+        match usize::try_from(len) {
+            Ok(len) if len <= REQUEST_MAX => self.random.take(len),
+            _ => Err(wasmtime::Error::msg(format!("the guest asked for {len} random bytes"))),
+        }
+    }
+
+    fn get_random_u64(&mut self) -> wasmtime::Result<u64> {
+        let bytes = self.random.take(8)?;
+        bytes.first_chunk().map(|bytes| u64::from_le_bytes(*bytes)).ok_or_else(|| wasmtime::Error::msg("no randomness"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_byte_is_given_twice_nor_kept() {
+        let mut block = RandomBlock::default();
+        let mut seen = std::collections::HashSet::new();
+        for _ in 0..1000 {
+            assert!(seen.insert(block.take(12).unwrap()));
+            assert!(block.bytes[..block.used].iter().all(|byte| *byte == 0));
+        }
+    }
+
+    #[test]
+    fn a_key_does_not_come_from_the_block() {
+        let mut block = RandomBlock::default();
+        assert_eq!(block.take(32).unwrap().len(), 32);
+        assert_eq!(block.used, BLOCK);
+    }
+}

@@ -1,0 +1,160 @@
+//! The suite: what every face of the engine does, one function for each behaviour, all in one table.
+
+mod answers;
+mod cache;
+mod calls;
+mod health;
+mod life;
+mod reading;
+mod reload;
+mod show;
+mod writing;
+
+use crate::face::Maker;
+
+/// One behaviour.
+#[derive(Clone, Copy)]
+pub struct Behaviour {
+    /// What it is called: a sentence.
+    pub name: &'static str,
+    /// Panics when the face does otherwise.
+    pub check: fn(&dyn Maker),
+}
+
+/// Hands the name of every behaviour to a macro: `with_behaviours!(callback)` is `callback! { group { name … } … }`.
+#[macro_export]
+macro_rules! with_behaviours {
+    ($callback:ident) => {
+        $callback! {
+            writing {
+                ten_thousand_writes_cost_one_encrypt
+                nonces_count_up_from_a_billion_and_one
+                stored_value_is_a_prefix_and_an_encrypted_object
+                seed_value_carries_info_and_nonce
+                every_size_reads_back
+                wrong_key_and_altered_bytes_are_one_error
+                malformed_values_are_refused
+                faces_make_the_same_bytes
+            }
+            reading {
+                both_source_types_are_readable
+                value_of_another_process_is_fresh_while_the_key_id_is_the_same
+                read_is_stale_after_key_id_change
+                value_of_a_later_provider_is_stale
+                identity_first_writes_plaintext_and_reads_what_was_encrypted
+                identity_drops_its_error_in_a_list
+                plaintext_without_identity_has_no_matching_prefix
+                resource_without_a_rule_is_plaintext
+                most_exact_rule_serves_a_resource
+                same_resource_in_two_rules_appends_providers
+                failing_provider_does_not_stop_the_search
+                recorded_ciphertexts_are_readable
+            }
+            cache {
+                concurrent_reads_of_one_dek_cost_one_decrypt
+                failed_decrypt_wakes_every_waiter
+                least_recently_used_dek_leaves_a_full_cache
+                reads_go_on_while_the_plugin_is_down
+                rotated_dek_reads_without_the_plugin
+                unusable_dek_from_the_plugin_is_the_plugins_fault
+                same_ciphertext_under_another_key_id_is_another_dek
+                cache_is_counted
+            }
+            life {
+                operations_park_until_the_first_probe_ends
+                failed_first_probe_wakes_with_errors_until_one_succeeds
+                plugin_is_polled_every_60_seconds_or_every_10_while_unhealthy
+                poll_counts_from_the_answer
+                writes_end_three_minutes_after_the_last_good_status_was_sent
+                expired_dek_writes_again_after_one_good_status
+                failed_rotation_coasts_on_the_old_dek
+                dek_rotates_when_status_and_encrypt_agree
+                seed_rotates_as_a_key_does
+                unhealthy_answer_extends_the_life_only_upstreams_way
+                new_dek_that_does_not_decrypt_is_never_used
+            }
+            answers {
+                invalid_status_is_a_fault_in_upstreams_words
+                longest_key_id_is_accepted
+                version_must_not_change
+                invalid_encrypt_answer_is_never_used
+                garbage_ciphertext_is_never_used
+                texts_of_the_plugin_are_cut_and_cleaned
+                invalid_key_ids_are_counted
+            }
+            health {
+                checks_collapse_into_one
+                collapsed_check_names_each_faulty_provider
+                good_answer_is_used_again_for_20_seconds
+                bad_answer_is_used_again_for_3_seconds
+                failed_status_is_shown_bare_when_it_is_used_again
+                health_check_is_a_poll
+                concurrent_health_checks_share_one_probe
+                health_check_waits_for_the_slowest_provider
+            }
+            calls {
+                calls_end_by_themselves_at_their_deadline
+                deadline_is_the_providers_timeout
+                answers_nobody_waits_for_are_ignored
+                late_answer_is_ignored
+                answer_of_another_kind_is_ignored
+                first_answer_counts
+                cancelled_operation_does_not_come_back
+                cancelled_read_still_fills_the_cache
+                operation_id_in_use_is_refused
+                too_many_waiting_operations_are_refused
+                too_many_waiting_bytes_are_refused
+                overloaded_read_asks_nothing_of_the_plugin
+                time_never_goes_back
+                slow_answers_work
+            }
+            reload {
+                good_file_takes_over
+                faulty_file_is_refused_at_once
+                unhealthy_candidate_is_refused_after_its_grace_period
+                candidate_takes_over_once_it_is_healthy
+                slow_candidate_takes_over_when_it_answers
+                unchanged_provider_keeps_its_dek_and_cache
+                changed_provider_is_a_new_one
+                reads_under_way_end_on_the_old_configuration
+                operations_of_the_old_configuration_end_with_its_grace_period
+                newer_file_replaces_a_pending_candidate
+                newer_candidate_keeps_the_probe_of_the_older
+                same_file_again_ends_a_pending_candidate
+                faulty_file_leaves_a_pending_candidate_alone
+                health_follows_the_running_configuration
+                reload_of_an_unhealthy_but_unchanged_provider_waits_for_it
+            }
+            show {
+                status_shows_each_provider
+                status_before_the_first_answer
+                operations_are_counted_as_upstream_counts_them
+                series_are_bounded
+                no_text_holds_a_key_id_or_a_secret
+                inspection_needs_no_key
+                unsupported_provider_is_a_clear_fault
+                every_fault_of_a_file_is_told_at_once
+            }
+        }
+    };
+}
+
+macro_rules! table {
+    ($($group:ident { $($name:ident)* })*) => {
+        /// Every behaviour.
+        pub const ALL: &[Behaviour] = &[
+            $($(Behaviour { name: stringify!($name), check: $group::$name },)*)*
+        ];
+    };
+}
+
+with_behaviours!(table);
+
+/// The behaviour of that name.
+///
+/// # Panics
+/// When there is none, or when the face does otherwise.
+pub fn check(name: &str, maker: &dyn Maker) {
+    let behaviour = ALL.iter().find(|behaviour| behaviour.name == name);
+    (behaviour.expect("a behaviour of that name").check)(maker);
+}

@@ -1,0 +1,275 @@
+//! The component, under wasmtime: one store for each engine.
+
+mod convert;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::{env, fmt, fs};
+
+use dekker_core::crypto::keys::DekSourceType;
+use dekker_core::engine::Options;
+use dekker_core::engine::event::{Action, Check, Event, KmsProviderInfo};
+use dekker_core::provider::kms::v2::key_state::Coast;
+use dekker_core::provider::transformer::{Decrypted, Encrypted, Location, TransformError};
+use dekker_core::time::Timestamp;
+use wasmtime::component::{HasSelf, Linker, ResourceAny};
+use wasmtime::{Config, Engine, Store};
+
+use self::bindings::dekker::transformer::types as wit;
+use self::bindings::exports::dekker::transformer::engine as face;
+use super::{Face, Finding, Maker, Sample};
+use crate::entropy::Seeded;
+
+#[allow(missing_docs, clippy::all)]
+mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../wasm/wit",
+        world: "transformer",
+    });
+}
+
+/// Why there is no component to test.
+#[derive(Debug)]
+pub struct Missing {
+    /// Where it was looked for.
+    pub looked_at: Vec<PathBuf>,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "no component at {:?}; build it: cargo xtask build --component-only",
+            self.looked_at
+        )
+    }
+}
+
+/// Makes engines in a component, compiled once.
+pub struct ComponentMaker {
+    engine: Engine,
+    pre: bindings::TransformerPre<Seeded>,
+}
+
+impl ComponentMaker {
+    /// The component that `DEKKER_COMPONENT` names, else the first `dekker/transformer.wasm` in a target directory of this crate's parents.
+    ///
+    /// # Errors
+    /// [`Missing`].
+    ///
+    /// # Panics
+    /// When there is one and it does not load.
+    pub fn find() -> Result<Self, Missing> {
+        let candidates: Vec<PathBuf> = match env::var_os("DEKKER_COMPONENT") {
+            Some(path) => vec![path.into()],
+            None => {
+                let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+                let target = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+                let targets = target
+                    .into_iter()
+                    .chain(above.map(|folder| folder.join("target")));
+                targets
+                    .map(|target| target.join("dekker/transformer.wasm"))
+                    .collect()
+            }
+        };
+        let Some(bytes) = candidates.iter().find_map(|path| fs::read(path).ok()) else {
+            return Err(Missing {
+                looked_at: candidates,
+            });
+        };
+        let engine = Engine::new(&Config::new()).expect("an engine");
+        let component =
+            wasmtime::component::Component::from_binary(&engine, &bytes).expect("a component");
+        let mut linker = Linker::new(&engine);
+        bindings::Transformer::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)
+            .expect("no import twice");
+        let pre = linker.instantiate_pre(&component).expect("no more imports");
+        let pre = bindings::TransformerPre::new(pre).expect("the world's exports");
+        Ok(Self { engine, pre })
+    }
+
+    fn instance(&self, seed: u64) -> (Store<Seeded>, bindings::Transformer) {
+        let mut store = Store::new(&self.engine, Seeded::new(seed));
+        let instance = self.pre.instantiate(&mut store).expect("an instance");
+        (store, instance)
+    }
+}
+
+impl bindings::wasi::random::random::Host for Seeded {
+    fn get_random_bytes(&mut self, len: u64) -> Vec<u8> {
+        let mut bytes = vec![0; usize::try_from(len).expect("what the guest asks for fits")];
+        self.bytes(&mut bytes);
+        bytes
+    }
+
+    fn get_random_u64(&mut self) -> u64 {
+        self.number()
+    }
+}
+
+/// Types only: nothing to answer.
+impl wit::Host for Seeded {}
+
+const TRAP: &str = "the guest does not trap";
+
+impl Maker for ComponentMaker {
+    fn create(
+        &self,
+        config: &[u8],
+        options: &Options,
+        seed: u64,
+        now: Timestamp,
+    ) -> Result<Box<dyn Face>, Vec<Finding>> {
+        let Options {
+            reload,
+            dek_source,
+            coast,
+            dek_cache_capacity,
+            apiserver_id,
+        } = options.clone();
+        let options = face::Options {
+            reload,
+            dek_source: match dek_source {
+                DekSourceType::AesGcmKey => face::DekSource::Counter,
+                DekSourceType::HkdfSha256XnonceAesGcmSeed => face::DekSource::HkdfSeed,
+            },
+            coast: match coast {
+                Coast::Strict => face::Coast::Strict,
+                Coast::Upstream => face::Coast::Upstream,
+            },
+            dek_cache_capacity: u32::try_from(dek_cache_capacity.get()).expect("a small cache"),
+            apiserver_id,
+        };
+        let (mut store, instance) = self.instance(seed);
+        let created = instance
+            .dekker_transformer_engine()
+            .engine()
+            .call_create(&mut store, config, &options, now.as_millis())
+            .expect(TRAP);
+        match created {
+            Ok(engine) => Ok(Box::new(Component {
+                store,
+                instance,
+                engine,
+            })),
+            Err(findings) => Err(findings.into_iter().map(convert::finding).collect()),
+        }
+    }
+
+    fn inspect(&self, stored: &[u8]) -> Result<String, String> {
+        let (mut store, instance) = self.instance(0);
+        let tools = instance.dekker_transformer_tools();
+        tools.call_inspect(&mut store, stored).expect(TRAP)
+    }
+
+    fn check_config(&self, config: &[u8], reload: bool) -> Vec<Finding> {
+        let (mut store, instance) = self.instance(0);
+        let tools = instance.dekker_transformer_tools();
+        let findings = tools.call_check_config(&mut store, config, reload);
+        let findings = findings.expect(TRAP).into_iter();
+        findings.map(convert::finding).collect()
+    }
+}
+
+struct Component {
+    store: Store<Seeded>,
+    instance: bindings::Transformer,
+    engine: ResourceAny,
+}
+
+/// Calls a method of the guest's engine, whose fault would be a trap.
+macro_rules! call {
+    ($self:ident . $method:ident ( $($argument:expr),* )) => {
+        $self
+            .instance
+            .dekker_transformer_engine()
+            .engine()
+            .$method(&mut $self.store, $self.engine $(, $argument)*)
+            .expect(TRAP)
+    };
+}
+
+fn location(at: Location<'_>) -> wit::Location {
+    wit::Location {
+        resource: at.resource.to_string(),
+        key: at.key.to_vec(),
+    }
+}
+
+impl Face for Component {
+    fn to_storage(
+        &mut self,
+        op: u64,
+        at: Location<'_>,
+        plaintext: &[u8],
+        now: Timestamp,
+    ) -> Option<Result<Encrypted, TransformError>> {
+        let outcome =
+            call!(self.call_to_storage(op, &location(at), plaintext, now.as_millis()));
+        outcome.map(convert::encrypted)
+    }
+
+    fn from_storage(
+        &mut self,
+        op: u64,
+        at: Location<'_>,
+        stored: &[u8],
+        now: Timestamp,
+    ) -> Option<Result<Decrypted, TransformError>> {
+        let outcome = call!(self.call_from_storage(op, &location(at), stored, now.as_millis()));
+        outcome.map(convert::decrypted)
+    }
+
+    fn health(&mut self, op: u64, now: Timestamp) -> Option<Vec<Check>> {
+        let checks = call!(self.call_health(op, now.as_millis()))?;
+        Some(checks.into_iter().map(convert::check).collect())
+    }
+
+    fn cancel(&mut self, op: u64) {
+        call!(self.call_cancel(op));
+    }
+
+    fn reload(&mut self, config: &[u8], now: Timestamp) -> Result<(), Vec<Finding>> {
+        call!(self.call_reload(config, now.as_millis()))
+            .map_err(|findings| findings.into_iter().map(convert::finding).collect())
+    }
+
+    fn handle_event(&mut self, event: Event, now: Timestamp) {
+        call!(self.call_handle_event(&convert::event(event), now.as_millis()));
+    }
+
+    fn handle_timeout(&mut self, now: Timestamp) {
+        call!(self.call_handle_timeout(now.as_millis()));
+    }
+
+    fn poll_actions(&mut self) -> Vec<Action> {
+        let actions = call!(self.call_poll_actions());
+        actions.into_iter().map(convert::action).collect()
+    }
+
+    fn poll_timeout(&mut self) -> Option<Timestamp> {
+        call!(self.call_poll_timeout()).map(Timestamp::from_millis)
+    }
+
+    fn kms_providers(&mut self) -> Vec<KmsProviderInfo> {
+        let providers = call!(self.call_kms_providers());
+        providers.into_iter().map(convert::kms_provider).collect()
+    }
+
+    fn status(&mut self, now: Timestamp) -> String {
+        call!(self.call_status(now.as_millis()))
+    }
+
+    fn metrics(&mut self) -> BTreeMap<String, Vec<Sample>> {
+        let families = call!(self.call_metrics());
+        families
+            .into_iter()
+            .map(|family| {
+                let samples = family.samples.into_iter();
+                let samples = samples.map(|sample| (sample.labels, sample.value));
+                (family.name, samples.collect())
+            })
+            .collect()
+    }
+}

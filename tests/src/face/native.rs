@@ -1,0 +1,140 @@
+//! Core itself, in this process.
+
+use std::collections::BTreeMap;
+
+use dekker_core::config::{self, Faults};
+use dekker_core::crypto::rustcrypto::RustCrypto;
+use dekker_core::engine::event::{Action, Check, Event, KmsProviderInfo, OpId};
+use dekker_core::engine::{Engine, Options};
+use dekker_core::inspect;
+use dekker_core::provider::transformer::{Decrypted, Encrypted, Location, TransformError};
+use dekker_core::time::Timestamp;
+
+use super::{Face, Finding, Maker, Sample};
+use crate::entropy::Seeded;
+
+/// Makes engines of dekker-core with its RustCrypto backend.
+#[derive(Clone, Copy, Debug)]
+pub struct NativeMaker;
+
+fn finding(is_fault: bool, finding: &config::Finding) -> Finding {
+    Finding {
+        is_fault,
+        path: finding.path.clone(),
+        message: finding.message.clone(),
+        position: finding.position.map(|at| (at.line, at.column)),
+    }
+}
+
+fn findings(faults: &Faults) -> Vec<Finding> {
+    faults.iter().map(|fault| finding(true, fault)).collect()
+}
+
+impl Maker for NativeMaker {
+    fn create(
+        &self,
+        config: &[u8],
+        options: &Options,
+        seed: u64,
+        now: Timestamp,
+    ) -> Result<Box<dyn Face>, Vec<Finding>> {
+        Engine::new(
+            config,
+            options.clone(),
+            Box::new(RustCrypto),
+            Box::new(Seeded::new(seed)),
+            now,
+        )
+        .map(|engine| Box::new(Native(engine)) as Box<dyn Face>)
+        .map_err(|faults| findings(&faults))
+    }
+
+    fn inspect(&self, stored: &[u8]) -> Result<String, String> {
+        inspect::inspect_json(stored)
+    }
+
+    fn check_config(&self, config: &[u8], reload: bool) -> Vec<Finding> {
+        let report = config::check(config, reload);
+        let faults = report.faults.iter().map(|fault| finding(true, fault));
+        let warnings = report.warnings.iter().map(|one| finding(false, one));
+        faults.chain(warnings).collect()
+    }
+}
+
+struct Native(Engine);
+
+impl Face for Native {
+    fn to_storage(
+        &mut self,
+        op: u64,
+        at: Location<'_>,
+        plaintext: &[u8],
+        now: Timestamp,
+    ) -> Option<Result<Encrypted, TransformError>> {
+        self.0.to_storage(OpId(op), at, plaintext, now)
+    }
+
+    fn from_storage(
+        &mut self,
+        op: u64,
+        at: Location<'_>,
+        stored: &[u8],
+        now: Timestamp,
+    ) -> Option<Result<Decrypted, TransformError>> {
+        self.0.from_storage(OpId(op), at, stored, now)
+    }
+
+    fn health(&mut self, op: u64, now: Timestamp) -> Option<Vec<Check>> {
+        self.0.health(OpId(op), now)
+    }
+
+    fn cancel(&mut self, op: u64) {
+        self.0.cancel(OpId(op));
+    }
+
+    fn reload(&mut self, config: &[u8], now: Timestamp) -> Result<(), Vec<Finding>> {
+        self.0
+            .reload(config, now)
+            .map_err(|faults| findings(&faults))
+    }
+
+    fn handle_event(&mut self, event: Event, now: Timestamp) {
+        self.0.handle_event(event, now);
+    }
+
+    fn handle_timeout(&mut self, now: Timestamp) {
+        self.0.handle_timeout(now);
+    }
+
+    fn poll_actions(&mut self) -> Vec<Action> {
+        std::iter::from_fn(|| self.0.poll_action()).collect()
+    }
+
+    fn poll_timeout(&mut self) -> Option<Timestamp> {
+        self.0.poll_timeout()
+    }
+
+    fn kms_providers(&mut self) -> Vec<KmsProviderInfo> {
+        self.0.kms_providers().cloned().collect()
+    }
+
+    fn status(&mut self, now: Timestamp) -> String {
+        self.0.status(now)
+    }
+
+    fn metrics(&mut self) -> BTreeMap<String, Vec<Sample>> {
+        let sample = |sample: dekker_core::engine::metrics::Sample| {
+            let labels = sample.labels.into_iter();
+            let labels = labels.map(|(name, value)| (name.to_string(), value));
+            (labels.collect(), sample.value)
+        };
+        self.0
+            .metrics()
+            .into_iter()
+            .map(|family| {
+                let samples = family.samples.into_iter().map(sample).collect();
+                (family.name.to_string(), samples)
+            })
+            .collect()
+    }
+}

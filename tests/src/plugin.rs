@@ -1,0 +1,188 @@
+//! A KMS v2 plugin that does what a test tells it: real AES-GCM under named KEKs, and every way to go wrong.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use aes_gcm::aead::Aead;
+use aes_gcm::{Aes256Gcm, KeyInit};
+use dekker_core::engine::event::{CallError, DecryptRequest, EncryptResponse, StatusResponse};
+use sha2::{Digest, Sha256};
+
+/// What comes of a call.
+pub enum Reply<T> {
+    /// An answer, right or wrong.
+    Answer(T),
+    /// A gRPC status code and message.
+    Fail(u32, &'static str),
+    /// No answer, ever: only the deadline ends the call.
+    Never,
+}
+
+impl<T> Reply<T> {
+    fn into_outcome(self) -> Option<Result<T, CallError>> {
+        match self {
+            Self::Answer(answer) => Some(Ok(answer)),
+            Self::Fail(code, message) => Some(Err(CallError {
+                code,
+                message: message.into(),
+            })),
+            Self::Never => None,
+        }
+    }
+}
+
+type Hook<T> = Box<dyn FnMut(T) -> Reply<T>>;
+
+/// How many calls came in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Calls {
+    /// Status calls.
+    pub status: usize,
+    /// Encrypt calls.
+    pub encrypt: usize,
+    /// Decrypt calls.
+    pub decrypt: usize,
+}
+
+/// A scripted plugin. Two of them with the same key ID have the same KEK, as two replicas of one would.
+pub struct Plugin {
+    /// The key ID that it encrypts with, and that its Status names.
+    pub key_id: String,
+    /// `v2`.
+    pub version: String,
+    /// `ok`.
+    pub healthz: String,
+    /// What Encrypt adds, and Decrypt demands to see again.
+    pub annotations: BTreeMap<String, Vec<u8>>,
+    /// How long each answer takes.
+    pub delay: Duration,
+    /// What came in so far.
+    pub calls: Calls,
+    /// Every DEK and seed that it was ever shown, for tests that look for leaks.
+    pub seen: Vec<Vec<u8>>,
+    /// DEKs that did not come from its Encrypt: ciphertext → plaintext.
+    pub foreign: BTreeMap<Vec<u8>, Vec<u8>>,
+    on_status: Option<Hook<StatusResponse>>,
+    on_encrypt: Option<Hook<EncryptResponse>>,
+    on_decrypt: Option<Hook<Vec<u8>>>,
+}
+
+impl Plugin {
+    /// A healthy plugin with this key ID.
+    pub fn new(key_id: &str) -> Self {
+        Self {
+            key_id: key_id.into(),
+            version: "v2".into(),
+            healthz: "ok".into(),
+            annotations: BTreeMap::new(),
+            delay: Duration::ZERO,
+            calls: Calls::default(),
+            seen: Vec::new(),
+            foreign: BTreeMap::new(),
+            on_status: None,
+            on_encrypt: None,
+            on_decrypt: None,
+        }
+    }
+
+    /// What becomes of each Status answer from now on.
+    pub fn on_status(&mut self, hook: impl FnMut(StatusResponse) -> Reply<StatusResponse> + 'static) {
+        self.on_status = Some(Box::new(hook));
+    }
+
+    /// What becomes of each Encrypt answer from now on.
+    pub fn on_encrypt(
+        &mut self,
+        hook: impl FnMut(EncryptResponse) -> Reply<EncryptResponse> + 'static,
+    ) {
+        self.on_encrypt = Some(Box::new(hook));
+    }
+
+    /// What becomes of each Decrypt answer from now on.
+    pub fn on_decrypt(&mut self, hook: impl FnMut(Vec<u8>) -> Reply<Vec<u8>> + 'static) {
+        self.on_decrypt = Some(Box::new(hook));
+    }
+
+    /// Out of reach: every call fails as gRPC fails without a socket.
+    pub fn down(&mut self) {
+        self.on_status(|_| Reply::Fail(14, "connection refused"));
+        self.on_encrypt(|_| Reply::Fail(14, "connection refused"));
+        self.on_decrypt(|_| Reply::Fail(14, "connection refused"));
+    }
+
+    /// In reach, and silent.
+    pub fn hang(&mut self) {
+        self.on_status(|_| Reply::Never);
+        self.on_encrypt(|_| Reply::Never);
+        self.on_decrypt(|_| Reply::Never);
+    }
+
+    /// Well again; what else was set stays.
+    pub fn up(&mut self) {
+        self.on_status = None;
+        self.on_encrypt = None;
+        self.on_decrypt = None;
+    }
+
+    pub(crate) fn status(&mut self) -> Option<Result<StatusResponse, CallError>> {
+        self.calls.status += 1;
+        let answer = StatusResponse {
+            version: self.version.clone(),
+            healthz: self.healthz.clone(),
+            key_id: self.key_id.clone(),
+        };
+        hooked(&mut self.on_status, answer).into_outcome()
+    }
+
+    pub(crate) fn encrypt(&mut self, dek: &[u8]) -> Option<Result<EncryptResponse, CallError>> {
+        self.calls.encrypt += 1;
+        self.seen.push(dek.to_vec());
+        let answer = EncryptResponse {
+            ciphertext: self.wrap(dek),
+            key_id: self.key_id.clone(),
+            annotations: self.annotations.clone(),
+        };
+        hooked(&mut self.on_encrypt, answer).into_outcome()
+    }
+
+    pub(crate) fn decrypt(&mut self, request: &DecryptRequest) -> Option<Result<Vec<u8>, CallError>> {
+        self.calls.decrypt += 1;
+        let dek = match self.foreign.get(&request.ciphertext) {
+            Some(dek) => Some(dek.clone()),
+            None if request.annotations != self.annotations => None,
+            None => unwrap(&request.key_id, &request.ciphertext),
+        };
+        let Some(dek) = dek else {
+            return Reply::Fail(3, "no such DEK").into_outcome();
+        };
+        hooked(&mut self.on_decrypt, dek).into_outcome()
+    }
+
+    /// `nonce[12] ‖ ciphertext ‖ tag[16]` under the KEK that the key ID names; the nonce is a count of the calls.
+    fn wrap(&self, dek: &[u8]) -> Vec<u8> {
+        let mut nonce = [0; 12];
+        nonce[..8].copy_from_slice(&(self.calls.encrypt as u64).to_le_bytes());
+        // Two plugins under one KEK do not meet here: the nonce also holds what is sealed.
+        nonce[8..].copy_from_slice(&Sha256::digest(dek)[..4]);
+        let sealed = kek(&self.key_id)
+            .encrypt((&nonce).into(), dek)
+            .expect("a short text");
+        [&nonce[..], &sealed].concat()
+    }
+}
+
+fn hooked<T>(hook: &mut Option<Hook<T>>, answer: T) -> Reply<T> {
+    match hook {
+        Some(hook) => hook(answer),
+        None => Reply::Answer(answer),
+    }
+}
+
+fn kek(key_id: &str) -> Aes256Gcm {
+    Aes256Gcm::new(&Sha256::digest(key_id))
+}
+
+fn unwrap(key_id: &str, ciphertext: &[u8]) -> Option<Vec<u8>> {
+    let (nonce, sealed) = ciphertext.split_first_chunk::<12>()?;
+    kek(key_id).decrypt(nonce.into(), sealed).ok()
+}

@@ -1,0 +1,71 @@
+//! Ciphertexts that kube-apiserver's own code made: `vectors/recorded.json`, which names its source.
+
+use dekker_core::crypto::keys::DekSourceType;
+use serde::Deserialize;
+
+/// One recorded ciphertext.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    /// Its name in the file.
+    pub name: String,
+    /// What `source` is.
+    pub source_type: DekSourceType,
+    /// The DEK or seed.
+    pub source: Vec<u8>,
+    /// What was authenticated with it.
+    pub aad: Vec<u8>,
+    /// As it was stored.
+    pub stored: Vec<u8>,
+    /// What is in it.
+    pub plaintext: Vec<u8>,
+}
+
+#[derive(Deserialize)]
+struct File {
+    vectors: Vec<Vector>,
+}
+
+#[derive(Deserialize)]
+struct Vector {
+    name: String,
+    key: Option<String>,
+    seed: Option<String>,
+    aad: String,
+    stored: String,
+    plaintext: String,
+}
+
+fn hex(text: &str) -> Vec<u8> {
+    let digits = text.as_bytes().chunks(2);
+    let byte = |pair| {
+        let pair = std::str::from_utf8(pair).expect("ASCII");
+        u8::from_str_radix(pair, 16).expect("hex")
+    };
+    digits.map(byte).collect()
+}
+
+/// All of them.
+///
+/// # Panics
+/// When the file is not what it says.
+pub fn all() -> Vec<Recorded> {
+    let file = include_str!("../vectors/recorded.json");
+    let file: File = serde_json::from_str(file).expect("the file's own format");
+    assert!(!file.vectors.is_empty());
+    let recorded = |vector: Vector| {
+        let (source_type, source) = match (vector.key, vector.seed) {
+            (Some(key), None) => (DekSourceType::AesGcmKey, key),
+            (None, Some(seed)) => (DekSourceType::HkdfSha256XnonceAesGcmSeed, seed),
+            both => panic!("one of key and seed: {both:?}"),
+        };
+        Recorded {
+            name: vector.name,
+            source_type,
+            source: hex(&source),
+            aad: hex(&vector.aad),
+            stored: hex(&vector.stored),
+            plaintext: hex(&vector.plaintext),
+        }
+    };
+    file.vectors.into_iter().map(recorded).collect()
+}

@@ -1,0 +1,431 @@
+//! An engine and its plugins in simulated time. Nothing sleeps: `advance` plays everything that is due, in order.
+
+pub mod file;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use dekker_core::engine::Options;
+use dekker_core::engine::event::{Action, CallId, Check, Event, LogLine, ProviderId};
+use dekker_core::provider::transformer::{Decrypted, Encrypted, Location, TransformError};
+use dekker_core::time::Timestamp;
+
+use crate::face::{Face, Finding, Maker};
+use crate::plugin::Plugin;
+
+/// 2026-01-02T03:04:05Z: when every simulation begins.
+pub const START: Timestamp = Timestamp::from_millis(1_767_323_045_000);
+
+/// What a read gave, in plain types.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// The plaintext.
+    pub plaintext: Vec<u8>,
+    /// Whether the value should be rewritten.
+    pub stale: bool,
+    /// Whose it was.
+    pub prefix: String,
+}
+
+/// An engine, its plugins, and the time.
+pub struct Harness {
+    /// The engine.
+    pub face: Box<dyn Face>,
+    /// The time.
+    pub now: Timestamp,
+    /// By provider name; one that is not here never answers.
+    pub plugins: BTreeMap<String, Plugin>,
+    /// Plugins that listen elsewhere than under their name: endpoint → key of [`Self::plugins`].
+    pub sockets: BTreeMap<String, String>,
+    /// How the reloads ended, in order.
+    pub reloads: Vec<Result<(), String>>,
+    /// Which providers were closed, in order.
+    pub closed: Vec<ProviderId>,
+    /// Every log line.
+    pub logs: Vec<LogLine>,
+    /// Every call that went out: its id, what it was, and of whom it was asked.
+    pub placed: Vec<(CallId, &'static str, ProviderId)>,
+    /// Every text for a person that came out, log lines included.
+    pub texts: Vec<String>,
+    on_their_way: BTreeMap<(Timestamp, usize), Event>,
+    endpoints: BTreeMap<ProviderId, (String, String)>,
+    writes: BTreeMap<u64, Result<Encrypted, TransformError>>,
+    reads: BTreeMap<u64, Result<Decrypted, TransformError>>,
+    checks: BTreeMap<u64, Vec<Check>>,
+    next_op: u64,
+}
+
+impl Harness {
+    /// An engine that began at [`START`] with these plugins, its first calls placed.
+    ///
+    /// # Panics
+    /// When the configuration is refused.
+    pub fn new(
+        maker: &dyn Maker,
+        config: &str,
+        options: &Options,
+        plugins: impl IntoIterator<Item = (&'static str, Plugin)>,
+    ) -> Self {
+        Self::seeded(maker, config, options, plugins, 1)
+    }
+
+    /// The same, with other randomness.
+    ///
+    /// # Panics
+    /// When the configuration is refused.
+    pub fn seeded(
+        maker: &dyn Maker,
+        config: &str,
+        options: &Options,
+        plugins: impl IntoIterator<Item = (&'static str, Plugin)>,
+        seed: u64,
+    ) -> Self {
+        let face = maker.create(config.as_bytes(), options, seed, START);
+        let mut harness = Self {
+            face: face.unwrap_or_else(|faults| panic!("{faults:?}")),
+            now: START,
+            plugins: plugins
+                .into_iter()
+                .map(|(name, plugin)| (name.to_string(), plugin))
+                .collect(),
+            sockets: BTreeMap::new(),
+            reloads: Vec::new(),
+            closed: Vec::new(),
+            logs: Vec::new(),
+            placed: Vec::new(),
+            texts: Vec::new(),
+            on_their_way: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
+            writes: BTreeMap::new(),
+            reads: BTreeMap::new(),
+            checks: BTreeMap::new(),
+            next_op: 1,
+        };
+        harness.settle();
+        harness
+    }
+
+    /// One healthy plugin `a` with key ID `key-1`, and secrets that only it serves; primed.
+    pub fn primed(maker: &dyn Maker) -> Self {
+        let plugin = Plugin::new("key-1");
+        Self::new(maker, &file::secrets(), &Options::default(), [("a", plugin)])
+    }
+
+    /// The plugin of that name.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn plugin(&mut self, name: &str) -> &mut Plugin {
+        self.plugins.get_mut(name).expect("a plugin of that name")
+    }
+
+    /// Plays `duration`: answers arrive and timeouts fire, each at its time, answers first.
+    pub fn advance(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        let mut rounds = (self.now, 0);
+        self.settle();
+        loop {
+            let answer = self.on_their_way.keys().next().map(|(at, _)| *at);
+            let timeout = self.face.poll_timeout();
+            let Some(next) = answer.into_iter().chain(timeout).min() else {
+                break;
+            };
+            if next > end {
+                break;
+            }
+            self.now = self.now.max(next);
+            rounds = if rounds.0 == self.now {
+                (self.now, rounds.1 + 1)
+            } else {
+                (self.now, 0)
+            };
+            assert!(rounds.1 < 1000, "the engine spins at {}", self.now);
+            match answer {
+                Some(at) if at <= self.now => {
+                    let (_, event) = self.on_their_way.pop_first().expect("it is there");
+                    self.face.handle_event(event, self.now);
+                }
+                Some(_) | None => self.face.handle_timeout(self.now),
+            }
+            self.settle();
+        }
+        self.now = end;
+    }
+
+    /// Plays whole seconds.
+    pub fn advance_secs(&mut self, seconds: u64) {
+        self.advance(Duration::from_secs(seconds));
+    }
+
+    /// Tells the engine something, out of turn.
+    pub fn tell(&mut self, event: Event) {
+        self.face.handle_event(event, self.now);
+        self.settle();
+    }
+
+    /// Does what the engine wants done; answers that take no time arrive.
+    pub fn settle(&mut self) {
+        loop {
+            let actions = self.face.poll_actions();
+            if actions.is_empty() {
+                let due = self.on_their_way.first_entry();
+                let Some(due) = due.filter(|entry| entry.key().0 <= self.now) else {
+                    return;
+                };
+                let event = due.remove();
+                self.face.handle_event(event, self.now);
+            }
+            for action in actions {
+                self.act(action);
+            }
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::CallStatus { call, provider } => {
+                self.place(call, "status", provider, |plugin| {
+                    let outcome = plugin.status()?;
+                    Some(Event::Status { call, outcome })
+                });
+            }
+            Action::CallEncrypt {
+                call,
+                provider,
+                uid: _,
+                plaintext,
+            } => self.place(call, "encrypt", provider, |plugin| {
+                let outcome = plugin.encrypt(plaintext.expose())?;
+                Some(Event::Encrypted { call, outcome })
+            }),
+            Action::CallDecrypt {
+                call,
+                provider,
+                uid: _,
+                request,
+            } => self.place(call, "decrypt", provider, |plugin| {
+                let outcome = plugin.decrypt(&request)?.map(Into::into);
+                Some(Event::Decrypted { call, outcome })
+            }),
+            Action::ToStorageDone { op, outcome } => {
+                self.note(outcome.as_ref().err());
+                self.writes.insert(op.0, outcome);
+            }
+            Action::FromStorageDone { op, outcome } => {
+                self.note(outcome.as_ref().err());
+                self.reads.insert(op.0, outcome);
+            }
+            Action::HealthDone { op, checks } => {
+                self.note_checks(&checks);
+                self.checks.insert(op.0, checks);
+            }
+            Action::ReloadDone { outcome } => {
+                self.texts.extend(outcome.as_ref().err().cloned());
+                self.reloads.push(outcome);
+            }
+            Action::CloseProvider { provider } => self.closed.push(provider),
+            Action::Log(line) => {
+                self.texts.push(format!("{line:?}"));
+                self.logs.push(line);
+            }
+        }
+    }
+
+    fn place(
+        &mut self,
+        call: CallId,
+        what: &'static str,
+        provider: ProviderId,
+        ask: impl FnOnce(&mut Plugin) -> Option<Event>,
+    ) {
+        self.placed.push((call, what, provider));
+        if !self.endpoints.contains_key(&provider) {
+            let known = self.face.kms_providers().into_iter();
+            self.endpoints
+                .extend(known.map(|info| (info.id, (info.name.to_string(), info.endpoint))));
+        }
+        let (name, endpoint) = &self.endpoints[&provider];
+        let name = self.sockets.get(endpoint).unwrap_or(name);
+        if let Some(plugin) = self.plugins.get_mut(name) {
+            let at = self.now + plugin.delay;
+            if let Some(event) = ask(plugin) {
+                self.on_their_way.insert((at, self.placed.len()), event);
+            }
+        }
+    }
+
+    fn note(&mut self, error: Option<&TransformError>) {
+        self.texts.extend(error.map(|error| format!("{error} {error:?}")));
+    }
+
+    fn note_checks(&mut self, checks: &[Check]) {
+        self.texts.push(format!("{checks:?}"));
+    }
+}
+
+/// Reads, writes and health checks.
+impl Harness {
+    fn op(&mut self) -> u64 {
+        self.next_op += 1;
+        self.next_op
+    }
+
+    /// Begins a write; [`Self::written`] tells how it ended.
+    pub fn begin_write(&mut self, resource: &str, key: &str, plaintext: &[u8]) -> u64 {
+        let op = self.op();
+        let key = key.as_bytes();
+        let at = Location { resource, key };
+        if let Some(outcome) = self.face.to_storage(op, at, plaintext, self.now) {
+            self.note(outcome.as_ref().err());
+            self.writes.insert(op, outcome);
+        }
+        self.settle();
+        op
+    }
+
+    /// Begins a read; [`Self::was_read`] tells how it ended.
+    pub fn begin_read(&mut self, resource: &str, key: &str, stored: &[u8]) -> u64 {
+        let op = self.op();
+        let key = key.as_bytes();
+        let at = Location { resource, key };
+        if let Some(outcome) = self.face.from_storage(op, at, stored, self.now) {
+            self.note(outcome.as_ref().err());
+            self.reads.insert(op, outcome);
+        }
+        self.settle();
+        op
+    }
+
+    /// Begins a health check; [`Self::checked`] tells how it ended.
+    pub fn begin_health(&mut self) -> u64 {
+        let op = self.op();
+        if let Some(checks) = self.face.health(op, self.now) {
+            self.note_checks(&checks);
+            self.checks.insert(op, checks);
+        }
+        self.settle();
+        op
+    }
+
+    /// Forgets a parked operation.
+    pub fn cancel(&mut self, op: u64) {
+        self.face.cancel(op);
+        self.settle();
+    }
+
+    /// How a write ended; once.
+    pub fn written(&mut self, op: u64) -> Option<Result<Encrypted, TransformError>> {
+        self.writes.remove(&op)
+    }
+
+    /// How a read ended; once.
+    pub fn was_read(&mut self, op: u64) -> Option<Result<Read, TransformError>> {
+        let read = |decrypted: Decrypted| Read {
+            plaintext: decrypted.plaintext.expose().to_vec(),
+            stale: decrypted.stale,
+            prefix: decrypted.transformer_prefix.to_string(),
+        };
+        self.reads.remove(&op).map(|outcome| outcome.map(read))
+    }
+
+    /// How a health check ended; once.
+    pub fn checked(&mut self, op: u64) -> Option<Vec<Check>> {
+        self.checks.remove(&op)
+    }
+
+    /// A write that is answered without time passing.
+    ///
+    /// # Errors
+    /// The write's.
+    ///
+    /// # Panics
+    /// When it is parked.
+    pub fn try_write(&mut self, resource: &str, key: &str, plaintext: &[u8]) -> Result<Vec<u8>, TransformError> {
+        let op = self.begin_write(resource, key, plaintext);
+        let outcome = self.written(op).expect("an answer at once");
+        outcome.map(|encrypted| encrypted.stored)
+    }
+
+    /// A read that is answered without time passing.
+    ///
+    /// # Errors
+    /// The read's.
+    ///
+    /// # Panics
+    /// When it is parked.
+    pub fn try_read(&mut self, resource: &str, key: &str, stored: &[u8]) -> Result<Read, TransformError> {
+        let op = self.begin_read(resource, key, stored);
+        self.was_read(op).expect("an answer at once")
+    }
+
+    /// A write of a secret that must succeed.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn write(&mut self, key: &str, plaintext: &[u8]) -> Vec<u8> {
+        self.try_write("secrets", key, plaintext).expect("a write")
+    }
+
+    /// A read of a secret that must succeed.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn read(&mut self, key: &str, stored: &[u8]) -> Read {
+        self.try_read("secrets", key, stored).expect("a read")
+    }
+
+    /// A health check that is answered without time passing.
+    ///
+    /// # Panics
+    /// When it is parked.
+    pub fn health(&mut self) -> Vec<Check> {
+        let op = self.begin_health();
+        self.checked(op).expect("an answer at once")
+    }
+
+    /// The fault of the only check.
+    ///
+    /// # Panics
+    /// When there is not exactly one check.
+    pub fn fault(&mut self) -> Option<String> {
+        let [check] = <[Check; 1]>::try_from(self.health()).expect("one check");
+        check.fault
+    }
+
+    /// Offers a changed file.
+    ///
+    /// # Errors
+    /// Its faults.
+    pub fn reload(&mut self, config: &str) -> Result<(), Vec<Finding>> {
+        let outcome = self.face.reload(config.as_bytes(), self.now);
+        if let Err(faults) = &outcome {
+            self.texts.extend(faults.iter().map(ToString::to_string));
+        }
+        self.settle();
+        outcome
+    }
+
+    /// `/statusz`, parsed.
+    ///
+    /// # Panics
+    /// When it is not JSON.
+    pub fn status(&mut self) -> serde_json::Value {
+        let status = self.face.status(self.now);
+        self.texts.push(status.clone());
+        serde_json::from_str(&status).expect("JSON")
+    }
+
+    /// The value of a metric's sample with these labels among its own; 0 when there is none.
+    pub fn metric(&mut self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let metrics = self.face.metrics();
+        self.texts.push(format!("{metrics:?}"));
+        let has = |own: &[(String, String)], (name, value): &(&str, &str)| {
+            own.iter().any(|(n, v)| n == name && v == value)
+        };
+        let samples = metrics.get(name).into_iter().flatten();
+        samples
+            .filter(|(own, _)| labels.iter().all(|label| has(own, label)))
+            .map(|(_, value)| value)
+            .sum()
+    }
+}
