@@ -14,6 +14,8 @@ mod health;
 mod pending;
 mod reload;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};

@@ -145,7 +145,10 @@ pub fn main() -> ExitCode {
 }
 
 fn block_on(task: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
     let outcome = runtime.block_on(task);
     // What still runs in the background, such as a read of a file, must not hold up the end.
     runtime.shutdown_background();
@@ -153,10 +156,16 @@ fn block_on(task: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Res
 }
 
 fn start_log(args: &LogArgs) -> anyhow::Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&args.log).with_context(|| format!("--log {:?}", args.log))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let filter = tracing_subscriber::EnvFilter::try_new(&args.log)
+        .with_context(|| format!("--log {:?}", args.log))?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match args.log_format {
-        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).with_target(false).init(),
+        LogFormat::Text => log
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_target(false)
+            .init(),
         LogFormat::Json => log.json().flatten_event(true).init(),
     }
     Ok(())
@@ -171,15 +180,26 @@ fn read_input(path: Option<&Path>) -> anyhow::Result<Zeroizing<Vec<u8>>> {
             let file = std::fs::File::open(path).with_context(|| format!("cannot read {name}"))?;
             (file.take(INPUT_MAX + 1).read_to_end(&mut bytes), name)
         }
-        Some(_) | None => (std::io::stdin().lock().take(INPUT_MAX + 1).read_to_end(&mut bytes), "standard input".to_owned()),
+        Some(_) | None => (
+            std::io::stdin()
+                .lock()
+                .take(INPUT_MAX + 1)
+                .read_to_end(&mut bytes),
+            "standard input".to_owned(),
+        ),
     };
     read.with_context(|| format!("cannot read {name}"))?;
-    anyhow::ensure!(bytes.len() as u64 <= INPUT_MAX, "{name} is over {INPUT_MAX} bytes long");
+    anyhow::ensure!(
+        bytes.len() as u64 <= INPUT_MAX,
+        "{name} is over {INPUT_MAX} bytes long"
+    );
     Ok(bytes)
 }
 
 /// Writes all of it to standard output.
 fn write_output(bytes: &[u8]) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    out.write_all(bytes).and_then(|()| out.flush()).context("cannot write to standard output")
+    out.write_all(bytes)
+        .and_then(|()| out.flush())
+        .context("cannot write to standard output")
 }

@@ -16,13 +16,19 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { start: millis(since_epoch), booted: boot_time() }
+        let since_epoch = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        Self {
+            start: millis(since_epoch),
+            booted: boot_time(),
+        }
     }
 
     /// Milliseconds since the Unix epoch.
     pub(crate) fn now(&self) -> u64 {
-        self.start.saturating_add(millis(boot_time().saturating_sub(self.booted)))
+        self.start
+            .saturating_add(millis(boot_time().saturating_sub(self.booted)))
     }
 
     /// How long until then; zero if it has passed.
@@ -33,7 +39,10 @@ impl Clock {
 
 fn boot_time() -> Duration {
     let time = clock_gettime(ClockId::Boottime);
-    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+    Duration::new(
+        u64::try_from(time.tv_sec).unwrap_or(0),
+        u32::try_from(time.tv_nsec).unwrap_or(0),
+    )
 }
 
 fn millis(duration: Duration) -> u64 {

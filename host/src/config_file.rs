@@ -37,18 +37,35 @@ pub(crate) struct Content {
 /// # Errors
 /// When it cannot be read, is empty or is too long; the text names the file and the remedy.
 pub(crate) fn read(path: &Path) -> Result<Content, String> {
-    let cannot = |error: io::Error| format!("cannot read the encryption configuration {}: {error}", path.display());
+    let cannot = |error: io::Error| {
+        format!(
+            "cannot read the encryption configuration {}: {error}",
+            path.display()
+        )
+    };
     let file = File::open(path).map_err(cannot)?;
     // Sized up front: a buffer that grows would leave copies of secrets behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(FILE_MAX as usize + 1));
-    file.take(FILE_MAX + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    file.take(FILE_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(cannot)?;
     if bytes.is_empty() {
-        return Err(format!("the encryption configuration {} is empty", path.display()));
+        return Err(format!(
+            "the encryption configuration {} is empty",
+            path.display()
+        ));
     }
     if bytes.len() as u64 > FILE_MAX {
-        return Err(format!("the encryption configuration {} is over {FILE_MAX} bytes long", path.display()));
+        return Err(format!(
+            "the encryption configuration {} is over {FILE_MAX} bytes long",
+            path.display()
+        ));
     }
-    let hash = Sha256::digest(&bytes).iter().fold("sha256:".to_owned(), |text, byte| text + &format!("{byte:02x}"));
+    let hash = Sha256::digest(&bytes)
+        .iter()
+        .fold("sha256:".to_owned(), |text, byte| {
+            text + &format!("{byte:02x}")
+        });
     Ok(Content { bytes, hash })
 }
 
@@ -117,7 +134,9 @@ impl Controller {
     /// `Ok(None)`: nothing changed.
     async fn poll(&mut self) -> Result<Option<String>, String> {
         let path = self.path.clone();
-        let content = tokio::task::spawn_blocking(move || read(&path)).await.map_err(|error| error.to_string())??;
+        let content = tokio::task::spawn_blocking(move || read(&path))
+            .await
+            .map_err(|error| error.to_string())??;
         if content.hash == self.loaded {
             return Ok(None);
         }
@@ -139,10 +158,19 @@ fn watch(path: &Path, poll_now: Arc<Notify>) -> Option<notify::RecommendedWatche
             poll_now.notify_one();
         }
     };
-    let directories = [path.parent().map(Path::to_path_buf), std::fs::canonicalize(path).ok().and_then(|path| path.parent().map(Path::to_path_buf))];
+    let directories = [
+        path.parent().map(Path::to_path_buf),
+        std::fs::canonicalize(path)
+            .ok()
+            .and_then(|path| path.parent().map(Path::to_path_buf)),
+    ];
     let watcher = notify::recommended_watcher(hint).and_then(|mut watcher| {
         for directory in directories.into_iter().flatten() {
-            let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { &directory };
+            let directory = if directory.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                &directory
+            };
             watcher.watch(directory, notify::RecursiveMode::NonRecursive)?;
         }
         Ok(watcher)
@@ -165,6 +193,9 @@ mod tests {
         assert!(read(&path).err().unwrap().contains("is over"));
         std::fs::write(&path, b"abc").unwrap();
         let content = read(&path).unwrap();
-        assert_eq!(content.hash, "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(
+            content.hash,
+            "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
     }
 }

@@ -24,7 +24,9 @@ use zeroize::Zeroizing;
 use self::kms::KmsCalls;
 use self::requests::{Open, Pending};
 use crate::clock::Clock;
-use crate::guest::{Action, Component, ConfigFinding, Event, Guest, LogLevel, LogLine, Options, Trap};
+use crate::guest::{
+    Action, Component, ConfigFinding, Event, Guest, LogLevel, LogLine, Options, Trap,
+};
 use crate::metrics::Metrics;
 use crate::model::{Check, Decrypted, Encrypted, HostError, Location, MetricFamily};
 
@@ -33,13 +35,35 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T, HostError>>;
 
 /// What the host's handle asks of the driver.
 pub(crate) enum Request {
-    ToStorage { op: u64, at: Location, plaintext: Zeroizing<Vec<u8>>, reply: Reply<Encrypted> },
-    FromStorage { op: u64, at: Location, stored: Vec<u8>, reply: Reply<Decrypted> },
-    Health { op: u64, reply: Reply<Vec<Check>> },
-    CheckNames { reply: Reply<Vec<String>> },
-    Status { reply: Reply<String> },
-    Metrics { reply: Reply<Vec<MetricFamily>> },
-    Reload { config: Zeroizing<Vec<u8>>, reply: Reply<Result<(), ReloadError>> },
+    ToStorage {
+        op: u64,
+        at: Location,
+        plaintext: Zeroizing<Vec<u8>>,
+        reply: Reply<Encrypted>,
+    },
+    FromStorage {
+        op: u64,
+        at: Location,
+        stored: Vec<u8>,
+        reply: Reply<Decrypted>,
+    },
+    Health {
+        op: u64,
+        reply: Reply<Vec<Check>>,
+    },
+    CheckNames {
+        reply: Reply<Vec<String>>,
+    },
+    Status {
+        reply: Reply<String>,
+    },
+    Metrics {
+        reply: Reply<Vec<MetricFamily>>,
+    },
+    Reload {
+        config: Zeroizing<Vec<u8>>,
+        reply: Reply<Result<(), ReloadError>>,
+    },
 }
 
 /// What must not wait behind requests.
@@ -151,7 +175,10 @@ impl Driver {
 
     fn control(&mut self, control: Control) {
         match control {
-            Control::Answer { incarnation, mut event } => {
+            Control::Answer {
+                incarnation,
+                mut event,
+            } => {
                 if incarnation == self.incarnation {
                     let now = self.clock.now();
                     let outcome = self.call(None, |guest| guest.handle_event(&event, now));
@@ -162,7 +189,9 @@ impl Driver {
                 kms::wipe(&mut event);
             }
             Control::Cancel(op) => {
-                if self.open.remove(&op).is_some() && self.call(None, |guest| guest.cancel(op)).is_some() {
+                if self.open.remove(&op).is_some()
+                    && self.call(None, |guest| guest.cancel(op)).is_some()
+                {
                     self.settle(None);
                 }
             }
@@ -180,7 +209,11 @@ impl Driver {
     }
 
     /// One call into the guest. `None`: there is no instance, or it trapped, and all is recovered; `culprit` is the operation that dies with it.
-    fn call<T>(&mut self, culprit: Option<u64>, call: impl FnOnce(&mut Guest) -> Result<T, Trap>) -> Option<T> {
+    fn call<T>(
+        &mut self,
+        culprit: Option<u64>,
+        call: impl FnOnce(&mut Guest) -> Result<T, Trap>,
+    ) -> Option<T> {
         match call(self.guest.as_mut()?) {
             Ok(value) => Some(value),
             Err(trap) => {
@@ -192,7 +225,9 @@ impl Driver {
 
     /// Does what the guest says, and learns when it wants to be called again.
     fn settle(&mut self, culprit: Option<u64>) {
-        let Some(actions) = self.call(culprit, Guest::poll_actions) else { return };
+        let Some(actions) = self.call(culprit, Guest::poll_actions) else {
+            return;
+        };
         for action in actions {
             self.act(action);
         }
@@ -203,24 +238,48 @@ impl Driver {
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::CallStatus(call) => self.place(call.provider, |kms, incarnation| kms.status(incarnation, call)),
-            Action::CallEncrypt(call) => self.place(call.provider, |kms, incarnation| kms.encrypt(incarnation, call)),
-            Action::CallDecrypt(call) => self.place(call.provider, |kms, incarnation| kms.decrypt(incarnation, call)),
+            Action::CallStatus(call) => self.place(call.provider, |kms, incarnation| {
+                kms.status(incarnation, call)
+            }),
+            Action::CallEncrypt(call) => self.place(call.provider, |kms, incarnation| {
+                kms.encrypt(incarnation, call)
+            }),
+            Action::CallDecrypt(call) => self.place(call.provider, |kms, incarnation| {
+                kms.decrypt(incarnation, call)
+            }),
             Action::ToStorageDone(done) => {
-                if let Some(Pending { open: Open::ToStorage { reply, .. }, .. }) = self.open.remove(&done.op) {
-                    let outcome = done.outcome.map(Into::into).map_err(|error| HostError::Transform(error.into()));
+                if let Some(Pending {
+                    open: Open::ToStorage { reply, .. },
+                    ..
+                }) = self.open.remove(&done.op)
+                {
+                    let outcome = done
+                        .outcome
+                        .map(Into::into)
+                        .map_err(|error| HostError::Transform(error.into()));
                     // The caller may have gone; so be it.
                     let _ = reply.send(outcome);
                 }
             }
             Action::FromStorageDone(done) => {
-                let outcome = done.outcome.map(Into::into).map_err(|error| HostError::Transform(error.into()));
-                if let Some(Pending { open: Open::FromStorage { reply, .. }, .. }) = self.open.remove(&done.op) {
+                let outcome = done
+                    .outcome
+                    .map(Into::into)
+                    .map_err(|error| HostError::Transform(error.into()));
+                if let Some(Pending {
+                    open: Open::FromStorage { reply, .. },
+                    ..
+                }) = self.open.remove(&done.op)
+                {
                     let _ = reply.send(outcome);
                 }
             }
             Action::HealthDone(done) => {
-                if let Some(Pending { open: Open::Health { reply }, .. }) = self.open.remove(&done.op) {
+                if let Some(Pending {
+                    open: Open::Health { reply },
+                    ..
+                }) = self.open.remove(&done.op)
+                {
                     let _ = reply.send(Ok(done.checks.into_iter().map(Into::into).collect()));
                 }
             }
@@ -233,7 +292,9 @@ impl Driver {
     /// Places a KMS call, after learning of a provider that is new.
     fn place(&mut self, provider: u32, call: impl FnOnce(&mut KmsCalls, u64)) {
         if !self.kms.knows(provider) {
-            let Some(providers) = self.call(None, Guest::kms_providers) else { return };
+            let Some(providers) = self.call(None, Guest::kms_providers) else {
+                return;
+            };
             self.kms.learn(providers);
         }
         call(&mut self.kms, self.incarnation);
@@ -250,10 +311,15 @@ impl Driver {
 
     /// The instance is of no use any more: makes a fresh one and hands it what was open.
     fn recover(&mut self, culprit: Option<u64>, trap: &Trap) {
-        tracing::error!(error = format!("{trap:#}"), "the component trapped; a fresh instance takes over");
+        tracing::error!(
+            error = format!("{trap:#}"),
+            "the component trapped; a fresh instance takes over"
+        );
         self.metrics.trap();
         self.guest = None;
-        self.reload_done(Err(ReloadError::Refused("the component trapped while the file was looked at".to_owned())));
+        self.reload_done(Err(ReloadError::Refused(
+            "the component trapped while the file was looked at".to_owned(),
+        )));
         if let Some(Pending { open, .. }) = culprit.and_then(|op| self.open.remove(&op)) {
             open.fail(HostError::Trapped);
         }
@@ -263,14 +329,20 @@ impl Driver {
     fn restart(&mut self) {
         self.incarnation += 1;
         self.kms.forget_all();
-        match self.component.load(&self.config, &self.options, self.clock.now()) {
+        match self
+            .component
+            .load(&self.config, &self.options, self.clock.now())
+        {
             Ok(Ok(guest)) => {
                 self.metrics.restart();
                 self.guest = Some(guest);
                 self.settle(None);
                 self.replay();
             }
-            Ok(Err(faults)) => self.cannot_restart(&format!("the configuration in use is now refused: {}", describe(&faults))),
+            Ok(Err(faults)) => self.cannot_restart(&format!(
+                "the configuration in use is now refused: {}",
+                describe(&faults)
+            )),
             Err(trap) => self.cannot_restart(&format!("{trap:#}")),
         }
     }
@@ -286,12 +358,19 @@ impl Driver {
 
 /// Several faults in one line.
 pub(crate) fn describe(faults: &[ConfigFinding]) -> String {
-    let faults: Vec<_> = faults.iter().map(|fault| Fault::from(fault).to_string()).collect();
+    let faults: Vec<_> = faults
+        .iter()
+        .map(|fault| Fault::from(fault).to_string())
+        .collect();
     faults.join("; ")
 }
 
 fn log(line: &LogLine) {
-    let LogLine { level, provider, message } = line;
+    let LogLine {
+        level,
+        provider,
+        message,
+    } = line;
     let provider = provider.as_deref();
     match level {
         LogLevel::Error => tracing::error!(provider, "{message}"),
@@ -303,8 +382,18 @@ fn log(line: &LogLine) {
 
 impl From<&ConfigFinding> for Fault {
     fn from(finding: &ConfigFinding) -> Self {
-        let ConfigFinding { severity: _, path, message, line, column } = finding;
-        Self { path: path.clone(), message: message.clone(), position: line.zip(*column) }
+        let ConfigFinding {
+            severity: _,
+            path,
+            message,
+            line,
+            column,
+        } = finding;
+        Self {
+            path: path.clone(),
+            message: message.clone(),
+            position: line.zip(*column),
+        }
     }
 }
 
@@ -326,7 +415,11 @@ impl std::fmt::Display for ReloadError {
         match self {
             Self::Faults(faults) => {
                 let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
-                write!(f, "the file is not a valid encryption configuration: {}", faults.join("; "))
+                write!(
+                    f,
+                    "the file is not a valid encryption configuration: {}",
+                    faults.join("; ")
+                )
             }
             Self::Refused(why) => f.write_str(why),
         }

@@ -32,8 +32,7 @@ use crate::model::{Check, Decrypted, Encrypted, Location, MetricFamily, Transfor
 pub(crate) use self::bindings::dekker::transformer::types::{ConfigFinding, Severity};
 pub(crate) use self::bindings::exports::dekker::transformer::engine::{
     Action, CallError, Coast, DecryptedEvent, DekSource, EncryptResponse, EncryptedEvent, Event,
-    KmsProvider, LogLevel, LogLine, Options, SocketAddress, StatusEvent,
-    StatusResponse,
+    KmsProvider, LogLevel, LogLine, Options, SocketAddress, StatusEvent, StatusResponse,
 };
 
 /// The component that is part of this crate.
@@ -43,14 +42,15 @@ pub const EMBEDDED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/transforme
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
 /// 100 milliseconds: how exactly that is measured.
 const EPOCH: Duration = Duration::from_millis(100);
-/// 512 MiB: the most memory that an instance may have. 100 000 cached DEKs and all that may wait fit in half of it.
-const MEMORY_MAX: usize = 512 * 1024 * 1024;
+/// 512 MiB: the most memory that an instance may have unless told otherwise. 100 000 cached DEKs and all that may wait fit in half of it.
+pub(crate) const MEMORY_MAX: usize = 512 * 1024 * 1024;
 
 /// A compiled component.
 #[derive(Clone)]
 pub(crate) struct Component {
     engine: Engine,
     pre: TransformerPre<State>,
+    memory_max: usize,
     /// Stops with the last clone.
     _clock: Arc<EpochClock>,
 }
@@ -72,8 +72,8 @@ pub(crate) struct Guest {
 pub(crate) type Trap = wasmtime::Error;
 
 impl Component {
-    /// Compiles a component's bytes.
-    pub(crate) fn compile(bytes: &[u8]) -> wasmtime::Result<Self> {
+    /// Compiles a component's bytes; no instance gets more than `memory_max` bytes of memory.
+    pub(crate) fn compile(bytes: &[u8], memory_max: usize) -> wasmtime::Result<Self> {
         let mut config = Config::new();
         config.epoch_interruption(true);
         let engine = Engine::new(&config)?;
@@ -85,18 +85,29 @@ impl Component {
         )?;
         let pre = TransformerPre::new(linker.instantiate_pre(&component)?)?;
         let clock = Arc::new(EpochClock::start(engine.clone()));
-        Ok(Self { engine, pre, _clock: clock })
+        Ok(Self {
+            engine,
+            pre,
+            memory_max,
+            _clock: clock,
+        })
     }
 
     fn instantiate(&self) -> wasmtime::Result<(Store<State>, Transformer)> {
         let limits = StoreLimitsBuilder::new()
-            .memory_size(MEMORY_MAX)
+            .memory_size(self.memory_max)
             .instances(16)
             .memories(1)
             .tables(4)
             .trap_on_grow_failure(true)
             .build();
-        let mut store = Store::new(&self.engine, State { limits, random: RandomBlock::default() });
+        let mut store = Store::new(
+            &self.engine,
+            State {
+                limits,
+                random: RandomBlock::default(),
+            },
+        );
         store.limiter(|state| &mut state.limits);
         arm(&mut store);
         let bindings = self.pre.instantiate(&mut store)?;
@@ -115,13 +126,19 @@ impl Component {
             .dekker_transformer_engine()
             .engine()
             .call_create(&mut store, config, options, now)?;
-        Ok(created.map(|engine| Guest { store, bindings, engine }))
+        Ok(created.map(|engine| Guest {
+            store,
+            bindings,
+            engine,
+        }))
     }
 
     /// Tells what a value is, as people have it; JSON, or what is wrong with the input.
     pub(crate) fn inspect_input(&self, input: &[u8]) -> Result<Result<String, String>, Trap> {
         let (mut store, bindings) = self.instantiate()?;
-        bindings.dekker_transformer_tools().call_inspect_input(&mut store, input)
+        bindings
+            .dekker_transformer_tools()
+            .call_inspect_input(&mut store, input)
     }
 
     /// Every fault of a configuration, and what a person may want to know of it.
@@ -131,7 +148,9 @@ impl Component {
         reload: bool,
     ) -> Result<Vec<ConfigFinding>, Trap> {
         let (mut store, bindings) = self.instantiate()?;
-        bindings.dekker_transformer_tools().call_check_config(&mut store, config, reload)
+        bindings
+            .dekker_transformer_tools()
+            .call_check_config(&mut store, config, reload)
     }
 
     /// A configuration with its defaults filled in and its secrets redacted.
@@ -140,7 +159,9 @@ impl Component {
         config: &[u8],
     ) -> Result<Result<String, Vec<ConfigFinding>>, Trap> {
         let (mut store, bindings) = self.instantiate()?;
-        bindings.dekker_transformer_tools().call_show_config(&mut store, config)
+        bindings
+            .dekker_transformer_tools()
+            .call_show_config(&mut store, config)
     }
 }
 
@@ -233,7 +254,11 @@ impl Guest {
     /// Everything that a call needs; each has the whole deadline.
     fn call(&mut self) -> (face::GuestEngine<'_>, &mut Store<State>, ResourceAny) {
         arm(&mut self.store);
-        (self.bindings.dekker_transformer_engine().engine(), &mut self.store, self.engine)
+        (
+            self.bindings.dekker_transformer_engine().engine(),
+            &mut self.store,
+            self.engine,
+        )
     }
 }
 
@@ -243,7 +268,10 @@ fn arm(store: &mut Store<State>) {
 }
 
 fn location(at: &Location) -> wit::Location {
-    wit::Location { resource: at.resource.clone(), key: at.key.clone() }
+    wit::Location {
+        resource: at.resource.clone(),
+        key: at.key.clone(),
+    }
 }
 
 /// Counts epochs while any instance may run.

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
 
 use crate::driver::{Control, Driver, Fault, ReloadError, Reply, Request};
-use crate::guest::{Coast, Component, DekSource, EMBEDDED, Options};
+use crate::guest::{Coast, Component, DekSource, EMBEDDED, MEMORY_MAX, Options};
 use crate::http::Service;
 use crate::metrics::{Metrics, TransformationType};
 use crate::model::{Check, Decrypted, Encrypted, HostError, Location, MetricFamily};
@@ -43,6 +43,7 @@ pub struct HostBuilder {
     component: Option<Vec<u8>>,
     options: Options,
     metrics: Option<Arc<Metrics>>,
+    memory_limit: usize,
 }
 
 impl HostBuilder {
@@ -94,6 +95,14 @@ impl HostBuilder {
         self
     }
 
+    /// The most memory, in bytes, that the component may have; 512 MiB unless set. A request that needs more traps: it fails, and a fresh
+    /// instance takes over.
+    #[must_use]
+    pub fn memory_limit(mut self, bytes: usize) -> Self {
+        self.memory_limit = bytes;
+        self
+    }
+
     /// Names this server in metrics, hashed. Empty unless set.
     #[must_use]
     pub fn apiserver_id(mut self, id: impl Into<String>) -> Self {
@@ -117,9 +126,16 @@ impl HostBuilder {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn build(self) -> Result<Host, BuildError> {
-        let Self { config, component, options, metrics } = self;
+        let Self {
+            config,
+            component,
+            options,
+            metrics,
+            memory_limit,
+        } = self;
         let metrics = metrics.unwrap_or_else(|| Arc::new(Metrics::new(&options.apiserver_id)));
-        let component = Component::compile(component.as_deref().unwrap_or(EMBEDDED)).map_err(component_error)?;
+        let component = Component::compile(component.as_deref().unwrap_or(EMBEDDED), memory_limit)
+            .map_err(component_error)?;
         let (requests, requests_rx) = mpsc::channel(REQUESTS_MAX);
         let (control, control_rx) = mpsc::unbounded_channel();
         let driver = Driver::new(component, options, config, metrics.clone(), control.clone())
@@ -127,8 +143,16 @@ impl HostBuilder {
             .map_err(|faults| BuildError::Faults(faults.iter().map(Fault::from).collect()))?;
         let runtime = tokio::runtime::Handle::current();
         let thread = std::thread::Builder::new().name("dekker-engine".to_owned());
-        thread.spawn(move || runtime.block_on(driver.run(requests_rx, control_rx))).map_err(BuildError::Thread)?;
-        let shared = Shared { requests, control, next_op: AtomicU64::new(1), metrics, config_file: Mutex::default() };
+        thread
+            .spawn(move || runtime.block_on(driver.run(requests_rx, control_rx)))
+            .map_err(BuildError::Thread)?;
+        let shared = Shared {
+            requests,
+            control,
+            next_op: AtomicU64::new(1),
+            metrics,
+            config_file: Mutex::default(),
+        };
         Ok(Host(Arc::new(shared)))
     }
 }
@@ -204,6 +228,7 @@ impl Host {
                 apiserver_id: String::new(),
             },
             metrics: None,
+            memory_limit: MEMORY_MAX,
         }
     }
 
@@ -211,10 +236,25 @@ impl Host {
     ///
     /// # Errors
     /// What the engine found, or that it is not there.
-    pub async fn to_storage(&self, at: Location, plaintext: Zeroizing<Vec<u8>>) -> Result<Encrypted, HostError> {
+    pub async fn to_storage(
+        &self,
+        at: Location,
+        plaintext: Zeroizing<Vec<u8>>,
+    ) -> Result<Encrypted, HostError> {
         let start = std::time::Instant::now();
-        let encrypted = self.operation(|op, reply| Request::ToStorage { op, at, plaintext, reply }).await?;
-        self.0.metrics.observe_transformation(TransformationType::ToStorage, &encrypted.transformer_prefix, start.elapsed());
+        let encrypted = self
+            .operation(|op, reply| Request::ToStorage {
+                op,
+                at,
+                plaintext,
+                reply,
+            })
+            .await?;
+        self.0.metrics.observe_transformation(
+            TransformationType::ToStorage,
+            &encrypted.transformer_prefix,
+            start.elapsed(),
+        );
         Ok(encrypted)
     }
 
@@ -222,11 +262,29 @@ impl Host {
     ///
     /// # Errors
     /// What the engine found, or that it is not there.
-    #[expect(clippy::wrong_self_convention, reason = "upstream's word: TransformFromStorage")]
-    pub async fn from_storage(&self, at: Location, stored: Vec<u8>) -> Result<Decrypted, HostError> {
+    #[expect(
+        clippy::wrong_self_convention,
+        reason = "upstream's word: TransformFromStorage"
+    )]
+    pub async fn from_storage(
+        &self,
+        at: Location,
+        stored: Vec<u8>,
+    ) -> Result<Decrypted, HostError> {
         let start = std::time::Instant::now();
-        let decrypted = self.operation(|op, reply| Request::FromStorage { op, at, stored, reply }).await?;
-        self.0.metrics.observe_transformation(TransformationType::FromStorage, &decrypted.transformer_prefix, start.elapsed());
+        let decrypted = self
+            .operation(|op, reply| Request::FromStorage {
+                op,
+                at,
+                stored,
+                reply,
+            })
+            .await?;
+        self.0.metrics.observe_transformation(
+            TransformationType::FromStorage,
+            &decrypted.transformer_prefix,
+            start.elapsed(),
+        );
         Ok(decrypted)
     }
 
@@ -235,7 +293,8 @@ impl Host {
     /// # Errors
     /// When the engine is not there.
     pub async fn health(&self) -> Result<Vec<Check>, HostError> {
-        self.operation(|op, reply| Request::Health { op, reply }).await
+        self.operation(|op, reply| Request::Health { op, reply })
+            .await
     }
 
     /// The names of the KMS checks, without running them.
@@ -252,7 +311,8 @@ impl Host {
     /// When the engine is not there.
     pub async fn status(&self) -> Result<serde_json::Value, HostError> {
         let text = self.ask(|reply| Request::Status { reply }).await?;
-        let mut status: serde_json::Value = serde_json::from_str(&text).map_err(|_| HostError::Trapped)?;
+        let mut status: serde_json::Value =
+            serde_json::from_str(&text).map_err(|_| HostError::Trapped)?;
         if let (Some(fields), Some(file)) = (status.as_object_mut(), self.config_file().clone()) {
             fields.insert("configFile".to_owned(), file);
         }
@@ -272,7 +332,10 @@ impl Host {
     ///
     /// # Errors
     /// The outer error when the engine is not there; the inner one says why the configuration was refused.
-    pub async fn reload(&self, config: Zeroizing<Vec<u8>>) -> Result<Result<(), ReloadError>, HostError> {
+    pub async fn reload(
+        &self,
+        config: Zeroizing<Vec<u8>>,
+    ) -> Result<Result<(), ReloadError>, HostError> {
         self.ask(|reply| Request::Reload { config, reply }).await
     }
 
@@ -283,12 +346,21 @@ impl Host {
 
     fn config_file(&self) -> std::sync::MutexGuard<'_, Option<serde_json::Value>> {
         // A value is replaced whole, so what a panic left behind is whole as well.
-        self.0.config_file.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.0
+            .config_file
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    async fn operation<T>(&self, request: impl FnOnce(u64, Reply<T>) -> Request) -> Result<T, HostError> {
+    async fn operation<T>(
+        &self,
+        request: impl FnOnce(u64, Reply<T>) -> Request,
+    ) -> Result<T, HostError> {
         let op = self.0.next_op.fetch_add(1, Ordering::Relaxed);
-        let abandoned = Abandoned { op, control: &self.0.control };
+        let abandoned = Abandoned {
+            op,
+            control: &self.0.control,
+        };
         let outcome = self.ask(|reply| request(op, reply)).await;
         std::mem::forget(abandoned);
         outcome
@@ -296,7 +368,11 @@ impl Host {
 
     async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, HostError> {
         let (reply, answer) = oneshot::channel();
-        self.0.requests.send(request(reply)).await.map_err(|_| HostError::Closed)?;
+        self.0
+            .requests
+            .send(request(reply))
+            .await
+            .map_err(|_| HostError::Closed)?;
         answer.await.map_err(|_| HostError::Closed)?
     }
 }
@@ -315,7 +391,11 @@ impl Drop for Abandoned<'_> {
 }
 
 impl Service for Host {
-    async fn to_storage(&self, at: Location, plaintext: Zeroizing<Vec<u8>>) -> Result<Encrypted, HostError> {
+    async fn to_storage(
+        &self,
+        at: Location,
+        plaintext: Zeroizing<Vec<u8>>,
+    ) -> Result<Encrypted, HostError> {
         Host::to_storage(self, at, plaintext).await
     }
 

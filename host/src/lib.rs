@@ -19,5 +19,6 @@ mod model;
 pub use driver::{Fault, ReloadError};
 pub use host::{BuildError, Host, HostBuilder, KmsCoast, WriteDekSource};
 pub use model::{
-    Check, Decrypted, Encrypted, ErrorKind, HostError, Location, MetricFamily, MetricKind, Sample, TransformError,
+    Check, Decrypted, Encrypted, ErrorKind, HostError, Location, MetricFamily, MetricKind, Sample,
+    TransformError,
 };

@@ -152,10 +152,12 @@ impl Plugin {
             None if request.annotations != self.annotations => None,
             None => unwrap(&request.key_id, &request.ciphertext),
         };
-        let Some(dek) = dek else {
-            return Reply::Fail(3, "no such DEK").into_outcome();
-        };
-        hooked(&mut self.on_decrypt, dek).into_outcome()
+        let is_known = dek.is_some();
+        match hooked(&mut self.on_decrypt, dek.unwrap_or_default()) {
+            Reply::Answer(_) if !is_known => Reply::Fail(3, "no such DEK"),
+            reply => reply,
+        }
+        .into_outcome()
     }
 
     /// `nonce[12] ‖ ciphertext ‖ tag[16]` under the KEK that the key ID names; the nonce is a count of the calls.

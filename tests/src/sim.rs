@@ -45,6 +45,8 @@ pub struct Harness {
     pub logs: Vec<LogLine>,
     /// Every call that went out: its id, what it was, and of whom it was asked.
     pub placed: Vec<(CallId, &'static str, ProviderId)>,
+    /// When a plugin last was asked for a Status that it answered well: (plugin, key ID) → time.
+    pub good_status: BTreeMap<(String, String), Timestamp>,
     /// Every text for a person that came out, log lines included.
     pub texts: Vec<String>,
     on_their_way: BTreeMap<(Timestamp, usize), Event>,
@@ -93,6 +95,7 @@ impl Harness {
             closed: Vec::new(),
             logs: Vec::new(),
             placed: Vec::new(),
+            good_status: BTreeMap::new(),
             texts: Vec::new(),
             on_their_way: BTreeMap::new(),
             endpoints: BTreeMap::new(),
@@ -249,6 +252,12 @@ impl Harness {
         if let Some(plugin) = self.plugins.get_mut(name) {
             let at = self.now + plugin.delay;
             if let Some(event) = ask(plugin) {
+                if let Event::Status { outcome: Ok(status), .. } = &event
+                    && status.healthz == "ok"
+                {
+                    let who = (name.clone(), status.key_id.clone());
+                    self.good_status.insert(who, self.now);
+                }
                 self.on_their_way.insert((at, self.placed.len()), event);
             }
         }

@@ -163,10 +163,15 @@ impl Engine {
                 op,
                 outcome: Err(error),
             },
-            Operation::Health(health) => Action::HealthDone {
-                op,
-                checks: self.checks(&health.set, &health.faults),
-            },
+            Operation::Health(mut health) => {
+                // No answer is not a good answer.
+                let unanswered = health.waiting.iter().map(|id| (*id, error.message.clone()));
+                health.faults.extend(unanswered);
+                Action::HealthDone {
+                    op,
+                    checks: self.checks(&health.set, &health.faults),
+                }
+            }
         });
     }
 
@@ -233,7 +238,9 @@ impl Engine {
                         Ok((stored, Some(hash)))
                     }
                     Err(error) => {
-                        if error.kind == ErrorKind::NoncesExhausted {
+                        // The first such write asks at once; while the plugin fails, later ones leave it to the polls.
+                        let is_due = provider.state.poll_due().is_some_and(|due| due <= now);
+                        if error.kind == ErrorKind::NoncesExhausted && is_due {
                             self.begin_probe(*id);
                         }
                         Err(error)

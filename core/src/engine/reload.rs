@@ -10,6 +10,7 @@ use core::time::Duration;
 use super::event::{Action, KmsProviderInfo, LogLevel, ProviderId};
 use super::{ConfigSet, Engine};
 use crate::config::{Config, Faults, Finding, KmsProvider, KmsVersion, Provider};
+use crate::crypto::nonce::CounterRange;
 use crate::provider::kms::message::sha256_text;
 use crate::provider::kms::v2::KmsV2;
 use crate::provider::kms::v2::dek_cache::DekCache;
@@ -167,6 +168,7 @@ impl Engine {
                 name.clone(),
                 self.options.dek_source,
                 self.options.coast,
+                CounterRange::WHOLE,
                 self.now,
             ),
             info: KmsProviderInfo {

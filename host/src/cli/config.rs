@@ -8,7 +8,7 @@ use clap::Subcommand;
 use super::write_output;
 use crate::config_file;
 use crate::driver::Fault;
-use crate::guest::{Component, ConfigFinding, EMBEDDED, Severity};
+use crate::guest::{Component, ConfigFinding, EMBEDDED, MEMORY_MAX, Severity};
 
 #[derive(Subcommand)]
 pub(super) enum ConfigCommand {
@@ -28,15 +28,26 @@ pub(super) enum ConfigCommand {
 }
 
 pub(super) fn run(command: ConfigCommand) -> anyhow::Result<ExitCode> {
-    let component = Component::compile(EMBEDDED).map_err(|error| anyhow::anyhow!("{error:#}"))?;
-    let failed = |error: wasmtime::Error| anyhow::anyhow!("the component failed on this file: {error:#}");
+    let component =
+        Component::compile(EMBEDDED, MEMORY_MAX).map_err(|error| anyhow::anyhow!("{error:#}"))?;
+    let failed =
+        |error: wasmtime::Error| anyhow::anyhow!("the component failed on this file: {error:#}");
     match command {
-        ConfigCommand::Check { file, encryption_provider_config_automatic_reload: reload } => {
+        ConfigCommand::Check {
+            file,
+            encryption_provider_config_automatic_reload: reload,
+        } => {
             let content = config_file::read(&file).map_err(anyhow::Error::msg)?;
-            let findings = component.check_config(&content.bytes, reload).map_err(failed)?;
+            let findings = component
+                .check_config(&content.bytes, reload)
+                .map_err(failed)?;
             let (text, faults) = report(&file.display().to_string(), &findings);
             write_output(text.as_bytes())?;
-            Ok(if faults == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            Ok(if faults == 0 {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
         }
         ConfigCommand::Show { file } => {
             let content = config_file::read(&file).map_err(anyhow::Error::msg)?;
@@ -61,9 +72,19 @@ fn report(file: &str, findings: &[ConfigFinding]) -> (String, usize) {
     let mut text = String::new();
     let mut faults = 0;
     for finding in findings {
-        let Fault { path, message, position } = Fault::from(finding);
-        let place = position.map(|(line, column)| format!(":{line}:{column}")).unwrap_or_default();
-        let path = if path.is_empty() { path } else { format!("{path}: ") };
+        let Fault {
+            path,
+            message,
+            position,
+        } = Fault::from(finding);
+        let place = position
+            .map(|(line, column)| format!(":{line}:{column}"))
+            .unwrap_or_default();
+        let path = if path.is_empty() {
+            path
+        } else {
+            format!("{path}: ")
+        };
         let severity = match finding.severity {
             Severity::Fault => {
                 faults += 1;
@@ -73,8 +94,13 @@ fn report(file: &str, findings: &[ConfigFinding]) -> (String, usize) {
         };
         text.push_str(&format!("{file}{place}: {severity}: {path}{message}\n"));
     }
-    let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let count =
+        |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     let verdict = if faults == 0 { "valid" } else { "not valid" };
-    text.push_str(&format!("{file}: {verdict}, {}, {}\n", count(faults, "fault"), count(findings.len() - faults, "warning")));
+    text.push_str(&format!(
+        "{file}: {verdict}, {}, {}\n",
+        count(faults, "fault"),
+        count(findings.len() - faults, "warning")
+    ));
     (text, faults)
 }

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
 use super::{read_input, write_output};
-use crate::guest::{Component, EMBEDDED};
+use crate::guest::{Component, EMBEDDED, MEMORY_MAX};
 
 #[derive(Args)]
 pub(super) struct InspectArgs {
@@ -65,7 +65,8 @@ struct Segment {
 /// Exit code 1 when any of the values is damaged.
 pub(super) fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     let input = read_input(args.file.as_deref())?;
-    let component = Component::compile(EMBEDDED).map_err(|error| anyhow::anyhow!("{error:#}"))?;
+    let component =
+        Component::compile(EMBEDDED, MEMORY_MAX).map_err(|error| anyhow::anyhow!("{error:#}"))?;
     let json = component
         .inspect_input(&input)
         .map_err(|error| anyhow::anyhow!("the component failed on this input: {error:#}"))?
@@ -78,7 +79,11 @@ pub(super) fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
             write_output(texts.join("\n").as_bytes())?;
         }
     }
-    Ok(if values.iter().any(|value| value.error.is_some()) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if values.iter().any(|value| value.error.is_some()) {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 fn text(value: &Inspection) -> String {
@@ -95,8 +100,16 @@ fn text(value: &Inspection) -> String {
         return out;
     }
     let provider = value.provider.clone().unwrap_or_default();
-    let version = value.api_version.as_deref().map(|version| format!(" {version}")).unwrap_or_default();
-    let name = value.provider_name.as_deref().map(|name| format!(" \"{}\"", printable(name))).unwrap_or_default();
+    let version = value
+        .api_version
+        .as_deref()
+        .map(|version| format!(" {version}"))
+        .unwrap_or_default();
+    let name = value
+        .provider_name
+        .as_deref()
+        .map(|name| format!(" \"{}\"", printable(name)))
+        .unwrap_or_default();
     row("provider", format!("{provider}{version}{name}"));
     if let Some(name) = &value.key_name {
         row("key name", format!("\"{}\"", printable(name)));
@@ -104,8 +117,14 @@ fn text(value: &Inspection) -> String {
     if let Some(hash) = &value.key_id_hash {
         row("key ID hash", hash.clone());
     }
-    if let (source, Some(size)) = (&value.encrypted_dek_source_type, value.encrypted_dek_source_size) {
-        let source = source.as_deref().map(|source| format!("{source}, ")).unwrap_or_default();
+    if let (source, Some(size)) = (
+        &value.encrypted_dek_source_type,
+        value.encrypted_dek_source_size,
+    ) {
+        let source = source
+            .as_deref()
+            .map(|source| format!("{source}, "))
+            .unwrap_or_default();
         row("DEK source", format!("{source}{size} bytes encrypted"));
     }
     if let Some(content) = &value.content {
@@ -116,10 +135,18 @@ fn text(value: &Inspection) -> String {
     }
     if let (Some(size), Some(plaintext)) = (value.size, value.plaintext_size) {
         let at_most = if provider == "aescbc" { "at most " } else { "" };
-        row("size", format!("{size} bytes, of a plaintext of {at_most}{plaintext} bytes"));
+        row(
+            "size",
+            format!("{size} bytes, of a plaintext of {at_most}{plaintext} bytes"),
+        );
     }
     row("layout", "   offset    length  part".to_owned());
-    for Segment { name, offset, length } in &value.layout {
+    for Segment {
+        name,
+        offset,
+        length,
+    } in &value.layout
+    {
         row("", format!("{offset:>9} {length:>9}  {name}"));
     }
     out
@@ -127,5 +154,7 @@ fn text(value: &Inspection) -> String {
 
 /// What came from storage must not drive a terminal.
 fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
 }

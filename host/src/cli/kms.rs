@@ -48,7 +48,13 @@ pub(super) async fn run(command: KmsCommand) -> anyhow::Result<ExitCode> {
             let stopped = shutdown_signal()?;
             let plugin = RunningPlugin::start(state_dir.path(), &address).await?;
             anyhow::ensure!(plugin.is_some(), "another process serves {address}");
-            write_output(format!("KMS v2 plugin at {address}, keys in {}\n", state_dir.path().display()).as_bytes())?;
+            write_output(
+                format!(
+                    "KMS v2 plugin at {address}, keys in {}\n",
+                    state_dir.path().display()
+                )
+                .as_bytes(),
+            )?;
             stopped.await;
             if let Some(plugin) = plugin {
                 plugin.stop().await;
@@ -57,21 +63,45 @@ pub(super) async fn run(command: KmsCommand) -> anyhow::Result<ExitCode> {
         KmsCommand::Rotate { state_dir } => {
             let state_dir = StateDir::open(state_dir.as_deref())?;
             let rotated = kms::rotate(state_dir.path())?;
-            write_output(format!("new key ID hash {}, {} keys in all\n", rotated.key_id_hash, rotated.keys).as_bytes())?;
+            write_output(
+                format!(
+                    "new key ID hash {}, {} keys in all\n",
+                    rotated.key_id_hash, rotated.keys
+                )
+                .as_bytes(),
+            )?;
         }
-        KmsCommand::Status { endpoint, state_dir } => {
+        KmsCommand::Status {
+            endpoint,
+            state_dir,
+        } => {
             let address = match endpoint {
                 Some(address) => address,
                 None => StateDir::open(state_dir.as_deref())?.kms_address(),
             };
-            let PluginStatus { version, healthz, key_id_hash, counts } =
-                kms::plugin_status(&address).await.with_context(|| format!("the plugin at {address}"))?;
-            let mut text = format!("version      {version}\nhealthz      {healthz}\nkey ID hash  {key_id_hash}\n");
+            let PluginStatus {
+                version,
+                healthz,
+                key_id_hash,
+                counts,
+            } = kms::plugin_status(&address)
+                .await
+                .with_context(|| format!("the plugin at {address}"))?;
+            let mut text = format!(
+                "version      {version}\nhealthz      {healthz}\nkey ID hash  {key_id_hash}\n"
+            );
             if let Some(counts) = counts {
-                text.push_str(&format!("calls        Status {}, Encrypt {}, Decrypt {}\n", counts.status, counts.encrypt, counts.decrypt));
+                text.push_str(&format!(
+                    "calls        Status {}, Encrypt {}, Decrypt {}\n",
+                    counts.status, counts.encrypt, counts.decrypt
+                ));
             }
             write_output(text.as_bytes())?;
-            return Ok(if healthz == "ok" { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            return Ok(if healthz == "ok" {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            });
         }
     }
     Ok(ExitCode::SUCCESS)

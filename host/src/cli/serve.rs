@@ -48,7 +48,9 @@ pub(super) struct ServeArgs {
 
 /// A count and one of `ms`, `s`, `m`, `h`; at least 100 ms, so that a file is not read all the time.
 fn parse_interval(text: &str) -> Result<Duration, String> {
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (count, unit) = text.split_at(end);
     let unit = match unit {
         "ms" => 1,
@@ -57,7 +59,10 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
         "h" => 3_600_000,
         _ => return Err("a whole number and one of ms, s, m, h, such as 60s".to_owned()),
     };
-    let millis = count.parse::<u64>().ok().and_then(|count| count.checked_mul(unit));
+    let millis = count
+        .parse::<u64>()
+        .ok()
+        .and_then(|count| count.checked_mul(unit));
     match millis {
         Some(millis @ 100..=86_400_000) => Ok(Duration::from_millis(millis)),
         _ => Err("between 100ms and 24h".to_owned()),
@@ -76,7 +81,10 @@ impl EngineArgs {
         }
         let state_dir = self.state_dir()?;
         let path = state_dir.configuration()?;
-        let embedded = state_dir.start_plugin().await?.map_or(Embedded::Elsewhere, Embedded::Running);
+        let embedded = state_dir
+            .start_plugin()
+            .await?
+            .map_or(Embedded::Elsewhere, Embedded::Running);
         Ok((path, embedded))
     }
 
@@ -88,7 +96,8 @@ impl EngineArgs {
             .kms_coast(self.kms_coast.into());
         match &self.component {
             Some(path) => {
-                let bytes = std::fs::read(path).with_context(|| format!("cannot read the component {}", path.display()))?;
+                let bytes = std::fs::read(path)
+                    .with_context(|| format!("cannot read the component {}", path.display()))?;
                 Ok(builder.component(bytes))
             }
             None => Ok(builder),
@@ -112,7 +121,9 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let socket_path = match &args.listen {
         None => state_dir.api_socket(),
         Some(SocketAddress::Path(path)) => path.clone(),
-        Some(SocketAddress::Abstract(_)) => anyhow::bail!("--listen takes unix:///path: an abstract socket has no mode to protect it"),
+        Some(SocketAddress::Abstract(_)) => anyhow::bail!(
+            "--listen takes unix:///path: an abstract socket has no mode to protect it"
+        ),
     };
     let (config_path, embedded) = args.engine.configuration().await?;
     let content = config_file::read(&config_path).map_err(anyhow::Error::msg)?;
@@ -131,7 +142,12 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let socket = UnixSocket::bind(&socket_path)?;
     let health_listener = TcpListener::bind(args.health_listen)
         .await
-        .with_context(|| format!("cannot listen on {}: name another address with --health-listen", args.health_listen))?;
+        .with_context(|| {
+            format!(
+                "cannot listen on {}: name another address with --health-listen",
+                args.health_listen
+            )
+        })?;
     let health_address = health_listener.local_addr().context("the health address")?;
 
     let (stop, stop_rx) = watch::channel(());
@@ -143,8 +159,19 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         }
     };
     let peers = PeerPolicy::same_user_and(args.allow_uid.iter().copied());
-    let api = tokio::spawn(api::serve(socket, host.clone(), metrics.clone(), peers, until_stop()));
-    let health = tokio::spawn(health::serve(health_listener, host.clone(), metrics.clone(), until_stop()));
+    let api = tokio::spawn(api::serve(
+        socket,
+        host.clone(),
+        metrics.clone(),
+        peers,
+        until_stop(),
+    ));
+    let health = tokio::spawn(health::serve(
+        health_listener,
+        host.clone(),
+        metrics.clone(),
+        until_stop(),
+    ));
     let poll_now = Arc::new(Notify::new());
     let controller = reload.then(|| {
         let controller = Controller {
@@ -167,8 +194,14 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let interval = args.config_poll_interval;
     let embedded_text = match &embedded {
         Embedded::NotUsed => String::new(),
-        Embedded::Elsewhere => format!("  KMS plugin       {} (served by another process)\n", state_dir.kms_address()),
-        Embedded::Running(_) => format!("  KMS plugin       {} (Dekker's own, in this process)\n", state_dir.kms_address()),
+        Embedded::Elsewhere => format!(
+            "  KMS plugin       {} (served by another process)\n",
+            state_dir.kms_address()
+        ),
+        Embedded::Running(_) => format!(
+            "  KMS plugin       {} (Dekker's own, in this process)\n",
+            state_dir.kms_address()
+        ),
     };
     write_output(
         format!(
@@ -236,7 +269,11 @@ pub(super) fn shutdown_signal() -> anyhow::Result<impl Future<Output = ()>> {
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
-    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
+    if text.chars().all(plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
 }
 
 #[cfg(test)]
@@ -257,7 +294,11 @@ mod tests {
             ("99999999999999999999s", None),
         ];
         for (text, expected) in table {
-            assert_eq!(parse_interval(text).ok(), expected.map(Duration::from_millis), "{text}");
+            assert_eq!(
+                parse_interval(text).ok(),
+                expected.map(Duration::from_millis),
+                "{text}"
+            );
         }
     }
 

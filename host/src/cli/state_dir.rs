@@ -20,15 +20,18 @@ impl StateDir {
     pub(super) fn open(path: Option<&Path>) -> anyhow::Result<Self> {
         let path = match path {
             Some(path) => path.to_path_buf(),
-            None => default_path().context("there is no home directory: name a state directory with --state-dir")?,
+            None => default_path()
+                .context("there is no home directory: name a state directory with --state-dir")?,
         };
-        let path = std::path::absolute(&path).with_context(|| format!("the state directory {}", path.display()))?;
+        let path = std::path::absolute(&path)
+            .with_context(|| format!("the state directory {}", path.display()))?;
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&path)
             .with_context(|| format!("cannot make the state directory {}", path.display()))?;
-        let metadata = fs::metadata(&path).with_context(|| format!("the state directory {}", path.display()))?;
+        let metadata = fs::metadata(&path)
+            .with_context(|| format!("the state directory {}", path.display()))?;
         let uid = rustix::process::geteuid().as_raw();
         anyhow::ensure!(
             metadata.uid() == uid && metadata.mode() & 0o022 == 0,
@@ -61,8 +64,16 @@ impl StateDir {
         // Written whole under another name first: a start that is cut short leaves nothing half-done.
         if !path.exists() {
             let new = self.0.join("encryption-config.yaml.new");
-            let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new).with_context(context)?;
-            file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).with_context(context)?;
+            let mut file = fs::OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&new)
+                .with_context(context)?;
+            file.write_all(text.as_bytes())
+                .and_then(|()| file.sync_all())
+                .with_context(context)?;
             fs::rename(&new, &path).with_context(context)?;
         }
         Ok(path)
@@ -82,7 +93,10 @@ pub(super) struct RunningPlugin {
 
 impl RunningPlugin {
     /// `None`: another process serves this address.
-    pub(super) async fn start(state_dir: &Path, address: &SocketAddress) -> anyhow::Result<Option<Self>> {
+    pub(super) async fn start(
+        state_dir: &Path,
+        address: &SocketAddress,
+    ) -> anyhow::Result<Option<Self>> {
         let Claim { listener, guard } = match claim(address).await {
             Ok(claim) => claim,
             Err(ClaimError::AlreadyServed(_)) => return Ok(None),
@@ -116,8 +130,14 @@ fn default_path() -> Option<PathBuf> {
     if rustix::process::geteuid().is_root() {
         return Some(PathBuf::from("/var/lib/dekker"));
     }
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state"))).map(|state| state.join("dekker"))
+    let absolute = |name: &str| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    absolute("XDG_STATE_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
+        .map(|state| state.join("dekker"))
 }
 
 fn default_configuration(kms: &SocketAddress) -> String {

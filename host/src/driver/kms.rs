@@ -10,9 +10,12 @@ use tokio::task::JoinSet;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::Control;
-use crate::guest::bindings::exports::dekker::transformer::engine::{DecryptCall, EncryptCall, StatusCall};
+use crate::guest::bindings::exports::dekker::transformer::engine::{
+    DecryptCall, EncryptCall, StatusCall,
+};
 use crate::guest::{
-    CallError, DecryptedEvent, EncryptResponse, EncryptedEvent, Event, KmsProvider, SocketAddress, StatusEvent, StatusResponse,
+    CallError, DecryptedEvent, EncryptResponse, EncryptedEvent, Event, KmsProvider, SocketAddress,
+    StatusEvent, StatusResponse,
 };
 use crate::kms::client::{self, KmsClient};
 use crate::metrics::Metrics;
@@ -33,7 +36,11 @@ struct Provider {
 
 impl KmsCalls {
     pub(super) fn new(control: mpsc::UnboundedSender<Control>, metrics: Arc<Metrics>) -> Self {
-        Self { control, metrics, providers: HashMap::new() }
+        Self {
+            control,
+            metrics,
+            providers: HashMap::new(),
+        }
     }
 
     pub(super) fn knows(&self, id: u32) -> bool {
@@ -42,14 +49,29 @@ impl KmsCalls {
 
     pub(super) fn learn(&mut self, providers: Vec<KmsProvider>) {
         for provider in providers {
-            let KmsProvider { id, name, version: _, endpoint: _, address, timeout_ms } = provider;
+            let KmsProvider {
+                id,
+                name,
+                version: _,
+                endpoint: _,
+                address,
+                timeout_ms,
+            } = provider;
             self.providers.entry(id).or_insert_with(|| {
                 let address = match address {
-                    SocketAddress::Path(path) => crate::kms::address::SocketAddress::Path(path.into()),
-                    SocketAddress::AbstractName(name) => crate::kms::address::SocketAddress::Abstract(name),
+                    SocketAddress::Path(path) => {
+                        crate::kms::address::SocketAddress::Path(path.into())
+                    }
+                    SocketAddress::AbstractName(name) => {
+                        crate::kms::address::SocketAddress::Abstract(name)
+                    }
                 };
                 let client = Arc::new(KmsClient::v2(address, Duration::from_millis(timeout_ms)));
-                Provider { name: name.into(), client, calls: JoinSet::new() }
+                Provider {
+                    name: name.into(),
+                    client,
+                    calls: JoinSet::new(),
+                }
             });
         }
     }
@@ -57,7 +79,10 @@ impl KmsCalls {
     /// Closes a provider's connection and gives up its calls.
     pub(super) fn close(&mut self, id: u32) {
         if let Some(closed) = self.providers.remove(&id)
-            && !self.providers.values().any(|provider| provider.name == closed.name)
+            && !self
+                .providers
+                .values()
+                .any(|provider| provider.name == closed.name)
         {
             self.metrics.forget_provider(&closed.name);
         }
@@ -70,58 +95,106 @@ impl KmsCalls {
 
     pub(super) fn status(&mut self, incarnation: u64, call: StatusCall) {
         let StatusCall { call, provider } = call;
-        self.spawn(provider, incarnation, "/v2.KeyManagementService/Status", async move |client: Arc<KmsClient>| {
-            let outcome = client.status().await;
-            let code = code(&outcome);
-            let outcome = outcome
-                .map(|status| StatusResponse { version: status.version, healthz: status.healthz, key_id: status.key_id })
-                .map_err(error);
-            (code, Event::Status(StatusEvent { call, outcome }))
-        });
+        self.spawn(
+            provider,
+            incarnation,
+            "/v2.KeyManagementService/Status",
+            async move |client: Arc<KmsClient>| {
+                let outcome = client.status().await;
+                let code = code(&outcome);
+                let outcome = outcome
+                    .map(|status| StatusResponse {
+                        version: status.version,
+                        healthz: status.healthz,
+                        key_id: status.key_id,
+                    })
+                    .map_err(error);
+                (code, Event::Status(StatusEvent { call, outcome }))
+            },
+        );
     }
 
     pub(super) fn encrypt(&mut self, incarnation: u64, call: EncryptCall) {
-        let EncryptCall { call, provider, uid, plaintext } = call;
+        let EncryptCall {
+            call,
+            provider,
+            uid,
+            plaintext,
+        } = call;
         let plaintext = Zeroizing::new(plaintext);
-        self.spawn(provider, incarnation, "/v2.KeyManagementService/Encrypt", async move |client: Arc<KmsClient>| {
-            let outcome = client.encrypt(uid, plaintext).await;
-            let code = code(&outcome);
-            let outcome = outcome
-                .map(|answer| EncryptResponse {
-                    ciphertext: answer.ciphertext,
-                    key_id: answer.key_id,
-                    annotations: answer.annotations.into_iter().collect(),
-                })
-                .map_err(error);
-            (code, Event::Encrypted(EncryptedEvent { call, outcome }))
-        });
+        self.spawn(
+            provider,
+            incarnation,
+            "/v2.KeyManagementService/Encrypt",
+            async move |client: Arc<KmsClient>| {
+                let outcome = client.encrypt(uid, plaintext).await;
+                let code = code(&outcome);
+                let outcome = outcome
+                    .map(|answer| EncryptResponse {
+                        ciphertext: answer.ciphertext,
+                        key_id: answer.key_id,
+                        annotations: answer.annotations.into_iter().collect(),
+                    })
+                    .map_err(error);
+                (code, Event::Encrypted(EncryptedEvent { call, outcome }))
+            },
+        );
     }
 
     pub(super) fn decrypt(&mut self, incarnation: u64, call: DecryptCall) {
-        let DecryptCall { call, provider, uid, ciphertext, key_id, annotations } = call;
-        self.spawn(provider, incarnation, "/v2.KeyManagementService/Decrypt", async move |client: Arc<KmsClient>| {
-            let outcome = client.decrypt(uid, ciphertext, key_id, annotations.into_iter().collect()).await;
-            let code = code(&outcome);
-            // The driver wipes it once the guest has it.
-            let outcome = outcome.map(|mut plaintext| std::mem::take(&mut *plaintext)).map_err(error);
-            (code, Event::Decrypted(DecryptedEvent { call, outcome }))
-        });
+        let DecryptCall {
+            call,
+            provider,
+            uid,
+            ciphertext,
+            key_id,
+            annotations,
+        } = call;
+        self.spawn(
+            provider,
+            incarnation,
+            "/v2.KeyManagementService/Decrypt",
+            async move |client: Arc<KmsClient>| {
+                let outcome = client
+                    .decrypt(uid, ciphertext, key_id, annotations.into_iter().collect())
+                    .await;
+                let code = code(&outcome);
+                // The driver wipes it once the guest has it.
+                let outcome = outcome
+                    .map(|mut plaintext| std::mem::take(&mut *plaintext))
+                    .map_err(error);
+                (code, Event::Decrypted(DecryptedEvent { call, outcome }))
+            },
+        );
     }
 
     /// Runs a call on a task of its own. A provider that is unknown was closed: the guest has forgotten the call as well.
-    fn spawn<F>(&mut self, id: u32, incarnation: u64, method: &'static str, call: impl FnOnce(Arc<KmsClient>) -> F)
-    where
+    fn spawn<F>(
+        &mut self,
+        id: u32,
+        incarnation: u64,
+        method: &'static str,
+        call: impl FnOnce(Arc<KmsClient>) -> F,
+    ) where
         F: Future<Output = (u32, Event)> + Send + 'static,
     {
-        let Some(provider) = self.providers.get_mut(&id) else { return };
-        let (control, metrics, name) = (self.control.clone(), self.metrics.clone(), provider.name.clone());
+        let Some(provider) = self.providers.get_mut(&id) else {
+            return;
+        };
+        let (control, metrics, name) = (
+            self.control.clone(),
+            self.metrics.clone(),
+            provider.name.clone(),
+        );
         let call = call(provider.client.clone());
         while provider.calls.try_join_next().is_some() {}
         provider.calls.spawn(async move {
             let start = Instant::now();
             let (code, event) = call.await;
             metrics.observe_kms(&name, method, code, start.elapsed());
-            if let Err(mpsc::error::SendError(Control::Answer { mut event, .. })) = control.send(Control::Answer { incarnation, event }) {
+            if let Err(mpsc::error::SendError(Control::Answer { mut event, .. })) =
+                control.send(Control::Answer { incarnation, event })
+            {
                 wipe(&mut event);
             }
         });
@@ -131,7 +204,10 @@ impl KmsCalls {
 /// Erases a DEK or seed that the plugin decrypted.
 pub(super) fn wipe(event: &mut Event) {
     match event {
-        Event::Decrypted(DecryptedEvent { outcome: Ok(plaintext), .. }) => plaintext.zeroize(),
+        Event::Decrypted(DecryptedEvent {
+            outcome: Ok(plaintext),
+            ..
+        }) => plaintext.zeroize(),
         Event::Decrypted(_) | Event::Status(_) | Event::Encrypted(_) => {}
     }
 }
@@ -141,5 +217,8 @@ fn code<T>(outcome: &Result<T, client::CallError>) -> u32 {
 }
 
 fn error(error: client::CallError) -> CallError {
-    CallError { code: error.code, message: error.message }
+    CallError {
+        code: error.code,
+        message: error.message,
+    }
 }

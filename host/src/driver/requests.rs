@@ -16,9 +16,19 @@ pub(super) struct Pending {
 }
 
 pub(super) enum Open {
-    ToStorage { at: Location, plaintext: Zeroizing<Vec<u8>>, reply: Reply<Encrypted> },
-    FromStorage { at: Location, stored: Vec<u8>, reply: Reply<Decrypted> },
-    Health { reply: Reply<Vec<Check>> },
+    ToStorage {
+        at: Location,
+        plaintext: Zeroizing<Vec<u8>>,
+        reply: Reply<Encrypted>,
+    },
+    FromStorage {
+        at: Location,
+        stored: Vec<u8>,
+        reply: Reply<Decrypted>,
+    },
+    Health {
+        reply: Reply<Vec<Check>>,
+    },
 }
 
 /// What the guest said to a request: an answer for the caller, or that it must wait.
@@ -49,20 +59,32 @@ impl Open {
 
     fn ask(&self, guest: &mut Guest, op: u64, now: u64) -> Result<Said, Trap> {
         Ok(match self {
-            Self::ToStorage { at, plaintext, reply: _ } => {
-                guest.to_storage(op, at, plaintext, now)?.map_or(Said::Wait, Said::Encrypted)
-            }
-            Self::FromStorage { at, stored, reply: _ } => {
-                guest.from_storage(op, at, stored, now)?.map_or(Said::Wait, Said::Decrypted)
-            }
+            Self::ToStorage {
+                at,
+                plaintext,
+                reply: _,
+            } => guest
+                .to_storage(op, at, plaintext, now)?
+                .map_or(Said::Wait, Said::Encrypted),
+            Self::FromStorage {
+                at,
+                stored,
+                reply: _,
+            } => guest
+                .from_storage(op, at, stored, now)?
+                .map_or(Said::Wait, Said::Decrypted),
             Self::Health { reply: _ } => guest.health(op, now)?.map_or(Said::Wait, Said::Checks),
         })
     }
 
     fn answer(self, said: Said) {
         match (self, said) {
-            (Self::ToStorage { reply, .. }, Said::Encrypted(outcome)) => drop(reply.send(outcome.map_err(HostError::Transform))),
-            (Self::FromStorage { reply, .. }, Said::Decrypted(outcome)) => drop(reply.send(outcome.map_err(HostError::Transform))),
+            (Self::ToStorage { reply, .. }, Said::Encrypted(outcome)) => {
+                drop(reply.send(outcome.map_err(HostError::Transform)))
+            }
+            (Self::FromStorage { reply, .. }, Said::Decrypted(outcome)) => {
+                drop(reply.send(outcome.map_err(HostError::Transform)))
+            }
             (Self::Health { reply }, Said::Checks(checks)) => drop(reply.send(Ok(checks))),
             // `ask` answers in kind.
             (Self::ToStorage { .. } | Self::FromStorage { .. } | Self::Health { .. }, _) => {}
@@ -74,8 +96,26 @@ impl Driver {
     pub(super) fn request(&mut self, request: Request) {
         let now = self.clock.now();
         match request {
-            Request::ToStorage { op, at, plaintext, reply } => self.begin(op, Open::ToStorage { at, plaintext, reply }, 0),
-            Request::FromStorage { op, at, stored, reply } => self.begin(op, Open::FromStorage { at, stored, reply }, 0),
+            Request::ToStorage {
+                op,
+                at,
+                plaintext,
+                reply,
+            } => self.begin(
+                op,
+                Open::ToStorage {
+                    at,
+                    plaintext,
+                    reply,
+                },
+                0,
+            ),
+            Request::FromStorage {
+                op,
+                at,
+                stored,
+                reply,
+            } => self.begin(op, Open::FromStorage { at, stored, reply }, 0),
             Request::Health { op, reply } => self.begin(op, Open::Health { reply }, 0),
             Request::CheckNames { reply } => self.answer(reply, Guest::check_names),
             Request::Status { reply } => self.answer(reply, |guest| guest.status(now)),
@@ -88,10 +128,14 @@ impl Driver {
                 match outcome {
                     Ok(()) => {
                         // An earlier file that is still being looked at gives way, in the engine as well.
-                        self.reload_done(Err(ReloadError::Refused("a newer file took its place".to_owned())));
+                        self.reload_done(Err(ReloadError::Refused(
+                            "a newer file took its place".to_owned(),
+                        )));
                         self.reload = Some((config, reply));
                     }
-                    Err(faults) => drop(reply.send(Ok(Err(ReloadError::Faults(faults.iter().map(Fault::from).collect()))))),
+                    Err(faults) => drop(reply.send(Ok(Err(ReloadError::Faults(
+                        faults.iter().map(Fault::from).collect(),
+                    ))))),
                 }
                 self.settle(None);
             }
@@ -116,7 +160,9 @@ impl Driver {
             return;
         }
         let now = self.clock.now();
-        let Some(guest) = &mut self.guest else { return open.fail(HostError::Trapped) };
+        let Some(guest) = &mut self.guest else {
+            return open.fail(HostError::Trapped);
+        };
         match open.ask(guest, op, now) {
             // What succeeded at once has left the guest nothing else to do.
             Ok(said @ (Said::Encrypted(Ok(_)) | Said::Decrypted(Ok(_)))) => open.answer(said),

@@ -8,15 +8,33 @@ use crate::model;
 
 impl From<wit::Encrypted> for model::Encrypted {
     fn from(value: wit::Encrypted) -> Self {
-        let wit::Encrypted { stored, transformer_prefix, key_id_hash } = value;
-        Self { stored, transformer_prefix, key_id_hash }
+        let wit::Encrypted {
+            stored,
+            transformer_prefix,
+            key_id_hash,
+        } = value;
+        Self {
+            stored,
+            transformer_prefix,
+            key_id_hash,
+        }
     }
 }
 
 impl From<wit::Decrypted> for model::Decrypted {
     fn from(value: wit::Decrypted) -> Self {
-        let wit::Decrypted { plaintext, stale, transformer_prefix, key_id_hash } = value;
-        Self { plaintext: Zeroizing::new(plaintext), stale, transformer_prefix, key_id_hash }
+        let wit::Decrypted {
+            plaintext,
+            stale,
+            transformer_prefix,
+            key_id_hash,
+        } = value;
+        Self {
+            plaintext: Zeroizing::new(plaintext),
+            stale,
+            transformer_prefix,
+            key_id_hash,
+        }
     }
 }
 
@@ -33,7 +51,11 @@ impl From<wit::TransformError> for model::TransformError {
             wit::ErrorKind::Overloaded => model::ErrorKind::Overloaded,
             wit::ErrorKind::Internal => model::ErrorKind::Internal,
         };
-        Self { kind, message: error.message, grpc_code: error.grpc_code }
+        Self {
+            kind,
+            message: error.message,
+            grpc_code: error.grpc_code,
+        }
     }
 }
 
@@ -45,7 +67,12 @@ impl From<face::Check> for model::Check {
 
 impl From<face::MetricFamily> for model::MetricFamily {
     fn from(family: face::MetricFamily) -> Self {
-        let face::MetricFamily { name, help, kind, samples } = family;
+        let face::MetricFamily {
+            name,
+            help,
+            kind,
+            samples,
+        } = family;
         Self {
             name,
             help,

@@ -21,7 +21,10 @@ pub(super) struct RandomBlock {
 
 impl Default for RandomBlock {
     fn default() -> Self {
-        Self { bytes: [0; BLOCK], used: BLOCK }
+        Self {
+            bytes: [0; BLOCK],
+            used: BLOCK,
+        }
     }
 }
 
@@ -59,13 +62,18 @@ impl Host for State {
     fn get_random_bytes(&mut self, len: u64) -> wasmtime::Result<Vec<u8>> {
         match usize::try_from(len) {
             Ok(len) if len <= REQUEST_MAX => self.random.take(len),
-            _ => Err(wasmtime::Error::msg(format!("the guest asked for {len} random bytes"))),
+            _ => Err(wasmtime::Error::msg(format!(
+                "the guest asked for {len} random bytes"
+            ))),
         }
     }
 
     fn get_random_u64(&mut self) -> wasmtime::Result<u64> {
         let bytes = self.random.take(8)?;
-        bytes.first_chunk().map(|bytes| u64::from_le_bytes(*bytes)).ok_or_else(|| wasmtime::Error::msg("no randomness"))
+        bytes
+            .first_chunk()
+            .map(|bytes| u64::from_le_bytes(*bytes))
+            .ok_or_else(|| wasmtime::Error::msg("no randomness"))
     }
 }
 

@@ -133,6 +133,7 @@ pub struct KeyState {
     health: Option<Health>,
     next_poll: Timestamp,
     rotation_due: bool,
+    range: CounterRange,
 }
 
 struct Health {
@@ -158,8 +159,14 @@ struct Rotation {
 }
 
 impl KeyState {
-    /// A provider that was never asked: [`Self::poll_due`] at once.
-    pub fn new(name: Arc<str>, source_type: DekSourceType, coast: Coast, now: Timestamp) -> Self {
+    /// A provider that was never asked: [`Self::poll_due`] at once. `range` is what of each new DEK's counter it may use.
+    pub fn new(
+        name: Arc<str>,
+        source_type: DekSourceType,
+        coast: Coast,
+        range: CounterRange,
+        now: Timestamp,
+    ) -> Self {
         Self {
             name,
             source_type,
@@ -170,6 +177,7 @@ impl KeyState {
             health: None,
             next_poll: now,
             rotation_due: false,
+            range,
         }
     }
 
@@ -413,7 +421,7 @@ impl KeyState {
             expiry,
             faults,
         } = rotation;
-        let dek = match WriteDek::new(key, self.source_type, source, CounterRange::WHOLE) {
+        let dek = match WriteDek::new(key, self.source_type, source, self.range) {
             Ok(dek) => dek,
             Err(error) => return self.unhealthy(&[error.to_string()], now),
         };

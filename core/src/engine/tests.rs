@@ -1,0 +1,138 @@
+//! What a whole engine cannot be brought to from outside: a DEK with few nonces.
+
+use alloc::boxed::Box;
+use alloc::string::ToString;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use super::event::{Action, EncryptResponse, Event, OpId, ProviderId, StatusResponse};
+use super::{Engine, Options};
+use crate::crypto::entropy::{Entropy, EntropyError};
+use crate::crypto::keys::DekSourceType;
+use crate::crypto::nonce::CounterRange;
+use crate::crypto::rustcrypto::RustCrypto;
+use crate::provider::kms::v2::key_state::{Coast, KeyState};
+use crate::provider::transformer::{Encrypted, ErrorKind, Location, TransformError};
+use crate::time::Timestamp;
+
+const FILE: &[u8] = b"
+apiVersion: apiserver.config.k8s.io/v1
+kind: EncryptionConfiguration
+resources:
+- resources: [secrets]
+  providers: [{kms: {apiVersion: v2, name: a, endpoint: 'unix:///run/a.sock'}}]
+";
+
+struct Sevens;
+impl Entropy for Sevens {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
+        bytes.fill(7);
+        Ok(())
+    }
+}
+
+/// An engine whose DEKs have `nonces` nonces each, and the count of Status calls it made.
+struct Short {
+    engine: Engine,
+    plugin_works: bool,
+    statuses: usize,
+    encrypts: usize,
+    now: Timestamp,
+}
+
+impl Short {
+    fn new(nonces: u64) -> Self {
+        let now = Timestamp::from_millis(1_000_000);
+        let engine = Engine::new(FILE, Options::default(), Box::new(RustCrypto), Box::new(Sevens), now);
+        let mut engine = engine.unwrap();
+        let range = CounterRange {
+            start: u64::MAX - nonces,
+            end: u64::MAX,
+        };
+        engine.calls.clear();
+        engine.actions.clear();
+        engine.providers.get_mut(&ProviderId(1)).unwrap().state =
+            KeyState::new("a".into(), DekSourceType::AesGcmKey, Coast::Strict, range, now);
+        let mut short = Self {
+            engine,
+            plugin_works: true,
+            statuses: 0,
+            encrypts: 0,
+            now,
+        };
+        short.engine.handle_timeout(now);
+        short.answer();
+        short
+    }
+
+    /// A plugin that keeps DEKs as they are and counts them.
+    fn answer(&mut self) {
+        while let Some(action) = self.engine.poll_action() {
+            let event = match action {
+                Action::CallStatus { call, provider: _ } => {
+                    self.statuses += 1;
+                    let status = StatusResponse {
+                        version: "v2".to_string(),
+                        healthz: if self.plugin_works { "ok" } else { "no" }.to_string(),
+                        key_id: "key-1".to_string(),
+                    };
+                    Event::Status { call, outcome: Ok(status) }
+                }
+                Action::CallEncrypt { call, plaintext, .. } => {
+                    self.encrypts += 1;
+                    let mut ciphertext = plaintext.into_exposed();
+                    ciphertext.push(self.encrypts as u8);
+                    let answer = EncryptResponse {
+                        ciphertext,
+                        key_id: "key-1".to_string(),
+                        annotations: [].into(),
+                    };
+                    Event::Encrypted { call, outcome: Ok(answer) }
+                }
+                Action::CallDecrypt { call, request, .. } => {
+                    let dek = request.ciphertext[..32].to_vec();
+                    Event::Decrypted { call, outcome: Ok(dek.into()) }
+                }
+                _ => continue,
+            };
+            self.engine.handle_event(event, self.now);
+        }
+    }
+
+    fn write(&mut self) -> Result<Encrypted, TransformError> {
+        let at = Location {
+            resource: "secrets",
+            key: b"/k",
+        };
+        let outcome = self.engine.to_storage(OpId(1), at, b"x", self.now).unwrap();
+        self.answer();
+        outcome
+    }
+}
+
+#[test]
+fn exhausted_dek_fails_one_write_and_is_replaced() {
+    let mut short = Short::new(3);
+    let outcomes: Vec<_> = (0..8).map(|_| short.write().map_err(|error| error.kind).err()).collect();
+    let none = Some(ErrorKind::NoncesExhausted);
+    // Three writes for each DEK, and one that finds it used up: the same key ID, and yet a new DEK.
+    assert_eq!(outcomes, vec![None, None, None, none, None, None, None, none]);
+    assert_eq!(short.encrypts, 3);
+}
+
+#[test]
+fn exhausted_dek_does_not_ask_a_failing_plugin_for_every_write() {
+    let mut short = Short::new(1);
+    short.write().unwrap();
+    short.plugin_works = false;
+    let before = short.statuses;
+    for _ in 0..100 {
+        assert_eq!(short.write().unwrap_err().kind, ErrorKind::NoncesExhausted);
+    }
+    assert_eq!(short.statuses, before + 1, "at once, and then with the polls");
+    short.plugin_works = true;
+    short.now = short.engine.poll_timeout().unwrap();
+    short.engine.handle_timeout(short.now);
+    short.answer();
+    short.write().unwrap();
+}
