@@ -7,6 +7,7 @@ use dekker_core::provider::kms::message::{EncryptedDekSource, validate_annotatio
 use dekker_core::provider::kms::v2::envelope::{EncryptedObject, EnvelopeTail};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 /// The parts of a valid object.
 #[derive(Clone, Debug)]
@@ -48,9 +49,19 @@ fn parts() -> impl Strategy<Value = Parts> {
         Just(DekSourceType::AesGcmKey),
         Just(DekSourceType::HkdfSha256XnonceAesGcmSeed)
     ];
-    let annotations = btree_map("[a-z0-9]{1,9}\\.[a-z]{1,9}\\.?", vec(any::<u8>(), 0..200), 0..6);
+    let annotations = btree_map(
+        "[a-z0-9]{1,9}\\.[a-z]{1,9}\\.?",
+        vec(any::<u8>(), 0..200),
+        0..6,
+    );
     let key_id = "\\PC{1,200}";
-    (vec(any::<u8>(), 1..400), key_id, vec(any::<u8>(), 1..1025), annotations, source_type)
+    (
+        vec(any::<u8>(), 1..400),
+        key_id,
+        vec(any::<u8>(), 1..1025),
+        annotations,
+        source_type,
+    )
         .prop_map(|(data, key_id, source, annotations, source_type)| Parts {
             data,
             key_id,
@@ -75,7 +86,11 @@ fn field(number: u32, wire_type: u64, value: &[u8]) -> Vec<u8> {
 }
 
 fn bytes_field(number: u32, value: &[u8]) -> Vec<u8> {
-    field(number, 2, &[varint(value.len() as u64), value.to_vec()].concat())
+    field(
+        number,
+        2,
+        &[varint(value.len() as u64), value.to_vec()].concat(),
+    )
 }
 
 /// A field that no version of the message has, of any wire type, groups included.
@@ -87,7 +102,8 @@ fn unknown() -> impl Strategy<Value = Vec<u8>> {
         vec(any::<u8>(), 0..50).prop_map(|value| (2, [varint(value.len() as u64), value].concat())),
         any::<[u8; 4]>().prop_map(|value| (5, value.to_vec())),
     ];
-    let leaf = (number.clone(), leaf).prop_map(|(number, (kind, value))| field(number, kind, &value));
+    let leaf =
+        (number.clone(), leaf).prop_map(|(number, (kind, value))| field(number, kind, &value));
     leaf.prop_recursive(6, 20, 3, move |inner| {
         (number.clone(), vec(inner, 0..3)).prop_map(|(number, inner)| {
             [field(number, 3, &inner.concat()), field(number, 4, &[])].concat()
@@ -112,11 +128,12 @@ fn within_limits(object: &EncryptedObject<'_>, len: usize) -> bool {
         && object.encrypted_data.len() <= len
         && (1..=1024).contains(&object.key_id.len())
         && (1..=1024).contains(&object.encrypted_dek_source.len())
-        && validate_annotations(object.annotations.iter().map(|(key, value)| (*key, *value))).is_ok()
+        && validate_annotations(object.annotations.iter().map(|(key, value)| (*key, *value)))
+            .is_ok()
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, rng_seed: RngSeed::Fixed(1), ..ProptestConfig::default() })]
 
     #[test]
     fn decode_gives_what_was_encoded(parts in parts()) {
@@ -190,25 +207,52 @@ proptest! {
 
 #[test]
 fn hostile_bytes_are_refused() {
-    let valid = [bytes_field(1, b"d"), bytes_field(2, b"k"), bytes_field(3, b"s")].concat();
+    let valid = [
+        bytes_field(1, b"d"),
+        bytes_field(2, b"k"),
+        bytes_field(3, b"s"),
+    ]
+    .concat();
     assert!(EncryptedObject::decode(&valid).is_ok());
     let table = [
         ("field number 0", field(0, 0, &[0])),
-        ("a field number over 2^29 - 1", [varint(0x2000_0000 << 3), vec![0]].concat()),
+        (
+            "a field number over 2^29 - 1",
+            [varint(0x2000_0000 << 3), vec![0]].concat(),
+        ),
         ("wire type 6", vec![6 << 3 | 6]),
         ("wire type 7", vec![6 << 3 | 7]),
         ("a group that ends without beginning", field(6, 4, &[])),
         ("a group that does not end", field(6, 3, &[])),
-        ("a group that ends as another", [field(6, 3, &[]), field(7, 4, &[])].concat()),
-        ("a million groups within each other", vec![6 << 3 | 3; 1_000_000]),
+        (
+            "a group that ends as another",
+            [field(6, 3, &[]), field(7, 4, &[])].concat(),
+        ),
+        (
+            "a million groups within each other",
+            vec![6 << 3 | 3; 1_000_000],
+        ),
         ("a varint of eleven bytes", field(6, 0, &[0x80; 11])),
-        ("a varint of 65 bits", field(6, 0, &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2])),
+        (
+            "a varint of 65 bits",
+            field(
+                6,
+                0,
+                &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2],
+            ),
+        ),
         ("a length beyond the end", field(6, 2, &varint(u64::MAX))),
         ("a length of 4 GiB", field(6, 2, &varint(1 << 32))),
         ("half a tag", vec![0x80]),
         ("a key ID that is not UTF-8", bytes_field(2, b"\xff")),
-        ("an annotation that is cut short", bytes_field(4, &[1 << 3 | 2, 9])),
-        ("an annotation key that is not UTF-8", bytes_field(4, &bytes_field(1, b"\xff"))),
+        (
+            "an annotation that is cut short",
+            bytes_field(4, &[1 << 3 | 2, 9]),
+        ),
+        (
+            "an annotation key that is not UTF-8",
+            bytes_field(4, &bytes_field(1, b"\xff")),
+        ),
         ("an annotation without a key", bytes_field(4, &[])),
     ];
     for (desc, hostile) in table {
@@ -219,10 +263,19 @@ fn hostile_bytes_are_refused() {
 
 #[test]
 fn enum_is_cut_to_32_bits_as_in_go() {
-    let valid = [bytes_field(1, b"d"), bytes_field(2, b"k"), bytes_field(3, b"s")].concat();
+    let valid = [
+        bytes_field(1, b"d"),
+        bytes_field(2, b"k"),
+        bytes_field(3, b"s"),
+    ]
+    .concat();
     let of = |number| [valid.clone(), field(5, 0, &varint(number))].concat();
-    let source_type = |number| EncryptedObject::decode(&of(number)).map(|object| object.source_type);
+    let source_type =
+        |number| EncryptedObject::decode(&of(number)).map(|object| object.source_type);
     assert_eq!(source_type(1 << 32), Ok(DekSourceType::AesGcmKey));
-    assert_eq!(source_type(1 << 32 | 1), Ok(DekSourceType::HkdfSha256XnonceAesGcmSeed));
+    assert_eq!(
+        source_type(1 << 32 | 1),
+        Ok(DekSourceType::HkdfSha256XnonceAesGcmSeed)
+    );
     assert!(source_type(2).is_err() && source_type(u64::MAX).is_err());
 }

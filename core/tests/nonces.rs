@@ -11,6 +11,7 @@ use dekker_core::provider::kms::message::EncryptedDekSource;
 use dekker_core::provider::kms::v2::envelope::EncryptedObject;
 use dekker_core::provider::kms::v2::write_dek::{SealError, WriteDek};
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 /// The worst case: the random part of a nonce helps nothing.
 struct Constant;
@@ -53,18 +54,27 @@ fn sealed(dek: &WriteDek, entropy: &dyn Entropy, threads: usize, each: usize) ->
             (0..each).map_while(seal).collect::<Vec<_>>()
         };
         let running: Vec<_> = (0..threads).map(|_| scope.spawn(one)).collect();
-        running.into_iter().flat_map(|one| one.join().unwrap()).collect()
+        running
+            .into_iter()
+            .flat_map(|one| one.join().unwrap())
+            .collect()
     })
 }
 
 fn headers(values: &[Vec<u8>], len: usize) -> BTreeSet<Vec<u8>> {
-    let header = |value: &Vec<u8>| EncryptedObject::decode(value).unwrap().encrypted_data[..len].to_vec();
+    let header =
+        |value: &Vec<u8>| EncryptedObject::decode(value).unwrap().encrypted_data[..len].to_vec();
     values.iter().map(header).collect()
 }
 
 #[test]
 fn threads_that_share_a_dek_never_share_a_nonce() {
-    let values = sealed(&dek(DekSourceType::AesGcmKey, CounterRange::WHOLE), &Constant, 8, 5000);
+    let values = sealed(
+        &dek(DekSourceType::AesGcmKey, CounterRange::WHOLE),
+        &Constant,
+        8,
+        5000,
+    );
     assert_eq!(values.len(), 40_000);
     assert_eq!(headers(&values, 12).len(), 40_000);
 }
@@ -87,7 +97,11 @@ fn threads_use_up_a_range_and_not_one_more() {
     let values = sealed(&dek, &Constant, 8, 5000);
     assert_eq!((values.len(), headers(&values, 12).len()), (1000, 1000));
     let exhausted = Err(SealError::Nonce(NonceError::Exhausted));
-    assert_eq!(dek.seal(b"", b"", b"", &Constant), exhausted, "and it never wraps");
+    assert_eq!(
+        dek.seal(b"", b"", b"", &Constant),
+        exhausted,
+        "and it never wraps"
+    );
 }
 
 #[test]
@@ -101,7 +115,7 @@ fn failed_randomness_seals_nothing_and_costs_no_nonce() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, rng_seed: RngSeed::Fixed(1), ..ProptestConfig::default() })]
 
     #[test]
     fn disjoint_ranges_give_disjoint_nonces(start in 0u64..u64::MAX - 200, sizes in prop::collection::vec(0u64..40, 1..5)) {

@@ -57,6 +57,7 @@ macro_rules! with_behaviours {
                 reads_go_on_while_the_plugin_is_down
                 rotated_dek_reads_without_the_plugin
                 unusable_dek_from_the_plugin_is_the_plugins_fault
+                wrong_dek_from_the_plugin_is_not_kept
                 same_ciphertext_under_another_key_id_is_another_dek
                 cache_is_counted
             }
@@ -100,7 +101,7 @@ macro_rules! with_behaviours {
                 answer_of_another_kind_is_ignored
                 first_answer_counts
                 cancelled_operation_does_not_come_back
-                cancelled_read_still_fills_the_cache
+                cancelled_read_does_not_take_others_with_it
                 operation_id_in_use_is_refused
                 too_many_waiting_operations_are_refused
                 too_many_waiting_bytes_are_refused

@@ -6,6 +6,7 @@
 pub mod behaviours;
 pub mod entropy;
 pub mod face;
+pub mod model;
 pub mod object;
 pub mod plugin;
 pub mod recorded;

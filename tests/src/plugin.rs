@@ -86,7 +86,10 @@ impl Plugin {
     }
 
     /// What becomes of each Status answer from now on.
-    pub fn on_status(&mut self, hook: impl FnMut(StatusResponse) -> Reply<StatusResponse> + 'static) {
+    pub fn on_status(
+        &mut self,
+        hook: impl FnMut(StatusResponse) -> Reply<StatusResponse> + 'static,
+    ) {
         self.on_status = Some(Box::new(hook));
     }
 
@@ -145,7 +148,10 @@ impl Plugin {
         hooked(&mut self.on_encrypt, answer).into_outcome()
     }
 
-    pub(crate) fn decrypt(&mut self, request: &DecryptRequest) -> Option<Result<Vec<u8>, CallError>> {
+    pub(crate) fn decrypt(
+        &mut self,
+        request: &DecryptRequest,
+    ) -> Option<Result<Vec<u8>, CallError>> {
         self.calls.decrypt += 1;
         let dek = match self.foreign.get(&request.ciphertext) {
             Some(dek) => Some(dek.clone()),

@@ -1,16 +1,17 @@
 //! An engine and its plugins in simulated time. Nothing sleeps: `advance` plays everything that is due, in order.
 
 pub mod file;
+mod operations;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dekker_core::engine::Options;
 use dekker_core::engine::event::{Action, CallId, Check, Event, LogLine, ProviderId};
-use dekker_core::provider::transformer::{Decrypted, Encrypted, Location, TransformError};
+use dekker_core::provider::transformer::{Decrypted, Encrypted, TransformError};
 use dekker_core::time::Timestamp;
 
-use crate::face::{Face, Finding, Maker};
+use crate::face::{Face, Maker};
 use crate::plugin::Plugin;
 
 /// 2026-01-02T03:04:05Z: when every simulation begins.
@@ -111,7 +112,12 @@ impl Harness {
     /// One healthy plugin `a` with key ID `key-1`, and secrets that only it serves; primed.
     pub fn primed(maker: &dyn Maker) -> Self {
         let plugin = Plugin::new("key-1");
-        Self::new(maker, &file::secrets(), &Options::default(), [("a", plugin)])
+        Self::new(
+            maker,
+            &file::secrets(),
+            &Options::default(),
+            [("a", plugin)],
+        )
     }
 
     /// The plugin of that name.
@@ -252,7 +258,10 @@ impl Harness {
         if let Some(plugin) = self.plugins.get_mut(name) {
             let at = self.now + plugin.delay;
             if let Some(event) = ask(plugin) {
-                if let Event::Status { outcome: Ok(status), .. } = &event
+                if let Event::Status {
+                    outcome: Ok(status),
+                    ..
+                } = &event
                     && status.healthz == "ok"
                 {
                     let who = (name.clone(), status.key_id.clone());
@@ -264,177 +273,11 @@ impl Harness {
     }
 
     fn note(&mut self, error: Option<&TransformError>) {
-        self.texts.extend(error.map(|error| format!("{error} {error:?}")));
+        self.texts
+            .extend(error.map(|error| format!("{error} {error:?}")));
     }
 
     fn note_checks(&mut self, checks: &[Check]) {
         self.texts.push(format!("{checks:?}"));
-    }
-}
-
-/// Reads, writes and health checks.
-impl Harness {
-    fn op(&mut self) -> u64 {
-        self.next_op += 1;
-        self.next_op
-    }
-
-    /// Begins a write; [`Self::written`] tells how it ended.
-    pub fn begin_write(&mut self, resource: &str, key: &str, plaintext: &[u8]) -> u64 {
-        let op = self.op();
-        let key = key.as_bytes();
-        let at = Location { resource, key };
-        if let Some(outcome) = self.face.to_storage(op, at, plaintext, self.now) {
-            self.note(outcome.as_ref().err());
-            self.writes.insert(op, outcome);
-        }
-        self.settle();
-        op
-    }
-
-    /// Begins a read; [`Self::was_read`] tells how it ended.
-    pub fn begin_read(&mut self, resource: &str, key: &str, stored: &[u8]) -> u64 {
-        let op = self.op();
-        let key = key.as_bytes();
-        let at = Location { resource, key };
-        if let Some(outcome) = self.face.from_storage(op, at, stored, self.now) {
-            self.note(outcome.as_ref().err());
-            self.reads.insert(op, outcome);
-        }
-        self.settle();
-        op
-    }
-
-    /// Begins a health check; [`Self::checked`] tells how it ended.
-    pub fn begin_health(&mut self) -> u64 {
-        let op = self.op();
-        if let Some(checks) = self.face.health(op, self.now) {
-            self.note_checks(&checks);
-            self.checks.insert(op, checks);
-        }
-        self.settle();
-        op
-    }
-
-    /// Forgets a parked operation.
-    pub fn cancel(&mut self, op: u64) {
-        self.face.cancel(op);
-        self.settle();
-    }
-
-    /// How a write ended; once.
-    pub fn written(&mut self, op: u64) -> Option<Result<Encrypted, TransformError>> {
-        self.writes.remove(&op)
-    }
-
-    /// How a read ended; once.
-    pub fn was_read(&mut self, op: u64) -> Option<Result<Read, TransformError>> {
-        let read = |decrypted: Decrypted| Read {
-            plaintext: decrypted.plaintext.expose().to_vec(),
-            stale: decrypted.stale,
-            prefix: decrypted.transformer_prefix.to_string(),
-        };
-        self.reads.remove(&op).map(|outcome| outcome.map(read))
-    }
-
-    /// How a health check ended; once.
-    pub fn checked(&mut self, op: u64) -> Option<Vec<Check>> {
-        self.checks.remove(&op)
-    }
-
-    /// A write that is answered without time passing.
-    ///
-    /// # Errors
-    /// The write's.
-    ///
-    /// # Panics
-    /// When it is parked.
-    pub fn try_write(&mut self, resource: &str, key: &str, plaintext: &[u8]) -> Result<Vec<u8>, TransformError> {
-        let op = self.begin_write(resource, key, plaintext);
-        let outcome = self.written(op).expect("an answer at once");
-        outcome.map(|encrypted| encrypted.stored)
-    }
-
-    /// A read that is answered without time passing.
-    ///
-    /// # Errors
-    /// The read's.
-    ///
-    /// # Panics
-    /// When it is parked.
-    pub fn try_read(&mut self, resource: &str, key: &str, stored: &[u8]) -> Result<Read, TransformError> {
-        let op = self.begin_read(resource, key, stored);
-        self.was_read(op).expect("an answer at once")
-    }
-
-    /// A write of a secret that must succeed.
-    ///
-    /// # Panics
-    /// When it does not.
-    pub fn write(&mut self, key: &str, plaintext: &[u8]) -> Vec<u8> {
-        self.try_write("secrets", key, plaintext).expect("a write")
-    }
-
-    /// A read of a secret that must succeed.
-    ///
-    /// # Panics
-    /// When it does not.
-    pub fn read(&mut self, key: &str, stored: &[u8]) -> Read {
-        self.try_read("secrets", key, stored).expect("a read")
-    }
-
-    /// A health check that is answered without time passing.
-    ///
-    /// # Panics
-    /// When it is parked.
-    pub fn health(&mut self) -> Vec<Check> {
-        let op = self.begin_health();
-        self.checked(op).expect("an answer at once")
-    }
-
-    /// The fault of the only check.
-    ///
-    /// # Panics
-    /// When there is not exactly one check.
-    pub fn fault(&mut self) -> Option<String> {
-        let [check] = <[Check; 1]>::try_from(self.health()).expect("one check");
-        check.fault
-    }
-
-    /// Offers a changed file.
-    ///
-    /// # Errors
-    /// Its faults.
-    pub fn reload(&mut self, config: &str) -> Result<(), Vec<Finding>> {
-        let outcome = self.face.reload(config.as_bytes(), self.now);
-        if let Err(faults) = &outcome {
-            self.texts.extend(faults.iter().map(ToString::to_string));
-        }
-        self.settle();
-        outcome
-    }
-
-    /// `/statusz`, parsed.
-    ///
-    /// # Panics
-    /// When it is not JSON.
-    pub fn status(&mut self) -> serde_json::Value {
-        let status = self.face.status(self.now);
-        self.texts.push(status.clone());
-        serde_json::from_str(&status).expect("JSON")
-    }
-
-    /// The value of a metric's sample with these labels among its own; 0 when there is none.
-    pub fn metric(&mut self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        let metrics = self.face.metrics();
-        self.texts.push(format!("{metrics:?}"));
-        let has = |own: &[(String, String)], (name, value): &(&str, &str)| {
-            own.iter().any(|(n, v)| n == name && v == value)
-        };
-        let samples = metrics.get(name).into_iter().flatten();
-        samples
-            .filter(|(own, _)| labels.iter().all(|label| has(own, label)))
-            .map(|(_, value)| value)
-            .sum()
     }
 }

@@ -2,9 +2,9 @@
 
 use alloc::string::{String, ToString};
 
+use super::Engine;
 use super::event::{Action, CallError, CallId, Event, LogLevel, ProviderId};
-use super::pending::{Call, Purpose, Wait};
-use super::{Engine, data};
+use super::pending::{Call, Purpose, Wait, closed};
 use crate::crypto::keys::DekSourceType;
 use crate::crypto::secret::Secret;
 use crate::provider::kms::v2::dek_cache::{CacheKey, ReadDek};
@@ -211,9 +211,6 @@ impl Engine {
         };
         if let Some(provider) = self.providers.get_mut(&id) {
             provider.in_flight.remove(&key);
-            if let Ok(dek) = &dek {
-                provider.cache.insert(key, dek.clone());
-            }
         }
         // A failed Decrypt wakes every waiter as well: each goes on with its next provider.
         for op in self.parked.find(|parked| parked.wait == Wait::Dek(call)) {
@@ -235,7 +232,7 @@ impl Engine {
         };
         self.retired.retain(|(generation, _)| *generation > expired);
         for op in self.parked.find(|parked| parked.generation <= expired) {
-            self.fail(op, data::closed());
+            self.fail(op, closed());
         }
     }
 }

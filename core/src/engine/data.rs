@@ -7,7 +7,9 @@ use alloc::vec::Vec;
 use super::Engine;
 use super::event::{Action, OpId, ProviderId};
 use super::metrics::Direction;
-use super::pending::{Operation, Parked, Purpose, ReadOperation, ReadProgress, Wait};
+use super::pending::{
+    Operation, Parked, Purpose, ReadOperation, ReadProgress, Wait, closed, overloaded,
+};
 use crate::config::resource::GroupResource;
 use crate::crypto::entropy::uuid;
 use crate::crypto::secret::Secret;
@@ -20,6 +22,9 @@ use crate::time::Timestamp;
 
 /// What a parked read was woken with.
 pub(super) type Resumed = Option<Result<ReadDek, TransformError>>;
+
+/// The plaintext, whether it is stale, and the hash of its key ID.
+type KmsRead = (Secret, bool, Option<Arc<str>>);
 
 impl Engine {
     /// Encrypts a value. `None`: parked under `op`; the result comes as [`Action::ToStorageDone`].
@@ -281,10 +286,7 @@ impl Engine {
                 Transform::Local(local) => local
                     .from_storage(at.key, value)
                     .map(|(plaintext, stale)| (plaintext, stale, None)),
-                Transform::KmsV2(id) => match self.read_kms(*id, at, value, resumed.take(), room) {
-                    Ok(read) => read,
-                    Err(wait) => return Err(wait),
-                },
+                Transform::KmsV2(id) => self.read_kms(*id, at, value, resumed.take(), room)?,
             };
             let is_identity = prefix.is_empty();
             let dropped = is_identity && read.is_err() && !self.running.routing.is_fallback(list);
@@ -332,7 +334,7 @@ impl Engine {
         value: &[u8],
         resumed: Resumed,
         room: bool,
-    ) -> Result<Result<(Secret, bool, Option<Arc<str>>), TransformError>, Wait> {
+    ) -> Result<Result<KmsRead, TransformError>, Wait> {
         let resumed = match resumed {
             None => None,
             Some(Ok(dek)) => Some(dek),
@@ -392,18 +394,4 @@ impl Engine {
 /// As upstream labels a resource: `secrets`, `deployments.apps`.
 fn resource_label(resource: &str) -> String {
     GroupResource::parse(resource).to_string()
-}
-
-pub(super) fn closed() -> TransformError {
-    TransformError::new(
-        ErrorKind::Kms,
-        "the KMS provider was closed by a reload".to_string(),
-    )
-}
-
-fn overloaded() -> TransformError {
-    TransformError::new(
-        ErrorKind::Overloaded,
-        "too many operations wait for the KMS plugin; try again".to_string(),
-    )
 }

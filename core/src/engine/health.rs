@@ -68,7 +68,10 @@ impl Engine {
 
     /// The names of the checks, without running them.
     pub fn check_names(&self) -> Vec<String> {
-        self.checks(&self.running, &BTreeMap::new()).into_iter().map(|check| check.name).collect()
+        self.checks(&self.running, &BTreeMap::new())
+            .into_iter()
+            .map(|check| check.name)
+            .collect()
     }
 
     /// A probe ended: those who waited for it have their answer.

@@ -10,7 +10,7 @@ use super::event::{CallId, OpId, ProviderId};
 use crate::crypto::keys::DekSourceType;
 use crate::crypto::secret::Secret;
 use crate::provider::kms::v2::dek_cache::CacheKey;
-use crate::provider::transformer::{Location, TransformError, Transformer};
+use crate::provider::transformer::{ErrorKind, Location, TransformError, Transformer};
 use crate::time::Timestamp;
 
 /// 4096: operations that may wait at once. A plugin that is out of reach must not let the memory fill.
@@ -191,4 +191,20 @@ pub(super) enum Purpose {
         key: CacheKey,
         source_type: DekSourceType,
     },
+}
+
+/// What an operation gets that outlived its configuration.
+pub(super) fn closed() -> TransformError {
+    TransformError::new(
+        ErrorKind::Kms,
+        "the KMS provider was closed by a reload".to_string(),
+    )
+}
+
+/// What an operation gets that may not wait.
+pub(super) fn overloaded() -> TransformError {
+    TransformError::new(
+        ErrorKind::Overloaded,
+        "too many operations wait for the KMS plugin; try again".to_string(),
+    )
 }

@@ -43,7 +43,13 @@ struct Short {
 impl Short {
     fn new(nonces: u64) -> Self {
         let now = Timestamp::from_millis(1_000_000);
-        let engine = Engine::new(FILE, Options::default(), Box::new(RustCrypto), Box::new(Sevens), now);
+        let engine = Engine::new(
+            FILE,
+            Options::default(),
+            Box::new(RustCrypto),
+            Box::new(Sevens),
+            now,
+        );
         let mut engine = engine.unwrap();
         let range = CounterRange {
             start: u64::MAX - nonces,
@@ -51,8 +57,13 @@ impl Short {
         };
         engine.calls.clear();
         engine.actions.clear();
-        engine.providers.get_mut(&ProviderId(1)).unwrap().state =
-            KeyState::new("a".into(), DekSourceType::AesGcmKey, Coast::Strict, range, now);
+        engine.providers.get_mut(&ProviderId(1)).unwrap().state = KeyState::new(
+            "a".into(),
+            DekSourceType::AesGcmKey,
+            Coast::Strict,
+            range,
+            now,
+        );
         let mut short = Self {
             engine,
             plugin_works: true,
@@ -76,9 +87,14 @@ impl Short {
                         healthz: if self.plugin_works { "ok" } else { "no" }.to_string(),
                         key_id: "key-1".to_string(),
                     };
-                    Event::Status { call, outcome: Ok(status) }
+                    Event::Status {
+                        call,
+                        outcome: Ok(status),
+                    }
                 }
-                Action::CallEncrypt { call, plaintext, .. } => {
+                Action::CallEncrypt {
+                    call, plaintext, ..
+                } => {
                     self.encrypts += 1;
                     let mut ciphertext = plaintext.into_exposed();
                     ciphertext.push(self.encrypts as u8);
@@ -87,11 +103,17 @@ impl Short {
                         key_id: "key-1".to_string(),
                         annotations: [].into(),
                     };
-                    Event::Encrypted { call, outcome: Ok(answer) }
+                    Event::Encrypted {
+                        call,
+                        outcome: Ok(answer),
+                    }
                 }
                 Action::CallDecrypt { call, request, .. } => {
                     let dek = request.ciphertext[..32].to_vec();
-                    Event::Decrypted { call, outcome: Ok(dek.into()) }
+                    Event::Decrypted {
+                        call,
+                        outcome: Ok(dek.into()),
+                    }
                 }
                 _ => continue,
             };
@@ -113,10 +135,15 @@ impl Short {
 #[test]
 fn exhausted_dek_fails_one_write_and_is_replaced() {
     let mut short = Short::new(3);
-    let outcomes: Vec<_> = (0..8).map(|_| short.write().map_err(|error| error.kind).err()).collect();
+    let outcomes: Vec<_> = (0..8)
+        .map(|_| short.write().map_err(|error| error.kind).err())
+        .collect();
     let none = Some(ErrorKind::NoncesExhausted);
     // Three writes for each DEK, and one that finds it used up: the same key ID, and yet a new DEK.
-    assert_eq!(outcomes, vec![None, None, None, none, None, None, None, none]);
+    assert_eq!(
+        outcomes,
+        vec![None, None, None, none, None, None, None, none]
+    );
     assert_eq!(short.encrypts, 3);
 }
 
@@ -129,7 +156,11 @@ fn exhausted_dek_does_not_ask_a_failing_plugin_for_every_write() {
     for _ in 0..100 {
         assert_eq!(short.write().unwrap_err().kind, ErrorKind::NoncesExhausted);
     }
-    assert_eq!(short.statuses, before + 1, "at once, and then with the polls");
+    assert_eq!(
+        short.statuses,
+        before + 1,
+        "at once, and then with the polls"
+    );
     short.plugin_works = true;
     short.now = short.engine.poll_timeout().unwrap();
     short.engine.handle_timeout(short.now);

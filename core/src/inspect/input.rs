@@ -176,7 +176,7 @@ fn joined(text: &[u8]) -> Vec<u8> {
 
 fn hex(text: &[u8]) -> Option<Vec<u8>> {
     let digits = joined(text.strip_prefix(b"0x").unwrap_or(text));
-    if digits.len() % 2 != 0 {
+    if !digits.len().is_multiple_of(2) {
         return None;
     }
     let digit = |byte: u8| char::from(byte).to_digit(16);

@@ -19,7 +19,12 @@ fn silent() -> Plugin {
 }
 
 fn with(plugin: Plugin, maker: &dyn Maker) -> Harness {
-    Harness::new(maker, &file::secrets(), &Options::default(), [("a", plugin)])
+    Harness::new(
+        maker,
+        &file::secrets(),
+        &Options::default(),
+        [("a", plugin)],
+    )
 }
 
 fn status(call: CallId, key_id: &str) -> Event {
@@ -54,11 +59,22 @@ pub(super) fn calls_end_by_themselves_at_their_deadline(maker: &dyn Maker) {
     h.advance(MS);
     let error = h.written(write).expect("woken").unwrap_err();
     assert_eq!(error.kind, ErrorKind::NotReady);
-    assert!(error.message.ends_with("rpc error: code = DeadlineExceeded desc = context deadline exceeded"), "{error}");
+    assert!(
+        error
+            .message
+            .ends_with("rpc error: code = DeadlineExceeded desc = context deadline exceeded"),
+        "{error}"
+    );
     h.plugin("a").up();
     h.advance_secs(10);
     h.plugin("a").hang();
-    let mut seeded = Harness::seeded(maker, &file::secrets(), &Options::default(), [("a", Plugin::new("key-1"))], 9);
+    let mut seeded = Harness::seeded(
+        maker,
+        &file::secrets(),
+        &Options::default(),
+        [("a", Plugin::new("key-1"))],
+        9,
+    );
     seeded.plugin("a").hang();
     let read = seeded.begin_read("secrets", "/k", &value);
     seeded.advance_secs(3);
@@ -85,7 +101,10 @@ pub(super) fn answers_nobody_waits_for_are_ignored(maker: &dyn Maker) {
     let value = h.write("/k", b"x");
     let before = h.face.metrics();
     let calls: Vec<_> = h.placed.iter().map(|(call, _, _)| *call).collect();
-    for call in calls.into_iter().chain([CallId(0), CallId(12_345), CallId(u64::MAX)]) {
+    for call in calls
+        .into_iter()
+        .chain([CallId(0), CallId(12_345), CallId(u64::MAX)])
+    {
         h.tell(status(call, "key-9"));
         h.tell(encrypted(call, "key-9"));
         h.tell(decrypted(call));
@@ -104,7 +123,11 @@ pub(super) fn late_answer_is_ignored(maker: &dyn Maker) {
     h.advance(Duration::from_millis(3001));
     let error = h.try_write("secrets", "/k", b"x").unwrap_err();
     assert_eq!(error.kind, ErrorKind::NotReady);
-    assert_eq!(h.plugin("a").calls.encrypt, 0, "the Status that came too late leads to nothing");
+    assert_eq!(
+        h.plugin("a").calls.encrypt,
+        0,
+        "the Status that came too late leads to nothing"
+    );
 }
 
 pub(super) fn answer_of_another_kind_is_ignored(maker: &dyn Maker) {
@@ -135,7 +158,12 @@ pub(super) fn answer_of_another_kind_is_ignored(maker: &dyn Maker) {
         }),
     });
     let error = h.written(op).expect("woken").unwrap_err();
-    assert!(error.message.contains("rpc error: code = Unknown desc = , "), "{error}");
+    assert!(
+        error
+            .message
+            .contains("rpc error: code = Unknown desc = , "),
+        "{error}"
+    );
 }
 
 pub(super) fn first_answer_counts(maker: &dyn Maker) {
@@ -152,29 +180,61 @@ pub(super) fn first_answer_counts(maker: &dyn Maker) {
 pub(super) fn cancelled_operation_does_not_come_back(maker: &dyn Maker) {
     let value = Harness::primed(maker).write("/k", b"plaintext");
     let mut h = with(silent(), maker);
-    let ops = [h.begin_write("secrets", "/k", b"x"), h.begin_read("secrets", "/k", &value), h.begin_health()];
+    let ops = [
+        h.begin_write("secrets", "/k", b"x"),
+        h.begin_read("secrets", "/k", &value),
+        h.begin_health(),
+    ];
     for op in ops {
         h.cancel(op);
     }
     h.cancel(77);
     h.advance_secs(20);
-    assert!(h.written(ops[0]).is_none() && h.was_read(ops[1]).is_none() && h.checked(ops[2]).is_none());
+    assert!(
+        h.written(ops[0]).is_none() && h.was_read(ops[1]).is_none() && h.checked(ops[2]).is_none()
+    );
     assert_eq!(h.status()["parkedOperations"], 0);
-    let again = h.face.to_storage(ops[0], Location { resource: "secrets", key: b"/k" }, b"x", h.now);
+    let again = h.face.to_storage(
+        ops[0],
+        Location {
+            resource: "secrets",
+            key: b"/k",
+        },
+        b"x",
+        h.now,
+    );
     assert!(again.is_some(), "its id is free again");
 }
 
-pub(super) fn cancelled_read_still_fills_the_cache(maker: &dyn Maker) {
+pub(super) fn cancelled_read_does_not_take_others_with_it(maker: &dyn Maker) {
     let value = Harness::primed(maker).write("/k", b"plaintext");
     let plugin = [("a", Plugin::new("key-1"))];
     let mut h = Harness::seeded(maker, &file::secrets(), &Options::default(), plugin, 2);
     h.plugin("a").delay = Duration::from_millis(10);
+    let ops = [(); 3].map(|()| h.begin_read("secrets", "/k", &value));
+    h.cancel(ops[0]);
+    h.advance(Duration::from_millis(10));
+    assert!(h.was_read(ops[0]).is_none());
+    assert!(
+        ops[1..]
+            .iter()
+            .all(|op| h.was_read(*op).expect("woken").is_ok())
+    );
+    let alone = Harness::seeded(
+        maker,
+        &file::secrets(),
+        &Options::default(),
+        [("a", Plugin::new("key-1"))],
+        3,
+    );
+    let value = { alone }.write("/k", b"plaintext");
     let op = h.begin_read("secrets", "/k", &value);
     h.cancel(op);
     h.advance(Duration::from_millis(10));
     assert!(h.was_read(op).is_none());
-    h.plugin("a").down();
-    assert_eq!(h.read("/k", &value).plaintext, b"plaintext");
+    let op = h.begin_read("secrets", "/k", &value);
+    h.advance(Duration::from_millis(10));
+    assert!(h.was_read(op).expect("woken").is_ok());
 }
 
 pub(super) fn operation_id_in_use_is_refused(maker: &dyn Maker) {
@@ -185,9 +245,17 @@ pub(super) fn operation_id_in_use_is_refused(maker: &dyn Maker) {
     };
     let now = h.now;
     assert!(h.face.to_storage(1, at, b"first", now).is_none());
-    let error = h.face.to_storage(1, at, b"second", now).expect("at once").unwrap_err();
+    let error = h
+        .face
+        .to_storage(1, at, b"second", now)
+        .expect("at once")
+        .unwrap_err();
     assert_eq!(error.kind, ErrorKind::Internal);
-    let error = h.face.from_storage(1, at, b"third", now).expect("at once").unwrap_err();
+    let error = h
+        .face
+        .from_storage(1, at, b"third", now)
+        .expect("at once")
+        .unwrap_err();
     assert_eq!(error.kind, ErrorKind::Internal);
     assert!(h.face.health(1, now).expect("at once")[0].fault.is_some());
     h.plugin("a").up();
@@ -197,14 +265,19 @@ pub(super) fn operation_id_in_use_is_refused(maker: &dyn Maker) {
 
 pub(super) fn too_many_waiting_operations_are_refused(maker: &dyn Maker) {
     let mut h = with(silent(), maker);
-    let ops: Vec<_> = (0..PARKED_MAX).map(|_| h.begin_write("secrets", "/k", b"x")).collect();
+    let ops: Vec<_> = (0..PARKED_MAX)
+        .map(|_| h.begin_write("secrets", "/k", b"x"))
+        .collect();
     let error = h.try_write("secrets", "/k", b"x").unwrap_err();
     assert_eq!(error.kind, ErrorKind::Overloaded);
     let value = Harness::primed(maker).write("/k", b"plaintext");
     let error = h.try_read("secrets", "/k", &value).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Overloaded);
     let fault = h.health().remove(0).fault;
-    assert_eq!(fault.as_deref(), Some("kms-provider-0: too many operations wait for the KMS plugin"));
+    assert_eq!(
+        fault.as_deref(),
+        Some("kms-provider-0: too many operations wait for the KMS plugin")
+    );
     assert_eq!(h.status()["parkedOperations"], PARKED_MAX);
     h.cancel(ops[0]);
     let op = h.begin_write("secrets", "/k", b"x");
@@ -216,7 +289,9 @@ pub(super) fn too_many_waiting_operations_are_refused(maker: &dyn Maker) {
 pub(super) fn too_many_waiting_bytes_are_refused(maker: &dyn Maker) {
     let mut h = with(silent(), maker);
     let big = vec![0; PARKED_BYTES_MAX / 4 - 100];
-    let ops: Vec<_> = (0..4).map(|_| h.begin_write("secrets", "/k", &big)).collect();
+    let ops: Vec<_> = (0..4)
+        .map(|_| h.begin_write("secrets", "/k", &big))
+        .collect();
     let error = h.try_write("secrets", "/k", &big[..1000]).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Overloaded);
     h.cancel(ops[0]);
@@ -226,7 +301,10 @@ pub(super) fn too_many_waiting_bytes_are_refused(maker: &dyn Maker) {
 
 pub(super) fn overloaded_read_asks_nothing_of_the_plugin(maker: &dyn Maker) {
     let value = Harness::primed(maker).write("/k", b"plaintext");
-    let list = file::config(&[file::rule(&["secrets"], &[file::kms("a")]), file::rule(&["pods"], &[file::kms("b")])]);
+    let list = file::config(&[
+        file::rule(&["secrets"], &[file::kms("a")]),
+        file::rule(&["pods"], &[file::kms("b")]),
+    ]);
     let plugins = [("a", Plugin::new("key-1")), ("b", silent())];
     let mut h = Harness::seeded(maker, &list, &Options::default(), plugins, 2);
     for _ in 0..PARKED_MAX {
@@ -237,7 +315,11 @@ pub(super) fn overloaded_read_asks_nothing_of_the_plugin(maker: &dyn Maker) {
     assert_eq!(error.kind, ErrorKind::Overloaded);
     assert_eq!(h.plugin("a").calls, before);
     let own = h.write("/k", b"x");
-    assert_eq!(h.read("/k", &own).plaintext, b"x", "what need not wait still works");
+    assert_eq!(
+        h.read("/k", &own).plaintext,
+        b"x",
+        "what need not wait still works"
+    );
 }
 
 pub(super) fn time_never_goes_back(maker: &dyn Maker) {
@@ -247,7 +329,10 @@ pub(super) fn time_never_goes_back(maker: &dyn Maker) {
     let later = h.now;
     assert!(h.try_write("secrets", "/k", b"x").is_err());
     h.now = crate::sim::START;
-    assert!(h.try_write("secrets", "/k", b"x").is_err(), "an earlier time counts as the latest one");
+    assert!(
+        h.try_write("secrets", "/k", b"x").is_err(),
+        "an earlier time counts as the latest one"
+    );
     h.face.handle_timeout(h.now);
     assert!(h.face.poll_timeout() > Some(later));
 }

@@ -39,7 +39,12 @@ pub(super) fn checks_collapse_into_one(maker: &dyn Maker) {
 pub(super) fn collapsed_check_names_each_faulty_provider(maker: &dyn Maker) {
     let plugins = ["a", "b", "c"].map(|name| (name, Plugin::new(name)));
     let list = ["a", "b", "c"].map(file::kms);
-    let mut h = Harness::new(maker, &file::secrets_with(&list), &Options::default(), plugins);
+    let mut h = Harness::new(
+        maker,
+        &file::secrets_with(&list),
+        &Options::default(),
+        plugins,
+    );
     h.plugin("a").healthz = "tired".into();
     h.plugin("c").version = "v9".into();
     h.advance_secs(20);
@@ -78,7 +83,9 @@ pub(super) fn failed_status_is_shown_bare_when_it_is_used_again(maker: &dyn Make
     h.plugin("a").down();
     h.advance_secs(20);
     let bare = "rpc error: code = Unavailable desc = connection refused";
-    let first = format!("kms-provider-0: failed to perform status section of the healthz check for KMS Provider a, error: {bare}");
+    let first = format!(
+        "kms-provider-0: failed to perform status section of the healthz check for KMS Provider a, error: {bare}"
+    );
     assert_eq!(h.health(), check(Some(&first)));
     // Upstream wraps the error for the caller that asked and keeps it bare for those after it.
     assert_eq!(h.health(), check(Some(&format!("kms-provider-0: {bare}"))));
@@ -94,7 +101,11 @@ pub(super) fn health_check_is_a_poll(maker: &dyn Maker) {
     assert_eq!(h.health(), check(None));
     assert!(h.read("/k", &value).stale, "it rotated the DEK");
     let next = h.now + Duration::from_secs(60);
-    assert_eq!(h.face.poll_timeout(), Some(next), "and the next poll is a minute later");
+    assert_eq!(
+        h.face.poll_timeout(),
+        Some(next),
+        "and the next poll is a minute later"
+    );
 }
 
 pub(super) fn concurrent_health_checks_share_one_probe(maker: &dyn Maker) {
@@ -107,7 +118,12 @@ pub(super) fn concurrent_health_checks_share_one_probe(maker: &dyn Maker) {
     h.advance(Duration::from_millis(100));
     for op in ops {
         let checks = h.checked(op).expect("woken");
-        assert!(checks[0].fault.as_deref().is_some_and(|fault| fault.ends_with("desc = gone")));
+        assert!(
+            checks[0]
+                .fault
+                .as_deref()
+                .is_some_and(|fault| fault.ends_with("desc = gone"))
+        );
     }
     assert_eq!(h.plugin("a").calls.status, 2);
 }
@@ -116,8 +132,16 @@ pub(super) fn health_check_waits_for_the_slowest_provider(maker: &dyn Maker) {
     let mut slow = Plugin::new("b");
     slow.hang();
     let plugins = [("a", Plugin::new("a")), ("b", slow)];
-    let list = [file::kms("a"), file::kms_at("b", "unix:///run/b.sock", "500ms")];
-    let mut h = Harness::new(maker, &file::secrets_with(&list), &Options::default(), plugins);
+    let list = [
+        file::kms("a"),
+        file::kms_at("b", "unix:///run/b.sock", "500ms"),
+    ];
+    let mut h = Harness::new(
+        maker,
+        &file::secrets_with(&list),
+        &Options::default(),
+        plugins,
+    );
     let op = h.begin_health();
     h.advance(Duration::from_millis(499));
     assert_eq!(h.checked(op), None);

@@ -24,15 +24,26 @@ fn slow(delay: u64) -> Plugin {
 
 pub(super) fn operations_park_until_the_first_probe_ends(maker: &dyn Maker) {
     let value = Harness::primed(maker).write("/k", b"plaintext");
-    let mut h = Harness::seeded(maker, &file::secrets(), &Options::default(), [("a", slow(10))], 2);
+    let mut h = Harness::seeded(
+        maker,
+        &file::secrets(),
+        &Options::default(),
+        [("a", slow(10))],
+        2,
+    );
     let write = h.begin_write("secrets", "/k", b"plaintext");
     let read = h.begin_read("secrets", "/k", &value);
     let health = h.begin_health();
     let other = h.begin_read("secrets", "/k", b"plaintext");
-    assert!(h.was_read(other).is_some(), "what needs no plugin does not wait");
+    assert!(
+        h.was_read(other).is_some(),
+        "what needs no plugin does not wait"
+    );
     // Status, Encrypt, and the Decrypt of the new DEK take 10 ms each; then the read asks for its own DEK.
     h.advance(Duration::from_millis(29));
-    assert!(h.written(write).is_none() && h.was_read(read).is_none() && h.checked(health).is_none());
+    assert!(
+        h.written(write).is_none() && h.was_read(read).is_none() && h.checked(health).is_none()
+    );
     h.advance(MS);
     assert!(h.written(write).expect("woken").is_ok());
     assert_eq!(h.checked(health).expect("woken")[0].fault, None);
@@ -43,16 +54,31 @@ pub(super) fn operations_park_until_the_first_probe_ends(maker: &dyn Maker) {
 
 pub(super) fn failed_first_probe_wakes_with_errors_until_one_succeeds(maker: &dyn Maker) {
     let value = Harness::primed(maker).write("/k", b"plaintext");
-    let mut h = Harness::seeded(maker, &file::secrets(), &Options::default(), [("a", slow(10))], 2);
+    let mut h = Harness::seeded(
+        maker,
+        &file::secrets(),
+        &Options::default(),
+        [("a", slow(10))],
+        2,
+    );
     h.plugin("a").down();
-    h.plugin("a").on_status(|_| Reply::Fail(14, "connection refused"));
+    h.plugin("a")
+        .on_status(|_| Reply::Fail(14, "connection refused"));
     let write = h.begin_write("secrets", "/k", b"plaintext");
     let read = h.begin_read("secrets", "/k", &value);
     // The call that was already on its way is answered well; its Encrypt fails.
     h.advance_secs(1);
-    for error in [h.written(write).expect("woken").unwrap_err(), h.was_read(read).expect("woken").unwrap_err()] {
+    for error in [
+        h.written(write).expect("woken").unwrap_err(),
+        h.was_read(read).expect("woken").unwrap_err(),
+    ] {
         assert_eq!(error.kind, ErrorKind::NotReady);
-        assert!(error.message.starts_with("KMS provider a has had no successful Status yet: "), "{error}");
+        assert!(
+            error
+                .message
+                .starts_with("KMS provider a has had no successful Status yet: "),
+            "{error}"
+        );
     }
     let error = h.try_write("secrets", "/k", b"plaintext").unwrap_err();
     assert_eq!(error.kind, ErrorKind::NotReady, "not parked again");
@@ -68,7 +94,11 @@ pub(super) fn plugin_is_polled_every_60_seconds_or_every_10_while_unhealthy(make
     let polls = |h: &mut Harness, seconds: u64, steps: u64| {
         let before = h.plugin("a").calls.status;
         h.advance(Duration::from_secs(seconds) - MS);
-        assert_eq!(h.plugin("a").calls.status - before, steps as usize - 1, "a millisecond early");
+        assert_eq!(
+            h.plugin("a").calls.status - before,
+            steps as usize - 1,
+            "a millisecond early"
+        );
         h.advance(MS);
         assert_eq!(h.plugin("a").calls.status - before, steps as usize);
     };
@@ -86,13 +116,23 @@ pub(super) fn plugin_is_polled_every_60_seconds_or_every_10_while_unhealthy(make
 }
 
 pub(super) fn poll_counts_from_the_answer(maker: &dyn Maker) {
-    let mut h = Harness::new(maker, &file::secrets(), &Options::default(), [("a", slow(1000))]);
+    let mut h = Harness::new(
+        maker,
+        &file::secrets(),
+        &Options::default(),
+        [("a", slow(1000))],
+    );
     h.advance_secs(3);
     assert_eq!(h.face.poll_timeout(), Some(START + Duration::from_secs(63)));
 }
 
 pub(super) fn writes_end_three_minutes_after_the_last_good_status_was_sent(maker: &dyn Maker) {
-    let mut h = Harness::new(maker, &file::secrets(), &Options::default(), [("a", slow(500))]);
+    let mut h = Harness::new(
+        maker,
+        &file::secrets(),
+        &Options::default(),
+        [("a", slow(500))],
+    );
     h.advance(Duration::from_millis(1500));
     // Polls again at 61.5 s: sent then, and that is where the three minutes begin, not at the answer.
     h.advance_secs(60);
@@ -122,7 +162,11 @@ pub(super) fn expired_dek_writes_again_after_one_good_status(maker: &dyn Maker) 
     assert!(h.try_write("secrets", "/k", b"x").is_err());
     h.plugin("a").up();
     h.advance_secs(10);
-    assert_eq!(counter(&h.write("/k", b"x")), first + 1, "the same DEK, its counter where it was");
+    assert_eq!(
+        counter(&h.write("/k", b"x")),
+        first + 1,
+        "the same DEK, its counter where it was"
+    );
     assert_eq!(h.plugin("a").calls.encrypt, 1);
 }
 
@@ -134,7 +178,10 @@ pub(super) fn failed_rotation_coasts_on_the_old_dek(maker: &dyn Maker) {
     // Status is good all along, but the old DEK's expiry does not move: its key ID is not the current one.
     h.advance_secs(180);
     let coasting = EncryptedObject::of("a", &h.write("/k", b"x"));
-    assert_eq!((&coasting.encrypted_dek_source, &*coasting.key_id), (&old, "key-1"));
+    assert_eq!(
+        (&coasting.encrypted_dek_source, &*coasting.key_id),
+        (&old, "key-1")
+    );
     assert!(!h.read("/k", &coasting.stored("a")).stale);
     let fault = h.fault().expect("unhealthy");
     let expected = [
@@ -147,10 +194,16 @@ pub(super) fn failed_rotation_coasts_on_the_old_dek(maker: &dyn Maker) {
     ];
     assert!(expected.iter().all(|part| fault.contains(part)), "{fault}");
     h.advance(MS);
-    assert_eq!(h.try_write("secrets", "/k", b"x").unwrap_err().kind, ErrorKind::NotReady);
+    assert_eq!(
+        h.try_write("secrets", "/k", b"x").unwrap_err().kind,
+        ErrorKind::NotReady
+    );
     h.plugin("a").up();
     h.advance_secs(10);
-    assert_eq!(EncryptedObject::of("a", &h.write("/k", b"x")).key_id, "key-2");
+    assert_eq!(
+        EncryptedObject::of("a", &h.write("/k", b"x")).key_id,
+        "key-2"
+    );
 }
 
 pub(super) fn dek_rotates_when_status_and_encrypt_agree(maker: &dyn Maker) {
@@ -163,7 +216,10 @@ pub(super) fn dek_rotates_when_status_and_encrypt_agree(maker: &dyn Maker) {
         Reply::Answer(answer)
     });
     h.advance_secs(60);
-    assert_eq!(EncryptedObject::of("a", &h.write("/k", b"x")).encrypted_dek_source, old.encrypted_dek_source);
+    assert_eq!(
+        EncryptedObject::of("a", &h.write("/k", b"x")).encrypted_dek_source,
+        old.encrypted_dek_source
+    );
     let fault = h.fault().expect("unhealthy");
     let hashes = format!(
         "errGen=<nil>, statusKeyIDHash=\"{}\", encryptKeyIDHash=\"{}\"",
@@ -174,15 +230,31 @@ pub(super) fn dek_rotates_when_status_and_encrypt_agree(maker: &dyn Maker) {
     h.plugin("a").up();
     h.advance_secs(10);
     let new = EncryptedObject::of("a", &h.write("/k", b"x"));
-    assert_eq!((&*new.key_id, new.counter()), ("key-2", 1_000_000_001), "a new DEK counts from the start");
+    assert_eq!(
+        (&*new.key_id, new.counter()),
+        ("key-2", 1_000_000_001),
+        "a new DEK counts from the start"
+    );
     assert_ne!(new.encrypted_dek_source, old.encrypted_dek_source);
-    let rotated = h.logs.iter().rfind(|line| line.level == LogLevel::Info).expect("a log line");
-    assert!(rotated.message.contains(&sha256_text("key-2")), "{rotated:?}");
+    let rotated = h
+        .logs
+        .iter()
+        .rfind(|line| line.level == LogLevel::Info)
+        .expect("a log line");
+    assert!(
+        rotated.message.contains(&sha256_text("key-2")),
+        "{rotated:?}"
+    );
     assert_eq!(rotated.provider.as_deref(), Some("a"));
 }
 
 pub(super) fn seed_rotates_as_a_key_does(maker: &dyn Maker) {
-    let mut h = Harness::new(maker, &file::secrets(), &seeds(), [("a", Plugin::new("key-1"))]);
+    let mut h = Harness::new(
+        maker,
+        &file::secrets(),
+        &seeds(),
+        [("a", Plugin::new("key-1"))],
+    );
     let old = h.write("/k", b"x");
     h.advance_secs(600);
     assert_eq!(h.plugin("a").calls.encrypt, 1);
@@ -202,7 +274,12 @@ pub(super) fn unhealthy_answer_extends_the_life_only_upstreams_way(maker: &dyn M
             coast,
             ..Options::default()
         };
-        let mut h = Harness::new(maker, &file::secrets(), &options, [("a", Plugin::new("key-1"))]);
+        let mut h = Harness::new(
+            maker,
+            &file::secrets(),
+            &options,
+            [("a", Plugin::new("key-1"))],
+        );
         h.plugin("a").healthz = "tired".into();
         h.advance_secs(60);
         assert_eq!(
@@ -210,7 +287,11 @@ pub(super) fn unhealthy_answer_extends_the_life_only_upstreams_way(maker: &dyn M
             "kms-provider-0: kmsv2 Provider a is not healthy, error: got unexpected healthz status: tired"
         );
         h.advance_secs(180);
-        assert_eq!(h.try_write("secrets", "/k", b"x").is_ok(), writes, "{coast:?}");
+        assert_eq!(
+            h.try_write("secrets", "/k", b"x").is_ok(),
+            writes,
+            "{coast:?}"
+        );
         h.plugin("a").key_id = "key-2".into();
         h.advance_secs(10);
         let rotated = h.plugin("a").calls.encrypt == 2;
@@ -229,7 +310,11 @@ pub(super) fn new_dek_that_does_not_decrypt_is_never_used(maker: &dyn Maker) {
             },
             "errGen=the plugin decrypted the new DEK to something else; the DEK is not used",
         ),
-        ("to less", |dek| Reply::Answer(dek[1..].to_vec()), "errGen=the plugin decrypted the new DEK to something else"),
+        (
+            "to less",
+            |dek| Reply::Answer(dek[1..].to_vec()),
+            "errGen=the plugin decrypted the new DEK to something else",
+        ),
         (
             "not at all",
             |_| Reply::Fail(5, "no such key"),
@@ -246,9 +331,16 @@ pub(super) fn new_dek_that_does_not_decrypt_is_never_used(maker: &dyn Maker) {
         h.plugin("a").key_id = "key-2".into();
         h.plugin("a").on_decrypt(hook);
         h.advance_secs(64);
-        assert_eq!(EncryptedObject::of("a", &h.write("/k", b"x")).key_id, "key-1", "{desc}");
+        assert_eq!(
+            EncryptedObject::of("a", &h.write("/k", b"x")).key_id,
+            "key-1",
+            "{desc}"
+        );
         let kept = h.status()["kmsProviders"][0]["lastStatus"]["error"].to_string();
-        assert!(kept.replace("\\\"", "\"").contains(message), "{desc}: {kept}");
+        assert!(
+            kept.replace("\\\"", "\"").contains(message),
+            "{desc}: {kept}"
+        );
         let mut first = Plugin::new("key-1");
         first.on_decrypt(hook);
         let mut h = Harness::new(maker, &file::secrets(), &Options::default(), [("a", first)]);

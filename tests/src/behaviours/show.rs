@@ -16,7 +16,12 @@ pub(super) fn status_shows_each_provider(maker: &dyn Maker) {
         reload: true,
         ..Options::default()
     };
-    let mut h = Harness::new(maker, &file::secrets(), &options, [("a", Plugin::new("key-1"))]);
+    let mut h = Harness::new(
+        maker,
+        &file::secrets(),
+        &options,
+        [("a", Plugin::new("key-1"))],
+    );
     h.advance_secs(61);
     let status = h.status();
     let expected = json!({
@@ -52,13 +57,21 @@ pub(super) fn status_shows_each_provider(maker: &dyn Maker) {
     let provider = h.status()["kmsProviders"][0].take();
     assert_eq!(provider["healthy"], false);
     assert_eq!(provider["writeDek"]["expired"], true);
-    assert_eq!(provider["lastStatus"]["error"], "rpc error: code = Unavailable desc = connection refused");
+    assert_eq!(
+        provider["lastStatus"]["error"],
+        "rpc error: code = Unavailable desc = connection refused"
+    );
 }
 
 pub(super) fn status_before_the_first_answer(maker: &dyn Maker) {
     let mut plugin = Plugin::new("key-1");
     plugin.hang();
-    let mut h = Harness::new(maker, &file::secrets(), &Options::default(), [("a", plugin)]);
+    let mut h = Harness::new(
+        maker,
+        &file::secrets(),
+        &Options::default(),
+        [("a", plugin)],
+    );
     let status = h.status();
     let provider = &status["kmsProviders"][0];
     assert_eq!(status["kmsCallsInFlight"], 1);
@@ -72,23 +85,47 @@ pub(super) fn operations_are_counted_as_upstream_counts_them(maker: &dyn Maker) 
         apiserver_id: "me".into(),
         ..Options::default()
     };
-    let file = file::config(&[file::rule(&["secrets", "deployments.apps"], &[file::kms("a"), file::identity()])]);
+    let file = file::config(&[file::rule(
+        &["secrets", "deployments.apps"],
+        &[file::kms("a"), file::identity()],
+    )]);
     let mut h = Harness::new(maker, &file, &options, [("a", Plugin::new("key-1"))]);
     let value = h.write("/k", b"x");
     h.write("/k", b"x");
     h.read("/k", &value);
     h.read("/k", b"plain");
-    h.try_write("deployments.apps", "/k", b"x").expect("a write");
-    h.try_read("secrets", "/other", &value).expect_err("wrong key");
-    h.try_read("secrets", "/k", b"k8s:enc:other").expect_err("no prefix");
+    h.try_write("deployments.apps", "/k", b"x")
+        .expect("a write");
+    h.try_read("secrets", "/other", &value)
+        .expect_err("wrong key");
+    h.try_read("secrets", "/k", b"k8s:enc:other")
+        .expect_err("no prefix");
     let operations = "apiserver_storage_transformation_operations_total";
     let table = [
         ("secrets", "to_storage", "k8s:enc:kms:v2:a:", "OK", 2.0),
         ("secrets", "from_storage", "k8s:enc:kms:v2:a:", "OK", 1.0),
         ("secrets", "from_storage", "identity", "OK", 1.0),
-        ("deployments.apps", "to_storage", "k8s:enc:kms:v2:a:", "OK", 1.0),
-        ("secrets", "from_storage", "k8s:enc:kms:v2:a:", "unknown-non-grpc", 1.0),
-        ("secrets", "from_storage", "unknown", "unknown-non-grpc", 1.0),
+        (
+            "deployments.apps",
+            "to_storage",
+            "k8s:enc:kms:v2:a:",
+            "OK",
+            1.0,
+        ),
+        (
+            "secrets",
+            "from_storage",
+            "k8s:enc:kms:v2:a:",
+            "unknown-non-grpc",
+            1.0,
+        ),
+        (
+            "secrets",
+            "from_storage",
+            "unknown",
+            "unknown-non-grpc",
+            1.0,
+        ),
     ];
     for (resource, kind, prefix, status, count) in table {
         let labels = [
@@ -100,13 +137,27 @@ pub(super) fn operations_are_counted_as_upstream_counts_them(maker: &dyn Maker) 
         assert_eq!(h.metric(operations, &labels), count, "{labels:?}");
     }
     let hash = sha256_text("key-1");
-    let used = [("key_id_hash", &*hash), ("provider_name", "a"), ("transformation_type", "to_storage")];
-    assert_eq!(h.metric("apiserver_envelope_encryption_key_id_hash_total", &used), 3.0);
+    let used = [
+        ("key_id_hash", &*hash),
+        ("provider_name", "a"),
+        ("transformation_type", "to_storage"),
+    ];
+    assert_eq!(
+        h.metric("apiserver_envelope_encryption_key_id_hash_total", &used),
+        3.0
+    );
     let me = [("apiserver_id_hash", &*sha256_text("me"))];
     let seconds = h.now.as_secs_f64();
-    assert_eq!(h.metric("apiserver_envelope_encryption_key_id_hash_status_last_timestamp_seconds", &me), seconds);
+    assert_eq!(
+        h.metric(
+            "apiserver_envelope_encryption_key_id_hash_status_last_timestamp_seconds",
+            &me
+        ),
+        seconds
+    );
     h.plugin("a").down();
-    let foreign = Harness::seeded(maker, &file, &options, [("a", Plugin::new("key-1"))], 2).write("/k", b"x");
+    let foreign =
+        Harness::seeded(maker, &file, &options, [("a", Plugin::new("key-1"))], 2).write("/k", b"x");
     h.try_read("secrets", "/k", &foreign).expect_err("down");
     assert_eq!(h.metric(operations, &[("status", "Unavailable")]), 1.0);
     assert_eq!(h.metric("dekker_data_keys_generated_total", &[]), 1.0);
@@ -115,7 +166,8 @@ pub(super) fn operations_are_counted_as_upstream_counts_them(maker: &dyn Maker) 
 pub(super) fn series_are_bounded(maker: &dyn Maker) {
     let mut h = Harness::primed(maker);
     for n in 0..1100 {
-        h.try_write(&format!("resource{n}"), "/k", b"x").expect("plaintext");
+        h.try_write(&format!("resource{n}"), "/k", b"x")
+            .expect("plaintext");
     }
     for n in 0..120 {
         h.plugin("a").key_id = format!("key-{n}");
@@ -140,7 +192,12 @@ pub(super) fn no_text_holds_a_key_id_or_a_secret(maker: &dyn Maker) {
             reload: true,
             ..options
         };
-        let mut h = Harness::new(maker, &file::secrets(), &options, [("a", Plugin::new(key_ids[0]))]);
+        let mut h = Harness::new(
+            maker,
+            &file::secrets(),
+            &options,
+            [("a", Plugin::new(key_ids[0]))],
+        );
         let value = h.write("/k", plaintext);
         h.read("/k", &value);
         h.try_read("secrets", "/other", &value).unwrap_err();
@@ -167,21 +224,40 @@ pub(super) fn no_text_holds_a_key_id_or_a_secret(maker: &dyn Maker) {
         h.advance_secs(10);
         h.health();
         h.plugin("a").down();
-        let foreign = Harness::seeded(maker, &file::secrets(), &options, [("a", Plugin::new(key_ids[0]))], 2);
+        let foreign = Harness::seeded(
+            maker,
+            &file::secrets(),
+            &options,
+            [("a", Plugin::new(key_ids[0]))],
+            2,
+        );
         let foreign = { foreign }.write("/k", plaintext);
         h.try_read("secrets", "/k", &foreign).unwrap_err();
         h.reload("nonsense").unwrap_err();
-        h.reload(&file::secrets_with(&[file::kms_at("a", "unix:///run/elsewhere.sock", "1s")])).unwrap();
+        h.reload(&file::secrets_with(&[file::kms_at(
+            "a",
+            "unix:///run/elsewhere.sock",
+            "1s",
+        )]))
+        .unwrap();
         h.advance_secs(30);
         h.status();
         h.metric("any", &[]);
         h.texts.push(maker.inspect(&value).expect("a KMS v2 value"));
         let texts = h.texts.join("\n");
-        assert!(texts.contains(&sha256_text(key_ids[2])), "key IDs are shown as their hashes");
+        assert!(
+            texts.contains(&sha256_text(key_ids[2])),
+            "key IDs are shown as their hashes"
+        );
         for key_id in key_ids {
             assert!(!texts.contains(key_id), "{key_id}");
         }
-        let deks: Vec<_> = h.plugins["a"].seen.iter().chain(&long.seen).cloned().collect();
+        let deks: Vec<_> = h.plugins["a"]
+            .seen
+            .iter()
+            .chain(&long.seen)
+            .cloned()
+            .collect();
         assert!(deks.len() > 2);
         for secret in deks.iter().map(Vec::as_slice).chain([&plaintext[..]]) {
             for form in forms(secret) {
@@ -210,14 +286,24 @@ pub(super) fn inspection_needs_no_key(maker: &dyn Maker) {
     plugin.annotations = [("a.example.com".into(), vec![1, 2, 3])].into();
     let mut h = Harness::new(maker, &file::secrets(), &seeds(), [("a", plugin)]);
     let value = h.write("/k", b"plaintext");
-    let seen: Value = serde_json::from_str(&maker.inspect(&value).expect("a KMS v2 value")).expect("JSON");
+    let seen: Value =
+        serde_json::from_str(&maker.inspect(&value).expect("a KMS v2 value")).expect("JSON");
     assert_eq!(seen["provider"], "kms");
     assert_eq!(seen["apiVersion"], "v2");
     assert_eq!(seen["providerName"], "a");
     assert_eq!(seen["keyIdHash"], json!(sha256_text("key-1")));
-    assert_eq!(seen["encryptedDEKSourceType"], "HKDF_SHA256_XNONCE_AES_GCM_SEED");
-    assert_eq!(seen["annotations"], json!([{"name": "a.example.com", "size": 3}]));
-    assert_eq!((&seen["size"], &seen["plaintextSize"]), (&json!(value.len()), &json!(9)));
+    assert_eq!(
+        seen["encryptedDEKSourceType"],
+        "HKDF_SHA256_XNONCE_AES_GCM_SEED"
+    );
+    assert_eq!(
+        seen["annotations"],
+        json!([{"name": "a.example.com", "size": 3}])
+    );
+    assert_eq!(
+        (&seen["size"], &seen["plaintextSize"]),
+        (&json!(value.len()), &json!(9))
+    );
     let mut end = 0;
     for part in seen["layout"].as_array().expect("a list") {
         assert_eq!(part["offset"], end, "no gaps");
@@ -234,15 +320,26 @@ pub(super) fn unsupported_provider_is_a_clear_fault(maker: &dyn Maker) {
         ("aesgcm", format!("aesgcm: {keys}")),
         ("aescbc", format!("aescbc: {keys}")),
         ("secretbox", format!("secretbox: {keys}")),
-        ("KMS v1", "kms: {name: old, endpoint: 'unix:///run/old.sock'}".to_string()),
+        (
+            "KMS v1",
+            "kms: {name: old, endpoint: 'unix:///run/old.sock'}".to_string(),
+        ),
     ];
     for (what, provider) in table {
         let file = file::secrets_with(&[file::identity(), provider]);
         let outcome = maker.create(file.as_bytes(), &Options::default(), 1, crate::sim::START);
         let faults = outcome.err().expect("not supported yet");
         assert_eq!(faults.len(), 1);
-        assert!(faults[0].message.contains(&format!("the provider {what} is valid but not supported")), "{faults:?}");
-        assert!(faults[0].path.starts_with("resources[0].providers[1]."), "{faults:?}");
+        assert!(
+            faults[0]
+                .message
+                .contains(&format!("the provider {what} is valid but not supported")),
+            "{faults:?}"
+        );
+        assert!(
+            faults[0].path.starts_with("resources[0].providers[1]."),
+            "{faults:?}"
+        );
         assert!(!faults[0].to_string().contains(&secret));
     }
 }
@@ -252,8 +349,15 @@ pub(super) fn every_fault_of_a_file_is_told_at_once(maker: &dyn Maker) {
     let outcome = maker.create(file.as_bytes(), &Options::default(), 1, crate::sim::START);
     let faults = outcome.err().expect("faulty");
     assert_eq!(faults.len(), 3, "{faults:?}");
-    assert!(faults.iter().all(|fault| fault.is_fault && fault.position.is_some()));
+    assert!(
+        faults
+            .iter()
+            .all(|fault| fault.is_fault && fault.position.is_some())
+    );
     let checked = maker.check_config(file.as_bytes(), false);
-    let checked: Vec<_> = checked.into_iter().filter(|finding| finding.is_fault).collect();
+    let checked: Vec<_> = checked
+        .into_iter()
+        .filter(|finding| finding.is_fault)
+        .collect();
     assert_eq!(checked, faults, "the tool says the same");
 }

@@ -205,8 +205,7 @@ impl Face for Component {
         plaintext: &[u8],
         now: Timestamp,
     ) -> Option<Result<Encrypted, TransformError>> {
-        let outcome =
-            call!(self.call_to_storage(op, &location(at), plaintext, now.as_millis()));
+        let outcome = call!(self.call_to_storage(op, &location(at), plaintext, now.as_millis()));
         outcome.map(convert::encrypted)
     }
 

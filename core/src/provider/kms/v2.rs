@@ -36,6 +36,9 @@ pub struct KmsV2 {
     pub in_flight: BTreeMap<CacheKey, CallId>,
 }
 
+/// The stored value, and the hash of its key ID.
+pub type Written = (Vec<u8>, Arc<str>);
+
 /// Where a read stands after a look at what is at hand.
 pub enum ReadStep {
     /// It is done.
@@ -73,7 +76,7 @@ impl KmsV2 {
         plaintext: &[u8],
         entropy: &dyn Entropy,
         now: Timestamp,
-    ) -> Result<Option<(Vec<u8>, Arc<str>)>, TransformError> {
+    ) -> Result<Option<Written>, TransformError> {
         if self.state.is_priming() {
             return Ok(None);
         }
@@ -126,10 +129,12 @@ impl KmsV2 {
         let stale = object.key_id != write_key_id.as_str()
             || object.source_type != current.dek.source_type();
         let (write_key, write_dek) = current.dek.read();
-        let dek = if key == *write_key {
-            Some(write_dek.clone())
+        let (dek, is_new) = if key == *write_key {
+            (Some(write_dek.clone()), false)
+        } else if resumed.is_some() {
+            (resumed, true)
         } else {
-            resumed.or_else(|| self.cache.find(&key))
+            (self.cache.find(&key), false)
         };
         let Some(dek) = dek else {
             let request = DecryptRequest {
@@ -155,6 +160,11 @@ impl KmsV2 {
             write_key_id.hash().clone()
         };
         let plaintext = dek.open(aad, object.encrypted_data)?;
+        // Only now is it known to be the right one: a plugin that once answers with another DEK must not make a value unreadable for as long
+        // as the cache lives. Upstream keeps what it gets, for an hour.
+        if is_new {
+            self.cache.insert(key, dek);
+        }
         Ok(ReadStep::Done {
             plaintext,
             stale,

@@ -1,0 +1,44 @@
+//! The `dekker` command from end to end: the real binary, real sockets, real KMS plugins, each test in a directory of its own.
+//!
+//! The binary is the one that `DEKKER_BIN` names, else `dekker` in a parent directory of this test's executable. Without one every test
+//! passes and says so, except in CI, where that is a failure.
+
+// What they stand on.
+#[path = "end_to_end/http.rs"]
+mod http;
+#[path = "end_to_end/load.rs"]
+mod load;
+#[path = "end_to_end/process.rs"]
+mod process;
+#[path = "end_to_end/scripted.rs"]
+mod scripted;
+#[path = "end_to_end/server.rs"]
+mod server;
+#[path = "end_to_end/stage.rs"]
+mod stage;
+#[path = "end_to_end/wait.rs"]
+mod wait;
+
+// The tests.
+#[path = "end_to_end/commands.rs"]
+mod commands;
+#[path = "end_to_end/configuration.rs"]
+mod configuration;
+#[path = "end_to_end/health.rs"]
+mod health;
+#[path = "end_to_end/inspecting.rs"]
+mod inspecting;
+#[path = "end_to_end/peers.rs"]
+mod peers;
+#[path = "end_to_end/plugins.rs"]
+mod plugins;
+#[path = "end_to_end/reloading.rs"]
+mod reloading;
+#[path = "end_to_end/secrecy.rs"]
+mod secrecy;
+#[path = "end_to_end/serving.rs"]
+mod serving;
+#[path = "end_to_end/values.rs"]
+mod values;
+#[path = "end_to_end/writing.rs"]
+mod writing;

@@ -1,0 +1,160 @@
+//! A child process whose output is kept, and which does not outlive its test.
+
+use std::io::{Read, Write};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::wait::until;
+
+/// A running command. Dropping it kills it, and shows what it said if the test has failed.
+pub struct Process {
+    name: String,
+    child: Child,
+    pub stdout: Capture,
+    pub stderr: Capture,
+}
+
+impl Process {
+    /// Starts it, with `input` on its standard input.
+    pub fn start(mut command: Command, input: &[u8]) -> Self {
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let name = format!("{command:?}");
+        let mut child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let mut stdin = child.stdin.take().expect("piped");
+        let input = input.to_vec();
+        // A command that does not read its input closes it; that is its right.
+        thread::spawn(move || drop(stdin.write_all(&input)));
+        Self {
+            name,
+            stdout: Capture::of(child.stdout.take().expect("piped")),
+            stderr: Capture::of(child.stderr.take().expect("piped")),
+            child,
+        }
+    }
+
+    /// Waits until its standard output has `text`; gives all of it.
+    ///
+    /// # Panics
+    /// When it ends before.
+    pub async fn says(&mut self, text: &str) -> String {
+        let said = until(&format!("{} says {text:?}", self.name), async || {
+            // In this order: what it said before its end is there once the end is seen.
+            let ended = self.stdout.is_closed();
+            let said = self.stdout.text();
+            (said.contains(text) || ended).then_some(said)
+        })
+        .await;
+        assert!(said.contains(text), "{} ended and said {said:?}", self.name);
+        said
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        kill_process(pid.expect("a process ID"), signal).expect("it runs, or is not waited for");
+    }
+
+    /// Waits for its end, and for the end of its output.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let what = format!("{} ends", self.name);
+        until(&what, async || {
+            let status = self.child.try_wait().expect("a child");
+            status.filter(|_| self.stdout.is_closed() && self.stderr.is_closed())
+        })
+        .await
+    }
+
+    /// Waits for its end; what is left of it.
+    pub async fn finished(mut self) -> Finished {
+        let status = self.ended().await;
+        Finished {
+            code: status.code(),
+            stdout: self.stdout.bytes(),
+            stderr: self.stderr.text(),
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail when it has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            let (out, err) = (self.stdout.text(), self.stderr.text());
+            eprintln!("--- {}\n--- stdout\n{out}--- stderr\n{err}---", self.name);
+        }
+    }
+}
+
+/// What is left of a command that has ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// `None`: a signal ended it.
+    pub code: Option<i32>,
+    pub stdout: Vec<u8>,
+    pub stderr: String,
+}
+
+impl Finished {
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    /// Its standard output, if it ended well.
+    ///
+    /// # Panics
+    /// When it did not.
+    pub fn done(self) -> Vec<u8> {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        self.stdout
+    }
+}
+
+/// What a process wrote so far.
+#[derive(Clone)]
+pub struct Capture(Arc<Mutex<Captured>>);
+
+#[derive(Default)]
+struct Captured {
+    bytes: Vec<u8>,
+    closed: bool,
+}
+
+impl Capture {
+    fn of(mut from: impl Read + Send + 'static) -> Self {
+        let capture = Self(Arc::default());
+        let to = capture.clone();
+        thread::spawn(move || {
+            let mut buffer = [0; 8192];
+            while let Ok(len @ 1..) = from.read(&mut buffer) {
+                to.with(|captured| captured.bytes.extend(&buffer[..len]));
+            }
+            to.with(|captured| captured.closed = true);
+        });
+        capture
+    }
+
+    pub fn bytes(&self) -> Vec<u8> {
+        self.with(|captured| captured.bytes.clone())
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes()).into_owned()
+    }
+
+    fn is_closed(&self) -> bool {
+        self.with(|captured| captured.closed)
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Captured) -> T) -> T {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

@@ -1,0 +1,146 @@
+//! A running `dekker serve`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
+
+use hyper::Method;
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::http::{Answer, Connection};
+use crate::process::Process;
+use crate::stage::Stage;
+
+pub struct Server {
+    pub process: Process,
+    /// What it says when it is ready.
+    pub banner: String,
+    /// The transform API's socket.
+    pub api: PathBuf,
+    pub health: SocketAddr,
+}
+
+impl Stage {
+    /// Starts `dekker serve` in this test's state directory and waits until it says that it is ready.
+    pub async fn serve(&self, args: &[&str]) -> Server {
+        Server::start(self.serve_command(args)).await
+    }
+
+    pub fn serve_command(&self, args: &[&str]) -> Command {
+        let mut command = self.command(["serve", "--health-listen", "127.0.0.1:0", "--state-dir"]);
+        command.arg(self.state()).args(args);
+        command
+    }
+
+    /// As [`Stage::serve`], with this configuration.
+    pub async fn serve_config(&self, config: &str, args: &[&str]) -> Server {
+        let file = self.file("config.yaml", config);
+        let mut command = self.serve_command(args);
+        command.arg("--encryption-provider-config").arg(file);
+        Server::start(command).await
+    }
+}
+
+impl Server {
+    pub async fn start(command: Command) -> Self {
+        let mut process = Process::start(command, b"");
+        let banner = process.says("| dekker inspect\n").await;
+        let row = |name: &str| {
+            let row = banner
+                .lines()
+                .find_map(|line| line.trim_start().strip_prefix(name));
+            row.unwrap_or_else(|| panic!("no {name:?} in {banner:?}"))
+                .trim()
+        };
+        let api = row("API socket")
+            .strip_prefix("unix://")
+            .expect("a unix socket");
+        let health = row("health")
+            .strip_prefix("http://")
+            .and_then(|rest| rest.split('/').next());
+        Self {
+            api: api.into(),
+            health: health
+                .expect("an address")
+                .parse()
+                .expect("an IP address and a port"),
+            process,
+            banner,
+        }
+    }
+
+    /// Asks health, metrics or status.
+    pub async fn get(&self, path: &str) -> Answer {
+        let mut connection = Connection::tcp(self.health).await.expect("it listens");
+        let answer = connection.send(Method::GET, path, b"").await;
+        answer.expect("an answer")
+    }
+
+    pub async fn status(&self) -> Value {
+        self.get("/statusz").await.json()
+    }
+
+    pub async fn metrics(&self) -> String {
+        String::from_utf8(self.get("/metrics").await.ok()).expect("text")
+    }
+
+    /// A fresh connection to the transform API.
+    pub async fn connect(&self) -> Connection {
+        Connection::unix(&self.api).await.expect("it listens")
+    }
+
+    /// Encrypts a secret, which must succeed.
+    pub async fn write(&self, key: &str, plaintext: &[u8]) -> Vec<u8> {
+        let answer = self.connect().await.write(key.as_bytes(), plaintext).await;
+        answer.expect("an answer").ok()
+    }
+
+    /// Decrypts a secret.
+    pub async fn read(&self, key: &str, stored: &[u8]) -> Answer {
+        let answer = self.connect().await.read(key.as_bytes(), stored).await;
+        answer.expect("an answer")
+    }
+
+    /// Decrypts a secret, which must succeed: the plaintext, and whether it is stale.
+    pub async fn read_well(&self, key: &str, stored: &[u8]) -> (Vec<u8>, bool) {
+        let answer = self.read(key, stored).await;
+        let stale = answer.header("dekker-stale").map(|stale| stale == "true");
+        (answer.ok(), stale.expect("dekker-stale"))
+    }
+
+    /// Ends it with SIGTERM; all that it said on standard error.
+    ///
+    /// # Panics
+    /// When it does not end well.
+    pub async fn stop(mut self) -> String {
+        self.process.signal(Signal::TERM);
+        let status = self.process.ended().await;
+        assert_eq!(status.code(), Some(0), "{}", self.process.stderr.text());
+        self.process.stderr.text()
+    }
+}
+
+/// The sum of a metric's samples that have these labels.
+pub fn metric(text: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
+    let samples = text.lines().filter(|line| {
+        line.strip_prefix(name)
+            .is_some_and(|rest| rest.starts_with([' ', '{']))
+            && labels
+                .iter()
+                .all(|(label, value)| line.contains(&format!("{label}=\"{value}\"")))
+    });
+    samples
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum()
+}
+
+/// How many calls of a KMS method this server counts.
+pub fn kms_calls(metrics: &str, method: &str) -> f64 {
+    let method = format!("/v2.KeyManagementService/{method}");
+    metric(
+        metrics,
+        "apiserver_envelope_encryption_kms_operations_latency_seconds_count",
+        &[("method_name", &method)],
+    )
+}

@@ -1,0 +1,121 @@
+//! What each test stands on: a directory of its own, the binary, and a runtime.
+
+use std::ffi::OsStr;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs, panic, thread};
+
+use tempfile::TempDir;
+
+use crate::process::{Finished, Process};
+
+pub struct Stage {
+    dir: TempDir,
+    binary: PathBuf,
+}
+
+/// Runs a test; without a binary it is skipped, for all to see, and in CI failed.
+pub fn play(test: impl AsyncFnOnce(Stage)) {
+    let Some(binary) = binary() else {
+        skip("there is no dekker binary; build it: cargo xtask build");
+        assert_ne!(
+            env::var("CI").as_deref(),
+            Ok("true"),
+            "no test is skipped in CI"
+        );
+        return;
+    };
+    // Short, wherever TMPDIR is: a unix socket's path has 107 bytes.
+    let dir = tempfile::Builder::new()
+        .prefix("dk")
+        .tempdir_in("/tmp")
+        .expect("a temporary directory");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(test(Stage { dir, binary }));
+    runtime.shutdown_background();
+}
+
+/// Says on the terminal, past the capture of the test harness, that this test shows nothing.
+pub fn skip(why: &str) {
+    let name = thread::current()
+        .name()
+        .unwrap_or("end to end")
+        .to_owned();
+    let _ = writeln!(std::io::stderr(), "SKIPPED {name}: {why}");
+}
+
+fn binary() -> Option<PathBuf> {
+    if let Some(named) = env::var_os("DEKKER_BIN") {
+        let named = fs::canonicalize(&named);
+        return Some(named.expect("DEKKER_BIN names a file"));
+    }
+    let own = env::current_exe().expect("this test's executable");
+    own.ancestors()
+        .skip(1)
+        .map(|dir| dir.join("dekker"))
+        .find(|path| path.is_file())
+}
+
+impl Stage {
+    /// A path in this test's directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The state directory that [`Stage::serve`] names.
+    pub fn state(&self) -> PathBuf {
+        self.path("state")
+    }
+
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
+    /// Writes a file.
+    pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, content).expect("a file in our own directory");
+        path
+    }
+
+    /// The `dekker` command, in this test's directory.
+    pub fn command<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.args(args).current_dir(self.dir.path());
+        // Nothing of the machine's own is used by a test that forgot to say where.
+        command
+            .env_clear()
+            .env("HOME", self.path("home"))
+            .env("XDG_STATE_HOME", self.path("home"));
+        command
+    }
+
+    /// Runs `dekker` to its end.
+    pub async fn run(&self, args: &[&str], input: &[u8]) -> Finished {
+        Process::start(self.command(args), input).finished().await
+    }
+}
+
+/// A configuration file of one rule for secrets: KMS v2 providers, the first of which writes, then identity.
+pub fn kms_config(providers: &[(&str, &Path)]) -> String {
+    let kms = providers.iter().map(|(name, socket)| {
+        let endpoint = format!("unix://{}", socket.display());
+        format!(
+            "  - kms: {{apiVersion: v2, name: {name}, endpoint: \"{endpoint}\", timeout: 2s}}\n"
+        )
+    });
+    let kms: String = kms.collect();
+    format!(
+        "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n- resources: [secrets]\n  providers:\n{kms}  - identity: {{}}\n"
+    )
+}
+
+/// A configuration file without any KMS.
+pub fn plain_config() -> String {
+    kms_config(&[])
+}
