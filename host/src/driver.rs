@@ -111,6 +111,8 @@ pub(crate) struct Driver {
     open: HashMap<u64, Pending>,
     kms: KmsCalls,
     due: Option<Instant>,
+    /// How long the last event took the guest.
+    event_took: Duration,
 }
 
 impl Driver {
@@ -142,6 +144,7 @@ impl Driver {
             reload: None,
             open: HashMap::new(),
             due: None,
+            event_took: Duration::ZERO,
         };
         driver.settle(None);
         Ok(Ok(driver))
@@ -181,7 +184,9 @@ impl Driver {
             } => {
                 if incarnation == self.incarnation {
                     let now = self.clock.now();
+                    let start = Instant::now();
                     let outcome = self.call(None, |guest| guest.handle_event(&event, now));
+                    self.event_took = start.elapsed();
                     if outcome.is_some() {
                         self.settle(None);
                     }
@@ -241,9 +246,12 @@ impl Driver {
             Action::CallStatus(call) => self.place(call.provider, |kms, incarnation| {
                 kms.status(incarnation, call)
             }),
-            Action::CallEncrypt(call) => self.place(call.provider, |kms, incarnation| {
-                kms.encrypt(incarnation, call)
-            }),
+            Action::CallEncrypt(call) => {
+                self.metrics.observe_data_key(self.event_took);
+                self.place(call.provider, |kms, incarnation| {
+                    kms.encrypt(incarnation, call)
+                });
+            }
             Action::CallDecrypt(call) => self.place(call.provider, |kms, incarnation| {
                 kms.decrypt(incarnation, call)
             }),

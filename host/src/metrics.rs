@@ -14,11 +14,12 @@ use std::time::Duration;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use sha2::{Digest, Sha256};
 
 use crate::model::{MetricFamily, MetricKind, Sample};
-use series::{Bounded, Total, kms_histogram, transformation_histogram};
+use series::{Bounded, Total, data_key_histogram, kms_histogram, transformation_histogram};
 
 /// Most series of one histogram; the one made first gives way to a new one, which then starts at zero.
 ///
@@ -58,6 +59,7 @@ pub struct Metrics {
     http_requests: Family<HttpLabels, Total>,
     component_traps: Total,
     component_restarts: Total,
+    data_keys: Histogram,
     reloads: Family<ReloadLabels, Total>,
     reload_timestamps: Family<ReloadLabels, Gauge<f64, AtomicU64>>,
     /// The one series of `last_config_info`; the hash of the configuration in use.
@@ -73,35 +75,41 @@ impl Metrics {
     pub fn new(apiserver_id: &str) -> Self {
         let kms = Bounded::new(kms_histogram);
         let transformations = Bounded::new(transformation_histogram);
+        let data_keys = data_key_histogram();
         let http_requests = Family::<HttpLabels, Total>::default();
         let component_traps = Total::default();
         let component_restarts = Total::default();
         let reloads = Family::<ReloadLabels, Total>::default();
         let reload_timestamps = Family::<ReloadLabels, Gauge<f64, AtomicU64>>::default();
 
-        // Names, help and buckets are upstream's; prometheus-client puts the full stop behind each help text.
+        // Names, labels and buckets are upstream's; prometheus-client puts the full stop behind each help text.
         let mut registry = Registry::default();
         // Upstream: pkg/storage/value/encrypt/envelope/metrics/metrics.go.
         registry.register(
             "apiserver_envelope_encryption_kms_operations_latency_seconds",
-            "KMS operation duration with gRPC error code status total",
+            "How long calls to KMS plugins took, by method and gRPC status",
             kms.family.clone(),
         );
         // Upstream: pkg/storage/value/metrics.go.
         registry.register(
             "apiserver_storage_transformation_duration_seconds",
-            "Latencies in seconds of value transformation operations",
+            "How long reads and writes that succeeded took, waiting for the plugin included",
             transformations.family.clone(),
+        );
+        registry.register(
+            "apiserver_storage_data_key_generation_duration_seconds",
+            "How long the calls into the component took in which a DEK or seed was generated",
+            data_keys.clone(),
         );
         // Upstream: pkg/server/options/encryptionconfig/metrics/metrics.go.
         registry.register(
             "apiserver_encryption_config_controller_automatic_reloads_total",
-            "Total number of reload successes and failures of encryption configuration split by apiserver identity",
+            "Changed configurations taken into use or refused",
             reloads.clone(),
         );
         registry.register(
             "apiserver_encryption_config_controller_automatic_reload_last_timestamp_seconds",
-            "Timestamp of the last successful or failed automatic reload of encryption configuration split by apiserver identity",
+            "When a changed configuration was last taken into use or refused, in seconds since the Unix epoch",
             reload_timestamps.clone(),
         );
         registry.register(
@@ -124,6 +132,7 @@ impl Metrics {
             registry,
             kms,
             transformations,
+            data_keys,
             http_requests,
             component_traps,
             component_restarts,
@@ -132,6 +141,11 @@ impl Metrics {
             last_config_hash: Mutex::new(None),
             apiserver_id_hash: sha256_label(apiserver_id),
         }
+    }
+
+    /// A DEK or seed was generated.
+    pub fn observe_data_key(&self, took: Duration) {
+        self.data_keys.observe(took.as_secs_f64());
     }
 
     /// A KMS call is over.
@@ -242,7 +256,7 @@ impl Metrics {
             .clone()?;
         Some(MetricFamily {
             name: "apiserver_encryption_config_controller_last_config_info".to_owned(),
-            help: "Information about the last applied encryption configuration with hash as label, split by apiserver identity.".to_owned(),
+            help: "The configuration in use, by the hash of its file.".to_owned(),
             kind: MetricKind::Gauge,
             samples: vec![Sample {
                 labels: vec![

@@ -155,7 +155,6 @@ impl Engine {
         self.actions.push_back(match request {
             Request::Status => Action::CallStatus { call, provider: id },
             Request::Encrypt { uid, plaintext } => {
-                self.counts.data_key_generated();
                 Action::CallEncrypt {
                     call,
                     provider: id,
@@ -173,7 +172,14 @@ impl Engine {
     }
 
     fn end_probe(&mut self, id: ProviderId, outcome: Outcome) {
-        let Outcome { fault, rotated } = outcome;
+        let Outcome {
+            fault,
+            rotated,
+            generation_failed,
+        } = outcome;
+        if generation_failed {
+            self.counts.data_key_generation_failed();
+        }
         if let Some(message) = rotated {
             if let Some(provider) = self.providers.get_mut(&id) {
                 provider.keep_for_reading();

@@ -86,7 +86,7 @@ pub(super) struct Counts {
     key_ids_from_status: LruCache<(Arc<str>, Arc<str>), Timestamp>,
     invalid_key_ids: BTreeMap<(Arc<str>, &'static str), u64>,
     cache_misses: u64,
-    data_keys: u64,
+    data_key_failures: u64,
 }
 
 impl Counts {
@@ -98,7 +98,7 @@ impl Counts {
             key_ids_from_status: LruCache::new(KEY_ID_SERIES_MAX),
             invalid_key_ids: BTreeMap::new(),
             cache_misses: 0,
-            data_keys: 0,
+            data_key_failures: 0,
         }
     }
 
@@ -161,8 +161,8 @@ impl Counts {
         self.cache_misses += 1;
     }
 
-    pub(super) fn data_key_generated(&mut self) {
-        self.data_keys += 1;
+    pub(super) fn data_key_generation_failed(&mut self) {
+        self.data_key_failures += 1;
     }
 }
 
@@ -211,12 +211,12 @@ impl Engine {
                 }],
             },
             MetricFamily {
-                name: "dekker_data_keys_generated_total",
-                help: "DEKs and seeds generated, whether or not the plugin could encrypt them.",
+                name: "apiserver_storage_data_key_generation_failures_total",
+                help: "DEKs and seeds that could not be generated.",
                 kind: MetricKind::Counter,
                 samples: vec![Sample {
                     labels: Vec::new(),
-                    value: counts.data_keys as f64,
+                    value: counts.data_key_failures as f64,
                 }],
             },
             MetricFamily {

@@ -86,6 +86,8 @@ pub struct Outcome {
     pub fault: Option<String>,
     /// A new DEK is in use: what changed, for the log.
     pub rotated: Option<String>,
+    /// A new DEK was due and could not be generated.
+    pub generation_failed: bool,
 }
 
 /// What a Status answer says of the plugin, for the counts.
@@ -337,7 +339,10 @@ impl KeyState {
             }
             Err(error) => {
                 faults.push(self.rotation_fault("", &error.to_string(), key_id.hash(), ""));
-                self.unhealthy(&faults, now)
+                match self.unhealthy(&faults, now) {
+                    Step::Done(outcome) => Step::Done(Outcome { generation_failed: true, ..outcome }),
+                    call @ Step::Call(_) => call,
+                }
             }
         };
         (step, seen)
@@ -540,6 +545,6 @@ impl KeyState {
             at: now,
             fault: kept,
         });
-        Step::Done(Outcome { fault, rotated })
+        Step::Done(Outcome { fault, rotated, generation_failed: false })
     }
 }
