@@ -98,6 +98,12 @@ pub struct Fault {
 /// 1 second: how long to wait before another instance is made when a fresh one failed at once.
 const RESTART_INTERVAL: Duration = Duration::from_secs(1);
 
+/// A changed file that the guest looks at.
+struct Offered {
+    config: Zeroizing<Vec<u8>>,
+    reply: Reply<Result<(), ReloadError>>,
+}
+
 pub(crate) struct Driver {
     pub(crate) component: Component,
     pub(crate) options: Options,
@@ -107,7 +113,7 @@ pub(crate) struct Driver {
     /// Counts instances, so that an answer meant for an earlier one is known.
     incarnation: u64,
     config: Zeroizing<Vec<u8>>,
-    reload: Option<(Zeroizing<Vec<u8>>, Reply<Result<(), ReloadError>>)>,
+    reload: Option<Offered>,
     open: HashMap<u64, Pending>,
     kms: KmsCalls,
     due: Option<Instant>,
@@ -309,7 +315,7 @@ impl Driver {
     }
 
     fn reload_done(&mut self, outcome: Result<(), ReloadError>) {
-        if let Some((config, reply)) = self.reload.take() {
+        if let Some(Offered { config, reply }) = self.reload.take() {
             if outcome.is_ok() {
                 self.config = config;
             }

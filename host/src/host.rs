@@ -262,10 +262,6 @@ impl Host {
     ///
     /// # Errors
     /// What the engine found, or that it is not there.
-    #[expect(
-        clippy::wrong_self_convention,
-        reason = "upstream's word: TransformFromStorage"
-    )]
     pub async fn from_storage(
         &self,
         at: Location,

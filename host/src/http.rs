@@ -36,10 +36,6 @@ pub trait Service: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Encrypted, HostError>> + Send;
 
     /// Decrypts a stored value.
-    #[expect(
-        clippy::wrong_self_convention,
-        reason = "upstream's word: TransformFromStorage"
-    )]
     fn from_storage(
         &self,
         at: Location,

@@ -260,7 +260,10 @@ impl Metrics {
             kind: MetricKind::Gauge,
             samples: vec![Sample {
                 labels: vec![
-                    ("apiserver_id_hash".to_owned(), self.apiserver_id_hash.clone()),
+                    (
+                        "apiserver_id_hash".to_owned(),
+                        self.apiserver_id_hash.clone(),
+                    ),
                     ("hash".to_owned(), hash),
                 ],
                 value: 1.0,

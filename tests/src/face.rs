@@ -62,7 +62,6 @@ pub trait Maker: Sync {
 
 /// One engine; see [`dekker_core::engine::Engine`] for what each function means.
 // `from_storage` is the field's word, not a conversion.
-#[allow(clippy::wrong_self_convention)]
 pub trait Face {
     /// Encrypts a value; `None`: parked.
     fn to_storage(

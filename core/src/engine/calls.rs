@@ -154,14 +154,12 @@ impl Engine {
         };
         self.actions.push_back(match request {
             Request::Status => Action::CallStatus { call, provider: id },
-            Request::Encrypt { uid, plaintext } => {
-                Action::CallEncrypt {
-                    call,
-                    provider: id,
-                    uid,
-                    plaintext,
-                }
-            }
+            Request::Encrypt { uid, plaintext } => Action::CallEncrypt {
+                call,
+                provider: id,
+                uid,
+                plaintext,
+            },
             Request::Decrypt { uid, request } => Action::CallDecrypt {
                 call,
                 provider: id,

@@ -13,7 +13,6 @@ use crate::engine::event::{CallError, ProviderId};
 
 /// A provider that needs nobody else to read and write.
 // `from_storage` is the field's word, not a conversion.
-#[allow(clippy::wrong_self_convention)]
 pub trait LocalTransformer: Send + Sync {
     /// The bytes to store after the provider's prefix. `key` is the storage key, the AAD of ciphers that have one.
     ///

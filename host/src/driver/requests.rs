@@ -1,6 +1,6 @@
 //! Requests: answered at once, or kept until the guest has an answer.
 
-use super::{Driver, Fault, ReloadError, Reply, Request};
+use super::{Driver, Fault, Offered, ReloadError, Reply, Request};
 use crate::guest::{Guest, Trap};
 use crate::model::{Check, Decrypted, Encrypted, HostError, Location, TransformError};
 
@@ -131,7 +131,7 @@ impl Driver {
                         self.reload_done(Err(ReloadError::Refused(
                             "a newer file took its place".to_owned(),
                         )));
-                        self.reload = Some((config, reply));
+                        self.reload = Some(Offered { config, reply });
                     }
                     Err(faults) => drop(reply.send(Ok(Err(ReloadError::Faults(
                         faults.iter().map(Fault::from).collect(),

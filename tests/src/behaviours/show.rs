@@ -160,7 +160,10 @@ pub(super) fn operations_are_counted_as_upstream_counts_them(maker: &dyn Maker) 
         Harness::seeded(maker, &file, &options, [("a", Plugin::new("key-1"))], 2).write("/k", b"x");
     h.try_read("secrets", "/k", &foreign).expect_err("down");
     assert_eq!(h.metric(operations, &[("status", "Unavailable")]), 1.0);
-    assert_eq!(h.metric("apiserver_storage_data_key_generation_failures_total", &[]), 0.0);
+    assert_eq!(
+        h.metric("apiserver_storage_data_key_generation_failures_total", &[]),
+        0.0
+    );
 }
 
 pub(super) fn series_are_bounded(maker: &dyn Maker) {

@@ -24,7 +24,10 @@ async fn plugin(stage: &Stage) -> Process {
 }
 
 async fn write_with_hash(server: &Server, connection: &mut Connection) -> (Vec<u8>, String) {
-    let answer = connection.write(KEY.as_bytes(), b"new").await.expect("an answer");
+    let answer = connection
+        .write(KEY.as_bytes(), b"new")
+        .await
+        .expect("an answer");
     let hash = answer.header("dekker-key-id-hash").map(str::to_owned);
     assert_eq!(answer.status, 200, "{}: {}", server.health, answer.text());
     (answer.body, hash.expect("a hash"))
@@ -39,10 +42,14 @@ fn a_rotated_key_is_found_by_the_next_poll() {
         let (old, old_hash) = write_with_hash(&server, &mut connection).await;
         let load = Load::start(&server.api).await;
         let state = stage.state().display().to_string();
-        let rotated = stage.run(&["kms", "rotate", "--state-dir", &state], b"").await;
+        let rotated = stage
+            .run(&["kms", "rotate", "--state-dir", &state], b"")
+            .await;
         let rotated = String::from_utf8(rotated.done()).expect("text");
         assert!(rotated.ends_with(", 2 keys in all\n"), "{rotated}");
-        let new_hash = rotated.strip_prefix("new key ID hash ").and_then(|rest| rest.split(',').next());
+        let new_hash = rotated
+            .strip_prefix("new key ID hash ")
+            .and_then(|rest| rest.split(',').next());
         let new_hash = new_hash.expect("a hash");
         assert_ne!(new_hash, old_hash);
 
@@ -82,14 +89,21 @@ fn a_plugin_that_is_killed_stops_neither_reads_nor_writes() {
         .await;
         assert_eq!(failed.status, 500);
         let text = failed.text();
-        let expected = "internal server error: kms-provider-0: kmsv2 Provider own is not healthy, error: ";
+        let expected =
+            "internal server error: kms-provider-0: kmsv2 Provider own is not healthy, error: ";
         assert!(text.starts_with(expected), "{text}");
         let ready = server.get("/readyz").await;
         assert_eq!(ready.status, 500);
-        assert_eq!(ready.text(), "[+]ping ok\n[-]kms-providers failed: reason withheld\nreadyz check failed\n");
+        assert_eq!(
+            ready.text(),
+            "[+]ping ok\n[-]kms-providers failed: reason withheld\nreadyz check failed\n"
+        );
         let live = server.get("/livez").await;
         assert_eq!((live.status, live.text().as_str()), (200, "ok"));
-        assert_eq!(server.read_well(KEY, &stored).await, (b"before".to_vec(), false));
+        assert_eq!(
+            server.read_well(KEY, &stored).await,
+            (b"before".to_vec(), false)
+        );
 
         let _again = plugin(&stage).await;
         until("the check passes", async || {
@@ -99,9 +113,16 @@ fn a_plugin_that_is_killed_stops_neither_reads_nor_writes() {
         load.finish().await;
         let (new, _) = write_with_hash(&server, &mut server.connect().await).await;
         assert_eq!(server.read_well(KEY, &new).await, (b"new".to_vec(), false));
-        assert_eq!(server.read_well(KEY, &stored).await, (b"before".to_vec(), false));
+        assert_eq!(
+            server.read_well(KEY, &stored).await,
+            (b"before".to_vec(), false)
+        );
         let metrics = server.metrics().await;
-        assert_eq!(kms_calls(&metrics, "Encrypt"), 1.0, "the key ID is the same, so the DEK is");
+        assert_eq!(
+            kms_calls(&metrics, "Encrypt"),
+            1.0,
+            "the key ID is the same, so the DEK is"
+        );
     });
 }
 
@@ -109,8 +130,14 @@ fn a_plugin_that_is_killed_stops_neither_reads_nor_writes() {
 fn a_server_starts_before_its_plugin_and_recovers_when_it_comes() {
     play(async |stage| {
         let socket = stage.path("kms.sock");
-        let server = stage.serve_config(&kms_config(&[("late", &socket)]), &[]).await;
-        assert!(server.banner.contains("KMS: not healthy yet: "), "{}", server.banner);
+        let server = stage
+            .serve_config(&kms_config(&[("late", &socket)]), &[])
+            .await;
+        assert!(
+            server.banner.contains("KMS: not healthy yet: "),
+            "{}",
+            server.banner
+        );
         let answer = server.connect().await.write(KEY.as_bytes(), b"x").await;
         let answer = answer.expect("an answer");
         assert_eq!(answer.status, 503, "{}", answer.text());
@@ -133,7 +160,9 @@ fn a_plugin_that_says_it_is_ill_is_believed_word_for_word() {
         let socket = stage.path("kms.sock");
         let plugin = Scripted::serve(&socket, "key-1");
         plugin.script().healthz = "tired".into();
-        let server = stage.serve_config(&kms_config(&[("a", &socket)]), &[]).await;
+        let server = stage
+            .serve_config(&kms_config(&[("a", &socket)]), &[])
+            .await;
         let answer = server.get("/healthz/kms-providers").await;
         let expected = "internal server error: kms-provider-0: kmsv2 Provider a is not healthy, error: got unexpected healthz status: tired\n";
         assert_eq!((answer.status, answer.text().as_str()), (500, expected));
@@ -162,9 +191,18 @@ fn a_plugin_that_hangs_costs_a_read_its_deadline_and_cached_values_nothing() {
         let late = server.read(KEY, &uncached).await;
         assert_eq!(late.status, 502, "{}", late.text());
         let problem = late.json();
-        assert_eq!((&problem["kind"], &problem["grpc-code"]), (&"kms".into(), &4.into()));
-        assert_eq!(server.read_well(KEY, &cached).await, (b"second".to_vec(), false));
+        assert_eq!(
+            (&problem["kind"], &problem["grpc-code"]),
+            (&"kms".into(), &4.into())
+        );
+        assert_eq!(
+            server.read_well(KEY, &cached).await,
+            (b"second".to_vec(), false)
+        );
         plugin.let_go();
-        assert_eq!(server.read_well(KEY, &uncached).await, (b"first".to_vec(), false));
+        assert_eq!(
+            server.read_well(KEY, &uncached).await,
+            (b"first".to_vec(), false)
+        );
     });
 }

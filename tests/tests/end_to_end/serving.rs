@@ -16,7 +16,11 @@ use crate::wait::until;
 const KEY: &str = "/registry/secrets/default/token";
 
 fn mode(path: &Path) -> u32 {
-    fs::metadata(path).expect("it is there").permissions().mode() & 0o7777
+    fs::metadata(path)
+        .expect("it is there")
+        .permissions()
+        .mode()
+        & 0o7777
 }
 
 #[test]
@@ -48,10 +52,18 @@ fn what_it_makes_is_for_its_user_only() {
         let _server = stage.serve(&[]).await;
         let state = stage.state();
         assert_eq!(mode(&state), 0o700);
-        for name in ["api.sock", "kms.sock", "keyring.json", "encryption-config.yaml"] {
+        for name in [
+            "api.sock",
+            "kms.sock",
+            "keyring.json",
+            "encryption-config.yaml",
+        ] {
             let path = state.join(name);
             assert_eq!(mode(&path), 0o600, "{name}");
-            let is_socket = fs::metadata(&path).expect("it is there").file_type().is_socket();
+            let is_socket = fs::metadata(&path)
+                .expect("it is there")
+                .file_type()
+                .is_socket();
             assert_eq!(is_socket, name.ends_with(".sock"), "{name}");
         }
     });
@@ -68,9 +80,16 @@ fn a_second_start_reads_what_the_first_wrote_and_calls_it_fresh() {
             assert!(!stage.state().join(socket).exists(), "{socket} is removed");
         }
         let second = stage.serve(&[]).await;
-        assert_eq!(second.read_well(KEY, &stored).await, (b"hunter2".to_vec(), false));
+        assert_eq!(
+            second.read_well(KEY, &stored).await,
+            (b"hunter2".to_vec(), false)
+        );
         let status = second.status().await;
-        assert!(hash.as_str().is_some_and(|hash| hash.starts_with("sha256:")), "{hash}");
+        assert!(
+            hash.as_str()
+                .is_some_and(|hash| hash.starts_with("sha256:")),
+            "{hash}"
+        );
         assert_eq!(status["kmsProviders"][0]["writeDek"]["keyIdHash"], hash);
     });
 }
@@ -83,7 +102,10 @@ fn a_start_after_a_kill_takes_the_sockets_that_were_left() {
         drop(first);
         assert!(stage.state().join("api.sock").exists(), "it was killed");
         let second = stage.serve(&[]).await;
-        assert_eq!(second.read_well(KEY, &stored).await, (b"hunter2".to_vec(), false));
+        assert_eq!(
+            second.read_well(KEY, &stored).await,
+            (b"hunter2".to_vec(), false)
+        );
     });
 }
 
@@ -125,15 +147,22 @@ fn sigterm_lets_a_request_finish_that_is_under_way() {
         let mut server = stage.serve(&[]).await;
         let mut stream = UnixStream::connect(&server.api).await.expect("it listens");
         let target = target("to-storage", "secrets", KEY.as_bytes());
-        let head = format!("POST {target} HTTP/1.1\r\nhost: dekker\r\ncontent-length: 10\r\n\r\nfirst");
+        let head =
+            format!("POST {target} HTTP/1.1\r\nhost: dekker\r\ncontent-length: 10\r\n\r\nfirst");
         stream.write_all(head.as_bytes()).await.expect("it reads");
         // Answered after it, on another connection: the first request's header has been read by then.
         server.write(KEY, b"x").await;
         server.process.signal(Signal::TERM);
-        until("it stops listening", async || (!server.api.exists()).then_some(())).await;
+        until("it stops listening", async || {
+            (!server.api.exists()).then_some(())
+        })
+        .await;
         stream.write_all(b"-last").await.expect("it still reads");
         let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).await.expect("an answer, and the end");
+        stream
+            .read_to_end(&mut answer)
+            .await
+            .expect("an answer, and the end");
         let answer = String::from_utf8_lossy(&answer);
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
         assert!(answer.contains("k8s:enc:kms:v2:dekker:"), "{answer}");
@@ -151,7 +180,9 @@ fn json_logs_are_json_lines() {
         let log = server.stop().await;
         let lines: Vec<Value> = log
             .lines()
-            .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+            .map(|line| {
+                serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+            })
             .collect();
         assert!(lines.len() >= 2, "{log}");
         for line in &lines {

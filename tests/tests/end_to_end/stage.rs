@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::{env, fs, panic, thread};
+use std::{env, fs, thread};
 
 use tempfile::TempDir;
 
@@ -42,10 +42,7 @@ pub fn play(test: impl AsyncFnOnce(Stage)) {
 
 /// Says on the terminal, past the capture of the test harness, that this test shows nothing.
 pub fn skip(why: &str) {
-    let name = thread::current()
-        .name()
-        .unwrap_or("end to end")
-        .to_owned();
+    let name = thread::current().name().unwrap_or("end to end").to_owned();
     let _ = writeln!(std::io::stderr(), "SKIPPED {name}: {why}");
 }
 

@@ -340,7 +340,10 @@ impl KeyState {
             Err(error) => {
                 faults.push(self.rotation_fault("", &error.to_string(), key_id.hash(), ""));
                 match self.unhealthy(&faults, now) {
-                    Step::Done(outcome) => Step::Done(Outcome { generation_failed: true, ..outcome }),
+                    Step::Done(outcome) => Step::Done(Outcome {
+                        generation_failed: true,
+                        ..outcome
+                    }),
                     call @ Step::Call(_) => call,
                 }
             }
@@ -545,6 +548,10 @@ impl KeyState {
             at: now,
             fault: kept,
         });
-        Step::Done(Outcome { fault, rotated, generation_failed: false })
+        Step::Done(Outcome {
+            fault,
+            rotated,
+            generation_failed: false,
+        })
     }
 }

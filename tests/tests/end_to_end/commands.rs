@@ -1,0 +1,169 @@
+//! `dekker encrypt`, `dekker decrypt` and `dekker kms`, once each.
+
+use crate::process::Finished;
+use crate::scripted::Scripted;
+use crate::stage::{Stage, kms_config, play};
+
+const KEY: &str = "/registry/secrets/default/token";
+const PLAINTEXT: &[u8] = b"hunter2\n\0\xff";
+
+async fn once(stage: &Stage, command: &str, key: &str, how: &[&str], input: &[u8]) -> Finished {
+    let mut args = vec![command, "--resource", "secrets", "--key", key];
+    args.extend(how);
+    stage.run(&args, input).await
+}
+
+/// Encrypts and decrypts; also with the wrong key.
+async fn there_and_back(stage: &Stage, how: &[&str], prefix: &str) -> Vec<u8> {
+    let written = once(stage, "encrypt", KEY, how, PLAINTEXT).await;
+    assert!(
+        written.stderr.contains("key ID hash: sha256:"),
+        "{written:?}"
+    );
+    let stored = written.done();
+    assert!(stored.starts_with(prefix.as_bytes()), "{stored:?}");
+    let read = once(stage, "decrypt", KEY, how, &stored).await;
+    assert!(read.stderr.contains("stale: false\n"), "{read:?}");
+    assert_eq!(read.done(), PLAINTEXT);
+    let refused = once(stage, "decrypt", "/elsewhere", how, &stored).await;
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert_eq!(refused.stdout, b"");
+    stored
+}
+
+#[test]
+fn with_a_configuration() {
+    play(async |stage| {
+        let _plugin = Scripted::serve(&stage.path("kms.sock"), "key-1");
+        stage.file("c.yaml", kms_config(&[("own", &stage.path("kms.sock"))]));
+        let how = ["--encryption-provider-config", "c.yaml"];
+        there_and_back(&stage, &how, "k8s:enc:kms:v2:own:").await;
+        assert!(
+            !stage.path("home").exists(),
+            "no state directory was needed"
+        );
+    });
+}
+
+#[test]
+fn with_a_state_directory_alone_and_beside_a_server() {
+    play(async |stage| {
+        let state = stage.state().display().to_string();
+        let how = ["--state-dir", state.as_str()];
+        let stored = there_and_back(&stage, &how, "k8s:enc:kms:v2:dekker:").await;
+        let server = stage.serve(&[]).await;
+        assert_eq!(
+            server.read_well(KEY, &stored).await,
+            (PLAINTEXT.to_vec(), false)
+        );
+        // The server's plugin is used, and stays when the command ends.
+        let beside = there_and_back(&stage, &how, "k8s:enc:kms:v2:dekker:").await;
+        assert_eq!(
+            server.read_well(KEY, &beside).await,
+            (PLAINTEXT.to_vec(), false)
+        );
+    });
+}
+
+#[test]
+fn with_the_default_state_directory() {
+    play(async |stage| {
+        if rustix::process::geteuid().is_root() {
+            // For root it is /var/lib/dekker, which is the machine's and not this test's.
+            return crate::stage::skip(
+                "the default state directory of root is not a test's to use",
+            );
+        }
+        there_and_back(&stage, &[], "k8s:enc:kms:v2:dekker:").await;
+        assert!(stage.path("home/dekker/keyring.json").exists());
+    });
+}
+
+#[test]
+fn with_a_running_server() {
+    play(async |stage| {
+        let server = stage.serve(&[]).await;
+        let address = format!("unix://{}", server.api.display());
+        let how = ["--connect", address.as_str()];
+        let stored = there_and_back(&stage, &how, "k8s:enc:kms:v2:dekker:").await;
+        assert_eq!(
+            server.read_well(KEY, &stored).await,
+            (PLAINTEXT.to_vec(), false)
+        );
+        let refused = once(&stage, "decrypt", "/elsewhere", &how, &stored).await;
+        assert!(
+            refused.stderr.contains("the server answered 422"),
+            "{refused:?}"
+        );
+        server.stop().await;
+        let alone = once(&stage, "encrypt", KEY, &how, PLAINTEXT).await;
+        assert_eq!(alone.code, Some(1));
+        assert!(
+            alone.stderr.contains("is `dekker serve` running?"),
+            "{alone:?}"
+        );
+        let both = [
+            "--connect",
+            address.as_str(),
+            "--encryption-provider-config",
+            "c.yaml",
+        ];
+        assert_eq!(once(&stage, "encrypt", KEY, &both, b"").await.code, Some(2));
+    });
+}
+
+#[test]
+fn without_a_plugin_it_is_a_fault() {
+    play(async |stage| {
+        stage.file("c.yaml", kms_config(&[("gone", &stage.path("kms.sock"))]));
+        let how = ["--encryption-provider-config", "c.yaml"];
+        let failed = once(&stage, "encrypt", KEY, &how, PLAINTEXT).await;
+        assert_eq!(failed.code, Some(1), "{failed:?}");
+        assert_eq!(failed.stdout, b"");
+    });
+}
+
+#[test]
+fn kms_status_and_rotate_need_something_to_work_on() {
+    play(async |stage| {
+        let state = stage.state().display().to_string();
+        let how = ["--state-dir", state.as_str()];
+        let alone = stage.run(&["kms", "status", how[0], how[1]], b"").await;
+        assert_eq!(alone.code, Some(1));
+        assert!(
+            alone.stderr.contains("no KMS plugin listens on"),
+            "{alone:?}"
+        );
+        let nothing = stage.run(&["kms", "rotate", how[0], how[1]], b"").await;
+        assert_eq!(nothing.code, Some(1));
+        let _server = stage.serve(&[]).await;
+        let second = stage.run(&["kms", "serve", how[0], how[1]], b"").await;
+        assert_eq!(second.code, Some(1));
+        assert!(
+            second.stderr.contains("another process serves"),
+            "{second:?}"
+        );
+        stage
+            .run(&["kms", "status", how[0], how[1]], b"")
+            .await
+            .done();
+    });
+}
+
+#[test]
+fn kms_status_of_a_plugin_that_is_not_dekkers() {
+    play(async |stage| {
+        let socket = stage.path("kms.sock");
+        let plugin = Scripted::serve(&socket, "key-1");
+        let endpoint = format!("unix://{}", socket.display());
+        let args = ["kms", "status", "--endpoint", &endpoint];
+        let text = stage.run(&args, b"").await.done();
+        let hash = dekker_tests::object::sha256_text("key-1");
+        let expected = format!("version      v2\nhealthz      ok\nkey ID hash  {hash}\n");
+        assert_eq!(String::from_utf8_lossy(&text), expected);
+        plugin.script().healthz = "tired".into();
+        let ill = stage.run(&args, b"").await;
+        assert_eq!(ill.code, Some(1));
+        assert!(ill.text().contains("healthz      tired\n"), "{ill:?}");
+    });
+}
