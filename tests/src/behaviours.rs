@@ -132,6 +132,7 @@ macro_rules! with_behaviours {
                 operations_are_counted_as_upstream_counts_them
                 series_are_bounded
                 no_text_holds_a_key_id_or_a_secret
+                a_key_id_in_a_plugins_text_is_shown_as_its_hash
                 inspection_needs_no_key
                 unsupported_provider_is_a_clear_fault
                 every_fault_of_a_file_is_told_at_once

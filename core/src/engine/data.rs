@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::Engine;
-use super::event::{Action, OpId, ProviderId};
+use super::event::{self, Action, OpId, ProviderId};
 use super::metrics::Direction;
 use super::pending::{
     Operation, Parked, Purpose, ReadOperation, ReadProgress, Wait, closed, overloaded,
@@ -14,6 +14,7 @@ use crate::config::resource::GroupResource;
 use crate::crypto::entropy::uuid;
 use crate::crypto::secret::Secret;
 use crate::provider::kms::v2::dek_cache::ReadDek;
+use crate::provider::kms::v2::envelope::EncryptedObject;
 use crate::provider::kms::v2::{DekNeeded, ReadStep};
 use crate::provider::transformer::{
     Decrypted, Encrypted, ErrorKind, Location, Transform, TransformError, Transformer,
@@ -338,7 +339,7 @@ impl Engine {
         let resumed = match resumed {
             None => None,
             Some(Ok(dek)) => Some(dek),
-            Some(Err(error)) => return Ok(Err(error)),
+            Some(Err(error)) => return Ok(Err(without_key_id(error, value))),
         };
         let Some(provider) = self.providers.get_mut(&id) else {
             return Ok(Err(closed()));
@@ -394,4 +395,16 @@ impl Engine {
 /// As upstream labels a resource: `secrets`, `deployments.apps`.
 fn resource_label(resource: &str) -> String {
     GroupResource::parse(resource).to_string()
+}
+
+/// The plugin's refusal to decrypt a DEK, without the value's key ID.
+fn without_key_id(error: TransformError, value: &[u8]) -> TransformError {
+    match EncryptedObject::decode(value) {
+        Ok(object) => TransformError {
+            message: event::without_key_id(&error.message, object.key_id),
+            ..error
+        },
+        // Never asked for, then.
+        Err(_) => error,
+    }
 }

@@ -170,6 +170,14 @@ impl CallError {
         }
     }
 
+    /// The same, should the plugin have put this key ID into its text: a person sees only its hash.
+    pub(crate) fn without(self, key_id: &str) -> Self {
+        Self {
+            code: self.code,
+            message: without_key_id(&self.message, key_id),
+        }
+    }
+
     /// The name of a gRPC status code, as Go prints it.
     pub const fn code_name(code: u32) -> &'static str {
         const NAMES: [&str; 17] = [
@@ -212,6 +220,22 @@ impl fmt::Display for CallError {
 }
 
 impl core::error::Error for CallError {}
+
+/// 4 bytes: a shorter key ID is not looked for in a plugin's texts, where it would stand by chance.
+const KEY_ID_FOUND_MIN: usize = 4;
+
+/// A plugin's text with its key ID replaced by the hash.
+pub(crate) fn without_key_id(text: &str, key_id: &str) -> String {
+    if key_id.len() < KEY_ID_FOUND_MIN {
+        return text.into();
+    }
+    text.replace(key_id, &crate::provider::kms::message::key_id_hash(key_id))
+}
+
+/// A plugin's text as a person may see it; see [`shown`] and [`without_key_id`].
+pub(crate) fn shown_without(text: &str, key_id: &str) -> String {
+    shown(&without_key_id(text, key_id))
+}
 
 /// A text from outside as a person may see it: cut at [`CallError::MESSAGE_MAX`], without control characters.
 pub(crate) fn shown(text: &str) -> String {

@@ -1,6 +1,5 @@
 //! The KMS checks of `/healthz` and `/readyz`.
 
-use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
@@ -22,8 +21,8 @@ impl Engine {
     pub fn health(&mut self, op: OpId, now: Timestamp) -> Option<Vec<Check>> {
         let now = self.advance(now);
         let set = self.running.clone();
-        let mut faults = BTreeMap::new();
-        let mut waiting = BTreeSet::new();
+        let mut faults = Vec::new();
+        let mut waiting = Vec::new();
         for id in &set.kms {
             match self
                 .providers
@@ -32,10 +31,10 @@ impl Engine {
             {
                 Some(Some(None)) => {}
                 Some(Some(Some(fault))) => {
-                    faults.insert(*id, fault.to_string());
+                    faults.push((*id, fault.to_string()));
                 }
                 Some(None) | None => {
-                    waiting.insert(*id);
+                    waiting.push(*id);
                 }
             }
         }
@@ -68,7 +67,7 @@ impl Engine {
 
     /// The names of the checks, without running them.
     pub fn check_names(&self) -> Vec<String> {
-        self.checks(&self.running, &BTreeMap::new())
+        self.checks(&self.running, &[])
             .into_iter()
             .map(|check| check.name)
             .collect()
@@ -78,9 +77,10 @@ impl Engine {
     pub(super) fn health_probed(&mut self, id: ProviderId, fault: Option<String>) {
         let mut done = Vec::new();
         for (op, health) in self.parked.health_mut() {
-            if health.waiting.remove(&id) {
+            if health.waiting.contains(&id) {
+                health.waiting.retain(|waiting| *waiting != id);
                 if let Some(fault) = &fault {
-                    health.faults.insert(id, fault.clone());
+                    health.faults.push((id, fault.clone()));
                 }
                 if health.waiting.is_empty() {
                     done.push(op);
@@ -97,16 +97,14 @@ impl Engine {
         }
     }
 
-    pub(super) fn checks(
-        &self,
-        set: &ConfigSet,
-        faults: &BTreeMap<ProviderId, String>,
-    ) -> Vec<Check> {
-        let each = set
-            .kms
-            .iter()
-            .enumerate()
-            .map(|(at, id)| (format!("kms-provider-{at}"), faults.get(id)));
+    pub(super) fn checks(&self, set: &ConfigSet, faults: &[(ProviderId, String)]) -> Vec<Check> {
+        let each = set.kms.iter().enumerate().map(|(at, id)| {
+            let fault = faults
+                .iter()
+                .find(|(of, _)| of == id)
+                .map(|(_, fault)| fault);
+            (format!("kms-provider-{at}"), fault)
+        });
         if !set.collapsed {
             return each
                 .map(|(name, fault)| Check {

@@ -58,7 +58,7 @@ pub struct MetricFamily {
     pub help: &'static str,
     /// Counter or gauge.
     pub kind: MetricKind,
-    /// In the order of their labels.
+    /// Each with labels of its own, in no order.
     pub samples: Vec<Sample>,
 }
 
@@ -171,11 +171,9 @@ impl Engine {
     pub fn metrics(&self) -> Vec<MetricFamily> {
         let counts = &self.counts;
         let apiserver = || ("apiserver_id_hash", counts.apiserver_id_hash.clone());
-        let mut key_ids: Vec<_> = counts.key_ids.iter().collect();
-        key_ids.sort_by_key(|(labels, _)| *labels);
         let key_id_samples = |value: fn(&Use) -> f64| {
             let sample =
-                |((direction, provider, hash), used): &(&(Direction, Arc<str>, Arc<str>), &Use)| {
+                |((direction, provider, hash), used): (&(Direction, Arc<str>, Arc<str>), &Use)| {
                     Sample {
                         labels: vec![
                             ("transformation_type", direction.label().to_string()),
@@ -186,10 +184,8 @@ impl Engine {
                         value: value(used),
                     }
                 };
-            key_ids.iter().map(sample).collect()
+            counts.key_ids.iter().map(sample).collect()
         };
-        let mut from_status: Vec<_> = counts.key_ids_from_status.iter().collect();
-        from_status.sort();
         vec![
             MetricFamily {
                 name: "apiserver_storage_transformation_operations_total",
@@ -235,8 +231,9 @@ impl Engine {
                 name: "apiserver_envelope_encryption_key_id_hash_status_last_timestamp_seconds",
                 help: "When the plugin's Status last named a key ID, in seconds since the Unix epoch.",
                 kind: MetricKind::Gauge,
-                samples: from_status
-                    .into_iter()
+                samples: counts
+                    .key_ids_from_status
+                    .iter()
                     .map(|((provider, hash), at)| Sample {
                         labels: vec![
                             ("provider_name", provider.to_string()),
@@ -274,9 +271,15 @@ impl Engine {
 
     /// One sample per name: while a reload replaces a provider by another of the same name, both are counted together.
     fn cache_sizes(&self) -> Vec<Sample> {
-        let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut sizes: Vec<(&str, usize)> = Vec::new();
         for provider in self.providers.values() {
-            *sizes.entry(&provider.info.name).or_default() += provider.cache.len();
+            match sizes
+                .iter_mut()
+                .find(|(name, _)| **name == *provider.info.name)
+            {
+                Some((_, size)) => *size += provider.cache.len(),
+                None => sizes.push((&provider.info.name, provider.cache.len())),
+            }
         }
         let sample = |(name, size): (&str, usize)| Sample {
             labels: vec![("provider_name", name.to_string())],

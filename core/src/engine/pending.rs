@@ -1,6 +1,6 @@
 //! Operations that wait, and KMS calls under way.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -91,8 +91,8 @@ pub(super) struct ReadProgress {
 /// A health check that waits for probes.
 pub(super) struct HealthOperation {
     pub(super) set: Arc<ConfigSet>,
-    pub(super) waiting: BTreeSet<ProviderId>,
-    pub(super) faults: BTreeMap<ProviderId, String>,
+    pub(super) waiting: Vec<ProviderId>,
+    pub(super) faults: Vec<(ProviderId, String)>,
 }
 
 impl Operation {

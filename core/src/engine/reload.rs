@@ -1,6 +1,6 @@
 //! From a file to what runs, and from one to the next.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::sync::Arc;
@@ -276,7 +276,7 @@ impl Engine {
         if self.candidate.is_none() && self.providers.len() == self.running.kms.len() {
             return;
         }
-        let mut used: BTreeSet<ProviderId> = self.running.kms.iter().copied().collect();
+        let mut used = self.running.kms.clone();
         used.extend(
             self.candidate
                 .iter()

@@ -32,11 +32,15 @@ impl Routing {
                     .extend(transformers.iter().cloned());
             }
         }
-        Self {
-            rules: lists
+        let mut rules = BTreeMap::new();
+        // `extend` and not `collect`: that would bring a sort along, and the lists come sorted.
+        rules.extend(
+            lists
                 .into_iter()
-                .map(|(resource, list)| (resource, list.into()))
-                .collect(),
+                .map(|(resource, list)| (resource, list.into())),
+        );
+        Self {
+            rules,
             fallback: [Transformer::identity()].into(),
         }
     }

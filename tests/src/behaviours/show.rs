@@ -270,6 +270,45 @@ pub(super) fn no_text_holds_a_key_id_or_a_secret(maker: &dyn Maker) {
     }
 }
 
+pub(super) fn a_key_id_in_a_plugins_text_is_shown_as_its_hash(maker: &dyn Maker) {
+    let options = Options {
+        reload: true,
+        ..Options::default()
+    };
+    let plugin = || Plugin::new("needle-key-id");
+    let foreign =
+        Harness::seeded(maker, &file::secrets(), &options, [("a", plugin())], 2).write("/k", b"x");
+    let mut h = Harness::new(maker, &file::secrets(), &options, [("a", plugin())]);
+    h.plugin("a")
+        .on_decrypt(|_| Reply::Fail(5, "no key needle-key-id here"));
+    let error = h.try_read("secrets", "/k", &foreign).unwrap_err();
+    assert!(
+        error.message.contains(&sha256_text("needle-key-id")),
+        "{error}"
+    );
+    h.plugin("a").healthz = "needle-key-id is gone".into();
+    h.advance_secs(60);
+    h.plugin("a")
+        .on_status(|_| Reply::Fail(13, "needle-key-id is broken"));
+    h.advance_secs(10);
+    h.plugin("a").up();
+    h.plugin("a").healthz = "ok".into();
+    h.plugin("a").key_id = "needle-key-id-2".into();
+    h.plugin("a")
+        .on_encrypt(|_| Reply::Fail(13, "needle-key-id-2 cannot encrypt"));
+    h.advance_secs(10);
+    h.plugin("a").up();
+    h.plugin("a")
+        .on_decrypt(|_| Reply::Fail(13, "needle-key-id-2 cannot decrypt"));
+    h.advance_secs(10);
+    h.status();
+    let texts = h.texts.join("\n");
+    for said in ["is gone", "is broken", "cannot encrypt", "cannot decrypt"] {
+        assert!(texts.contains(said), "{said}");
+    }
+    assert!(!texts.contains("needle-key-id"), "{texts}");
+}
+
 /// A secret as it may be written: as text, in hex, in base64, as Rust prints a list.
 fn forms(secret: &[u8]) -> Vec<String> {
     let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -21,6 +21,7 @@ use crate::crypto::entropy::Entropy;
 use crate::crypto::nonce::NonceError;
 use crate::crypto::secret::Secret;
 use crate::engine::event::{CallId, DecryptRequest, KmsProviderInfo};
+use crate::provider::kms::message::Annotations;
 use crate::provider::transformer::{ErrorKind, TransformError};
 use crate::time::Timestamp;
 
@@ -137,14 +138,17 @@ impl KmsV2 {
             (self.cache.find(&key), false)
         };
         let Some(dek) = dek else {
+            let mut annotations = Annotations::new();
+            annotations.extend(
+                object
+                    .annotations
+                    .iter()
+                    .map(|(key, value)| (key.to_string(), value.to_vec())),
+            );
             let request = DecryptRequest {
                 ciphertext: object.encrypted_dek_source.to_vec(),
                 key_id: object.key_id.to_string(),
-                annotations: object
-                    .annotations
-                    .iter()
-                    .map(|(key, value)| (key.to_string(), value.to_vec()))
-                    .collect(),
+                annotations,
             };
             return Ok(ReadStep::NeedsDek(
                 key,

@@ -1,0 +1,374 @@
+//! A probe: Status, and what follows from it.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::{
+    Coast, Current, Health, KeyIdFromStatus, KeyState, Outcome, POLL_WHILE_HEALTHY,
+    POLL_WHILE_UNHEALTHY, Request, Step, WRITE_DEK_MAX_TTL,
+};
+use crate::crypto::entropy::{Entropy, uuid};
+use crate::crypto::keys::{DekSourceType, KeyError, KeyStore, SealingKey};
+use crate::crypto::secret::Secret;
+use crate::engine::event::{
+    CallError, DecryptRequest, EncryptResponse, StatusResponse, shown_without,
+};
+use crate::provider::kms::message::{EncryptedDekSource, KeyId, MessageError, key_id_hash};
+use crate::provider::kms::v2::write_dek::WriteDek;
+use crate::provider::transformer::aggregate;
+use crate::time::Timestamp;
+
+/// How far a probe has come.
+pub(super) enum Probe {
+    Idle,
+    Status { sent: Timestamp },
+    Encrypt(Rotation),
+    Verify(Rotation, EncryptedDekSource),
+}
+
+/// A new DEK on its way into use.
+pub(super) struct Rotation {
+    uid: String,
+    key: Box<dyn SealingKey>,
+    status_key_id: KeyId,
+    begun: Timestamp,
+    expiry: Timestamp,
+    /// What is wrong with the Status answer that caused it; only [`Coast::Upstream`] goes on in spite of such.
+    faults: Vec<String>,
+}
+
+impl KeyState {
+    /// Begins a probe, unless one is under way.
+    pub fn probe(&mut self, now: Timestamp) -> Option<Request> {
+        if self.is_probing() {
+            return None;
+        }
+        self.probe = Probe::Status { sent: now };
+        Some(Request::Status)
+    }
+
+    /// The answer to [`Request::Status`]; also what it says of the key ID.
+    pub fn on_status(
+        &mut self,
+        answer: Result<StatusResponse, CallError>,
+        keys: &dyn KeyStore,
+        entropy: &dyn Entropy,
+        now: Timestamp,
+    ) -> (Step, Option<KeyIdFromStatus>) {
+        let Probe::Status { sent } = core::mem::replace(&mut self.probe, Probe::Idle) else {
+            return (self.unexpected(now), None);
+        };
+        let status = match answer {
+            Ok(status) => status,
+            Err(error) => {
+                let error = self.without_key_id(error);
+                // Upstream wraps the error for this caller, and keeps it bare for those who get the answer again.
+                let fault = format!(
+                    "failed to perform status section of the healthz check for KMS Provider {}, error: {error}",
+                    self.name
+                );
+                return (self.done(Some((error.to_string(), fault)), None, now), None);
+            }
+        };
+        let mut faults = Vec::new();
+        if status.healthz != "ok" {
+            faults.push(format!(
+                "got unexpected healthz status: {}",
+                shown_without(&status.healthz, &status.key_id)
+            ));
+        }
+        if status.version != "v2" && status.version != "v2beta1" {
+            faults.push(format!(
+                "expected KMSv2 API version v2, got {}",
+                shown_without(&status.version, &status.key_id)
+            ));
+        } else {
+            let first = self.version.get_or_insert_with(|| status.version.clone());
+            if *first != status.version {
+                faults.push(format!(
+                    "KMSv2 API version should not change after the initial status response version {first}, got {}",
+                    status.version
+                ));
+            }
+        }
+        let key_id = match KeyId::try_from(status.key_id.as_str()) {
+            Ok(key_id) => key_id,
+            Err(error) => {
+                let code = if error == MessageError::KeyIdEmpty {
+                    "empty"
+                } else {
+                    "too_long"
+                };
+                faults.push(format!(
+                    "got invalid KMSv2 KeyID hash \"{}\": {error}",
+                    key_id_hash(&status.key_id)
+                ));
+                return (
+                    self.unhealthy(&faults, now),
+                    Some(KeyIdFromStatus::Invalid(code)),
+                );
+            }
+        };
+        let seen = Some(KeyIdFromStatus::Valid(key_id.hash().clone()));
+        match self.coast {
+            Coast::Strict if !faults.is_empty() => return (self.unhealthy(&faults, now), seen),
+            Coast::Strict | Coast::Upstream => {}
+        }
+        let expiry = sent + WRITE_DEK_MAX_TTL;
+        if let Some(current) = &mut self.current
+            && !self.rotation_due
+            && current.dek.source().key_id() == &key_id
+            && current.dek.source_type() == self.source_type
+        {
+            current.expiry = current.expiry.max(expiry);
+            return (self.finish(&faults, None, now), seen);
+        }
+        let step = match self.new_dek(keys, entropy) {
+            Ok((uid, key, plaintext)) => {
+                let request = Request::Encrypt {
+                    uid: uid.clone(),
+                    plaintext,
+                };
+                self.probe = Probe::Encrypt(Rotation {
+                    uid,
+                    key,
+                    status_key_id: key_id,
+                    begun: now,
+                    expiry,
+                    faults,
+                });
+                Step::Call(request)
+            }
+            Err(error) => {
+                faults.push(self.rotation_fault("", &error.to_string(), key_id.hash(), ""));
+                match self.unhealthy(&faults, now) {
+                    Step::Done(outcome) => Step::Done(Outcome {
+                        generation_failed: true,
+                        ..outcome
+                    }),
+                    call @ Step::Call(_) => call,
+                }
+            }
+        };
+        (step, seen)
+    }
+
+    /// The answer to [`Request::Encrypt`].
+    pub fn on_encrypted(
+        &mut self,
+        answer: Result<EncryptResponse, CallError>,
+        now: Timestamp,
+    ) -> Step {
+        let Probe::Encrypt(rotation) = core::mem::replace(&mut self.probe, Probe::Idle) else {
+            return self.unexpected(now);
+        };
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => {
+                let error = error.without(rotation.status_key_id.as_str());
+                return self.rotation_failed(
+                    rotation,
+                    &format!("failed to encrypt DEK, error: {error}"),
+                    "",
+                    now,
+                );
+            }
+        };
+        let encrypt_hash = key_id_hash(&answer.key_id);
+        let source =
+            match EncryptedDekSource::new(answer.ciphertext, &answer.key_id, answer.annotations) {
+                Ok(source) => source,
+                Err(error) => {
+                    let prefix = match error {
+                        MessageError::KeyIdEmpty | MessageError::KeyIdTooLong { .. } => {
+                            "failed to validate key id: "
+                        }
+                        _ => "",
+                    };
+                    return self.rotation_failed(rotation, &format!("{prefix}{error}"), "", now);
+                }
+            };
+        if *source.key_id() != rotation.status_key_id {
+            return self.rotation_failed(rotation, "<nil>", &encrypt_hash, now);
+        }
+        let request = Request::Decrypt {
+            uid: rotation.uid.clone(),
+            request: DecryptRequest {
+                ciphertext: source.ciphertext().to_vec(),
+                key_id: source.key_id().as_str().to_string(),
+                annotations: source.annotations().clone(),
+            },
+        };
+        self.probe = Probe::Verify(rotation, source);
+        Step::Call(request)
+    }
+
+    /// The answer to [`Request::Decrypt`].
+    pub fn on_verified(&mut self, answer: Result<Secret, CallError>, now: Timestamp) -> Step {
+        let Probe::Verify(rotation, source) = core::mem::replace(&mut self.probe, Probe::Idle)
+        else {
+            return self.unexpected(now);
+        };
+        let hash = source.key_id().hash().to_string();
+        let fault = match (answer, rotation.key.export()) {
+            (Ok(decrypted), Ok(generated)) if decrypted.ct_eq(&generated) => None,
+            (Ok(_), Ok(_)) => Some(
+                "the plugin decrypted the new DEK to something else; the DEK is not used"
+                    .to_string(),
+            ),
+            (Err(error), _) => {
+                let error = error.without(source.key_id().as_str());
+                Some(format!(
+                    "the plugin could not decrypt the new DEK, which is not used, error: {error}"
+                ))
+            }
+            (_, Err(error)) => Some(error.to_string()),
+        };
+        if let Some(fault) = fault {
+            return self.rotation_failed(rotation, &fault, &hash, now);
+        }
+        let Rotation {
+            uid,
+            key,
+            status_key_id: _,
+            begun,
+            expiry,
+            faults,
+        } = rotation;
+        let dek = match WriteDek::new(key, self.source_type, source, self.range) {
+            Ok(dek) => dek,
+            Err(error) => return self.unhealthy(&[error.to_string()], now),
+        };
+        let old = self
+            .current
+            .as_ref()
+            .map_or("none", |current| current.dek.source().key_id().hash())
+            .to_string();
+        self.current = Some(Current {
+            dek: Arc::new(dek),
+            since: begun,
+            expiry,
+        });
+        self.rotation_due = false;
+        let rotated = format!(
+            "a new DEK is in use, uid {uid}, key ID hash {hash}, before it {old}, valid until {expiry}"
+        );
+        self.finish(&faults, Some(rotated), now)
+    }
+
+    /// A plugin that is asked for its Status may complain about the key that it used last.
+    fn without_key_id(&self, error: CallError) -> CallError {
+        match &self.current {
+            Some(current) => error.without(current.dek.source().key_id().as_str()),
+            None => error,
+        }
+    }
+
+    fn new_dek(
+        &self,
+        keys: &dyn KeyStore,
+        entropy: &dyn Entropy,
+    ) -> Result<(String, Box<dyn SealingKey>, Secret), KeyError> {
+        let uid = uuid(entropy)?;
+        let key = keys.generate(self.source_type, entropy)?;
+        let plaintext = key.export()?;
+        Ok((uid, key, plaintext))
+    }
+
+    fn rotation_failed(
+        &mut self,
+        rotation: Rotation,
+        error: &str,
+        encrypt_hash: &str,
+        now: Timestamp,
+    ) -> Step {
+        let mut faults = rotation.faults;
+        faults.push(self.rotation_fault(
+            &rotation.uid,
+            error,
+            rotation.status_key_id.hash(),
+            encrypt_hash,
+        ));
+        self.unhealthy(&faults, now)
+    }
+
+    /// Upstream: encryptionconfig/config.go, the end of `rotateDEKOnKeyIDChange`. Without a DEK in use, its state error says so and its
+    /// expiry is Go's zero time.
+    fn rotation_fault(
+        &self,
+        uid: &str,
+        error: &str,
+        status_hash: &str,
+        encrypt_hash: &str,
+    ) -> String {
+        let use_seed = self.source_type == DekSourceType::HkdfSha256XnonceAesGcmSeed;
+        let (state_error, state_hash, expiry) = match &self.current {
+            Some(current) => (
+                "<nil>",
+                &**current.dek.source().key_id().hash(),
+                current.expiry.to_string(),
+            ),
+            None => (
+                "got unexpected nil transformer",
+                "",
+                "0001-01-01T00:00:00Z".to_string(),
+            ),
+        };
+        format!(
+            "failed to rotate DEK uid=\"{uid}\", useSeed={use_seed}, errState={state_error}, errGen={error}, statusKeyIDHash=\"{status_hash}\", \
+             encryptKeyIDHash=\"{encrypt_hash}\", stateKeyIDHash=\"{state_hash}\", expirationTimestamp={expiry}"
+        )
+    }
+
+    fn unhealthy(&mut self, faults: &[String], now: Timestamp) -> Step {
+        self.finish(faults, None, now)
+    }
+
+    fn unexpected(&mut self, now: Timestamp) -> Step {
+        self.unhealthy(
+            &["an answer came to a call that was not under way".to_string()],
+            now,
+        )
+    }
+
+    /// Ends a probe that had an answer to its Status.
+    fn finish(&mut self, faults: &[String], rotated: Option<String>, now: Timestamp) -> Step {
+        let fault = (!faults.is_empty()).then(|| {
+            let faults = aggregate(faults.iter().map(String::as_str));
+            format!(
+                "kmsv2 Provider {} is not healthy, error: {faults}",
+                self.name
+            )
+        });
+        self.done(fault.map(|fault| (fault.clone(), fault)), rotated, now)
+    }
+
+    /// `fault`: what is kept for those who get the answer again, and what this caller gets.
+    fn done(
+        &mut self,
+        fault: Option<(String, String)>,
+        rotated: Option<String>,
+        now: Timestamp,
+    ) -> Step {
+        let (kept, fault) = fault.unzip();
+        self.probe = Probe::Idle;
+        self.next_poll = now
+            + if kept.is_none() {
+                POLL_WHILE_HEALTHY
+            } else {
+                POLL_WHILE_UNHEALTHY
+            };
+        self.health = Some(Health {
+            at: now,
+            fault: kept,
+        });
+        Step::Done(Outcome {
+            fault,
+            rotated,
+            generation_failed: false,
+        })
+    }
+}
