@@ -20,6 +20,8 @@ mod stage;
 mod wait;
 
 // The tests.
+#[path = "end_to_end/awaiting.rs"]
+mod awaiting;
 #[path = "end_to_end/commands.rs"]
 mod commands;
 #[path = "end_to_end/configuration.rs"]

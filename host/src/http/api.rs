@@ -5,8 +5,8 @@
 //! | `POST /v1/to-storage?resource=R&key=K`, plaintext | 200, stored bytes; `dekker-key-id-hash` |
 //! | `POST /v1/from-storage?resource=R&key=K`, stored bytes | 200, plaintext; `dekker-stale: true` or `false`, `dekker-key-id-hash` |
 //!
-//! Bodies are raw bytes, at most 2 MiB in. `key` is percent-decoded to bytes, and a `+` in it is a plus sign; `resource` is UTF-8.
-//! `dekker-key-id-hash` is absent where there is no key ID. Faults are `application/problem+json`, and their member `kind` is
+//! Bodies are raw bytes: a plaintext of at most 2 MiB, or what such a plaintext is stored as. `key` is percent-decoded to bytes,
+//! and a `+` in it is a plus sign; `resource` is UTF-8. `dekker-key-id-hash` is absent where there is no key ID. Faults are `application/problem+json`, and their member `kind` is
 //! the engine's kind of fault, or `bad-request`, `forbidden`, `not-found`, `method-not-allowed`, `too-large`,
 //! `request-timeout`, `trapped` or `closed`.
 
@@ -96,13 +96,14 @@ impl<S: Service> Api<S> {
     async fn take(
         &self,
         request: Request,
+        limit: usize,
     ) -> Result<(Location, Zeroizing<Vec<u8>>, SemaphorePermit<'_>), Problem> {
         let permit = self
             .requests
             .try_acquire()
             .map_err(|_| Problem::overloaded())?;
         let at = query::location(request.uri().query().unwrap_or_default())?;
-        let value = body::read(request.into_body(), self.limits.body).await?;
+        let value = body::read(request.into_body(), limit, self.limits.body).await?;
         Ok((at, value, permit))
     }
 }
@@ -127,7 +128,7 @@ async fn to_storage<S: Service>(
     State(api): State<Arc<Api<S>>>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (at, plaintext, _permit) = api.take(request).await?;
+    let (at, plaintext, _permit) = api.take(request, body::LIMIT).await?;
     let Encrypted {
         stored,
         transformer_prefix: _,
@@ -141,7 +142,7 @@ async fn from_storage<S: Service>(
     State(api): State<Arc<Api<S>>>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (at, mut stored, _permit) = api.take(request).await?;
+    let (at, mut stored, _permit) = api.take(request, body::STORED_LIMIT).await?;
     let Decrypted {
         plaintext,
         stale,

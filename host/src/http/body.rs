@@ -9,8 +9,12 @@ use axum::body::{Body, Bytes, HttpBody};
 use http_body_util::BodyExt;
 use zeroize::Zeroizing;
 
-/// 2 MiB: longest request body. etcd refuses values over 1.5 MiB (`--max-request-bytes`) by default, so what may be stored fits.
+/// 2 MiB: longest plaintext. etcd refuses values over 1.5 MiB (`--max-request-bytes`) by default, so what may be stored fits.
 pub(super) const LIMIT: usize = 2 * 1024 * 1024;
+
+/// 128 KiB more: longest stored value, so that whatever was written can be read. The largest envelope has 1 KiB each of key ID and encrypted
+/// DEK, and 32 KiB of annotations, which protobuf's framing makes three times as long when they are as short as they can be.
+pub(super) const STORED_LIMIT: usize = LIMIT + 128 * 1024;
 
 /// Capacity at first where the client does not say how much comes.
 const FIRST_CAPACITY: usize = 16 * 1024;
@@ -18,19 +22,23 @@ const FIRST_CAPACITY: usize = 16 * 1024;
 /// Why a request's body could not be had.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum BodyError {
-    /// Longer than [`LIMIT`], by its announced length or by what came.
-    TooLarge,
+    /// Longer than this many bytes, by its announced length or by what came.
+    TooLarge(usize),
     /// It did not arrive in time.
     TimedOut,
     /// The client hung up, or it is not well-formed HTTP.
     Broken,
 }
 
-/// Reads a body of at most [`LIMIT`] bytes.
+/// Reads a body of at most `limit` bytes.
 ///
 /// One that announces more is refused unread; of one that announces nothing no more is kept than the limit.
-pub(super) async fn read(body: Body, within: Duration) -> Result<Zeroizing<Vec<u8>>, BodyError> {
-    tokio::time::timeout(within, collect(body))
+pub(super) async fn read(
+    body: Body,
+    limit: usize,
+    within: Duration,
+) -> Result<Zeroizing<Vec<u8>>, BodyError> {
+    tokio::time::timeout(within, collect(body, limit))
         .await
         .unwrap_or(Err(BodyError::TimedOut))
 }
@@ -40,18 +48,18 @@ pub(super) fn erasing(secret: Zeroizing<Vec<u8>>) -> Body {
     Body::from(Bytes::from_owner(secret))
 }
 
-async fn collect(mut body: Body) -> Result<Zeroizing<Vec<u8>>, BodyError> {
+async fn collect(mut body: Body, limit: usize) -> Result<Zeroizing<Vec<u8>>, BodyError> {
     // For hyper's bodies the lower bound is Content-Length, or zero.
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    if announced > LIMIT {
-        return Err(BodyError::TooLarge);
+    if announced > limit {
+        return Err(BodyError::TooLarge(limit));
     }
     let mut collected = Zeroizing::new(Vec::with_capacity(announced));
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| BodyError::Broken)?;
         if let Some(data) = frame.data_ref() {
-            if data.len() > LIMIT - collected.len() {
-                return Err(BodyError::TooLarge);
+            if data.len() > limit - collected.len() {
+                return Err(BodyError::TooLarge(limit));
             }
             append(&mut collected, data);
         }
@@ -95,10 +103,10 @@ mod tests {
         let table = [
             ("empty", 0, Ok(0)),
             ("at the limit", LIMIT, Ok(LIMIT)),
-            ("one more", LIMIT + 1, Err(BodyError::TooLarge)),
+            ("one more", LIMIT + 1, Err(BodyError::TooLarge(LIMIT))),
         ];
         for (desc, len, expected) in table {
-            let read = collect(Body::from(vec![7; len])).await;
+            let read = collect(Body::from(vec![7; len]), LIMIT).await;
             assert_eq!(read.map(|body| body.len()), expected, "{desc}");
         }
     }
@@ -117,7 +125,7 @@ mod tests {
                 std::task::Poll::Pending
             }
         }
-        let read = read(Body::new(Stalled), Duration::ZERO).await;
+        let read = read(Body::new(Stalled), LIMIT, Duration::ZERO).await;
         assert_eq!(read.err(), Some(BodyError::TimedOut));
     }
 }

@@ -5,7 +5,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::body::{self, BodyError};
+use super::body::BodyError;
 use super::query::QueryError;
 use crate::model::{ErrorKind, HostError, TransformError};
 
@@ -85,10 +85,10 @@ impl From<QueryError> for Problem {
 impl From<BodyError> for Problem {
     fn from(error: BodyError) -> Self {
         match error {
-            BodyError::TooLarge => Self::new(
+            BodyError::TooLarge(limit) => Self::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "too-large",
-                format!("the body is longer than {} bytes", body::LIMIT),
+                format!("the body is longer than {limit} bytes"),
             ),
             BodyError::TimedOut => Self::new(
                 StatusCode::REQUEST_TIMEOUT,

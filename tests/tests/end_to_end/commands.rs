@@ -1,6 +1,7 @@
 //! `dekker encrypt`, `dekker decrypt` and `dekker kms`, once each.
 
-use crate::process::Finished;
+use crate::peers::{as_other, binary_for_other};
+use crate::process::{Finished, Process};
 use crate::scripted::Scripted;
 use crate::stage::{Stage, kms_config, play};
 
@@ -65,17 +66,32 @@ fn with_a_state_directory_alone_and_beside_a_server() {
     });
 }
 
+/// For root it is /var/lib/dekker, which is the machine's and not a test's: another user's is as good.
 #[test]
-fn with_the_default_state_directory() {
+fn with_the_default_state_directory_of_a_user() {
     play(async |stage| {
-        if rustix::process::geteuid().is_root() {
-            // For root it is /var/lib/dekker, which is the machine's and not this test's.
-            return crate::stage::skip(
-                "the default state directory of root is not a test's to use",
-            );
+        let Some(binary) = binary_for_other(&stage) else {
+            return;
+        };
+        let home = stage.state().display().to_string();
+        for (variable, made) in [
+            ("XDG_STATE_HOME", "dekker"),
+            ("HOME", ".local/state/dekker"),
+        ] {
+            let mut value = PLAINTEXT.to_vec();
+            for direction in ["encrypt", "decrypt"] {
+                let mut command = as_other(&binary.display().to_string());
+                command
+                    .args([direction, "--resource", "secrets", "--key", KEY])
+                    .env_remove("XDG_STATE_HOME")
+                    .env(variable, &home)
+                    .current_dir("/");
+                value = Process::start(command, &value).finished().await.done();
+            }
+            assert_eq!(value, PLAINTEXT, "{variable}");
+            let keyring = stage.state().join(made).join("keyring.json");
+            assert!(keyring.exists(), "{variable}");
         }
-        there_and_back(&stage, &[], "k8s:enc:kms:v2:dekker:").await;
-        assert!(stage.path("home/dekker/keyring.json").exists());
     });
 }
 

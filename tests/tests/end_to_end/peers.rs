@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::server::Server;
@@ -11,8 +11,8 @@ use crate::stage::{Stage, play, skip};
 /// A user that owns nothing. Not 65534: that is whom the kernel shows for users of other namespaces.
 const OTHER: u32 = 64_000;
 
-/// Ready for a server that runs as [`OTHER`]; `None`: that cannot be had here.
-fn binary_for_other(stage: &Stage) -> Option<PathBuf> {
+/// A copy of the binary that [`OTHER`] can run, and a state directory of its own; `None`: that cannot be had here.
+pub fn binary_for_other(stage: &Stage) -> Option<PathBuf> {
     let probe = as_other("true").status();
     if !rustix::process::geteuid().is_root() || !probe.is_ok_and(|status| status.success()) {
         skip("it takes root and setpriv to run a server as another user");
@@ -28,7 +28,7 @@ fn binary_for_other(stage: &Stage) -> Option<PathBuf> {
     Some(binary)
 }
 
-fn as_other(program: &str) -> Command {
+pub fn as_other(program: &str) -> Command {
     let mut command = Command::new("setpriv");
     command
         .arg(format!("--reuid={OTHER}"))
@@ -37,7 +37,7 @@ fn as_other(program: &str) -> Command {
     command
 }
 
-async fn serve_as_other(stage: &Stage, binary: &PathBuf, args: &[&str]) -> Server {
+async fn serve_as_other(stage: &Stage, binary: &Path, args: &[&str]) -> Server {
     let mut command = as_other(&binary.display().to_string());
     command
         .args(["serve", "--health-listen", "127.0.0.1:0", "--state-dir"])

@@ -1,6 +1,6 @@
 //! A KMS v2 plugin inside the test, which does as it is told and remembers what it saw.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -120,6 +120,11 @@ impl Drop for Serving {
     }
 }
 
+/// What comes with every encrypted DEK, and must come back with it.
+fn annotations() -> BTreeMap<String, Vec<u8>> {
+    [("test.dekker.example".to_owned(), b"annotated".to_vec())].into()
+}
+
 struct Service(Arc<Shared>);
 
 #[tonic::async_trait]
@@ -150,7 +155,7 @@ impl KeyManagementService for Service {
         Ok(Response::new(EncryptResponse {
             ciphertext,
             key_id,
-            annotations: [("test.dekker.example".to_owned(), b"annotated".to_vec())].into(),
+            annotations: annotations(),
         }))
     }
 
@@ -163,7 +168,9 @@ impl KeyManagementService for Service {
         let request = request.get_ref();
         let script = self.0.script();
         match script.sealed.get(&request.ciphertext) {
-            Some((key_id, plaintext)) if *key_id == request.key_id => {
+            Some((key_id, plaintext))
+                if *key_id == request.key_id && request.annotations == annotations() =>
+            {
                 let plaintext = plaintext.clone();
                 Ok(Response::new(DecryptResponse { plaintext }))
             }

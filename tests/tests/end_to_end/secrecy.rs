@@ -75,7 +75,9 @@ async fn shown_by(server: Server) -> Vec<(&'static str, String)> {
         shown.push((path, format!("{:?}\n{}", answer.headers, answer.text())));
     }
     let banner = server.banner.clone();
-    shown.push(("the log", server.stop().await));
+    let log = server.stop().await;
+    assert!(log.contains("sha256:"), "the log tells of key IDs: {log}");
+    shown.push(("the log", log));
     shown.push(("the banner", banner));
     shown
 }

@@ -145,6 +145,8 @@ fn a_health_address_in_use_is_named_with_the_remedy() {
 fn sigterm_lets_a_request_finish_that_is_under_way() {
     play(async |stage| {
         let mut server = stage.serve(&[]).await;
+        // One that is idle must not hold up the end.
+        let _idle = UnixStream::connect(&server.api).await.expect("it listens");
         let mut stream = UnixStream::connect(&server.api).await.expect("it listens");
         let target = target("to-storage", "secrets", KEY.as_bytes());
         let head =
@@ -190,5 +192,34 @@ fn json_logs_are_json_lines() {
                 assert!(line[field].is_string(), "{field} in {line}");
             }
         }
+    });
+}
+
+#[test]
+fn it_listens_where_it_is_told_to() {
+    play(async |stage| {
+        let socket = stage.path("elsewhere.sock");
+        let listen = format!("unix://{}", socket.display());
+        let server = stage.serve(&["--listen", &listen]).await;
+        assert_eq!(server.api, socket);
+        assert_eq!(mode(&socket), 0o600);
+        let stored = server.write(KEY, b"x").await;
+        assert_eq!(server.read_well(KEY, &stored).await.0, b"x");
+        assert!(!stage.state().join("api.sock").exists());
+        server.stop().await;
+        assert!(!socket.exists());
+        let args = [
+            "serve",
+            "--state-dir",
+            "state",
+            "--listen",
+            "unix:///@dekker",
+        ];
+        let refused = stage.run(&args, b"").await;
+        assert_eq!(refused.code, Some(1));
+        assert!(
+            refused.stderr.contains("an abstract socket has no mode"),
+            "{refused:?}"
+        );
     });
 }

@@ -3,9 +3,11 @@
 use dekker_proto::storage::EncryptedObject;
 use hyper::Method;
 use prost::Message;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
 
 use crate::http::{Answer, target};
-use crate::server::Server;
+use crate::server::{Server, metric};
 use crate::stage::play;
 
 const KEY: &[u8] = b"/registry/secrets/default/token";
@@ -57,13 +59,21 @@ fn values_of_every_size_come_back_and_one_byte_too_many_is_refused() {
             let back = read(&server, KEY, &stored).await.ok();
             assert!(back == plaintext, "{size} bytes");
         }
-        let refused = write(&server, KEY, &vec![7; 2 * MIB + 1]).await;
-        assert_eq!(refused.status, 413);
-        assert_eq!(
-            refused.header("content-type"),
-            Some("application/problem+json")
-        );
-        assert_eq!(refused.json()["kind"], "too-large");
+        // Answered by what it announces: nothing of it is ever sent.
+        let mut stream = UnixStream::connect(&server.api).await.expect("it listens");
+        let (target, size) = (target("to-storage", "secrets", KEY), 2 * MIB + 1);
+        let head =
+            format!("POST {target} HTTP/1.1\r\nhost: dekker\r\ncontent-length: {size}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.expect("it reads");
+        let mut answer = String::new();
+        stream
+            .read_to_string(&mut answer)
+            .await
+            .expect("an answer, and the end");
+        assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+        for part in ["application/problem+json", "\"kind\":\"too-large\""] {
+            assert!(answer.contains(part), "{answer}");
+        }
     });
 }
 
@@ -96,6 +106,12 @@ fn wrong_key_and_altered_bytes_are_not_told_apart() {
             assert!(same, "{desc}: {}", answer.text());
         }
         assert_eq!(read(&server, KEY, &stored).await.ok(), b"hunter2");
+        let timed = metric(
+            &server.metrics().await,
+            "apiserver_storage_transformation_duration_seconds_count",
+            &[("transformation_type", "from_storage")],
+        );
+        assert_eq!(timed, 1.0, "only successes are timed");
     });
 }
 

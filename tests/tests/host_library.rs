@@ -1,0 +1,15 @@
+//! `dekker_host` as a library: a [`Host`](dekker_host::Host) before a scripted KMS plugin.
+
+#[path = "host_library/building.rs"]
+mod building;
+#[path = "host_library/kms_calls.rs"]
+mod kms_calls;
+#[path = "host_library/room.rs"]
+mod room;
+#[path = "host_library/traps.rs"]
+mod traps;
+
+#[path = "end_to_end/scripted.rs"]
+mod scripted;
+#[path = "end_to_end/wait.rs"]
+mod wait;

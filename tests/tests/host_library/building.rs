@@ -1,0 +1,105 @@
+//! What cannot become a host, and what is said of it.
+
+use dekker_host::{BuildError, Fault, Host};
+
+use crate::room::{Room, read, write};
+
+const PLAIN: &str = "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources: [{resources: [secrets], providers: [{identity: {}}]}]\n";
+
+/// `\0asm`, then the version and the layer of a component.
+const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
+
+fn component_error(component: &[u8]) -> String {
+    match Host::builder().config(PLAIN).component(component).build() {
+        Err(error @ BuildError::Component(_)) => error.to_string(),
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("it was taken"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_that_is_none_is_refused() {
+    // A component that imports a function `x`, of no parameters and no result.
+    let imports = [
+        COMPONENT,
+        b"\x07\x05\x01\x40\0\x01\0",
+        b"\x0a\x06\x01\0\x01x\x01\0",
+    ]
+    .concat();
+    let table: [(&str, Vec<u8>, &str); 6] = [
+        ("no bytes", vec![], ""),
+        ("not wasm", b"#!/bin/sh\necho hello\n".to_vec(), ""),
+        ("a core module", b"\0asm\x01\0\0\0".to_vec(), ""),
+        ("cut short", COMPONENT[..6].to_vec(), ""),
+        ("another import", imports, "x"),
+        ("no exports", COMPONENT.to_vec(), "dekker:transformer"),
+    ];
+    for (desc, component, names) in table {
+        let error = component_error(&component);
+        assert!(
+            error.starts_with("the component cannot be run: "),
+            "{desc}: {error}"
+        );
+        assert!(error.contains(names), "{desc}: {error}");
+        assert!(
+            error.len() > "the component cannot be run: ".len() + 10,
+            "{desc}: {error}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_without_room_to_start_is_refused() {
+    for limit in [0, 64 * 1024] {
+        match Host::builder().config(PLAIN).memory_limit(limit).build() {
+            Err(BuildError::Component(error)) => assert!(error.contains("memory"), "{error}"),
+            Err(other) => panic!("{other}"),
+            Ok(_) => panic!("it started in {limit} bytes"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_fault_of_a_configuration_is_told() {
+    let config = PLAIN
+        .replace("secrets", "Secrets")
+        .replace("identity", "idendity");
+    let Err(BuildError::Faults(faults)) = Host::builder().config(config).build() else {
+        panic!("it was taken");
+    };
+    assert!(!faults.is_empty());
+    for Fault {
+        path,
+        message,
+        position,
+    } in &faults
+    {
+        assert!(!message.is_empty(), "{path}");
+        assert!(
+            position.is_some_and(|(line, _)| line == 3),
+            "{path}: {position:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_is_ready_when_its_plugin_has_answered() {
+    let room = Room::new();
+    let host = room.host();
+    // Waits for the first Status without being told to.
+    let stored = write(&host, "/k", b"hunter2").await;
+    let back = read(&host, "/k", &stored).await;
+    assert_eq!(
+        (back.plaintext.as_slice(), back.stale),
+        (&b"hunter2"[..], false)
+    );
+    assert_eq!(back.transformer_prefix, "k8s:enc:kms:v2:a:");
+    let calls = room.plugin.calls();
+    assert_eq!((calls.status, calls.encrypt, calls.decrypt), (1, 1, 1));
+    let checks = host.health().await.expect("an engine");
+    assert_eq!(checks.len(), 1);
+    assert_eq!(
+        (checks[0].name.as_str(), &checks[0].fault),
+        ("kms-providers", &None)
+    );
+}

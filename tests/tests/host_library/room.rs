@@ -1,0 +1,76 @@
+//! What each test stands on: a directory of its own with a plugin in it.
+
+use dekker_host::{Decrypted, Host, HostBuilder, HostError, Location, TransformError};
+use tempfile::TempDir;
+
+use crate::scripted::Scripted;
+use crate::wait::until;
+
+pub struct Room {
+    pub plugin: Scripted,
+    dir: TempDir,
+}
+
+impl Room {
+    pub fn new() -> Self {
+        // Short, wherever TMPDIR is: a unix socket's path has 107 bytes.
+        let dir = tempfile::Builder::new()
+            .prefix("dk")
+            .tempdir_in("/tmp")
+            .expect("a temporary directory");
+        let plugin = Scripted::serve(&dir.path().join("kms.sock"), "key-1");
+        Self { plugin, dir }
+    }
+
+    /// A host for this room's plugin, whose calls may take as long as `timeout` says.
+    pub fn builder(&self, timeout: &str) -> HostBuilder {
+        let socket = self.dir.path().join("kms.sock");
+        let config = format!(
+            "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n- resources: [secrets]\n  providers:\n  \
+             - kms: {{apiVersion: v2, name: a, endpoint: \"unix://{}\", timeout: {timeout}}}\n",
+            socket.display()
+        );
+        Host::builder().config(config)
+    }
+
+    pub fn host(&self) -> Host {
+        self.builder("1m").build().expect("a valid configuration")
+    }
+}
+
+/// Where a secret is.
+pub fn at(key: &str) -> Location {
+    Location {
+        resource: "secrets".to_owned(),
+        key: key.as_bytes().to_vec(),
+    }
+}
+
+/// Encrypts, which must succeed.
+pub async fn write(host: &Host, key: &str, plaintext: &[u8]) -> Vec<u8> {
+    let written = host.to_storage(at(key), plaintext.to_vec().into()).await;
+    written.expect("a write").stored
+}
+
+/// Decrypts, which must succeed.
+pub async fn read(host: &Host, key: &str, stored: &[u8]) -> Decrypted {
+    let read = host.from_storage(at(key), stored.to_vec()).await;
+    read.expect("a read")
+}
+
+/// The engine's fault.
+pub fn fault<T: std::fmt::Debug>(outcome: Result<T, HostError>) -> TransformError {
+    match outcome {
+        Err(HostError::Transform(error)) => error,
+        other => panic!("{other:?} is no fault of the engine"),
+    }
+}
+
+/// Waits until this many operations wait in the engine.
+pub async fn until_parked(host: &Host, expected: u64) {
+    until(&format!("{expected} operations are parked"), async || {
+        let status = host.status().await.ok()?;
+        (status["parkedOperations"] == expected).then_some(())
+    })
+    .await;
+}
