@@ -5,6 +5,7 @@
 
 pub mod entropy;
 pub mod keys;
+pub mod local;
 pub mod nonce;
 pub mod rustcrypto;
 pub mod secret;

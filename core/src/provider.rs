@@ -6,6 +6,7 @@
 
 pub mod identity;
 pub mod kms;
+pub mod local;
 pub mod routing;
 pub mod transformer;
 

@@ -5,6 +5,7 @@ mod cache;
 mod calls;
 mod health;
 mod life;
+mod local;
 mod reading;
 mod reload;
 mod show;
@@ -35,6 +36,17 @@ macro_rules! with_behaviours {
                 wrong_key_and_altered_bytes_are_one_error
                 malformed_values_are_refused
                 faces_make_the_same_bytes
+            }
+            local {
+                local_providers_write_their_own_layout
+                local_values_of_every_size_come_back
+                first_local_key_writes_and_later_ones_read_stale
+                providers_that_share_a_prefix_are_all_tried
+                only_aesgcm_binds_a_value_to_its_key
+                altered_local_value_is_one_opaque_error
+                short_local_value_is_a_clean_error
+                local_nonces_are_random
+                local_providers_serve_beside_a_plugin
             }
             reading {
                 both_source_types_are_readable

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::entropy::{Entropy, EntropyError};
+use super::local::{LocalCipher, LocalKey};
 use super::secret::Secret;
 
 /// What a DEK source is: the `encryptedDEKSourceType` of a stored KMS v2 value.
@@ -66,6 +67,12 @@ pub trait KeyStore: Send + Sync {
         source_type: DekSourceType,
         entropy: &dyn Entropy,
     ) -> Result<Box<dyn SealingKey>, KeyError>;
+
+    /// A key of the configuration file.
+    ///
+    /// # Errors
+    /// [`KeyError::LocalLength`] when the cipher takes no key of this length.
+    fn local(&self, cipher: LocalCipher, bytes: &[u8]) -> Result<Box<dyn LocalKey>, KeyError>;
 
     /// A DEK or seed that a plugin decrypted. What it gives can only open.
     ///
@@ -132,6 +139,11 @@ pub enum KeyError {
         /// Its length in bytes.
         len: usize,
     },
+    /// A key of the configuration file has a length that its cipher does not take.
+    LocalLength {
+        /// Its length in bytes.
+        len: usize,
+    },
     /// The source of randomness failed.
     Entropy(EntropyError),
     /// The cipher refused.
@@ -160,6 +172,7 @@ impl fmt::Display for KeyError {
                     "invalid seed: {len} bytes, expected at least {DEK_SOURCE_LEN}"
                 )
             }
+            Self::LocalLength { len } => write!(f, "a key of {len} bytes does not fit its cipher"),
             Self::Entropy(error) => error.fmt(f),
             Self::Cipher => f.write_str("the cipher failed"),
         }

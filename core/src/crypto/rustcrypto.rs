@@ -1,5 +1,8 @@
 //! The portable backend: RustCrypto's `aes-gcm`, `hkdf` and `sha2`, with the key bytes in this process' memory.
 
+mod cbc;
+mod secretbox;
+
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec;
@@ -18,6 +21,7 @@ use super::keys::{
     DEK_SOURCE_LEN, DekSourceType, INFO_LEN, KeyError, KeyStore, NONCE_LEN, OpenError, OpeningKey,
     SealingKey, TAG_LEN,
 };
+use super::local::{LocalCipher, LocalKey};
 use super::secret::Secret;
 
 /// Keys in this process' memory, erased when dropped.
@@ -35,6 +39,22 @@ impl KeyStore for RustCrypto {
         let bytes = Secret::new(core::mem::take(&mut *bytes));
         let key = Arc::new(Key::new(source_type, &bytes)?);
         Ok(Box::new(ExportableKey { bytes, key }))
+    }
+
+    fn local(&self, cipher: LocalCipher, bytes: &[u8]) -> Result<Box<dyn LocalKey>, KeyError> {
+        let len = bytes.len();
+        match cipher {
+            LocalCipher::AesGcm => {
+                Cipher::new(bytes).map(|cipher| Box::new(cipher) as Box<dyn LocalKey>)
+            }
+            LocalCipher::AesCbc => {
+                cbc::CbcKey::new(bytes).map(|key| Box::new(key) as Box<dyn LocalKey>)
+            }
+            LocalCipher::Secretbox => {
+                secretbox::SecretboxKey::new(bytes).map(|key| Box::new(key) as Box<dyn LocalKey>)
+            }
+        }
+        .ok_or(KeyError::LocalLength { len })
     }
 
     fn import(
@@ -220,5 +240,26 @@ impl Cipher {
         }
         .map_err(|_| OpenError::Failed)?;
         Ok(Secret::new(core::mem::take(&mut *plaintext)))
+    }
+}
+
+/// `nonce[12] ciphertext tag[16]` with a random nonce. Upstream: encrypt/aes/aes.go, `NewGCMTransformer`.
+impl LocalKey for Cipher {
+    fn seal(
+        &self,
+        aad: &[u8],
+        plaintext: &[u8],
+        entropy: &dyn Entropy,
+    ) -> Result<Vec<u8>, KeyError> {
+        let mut nonce = [0; NONCE_LEN];
+        entropy.fill(&mut nonce)?;
+        let mut out = Vec::with_capacity(NONCE_LEN + plaintext.len() + TAG_LEN);
+        out.extend_from_slice(&nonce);
+        self.seal(&nonce, aad, plaintext, &mut out)?;
+        Ok(out)
+    }
+
+    fn open(&self, aad: &[u8], sealed: &[u8]) -> Result<Secret, OpenError> {
+        Self::open(self, aad, sealed)
     }
 }

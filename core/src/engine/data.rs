@@ -218,15 +218,19 @@ impl Engine {
         };
         let prefix = &transformer.prefix;
         let written = match &transformer.transform {
-            Transform::Local(local) => local.to_storage(at.key, plaintext).map(|mut value| {
-                if prefix.is_empty() {
-                    return (value, None);
-                }
-                let mut stored = Vec::with_capacity(prefix.len() + value.len());
-                stored.extend_from_slice(prefix.as_bytes());
-                stored.append(&mut value);
-                (stored, None)
-            }),
+            Transform::Local(local) => {
+                local
+                    .to_storage(at.key, plaintext, &*self.entropy)
+                    .map(|mut value| {
+                        if prefix.is_empty() {
+                            return (value, None);
+                        }
+                        let mut stored = Vec::with_capacity(prefix.len() + value.len());
+                        stored.extend_from_slice(prefix.as_bytes());
+                        stored.append(&mut value);
+                        (stored, None)
+                    })
+            }
             Transform::KmsV2(id) => {
                 let now = self.now;
                 let Some(provider) = self.providers.get_mut(id) else {

@@ -4,17 +4,20 @@ use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::sync::Arc;
+use alloc::vec;
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::event::{Action, KmsProviderInfo, LogLevel, ProviderId};
 use super::{ConfigSet, Engine};
-use crate::config::{Config, Faults, Finding, KmsProvider, KmsVersion, Provider};
+use crate::config::{Config, Faults, Finding, KmsProvider, KmsVersion, NamedKey, Provider};
+use crate::crypto::local::LocalCipher;
 use crate::crypto::nonce::CounterRange;
 use crate::provider::kms::message::sha256_text;
 use crate::provider::kms::v2::KmsV2;
 use crate::provider::kms::v2::dek_cache::DekCache;
 use crate::provider::kms::v2::key_state::KeyState;
+use crate::provider::local::LocalKeys;
 use crate::provider::routing::Routing;
 use crate::provider::transformer::{Transform, Transformer, aggregate};
 use crate::time::Timestamp;
@@ -120,8 +123,11 @@ impl Engine {
                             transform: Transform::KmsV2(id),
                         });
                     }
-                    // Refused above. Each gets a local transformer beside identity.
-                    Provider::AesGcm(_) | Provider::AesCbc(_) | Provider::Secretbox(_) => {}
+                    Provider::AesGcm(keys) => list.push(self.local(LocalCipher::AesGcm, &keys)?),
+                    Provider::AesCbc(keys) => list.push(self.local(LocalCipher::AesCbc, &keys)?),
+                    Provider::Secretbox(keys) => {
+                        list.push(self.local(LocalCipher::Secretbox, &keys)?);
+                    }
                 }
             }
             rules.push((rule.resources, list));
@@ -134,6 +140,22 @@ impl Engine {
             kms,
             collapsed,
             timeouts,
+        })
+    }
+
+    /// A provider with keys of its own.
+    fn local(&self, cipher: LocalCipher, keys: &[NamedKey]) -> Result<Transformer, Faults> {
+        let keys = LocalKeys::new(cipher, keys, &*self.keys).map_err(|error| {
+            // Validation has checked the lengths: only a backend that fails gets here.
+            Faults::new(vec![Finding {
+                path: String::new(),
+                message: format!("the keys of a local provider cannot be used: {error}"),
+                position: None,
+            }])
+        })?;
+        Ok(Transformer {
+            prefix: LocalKeys::prefix(cipher).into(),
+            transform: Transform::Local(Arc::new(keys)),
         })
     }
 
@@ -313,19 +335,19 @@ impl ConfigSet {
 fn unsupported(config: &Config) -> impl Iterator<Item = Finding> {
     config.rules.iter().enumerate().flat_map(|(i, rule)| {
         rule.providers.iter().enumerate().filter_map(move |(j, provider)| {
-            let (field, what) = match provider {
+            match provider {
                 Provider::Kms(kms) => match kms.version {
-                    KmsVersion::V1 => ("kms", "KMS v1"),
+                    KmsVersion::V1 => {}
                     KmsVersion::V2 => return None,
                 },
-                Provider::AesGcm(_) => ("aesgcm", "aesgcm"),
-                Provider::AesCbc(_) => ("aescbc", "aescbc"),
-                Provider::Secretbox(_) => ("secretbox", "secretbox"),
-                Provider::Identity => return None,
-            };
+                Provider::AesGcm(_)
+                | Provider::AesCbc(_)
+                | Provider::Secretbox(_)
+                | Provider::Identity => return None,
+            }
             Some(Finding {
-                path: format!("resources[{i}].providers[{j}].{field}"),
-                message: format!("the provider {what} is valid but not supported by this version yet; use a KMS v2 provider or identity"),
+                path: format!("resources[{i}].providers[{j}].kms"),
+                message: format!("the provider KMS v1 is valid but not supported by this version yet; use KMS v2"),
                 position: None,
             })
         })

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use super::ENCRYPTED_PREFIX;
 use super::transformer::{ErrorKind, LocalTransformer, TransformError};
+use crate::crypto::entropy::Entropy;
 use crate::crypto::secret::Secret;
 
 /// The stored bytes are the plaintext; what begins with `k8s:enc:` is refused. Upstream: encrypt/identity/identity.go.
@@ -12,7 +13,12 @@ use crate::crypto::secret::Secret;
 pub struct Identity;
 
 impl LocalTransformer for Identity {
-    fn to_storage(&self, _key: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, TransformError> {
+    fn to_storage(
+        &self,
+        _key: &[u8],
+        plaintext: &[u8],
+        _entropy: &dyn Entropy,
+    ) -> Result<Vec<u8>, TransformError> {
         Ok(plaintext.to_vec())
     }
 

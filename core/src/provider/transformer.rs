@@ -6,19 +6,23 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::identity::Identity;
-use crate::crypto::entropy::EntropyError;
+use crate::crypto::entropy::{Entropy, EntropyError};
 use crate::crypto::keys::{KeyError, OpenError};
 use crate::crypto::secret::Secret;
 use crate::engine::event::{CallError, ProviderId};
 
 /// A provider that needs nobody else to read and write.
-// `from_storage` is the field's word, not a conversion.
 pub trait LocalTransformer: Send + Sync {
     /// The bytes to store after the provider's prefix. `key` is the storage key, the AAD of ciphers that have one.
     ///
     /// # Errors
     /// When the cipher or the source of randomness fails.
-    fn to_storage(&self, key: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, TransformError>;
+    fn to_storage(
+        &self,
+        key: &[u8],
+        plaintext: &[u8],
+        entropy: &dyn Entropy,
+    ) -> Result<Vec<u8>, TransformError>;
 
     /// The plaintext, and whether it was not sealed as a write would seal it now. `stored` is what follows the provider's prefix; it is
     /// attacker-controlled and this must not panic.

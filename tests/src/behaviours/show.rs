@@ -356,17 +356,10 @@ pub(super) fn inspection_needs_no_key(maker: &dyn Maker) {
 }
 
 pub(super) fn unsupported_provider_is_a_clear_fault(maker: &dyn Maker) {
-    let secret = STANDARD.encode([7; 32]);
-    let keys = format!("{{keys: [{{name: k, secret: {secret}}}]}}");
-    let table = [
-        ("aesgcm", format!("aesgcm: {keys}")),
-        ("aescbc", format!("aescbc: {keys}")),
-        ("secretbox", format!("secretbox: {keys}")),
-        (
-            "KMS v1",
-            "kms: {name: old, endpoint: 'unix:///run/old.sock'}".to_string(),
-        ),
-    ];
+    let table = [(
+        "KMS v1",
+        "kms: {name: old, endpoint: 'unix:///run/old.sock'}".to_string(),
+    )];
     for (what, provider) in table {
         let file = file::secrets_with(&[file::identity(), provider]);
         let outcome = maker.create(file.as_bytes(), &Options::default(), 1, crate::sim::START);
@@ -382,7 +375,6 @@ pub(super) fn unsupported_provider_is_a_clear_fault(maker: &dyn Maker) {
             faults[0].path.starts_with("resources[0].providers[1]."),
             "{faults:?}"
         );
-        assert!(!faults[0].to_string().contains(&secret));
     }
 }
 

@@ -1,0 +1,38 @@
+//! Keys that stand in the configuration file.
+
+use alloc::vec::Vec;
+
+use super::entropy::Entropy;
+use super::keys::{KeyError, OpenError};
+use super::secret::Secret;
+
+/// What a key of the configuration file is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LocalCipher {
+    /// AES-GCM with keys of 16, 24 or 32 bytes: `nonce[12] ciphertext tag[16]`, the nonce random.
+    AesGcm,
+    /// AES-CBC with PKCS#7 and keys of 16, 24 or 32 bytes: `iv[16] ciphertext`. Not authenticated.
+    AesCbc,
+    /// XSalsa20-Poly1305 with keys of 32 bytes, as NaCl's secretbox: `nonce[24] tag[16] ciphertext`.
+    Secretbox,
+}
+
+/// A key that seals and opens on its own.
+pub trait LocalKey: Send + Sync {
+    /// Seals a value. Ciphers without authenticated data take no heed of `aad`.
+    ///
+    /// # Errors
+    /// When `entropy` fails, or the cipher refuses.
+    fn seal(
+        &self,
+        aad: &[u8],
+        plaintext: &[u8],
+        entropy: &dyn Entropy,
+    ) -> Result<Vec<u8>, KeyError>;
+
+    /// Opens a value. All bytes are attacker-controlled; this must not panic.
+    ///
+    /// # Errors
+    /// [`OpenError::TooShort`] by length alone; [`OpenError::Failed`] for everything else, told apart in no way, not by its time either.
+    fn open(&self, aad: &[u8], sealed: &[u8]) -> Result<Secret, OpenError>;
+}

@@ -1,0 +1,115 @@
+//! XSalsa20-Poly1305, for the secretbox provider.
+
+use alloc::vec::Vec;
+
+use crypto_secretbox::aead::{AeadInPlace, KeyInit};
+use crypto_secretbox::{Key, Nonce, Tag, XSalsa20Poly1305};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::crypto::entropy::Entropy;
+use crate::crypto::keys::{KeyError, OpenError, TAG_LEN};
+use crate::crypto::local::LocalKey;
+use crate::crypto::secret::Secret;
+
+/// 24 bytes: long enough to be random.
+const NONCE_LEN: usize = 24;
+
+/// `nonce[24] tag[16] ciphertext`, as NaCl's secretbox. Upstream: encrypt/secretbox/secretbox.go.
+pub(super) struct SecretboxKey(XSalsa20Poly1305);
+
+impl SecretboxKey {
+    /// `None` for any length but 32.
+    pub(super) fn new(key: &[u8]) -> Option<Self> {
+        (key.len() == 32).then(|| Self(XSalsa20Poly1305::new(Key::from_slice(key))))
+    }
+}
+
+impl LocalKey for SecretboxKey {
+    fn seal(
+        &self,
+        _aad: &[u8],
+        plaintext: &[u8],
+        entropy: &dyn Entropy,
+    ) -> Result<Vec<u8>, KeyError> {
+        let mut nonce = [0; NONCE_LEN];
+        entropy.fill(&mut nonce)?;
+        let mut out = Vec::with_capacity(NONCE_LEN + TAG_LEN + plaintext.len());
+        out.extend_from_slice(&nonce);
+        out.extend_from_slice(&[0; TAG_LEN]);
+        out.extend_from_slice(plaintext);
+        let (head, text) = out.split_at_mut(NONCE_LEN + TAG_LEN);
+        match self
+            .0
+            .encrypt_in_place_detached(Nonce::from_slice(&nonce), b"", text)
+        {
+            Ok(tag) => head[NONCE_LEN..].copy_from_slice(&tag),
+            Err(_) => {
+                out.zeroize();
+                return Err(KeyError::Cipher);
+            }
+        }
+        Ok(out)
+    }
+
+    fn open(&self, _aad: &[u8], sealed: &[u8]) -> Result<Secret, OpenError> {
+        let (nonce, rest) = sealed
+            .split_first_chunk::<NONCE_LEN>()
+            .ok_or(OpenError::TooShort)?;
+        let (tag, ciphertext) = rest
+            .split_first_chunk::<TAG_LEN>()
+            .ok_or(OpenError::TooShort)?;
+        let mut text = Zeroizing::new(ciphertext.to_vec());
+        self.0
+            .decrypt_in_place_detached(
+                Nonce::from_slice(nonce),
+                b"",
+                &mut text,
+                Tag::from_slice(tag),
+            )
+            .map_err(|_| OpenError::Failed)?;
+        Ok(Secret::new(core::mem::take(&mut *text)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// From NaCl's own tests, secretbox.c and secretbox2.c (tests/secretbox.out), which libsodium carries as well.
+    #[test]
+    fn opens_nacls_own_vector() {
+        let key = hex("1b27556473e985d462cd51197a9a46c76009549eac6474f206c4ee0844f68389");
+        let nonce = hex("69696ee955b62b73cd62bda875fc73d68219e0036b7a0b37");
+        let plaintext = hex(concat!(
+            "be075fc53c81f2d5cf141316ebeb0c7b5228c52a4c62cbd44b66849b64244ffce5ecbaaf33bd751a1ac728d45e6c61296cdc3c01233561f41db66cce314adb31",
+            "0e3be8250c46f06dceea3a7fa1348057e2f6556ad6b1318a024a838f21af1fde048977eb48f59ffd4924ca1c60902e52f0a089bc76897040e082f937763848645e0705"
+        ));
+        let boxed = hex(concat!(
+            "f3ffc7703f9400e52a7dfb4b3d3305d98e993b9f48681273c29650ba32fc76ce48332ea7164d96a4476fb8c531a1186ac0dfc17c98dce87b4da7f011ec48c972",
+            "71d2c20f9b928fe2270d6fb863d51738b48eeee314a7cc8ab932164548e526ae90224368517acfeabd6bb3732bc0e9da99832b61ca01b6de56244a9e88d5f9b37973f622a43d14a6599b1f654cb45a74e355a5"
+        ));
+        let key = SecretboxKey::new(&key).unwrap();
+        let sealed = [nonce, boxed].concat();
+        assert_eq!(key.open(b"", &sealed).unwrap().expose(), plaintext);
+        for at in 0..sealed.len() {
+            let mut altered = sealed.clone();
+            altered[at] ^= 1;
+            assert_eq!(
+                key.open(b"", &altered).err(),
+                Some(OpenError::Failed),
+                "byte {at}"
+            );
+        }
+        assert_eq!(
+            key.open(b"", &sealed[..39]).err(),
+            Some(OpenError::TooShort)
+        );
+    }
+
+    fn hex(text: &str) -> Vec<u8> {
+        text.as_bytes()
+            .chunks(2)
+            .map(|pair| u8::from_str_radix(core::str::from_utf8(pair).unwrap(), 16).unwrap())
+            .collect()
+    }
+}

@@ -1,0 +1,194 @@
+//! aesgcm, aescbc and secretbox: keys from the configuration file.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use dekker_core::engine::Options;
+use dekker_core::provider::transformer::ErrorKind;
+
+use crate::face::Maker;
+use crate::plugin::Plugin;
+use crate::sim::{Harness, file};
+
+const PROVIDERS: [&str; 3] = ["aesgcm", "aescbc", "secretbox"];
+
+/// A provider with these keys, each a name and the byte that its 32 bytes repeat.
+fn provider(kind: &str, keys: &[(&str, u8)]) -> String {
+    let keys: Vec<_> = keys
+        .iter()
+        .map(|(name, byte)| format!("{{name: {name}, secret: {}}}", STANDARD.encode([*byte; 32])))
+        .collect();
+    format!("{kind}: {{keys: [{}]}}", keys.join(", "))
+}
+
+fn harness(maker: &dyn Maker, providers: &[String]) -> Harness {
+    let file = file::secrets_with(providers);
+    Harness::new(maker, &file, &Options::default(), [])
+}
+
+pub(super) fn local_providers_write_their_own_layout(maker: &dyn Maker) {
+    // Of a plaintext of 20 bytes: nonce and tag; IV and padding to whole blocks; nonce and tag.
+    let table = [
+        ("aesgcm", 12 + 20 + 16),
+        ("aescbc", 16 + 32),
+        ("secretbox", 24 + 16 + 20),
+    ];
+    for (kind, len) in table {
+        let stored = harness(maker, &[provider(kind, &[("key1", 1)])]).write("/k", &[9; 20]);
+        let prefix = format!("k8s:enc:{kind}:v1:key1:");
+        assert!(stored.starts_with(prefix.as_bytes()), "{kind}");
+        assert_eq!(stored.len(), prefix.len() + len, "{kind}");
+    }
+}
+
+pub(super) fn local_values_of_every_size_come_back(maker: &dyn Maker) {
+    for kind in PROVIDERS {
+        let mut h = harness(maker, &[provider(kind, &[("key1", 1)])]);
+        for len in [0, 1, 15, 16, 17, 100, 4096, 1 << 20] {
+            let plaintext = vec![b'p'; len];
+            let stored = h.write("/k", &plaintext);
+            let read = h.read("/k", &stored);
+            assert_eq!(
+                (read.plaintext, read.stale),
+                (plaintext, false),
+                "{kind}, {len} bytes"
+            );
+        }
+    }
+}
+
+pub(super) fn first_local_key_writes_and_later_ones_read_stale(maker: &dyn Maker) {
+    for kind in PROVIDERS {
+        let old = harness(maker, &[provider(kind, &[("old", 1)])]).write("/k", b"x");
+        let mut h = harness(maker, &[provider(kind, &[("new", 2), ("old", 1)])]);
+        assert!(h.read("/k", &old).stale, "{kind}");
+        let new = h.write("/k", b"x");
+        assert!(new.starts_with(format!("k8s:enc:{kind}:v1:new:").as_bytes()));
+        assert!(!h.read("/k", &new).stale, "{kind}");
+        let mut h = harness(maker, &[file::identity(), provider(kind, &[("new", 2)])]);
+        assert!(h.read("/k", &new).stale, "{kind}: not the first provider");
+        assert_eq!(h.write("/k", b"x"), b"x");
+    }
+}
+
+pub(super) fn providers_that_share_a_prefix_are_all_tried(maker: &dyn Maker) {
+    for kind in PROVIDERS {
+        let value = harness(maker, &[provider(kind, &[("a", 1)])]).write("/k", b"x");
+        // The same name with another key, in the same provider and in one before it; and a name that is not there at all.
+        let lists = [
+            vec![provider(kind, &[("a", 2), ("a", 1)])],
+            vec![provider(kind, &[("a", 2)]), provider(kind, &[("a", 1)])],
+            vec![provider(kind, &[("b", 2)]), provider(kind, &[("a", 1)])],
+        ];
+        for list in lists {
+            let read = harness(maker, &list).read("/k", &value);
+            assert_eq!(
+                (&*read.plaintext, read.stale),
+                (&b"x"[..], true),
+                "{list:?}"
+            );
+        }
+        let mut none = harness(
+            maker,
+            &[provider(kind, &[("b", 2)]), provider(kind, &[("c", 3)])],
+        );
+        let error = none.try_read("secrets", "/k", &value).unwrap_err();
+        let name = if kind == "secretbox" {
+            "Secretbox"
+        } else {
+            "AES"
+        };
+        assert_eq!(
+            error.message,
+            format!("no matching key was found for the provided {name} transformer")
+        );
+    }
+}
+
+pub(super) fn only_aesgcm_binds_a_value_to_its_key(maker: &dyn Maker) {
+    for (kind, bound) in [("aesgcm", true), ("aescbc", false), ("secretbox", false)] {
+        let mut h = harness(maker, &[provider(kind, &[("key1", 1)])]);
+        let stored = h.write("/a", b"x");
+        assert_eq!(
+            h.try_read("secrets", "/b", &stored).is_err(),
+            bound,
+            "{kind}"
+        );
+    }
+}
+
+pub(super) fn altered_local_value_is_one_opaque_error(maker: &dyn Maker) {
+    for kind in PROVIDERS {
+        let mut h = harness(maker, &[provider(kind, &[("key1", 1)])]);
+        let stored = h.write("/k", &[7; 20]);
+        let start = format!("k8s:enc:{kind}:v1:key1:").len();
+        let mut texts = Vec::new();
+        for at in start..stored.len() {
+            let mut altered = stored.clone();
+            altered[at] ^= 0x80;
+            match h.try_read("secrets", "/k", &altered) {
+                Ok(read) => assert!(
+                    kind == "aescbc" && read.plaintext != [7; 20],
+                    "{kind}, byte {at}"
+                ),
+                Err(error) => {
+                    assert_eq!(error.kind, ErrorKind::DecryptFailed, "{kind}, byte {at}");
+                    texts.push(error.message);
+                }
+            }
+        }
+        texts.dedup();
+        assert_eq!(texts.len(), 1, "{kind}: {texts:?}");
+    }
+}
+
+pub(super) fn short_local_value_is_a_clean_error(maker: &dyn Maker) {
+    for kind in PROVIDERS {
+        let mut h = harness(maker, &[provider(kind, &[("key1", 1)])]);
+        let stored = h.write("/k", b"");
+        let start = format!("k8s:enc:{kind}:v1:key1:").len();
+        for end in start..stored.len() {
+            assert!(
+                h.try_read("secrets", "/k", &stored[..end]).is_err(),
+                "{kind}, {end}"
+            );
+        }
+    }
+}
+
+pub(super) fn local_nonces_are_random(maker: &dyn Maker) {
+    for kind in PROVIDERS {
+        let mut h = harness(maker, &[provider(kind, &[("key1", 1)])]);
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..1000 {
+            let stored = h.write("/k", b"x");
+            let start = format!("k8s:enc:{kind}:v1:key1:").len();
+            assert!(seen.insert(stored[start..start + 12].to_vec()), "{kind}");
+        }
+    }
+}
+
+pub(super) fn local_providers_serve_beside_a_plugin(maker: &dyn Maker) {
+    let mut providers = vec![file::kms("a")];
+    providers.extend(PROVIDERS.map(|kind| provider(kind, &[("key1", 1)])));
+    providers.push(file::identity());
+    let values: Vec<_> = PROVIDERS
+        .iter()
+        .map(|kind| harness(maker, &[provider(kind, &[("key1", 1)])]).write("/k", kind.as_bytes()))
+        .collect();
+    let mut down = Plugin::new("key-1");
+    down.down();
+    let file = file::secrets_with(&providers);
+    let mut h = Harness::new(maker, &file, &Options::default(), [("a", down)]);
+    for (kind, value) in PROVIDERS.iter().zip(&values) {
+        let read = h.read("/k", value);
+        assert_eq!(
+            (&*read.plaintext, read.stale),
+            (kind.as_bytes(), true),
+            "no plugin is needed"
+        );
+    }
+    h.plugin("a").up();
+    h.advance_secs(10);
+    let stored = h.write("/k", b"x");
+    assert!(stored.starts_with(b"k8s:enc:kms:v2:a:"));
+}
