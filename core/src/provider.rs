@@ -2,7 +2,7 @@
 //!
 //! Every value begins with its provider's prefix, or is plaintext ([`identity`]). A provider that needs no plugin implements
 //! [`transformer::LocalTransformer`] and is listed in [`transformer::Transform`]; [`kms`] holds those that do. aesgcm, aescbc and secretbox
-//! each get a file here beside [`identity`], and `kms/v1.rs` one beside `kms/v2.rs`.
+//! are [`local`].
 
 pub mod identity;
 pub mod kms;
