@@ -11,6 +11,7 @@ pub mod metrics;
 mod calls;
 mod data;
 mod health;
+mod kms;
 mod pending;
 mod reload;
 mod status;
@@ -33,9 +34,9 @@ use self::pending::{Call, ParkedOperations};
 use self::reload::{Candidate, LastReload};
 use crate::config::{Config, Faults};
 use crate::crypto::entropy::Entropy;
-use crate::crypto::keys::{DekSourceType, KeyStore};
+use crate::crypto::keys::{DekSourceType, KeyStore, SealingKey};
+use crate::provider::kms::Kms;
 use crate::provider::kms::message::sha256_text;
-use crate::provider::kms::v2::KmsV2;
 use crate::provider::kms::v2::dek_cache::DekCache;
 use crate::provider::kms::v2::key_state::Coast;
 use crate::provider::routing::Routing;
@@ -77,7 +78,7 @@ pub struct Engine {
     next_call: u64,
     next_provider: u32,
     /// Every provider that the running configuration, a candidate or a parked operation uses.
-    providers: BTreeMap<ProviderId, KmsV2>,
+    providers: BTreeMap<ProviderId, Kms>,
     running: Arc<ConfigSet>,
     candidate: Option<Candidate>,
     last_reload: Option<LastReload>,
@@ -85,6 +86,8 @@ pub struct Engine {
     retired: Vec<(u64, Timestamp)>,
     parked: ParkedOperations,
     calls: BTreeMap<CallId, Call>,
+    /// The DEKs of KMS v1 writes that the plugin is encrypting.
+    deks: BTreeMap<CallId, Box<dyn SealingKey>>,
     actions: VecDeque<Action>,
     counts: Counts,
 }
@@ -137,6 +140,7 @@ impl Engine {
             retired: Vec::new(),
             parked: ParkedOperations::default(),
             calls: BTreeMap::new(),
+            deks: BTreeMap::new(),
             actions: VecDeque::new(),
         };
         engine.running = Arc::new(engine.build(parsed, sha256_text(config), 0)?);
@@ -156,7 +160,7 @@ impl Engine {
         let polls = self
             .providers
             .values()
-            .filter_map(|provider| provider.state.poll_due());
+            .filter_map(|provider| provider.poll_due());
         let calls = self.calls.values().map(|call| call.deadline);
         let candidate = self.candidate.iter().map(Candidate::due);
         let retired = self.retired.iter().map(|(_, deadline)| *deadline);
@@ -170,7 +174,7 @@ impl Engine {
         let due: Vec<_> = self
             .providers
             .iter()
-            .filter(|(_, p)| p.state.poll_due().is_some_and(|due| due <= now))
+            .filter(|(_, p)| p.poll_due().is_some_and(|due| due <= now))
             .map(|(id, _)| *id)
             .collect();
         for id in due {
@@ -189,7 +193,7 @@ impl Engine {
 
     /// The providers in use, those of a candidate and of a draining configuration included.
     pub fn kms_providers(&self) -> impl Iterator<Item = &KmsProviderInfo> {
-        self.providers.values().map(|provider| &provider.info)
+        self.providers.values().map(Kms::info)
     }
 
     /// Time never goes back.
@@ -201,7 +205,7 @@ impl Engine {
     fn log(&mut self, level: LogLevel, provider: Option<ProviderId>, message: String) {
         let provider = provider
             .and_then(|id| self.providers.get(&id))
-            .map(|provider| provider.info.name.clone());
+            .map(|provider| provider.info().name.clone());
         self.actions.push_back(Action::Log(LogLine {
             level,
             provider,

@@ -4,6 +4,7 @@ mod answers;
 mod cache;
 mod calls;
 mod health;
+mod kms_v1;
 mod life;
 mod local;
 mod reading;
@@ -36,6 +37,24 @@ macro_rules! with_behaviours {
                 wrong_key_and_altered_bytes_are_one_error
                 malformed_values_are_refused
                 faces_make_the_same_bytes
+            }
+            kms_v1 {
+                each_write_has_a_dek_of_its_own
+                stored_form_of_kms_v1_is_upstreams
+                values_of_kms_v1_come_back_from_the_cache
+                read_without_the_dek_asks_once_and_fails_with_the_plugins_error
+                dek_of_kms_v1_reads_cbc_as_stale
+                negative_cachesize_keeps_no_dek
+                cachesize_bounds_the_deks_kept
+                wrong_location_is_one_opaque_error_in_kms_v1
+                malformed_values_of_kms_v1_are_clean_errors
+                writes_of_kms_v1_fail_with_the_plugin
+                cancelled_write_of_kms_v1_leaves_nothing
+                encrypted_dek_must_fit_its_length
+                health_of_kms_v1_is_encrypt_then_decrypt
+                checks_stand_one_by_one_when_kms_v1_is_used
+                kms_v1_counts_twice_in_the_grace_period
+                unchanged_kms_v1_provider_keeps_its_cache
             }
             local {
                 local_providers_write_their_own_layout
@@ -146,7 +165,6 @@ macro_rules! with_behaviours {
                 no_text_holds_a_key_id_or_a_secret
                 a_key_id_in_a_plugins_text_is_shown_as_its_hash
                 inspection_needs_no_key
-                unsupported_provider_is_a_clear_fault
                 every_fault_of_a_file_is_told_at_once
             }
         }

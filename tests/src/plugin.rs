@@ -156,6 +156,8 @@ impl Plugin {
         let dek = match self.foreign.get(&request.ciphertext) {
             Some(dek) => Some(dek.clone()),
             None if request.annotations != self.annotations => None,
+            // KMS v1 has no key IDs: the plugin knows its key.
+            None if request.key_id.is_empty() => unwrap(&self.key_id, &request.ciphertext),
             None => unwrap(&request.key_id, &request.ciphertext),
         };
         let is_known = dek.is_some();

@@ -1,6 +1,6 @@
 //! KMS calls: asked for, answered, expired.
 
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 
 use super::Engine;
 use super::event::{Action, CallError, CallId, Event, LogLevel, ProviderId};
@@ -9,6 +9,7 @@ use crate::crypto::keys::DekSourceType;
 use crate::crypto::secret::Secret;
 use crate::provider::kms::v2::dek_cache::{CacheKey, ReadDek};
 use crate::provider::kms::v2::key_state::{KeyIdFromStatus, Outcome, Request, Step};
+use crate::provider::kms::{Kms, v1};
 use crate::provider::transformer::{ErrorKind, TransformError};
 use crate::time::Timestamp;
 
@@ -20,7 +21,7 @@ impl Engine {
             Event::Status { call, outcome } => {
                 if let Some(Call { provider: id, .. }) =
                     self.take_call(call, |purpose| purpose == Purpose::Status)
-                    && let Some(provider) = self.providers.get_mut(&id)
+                    && let Some(Kms::V2(provider)) = self.providers.get_mut(&id)
                 {
                     let (step, seen) =
                         provider
@@ -40,30 +41,47 @@ impl Engine {
                 }
             }
             Event::Encrypted { call, outcome } => {
-                if let Some(Call { provider: id, .. }) =
-                    self.take_call(call, |purpose| purpose == Purpose::Encrypt)
-                    && let Some(provider) = self.providers.get_mut(&id)
-                {
-                    let step = provider.state.on_encrypted(outcome, now);
-                    self.step_probe(id, step);
+                let asked = self.take_call(call, |purpose| match purpose {
+                    Purpose::Encrypt | Purpose::EncryptDek => true,
+                    Purpose::Status | Purpose::Verify | Purpose::Dek { .. } => false,
+                });
+                match asked {
+                    Some(Call {
+                        provider: id,
+                        purpose: Purpose::EncryptDek,
+                        ..
+                    }) => self.dek_encrypted(call, id, outcome),
+                    Some(Call { provider: id, .. }) => {
+                        if let Some(provider) = self.providers.get_mut(&id) {
+                            let step = provider.on_encrypted(outcome, now);
+                            self.step_probe(id, step);
+                        }
+                    }
+                    None => {}
                 }
             }
             Event::Decrypted { call, outcome } => {
                 let asked = self.take_call(call, |purpose| match purpose {
                     Purpose::Verify | Purpose::Dek { .. } => true,
-                    Purpose::Status | Purpose::Encrypt => false,
+                    Purpose::Status | Purpose::Encrypt | Purpose::EncryptDek => false,
                 });
                 match asked {
                     Some(Call {
                         provider: id,
-                        purpose: Purpose::Dek { key, source_type },
+                        purpose:
+                            Purpose::Dek {
+                                key,
+                                source_type,
+                                cbc_fallback,
+                            },
                         ..
                     }) => {
-                        self.dek_decrypted(call, id, key, source_type, outcome);
+                        let dek = self.read_dek(source_type, cbc_fallback, outcome);
+                        self.dek_decrypted(call, id, key, &dek);
                     }
                     Some(Call { provider: id, .. }) => {
                         if let Some(provider) = self.providers.get_mut(&id) {
-                            let step = provider.state.on_verified(outcome, now);
+                            let step = provider.on_decrypted(outcome, now);
                             self.step_probe(id, step);
                         }
                     }
@@ -77,7 +95,7 @@ impl Engine {
 
     /// A new call with the provider's deadline; `None` when the provider is gone.
     pub(super) fn begin_call(&mut self, provider: ProviderId, purpose: Purpose) -> Option<CallId> {
-        let timeout = self.providers.get(&provider)?.info.timeout;
+        let timeout = self.providers.get(&provider)?.info().timeout;
         let call = CallId(self.next_call);
         self.next_call += 1;
         self.calls.insert(
@@ -97,7 +115,7 @@ impl Engine {
         if let Some(request) = self
             .providers
             .get_mut(&id)
-            .and_then(|provider| provider.state.probe(now))
+            .and_then(|provider| provider.probe(now))
         {
             self.step_probe(id, Step::Call(request));
         }
@@ -117,7 +135,7 @@ impl Engine {
                     call,
                     outcome: Err(error),
                 },
-                Purpose::Encrypt => Event::Encrypted {
+                Purpose::Encrypt | Purpose::EncryptDek => Event::Encrypted {
                     call,
                     outcome: Err(error),
                 },
@@ -179,7 +197,7 @@ impl Engine {
             self.counts.data_key_generation_failed();
         }
         if let Some(message) = rotated {
-            if let Some(provider) = self.providers.get_mut(&id) {
+            if let Some(Kms::V2(provider)) = self.providers.get_mut(&id) {
                 provider.keep_for_reading();
             }
             self.log(LogLevel::Info, Some(id), message);
@@ -193,28 +211,45 @@ impl Engine {
         self.health_probed(id, fault);
     }
 
+    /// What the plugin's answer to a Decrypt is good for.
+    fn read_dek(
+        &self,
+        source_type: DekSourceType,
+        cbc_fallback: bool,
+        outcome: Result<Secret, CallError>,
+    ) -> Result<ReadDek, TransformError> {
+        match outcome {
+            Ok(bytes) => {
+                let dek = if cbc_fallback {
+                    v1::read_dek(&*self.keys, &bytes)
+                } else {
+                    self.keys.import(source_type, &bytes).map(ReadDek::new)
+                };
+                dek.map_err(|error| TransformError {
+                    kind: ErrorKind::Kms,
+                    message: alloc::format!("failed to decrypt DEK, error: {error}"),
+                    grpc_code: None,
+                })
+            }
+            // Upstream's KMS v1 does not wrap it.
+            Err(error) if cbc_fallback => Err(TransformError {
+                kind: ErrorKind::Kms,
+                message: error.to_string(),
+                grpc_code: Some(error.code),
+            }),
+            Err(error) => Err(TransformError::kms("failed to decrypt DEK", &error)),
+        }
+    }
+
     fn dek_decrypted(
         &mut self,
         call: CallId,
         id: ProviderId,
         key: CacheKey,
-        source_type: DekSourceType,
-        outcome: Result<Secret, CallError>,
+        dek: &Result<ReadDek, TransformError>,
     ) {
-        let dek = match outcome {
-            Ok(bytes) => self
-                .keys
-                .import(source_type, &bytes)
-                .map(ReadDek::new)
-                .map_err(|error| TransformError {
-                    kind: ErrorKind::Kms,
-                    message: failed_to_decrypt(&error.to_string()),
-                    grpc_code: None,
-                }),
-            Err(error) => Err(TransformError::kms("failed to decrypt DEK", &error)),
-        };
         if let Some(provider) = self.providers.get_mut(&id) {
-            provider.in_flight.remove(&key);
+            provider.in_flight().remove(&key);
         }
         // A failed Decrypt wakes every waiter as well: each goes on with its next provider.
         for op in self.parked.find(|parked| parked.wait == Wait::Dek(call)) {
@@ -239,8 +274,4 @@ impl Engine {
             self.fail(op, closed());
         }
     }
-}
-
-fn failed_to_decrypt(error: &str) -> String {
-    alloc::format!("failed to decrypt DEK, error: {error}")
 }

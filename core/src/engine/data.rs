@@ -5,17 +5,12 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::Engine;
-use super::event::{self, Action, OpId, ProviderId};
+use super::event::{Action, OpId};
 use super::metrics::Direction;
-use super::pending::{
-    Operation, Parked, Purpose, ReadOperation, ReadProgress, Wait, closed, overloaded,
-};
+use super::pending::{Operation, Parked, ReadOperation, ReadProgress, Wait};
 use crate::config::resource::GroupResource;
-use crate::crypto::entropy::uuid;
 use crate::crypto::secret::Secret;
 use crate::provider::kms::v2::dek_cache::ReadDek;
-use crate::provider::kms::v2::envelope::EncryptedObject;
-use crate::provider::kms::v2::{DekNeeded, ReadStep};
 use crate::provider::transformer::{
     Decrypted, Encrypted, ErrorKind, Location, Transform, TransformError, Transformer,
 };
@@ -23,9 +18,6 @@ use crate::time::Timestamp;
 
 /// What a parked read was woken with.
 pub(super) type Resumed = Option<Result<ReadDek, TransformError>>;
-
-/// The plaintext, whether it is stale, and the hash of its key ID.
-type KmsRead = (Secret, bool, Option<Arc<str>>);
 
 impl Engine {
     /// Encrypts a value. `None`: parked under `op`; the result comes as [`Action::ToStorageDone`].
@@ -44,15 +36,13 @@ impl Engine {
             return Some(Err(error));
         }
         let list = self.running.routing.find(at.resource).clone();
-        match self.write(at, plaintext, &list) {
+        // What is parked holds a copy of the value: whether there is room for it is known before the plugin is asked.
+        let room = self
+            .parked
+            .has_room(at.resource.len() + at.key.len() + plaintext.len());
+        match self.write(at, plaintext, &list, room) {
             Ok(encrypted) => Some(encrypted),
             Err(wait) => {
-                if !self
-                    .parked
-                    .has_room(at.resource.len() + at.key.len() + plaintext.len())
-                {
-                    return Some(Err(overloaded()));
-                }
                 let operation = Operation::Write {
                     at: at.into(),
                     plaintext: Secret::new(plaintext.to_vec()),
@@ -81,7 +71,6 @@ impl Engine {
         }
         let list = self.running.routing.find(at.resource).clone();
         let mut progress = ReadProgress::default();
-        // What is parked holds a copy of the value: whether there is room for it is known before the plugin is asked.
         let room = self
             .parked
             .has_room(at.resource.len() + at.key.len() + stored.len());
@@ -115,7 +104,7 @@ impl Engine {
                 at,
                 plaintext,
                 list,
-            } => match self.write(at.borrow(), plaintext.expose(), &list) {
+            } => match self.write(at.borrow(), plaintext.expose(), &list, true) {
                 Ok(outcome) => self
                     .actions
                     .push_back(Action::ToStorageDone { op, outcome }),
@@ -208,6 +197,7 @@ impl Engine {
         at: Location<'_>,
         plaintext: &[u8],
         list: &Arc<[Transformer]>,
+        room: bool,
     ) -> Result<Result<Encrypted, TransformError>, Wait> {
         // Validation guarantees a provider; without one, nothing may be written.
         let Some(transformer) = list.first() else {
@@ -231,32 +221,7 @@ impl Engine {
                         (stored, None)
                     })
             }
-            Transform::KmsV2(id) => {
-                let now = self.now;
-                let Some(provider) = self.providers.get_mut(id) else {
-                    return Ok(Err(closed()));
-                };
-                match provider.write(prefix, at.key, plaintext, &*self.entropy, now) {
-                    Ok(None) => return Err(Wait::Priming(*id)),
-                    Ok(Some((stored, hash))) => {
-                        self.counts.key_id_used(
-                            Direction::ToStorage,
-                            &provider.info.name,
-                            &hash,
-                            now,
-                        );
-                        Ok((stored, Some(hash)))
-                    }
-                    Err(error) => {
-                        // The first such write asks at once; while the plugin fails, later ones leave it to the polls.
-                        let is_due = provider.state.poll_due().is_some_and(|due| due <= now);
-                        if error.kind == ErrorKind::NoncesExhausted && is_due {
-                            self.begin_probe(*id);
-                        }
-                        Err(error)
-                    }
-                }
-            }
+            Transform::Kms(id) => self.write_kms(*id, prefix, at, plaintext, room)?,
         };
         self.counts.transformation(
             &resource_label(at.resource),
@@ -291,7 +256,7 @@ impl Engine {
                 Transform::Local(local) => local
                     .from_storage(at.key, value)
                     .map(|(plaintext, stale)| (plaintext, stale, None)),
-                Transform::KmsV2(id) => self.read_kms(*id, at, value, resumed.take(), room)?,
+                Transform::Kms(id) => self.read_kms(*id, at, value, resumed.take(), room)?,
             };
             let is_identity = prefix.is_empty();
             let dropped = is_identity && read.is_err() && !self.running.routing.is_fallback(list);
@@ -331,84 +296,9 @@ impl Engine {
         }
         Ok(Err(error))
     }
-
-    fn read_kms(
-        &mut self,
-        id: ProviderId,
-        at: Location<'_>,
-        value: &[u8],
-        resumed: Resumed,
-        room: bool,
-    ) -> Result<Result<KmsRead, TransformError>, Wait> {
-        let resumed = match resumed {
-            None => None,
-            Some(Ok(dek)) => Some(dek),
-            Some(Err(error)) => return Ok(Err(without_key_id(error, value))),
-        };
-        let Some(provider) = self.providers.get_mut(&id) else {
-            return Ok(Err(closed()));
-        };
-        match provider.read(at.key, value, resumed) {
-            Ok(ReadStep::Done {
-                plaintext,
-                stale,
-                key_id_hash,
-            }) => {
-                self.counts.key_id_used(
-                    Direction::FromStorage,
-                    &provider.info.name,
-                    &key_id_hash,
-                    self.now,
-                );
-                Ok(Ok((plaintext, stale, Some(key_id_hash))))
-            }
-            Ok(ReadStep::Priming | ReadStep::NeedsDek(..)) if !room => Ok(Err(overloaded())),
-            Ok(ReadStep::Priming) => Err(Wait::Priming(id)),
-            Ok(ReadStep::NeedsDek(key, needed)) => {
-                self.counts.cache_miss();
-                if let Some(call) = provider.in_flight.get(&key) {
-                    return Err(Wait::Dek(*call));
-                }
-                let DekNeeded {
-                    request,
-                    source_type,
-                } = needed;
-                let uid = match uuid(&*self.entropy) {
-                    Ok(uid) => uid,
-                    Err(error) => return Ok(Err(error.into())),
-                };
-                let Some(call) = self.begin_call(id, Purpose::Dek { key, source_type }) else {
-                    return Ok(Err(closed()));
-                };
-                self.actions.push_back(Action::CallDecrypt {
-                    call,
-                    provider: id,
-                    uid,
-                    request,
-                });
-                if let Some(provider) = self.providers.get_mut(&id) {
-                    provider.in_flight.insert(key, call);
-                }
-                Err(Wait::Dek(call))
-            }
-            Err(error) => Ok(Err(error)),
-        }
-    }
 }
 
 /// As upstream labels a resource: `secrets`, `deployments.apps`.
-fn resource_label(resource: &str) -> String {
+pub(super) fn resource_label(resource: &str) -> String {
     GroupResource::parse(resource).to_string()
-}
-
-/// The plugin's refusal to decrypt a DEK, without the value's key ID.
-fn without_key_id(error: TransformError, value: &[u8]) -> TransformError {
-    match EncryptedObject::decode(value) {
-        Ok(object) => TransformError {
-            message: event::without_key_id(&error.message, object.key_id),
-            ..error
-        },
-        // Never asked for, then.
-        Err(_) => error,
-    }
 }

@@ -27,7 +27,7 @@ impl Engine {
             match self
                 .providers
                 .get(id)
-                .map(|provider| provider.state.fresh_answer(now))
+                .map(|provider| provider.fresh_answer(now))
             {
                 Some(Some(None)) => {}
                 Some(Some(Some(fault))) => {

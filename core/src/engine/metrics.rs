@@ -13,6 +13,7 @@ use lru::LruCache;
 
 use super::Engine;
 use super::event::CallError;
+use crate::provider::kms::Kms;
 use crate::provider::kms::message::key_id_hash;
 use crate::provider::transformer::TransformError;
 use crate::time::Timestamp;
@@ -273,6 +274,10 @@ impl Engine {
     fn cache_sizes(&self) -> Vec<Sample> {
         let mut sizes: Vec<(&str, usize)> = Vec::new();
         for provider in self.providers.values() {
+            // Upstream counts those of KMS v2 only.
+            let Kms::V2(provider) = provider else {
+                continue;
+            };
             match sizes
                 .iter_mut()
                 .find(|(name, _)| **name == *provider.info.name)

@@ -25,6 +25,8 @@ pub(super) enum Wait {
     Priming(ProviderId),
     /// The answer to a Decrypt.
     Dek(CallId),
+    /// The answer to the Encrypt of a DEK made for this write.
+    EncryptedDek(CallId),
     /// The end of several probes.
     Probes,
 }
@@ -190,7 +192,9 @@ pub(super) enum Purpose {
     Dek {
         key: CacheKey,
         source_type: DekSourceType,
+        cbc_fallback: bool,
     },
+    EncryptDek,
 }
 
 /// What an operation gets that outlived its configuration.

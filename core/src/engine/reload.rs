@@ -13,7 +13,9 @@ use super::{ConfigSet, Engine};
 use crate::config::{Config, Faults, Finding, KmsProvider, KmsVersion, NamedKey, Provider};
 use crate::crypto::local::LocalCipher;
 use crate::crypto::nonce::CounterRange;
+use crate::provider::kms::Kms;
 use crate::provider::kms::message::sha256_text;
+use crate::provider::kms::v1::KmsV1;
 use crate::provider::kms::v2::KmsV2;
 use crate::provider::kms::v2::dek_cache::DekCache;
 use crate::provider::kms::v2::key_state::KeyState;
@@ -26,6 +28,9 @@ use crate::time::Timestamp;
 pub const CANDIDATE_MIN_GRACE: Duration = Duration::from_secs(10);
 /// 100 milliseconds: how often upstream's `validateNewTransformersHealth` looks whether a candidate is healthy.
 pub const CANDIDATE_PROBE_INTERVAL: Duration = Duration::from_millis(100);
+
+/// 1000: upstream's default of `cachesize` (apiserver/v1 `defaultCacheSize`).
+const V1_CACHE_SIZE: i32 = 1000;
 
 /// A configuration beside the running one, until it is healthy.
 pub(super) struct Candidate {
@@ -101,11 +106,8 @@ impl Engine {
         hash: String,
         generation: u64,
     ) -> Result<ConfigSet, Faults> {
-        let unsupported: Vec<_> = unsupported(&config).collect();
-        if !unsupported.is_empty() {
-            return Err(Faults::new(unsupported));
-        }
         let mut kms = Vec::new();
+        let mut v1_used = false;
         let mut timeouts = Duration::ZERO;
         let mut rules = Vec::new();
         for rule in config.rules {
@@ -114,13 +116,19 @@ impl Engine {
                 match provider {
                     Provider::Identity => list.push(Transformer::identity()),
                     Provider::Kms(provider) => {
-                        timeouts = timeouts.saturating_add(provider.timeout);
-                        let prefix = format!("k8s:enc:kms:v2:{}:", provider.name);
+                        let (version, weight) = match provider.version {
+                            // Its health check is two calls. Upstream: kmsPrefixTransformer.
+                            KmsVersion::V1 => ("v1", 2),
+                            KmsVersion::V2 => ("v2", 1),
+                        };
+                        timeouts = timeouts.saturating_add(provider.timeout.saturating_mul(weight));
+                        v1_used |= provider.version == KmsVersion::V1;
+                        let prefix = format!("k8s:enc:kms:{version}:{}:", provider.name);
                         let id = self.kms_provider(provider);
                         kms.push(id);
                         list.push(Transformer {
                             prefix: prefix.into(),
-                            transform: Transform::KmsV2(id),
+                            transform: Transform::Kms(id),
                         });
                     }
                     Provider::AesGcm(keys) => list.push(self.local(LocalCipher::AesGcm, &keys)?),
@@ -132,7 +140,7 @@ impl Engine {
             }
             rules.push((rule.resources, list));
         }
-        let collapsed = self.options.reload || !kms.is_empty();
+        let collapsed = self.options.reload || (!kms.is_empty() && !v1_used);
         Ok(ConfigSet {
             generation,
             hash,
@@ -167,44 +175,51 @@ impl Engine {
             endpoint,
             address,
             timeout,
-            cache_size: _,
+            cache_size,
         } = config;
-        let same = |info: &KmsProviderInfo| {
+        let cache_size = cache_size.unwrap_or(V1_CACHE_SIZE);
+        let same = |kms: &Kms| {
+            let info = kms.info();
+            let same_cache = match kms {
+                Kms::V1(v1) => v1.cache_size == cache_size,
+                Kms::V2(_) => true,
+            };
             *info.name == *name
                 && info.version == version
                 && info.endpoint == endpoint
                 && info.timeout == timeout
+                && same_cache
         };
-        if let Some((id, _)) = self
-            .providers
-            .iter()
-            .find(|(_, provider)| same(&provider.info))
-        {
+        if let Some((id, _)) = self.providers.iter().find(|(_, kms)| same(kms)) {
             return *id;
         }
         let id = ProviderId(self.next_provider);
         self.next_provider += 1;
         let name: Arc<str> = name.into();
-        let provider = KmsV2 {
-            state: KeyState::new(
-                name.clone(),
-                self.options.dek_source,
-                self.options.coast,
-                CounterRange::WHOLE,
-                self.now,
-            ),
-            info: KmsProviderInfo {
-                id,
-                name,
-                version,
-                endpoint,
-                address,
-                timeout,
-            },
-            cache: DekCache::new(self.options.dek_cache_capacity),
-            in_flight: BTreeMap::new(),
+        let info = KmsProviderInfo {
+            id,
+            name: name.clone(),
+            version,
+            endpoint,
+            address,
+            timeout,
         };
-        self.providers.insert(id, provider);
+        let kms = match version {
+            KmsVersion::V1 => Kms::V1(KmsV1::new(info, cache_size)),
+            KmsVersion::V2 => Kms::V2(KmsV2 {
+                info,
+                state: KeyState::new(
+                    name,
+                    self.options.dek_source,
+                    self.options.coast,
+                    CounterRange::WHOLE,
+                    self.now,
+                ),
+                cache: DekCache::new(self.options.dek_cache_capacity),
+                in_flight: BTreeMap::new(),
+            }),
+        };
+        self.providers.insert(id, kms);
         id
     }
 
@@ -222,12 +237,11 @@ impl Engine {
             let Some(provider) = self.providers.get(id) else {
                 continue;
             };
-            match provider.state.fresh_answer(now) {
+            match provider.fresh_answer(now) {
                 Some(None) => {}
                 Some(Some(fault)) => faults.push(format!("kms-provider-{at}: {fault}")),
                 None => {
                     let last = provider
-                        .state
                         .last_answer()
                         .and_then(|(_, fault)| fault)
                         .unwrap_or("no answer yet");
@@ -318,6 +332,8 @@ impl Engine {
         for id in unused {
             self.providers.remove(&id);
             self.calls.retain(|_, call| call.provider != id);
+            let calls = &self.calls;
+            self.deks.retain(|call, _| calls.contains_key(call));
             self.actions
                 .push_back(Action::CloseProvider { provider: id });
         }
@@ -329,27 +345,4 @@ impl ConfigSet {
     fn grace(&self) -> Duration {
         self.timeouts.saturating_mul(2)
     }
-}
-
-/// What is valid and cannot be loaded yet.
-fn unsupported(config: &Config) -> impl Iterator<Item = Finding> {
-    config.rules.iter().enumerate().flat_map(|(i, rule)| {
-        rule.providers.iter().enumerate().filter_map(move |(j, provider)| {
-            match provider {
-                Provider::Kms(kms) => match kms.version {
-                    KmsVersion::V1 => {}
-                    KmsVersion::V2 => return None,
-                },
-                Provider::AesGcm(_)
-                | Provider::AesCbc(_)
-                | Provider::Secretbox(_)
-                | Provider::Identity => return None,
-            }
-            Some(Finding {
-                path: format!("resources[{i}].providers[{j}].kms"),
-                message: format!("the provider KMS v1 is valid but not supported by this version yet; use KMS v2"),
-                position: None,
-            })
-        })
-    })
 }

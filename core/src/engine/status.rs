@@ -7,6 +7,9 @@ use serde::Serialize;
 
 use super::Engine;
 use crate::config::KmsVersion;
+use crate::provider::kms::Kms;
+use crate::provider::kms::v2::dek_cache::DekCache;
+use crate::provider::kms::v2::key_state::Current;
 use crate::time::Timestamp;
 
 #[derive(Serialize)]
@@ -68,32 +71,29 @@ impl Engine {
     pub fn status(&mut self, now: Timestamp) -> String {
         let now = self.advance(now);
         let kms_providers = self.providers.iter().map(|(id, provider)| Provider {
-            name: &provider.info.name,
-            api_version: match provider.info.version {
+            name: &provider.info().name,
+            api_version: match provider.info().version {
                 KmsVersion::V1 => "v1",
                 KmsVersion::V2 => "v2",
             },
-            endpoint: &provider.info.endpoint,
-            timeout_milliseconds: u64::try_from(provider.info.timeout.as_millis())
+            endpoint: &provider.info().endpoint,
+            timeout_milliseconds: u64::try_from(provider.info().timeout.as_millis())
                 .unwrap_or(u64::MAX),
             in_use: self.running.kms.contains(id),
-            healthy: provider
-                .state
-                .last_answer()
-                .map(|(_, fault)| fault.is_none()),
-            write_dek: provider.state.current().map(|current| WriteDek {
+            healthy: provider.last_answer().map(|(_, fault)| fault.is_none()),
+            write_dek: write_dek_of(provider).map(|current| WriteDek {
                 key_id_hash: current.dek.source().key_id().hash(),
                 source_type: current.dek.source_type().name(),
                 age_seconds: now.since(current.since).as_secs(),
                 expiry: current.expiry.to_string(),
                 expired: current.validate_encrypt_capability(now).is_err(),
             }),
-            last_status: provider.state.last_answer().map(|(at, error)| LastStatus {
+            last_status: provider.last_answer().map(|(at, error)| LastStatus {
                 time: at.to_string(),
                 error,
             }),
-            next_status: provider.state.poll_due().map(|due| due.to_string()),
-            dek_cache_size: provider.cache.len(),
+            next_status: provider.poll_due().map(|due| due.to_string()),
+            dek_cache_size: provider.cache().map_or(0, DekCache::len),
         });
         let status = Status {
             time: now.to_string(),
@@ -111,5 +111,13 @@ impl Engine {
         };
         // Strings and numbers only: serialization cannot fail.
         serde_json::to_string(&status).unwrap_or_default()
+    }
+}
+
+/// KMS v1 has a DEK for each write.
+fn write_dek_of(provider: &Kms) -> Option<&Current> {
+    match provider {
+        Kms::V1(_) => None,
+        Kms::V2(provider) => provider.state.current(),
     }
 }

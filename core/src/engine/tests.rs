@@ -11,6 +11,7 @@ use crate::crypto::entropy::{Entropy, EntropyError};
 use crate::crypto::keys::DekSourceType;
 use crate::crypto::nonce::CounterRange;
 use crate::crypto::rustcrypto::RustCrypto;
+use crate::provider::kms::Kms;
 use crate::provider::kms::v2::key_state::{Coast, KeyState};
 use crate::provider::transformer::{Encrypted, ErrorKind, Location, TransformError};
 use crate::time::Timestamp;
@@ -57,7 +58,10 @@ impl Short {
         };
         engine.calls.clear();
         engine.actions.clear();
-        engine.providers.get_mut(&ProviderId(1)).unwrap().state = KeyState::new(
+        let Some(Kms::V2(provider)) = engine.providers.get_mut(&ProviderId(1)) else {
+            panic!("a KMS v2 provider");
+        };
+        provider.state = KeyState::new(
             "a".into(),
             DekSourceType::AesGcmKey,
             Coast::Strict,

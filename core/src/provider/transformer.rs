@@ -54,7 +54,7 @@ impl Transformer {
     pub(crate) fn kms_provider(&self) -> Option<ProviderId> {
         match &self.transform {
             Transform::Local(_) => None,
-            Transform::KmsV2(id) => Some(*id),
+            Transform::Kms(id) => Some(*id),
         }
     }
 }
@@ -65,7 +65,7 @@ pub enum Transform {
     /// Answers at once.
     Local(Arc<dyn LocalTransformer>),
     /// Asks a plugin when it must.
-    KmsV2(ProviderId),
+    Kms(ProviderId),
 }
 
 /// Where a value is stored.

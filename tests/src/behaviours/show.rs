@@ -355,29 +355,6 @@ pub(super) fn inspection_needs_no_key(maker: &dyn Maker) {
     assert!(maker.inspect(&value[..40]).is_err());
 }
 
-pub(super) fn unsupported_provider_is_a_clear_fault(maker: &dyn Maker) {
-    let table = [(
-        "KMS v1",
-        "kms: {name: old, endpoint: 'unix:///run/old.sock'}".to_string(),
-    )];
-    for (what, provider) in table {
-        let file = file::secrets_with(&[file::identity(), provider]);
-        let outcome = maker.create(file.as_bytes(), &Options::default(), 1, crate::sim::START);
-        let faults = outcome.err().expect("not supported yet");
-        assert_eq!(faults.len(), 1);
-        assert!(
-            faults[0]
-                .message
-                .contains(&format!("the provider {what} is valid but not supported")),
-            "{faults:?}"
-        );
-        assert!(
-            faults[0].path.starts_with("resources[0].providers[1]."),
-            "{faults:?}"
-        );
-    }
-}
-
 pub(super) fn every_fault_of_a_file_is_told_at_once(maker: &dyn Maker) {
     let file = file::secrets_with(&[file::kms("a:b"), file::kms_at("c", "http://x", "0s")]);
     let outcome = maker.create(file.as_bytes(), &Options::default(), 1, crate::sim::START);

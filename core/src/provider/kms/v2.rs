@@ -10,8 +10,6 @@ pub mod write_dek;
 
 use alloc::collections::BTreeMap;
 use alloc::string::ToString;
-use alloc::sync::Arc;
-use alloc::vec::Vec;
 
 use self::dek_cache::{CacheKey, DekCache, ReadDek};
 use self::envelope::EncryptedObject;
@@ -19,9 +17,9 @@ use self::key_state::KeyState;
 use self::write_dek::SealError;
 use crate::crypto::entropy::Entropy;
 use crate::crypto::nonce::NonceError;
-use crate::crypto::secret::Secret;
 use crate::engine::event::{CallId, DecryptRequest, KmsProviderInfo};
 use crate::provider::kms::message::Annotations;
+use crate::provider::kms::{DekNeeded, ReadStep, WriteStep};
 use crate::provider::transformer::{ErrorKind, TransformError};
 use crate::time::Timestamp;
 
@@ -37,36 +35,8 @@ pub struct KmsV2 {
     pub in_flight: BTreeMap<CacheKey, CallId>,
 }
 
-/// The stored value, and the hash of its key ID.
-pub type Written = (Vec<u8>, Arc<str>);
-
-/// Where a read stands after a look at what is at hand.
-pub enum ReadStep {
-    /// It is done.
-    Done {
-        /// The plaintext.
-        plaintext: Secret,
-        /// The value should be rewritten.
-        stale: bool,
-        /// `sha256:<hex>` of its key ID.
-        key_id_hash: Arc<str>,
-    },
-    /// It must wait for the first probe.
-    Priming,
-    /// It needs a DEK that only the plugin can decrypt.
-    NeedsDek(CacheKey, DekNeeded),
-}
-
-/// A DEK for the plugin to decrypt.
-pub struct DekNeeded {
-    /// What to ask.
-    pub request: DecryptRequest,
-    /// What the answer is.
-    pub source_type: crate::crypto::keys::DekSourceType,
-}
-
 impl KmsV2 {
-    /// The stored value, and the hash of its key ID. `Ok(None)`: the first probe has not ended; wait for it.
+    /// Writes a value, or waits for the end of the first probe.
     ///
     /// # Errors
     /// [`ErrorKind::NotReady`] without a DEK that may encrypt; [`ErrorKind::NoncesExhausted`], after which a rotation is due.
@@ -77,9 +47,9 @@ impl KmsV2 {
         plaintext: &[u8],
         entropy: &dyn Entropy,
         now: Timestamp,
-    ) -> Result<Option<Written>, TransformError> {
+    ) -> Result<WriteStep, TransformError> {
         if self.state.is_priming() {
-            return Ok(None);
+            return Ok(WriteStep::Priming);
         }
         let Some(current) = self.state.current() else {
             return Err(self.unprimed());
@@ -88,7 +58,10 @@ impl KmsV2 {
             .validate_encrypt_capability(now)
             .map_err(|message| TransformError::new(ErrorKind::NotReady, message))?;
         match dek.seal(prefix.as_bytes(), aad, plaintext, entropy) {
-            Ok(stored) => Ok(Some((stored, dek.source().key_id().hash().clone()))),
+            Ok(stored) => Ok(WriteStep::Done {
+                stored,
+                key_id_hash: Some(dek.source().key_id().hash().clone()),
+            }),
             Err(SealError::Nonce(NonceError::Exhausted)) => {
                 self.state.force_rotation(now);
                 let message = alloc::format!(
@@ -155,6 +128,7 @@ impl KmsV2 {
                 DekNeeded {
                     request,
                     source_type: object.source_type,
+                    cbc_fallback: false,
                 },
             ));
         };
@@ -163,7 +137,7 @@ impl KmsV2 {
         } else {
             write_key_id.hash().clone()
         };
-        let plaintext = dek.open(aad, object.encrypted_data)?;
+        let (plaintext, _) = dek.open(aad, object.encrypted_data)?;
         // Only now is it known to be the right one: a plugin that once answers with another DEK must not make a value unreadable for as long
         // as the cache lives. Upstream keeps what it gets, for an hour.
         if is_new {
@@ -172,7 +146,7 @@ impl KmsV2 {
         Ok(ReadStep::Done {
             plaintext,
             stale,
-            key_id_hash,
+            key_id_hash: Some(key_id_hash),
         })
     }
 

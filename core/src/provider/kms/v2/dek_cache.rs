@@ -7,24 +7,40 @@ use lru::LruCache;
 use sha2::{Digest, Sha256};
 
 use crate::crypto::keys::{DekSourceType, OpenError, OpeningKey};
+use crate::crypto::local::LocalKey;
 use crate::crypto::secret::Secret;
 
 /// A DEK or seed that a stored value names. It can open; by type it can never seal, because the nonces that its owner used are not known.
 #[derive(Clone)]
-pub struct ReadDek(Arc<dyn OpeningKey>);
+pub struct ReadDek {
+    key: Arc<dyn OpeningKey>,
+    cbc: Option<Arc<dyn LocalKey>>,
+}
 
 impl ReadDek {
     /// From a handle that can only open.
     pub fn new(key: Arc<dyn OpeningKey>) -> Self {
-        Self(key)
+        Self { key, cbc: None }
     }
 
-    /// Opens a sealed value.
+    /// The same key for AES-GCM and, should that fail, for AES-CBC, which KMS v1 wrote before Kubernetes 1.25.
+    pub fn with_cbc_fallback(key: Arc<dyn OpeningKey>, cbc: Arc<dyn LocalKey>) -> Self {
+        Self {
+            key,
+            cbc: Some(cbc),
+        }
+    }
+
+    /// Opens a sealed value; also whether the fallback did, so that the value should be rewritten.
     ///
     /// # Errors
     /// As [`OpeningKey::open`].
-    pub fn open(&self, aad: &[u8], sealed: &[u8]) -> Result<Secret, OpenError> {
-        self.0.open(aad, sealed)
+    pub fn open(&self, aad: &[u8], sealed: &[u8]) -> Result<(Secret, bool), OpenError> {
+        match (self.key.open(aad, sealed), &self.cbc) {
+            (Ok(plaintext), _) => Ok((plaintext, false)),
+            (Err(error), None) => Err(error),
+            (Err(_), Some(cbc)) => cbc.open(aad, sealed).map(|plaintext| (plaintext, true)),
+        }
     }
 }
 

@@ -24,6 +24,7 @@ use crate::crypto::keys::DekSourceType;
 use crate::crypto::nonce::CounterRange;
 use crate::crypto::secret::Secret;
 use crate::engine::event::DecryptRequest;
+use crate::provider::kms::answer::LastAnswer;
 use crate::time::Timestamp;
 
 /// 1 minute: upstream's kmsv2PluginHealthzPositiveInterval.
@@ -32,11 +33,6 @@ pub const POLL_WHILE_HEALTHY: Duration = Duration::from_secs(60);
 pub const POLL_WHILE_UNHEALTHY: Duration = Duration::from_secs(10);
 /// 3 minutes: upstream's kmsv2PluginWriteDEKSourceMaxTTL. Measured from before the Status call was sent.
 pub const WRITE_DEK_MAX_TTL: Duration = Duration::from_secs(180);
-/// 20 seconds: upstream's kmsPluginHealthzPositiveTTL.
-pub const GOOD_ANSWER_TTL: Duration = Duration::from_secs(20);
-/// 3 seconds: upstream's kmsPluginHealthzNegativeTTL.
-pub const BAD_ANSWER_TTL: Duration = Duration::from_secs(3);
-
 /// How long a plugin that answers unhealthy may keep its DEK in use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Coast {
@@ -130,15 +126,10 @@ pub struct KeyState {
     version: Option<String>,
     current: Option<Current>,
     probe: Probe,
-    health: Option<Health>,
+    health: Option<LastAnswer>,
     next_poll: Timestamp,
     rotation_due: bool,
     range: CounterRange,
-}
-
-struct Health {
-    at: Timestamp,
-    fault: Option<String>,
 }
 
 impl KeyState {
@@ -189,20 +180,12 @@ impl KeyState {
 
     /// The last answer, if it may still be used: for 20 s if it was good, for 3 s if it was bad.
     pub fn fresh_answer(&self, now: Timestamp) -> Option<Option<&str>> {
-        let health = self.health.as_ref()?;
-        let ttl = if health.fault.is_none() {
-            GOOD_ANSWER_TTL
-        } else {
-            BAD_ANSWER_TTL
-        };
-        (now.since(health.at) < ttl).then_some(health.fault.as_deref())
+        self.health.as_ref()?.fresh(now)
     }
 
     /// The last answer however old, and when it came.
     pub fn last_answer(&self) -> Option<(Timestamp, Option<&str>)> {
-        self.health
-            .as_ref()
-            .map(|health| (health.at, health.fault.as_deref()))
+        self.health.as_ref().map(LastAnswer::last)
     }
 
     /// When the next poll is due, unless a probe is under way.

@@ -7,8 +7,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::{
-    Coast, Current, Health, KeyIdFromStatus, KeyState, Outcome, POLL_WHILE_HEALTHY,
-    POLL_WHILE_UNHEALTHY, Request, Step, WRITE_DEK_MAX_TTL,
+    Coast, Current, KeyIdFromStatus, KeyState, Outcome, POLL_WHILE_HEALTHY, POLL_WHILE_UNHEALTHY,
+    Request, Step, WRITE_DEK_MAX_TTL,
 };
 use crate::crypto::entropy::{Entropy, uuid};
 use crate::crypto::keys::{DekSourceType, KeyError, KeyStore, SealingKey};
@@ -16,6 +16,7 @@ use crate::crypto::secret::Secret;
 use crate::engine::event::{
     CallError, DecryptRequest, EncryptResponse, StatusResponse, shown_without,
 };
+use crate::provider::kms::answer::LastAnswer;
 use crate::provider::kms::message::{EncryptedDekSource, KeyId, MessageError, key_id_hash};
 use crate::provider::kms::v2::write_dek::WriteDek;
 use crate::provider::transformer::aggregate;
@@ -361,10 +362,7 @@ impl KeyState {
             } else {
                 POLL_WHILE_UNHEALTHY
             };
-        self.health = Some(Health {
-            at: now,
-            fault: kept,
-        });
+        self.health = Some(LastAnswer::new(now, kept));
         Step::Done(Outcome {
             fault,
             rotated,

@@ -1,0 +1,235 @@
+//! Reads and writes of the KMS providers.
+
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::Engine;
+use super::data::{Resumed, resource_label};
+use super::event::{self, Action, CallError, CallId, EncryptResponse, ProviderId};
+use super::metrics::Direction;
+use super::pending::{Operation, Parked, Purpose, Wait, closed, overloaded};
+use crate::crypto::entropy::uuid;
+use crate::crypto::keys::DekSourceType;
+use crate::crypto::secret::Secret;
+use crate::provider::kms::v2::envelope::EncryptedObject;
+use crate::provider::kms::{DekNeeded, Kms, ReadStep, WriteStep};
+use crate::provider::transformer::{Encrypted, ErrorKind, Location, TransformError};
+
+/// The stored value, and the hash of its key ID.
+pub(super) type KmsWritten = (Vec<u8>, Option<Arc<str>>);
+/// The plaintext, whether it is stale, and the hash of its key ID.
+pub(super) type KmsRead = (Secret, bool, Option<Arc<str>>);
+
+impl Engine {
+    /// `Err`: must wait.
+    pub(super) fn write_kms(
+        &mut self,
+        id: ProviderId,
+        prefix: &str,
+        at: Location<'_>,
+        plaintext: &[u8],
+        room: bool,
+    ) -> Result<Result<KmsWritten, TransformError>, Wait> {
+        let now = self.now;
+        let Some(provider) = self.providers.get_mut(&id) else {
+            return Ok(Err(closed()));
+        };
+        match provider.write(prefix, at.key, plaintext, &*self.entropy, now) {
+            Ok(WriteStep::Done {
+                stored,
+                key_id_hash,
+            }) => {
+                if let Some(hash) = &key_id_hash {
+                    let name = &provider.info().name;
+                    self.counts
+                        .key_id_used(Direction::ToStorage, name, hash, now);
+                }
+                Ok(Ok((stored, key_id_hash)))
+            }
+            Ok(WriteStep::Priming | WriteStep::NeedsEncryptedDek) if !room => Ok(Err(overloaded())),
+            Ok(WriteStep::Priming) => Err(Wait::Priming(id)),
+            Ok(WriteStep::NeedsEncryptedDek) => match self.ask_for_encrypted_dek(id) {
+                Ok(call) => Err(Wait::EncryptedDek(call)),
+                Err(error) => Ok(Err(error)),
+            },
+            Err(error) => {
+                // The first such write asks at once; while the plugin fails, later ones leave it to the polls.
+                let is_due = provider.poll_due().is_some_and(|due| due <= now);
+                if error.kind == ErrorKind::NoncesExhausted && is_due {
+                    self.begin_probe(id);
+                }
+                Ok(Err(error))
+            }
+        }
+    }
+
+    /// Makes a DEK for one write of KMS v1, and has the plugin encrypt it.
+    fn ask_for_encrypted_dek(&mut self, id: ProviderId) -> Result<CallId, TransformError> {
+        let generated = self
+            .keys
+            .generate(DekSourceType::AesGcmKey, &*self.entropy)
+            .and_then(|dek| dek.export().map(|plaintext| (dek, plaintext)));
+        let (dek, plaintext) =
+            generated.inspect_err(|_| self.counts.data_key_generation_failed())?;
+        let call = self
+            .begin_call(id, Purpose::EncryptDek)
+            .ok_or_else(closed)?;
+        self.deks.insert(call, dek);
+        self.actions.push_back(Action::CallEncrypt {
+            call,
+            provider: id,
+            uid: String::new(),
+            plaintext,
+        });
+        Ok(call)
+    }
+
+    /// The plugin has encrypted the DEK of a KMS v1 write, or has not. Nobody waits for it any more if the write was cancelled.
+    pub(super) fn dek_encrypted(
+        &mut self,
+        call: CallId,
+        id: ProviderId,
+        outcome: Result<EncryptResponse, CallError>,
+    ) {
+        let Some(dek) = self.deks.remove(&call) else {
+            return;
+        };
+        let waiting = self
+            .parked
+            .find(|parked| parked.wait == Wait::EncryptedDek(call));
+        for op in waiting {
+            let Some(Parked {
+                operation:
+                    Operation::Write {
+                        at,
+                        plaintext,
+                        list,
+                    },
+                ..
+            }) = self.parked.remove(op)
+            else {
+                continue;
+            };
+            let Some(transformer) = list.first() else {
+                continue;
+            };
+            let prefix = &transformer.prefix;
+            let sealed = match (&outcome, self.providers.get_mut(&id)) {
+                (Ok(answer), Some(Kms::V1(provider))) => provider.seal(
+                    prefix,
+                    &at.key,
+                    plaintext.expose(),
+                    &*dek,
+                    &answer.ciphertext,
+                    (&*self.keys, &*self.entropy),
+                ),
+                (Ok(_), _) => Err(closed()),
+                // Upstream does not wrap it.
+                (Err(error), _) => Err(TransformError {
+                    kind: ErrorKind::Kms,
+                    message: error.to_string(),
+                    grpc_code: Some(error.code),
+                }),
+            };
+            self.counts.transformation(
+                &resource_label(&at.resource),
+                Direction::ToStorage,
+                prefix,
+                sealed.as_ref().err(),
+            );
+            let outcome = sealed.map(|stored| Encrypted {
+                stored,
+                transformer_prefix: prefix.clone(),
+                key_id_hash: None,
+            });
+            self.actions
+                .push_back(Action::ToStorageDone { op, outcome });
+        }
+    }
+
+    /// `Err`: must wait.
+    pub(super) fn read_kms(
+        &mut self,
+        id: ProviderId,
+        at: Location<'_>,
+        value: &[u8],
+        resumed: Resumed,
+        room: bool,
+    ) -> Result<Result<KmsRead, TransformError>, Wait> {
+        let resumed = match resumed {
+            None => None,
+            Some(Ok(dek)) => Some(dek),
+            Some(Err(error)) => return Ok(Err(without_key_id(error, value))),
+        };
+        let Some(provider) = self.providers.get_mut(&id) else {
+            return Ok(Err(closed()));
+        };
+        match provider.read(at.key, value, resumed) {
+            Ok(ReadStep::Done {
+                plaintext,
+                stale,
+                key_id_hash,
+            }) => {
+                if let Some(hash) = &key_id_hash {
+                    let name = &provider.info().name;
+                    self.counts
+                        .key_id_used(Direction::FromStorage, name, hash, self.now);
+                }
+                Ok(Ok((plaintext, stale, key_id_hash)))
+            }
+            Ok(ReadStep::Priming | ReadStep::NeedsDek(..)) if !room => Ok(Err(overloaded())),
+            Ok(ReadStep::Priming) => Err(Wait::Priming(id)),
+            Ok(ReadStep::NeedsDek(key, needed)) => {
+                if provider.cache().is_some() {
+                    self.counts.cache_miss();
+                }
+                if let Some(call) = provider.in_flight().get(&key) {
+                    return Err(Wait::Dek(*call));
+                }
+                let DekNeeded {
+                    request,
+                    source_type,
+                    cbc_fallback,
+                } = needed;
+                let uid = match uuid(&*self.entropy) {
+                    Ok(uid) => uid,
+                    Err(error) => return Ok(Err(error.into())),
+                };
+                let Some(call) = self.begin_call(
+                    id,
+                    Purpose::Dek {
+                        key,
+                        source_type,
+                        cbc_fallback,
+                    },
+                ) else {
+                    return Ok(Err(closed()));
+                };
+                self.actions.push_back(Action::CallDecrypt {
+                    call,
+                    provider: id,
+                    uid,
+                    request,
+                });
+                if let Some(provider) = self.providers.get_mut(&id) {
+                    provider.in_flight().insert(key, call);
+                }
+                Err(Wait::Dek(call))
+            }
+            Err(error) => Ok(Err(error)),
+        }
+    }
+}
+
+/// The plugin's refusal to decrypt a DEK, without the value's key ID.
+fn without_key_id(error: TransformError, value: &[u8]) -> TransformError {
+    match EncryptedObject::decode(value) {
+        Ok(object) => TransformError {
+            message: event::without_key_id(&error.message, object.key_id),
+            ..error
+        },
+        // Of KMS v1, whose values name no key.
+        Err(_) => error,
+    }
+}
