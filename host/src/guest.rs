@@ -32,7 +32,8 @@ use crate::model::{Check, Decrypted, Encrypted, Location, MetricFamily, Transfor
 pub(crate) use self::bindings::dekker::transformer::types::{ConfigFinding, Severity};
 pub(crate) use self::bindings::exports::dekker::transformer::engine::{
     Action, CallError, Coast, DecryptedEvent, DekSource, EncryptResponse, EncryptedEvent, Event,
-    KmsProvider, LogLevel, LogLine, Options, SocketAddress, StatusEvent, StatusResponse,
+    KmsProvider, KmsVersion, LogLevel, LogLine, Options, SocketAddress, StatusEvent,
+    StatusResponse,
 };
 
 /// The component that is part of this crate.

@@ -14,8 +14,8 @@ use crate::guest::bindings::exports::dekker::transformer::engine::{
     DecryptCall, EncryptCall, StatusCall,
 };
 use crate::guest::{
-    CallError, DecryptedEvent, EncryptResponse, EncryptedEvent, Event, KmsProvider, SocketAddress,
-    StatusEvent, StatusResponse,
+    CallError, DecryptedEvent, EncryptResponse, EncryptedEvent, Event, KmsProvider, KmsVersion,
+    SocketAddress, StatusEvent, StatusResponse,
 };
 use crate::kms::client::{self, KmsClient};
 use crate::metrics::Metrics;
@@ -31,8 +31,29 @@ pub(super) struct KmsCalls {
 struct Provider {
     name: Arc<str>,
     client: Arc<KmsClient>,
+    methods: &'static Methods,
     calls: JoinSet<()>,
 }
+
+/// The full names of the gRPC methods, for metrics.
+struct Methods {
+    status: &'static str,
+    encrypt: &'static str,
+    decrypt: &'static str,
+}
+
+/// KMS v1 has no Status, and is never asked for one.
+static V1_METHODS: Methods = Methods {
+    status: "/v1beta1.KeyManagementService/Version",
+    encrypt: "/v1beta1.KeyManagementService/Encrypt",
+    decrypt: "/v1beta1.KeyManagementService/Decrypt",
+};
+
+static V2_METHODS: Methods = Methods {
+    status: "/v2.KeyManagementService/Status",
+    encrypt: "/v2.KeyManagementService/Encrypt",
+    decrypt: "/v2.KeyManagementService/Decrypt",
+};
 
 impl KmsCalls {
     pub(super) fn new(control: mpsc::UnboundedSender<Control>, metrics: Arc<Metrics>) -> Self {
@@ -52,7 +73,7 @@ impl KmsCalls {
             let KmsProvider {
                 id,
                 name,
-                version: _,
+                version,
                 endpoint: _,
                 address,
                 timeout_ms,
@@ -66,10 +87,16 @@ impl KmsCalls {
                         crate::kms::address::SocketAddress::Abstract(name)
                     }
                 };
-                let client = Arc::new(KmsClient::v2(address, Duration::from_millis(timeout_ms)));
+                let timeout = Duration::from_millis(timeout_ms);
+                let (client, methods) = match version {
+                    KmsVersion::V1 => (KmsClient::v1(address, timeout), &V1_METHODS),
+                    KmsVersion::V2 => (KmsClient::v2(address, timeout), &V2_METHODS),
+                };
+                let client = Arc::new(client);
                 Provider {
                     name: name.into(),
                     client,
+                    methods,
                     calls: JoinSet::new(),
                 }
             });
@@ -98,7 +125,7 @@ impl KmsCalls {
         self.spawn(
             provider,
             incarnation,
-            "/v2.KeyManagementService/Status",
+            |methods| methods.status,
             async move |client: Arc<KmsClient>| {
                 let outcome = client.status().await;
                 let code = code(&outcome);
@@ -125,7 +152,7 @@ impl KmsCalls {
         self.spawn(
             provider,
             incarnation,
-            "/v2.KeyManagementService/Encrypt",
+            |methods| methods.encrypt,
             async move |client: Arc<KmsClient>| {
                 let outcome = client.encrypt(uid, plaintext).await;
                 let code = code(&outcome);
@@ -153,7 +180,7 @@ impl KmsCalls {
         self.spawn(
             provider,
             incarnation,
-            "/v2.KeyManagementService/Decrypt",
+            |methods| methods.decrypt,
             async move |client: Arc<KmsClient>| {
                 let outcome = client
                     .decrypt(uid, ciphertext, key_id, annotations.into_iter().collect())
@@ -173,7 +200,7 @@ impl KmsCalls {
         &mut self,
         id: u32,
         incarnation: u64,
-        method: &'static str,
+        method: impl FnOnce(&'static Methods) -> &'static str,
         call: impl FnOnce(Arc<KmsClient>) -> F,
     ) where
         F: Future<Output = (u32, Event)> + Send + 'static,
@@ -187,6 +214,7 @@ impl KmsCalls {
             provider.name.clone(),
         );
         let call = call(provider.client.clone());
+        let method = method(provider.methods);
         while provider.calls.try_join_next().is_some() {}
         provider.calls.spawn(async move {
             let start = Instant::now();

@@ -3,8 +3,9 @@
 //! One HTTP/2 connection per plugin, made when the first call needs it and made again when it broke. A call waits for the
 //! socket to appear, as grpc-go's `WaitForReady` does, and its deadline bounds that wait too.
 //!
-//! KMS v1 (`v1beta1.KeyManagementService`) has the same socket, deadline and waiting but other messages: it becomes a
-//! second constructor beside [`KmsClient::v2`], a second variant of `Api`, and calls through `KmsClient::attempt`.
+//! KMS v1 (`v1beta1.KeyManagementService`, [`v1`]) has the same socket, deadline and waiting but other messages.
+
+mod v1;
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -21,6 +22,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, ConnectError, Request, Response};
 use zeroize::Zeroizing;
 
+use self::v1::V1;
 use super::MAX_MESSAGE;
 use super::address::SocketAddress;
 
@@ -48,6 +50,7 @@ pub struct KmsClient {
 #[derive(Debug)]
 enum Api {
     V2(KeyManagementServiceClient<Channel>),
+    V1(V1),
 }
 
 impl KmsClient {
@@ -66,12 +69,30 @@ impl KmsClient {
         }
     }
 
-    /// Asks for the plugin's health and its current key ID. Nothing in the answer is checked here.
+    /// A KMS v1 plugin; `timeout` is each call's deadline. Nothing is connected yet.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime: the connection's task will run in it.
+    pub fn v1(address: SocketAddress, timeout: Duration) -> Self {
+        let channel = channel(address);
+        Self {
+            api: Api::V1(V1::new(channel.clone())),
+            channel,
+            timeout,
+        }
+    }
+
+    /// Asks for the plugin's health and its current key ID; KMS v1 has no such call. Nothing in the answer is checked here.
     ///
     /// # Errors
     /// What the plugin answered, or why it did not.
     pub async fn status(&self) -> Result<Status, CallError> {
-        let Api::V2(client) = &self.api;
+        let Api::V2(client) = &self.api else {
+            return Err(CallError {
+                code: Code::Unimplemented as u32,
+                message: "KMS v1 has no Status".to_owned(),
+            });
+        };
         let status = self
             .attempt(StatusRequest {}, |request| {
                 let mut client = client.clone();
@@ -97,7 +118,16 @@ impl KmsClient {
         uid: String,
         mut plaintext: Zeroizing<Vec<u8>>,
     ) -> Result<Encrypted, CallError> {
-        let Api::V2(client) = &self.api;
+        let client = match &self.api {
+            Api::V2(client) => client,
+            Api::V1(v1) => {
+                return Ok(Encrypted {
+                    ciphertext: v1.encrypt(self, plaintext).await?,
+                    key_id: String::new(),
+                    annotations: BTreeMap::new(),
+                });
+            }
+        };
         let request = EncryptRequest {
             plaintext: std::mem::take(&mut *plaintext),
             uid,
@@ -128,7 +158,10 @@ impl KmsClient {
         key_id: String,
         annotations: BTreeMap<String, Vec<u8>>,
     ) -> Result<Zeroizing<Vec<u8>>, CallError> {
-        let Api::V2(client) = &self.api;
+        let client = match &self.api {
+            Api::V2(client) => client,
+            Api::V1(v1) => return v1.decrypt(self, ciphertext).await,
+        };
         let request = DecryptRequest {
             ciphertext,
             uid,
@@ -155,13 +188,27 @@ impl KmsClient {
     pub(super) async fn attempt<M, T, F>(
         &self,
         message: M,
-        mut call: impl FnMut(Request<M>) -> F,
+        call: impl FnMut(Request<M>) -> F,
     ) -> Result<T, CallError>
     where
         M: Clone,
         F: Future<Output = Result<Response<T>, tonic::Status>>,
     {
         let deadline = Instant::now() + self.timeout;
+        self.attempt_until(deadline, message, call).await
+    }
+
+    /// The same, for a call that shares its deadline with another.
+    async fn attempt_until<M, T, F>(
+        &self,
+        deadline: Instant,
+        message: M,
+        mut call: impl FnMut(Request<M>) -> F,
+    ) -> Result<T, CallError>
+    where
+        M: Clone,
+        F: Future<Output = Result<Response<T>, tonic::Status>>,
+    {
         let attempts = async {
             let mut losses = 0;
             let mut pauses = Pauses::default();

@@ -1,0 +1,238 @@
+//! The calls of KMS v1. Upstream: encrypt/envelope/grpc_service.go.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use dekker_proto::kms::v1beta1::key_management_service_client::KeyManagementServiceClient;
+use dekker_proto::kms::v1beta1::{DecryptRequest, EncryptRequest, VersionRequest};
+use tokio::time::Instant;
+use tonic::Code;
+use tonic::transport::Channel;
+use zeroize::Zeroizing;
+
+use super::super::MAX_MESSAGE;
+use super::{CallError, KmsClient};
+
+/// The one version there is.
+const VERSION: &str = "v1beta1";
+
+/// A KMS v1 plugin, asked for its version before the first call that needs it.
+#[derive(Debug)]
+pub(super) struct V1 {
+    client: KeyManagementServiceClient<Channel>,
+    version_checked: AtomicBool,
+}
+
+impl V1 {
+    pub(super) fn new(channel: Channel) -> Self {
+        Self {
+            client: KeyManagementServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE),
+            version_checked: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) async fn encrypt(
+        &self,
+        kms: &KmsClient,
+        mut plaintext: Zeroizing<Vec<u8>>,
+    ) -> Result<Vec<u8>, CallError> {
+        let deadline = Instant::now() + kms.timeout;
+        self.check_version(kms, deadline).await?;
+        let request = EncryptRequest {
+            version: VERSION.to_owned(),
+            plain: std::mem::take(&mut *plaintext),
+        };
+        let mut answer = kms
+            .attempt_until(deadline, request, |request| {
+                let mut client = self.client.clone();
+                async move { client.encrypt(request).await }
+            })
+            .await?;
+        Ok(std::mem::take(&mut answer.cipher))
+    }
+
+    pub(super) async fn decrypt(
+        &self,
+        kms: &KmsClient,
+        cipher: Vec<u8>,
+    ) -> Result<Zeroizing<Vec<u8>>, CallError> {
+        let deadline = Instant::now() + kms.timeout;
+        self.check_version(kms, deadline).await?;
+        let request = DecryptRequest {
+            version: VERSION.to_owned(),
+            cipher,
+        };
+        let mut answer = kms
+            .attempt_until(deadline, request, |request| {
+                let mut client = self.client.clone();
+                async move { client.decrypt(request).await }
+            })
+            .await?;
+        Ok(Zeroizing::new(std::mem::take(&mut answer.plain)))
+    }
+
+    /// Two first calls at once may both ask; once the answer was right, nobody asks again.
+    async fn check_version(&self, kms: &KmsClient, deadline: Instant) -> Result<(), CallError> {
+        if self.version_checked.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let request = VersionRequest {
+            version: VERSION.to_owned(),
+        };
+        let answer = kms
+            .attempt_until(deadline, request, |request| {
+                let mut client = self.client.clone();
+                async move { client.version(request).await }
+            })
+            .await
+            .map_err(|error| CallError {
+                code: error.code,
+                message: format!(
+                    "failed get version from remote KMS provider: {}",
+                    error.message
+                ),
+            })?;
+        if answer.version != VERSION {
+            return Err(CallError {
+                code: Code::Unknown as u32,
+                message: format!(
+                    "KMS provider api version {} is not supported, only {VERSION} is supported now",
+                    answer.version
+                ),
+            });
+        }
+        self.version_checked.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicU32;
+    use std::time::Duration;
+
+    use dekker_proto::kms::v1beta1::key_management_service_server::{
+        KeyManagementService, KeyManagementServiceServer,
+    };
+    use dekker_proto::kms::v1beta1::{DecryptResponse, EncryptResponse, VersionResponse};
+    use tonic::transport::Server;
+    use tonic::{Request, Response, Status};
+
+    use super::*;
+    use crate::kms::tests::{PATIENCE, socket};
+
+    /// Turns bytes around, and counts how often it was asked for its version.
+    struct Mirror {
+        version: &'static str,
+        versions: Arc<AtomicU32>,
+    }
+
+    #[tonic::async_trait]
+    impl KeyManagementService for Mirror {
+        async fn version(
+            &self,
+            request: Request<VersionRequest>,
+        ) -> Result<Response<VersionResponse>, Status> {
+            assert_eq!(request.into_inner().version, VERSION);
+            self.versions.fetch_add(1, Ordering::Relaxed);
+            Ok(Response::new(VersionResponse {
+                version: self.version.to_owned(),
+                ..VersionResponse::default()
+            }))
+        }
+
+        async fn encrypt(
+            &self,
+            request: Request<EncryptRequest>,
+        ) -> Result<Response<EncryptResponse>, Status> {
+            let cipher = request.get_ref().plain.iter().rev().copied().collect();
+            Ok(Response::new(EncryptResponse { cipher }))
+        }
+
+        async fn decrypt(
+            &self,
+            request: Request<DecryptRequest>,
+        ) -> Result<Response<DecryptResponse>, Status> {
+            let cipher = &request.get_ref().cipher;
+            if cipher.is_empty() {
+                return Err(Status::invalid_argument("nothing to decrypt"));
+            }
+            let plain = cipher.iter().rev().copied().collect();
+            Ok(Response::new(DecryptResponse { plain }))
+        }
+    }
+
+    async fn with_plugin(version: &'static str, test: impl AsyncFnOnce(KmsClient, Arc<AtomicU32>)) {
+        let dir = tempfile::tempdir().unwrap();
+        let address = socket(dir.path());
+        let versions = Arc::new(AtomicU32::new(0));
+        let mirror = Mirror {
+            version,
+            versions: versions.clone(),
+        };
+        let listener = address.bind().unwrap();
+        let incoming = tokio_stream::wrappers::UnixListenerStream::new(listener);
+        let server = Server::builder()
+            .add_service(KeyManagementServiceServer::new(mirror))
+            .serve_with_incoming(incoming);
+        let server = tokio::spawn(server);
+        test(KmsClient::v1(address, PATIENCE), versions).await;
+        server.abort();
+    }
+
+    #[tokio::test]
+    async fn what_is_encrypted_comes_back_and_the_version_is_asked_once() {
+        with_plugin(VERSION, async |client, versions| {
+            let dek = Zeroizing::new(b"a dek".to_vec());
+            let encrypted = client.encrypt(String::new(), dek).await.unwrap();
+            assert_eq!(
+                (&*encrypted.ciphertext, &*encrypted.key_id),
+                (&b"ked a"[..], "")
+            );
+            let none = std::collections::BTreeMap::new();
+            let decrypted = client
+                .decrypt(
+                    String::new(),
+                    encrypted.ciphertext,
+                    String::new(),
+                    none.clone(),
+                )
+                .await
+                .unwrap();
+            assert_eq!(*decrypted, b"a dek");
+            let refused = client
+                .decrypt(String::new(), Vec::new(), String::new(), none)
+                .await
+                .unwrap_err();
+            assert_eq!((refused.code, &*refused.message), (3, "nothing to decrypt"));
+            assert_eq!(versions.load(Ordering::Relaxed), 1);
+            assert_eq!(client.status().await.unwrap_err().code, 12);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn another_version_is_refused_each_time() {
+        with_plugin("v1beta2", async |client, versions| {
+            for _ in 0..2 {
+                let dek = Zeroizing::new(b"a dek".to_vec());
+                let error = client.encrypt(String::new(), dek).await.unwrap_err();
+                assert!(
+                    error.message.contains("version v1beta2 is not supported"),
+                    "{error}"
+                );
+            }
+            assert_eq!(versions.load(Ordering::Relaxed), 2);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_plugin_that_is_not_there_meets_the_deadline() {
+        let dir = tempfile::tempdir().unwrap();
+        let client = KmsClient::v1(socket(dir.path()), Duration::from_millis(50));
+        let dek = Zeroizing::new(b"a dek".to_vec());
+        let error = client.encrypt(String::new(), dek).await.unwrap_err();
+        assert_eq!(error.code, 4);
+    }
+}
