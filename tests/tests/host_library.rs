@@ -4,6 +4,8 @@
 mod building;
 #[path = "host_library/kms_calls.rs"]
 mod kms_calls;
+#[path = "host_library/kms_v1.rs"]
+mod kms_v1;
 #[path = "host_library/room.rs"]
 mod room;
 #[path = "host_library/traps.rs"]

@@ -180,49 +180,59 @@ fn wrong_usage_is_told_apart_from_faults() {
 }
 
 #[test]
-fn a_provider_that_is_not_there_yet_is_said_to_be_so() {
+fn providers_with_keys_of_their_own_read_and_write_from_the_shell() {
     play(async |stage| {
         let secret = STANDARD.encode(SECRET);
         let long = STANDARD.encode("0123456789abcdef0123456789abcdef");
-        for (provider, line) in [
-            (
-                "aescbc",
-                format!("aescbc: {{keys: [{{name: key1, secret: \"{secret}\"}}]}}"),
-            ),
-            (
-                "aesgcm",
-                format!("aesgcm: {{keys: [{{name: key1, secret: \"{secret}\"}}]}}"),
-            ),
-            (
-                "secretbox",
-                format!("secretbox: {{keys: [{{name: key1, secret: \"{long}\"}}]}}"),
-            ),
-            (
-                "kms v1",
-                "kms: {apiVersion: v1, name: a, endpoint: \"unix:///run/a.sock\"}".to_owned(),
-            ),
-        ] {
-            let config =
-                kms_config(&[]).replace("  - identity", &format!("  - {line}\n  - identity"));
-            stage.file("c.yaml", config);
-            let args = [
-                "serve",
-                "--state-dir",
-                "state",
-                "--health-listen",
-                "127.0.0.1:0",
-                "--encryption-provider-config",
-                "c.yaml",
-            ];
-            let refused = stage.run(&args, b"").await;
-            assert_eq!(refused.code, Some(1), "{provider}");
+        let line = |kind: &str, secret: &str| {
+            format!("  - {kind}: {{keys: [{{name: key1, secret: \"{secret}\"}}]}}\n")
+        };
+        let lines = [
+            ("aescbc", line("aescbc", &secret)),
+            ("aesgcm", line("aesgcm", &secret)),
+            ("secretbox", line("secretbox", &long)),
+        ];
+        let all: String = lines.iter().map(|(_, line)| line.as_str()).collect();
+        stage.file(
+            "all.yaml",
+            kms_config(&[]).replace("  - identity", &format!("{all}  - identity")),
+        );
+        stage
+            .run(&["config", "check", "all.yaml"], b"")
+            .await
+            .done();
+        for (at, (kind, line)) in lines.iter().enumerate() {
+            let one = kms_config(&[]).replace("  - identity", &format!("{line}  - identity"));
+            stage.file("one.yaml", one);
+            let args = |command, file| {
+                let key = "/registry/secrets/default/token";
+                [
+                    command,
+                    "--resource",
+                    "secrets",
+                    "--key",
+                    key,
+                    "--encryption-provider-config",
+                    file,
+                ]
+            };
+            let stored = stage
+                .run(&args("encrypt", "one.yaml"), b"hunter2")
+                .await
+                .done();
             assert!(
-                refused.stderr.contains("not supported by this version yet"),
-                "{provider}: {refused:?}"
+                stored.starts_with(format!("k8s:enc:{kind}:v1:key1:").as_bytes()),
+                "{kind}"
             );
-            assert_no_secret(&refused.stderr);
-            // To the check it is what it is for kube-apiserver: fine.
-            stage.run(&["config", "check", "c.yaml"], b"").await.done();
+            for (file, stale) in [("one.yaml", false), ("all.yaml", at != 0)] {
+                let read = stage.run(&args("decrypt", file), &stored).await;
+                assert!(
+                    read.stderr.contains(&format!("stale: {stale}\n")),
+                    "{kind}, {file}: {read:?}"
+                );
+                assert_no_secret(&read.stderr);
+                assert_eq!(read.done(), b"hunter2", "{kind}, {file}");
+            }
         }
     });
 }
