@@ -52,7 +52,7 @@ pub enum Step {
     Turn(bool, Mood),
     /// A plugin's KEK is rotated: `a` or `b`, to one of a few.
     Rotate(bool, u8),
-    /// The file changes to one of [`files`].
+    /// The file changes to one of those that `files` lists.
     Reload(u8),
 }
 

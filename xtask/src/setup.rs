@@ -15,7 +15,7 @@ use crate::workspace::Workspace;
 /// The guest's target.
 pub const WASM: &str = "wasm32-unknown-unknown";
 /// A target without an operating system: what builds for it needs none.
-pub const BARE: &str = "x86_64-unknown-none";
+pub const BARE: &str = "riscv64gc-unknown-none-elf";
 
 /// Rust 1.96 with sources and wasm-ld. They land in /usr/bin and leave rustup's toolchain alone.
 const DEBIAN_PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "lld-22"];

@@ -1,5 +1,6 @@
 //! From a file to what runs, and from one to the next.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString as _};
@@ -206,7 +207,7 @@ impl Engine {
         };
         let kms = match version {
             KmsVersion::V1 => Kms::V1(KmsV1::new(info, cache_size)),
-            KmsVersion::V2 => Kms::V2(KmsV2 {
+            KmsVersion::V2 => Kms::V2(Box::new(KmsV2 {
                 info,
                 state: KeyState::new(
                     name,
@@ -217,7 +218,7 @@ impl Engine {
                 ),
                 cache: DekCache::new(self.options.dek_cache_capacity),
                 in_flight: BTreeMap::new(),
-            }),
+            })),
         };
         self.providers.insert(id, kms);
         id

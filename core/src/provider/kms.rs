@@ -5,6 +5,7 @@ pub mod message;
 pub mod v1;
 pub mod v2;
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -21,15 +22,11 @@ use crate::provider::transformer::TransformError;
 use crate::time::Timestamp;
 
 /// A KMS provider of either version.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a handful of them, each looked at on every read"
-)]
 pub enum Kms {
     /// A fresh DEK for each write.
     V1(KmsV1),
     /// One DEK while the key ID is stable.
-    V2(KmsV2),
+    V2(Box<KmsV2>),
 }
 
 /// Where a write stands after a look at what is at hand.

@@ -3,7 +3,7 @@
 //! One HTTP/2 connection per plugin, made when the first call needs it and made again when it broke. A call waits for the
 //! socket to appear, as grpc-go's `WaitForReady` does, and its deadline bounds that wait too.
 //!
-//! KMS v1 (`v1beta1.KeyManagementService`, [`v1`]) has the same socket, deadline and waiting but other messages.
+//! KMS v1 (`v1beta1.KeyManagementService`) has the same socket, deadline and waiting but other messages.
 
 mod v1;
 
