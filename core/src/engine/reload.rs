@@ -206,7 +206,7 @@ impl Engine {
             timeout,
         };
         let kms = match version {
-            KmsVersion::V1 => Kms::V1(KmsV1::new(info, cache_size)),
+            KmsVersion::V1 => Kms::V1(Box::new(KmsV1::new(info, cache_size))),
             KmsVersion::V2 => Kms::V2(Box::new(KmsV2 {
                 info,
                 state: KeyState::new(

@@ -24,7 +24,7 @@ use crate::time::Timestamp;
 /// A KMS provider of either version.
 pub enum Kms {
     /// A fresh DEK for each write.
-    V1(KmsV1),
+    V1(Box<KmsV1>),
     /// One DEK while the key ID is stable.
     V2(Box<KmsV2>),
 }
