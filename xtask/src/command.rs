@@ -89,7 +89,7 @@ pub fn describe(command: &Command) -> String {
         }
         Some(format!("{}={}", name.to_string_lossy(), quote(value)))
     });
-    // `/root/.rustup/…/bin/cargo` reads as `cargo`.
+    // A whole path to cargo reads as `cargo`.
     let program = command.get_program();
     let program = std::path::Path::new(program).file_name().unwrap_or(program);
     let words = std::iter::once(program)
