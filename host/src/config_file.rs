@@ -25,6 +25,9 @@ const FILE_MAX: u64 = 1024 * 1024;
 /// 1 second, doubled up to the poll interval: how long to wait before a refused file is offered again.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
+/// 100 milliseconds: how long to wait after a hint, so that a file that is being written is looked at once and whole rather than in parts.
+const SETTLE: Duration = Duration::from_millis(100);
+
 /// The bytes of a configuration file, and their hash.
 pub(crate) struct Content {
     pub(crate) bytes: Zeroizing<Vec<u8>>,
@@ -125,7 +128,11 @@ impl Controller {
             last_error = error;
             let next = Instant::now() + wait;
             tokio::select! {
-                () = self.poll_now.notified() => retry = FIRST_RETRY,
+                () = self.poll_now.notified() => {
+                    retry = FIRST_RETRY;
+                    // Whoever writes the file in place is likely still at it.
+                    tokio::time::sleep(SETTLE).await;
+                }
                 () = tokio::time::sleep_until(next) => {}
             }
         }
