@@ -24,13 +24,17 @@ impl Room {
 
     /// A host for this room's plugin, whose calls may take as long as `timeout` says.
     pub fn builder(&self, timeout: &str) -> HostBuilder {
+        Host::builder().config(self.config(timeout))
+    }
+
+    /// Secrets, served by this room's plugin.
+    pub fn config(&self, timeout: &str) -> String {
         let socket = self.dir.path().join("kms.sock");
-        let config = format!(
+        format!(
             "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n- resources: [secrets]\n  providers:\n  \
              - kms: {{apiVersion: v2, name: a, endpoint: \"unix://{}\", timeout: {timeout}}}\n",
             socket.display()
-        );
-        Host::builder().config(config)
+        )
     }
 
     pub fn host(&self) -> Host {
