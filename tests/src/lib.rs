@@ -2,10 +2,12 @@
 //!
 //! [`face`] is the engine as a plain-typed API, with one implementation for each way to reach it. [`sim`] plays an engine against scripted
 //! KMS plugins in simulated time. [`behaviours`] is the suite, one table; `tests/behaviour_*.rs` run it, one `#[test]` for each entry.
+//! [`interop`] is what upstream's own code wrote and said, recorded by `tests/interop`.
 
 pub mod behaviours;
 pub mod entropy;
 pub mod face;
+pub mod interop;
 pub mod model;
 pub mod object;
 pub mod plugin;

@@ -62,6 +62,8 @@ pub struct Plugin {
     pub seen: Vec<Vec<u8>>,
     /// DEKs that did not come from its Encrypt: ciphertext → plaintext.
     pub foreign: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// DEKs that another plugin encrypted, each with all that must be shown to have it decrypted.
+    pub recorded: Vec<(DecryptRequest, Vec<u8>)>,
     on_status: Option<Hook<StatusResponse>>,
     on_encrypt: Option<Hook<EncryptResponse>>,
     on_decrypt: Option<Hook<Vec<u8>>>,
@@ -79,6 +81,7 @@ impl Plugin {
             calls: Calls::default(),
             seen: Vec::new(),
             foreign: BTreeMap::new(),
+            recorded: Vec::new(),
             on_status: None,
             on_encrypt: None,
             on_decrypt: None,
@@ -153,7 +156,9 @@ impl Plugin {
         request: &DecryptRequest,
     ) -> Option<Result<Vec<u8>, CallError>> {
         self.calls.decrypt += 1;
-        let dek = match self.foreign.get(&request.ciphertext) {
+        let recorded = self.recorded.iter().find(|(known, _)| known == request);
+        let known = recorded.map(|(_, dek)| dek);
+        let dek = match known.or_else(|| self.foreign.get(&request.ciphertext)) {
             Some(dek) => Some(dek.clone()),
             None if request.annotations != self.annotations => None,
             // KMS v1 has no key IDs: the plugin knows its key.

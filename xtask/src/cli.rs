@@ -92,6 +92,13 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, UsageErr
                 parts: vec![&parts::CLIPPY],
             },
         ),
+        Some("interop") => without_arguments(
+            "interop",
+            args,
+            Task::Test {
+                parts: vec![&parts::INTEROP],
+            },
+        ),
         Some("doc") => without_arguments(
             "doc",
             args,
@@ -117,6 +124,7 @@ usage: cargo xtask <command>
   fmt                       format all code
   lint                      the same as `test clippy`
   doc                       the same as `test doc`
+  interop                   the same as `test interop`
   bench                     measure (there are no benchmarks yet)
   help                      print this
 
@@ -274,6 +282,7 @@ mod tests {
         );
         assert_eq!(part_names(&["lint"]), ["clippy"]);
         assert_eq!(part_names(&["doc"]), ["doc"]);
+        assert_eq!(part_names(&["interop"]), ["interop"]);
     }
 
     #[test]

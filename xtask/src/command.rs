@@ -29,6 +29,18 @@ pub fn run(command: &mut Command) -> Result<()> {
 /// # Errors
 /// As [`run`]; what was counted until then is kept.
 pub fn run_tests(command: &mut Command, counts: &mut Counts) -> Result<()> {
+    run_tests_seeing(command, counts, |_| {})
+}
+
+/// As [`run_tests`], and shows every line to `see`.
+///
+/// # Errors
+/// As [`run_tests`].
+pub fn run_tests_seeing(
+    command: &mut Command,
+    counts: &mut Counts,
+    mut see: impl FnMut(&str),
+) -> Result<()> {
     let shown = describe(command);
     eprintln!("$ {shown}");
     let start = Instant::now();
@@ -47,6 +59,7 @@ pub fn run_tests(command: &mut Command, counts: &mut Counts) -> Result<()> {
         {
             let text = String::from_utf8_lossy(&line);
             print!("{text}");
+            see(&text);
             if let Some(result) = Counts::from_result_line(&text) {
                 *counts += result;
             }

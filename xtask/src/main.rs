@@ -4,6 +4,7 @@ mod cli;
 mod command;
 mod component;
 mod host;
+mod interop;
 mod parts;
 mod report;
 mod setup;

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::command;
 use crate::component;
 use crate::host;
+use crate::interop;
 use crate::report::Counts;
 use crate::setup::{self, Missing, Toolchain};
 use crate::workspace::Workspace;
@@ -86,6 +87,7 @@ pub static PARTS: &[&Part] = &[
         needs: Needs::Binary,
         run: end_to_end,
     },
+    &INTEROP,
     &DOC,
     &Part {
         name: "deny",
@@ -109,6 +111,14 @@ pub static BUILD_COMPONENT: Part = Part {
     about: "the component builds",
     needs: Needs::Nothing,
     run: build_component,
+};
+
+/// Also the command `interop`.
+pub static INTEROP: Part = Part {
+    name: "interop",
+    about: "kube-apiserver's own Go code against ours: vectors, live values, configurations, health, key states",
+    needs: Needs::Binary,
+    run: run_interop,
 };
 
 /// Also the command `lint`.
@@ -240,7 +250,15 @@ fn native(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
 }
 
 fn end_to_end(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
-    command::run_tests(cargo_test(workspace).args(["-p", "dekker-tests"]), counts)?;
+    // The tests that need Go are the part `interop`.
+    let mut tests = cargo_test(workspace);
+    tests.env("DEKKER_INTEROP", "off");
+    command::run_tests(tests.args(["-p", "dekker-tests"]), counts)?;
+    Ok(Done::Passed)
+}
+
+fn run_interop(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
+    interop::run(workspace, counts)?;
     Ok(Done::Passed)
 }
 

@@ -44,6 +44,29 @@ impl fmt::Display for Missing {
 
 impl std::error::Error for Missing {}
 
+/// Makes sure that there is a Go that can build the module in `source`, its dependencies included.
+///
+/// # Errors
+/// [`Missing`].
+pub fn go(workspace: &Workspace, source: &Path) -> Result<(), Missing> {
+    let ask = |args: &[&str]| {
+        let mut go = workspace.command("go");
+        // Not some other Go from the network: the one that is installed.
+        go.args(args)
+            .current_dir(source)
+            .env("GOTOOLCHAIN", "local");
+        command::capture(&mut go).map_err(|fault| Missing {
+            message: format!(
+                "the part needs Go as tests/interop/go.mod names it, and its modules: {fault:#}"
+            ),
+        })
+    };
+    ask(&["version"])?;
+    // Names them and thereby gets them, and no more than them.
+    ask(&["list", "-deps", "-test", "."])?;
+    Ok(())
+}
+
 /// What compiles for a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Toolchain {

@@ -76,6 +76,11 @@ impl Workspace {
         self.target.join("dekker/transformer.wasm")
     }
 
+    /// Where the interoperability harness builds and records.
+    pub fn interop(&self) -> PathBuf {
+        self.target.join("interop")
+    }
+
     /// The `dekker` binary.
     pub fn binary(&self) -> PathBuf {
         self.target.join("release/dekker")

@@ -26,9 +26,9 @@ impl Harness {
     }
 
     /// Begins a read; [`Self::was_read`] tells how it ended.
-    pub fn begin_read(&mut self, resource: &str, key: &str, stored: &[u8]) -> u64 {
+    pub fn begin_read(&mut self, resource: &str, key: impl AsRef<[u8]>, stored: &[u8]) -> u64 {
         let op = self.op();
-        let key = key.as_bytes();
+        let key = key.as_ref();
         let at = Location { resource, key };
         if let Some(outcome) = self.face.from_storage(op, at, stored, self.now) {
             self.note(outcome.as_ref().err());
@@ -103,7 +103,7 @@ impl Harness {
     pub fn try_read(
         &mut self,
         resource: &str,
-        key: &str,
+        key: impl AsRef<[u8]>,
         stored: &[u8],
     ) -> Result<Read, TransformError> {
         let op = self.begin_read(resource, key, stored);

@@ -1,0 +1,74 @@
+// Command interop is upstream's side of Dekker's interoperability harness: k8s.io/apiserver's own code, asked what it writes, reads, accepts
+// and says. `cargo xtask interop` drives it; tests/interop/README.md says how.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
+	"k8s.io/klog/v2"
+)
+
+const (
+	producer = "k8s.io/apiserver"
+	usage    = `usage: interop vectors [--every-large] OUTDIR    write vectors of every provider
+       interop verdicts < CASES > RECORDED    what upstream's loader says of configuration files
+       interop peer                           read, write and answer health checks over standard input and output
+`
+)
+
+func main() {
+	quiet()
+	// Values of KMS v1 are still read by clusters that once turned it on.
+	if err := utilfeature.DefaultMutableFeatureGate.Set("KMSv1=true"); err != nil {
+		fail(err)
+	}
+	if len(os.Args) < 2 {
+		fail(fmt.Errorf("say what to do\n%s", usage))
+	}
+	var err error
+	switch args := os.Args[2:]; os.Args[1] {
+	case "vectors":
+		err = vectors(args)
+	case "verdicts":
+		err = verdicts(os.Stdin, os.Stdout)
+	case "peer":
+		err = peer(os.Stdin, os.Stdout)
+	default:
+		err = fmt.Errorf("there is no command %q\n%s", os.Args[1], usage)
+	}
+	if err != nil {
+		fail(err)
+	}
+}
+
+// quiet keeps upstream's log off our output: what it says is in its answers.
+func quiet() {
+	flags := flag.NewFlagSet("klog", flag.PanicOnError)
+	klog.InitFlags(flags)
+	_ = flags.Set("logtostderr", "false")
+	_ = flags.Set("stderrthreshold", "FATAL")
+	klog.SetOutput(io.Discard)
+}
+
+func fail(err error) {
+	fmt.Fprintln(os.Stderr, "error:", err)
+	os.Exit(1)
+}
+
+// version is that of the producer, as this program was built with it.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if ok {
+		for _, dep := range info.Deps {
+			if dep.Path == producer {
+				return dep.Version
+			}
+		}
+	}
+	return "unknown"
+}

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/server/healthz"
+	"k8s.io/apiserver/pkg/server/options/encryptionconfig"
+	"k8s.io/apiserver/pkg/storage/value"
+)
+
+// request is one line in. op is load, write, read, health or close; name names what load loaded.
+type request struct {
+	Op   string `json:"op"`
+	Name string `json:"name"`
+	// load: a file, whether it may be reloaded, and the KMS v2 providers that are to write keys instead of seeds.
+	Config string   `json:"config"`
+	Reload bool     `json:"reload"`
+	Keys   []string `json:"keys"`
+	// write and read
+	Resource  string `json:"resource"`
+	Key       []byte `json:"key"`
+	Plaintext []byte `json:"plaintext"`
+	Stored    []byte `json:"stored"`
+	// health: path and query
+	Path string `json:"path"`
+}
+
+// answer is one line out.
+type answer struct {
+	Error     string            `json:"error,omitempty"`
+	Plaintext []byte            `json:"plaintext,omitempty"`
+	Stored    []byte            `json:"stored,omitempty"`
+	Stale     bool              `json:"stale,omitempty"`
+	Status    int               `json:"status,omitempty"`
+	Body      string            `json:"body,omitempty"`
+	Headers   map[string]string `json:"headers,omitempty"`
+}
+
+// loaded is kube-apiserver's side of one configuration.
+type loaded struct {
+	transformers encryptionconfig.StaticTransformers
+	mux          *http.ServeMux
+	close        func()
+}
+
+// peer answers each line with a line, until there are no more.
+func peer(in io.Reader, out io.Writer) error {
+	all := map[string]*loaded{}
+	lines := bufio.NewScanner(in)
+	lines.Buffer(nil, 1<<26)
+	encoder := json.NewEncoder(out)
+	for lines.Scan() {
+		var r request
+		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
+			return err
+		}
+		var a answer
+		if err := r.do(all, &a); err != nil {
+			a.Error = err.Error()
+		}
+		if err := encoder.Encode(a); err != nil {
+			return err
+		}
+	}
+	return lines.Err()
+}
+
+func (r *request) do(all map[string]*loaded, a *answer) (err error) {
+	if r.Op == "load" {
+		all[r.Name], err = r.load()
+		return err
+	}
+	l, ok := all[r.Name]
+	if !ok {
+		return fmt.Errorf("nothing is loaded as %q", r.Name)
+	}
+	at := value.DefaultContext(r.Key)
+	transformer := l.transformers.TransformerForResource(schema.ParseGroupResource(r.Resource))
+	switch r.Op {
+	case "write":
+		a.Stored, err = transformer.TransformToStorage(context.Background(), r.Plaintext, at)
+	case "read":
+		a.Plaintext, a.Stale, err = transformer.TransformFromStorage(context.Background(), r.Stored, at)
+	case "health":
+		recorder := httptest.NewRecorder()
+		l.mux.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, r.Path, nil))
+		a.Status, a.Body, a.Headers = recorder.Code, recorder.Body.String(), map[string]string{}
+		for _, name := range []string{"Content-Type", "X-Content-Type-Options"} {
+			// What net/http would have guessed is not the handler's.
+			if value := recorder.Result().Header.Get(name); value != "" {
+				a.Headers[name] = value
+			}
+		}
+	case "close":
+		l.close()
+		delete(all, r.Name)
+	default:
+		err = fmt.Errorf("there is no op %q", r.Op)
+	}
+	return err
+}
+
+func (r *request) load() (*loaded, error) {
+	var undo []func()
+	for _, provider := range r.Keys {
+		undo = append(undo, encryptionconfig.SetKDFForTests(provider, false))
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	l := &loaded{mux: http.NewServeMux(), close: func() {
+		cancel()
+		for _, undo := range undo {
+			undo()
+		}
+	}}
+	config, err := encryptionconfig.LoadEncryptionConfig(ctx, r.Config, r.Reload, "")
+	if err != nil {
+		l.close()
+		return nil, err
+	}
+	l.transformers = config.Transformers
+	// As kube-apiserver installs them: livez has no KMS checks.
+	checks := append([]healthz.HealthChecker{healthz.PingHealthz}, config.HealthChecks...)
+	healthz.InstallHandler(l.mux, checks...)
+	healthz.InstallReadyzHandler(l.mux, checks...)
+	healthz.InstallLivezHandler(l.mux, healthz.PingHealthz)
+	return l, nil
+}

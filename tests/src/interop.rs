@@ -1,0 +1,313 @@
+//! What upstream's own code wrote and said: recorded by the Go program in `tests/interop`, committed, and read here without Go.
+//!
+//! Every test that compares with upstream reads the recording that is committed, or the fresh one that `cargo xtask interop` has just made
+//! and names in `DEKKER_INTEROP_FRESH`, and ends with one line for a program to read: see [`Comparison::report`].
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::ops::AddAssign;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use dekker_core::crypto::keys::DekSourceType;
+use dekker_core::engine::Options;
+use dekker_core::engine::event::DecryptRequest;
+use serde::{Deserialize, Deserializer};
+
+use crate::face::{ComponentMaker, Maker, NativeMaker};
+use crate::plugin::Plugin;
+use crate::sim::Harness;
+
+/// Where a recording is: the fresh one if there is one, else the committed one.
+pub fn recording(name: &str) -> PathBuf {
+    match env::var_os("DEKKER_INTEROP_FRESH") {
+        Some(folder) => Path::new(&folder).join(name),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join(name),
+    }
+}
+
+/// The text of a recording.
+///
+/// # Panics
+/// When it cannot be read.
+pub fn text(name: &str) -> String {
+    let path = recording(name);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Runs `compare` on every face. It gives how much was compared, and every mismatch; both are told in one line for each face, which
+/// `cargo xtask interop` reads: `INTEROP <what> (<face>): <compared> compared, <mismatches> mismatches`.
+///
+/// # Panics
+/// When anything differs; and in CI when there is no component.
+pub fn on_every_face(what: &str, compare: impl Fn(&dyn Maker) -> Comparison) {
+    let mut faults = compare(&NativeMaker).report(&format!("{what} (native)"));
+    match ComponentMaker::find() {
+        Ok(maker) => {
+            let comparison = compare(&maker);
+            faults.extend(comparison.report(&format!("{what} (component)")));
+        }
+        Err(missing) => skip(what, &missing.to_string()),
+    }
+    assert!(faults.is_empty(), "{} mismatches", faults.len());
+}
+
+/// Says on the terminal, past the capture of the test harness, that nothing was shown.
+///
+/// # Panics
+/// In CI, where nothing is skipped.
+pub fn skip(what: &str, why: &str) {
+    let in_ci = env::var_os("CI").is_some_and(|ci| ci == "true");
+    assert!(!in_ci, "nothing is skipped in CI: {what}: {why}");
+    let _ = writeln!(std::io::stderr(), "SKIPPED {what}: {why}");
+}
+
+/// 20 mismatches are told in full; more seldom say more.
+const SHOWN_MAX: usize = 20;
+
+/// What was compared, and what was found to differ.
+#[derive(Default)]
+pub struct Comparison {
+    compared: usize,
+    mismatches: Vec<String>,
+}
+
+impl Comparison {
+    /// Counts one thing that was compared; `mismatch` says how it differs.
+    pub fn add(&mut self, mismatch: Option<String>) {
+        self.compared += 1;
+        self.mismatches.extend(mismatch);
+    }
+
+    /// Counts one thing that must be equal.
+    pub fn equal<T: PartialEq + std::fmt::Debug>(&mut self, what: &str, ours: &T, upstream: &T) {
+        let differ = ours != upstream;
+        self.add(differ.then(|| format!("{what}:\n      ours {ours:?}\n  upstream {upstream:?}")));
+    }
+
+    /// Tells what came of it, past the capture of the test harness; gives the mismatches.
+    #[must_use]
+    pub fn report(self, what: &str) -> Vec<String> {
+        let mut text = String::new();
+        for mismatch in self.mismatches.iter().take(SHOWN_MAX) {
+            text += &format!("MISMATCH {what}: {mismatch}\n");
+        }
+        text += &format!(
+            "INTEROP {what}: {} compared, {} mismatches\n",
+            self.compared,
+            self.mismatches.len()
+        );
+        let _ = std::io::stdout().write_all(text.as_bytes());
+        self.mismatches
+    }
+}
+
+impl AddAssign for Comparison {
+    fn add_assign(&mut self, other: Self) {
+        self.compared += other.compared;
+        self.mismatches.extend(other.mismatches);
+    }
+}
+
+/// A file of vectors; the file itself says what is in it.
+#[derive(Deserialize)]
+pub struct VectorFile {
+    /// 1.
+    pub format: u32,
+    /// Whose code wrote it.
+    pub producer: String,
+    /// Which version of it.
+    pub version: String,
+    /// By name.
+    pub readers: BTreeMap<String, Reader>,
+    /// What a plugin decrypts; all else it must refuse.
+    #[serde(default)]
+    pub deks: Vec<Dek>,
+    /// The values.
+    pub vectors: Vec<Vector>,
+}
+
+/// A configuration and its plugins.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reader {
+    /// JSON.
+    pub config: serde_json::Value,
+    /// What KMS v2 would write: `key` or `seed`; empty without KMS.
+    #[serde(default)]
+    pub dek_source: String,
+    /// By provider, what its plugin's Status names.
+    #[serde(default)]
+    pub key_ids: BTreeMap<String, String>,
+}
+
+/// An encrypted DEK source, and what it stands for.
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Dek {
+    /// Whose plugin encrypted it.
+    pub provider: String,
+    /// As stored.
+    #[serde(deserialize_with = "base64")]
+    pub ciphertext: Vec<u8>,
+    /// KMS v2 only.
+    #[serde(default)]
+    pub key_id: String,
+    /// KMS v2 only; base64.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, Base64>,
+    /// A DEK or seed.
+    #[serde(deserialize_with = "base64")]
+    pub plaintext: Vec<u8>,
+}
+
+/// Bytes, written as base64.
+#[derive(Clone, Deserialize)]
+pub struct Base64(#[serde(deserialize_with = "base64")] pub Vec<u8>);
+
+/// One stored value, and what becomes of it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Vector {
+    /// In words.
+    pub name: String,
+    /// Of what it is a value.
+    pub resource: String,
+    /// The storage key, in hex.
+    key: String,
+    #[serde(default, deserialize_with = "base64")]
+    stored: Vec<u8>,
+    #[serde(default)]
+    stored_file: String,
+    plaintext: Option<PlaintextNote>,
+    /// With each of some readers.
+    pub reads: Vec<Read>,
+}
+
+#[derive(Deserialize)]
+struct PlaintextNote {
+    len: usize,
+    sha256: String,
+}
+
+/// What becomes of a vector with one reader.
+#[derive(Deserialize)]
+pub struct Read {
+    /// Its name.
+    pub reader: String,
+    /// `ok`, `stale`, or what kind of fault.
+    pub expect: String,
+    /// Upstream's words.
+    #[serde(default)]
+    pub error: String,
+    /// Why ours may not do as upstream.
+    #[serde(default)]
+    pub differs: String,
+}
+
+fn base64<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+    let text = String::deserialize(from)?;
+    STANDARD.decode(text).map_err(serde::de::Error::custom)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl VectorFile {
+    /// `vectors/<name>.json`.
+    ///
+    /// # Panics
+    /// When it is not what it must be.
+    pub fn read(name: &str) -> Self {
+        let text = text(&format!("vectors/{name}.json"));
+        let mut file: Self =
+            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(file.format, 1, "{name}");
+        assert!(!file.producer.is_empty() && file.version.starts_with('v'));
+        for vector in &mut file.vectors {
+            if !vector.stored_file.is_empty() {
+                let path = recording("vectors").join(&vector.stored_file);
+                vector.stored = fs::read(path).expect("the file that the vector names");
+            }
+        }
+        file
+    }
+
+    /// An engine with that reader's configuration, and plugins that decrypt what is recorded.
+    ///
+    /// # Panics
+    /// When there is no such reader, or its configuration is refused.
+    pub fn harness(&self, maker: &dyn Maker, reader: &str) -> Harness {
+        let reader = &self.readers[reader];
+        let options = Options {
+            dek_source: match &*reader.dek_source {
+                "seed" => DekSourceType::HkdfSha256XnonceAesGcmSeed,
+                _ => DekSourceType::AesGcmKey,
+            },
+            ..Options::default()
+        };
+        let plugins = reader.key_ids.iter().map(|(name, key_id)| {
+            let mut plugin = Plugin::new(key_id);
+            let own = self.deks.iter().filter(|dek| dek.provider == *name);
+            plugin.recorded = own.map(Dek::as_recorded).collect();
+            (&*name.clone().leak(), plugin)
+        });
+        let plugins: Vec<_> = plugins.collect();
+        Harness::new(maker, &reader.config.to_string(), &options, plugins)
+    }
+}
+
+impl Dek {
+    fn as_recorded(&self) -> (DecryptRequest, Vec<u8>) {
+        let annotations = self.annotations.iter();
+        let request = DecryptRequest {
+            ciphertext: self.ciphertext.clone(),
+            key_id: self.key_id.clone(),
+            annotations: annotations
+                .map(|(name, value)| (name.clone(), value.0.clone()))
+                .collect(),
+        };
+        (request, self.plaintext.clone())
+    }
+}
+
+impl Vector {
+    /// The storage key.
+    ///
+    /// # Panics
+    /// When it is not hex.
+    pub fn key(&self) -> Vec<u8> {
+        let digits = self.key.as_bytes().chunks(2);
+        let byte = |pair| {
+            let pair = std::str::from_utf8(pair).expect("ASCII");
+            u8::from_str_radix(pair, 16).expect("hex")
+        };
+        digits.map(byte).collect()
+    }
+
+    /// The stored bytes.
+    pub fn stored(&self) -> &[u8] {
+        &self.stored
+    }
+
+    /// The plaintext, made from its length and checked against its hash; `None`: nobody can read it.
+    ///
+    /// # Panics
+    /// When the two disagree.
+    pub fn plaintext(&self) -> Option<Vec<u8>> {
+        use sha2::{Digest, Sha256};
+        let note = self.plaintext.as_ref()?;
+        let byte = |i| u8::try_from((7 * i + note.len) % 251).expect("below 251");
+        let plaintext: Vec<u8> = (0..note.len).map(byte).collect();
+        assert_eq!(
+            hex(&Sha256::digest(&plaintext)),
+            note.sha256,
+            "{}",
+            self.name
+        );
+        Some(plaintext)
+    }
+}

@@ -1,0 +1,188 @@
+//! The peer: upstream's code in a process of its own, which answers a line of JSON with a line of JSON.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::LazyLock;
+use std::{env, fs};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use dekker_tests::interop::skip;
+use serde::{Deserialize, Serialize};
+
+use crate::stage::{self, Stage};
+
+/// A running peer. It ends with its standard input.
+pub struct Peer {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+}
+
+#[derive(Default, Serialize)]
+struct Request<'a> {
+    op: &'a str,
+    name: &'a str,
+    config: &'a str,
+    reload: bool,
+    keys: &'a [&'a str],
+    resource: &'a str,
+    key: String,
+    plaintext: String,
+    stored: String,
+    path: &'a str,
+}
+
+/// What it answers; what is absent is empty.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Answer {
+    pub error: String,
+    plaintext: String,
+    stored: String,
+    stale: bool,
+    pub status: u16,
+    pub body: String,
+    pub headers: std::collections::BTreeMap<String, String>,
+}
+
+/// What a read gave: the plaintext and whether it is stale; or an error.
+pub type Read = Result<(Vec<u8>, bool), String>;
+
+/// The program: the one that `DEKKER_INTEROP_PEER` names, else built here, once. The error says why there is none.
+static PROGRAM: LazyLock<Result<PathBuf, String>> = LazyLock::new(|| {
+    if let Some(named) = env::var_os("DEKKER_INTEROP_PEER") {
+        return fs::canonicalize(named).map_err(|error| format!("DEKKER_INTEROP_PEER: {error}"));
+    }
+    if env::var_os("DEKKER_INTEROP").is_some_and(|value| value == "off") {
+        return Err("DEKKER_INTEROP=off".into());
+    }
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("interop");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("interop");
+    let mut build = Command::new("go");
+    build
+        .arg("build")
+        .arg("-o")
+        .arg(&program)
+        .arg(".")
+        .current_dir(source);
+    match build.output() {
+        Ok(output) if output.status.success() => Ok(program),
+        Ok(output) => panic!("{build:?}: {}", String::from_utf8_lossy(&output.stderr)),
+        Err(error) => Err(format!("go: {error}")),
+    }
+});
+
+/// Runs a test that needs a peer.
+pub fn play(what: &str, test: impl AsyncFnOnce(Stage)) {
+    match &*PROGRAM {
+        Ok(_) => stage::play(test),
+        Err(why) if why == "DEKKER_INTEROP=off" => {
+            let _ = writeln!(std::io::stderr(), "SKIPPED {what}: {why}");
+        }
+        Err(why) => skip(what, why),
+    }
+}
+
+impl Peer {
+    /// Starts one.
+    pub fn start() -> Self {
+        let program = PROGRAM.as_ref().expect("a program: see `play`");
+        let mut child = Command::new(program)
+            .arg("peer")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it was built to run");
+        Self {
+            input: child.stdin.take(),
+            output: BufReader::new(child.stdout.take().expect("piped")),
+            child,
+        }
+    }
+
+    fn ask(&mut self, request: &Request) -> Answer {
+        let mut line = serde_json::to_string(request).expect("JSON");
+        line.push('\n');
+        let input = self.input.as_mut().expect("until it is dropped");
+        input.write_all(line.as_bytes()).expect("it reads");
+        let mut answer = String::new();
+        self.output.read_line(&mut answer).expect("it answers");
+        serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{error}: {answer:?}"))
+    }
+
+    /// Loads a configuration file, as kube-apiserver does when it starts. KMS v2 providers in `keys` write keys instead of seeds.
+    pub fn load(&mut self, name: &str, config: &Path, reload: bool, keys: &[&str]) {
+        let config = config.to_str().expect("our own path");
+        let answer = self.ask(&Request {
+            op: "load",
+            name,
+            config,
+            reload,
+            keys,
+            ..Request::default()
+        });
+        assert_eq!(answer.error, "", "{name}");
+    }
+
+    /// Lets go of what [`Peer::load`] loaded.
+    pub fn close(&mut self, name: &str) {
+        self.ask(&Request {
+            op: "close",
+            name,
+            ..Request::default()
+        });
+    }
+
+    /// Writes, which must succeed.
+    pub fn write(&mut self, name: &str, resource: &str, key: &[u8], plaintext: &[u8]) -> Vec<u8> {
+        let answer = self.ask(&Request {
+            op: "write",
+            name,
+            resource,
+            key: STANDARD.encode(key),
+            plaintext: STANDARD.encode(plaintext),
+            ..Request::default()
+        });
+        assert_eq!(answer.error, "", "{name}: {resource}");
+        STANDARD.decode(answer.stored).expect("base64")
+    }
+
+    /// Reads.
+    pub fn read(&mut self, name: &str, resource: &str, key: &[u8], stored: &[u8]) -> Read {
+        let answer = self.ask(&Request {
+            op: "read",
+            name,
+            resource,
+            key: STANDARD.encode(key),
+            stored: STANDARD.encode(stored),
+            ..Request::default()
+        });
+        if !answer.error.is_empty() {
+            return Err(answer.error);
+        }
+        Ok((
+            STANDARD.decode(answer.plaintext).expect("base64"),
+            answer.stale,
+        ))
+    }
+
+    /// Asks a health endpoint.
+    pub fn health(&mut self, name: &str, path: &str) -> Answer {
+        self.ask(&Request {
+            op: "health",
+            name,
+            path,
+            ..Request::default()
+        })
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.input = None;
+        // It fails when it has ended.
+        let _ = self.child.wait();
+    }
+}
