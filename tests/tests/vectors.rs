@@ -10,11 +10,12 @@ use dekker_tests::object::EncryptedObject;
 use dekker_tests::sim::{Harness, Read};
 
 /// KMS v1 has its own file, `kms-v1`, which no face reads yet.
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "aesgcm",
     "aescbc",
     "secretbox",
     "identity",
+    "kms-v1",
     "kms-v2-seed",
     "kms-v2-key",
 ];
@@ -50,7 +51,12 @@ fn read_all(name: &str, maker: &dyn Maker) -> Comparison {
                 .or_insert_with(|| file.harness(maker, &read.reader));
             let outcome = harness.try_read(&vector.resource, vector.key(), vector.stored());
             let what = format!("{name}: {}, by {}", vector.name, read.reader);
-            comparison.equal(&what, &verdict(&outcome), &&*read.expect);
+            if read.error.starts_with("panic") {
+                // What ends upstream's process is a clean error of ours; which one is not upstream's to say.
+                comparison.add(outcome.is_ok().then(|| format!("{what}: reads")));
+            } else {
+                comparison.equal(&what, &verdict(&outcome), &&*read.expect);
+            }
             if let Ok(read) = outcome {
                 assert_eq!(Some(read.plaintext), plaintext, "{what}");
             }
@@ -118,8 +124,10 @@ fn alter_all(name: &str, maker: &dyn Maker) -> Comparison {
         for altered in variants {
             let outcome = harness.try_read(&vector.resource, &key, &altered);
             let passed = match outcome {
-                // CBC authenticates nothing: a wrong value may come out, the right one must not.
-                Ok(read) if name == "aescbc" => Some(read.plaintext) == plaintext,
+                // CBC, KMS v1's fallback, authenticates nothing: a wrong value may come out, the right one must not.
+                Ok(read) if matches!(name, "aescbc" | "kms-v1") => {
+                    Some(read.plaintext) == plaintext
+                }
                 Ok(_) => !is_same_object(stored, &altered),
                 Err(error) => {
                     if error.kind == ErrorKind::DecryptFailed {
