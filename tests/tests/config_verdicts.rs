@@ -136,8 +136,12 @@ fn starts(maker: &dyn Maker, case: &Case, faults: &[Finding]) -> Option<String> 
             SocketAddress::Path(path) => path,
             SocketAddress::Abstract(name) => format!("@{name}"),
         });
-    let dialled: Vec<String> = dialled.collect();
-    (case.upstream.accepted && dialled != case.upstream.addresses).then(|| {
+    // Two KMS v1 providers that are the same in everything are one to ours, with one connection.
+    let mut dialled: Vec<String> = dialled.collect();
+    dialled.dedup();
+    let mut expected = case.upstream.addresses.clone();
+    expected.dedup();
+    (case.upstream.accepted && dialled != expected).then(|| {
         format!(
             "{}: dials {dialled:?}, upstream {:?}",
             case.desc, case.upstream.addresses
