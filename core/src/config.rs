@@ -32,6 +32,7 @@ mod validate;
 mod yaml;
 
 pub use fault::{Faults, Finding, Position, Report};
+pub(crate) use render::quoted;
 pub use resource::GroupResource;
 
 use alloc::string::String;

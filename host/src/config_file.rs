@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use notify::Watcher;
-use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
@@ -64,11 +63,7 @@ pub(crate) fn read(path: &Path) -> Result<Content, String> {
             path.display()
         ));
     }
-    let hash = Sha256::digest(&bytes)
-        .iter()
-        .fold("sha256:".to_owned(), |text, byte| {
-            text + &format!("{byte:02x}")
-        });
+    let hash = crate::sha256::text(&bytes);
     Ok(Content { bytes, hash })
 }
 

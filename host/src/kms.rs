@@ -15,7 +15,6 @@ use std::time::Duration;
 use anyhow::Context;
 use dekker_proto::plugin::CountsRequest;
 use dekker_proto::plugin::introspection_client::IntrospectionClient;
-use sha2::{Digest, Sha256};
 use tonic::Code;
 
 use address::SocketAddress;
@@ -108,9 +107,7 @@ pub fn rotate(state_dir: &Path) -> anyhow::Result<Rotated> {
 
 /// `sha256:<hex>`, lowercase: the only form in which a key ID may be logged or shown. Upstream: kmsv2 `getHash`.
 pub fn key_id_hash(key_id: &str) -> String {
-    let mut hash = String::from("sha256:");
-    push_hex(&mut hash, &Sha256::digest(key_id.as_bytes()));
-    hash
+    crate::sha256::text(key_id.as_bytes())
 }
 
 fn push_hex(out: &mut String, bytes: &[u8]) {

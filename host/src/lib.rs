@@ -15,6 +15,7 @@ mod driver;
 mod guest;
 mod host;
 mod model;
+mod sha256;
 
 pub use driver::{Fault, ReloadError};
 pub use host::{BuildError, Host, HostBuilder, KmsCoast, WriteDekSource};

@@ -16,7 +16,6 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use sha2::{Digest, Sha256};
 
 use crate::model::{MetricFamily, MetricKind, Sample};
 use series::{Bounded, Total, data_key_histogram, kms_histogram, transformation_histogram};
@@ -324,16 +323,10 @@ fn grpc_code_name(code: u32) -> &'static str {
 
 /// `sha256:<hex>`; empty for the empty string.
 fn sha256_label(data: &str) -> String {
-    use std::fmt::Write;
-
     if data.is_empty() {
         return String::new();
     }
-    let mut label = "sha256:".to_owned();
-    for byte in Sha256::digest(data) {
-        let _ = write!(label, "{byte:02x}");
-    }
-    label
+    crate::sha256::text(data.as_bytes())
 }
 
 #[cfg(test)]

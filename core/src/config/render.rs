@@ -4,7 +4,7 @@ use alloc::string::String;
 use core::fmt::Write as _;
 
 /// `s` as `strconv.Quote` prints it.
-pub(super) fn quoted(s: &str) -> String {
+pub(crate) fn quoted(s: &str) -> String {
     let mut out = String::with_capacity(s.len() + 2);
     out.push('"');
     for c in s.chars() {

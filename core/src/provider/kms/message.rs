@@ -11,6 +11,8 @@ use core::fmt::Write;
 
 use sha2::{Digest, Sha256};
 
+use crate::config::quoted;
+
 /// 1 KiB: upstream's KeyIDMaxSize.
 pub const KEY_ID_MAX: usize = 1024;
 /// 1 KiB: upstream's encryptedDEKSourceMaxSize.
@@ -102,9 +104,10 @@ pub fn validate_annotations<'a>(
 ) -> Result<(), MessageError> {
     let mut len = 0usize;
     for (key, value) in annotations {
-        if !is_fully_qualified_domain_name(key) {
+        if let Err((part, fault)) = validate_annotation_key(key) {
             return Err(MessageError::AnnotationKey {
-                key: key.chars().take(253).collect(),
+                key: part.chars().take(DOMAIN_NAME_MAX).collect(),
+                fault,
             });
         }
         len = len.saturating_add(key.len()).saturating_add(value.len());
@@ -116,20 +119,95 @@ pub fn validate_annotations<'a>(
     }
 }
 
-/// At least two labels of RFC 1123 (lower case, digits, `-` inside), at most 253 characters, a trailing dot allowed.
+/// 253 characters: upstream's DNS1123SubdomainMaxLength.
+const DOMAIN_NAME_MAX: usize = 253;
+/// 63 characters: upstream's DNS1123LabelMaxLength.
+const LABEL_MAX: usize = 63;
+
+/// A fully qualified domain name: at least two labels of RFC 1123 (lower case, digits, `-` inside), at most 253 characters, a trailing dot
+/// allowed. The error names the part that is wrong.
 ///
 /// Upstream: apimachinery's util/validation `IsFullyQualifiedDomainName`.
-fn is_fully_qualified_domain_name(name: &str) -> bool {
+fn validate_annotation_key(name: &str) -> Result<(), (&str, AnnotationKeyFault)> {
+    if name.is_empty() {
+        return Err((name, AnnotationKeyFault::Empty));
+    }
     let name = name.strip_suffix('.').unwrap_or(name);
-    let label = |label: &str| {
+    let is_label = |label: &str| {
         let bytes = label.as_bytes();
         let inner = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-';
-        (1..=63).contains(&bytes.len())
-            && bytes.iter().all(inner)
-            && bytes.first() != Some(&b'-')
-            && bytes.last() != Some(&b'-')
+        bytes.iter().all(inner)
+            && bytes.first().is_some_and(|b| *b != b'-')
+            && bytes.last().is_some_and(|b| *b != b'-')
     };
-    name.len() <= 253 && name.contains('.') && name.split('.').all(label)
+    let too_long = name.len() > DOMAIN_NAME_MAX;
+    let malformed = !name.split('.').all(is_label);
+    if too_long || malformed {
+        return Err((
+            name,
+            AnnotationKeyFault::NotADomainName {
+                too_long,
+                malformed,
+            },
+        ));
+    }
+    if !name.contains('.') {
+        return Err((name, AnnotationKeyFault::OneSegment));
+    }
+    match name.split('.').find(|label| label.len() > LABEL_MAX) {
+        Some(label) => Err((label, AnnotationKeyFault::LabelTooLong)),
+        None => Ok(()),
+    }
+}
+
+/// What is wrong with an annotation's key; prints in upstream's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AnnotationKeyFault {
+    /// There is none.
+    Empty,
+    /// It is no domain name.
+    NotADomainName {
+        /// It is over 253 characters.
+        too_long: bool,
+        /// A label is empty, begins or ends with `-`, or holds another character than lower case, digits and `-`.
+        malformed: bool,
+    },
+    /// It has no dot within.
+    OneSegment,
+    /// A label is over 63 characters.
+    LabelTooLong,
+}
+
+impl fmt::Display for AnnotationKeyFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("Required value"),
+            Self::NotADomainName {
+                too_long,
+                malformed,
+            } => {
+                if *too_long {
+                    write!(f, "must be no more than {DOMAIN_NAME_MAX} characters")?;
+                }
+                if *too_long && *malformed {
+                    f.write_str(",")?;
+                }
+                if *malformed {
+                    f.write_str(concat!(
+                        "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and ",
+                        "end with an alphanumeric character (e.g. 'example.com', regex used for validation is ",
+                        r"'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+                    ))?;
+                }
+                Ok(())
+            }
+            Self::OneSegment => {
+                f.write_str("should be a domain with at least two segments separated by dots")
+            }
+            Self::LabelTooLong => write!(f, "must be no more than {LABEL_MAX} characters"),
+        }
+    }
 }
 
 /// What a plugin adds to an encrypted DEK source, sorted by key.
@@ -201,8 +279,10 @@ pub enum MessageError {
     },
     /// An annotation key that is not a fully qualified domain name.
     AnnotationKey {
-        /// The key, cut after 253 characters.
+        /// The part of it that is wrong, cut after 253 characters.
         key: String,
+        /// What is wrong with it.
+        fault: AnnotationKeyFault,
     },
     /// Annotations over [`ANNOTATIONS_MAX`].
     AnnotationsTooLong {
@@ -226,9 +306,14 @@ impl fmt::Display for MessageError {
                 f,
                 "failed to validate encrypted DEK source: encrypted DEK source is {len} bytes, which exceeds the max size of {ENCRYPTED_DEK_SOURCE_MAX}"
             ),
-            Self::AnnotationKey { key } => write!(
+            Self::AnnotationKey {
+                key: _,
+                fault: fault @ AnnotationKeyFault::Empty,
+            } => write!(f, "failed to validate annotations: annotations: {fault}"),
+            Self::AnnotationKey { key, fault } => write!(
                 f,
-                "failed to validate annotations: annotations: Invalid value: {key:?}: must be a fully qualified domain name of at least two labels"
+                "failed to validate annotations: annotations: Invalid value: {}: {fault}",
+                quoted(key)
             ),
             Self::AnnotationsTooLong { len } => write!(
                 f,
@@ -320,7 +405,7 @@ mod tests {
             ("not ASCII", "ä.b", false),
         ];
         for (desc, key, expected) in table {
-            assert_eq!(is_fully_qualified_domain_name(key), expected, "{desc}");
+            assert_eq!(validate_annotation_key(key).is_ok(), expected, "{desc}");
         }
     }
 
