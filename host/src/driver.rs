@@ -239,8 +239,13 @@ impl Driver {
         let Some(actions) = self.call(culprit, Guest::poll_actions) else {
             return;
         };
+        let incarnation = self.incarnation;
         for action in actions {
             self.act(action);
+            // What a dead instance still wanted is for the fresh one to want anew: its calls would be taken for the fresh one's.
+            if self.incarnation != incarnation {
+                return;
+            }
         }
         if let Some(due) = self.call(culprit, Guest::poll_timeout) {
             self.due = due.map(|due| Instant::now() + self.clock.until(due));

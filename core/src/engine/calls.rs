@@ -1,7 +1,5 @@
 //! KMS calls: asked for, answered, expired.
 
-use alloc::string::ToString;
-
 use super::Engine;
 use super::event::{Action, CallError, CallId, Event, LogLevel, ProviderId};
 use super::pending::{Call, Purpose, Wait, closed};
@@ -232,11 +230,7 @@ impl Engine {
                 })
             }
             // Upstream's KMS v1 does not wrap it.
-            Err(error) if cbc_fallback => Err(TransformError {
-                kind: ErrorKind::Kms,
-                message: error.to_string(),
-                grpc_code: Some(error.code),
-            }),
+            Err(error) if cbc_fallback => Err((&error).into()),
             Err(error) => Err(TransformError::kms("failed to decrypt DEK", &error)),
         }
     }

@@ -1,6 +1,6 @@
 //! Reads and writes of the KMS providers.
 
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -126,11 +126,7 @@ impl Engine {
                 ),
                 (Ok(_), _) => Err(closed()),
                 // Upstream does not wrap it.
-                (Err(error), _) => Err(TransformError {
-                    kind: ErrorKind::Kms,
-                    message: error.to_string(),
-                    grpc_code: Some(error.code),
-                }),
+                (Err(error), _) => Err(error.into()),
             };
             self.counts.transformation(
                 &resource_label(&at.resource),

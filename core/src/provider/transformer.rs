@@ -205,6 +205,17 @@ impl fmt::Display for TransformError {
 
 impl core::error::Error for TransformError {}
 
+/// A plugin's refusal in its own words, as upstream's KMS v1 passes it on.
+impl From<&CallError> for TransformError {
+    fn from(error: &CallError) -> Self {
+        Self {
+            kind: ErrorKind::Kms,
+            message: error.to_string(),
+            grpc_code: Some(error.code),
+        }
+    }
+}
+
 impl From<OpenError> for TransformError {
     fn from(error: OpenError) -> Self {
         let kind = match error {

@@ -34,14 +34,8 @@ pub struct KmsV1 {
     /// Decrypts under way: each DEK is asked for once.
     pub in_flight: BTreeMap<CacheKey, CallId>,
     health: Option<LastAnswer>,
-    probe: Probe,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Probe {
-    Idle,
-    Encrypt,
-    Decrypt,
+    /// Which of a probe's two calls is under way the engine knows; here counts only that one is.
+    is_probing: bool,
 }
 
 impl KmsV1 {
@@ -54,7 +48,7 @@ impl KmsV1 {
             cache: capacity.map(DekCache::new),
             in_flight: BTreeMap::new(),
             health: None,
-            probe: Probe::Idle,
+            is_probing: false,
         }
     }
 
@@ -155,10 +149,10 @@ impl KmsV1 {
 
     /// Begins a probe, unless one is under way: Encrypt, then Decrypt, of `ping`.
     pub fn probe(&mut self) -> Option<Request> {
-        if self.probe != Probe::Idle {
+        if self.is_probing {
             return None;
         }
-        self.probe = Probe::Encrypt;
+        self.is_probing = true;
         Some(Request::Encrypt {
             uid: String::new(),
             plaintext: Secret::new(b"ping".to_vec()),
@@ -172,18 +166,14 @@ impl KmsV1 {
         now: Timestamp,
     ) -> Step {
         match answer {
-            Ok(answer) if self.probe == Probe::Encrypt => {
-                self.probe = Probe::Decrypt;
-                Step::Call(Request::Decrypt {
-                    uid: String::new(),
-                    request: DecryptRequest {
-                        ciphertext: answer.ciphertext,
-                        key_id: String::new(),
-                        annotations: BTreeMap::new(),
-                    },
-                })
-            }
-            Ok(_) => self.done(None, now),
+            Ok(answer) => Step::Call(Request::Decrypt {
+                uid: String::new(),
+                request: DecryptRequest {
+                    ciphertext: answer.ciphertext,
+                    key_id: String::new(),
+                    annotations: BTreeMap::new(),
+                },
+            }),
             Err(error) => self.done(Some(("encrypt", &error)), now),
         }
     }
@@ -198,7 +188,7 @@ impl KmsV1 {
 
     /// Upstream wraps the error for this caller, and keeps it bare for those who get the answer again.
     fn done(&mut self, error: Option<(&str, &CallError)>, now: Timestamp) -> Step {
-        self.probe = Probe::Idle;
+        self.is_probing = false;
         self.health = Some(LastAnswer::new(
             now,
             error.map(|(_, error)| error.to_string()),
