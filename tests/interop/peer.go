@@ -15,7 +15,7 @@ import (
 	"k8s.io/apiserver/pkg/storage/value"
 )
 
-// request is one line in. op is load, write, read, health or close; name names what load loaded.
+// request is one line in. op is load, write, read, health, close or metrics; name names what load loaded.
 type request struct {
 	Op   string `json:"op"`
 	Name string `json:"name"`
@@ -23,6 +23,8 @@ type request struct {
 	Config string   `json:"config"`
 	Reload bool     `json:"reload"`
 	Keys   []string `json:"keys"`
+	// load: what names this server, hashed, in metrics.
+	ServerID string `json:"serverId"`
 	// write and read
 	Resource  string `json:"resource"`
 	Key       []byte `json:"key"`
@@ -41,6 +43,7 @@ type answer struct {
 	Status    int               `json:"status,omitempty"`
 	Body      string            `json:"body,omitempty"`
 	Headers   map[string]string `json:"headers,omitempty"`
+	Samples   []sample          `json:"samples,omitempty"`
 }
 
 // loaded is kube-apiserver's side of one configuration.
@@ -73,8 +76,12 @@ func peer(in io.Reader, out io.Writer) error {
 }
 
 func (r *request) do(all map[string]*loaded, a *answer) (err error) {
-	if r.Op == "load" {
+	switch r.Op {
+	case "load":
 		all[r.Name], err = r.load()
+		return err
+	case "metrics":
+		a.Samples, err = gather()
 		return err
 	}
 	l, ok := all[r.Name]
@@ -119,7 +126,7 @@ func (r *request) load() (*loaded, error) {
 			undo()
 		}
 	}}
-	config, err := encryptionconfig.LoadEncryptionConfig(ctx, r.Config, r.Reload, "")
+	config, err := encryptionconfig.LoadEncryptionConfig(ctx, r.Config, r.Reload, r.ServerID)
 	if err != nil {
 		l.close()
 		return nil, err

@@ -218,6 +218,7 @@ impl Engine {
                 ),
                 cache: DekCache::new(self.options.dek_cache_capacity),
                 in_flight: BTreeMap::new(),
+                has_written: false,
             })),
         };
         self.providers.insert(id, kms);

@@ -90,11 +90,7 @@ impl KmsV1 {
         if is_new && let Some(cache) = &mut self.cache {
             cache.insert(key, dek);
         }
-        Ok(ReadStep::Done {
-            plaintext,
-            stale,
-            key_id_hash: None,
-        })
+        Ok(ReadStep::Done { plaintext, stale })
     }
 
     /// Writes a value with a DEK made for it, which the plugin has encrypted; the DEK is kept for reading.

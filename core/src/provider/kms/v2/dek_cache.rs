@@ -116,6 +116,11 @@ impl DekCache {
         self.0.len()
     }
 
+    /// How full it is, from 0 to 1.
+    pub fn fill(&self) -> f64 {
+        self.0.len() as f64 / self.0.cap().get() as f64
+    }
+
     /// Whether it holds none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
