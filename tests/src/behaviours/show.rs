@@ -48,7 +48,7 @@ pub(super) fn status_shows_each_provider(maker: &dyn Maker) {
             },
             "lastStatus": {"time": "2026-01-02T03:05:05Z", "error": null},
             "nextStatus": "2026-01-02T03:06:05Z",
-            "dekCacheSize": 1,
+            "dekCacheSize": 0,
         }],
     });
     assert_eq!(status, expected);

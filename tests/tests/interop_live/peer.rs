@@ -27,6 +27,8 @@ struct Request<'a> {
     config: &'a str,
     reload: bool,
     keys: &'a [&'a str],
+    #[serde(rename = "serverId")]
+    server_id: &'a str,
     resource: &'a str,
     key: String,
     plaintext: String,
@@ -45,6 +47,15 @@ pub struct Answer {
     pub status: u16,
     pub body: String,
     pub headers: std::collections::BTreeMap<String, String>,
+    samples: Vec<Sample>,
+}
+
+/// One value of a metric: of a histogram its count, under a name that ends in `_count`.
+#[derive(Debug, Deserialize)]
+pub struct Sample {
+    pub name: String,
+    pub labels: std::collections::BTreeMap<String, String>,
+    pub value: f64,
 }
 
 /// What a read gave: the plaintext and whether it is stale; or an error.
@@ -126,6 +137,18 @@ impl Peer {
         assert_eq!(answer.error, "", "{name}");
     }
 
+    /// As [`Peer::load`], by a server of this name.
+    pub fn load_as(&mut self, name: &str, config: &Path, server_id: &str) {
+        let answer = self.ask(&Request {
+            op: "load",
+            name,
+            config: config.to_str().expect("our own path"),
+            server_id,
+            ..Request::default()
+        });
+        assert_eq!(answer.error, "", "{name}");
+    }
+
     /// Lets go of what [`Peer::load`] loaded.
     pub fn close(&mut self, name: &str) {
         self.ask(&Request {
@@ -137,6 +160,18 @@ impl Peer {
 
     /// Writes, which must succeed.
     pub fn write(&mut self, name: &str, resource: &str, key: &[u8], plaintext: &[u8]) -> Vec<u8> {
+        let stored = self.try_write(name, resource, key, plaintext);
+        stored.unwrap_or_else(|error| panic!("{name}: {resource}: {error}"))
+    }
+
+    /// Writes.
+    pub fn try_write(
+        &mut self,
+        name: &str,
+        resource: &str,
+        key: &[u8],
+        plaintext: &[u8],
+    ) -> Result<Vec<u8>, String> {
         let answer = self.ask(&Request {
             op: "write",
             name,
@@ -145,8 +180,20 @@ impl Peer {
             plaintext: STANDARD.encode(plaintext),
             ..Request::default()
         });
-        assert_eq!(answer.error, "", "{name}: {resource}");
-        STANDARD.decode(answer.stored).expect("base64")
+        if !answer.error.is_empty() {
+            return Err(answer.error);
+        }
+        Ok(STANDARD.decode(answer.stored).expect("base64"))
+    }
+
+    /// What this process has counted.
+    pub fn metrics(&mut self) -> Vec<Sample> {
+        let answer = self.ask(&Request {
+            op: "metrics",
+            ..Request::default()
+        });
+        assert_eq!(answer.error, "");
+        answer.samples
     }
 
     /// Reads.
