@@ -108,6 +108,8 @@ pub(crate) struct Controller {
     pub(crate) metrics: Arc<Metrics>,
     /// The hash of what is in use.
     pub(crate) loaded: String,
+    /// The hash of what was there at the last poll, taken or not.
+    pub(crate) seen: Option<String>,
     pub(crate) poll_now: Arc<PollNow>,
 }
 
@@ -153,6 +155,7 @@ impl Controller {
                 "path": self.path.display().to_string(),
                 "lastPollUnixSeconds": now,
                 "loadedHash": self.loaded,
+                "seenHash": self.seen,
                 "error": error,
                 "refusals": refusals,
                 "heldUntilUnixSeconds": held.as_ref().map(|held: &Held| held.until),
@@ -191,7 +194,9 @@ impl Controller {
         held: &mut Option<Held>,
     ) -> Result<Option<String>, String> {
         let confirmed = self.poll_now.confirmed.swap(false, Ordering::Relaxed);
+        self.seen = None;
         let mut content = self.read().await?;
+        self.seen = Some(content.hash.clone());
         if content.hash == self.loaded {
             *held = None;
             return Ok(None);
@@ -209,7 +214,10 @@ impl Controller {
             tokio::select! {
                 outcome = self.host.reload(bytes) => break outcome.map(|outcome| outcome.map(|()| hash)),
                 // A file whose plugins are not there is looked at for long: a better one does not wait for its end.
-                newer = self.better_than(&hash, &mut missed) => content = newer,
+                newer = self.better_than(&hash, &mut missed) => {
+                    self.seen = Some(newer.hash.clone());
+                    content = newer;
+                }
             }
         };
         if missed {
@@ -268,17 +276,20 @@ impl Controller {
     /// while.
     async fn better_than(&self, hash: &str, missed: &mut bool) -> Content {
         loop {
-            self.poll_now.settled().await;
+            self.poll_now.notify.notified().await;
+            // Before anything else is waited for: what comes of this hint must not be lost if the older file's time ends meanwhile.
+            *missed = true;
+            tokio::time::sleep(SETTLE).await;
             match self.read().await {
                 Ok(content) if content.hash == hash => *missed = false,
                 Ok(content) => {
                     let unreadable = self.unreadable_after(&content).await;
                     if unreadable.is_ok_and(|lost| lost.is_some_and(|lost| lost.is_empty())) {
+                        *missed = false;
                         return content;
                     }
-                    *missed = true;
                 }
-                Err(_) => *missed = true,
+                Err(_) => {}
             }
         }
     }

@@ -184,6 +184,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
             host: host.clone(),
             metrics: metrics.clone(),
             loaded: content.hash.clone(),
+            seen: None,
             hold: args.config_hold,
             poll_now: poll_now.clone(),
         };
