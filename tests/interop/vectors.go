@@ -111,7 +111,7 @@ func (f *factory) reader(name string, r reader) error {
 			continue
 		}
 		// KMS v1: the endpoint in the file becomes a live one.
-		endpoint, stop, err := serveV1(f.dir, provider, f.wallet)
+		endpoint, stop, err := serveHealthyV1(f.dir, provider, f.wallet)
 		if err != nil {
 			return err
 		}

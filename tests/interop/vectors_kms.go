@@ -180,7 +180,7 @@ func (f *factory) kmsV1(everyLarge bool) error {
 		}
 	}
 	// What kube-apiserver wrote before v1.25: AES-CBC.
-	endpoint, stop, err := serveV1(f.dir, "old-vault", f.wallet)
+	endpoint, stop, err := serveHealthyV1(f.dir, "old-vault", f.wallet)
 	if err != nil {
 		return err
 	}

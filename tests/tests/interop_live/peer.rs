@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use dekker_tests::interop::skip;
 use serde::{Deserialize, Serialize};
 
+use crate::kms_v1::Mood;
 use crate::stage::{self, Stage};
 
 /// A running peer. It ends with its standard input.
@@ -32,6 +33,7 @@ struct Request<'a> {
     plaintext: String,
     stored: String,
     path: &'a str,
+    mood: Mood,
 }
 
 /// What it answers; what is absent is empty.
@@ -166,6 +168,18 @@ impl Peer {
             STANDARD.decode(answer.plaintext).expect("base64"),
             answer.stale,
         ))
+    }
+
+    /// Has it serve a KMS v1 plugin, or sets another mood for it.
+    pub fn plugin(&mut self, socket: &Path, mood: Mood) {
+        let path = socket.to_str().expect("our own path");
+        let answer = self.ask(&Request {
+            op: "plugin",
+            path,
+            mood,
+            ..Request::default()
+        });
+        assert_eq!(answer.error, "", "{path}");
     }
 
     /// Asks a health endpoint.
