@@ -3,9 +3,10 @@ package main
 import (
 	"context"
 	"net/http"
-	"sync/atomic"
+	"sync"
 	"time"
 
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/apiserver/pkg/server/healthz"
 	"k8s.io/apiserver/pkg/server/options/encryptionconfig"
 	"k8s.io/apiserver/pkg/server/options/encryptionconfig/controller"
@@ -22,8 +23,10 @@ const apiServerID = "interop"
 
 // reloads is what upstream's controller has done so far.
 type reloads struct {
-	// Polls that have ended: what they came to is in the rest.
-	Polls   int64   `json:"polls"`
+	// Polls that have begun, polls that have ended, and what was wrong with the last of these.
+	Begun   int64   `json:"begun"`
+	Ended   int64   `json:"ended"`
+	Error   string  `json:"error"`
 	Success float64 `json:"success"`
 	Failure float64 `json:"failure"`
 	// Hash is what last_config_info says.
@@ -34,6 +37,7 @@ type reloads struct {
 func (r *request) watch() (*loaded, error) {
 	// The controller's queue is what knows that a poll has ended. Only the first provider counts, and only for queues made after it.
 	workqueue.SetProvider(polls)
+	utilruntime.ErrorHandlers = []utilruntime.ErrorHandler{polls.failed}
 	ctx, cancel := context.WithCancel(context.Background())
 	served, closeServed := context.WithCancel(ctx)
 	config, err := encryptionconfig.LoadEncryptionConfig(served, r.Config, true, apiServerID)
@@ -50,17 +54,10 @@ func (r *request) watch() (*loaded, error) {
 	return &loaded{transformers: dynamic, mux: endpoints([]healthz.HealthChecker{dynamic}), close: cancel}, nil
 }
 
-// reloads is read whole: no poll ends while it is.
 func (r *request) reloads() (*reloads, error) {
-	for {
-		all := &reloads{Polls: polls.ended.Load()}
-		if err := all.gather(); err != nil {
-			return nil, err
-		}
-		if all.Polls == polls.ended.Load() {
-			return all, nil
-		}
-	}
+	all := &reloads{}
+	all.Begun, all.Ended, all.Error = polls.soFar()
+	return all, all.gather()
 }
 
 func (r *reloads) gather() error {
@@ -87,33 +84,65 @@ func (r *reloads) gather() error {
 	return nil
 }
 
-// pollCounter counts the items that work queues are done with.
-type pollCounter struct{ ended atomic.Int64 }
+// pollLog keeps what polls came to. A work queue tells how long an item waited when it begins with it, and how long it worked when it is done;
+// the controller hands its error to the error handlers before.
+type pollLog struct {
+	mutex           sync.Mutex
+	begun, ended    int64
+	failure, latest string
+}
 
-var polls = &pollCounter{}
+var polls = &pollLog{}
 
-func (p *pollCounter) Observe(float64) { p.ended.Add(1) }
+func (p *pollLog) failed(_ context.Context, err error, _ string, _ ...any) {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	p.failure = err.Error()
+}
 
-func (p *pollCounter) NewWorkDurationMetric(string) workqueue.HistogramMetric { return p }
+func (p *pollLog) begin(float64) {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	p.begun++
+}
+
+func (p *pollLog) end(float64) {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	p.ended++
+	p.failure, p.latest = "", p.failure
+}
+
+func (p *pollLog) soFar() (begun, ended int64, failure string) {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	return p.begun, p.ended, p.latest
+}
+
+// observer is a metric that something else is done with.
+type observer func(float64)
+
+func (o observer) Observe(value float64) { o(value) }
+
+func (p *pollLog) NewLatencyMetric(string) workqueue.HistogramMetric      { return observer(p.begin) }
+func (p *pollLog) NewWorkDurationMetric(string) workqueue.HistogramMetric { return observer(p.end) }
 
 // ignored is every other metric of a work queue.
 type ignored struct{}
 
-func (ignored) Inc()            {}
-func (ignored) Dec()            {}
-func (ignored) Set(float64)     {}
-func (ignored) Observe(float64) {}
+func (ignored) Inc()        {}
+func (ignored) Dec()        {}
+func (ignored) Set(float64) {}
 
-func (*pollCounter) NewDepthMetric(string) workqueue.GaugeMetric       { return ignored{} }
-func (*pollCounter) NewAddsMetric(string) workqueue.CounterMetric      { return ignored{} }
-func (*pollCounter) NewLatencyMetric(string) workqueue.HistogramMetric { return ignored{} }
-func (*pollCounter) NewUnfinishedWorkSecondsMetric(string) workqueue.SettableGaugeMetric {
+func (*pollLog) NewDepthMetric(string) workqueue.GaugeMetric  { return ignored{} }
+func (*pollLog) NewAddsMetric(string) workqueue.CounterMetric { return ignored{} }
+func (*pollLog) NewUnfinishedWorkSecondsMetric(string) workqueue.SettableGaugeMetric {
 	return ignored{}
 }
-func (*pollCounter) NewLongestRunningProcessorSecondsMetric(string) workqueue.SettableGaugeMetric {
+func (*pollLog) NewLongestRunningProcessorSecondsMetric(string) workqueue.SettableGaugeMetric {
 	return ignored{}
 }
-func (*pollCounter) NewRetriesMetric(string) workqueue.CounterMetric { return ignored{} }
+func (*pollLog) NewRetriesMetric(string) workqueue.CounterMetric { return ignored{} }
 
 // endpoints are as kube-apiserver installs them: livez has no KMS checks.
 func endpoints(kms []healthz.HealthChecker) *http.ServeMux {

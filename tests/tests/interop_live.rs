@@ -28,5 +28,7 @@ mod health;
 mod kms_v1;
 #[path = "interop_live/peer.rs"]
 mod peer;
+#[path = "interop_live/reloading.rs"]
+mod reloading;
 #[path = "interop_live/values.rs"]
 mod values;

@@ -43,7 +43,7 @@ const PATHS: &[&str] = &[
 /// A body without what need not agree. The first answer after a failed call says what was asked and later ones do not: which of the two
 /// a request meets is a matter of 3 seconds. And gRPC has more words than one for a plugin that does not answer in time: the caller's, and those
 /// of the plugin's own server, tonic, which gives up at the same moment.
-fn comparable(body: &str) -> String {
+pub fn comparable(body: &str) -> String {
     let mut text = body.to_owned();
     for provider in ["a", "b", "c"] {
         for section in ["status", "encrypt", "decrypt"] {
@@ -58,6 +58,11 @@ fn comparable(body: &str) -> String {
         "code = DeadlineExceeded desc = ",
     );
     let late = "rpc error: code = DeadlineExceeded desc = ";
+    // Ours has two clocks for one deadline; the one that is no part of the client does not know that the version was asked first.
+    text = text.replace(
+        &format!("failed get version from remote KMS provider: {late}"),
+        late,
+    );
     match text.split_once(late) {
         Some((before, after)) => {
             let rest = after.find([',', ']', '\n']).map_or("", |end| &after[end..]);

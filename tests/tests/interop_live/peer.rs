@@ -47,6 +47,22 @@ pub struct Answer {
     pub status: u16,
     pub body: String,
     pub headers: std::collections::BTreeMap<String, String>,
+    reloads: Option<Reloads>,
+}
+
+/// What a controller has done so far.
+#[derive(Debug, Deserialize)]
+pub struct Reloads {
+    /// Polls that have begun.
+    pub begun: u64,
+    /// Polls that have ended.
+    pub ended: u64,
+    /// What was wrong at the last of these; empty for nothing.
+    pub error: String,
+    pub success: f64,
+    pub failure: f64,
+    /// Of `last_config_info`.
+    pub hash: String,
 }
 
 /// What a read gave: the plaintext and whether it is stale; or an error.
@@ -126,6 +142,29 @@ impl Peer {
             ..Request::default()
         });
         assert_eq!(answer.error, "", "{name}");
+    }
+
+    /// Loads a configuration file and follows it, polling five times a second.
+    pub fn watch(&mut self, name: &str, config: &Path) {
+        let config = config.to_str().expect("our own path");
+        let answer = self.ask(&Request {
+            op: "watch",
+            name,
+            config,
+            ..Request::default()
+        });
+        assert_eq!(answer.error, "", "{name}");
+    }
+
+    /// What became of the file that [`Peer::watch`] follows.
+    pub fn reloads(&mut self, name: &str) -> Reloads {
+        let answer = self.ask(&Request {
+            op: "reloads",
+            name,
+            ..Request::default()
+        });
+        assert_eq!(answer.error, "", "{name}");
+        answer.reloads.expect("it has no error")
     }
 
     /// Lets go of what [`Peer::load`] loaded.
