@@ -90,6 +90,7 @@ macro_rules! with_behaviours {
                 unusable_dek_from_the_plugin_is_the_plugins_fault
                 wrong_dek_from_the_plugin_is_not_kept
                 same_ciphertext_under_another_key_id_is_another_dek
+                same_ciphertext_with_other_annotations_is_another_dek
                 cache_is_counted
             }
             life {

@@ -116,6 +116,7 @@ mod tests {
     use tonic::{Request, Response, Status};
 
     use super::*;
+    use crate::kms::address::SocketAddress;
     use crate::kms::tests::{PATIENCE, socket};
 
     /// Turns bytes around, and counts how often it was asked for its version.
@@ -159,22 +160,95 @@ mod tests {
         }
     }
 
+    /// A plugin that serves until it is dropped.
+    struct Running(tokio::task::JoinHandle<Result<(), tonic::transport::Error>>);
+
+    impl Running {
+        fn at(address: &SocketAddress, version: &'static str, versions: Arc<AtomicU32>) -> Self {
+            let listener = address.bind().unwrap();
+            let incoming = tokio_stream::wrappers::UnixListenerStream::new(listener);
+            let server = Server::builder()
+                .add_service(KeyManagementServiceServer::new(Mirror {
+                    version,
+                    versions,
+                }))
+                .serve_with_incoming(incoming);
+            Self(tokio::spawn(server))
+        }
+
+        /// Ends it and waits for the end; its connections go with it.
+        async fn stop(self) {
+            self.0.abort();
+            assert!(self.0.await.unwrap_err().is_cancelled());
+        }
+    }
+
     async fn with_plugin(version: &'static str, test: impl AsyncFnOnce(KmsClient, Arc<AtomicU32>)) {
         let dir = tempfile::tempdir().unwrap();
         let address = socket(dir.path());
         let versions = Arc::new(AtomicU32::new(0));
-        let mirror = Mirror {
-            version,
-            versions: versions.clone(),
-        };
-        let listener = address.bind().unwrap();
-        let incoming = tokio_stream::wrappers::UnixListenerStream::new(listener);
-        let server = Server::builder()
-            .add_service(KeyManagementServiceServer::new(mirror))
-            .serve_with_incoming(incoming);
-        let server = tokio::spawn(server);
+        let running = Running::at(&address, version, versions.clone());
         test(KmsClient::v1(address, PATIENCE), versions).await;
-        server.abort();
+        running.stop().await;
+    }
+
+    async fn round_trip(client: &KmsClient, dek: &[u8]) {
+        let plaintext = Zeroizing::new(dek.to_vec());
+        let encrypted = client.encrypt(String::new(), plaintext).await.unwrap();
+        let none = std::collections::BTreeMap::new();
+        let decrypted = client
+            .decrypt(String::new(), encrypted.ciphertext, String::new(), none)
+            .await
+            .unwrap();
+        assert_eq!(*decrypted, dek);
+    }
+
+    #[tokio::test]
+    async fn a_call_waits_for_a_plugin_that_starts_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let address = socket(dir.path());
+        let client = KmsClient::v1(address.clone(), PATIENCE);
+        let started = async {
+            // The call is polled first, and found nothing.
+            tokio::task::yield_now().await;
+            Running::at(&address, VERSION, Arc::default())
+        };
+        let ((), running) = tokio::join!(biased; round_trip(&client, b"a dek"), started);
+        running.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_call_that_meets_a_restart_waits_for_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let address = socket(dir.path());
+        let client = KmsClient::v1(address.clone(), PATIENCE);
+        let versions = Arc::new(AtomicU32::new(0));
+        let running = Running::at(&address, VERSION, versions.clone());
+        round_trip(&client, b"before").await;
+        running.stop().await;
+        let restarted = async {
+            tokio::task::yield_now().await;
+            std::fs::remove_file(dir.path().join("kms.sock")).unwrap();
+            Running::at(&address, VERSION, versions.clone())
+        };
+        let ((), running) = tokio::join!(biased; round_trip(&client, b"after"), restarted);
+        assert_eq!(versions.load(Ordering::Relaxed), 1, "as upstream: once");
+        running.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_hundred_calls_at_once_each_have_their_own_answer() {
+        with_plugin(VERSION, async |client, _| {
+            let client = Arc::new(client);
+            let calls = (0..100u8).map(|n| {
+                let client = Arc::clone(&client);
+                tokio::spawn(async move { round_trip(&client, &[n, 1, n, 2]).await })
+            });
+            for call in calls.collect::<Vec<_>>() {
+                call.await.unwrap();
+            }
+        })
+        .await;
     }
 
     #[tokio::test]
