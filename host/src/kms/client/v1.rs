@@ -112,6 +112,9 @@ mod tests {
         KeyManagementService, KeyManagementServiceServer,
     };
     use dekker_proto::kms::v1beta1::{DecryptResponse, EncryptResponse, VersionResponse};
+    use tokio::sync::oneshot;
+    use tokio::task::JoinHandle;
+    use tokio_stream::wrappers::UnixListenerStream;
     use tonic::transport::Server;
     use tonic::{Request, Response, Status};
 
@@ -160,26 +163,31 @@ mod tests {
         }
     }
 
-    /// A plugin that serves until it is dropped.
-    struct Running(tokio::task::JoinHandle<Result<(), tonic::transport::Error>>);
+    /// A plugin that serves until it is stopped.
+    struct Running {
+        stop: oneshot::Sender<()>,
+        task: JoinHandle<Result<(), tonic::transport::Error>>,
+    }
 
     impl Running {
         fn at(address: &SocketAddress, version: &'static str, versions: Arc<AtomicU32>) -> Self {
-            let listener = address.bind().unwrap();
-            let incoming = tokio_stream::wrappers::UnixListenerStream::new(listener);
+            let incoming = UnixListenerStream::new(address.bind().unwrap());
+            let (stop, stopped) = oneshot::channel::<()>();
+            let stopped = async { stopped.await.unwrap_or(()) };
             let server = Server::builder()
                 .add_service(KeyManagementServiceServer::new(Mirror {
                     version,
                     versions,
                 }))
-                .serve_with_incoming(incoming);
-            Self(tokio::spawn(server))
+                .serve_with_incoming_shutdown(incoming, stopped);
+            let task = tokio::spawn(server);
+            Self { stop, task }
         }
 
-        /// Ends it and waits for the end; its connections go with it.
+        /// Ends it and its connections.
         async fn stop(self) {
-            self.0.abort();
-            assert!(self.0.await.unwrap_err().is_cancelled());
+            self.stop.send(()).unwrap();
+            self.task.await.unwrap().unwrap();
         }
     }
 
