@@ -130,8 +130,15 @@ mod tests {
     #[test]
     fn keys_are_of_the_bytes_that_upstream_hashes() {
         let long = "k".repeat(1024);
-        type Annotations<'a> = &'a [(&'a str, &'a [u8])];
-        let table: [(&str, DekSourceType, &[u8], &str, Annotations, &str); 5] = [
+        type Case<'a> = (
+            &'a str,
+            DekSourceType,
+            &'a [u8],
+            &'a str,
+            &'a [(&'a str, &'a [u8])],
+            &'a str,
+        );
+        let table: [Case; 5] = [
             (
                 "a key",
                 DekSourceType::AesGcmKey,
