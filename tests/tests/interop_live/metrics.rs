@@ -9,10 +9,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use dekker_tests::interop::Comparison;
 use hyper::Method;
-use tonic::Code;
 
 use crate::http::{Connection, target};
-use crate::mirror::Mirror;
+use crate::kms_v1::{Mood, PluginV1};
 use crate::peer::{Peer, play};
 use crate::scripted::Scripted;
 use crate::server::Server;
@@ -161,7 +160,7 @@ fn metrics_are_upstreams() {
         let _two = Scripted::serve(&stage.path("two.sock"), "key-1");
         let _bad = Scripted::serve(&stage.path("bad.sock"), "");
         let _elsewhere = Scripted::serve(&stage.path("elsewhere.sock"), "key-0");
-        let one = Mirror::serve(&stage.path("one.sock"));
+        let mut one = PluginV1::serve(&stage.path("one.sock"));
 
         // Values that neither side wrote: with its plugins and an old key, and with a plugin that theirs knows nothing of.
         let mut third = Peer::start();
@@ -214,10 +213,13 @@ fn metrics_are_upstreams() {
             }
         }
         assert!(pair.write("services").await.is_none(), "it has no DEK");
-        one.refuse(Some(Code::PermissionDenied));
+        one.set(Mood {
+            encrypt_fails: "7 not today",
+            decrypt_fails: "16 who are you",
+            ..Mood::default()
+        });
         pair.read_same("widgets.example.com", KEY, &refused).await;
         assert!(pair.write("widgets.example.com").await.is_none());
-        one.refuse(None);
 
         let mut ours = ours(&server.metrics().await);
         let mut upstream = Samples::new();
