@@ -12,5 +12,6 @@ pub mod config;
 pub mod crypto;
 pub mod engine;
 pub mod inspect;
+mod json;
 pub mod provider;
 pub mod time;
