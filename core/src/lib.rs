@@ -13,5 +13,6 @@ pub mod crypto;
 pub mod engine;
 pub mod inspect;
 mod json;
+mod map;
 pub mod provider;
 pub mod time;

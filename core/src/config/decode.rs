@@ -6,7 +6,8 @@ use super::field_name::{shown, similar};
 use super::raw::{Field, RawConfig, RawKey, RawKeys, RawKms, RawProvider, RawRule};
 use super::render::quoted;
 use super::tree::{Entry, Node, Value};
-use alloc::collections::BTreeSet;
+use crate::map::Names;
+use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -269,10 +270,10 @@ impl Decoder<'_> {
             known: [None; N],
             has_unknown: false,
         };
-        let mut seen = BTreeSet::new();
+        let mut seen = Names::new();
         for Entry { key, at, value } in entries {
             let key = key.as_str();
-            if !seen.insert(key) {
+            if seen.insert(Cow::Borrowed(key), 0).is_some() {
                 let message = format!("duplicate field {}", quoted(shown(key)));
                 self.faults
                     .push(Finding::new(join(path, shown(key)), message, *at));

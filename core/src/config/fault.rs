@@ -1,6 +1,7 @@
 //! What is wrong with a file, and where.
 
-use alloc::collections::BTreeSet;
+use crate::map::Names;
+use alloc::borrow::Cow;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
@@ -118,13 +119,14 @@ impl<'a> IntoIterator for &'a Faults {
 
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut seen = BTreeSet::new();
-        let texts: Vec<String> = self
-            .0
-            .iter()
-            .map(ToString::to_string)
-            .filter(|text| seen.insert(text.clone()))
-            .collect();
+        let all: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        let mut seen = Names::new();
+        let mut texts: Vec<&str> = Vec::new();
+        for text in &all {
+            if seen.insert(Cow::Borrowed(text), 0).is_none() {
+                texts.push(text);
+            }
+        }
         match texts.as_slice() {
             [only] => f.write_str(only),
             many => write!(f, "[{}]", many.join(", ")),

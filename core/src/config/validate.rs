@@ -11,8 +11,8 @@ use super::render::{json_list, quoted};
 use super::resource::{self, Masks};
 use super::secret::{self, REDACTED};
 use super::{Config, GroupResource, NamedKey, Provider, Rule};
+use crate::map::Names;
 use alloc::borrow::ToOwned;
-use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -31,7 +31,7 @@ pub(super) fn validate(raw: &RawConfig, reload: bool, faults: &mut Vec<Finding>)
     let mut validator = Validator {
         reload,
         faults,
-        kms_names: BTreeSet::new(),
+        kms_names: Names::new(),
     };
     let mut config = Config { rules: Vec::new() };
     match &raw.resources {
@@ -75,7 +75,7 @@ struct Validator<'f> {
     reload: bool,
     faults: &'f mut Vec<Finding>,
     /// Of every KMS provider so far, v1 and v2 alike.
-    kms_names: BTreeSet<String>,
+    kms_names: Names<'static>,
 }
 
 impl Validator<'_> {

@@ -5,7 +5,7 @@ use crate::config::fault::{Finding, Position};
 use crate::config::raw::{Field, RawKms};
 use crate::config::render::{json, quoted};
 use crate::config::{KmsProvider, KmsVersion, SocketAddress, duration, endpoint};
-use alloc::borrow::ToOwned;
+use alloc::borrow::{Cow, ToOwned};
 use alloc::format;
 use alloc::string::String;
 use core::time::Duration;
@@ -103,7 +103,11 @@ impl Validator<'_> {
             self.faults
                 .push(Finding::invalid(path, quoted(text), detail, at));
         }
-        if !self.kms_names.insert(text.to_owned()) && (self.reload || not_v1) {
+        let is_known = self
+            .kms_names
+            .insert(Cow::Owned(text.to_owned()), 0)
+            .is_some();
+        if is_known && (self.reload || not_v1) {
             let detail = format!("duplicate KMS provider name {text}, names must be unique");
             self.faults
                 .push(Finding::invalid(path, quoted(text), detail, at));
