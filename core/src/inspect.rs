@@ -2,6 +2,7 @@
 
 pub mod input;
 
+use alloc::collections::BinaryHeap;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -334,8 +335,8 @@ fn kms_v2(mut seen: Seen<'_>) -> Result<Inspection, InspectError> {
     parts.push((data + info, "nonce", NONCE_LEN));
     parts.push((data + info + NONCE_LEN, "ciphertext", plaintext_size));
     parts.push((data + len - TAG_LEN, "tag", TAG_LEN));
-    parts.sort_unstable();
-    for (offset, name, length) in parts {
+    // The library's sort is ten times the code of its heap.
+    for (offset, name, length) in BinaryHeap::from(parts).into_sorted_vec() {
         seen.layout
             .push("protobuf", offset.saturating_sub(seen.layout.end));
         seen.layout.push(name, length);

@@ -2,6 +2,7 @@
 
 use crate::map::Names;
 use alloc::borrow::Cow;
+use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
@@ -59,7 +60,7 @@ impl Finding {
         detail: impl fmt::Display,
         at: Position,
     ) -> Self {
-        Self::new(path, alloc::format!("Required value: {detail}"), at)
+        Self::new(path, required(&detail), at)
     }
 
     /// Upstream's `field.Invalid`; `value` is already rendered.
@@ -69,8 +70,29 @@ impl Finding {
         detail: impl fmt::Display,
         at: Position,
     ) -> Self {
-        Self::new(path, alloc::format!("Invalid value: {value}: {detail}"), at)
+        Self::new(path, invalid(&value, &detail), at)
     }
+}
+
+// Each once, and not for every type that is displayed.
+
+fn required(detail: &dyn fmt::Display) -> String {
+    format!("Required value: {detail}")
+}
+
+fn invalid(value: &dyn fmt::Display, detail: &dyn fmt::Display) -> String {
+    format!("Invalid value: {value}: {detail}")
+}
+
+/// The path of a field: `path.name`.
+pub(super) fn field(path: &str, name: &str) -> String {
+    let dot = if path.is_empty() { "" } else { "." };
+    [path, dot, name].concat()
+}
+
+/// The path of a list's element: `path[index]`.
+pub(super) fn element(path: &str, index: usize) -> String {
+    format!("{path}[{index}]")
 }
 
 impl fmt::Display for Finding {

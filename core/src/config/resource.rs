@@ -1,6 +1,6 @@
 //! Which resources a rule is for.
 
-use super::fault::{Finding, Position};
+use super::fault::{Finding, Position, element};
 use super::raw::Field;
 use super::render::{json_list, quoted};
 use crate::map::Names;
@@ -95,17 +95,12 @@ pub(super) fn check_list(
             ));
         }
     }
-    for (j, element) in list.iter().enumerate() {
-        let Some((name, at)) = element.text() else {
+    for (j, given) in list.iter().enumerate() {
+        let Some((name, at)) = given.text() else {
             continue;
         };
         if let Some(detail) = name_fault(name) {
-            faults.push(Finding::invalid(
-                format!("{path}[{j}]"),
-                quoted(name),
-                detail,
-                at,
-            ));
+            faults.push(Finding::invalid(element(path, j), quoted(name), detail, at));
         }
     }
 }
@@ -147,8 +142,8 @@ impl Masks {
     /// Reports what earlier rules mask, then adds this rule's wildcards.
     pub(super) fn rule(&mut self, list: &[Field<String>], path: &str, faults: &mut Vec<Finding>) {
         let mut own = Vec::new();
-        for (j, element) in list.iter().enumerate() {
-            let Some((name, at)) = element.text() else {
+        for (j, given) in list.iter().enumerate() {
+            let Some((name, at)) = given.text() else {
                 continue;
             };
             let resource = GroupResource::parse(name);
@@ -166,7 +161,7 @@ impl Masks {
                     quoted(&format!("{resource}")),
                     quoted(&format!("{mask}"))
                 );
-                faults.push(Finding::new(format!("{path}[{j}]"), message, at));
+                faults.push(Finding::new(element(path, j), message, at));
             }
             if resource.resource == "*" {
                 own.push(resource.group);
