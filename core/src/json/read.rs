@@ -427,6 +427,30 @@ mod tests {
         assert_eq!(ours(&deep), serdes_verdict(&deep));
     }
 
+    #[test]
+    fn surrogates_come_in_pairs_or_not_at_all() {
+        for (escapes, valid) in [
+            ("\\ud83d\\ude00", true),
+            ("\\udbff\\udfff", true),
+            ("\\ud800", false),
+            ("\\udc00", false),
+            ("\\ud800x", false),
+            ("\\ud800\\n", false),
+            ("\\ud800\\ud800", false),
+            ("\\ud800\\udbff", false),
+            ("\\ud800\\ue000", false),
+        ] {
+            let json = alloc::format!("\"{escapes}\"");
+            let ours = text(json.as_bytes());
+            assert_eq!(ours.is_some(), valid, "{escapes}");
+            assert_eq!(
+                ours,
+                serde_json::from_str::<String>(&json).ok(),
+                "{escapes}"
+            );
+        }
+    }
+
     fn json() -> impl Strategy<Value = String> {
         let leaf = select(alloc::vec![
             "null",
