@@ -13,6 +13,7 @@ mod data;
 mod health;
 mod kms;
 mod pending;
+mod readers;
 mod reload;
 mod status;
 #[cfg(test)]
@@ -31,6 +32,7 @@ pub use self::pending::{PARKED_BYTES_MAX, PARKED_MAX};
 use self::event::{Action, CallId, KmsProviderInfo, LogLevel, LogLine, OpId, ProviderId};
 use self::metrics::Counts;
 use self::pending::{Call, ParkedOperations};
+use self::readers::Readers;
 use self::reload::{Candidate, LastReload};
 use crate::config::{Config, Faults};
 use crate::crypto::entropy::Entropy;
@@ -104,6 +106,7 @@ struct ConfigSet {
     collapsed: bool,
     /// The sum of the providers' timeouts.
     timeouts: Duration,
+    readers: Readers,
 }
 
 impl Engine {
@@ -135,6 +138,7 @@ impl Engine {
                 kms: Vec::new(),
                 collapsed: false,
                 timeouts: Duration::ZERO,
+                readers: Readers::of(&parsed),
             }),
             candidate: None,
             last_reload: None,

@@ -3,6 +3,7 @@
 mod answers;
 mod cache;
 mod calls;
+mod half_written;
 mod health;
 mod kms_v1;
 mod life;
@@ -156,6 +157,11 @@ macro_rules! with_behaviours {
                 faulty_file_leaves_a_pending_candidate_alone
                 health_follows_the_running_configuration
                 reload_of_an_unhealthy_but_unchanged_provider_waits_for_it
+            }
+            half_written {
+                file_cut_anywhere_costs_no_read
+                rotation_in_the_writing_costs_no_read
+                loss_is_told_by_what_the_values_begin_with
             }
             show {
                 status_shows_each_provider

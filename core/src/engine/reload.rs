@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::event::{Action, KmsProviderInfo, LogLevel, ProviderId};
+use super::readers::Readers;
 use super::{ConfigSet, Engine};
 use crate::config::{Config, Faults, Finding, KmsProvider, KmsVersion, NamedKey, Provider};
 use crate::crypto::local::LocalCipher;
@@ -100,6 +101,19 @@ impl Engine {
         }
     }
 
+    /// What the running configuration reads and `config` would not, a phrase each, such as
+    /// `secrets: values that begin with "k8s:enc:aescbc:v1:key1:"`; empty when nothing is lost. At most 20 losses are told one by one.
+    ///
+    /// A file that is still being written may be valid, with its last keys, providers or rules missing: whoever watches a file asks this
+    /// before [`Self::reload`], and lets a file that loses something prove by its age that it is whole.
+    ///
+    /// # Errors
+    /// Every fault of the configuration.
+    pub fn unreadable_after(&self, config: &[u8]) -> Result<Vec<String>, Faults> {
+        let config = Config::load(config, self.options.reload)?;
+        Ok(self.running.readers.missing_in(&Readers::of(&config)))
+    }
+
     /// Builds what a configuration describes, taking over the KMS providers that did not change.
     pub(super) fn build(
         &mut self,
@@ -107,6 +121,7 @@ impl Engine {
         hash: String,
         generation: u64,
     ) -> Result<ConfigSet, Faults> {
+        let readers = Readers::of(&config);
         let mut kms = Vec::new();
         let mut v1_used = false;
         let mut timeouts = Duration::ZERO;
@@ -149,6 +164,7 @@ impl Engine {
             kms,
             collapsed,
             timeouts,
+            readers,
         })
     }
 
