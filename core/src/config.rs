@@ -12,6 +12,7 @@
 //! The file is the operator's, but nothing in it is trusted: it must not panic, and no secret in it may
 //! reach a message.
 
+mod decimal;
 mod decode;
 mod duration;
 mod endpoint;

@@ -117,7 +117,7 @@ pub fn usage() -> String {
         "\
 usage: cargo xtask <command>
 
-  setup                     get what building and testing need: targets, components, a C compiler
+  setup                     get what building and testing need: targets, components, a C compiler, wasm-opt
   build [--component-only]  build the component, then the `dekker` binary that embeds it
   serve [ARGS...]           build, then run `dekker serve ARGS...` with automatic reload on
   test [PARTS...]           run all parts of the test suite, or those named

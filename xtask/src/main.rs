@@ -5,6 +5,7 @@ mod command;
 mod component;
 mod host;
 mod interop;
+mod optimize;
 mod parts;
 mod report;
 mod setup;
@@ -49,6 +50,9 @@ fn perform(task: Task) -> Result<bool> {
         Task::Build { component_only } => {
             let workspace = Workspace::find()?;
             component::build(&workspace)?;
+            if workspace.is_ci() {
+                component::check_size(&workspace)?;
+            }
             if !component_only {
                 host::build(&workspace)?;
             }

@@ -1,11 +1,11 @@
-//! What building and testing need from the machine, and how to get it: targets, components, a C compiler.
+//! What building and testing need from the machine, and how to get it: targets, components, a C compiler, wasm-opt.
 //!
 //! Order of preference for a target: what is there, `rustup target add`, Debian's rustc with a standard library built from source.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
@@ -114,6 +114,7 @@ pub fn everything(workspace: &Workspace) -> bool {
         (target(workspace, BARE).map(drop), ci),
         (clippy(workspace), ci),
         (rustfmt(workspace), ci),
+        (wasm_opt(workspace).map(drop), ci),
     ];
     let mut good = true;
     for (result, required) in results {
@@ -160,6 +161,63 @@ pub fn clippy(workspace: &Workspace) -> Result<(), Missing> {
 /// rustup does not have it.
 pub fn rustfmt(workspace: &Workspace) -> Result<(), Missing> {
     component(workspace, "rustfmt", "fmt")
+}
+
+/// Binaryen's wasm-opt: a script for node.
+#[derive(Debug, Clone)]
+pub struct WasmOpt {
+    /// `node <script>` is the command.
+    pub script: PathBuf,
+    /// Binaryen's version, as package.json pins it.
+    pub version: String,
+}
+
+/// Finds or gets the wasm-opt that package.json pins, from npm into `node_modules`.
+///
+/// # Errors
+/// There is no node of the version that package.json asks for, or npm cannot get the package.
+pub fn wasm_opt(workspace: &Workspace) -> Result<WasmOpt, Missing> {
+    let missing = |fault: &str| Missing {
+        message: format!(
+            "wasm-opt, which makes the component smaller, is missing: {fault}; install Node.js 20 or later with npm"
+        ),
+    };
+    let node = command::capture(workspace.command("node").arg("--version"))
+        .map_err(|_| missing("there is no `node`"))?;
+    if major_version(&node).is_none_or(|major| major < 20) {
+        return Err(missing(&format!("node is {}", node.trim_end())));
+    }
+    let root = workspace.root();
+    let pinned = json_text(&root.join("package.json"), "/devDependencies/binaryen")
+        .ok_or_else(|| missing("package.json names no binaryen"))?;
+    let package = root.join("node_modules/binaryen");
+    let is_there =
+        || json_text(&package.join("package.json"), "/version").is_some_and(|is| is == pinned);
+    let install = [
+        "ci",
+        "--include=dev",
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+    ];
+    if !(is_there() || (attempt(workspace.command("npm").args(install)) && is_there())) {
+        return Err(missing(&format!("npm did not get binaryen {pinned}")));
+    }
+    Ok(WasmOpt {
+        script: package.join("bin/wasm-opt"),
+        version: pinned,
+    })
+}
+
+/// The 20 of `v20.1.2`.
+fn major_version(version: &str) -> Option<u32> {
+    version.strip_prefix('v')?.split('.').next()?.parse().ok()
+}
+
+/// A text in a JSON file.
+fn json_text(path: &Path, pointer: &str) -> Option<String> {
+    let json: serde_json::Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+    json.pointer(pointer)?.as_str().map(str::to_owned)
 }
 
 /// Finds or gets a C compiler, which rustc links with. `cargo xtask` links itself first, so this is for the machine that lost it since,
@@ -263,4 +321,22 @@ fn attempt(command: &mut Command) -> bool {
 
 fn answers(command: &mut Command) -> bool {
     command::capture(command).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_major_version_of_node_is_read() {
+        let table = [
+            ("v20.20.2\n", Some(20)),
+            ("v9", Some(9)),
+            ("20.1", None),
+            ("", None),
+        ];
+        for (version, expected) in table {
+            assert_eq!(major_version(version), expected, "{version:?}");
+        }
+    }
 }

@@ -76,6 +76,11 @@ impl Workspace {
         self.target.join("dekker/transformer.wasm")
     }
 
+    /// What the optimizer made of the guest module, and of which.
+    pub fn optimized(&self) -> PathBuf {
+        self.target.join("dekker/optimized")
+    }
+
     /// Where the interoperability harness builds and records.
     pub fn interop(&self) -> PathBuf {
         self.target.join("interop")

@@ -1,6 +1,5 @@
 //! What goes into the engine and what comes out of it.
 
-use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -9,6 +8,7 @@ use core::time::Duration;
 
 use crate::config::{KmsVersion, SocketAddress};
 use crate::crypto::secret::Secret;
+use crate::provider::kms::message::Annotations;
 use crate::provider::transformer::{Decrypted, Encrypted, TransformError};
 
 /// Names an operation: chosen by the caller, unique among those still open on one engine.
@@ -117,7 +117,7 @@ pub struct DecryptRequest {
     /// In the clear: for the plugin, never for a person.
     pub key_id: String,
     /// What the plugin added.
-    pub annotations: BTreeMap<String, Vec<u8>>,
+    pub annotations: Annotations,
 }
 
 impl fmt::Debug for DecryptRequest {
@@ -148,7 +148,7 @@ pub struct EncryptResponse {
     /// The key ID that it was encrypted with, in the clear.
     pub key_id: String,
     /// To be stored with it.
-    pub annotations: BTreeMap<String, Vec<u8>>,
+    pub annotations: Annotations,
 }
 
 /// A failed KMS call, as gRPC says it; or, where the code is 0, a fault that is no gRPC status and whose message is all there is to say.

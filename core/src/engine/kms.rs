@@ -129,8 +129,8 @@ impl Engine {
                         &answer.ciphertext,
                         (&*self.keys, &*self.entropy),
                     );
-                    if let (Ok(_), Some(cache)) = (&sealed, &provider.cache) {
-                        self.counts.v1_cache_fill(cache.fill());
+                    if let (Ok(_), Some(fill)) = (&sealed, provider.cache_fill()) {
+                        self.counts.v1_cache_fill(fill);
                     }
                     sealed
                 }
@@ -187,9 +187,9 @@ impl Engine {
         match step {
             Ok(ReadStep::Done { plaintext, stale }) => {
                 if let (Kms::V1(v1), true) = (&*provider, is_new)
-                    && let Some(cache) = &v1.cache
+                    && let Some(fill) = v1.cache_fill()
                 {
-                    self.counts.v1_cache_fill(cache.fill());
+                    self.counts.v1_cache_fill(fill);
                 }
                 Ok(Ok((plaintext, stale, key_id_hash)))
             }

@@ -3,15 +3,17 @@
 //! A file that is still being written is often a valid configuration: its last keys, providers or rules are not there yet. Whoever reloads it
 //! asks first what would become unreadable ([`Engine::unreadable_after`](super::Engine::unreadable_after)).
 
-use alloc::collections::BTreeMap;
+use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::{String, ToString as _};
+use alloc::vec;
 use alloc::vec::Vec;
 
 use sha2::{Digest, Sha256};
 
 use crate::config::{Config, KmsVersion, NamedKey, Provider};
 use crate::crypto::local::LocalCipher;
+use crate::map::Names;
 use crate::provider::local::LocalKeys;
 
 /// 20: the most losses that are told one by one; what comes after is counted.
@@ -19,8 +21,10 @@ const TOLD_MAX: usize = 20;
 
 /// Who can read which resource's values.
 pub(super) struct Readers {
-    /// Resource or wildcard → its rules.
-    resources: BTreeMap<String, Vec<usize>>,
+    /// Resource or wildcard → where its rules are in `named`.
+    resources: Names<'static>,
+    /// Rules, in the order of the file.
+    named: Vec<Vec<usize>>,
     /// In the order of the file.
     rules: Vec<Vec<Reader>>,
     /// For what no rule names.
@@ -77,11 +81,17 @@ impl Reader {
 
 impl Readers {
     pub(super) fn of(config: &Config) -> Self {
-        let mut resources: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        let mut resources = Names::new();
+        let mut named: Vec<Vec<usize>> = Vec::new();
         let mut rules = Vec::new();
         for (at, rule) in config.rules.iter().enumerate() {
             for resource in &rule.resources {
-                resources.entry(resource.to_string()).or_default().push(at);
+                let name = Cow::Owned(resource.to_string());
+                let list = *resources.entry(name).or_insert(named.len());
+                match named.get_mut(list) {
+                    Some(list) => list.push(at),
+                    None => named.push(vec![at]),
+                }
             }
             let mut readers = Vec::new();
             for provider in &rule.providers {
@@ -91,6 +101,7 @@ impl Readers {
         }
         Self {
             resources,
+            named,
             rules,
             fallback: [Reader::new(String::new(), b"")],
         }
@@ -101,8 +112,9 @@ impl Readers {
         let group = resource.split_once('.').map_or("", |(_, group)| group);
         self.resources
             .get(resource)
-            .or_else(|| self.resources.get(&format!("*.{group}")))
+            .or_else(|| self.resources.get(&*format!("*.{group}")))
             .or_else(|| self.resources.get("*.*"))
+            .and_then(|at| self.named.get(*at))
             .map_or(&[], Vec::as_slice)
     }
 
@@ -128,7 +140,7 @@ impl Readers {
         let theirs_alone = other
             .resources
             .keys()
-            .filter(|resource| !self.resources.contains_key(*resource));
+            .filter(|resource| !self.resources.contains_key(&***resource));
         // Neighbours mostly share their rules: what was found for the last resource is not looked for again.
         let mut last: Option<(&[usize], &[usize], Vec<&str>)> = None;
         for resource in self.resources.keys().chain(theirs_alone) {

@@ -1,7 +1,6 @@
 //! From a file to what runs, and from one to the next.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::sync::Arc;
@@ -15,6 +14,7 @@ use super::{ConfigSet, Engine};
 use crate::config::{Config, Faults, Finding, KmsProvider, KmsVersion, NamedKey, Provider};
 use crate::crypto::local::LocalCipher;
 use crate::crypto::nonce::CounterRange;
+use crate::map::SortedMap;
 use crate::provider::kms::Kms;
 use crate::provider::kms::message::sha256_text;
 use crate::provider::kms::v1::KmsV1;
@@ -233,7 +233,7 @@ impl Engine {
                     self.now,
                 ),
                 cache: DekCache::new(self.options.dek_cache_capacity),
-                in_flight: BTreeMap::new(),
+                in_flight: SortedMap::new(),
                 has_written: false,
             })),
         };

@@ -16,10 +16,12 @@ use crate::server::{Server, metric};
 use crate::stage::{Stage, play};
 use crate::wait::until;
 
-const ARGS: [&str; 5] = [
+const ARGS: [&str; 7] = [
     "--encryption-provider-config-automatic-reload",
     "--config-poll-interval",
     "200ms",
+    "--config-hold",
+    "0s",
     "--apiserver-id",
     "me",
 ];

@@ -2,7 +2,7 @@
 //!
 //! Upstream: kmsv2/envelope.go, the `validate…` functions.
 
-use alloc::collections::BTreeMap;
+use alloc::borrow::Cow;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -12,6 +12,7 @@ use core::fmt::Write;
 use sha2::{Digest, Sha256};
 
 use crate::config::quoted;
+use crate::map::Names;
 
 /// 1 KiB: upstream's KeyIDMaxSize.
 pub const KEY_ID_MAX: usize = 1024;
@@ -210,8 +211,66 @@ impl fmt::Display for AnnotationKeyFault {
     }
 }
 
-/// What a plugin adds to an encrypted DEK source, sorted by key.
-pub type Annotations = BTreeMap<String, Vec<u8>>;
+/// What a plugin adds to an encrypted DEK source, sorted by key; each key is there once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Annotations(Vec<(String, Vec<u8>)>);
+
+impl Annotations {
+    /// Of pairs that are in order already.
+    pub(crate) fn sorted(pairs: Vec<(String, Vec<u8>)>) -> Self {
+        debug_assert!(pairs.is_sorted_by(|(a, _), (b, _)| a < b));
+        Self(pairs)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// In the order of their keys.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &[u8])> {
+        self.0.iter().map(|(key, value)| (&**key, &**value))
+    }
+}
+
+/// In any order. A key that comes twice counts once, with its last value, as in a protobuf map.
+impl From<Vec<(String, Vec<u8>)>> for Annotations {
+    fn from(mut pairs: Vec<(String, Vec<u8>)>) -> Self {
+        let mut last = Names::new();
+        for (at, (key, _)) in pairs.iter().enumerate() {
+            last.insert(Cow::Borrowed(key), at);
+        }
+        let order: Vec<usize> = last.into_values().collect();
+        let take = |at: usize| pairs.get_mut(at).map(core::mem::take);
+        Self(order.into_iter().filter_map(take).collect())
+    }
+}
+
+impl<const N: usize> From<[(String, Vec<u8>); N]> for Annotations {
+    fn from(pairs: [(String, Vec<u8>); N]) -> Self {
+        Self::from(Vec::from(pairs))
+    }
+}
+
+impl FromIterator<(String, Vec<u8>)> for Annotations {
+    fn from_iter<I: IntoIterator<Item = (String, Vec<u8>)>>(pairs: I) -> Self {
+        Self::from(Vec::from_iter(pairs))
+    }
+}
+
+impl IntoIterator for Annotations {
+    type Item = (String, Vec<u8>);
+    type IntoIter = alloc::vec::IntoIter<(String, Vec<u8>)>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
 
 /// A DEK source that the plugin encrypted, with all that the plugin needs to decrypt it. Valid by construction.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -231,11 +290,7 @@ impl EncryptedDekSource {
     ) -> Result<Self, MessageError> {
         validate_encrypted_dek_source(&ciphertext)?;
         let key_id = KeyId::try_from(key_id)?;
-        validate_annotations(
-            annotations
-                .iter()
-                .map(|(key, value)| (key.as_str(), value.as_slice())),
-        )?;
+        validate_annotations(annotations.iter())?;
         Ok(Self {
             ciphertext,
             key_id,
@@ -328,6 +383,15 @@ impl core::error::Error for MessageError {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn annotations_are_sorted_and_the_last_of_a_key_counts() {
+        let pair = |key: &str, value: u8| (key.to_string(), Vec::from([value]));
+        let annotations =
+            Annotations::from([pair("c.d", 1), pair("a.b", 2), pair("c.d", 3), pair("", 4)]);
+        let sorted: Vec<_> = annotations.iter().collect();
+        assert_eq!(sorted, [("", &[4][..]), ("a.b", &[2]), ("c.d", &[3])]);
+    }
 
     #[test]
     fn limits_hold_to_the_byte() {

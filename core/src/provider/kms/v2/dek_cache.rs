@@ -1,9 +1,11 @@
 //! Decrypted DEKs, for reading only.
 
+mod lru;
+
 use alloc::sync::Arc;
 use core::num::NonZeroUsize;
 
-use lru::LruCache;
+use self::lru::Lru;
 use sha2::{Digest, Sha256};
 
 use crate::crypto::keys::{DekSourceType, OpenError, OpeningKey};
@@ -88,7 +90,7 @@ impl CacheKey {
 ///
 /// Upstream never bounds its cache (kmsv2/cache.go). This one is bounded so that stored values cannot fill the memory. The default,
 /// [`DekCache::DEFAULT_CAPACITY`], is far above what a cluster has: one entry per key ID and API server restart since the last migration.
-pub struct DekCache(LruCache<CacheKey, ReadDek>);
+pub struct DekCache(Lru<ReadDek>);
 
 impl DekCache {
     /// 100 000 DEKs, about 100 MB when full. Upstream expects "a few thousand entries" at the most.
@@ -96,9 +98,7 @@ impl DekCache {
 
     /// Holds at most `capacity` DEKs; memory is taken as they come.
     pub fn new(capacity: NonZeroUsize) -> Self {
-        let mut cache = LruCache::unbounded();
-        cache.resize(capacity);
-        Self(cache)
+        Self(Lru::new(capacity.get()))
     }
 
     /// The DEK, which now is the most recently used.
@@ -108,7 +108,7 @@ impl DekCache {
 
     /// Adds a DEK; the least recently used one leaves if there is no room.
     pub fn insert(&mut self, key: CacheKey, dek: ReadDek) {
-        self.0.push(key, dek);
+        self.0.insert(key, dek);
     }
 
     /// How many DEKs it holds.
@@ -116,14 +116,9 @@ impl DekCache {
         self.0.len()
     }
 
-    /// How full it is, from 0 to 1.
-    pub fn fill(&self) -> f64 {
-        self.0.len() as f64 / self.0.cap().get() as f64
-    }
-
     /// Whether it holds none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.len() == 0
     }
 }
 
