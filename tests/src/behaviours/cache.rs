@@ -212,7 +212,7 @@ pub(super) fn same_ciphertext_with_other_annotations_is_another_dek(maker: &dyn 
         let request = DecryptRequest {
             ciphertext: object.encrypted_dek_source.clone(),
             key_id: object.key_id.clone(),
-            annotations: object.annotations.clone(),
+            annotations: object.annotations.clone().into_iter().collect(),
         };
         recorded.push((request, dek));
         values.push(object.stored("a"));

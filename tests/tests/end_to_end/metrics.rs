@@ -21,7 +21,7 @@ const ARGS: [&str; 7] = [
     "--config-poll-interval",
     "200ms",
     "--config-hold",
-    "0s",
+    "100ms",
     "--apiserver-id",
     "me",
 ];
