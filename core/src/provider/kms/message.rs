@@ -222,6 +222,20 @@ impl Annotations {
         Self(pairs)
     }
 
+    /// Adds one, or gives a key another value; gives back what it had before.
+    pub fn insert(&mut self, key: String, value: Vec<u8>) -> Option<Vec<u8>> {
+        match self.0.binary_search_by(|(at, _)| at.cmp(&key)) {
+            Ok(at) => self
+                .0
+                .get_mut(at)
+                .map(|(_, old)| core::mem::replace(old, value)),
+            Err(at) => {
+                self.0.insert(at, (key, value));
+                None
+            }
+        }
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()
@@ -391,6 +405,14 @@ mod tests {
             Annotations::from([pair("c.d", 1), pair("a.b", 2), pair("c.d", 3), pair("", 4)]);
         let sorted: Vec<_> = annotations.iter().collect();
         assert_eq!(sorted, [("", &[4][..]), ("a.b", &[2]), ("c.d", &[3])]);
+        let mut annotations = annotations;
+        assert_eq!(
+            annotations.insert("c.d".to_string(), Vec::new()),
+            Some([3].into())
+        );
+        assert_eq!(annotations.insert("b.c".to_string(), Vec::new()), None);
+        let keys: Vec<_> = annotations.iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, ["", "a.b", "b.c", "c.d"]);
     }
 
     #[test]
