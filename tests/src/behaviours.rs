@@ -181,6 +181,7 @@ macro_rules! with_behaviours {
                 resources_without_a_rule_are_not_counted
                 failed_calls_are_counted_by_their_code
                 operation_that_nobody_waits_for_counts_as_canceled
+                operation_that_a_reload_ends_counts_as_failed
                 each_key_id_has_its_count_and_its_times
                 cache_size_has_each_dek_that_wrote_or_was_decrypted
                 kms_v1_counts_arrivals_and_how_full_its_cache_is

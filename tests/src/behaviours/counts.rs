@@ -173,6 +173,31 @@ pub(super) fn operation_that_nobody_waits_for_counts_as_canceled(maker: &dyn Mak
     assert_eq!(samples(&mut h, OPERATIONS), expected);
 }
 
+pub(super) fn operation_that_a_reload_ends_counts_as_failed(maker: &dyn Maker) {
+    let options = Options {
+        reload: true,
+        ..Options::default()
+    };
+    // Its first probe takes 14 s, 14 s and for ever: more than the grace period, twice the timeout.
+    let mut plugin = Plugin::new("key-1");
+    plugin.delay = Duration::from_secs(14);
+    plugin.on_decrypt(|_| Reply::Never);
+    let slow = file::secrets_with(&[file::kms_at("a", "unix:///run/a.sock", "15s")]);
+    let mut h = Harness::new(maker, &slow, &options, [("a", plugin)]);
+    let write = h.begin_write("secrets", "/k", b"x");
+    let read = h.begin_read("secrets", "/k", b"plain");
+    assert!(h.was_read(read).is_some_and(|read| read.is_err()));
+    h.reload(&file::secrets_with(&[file::identity()]))
+        .expect("valid");
+    h.advance_secs(30);
+    assert!(h.written(write).is_some_and(|written| written.is_err()));
+    let expected = table(&[
+        ("secrets from_storage unknown unknown-non-grpc", 1.0),
+        ("secrets to_storage k8s:enc:kms:v2:a: unknown-non-grpc", 1.0),
+    ]);
+    assert_eq!(samples(&mut h, OPERATIONS), expected);
+}
+
 /// Upstream: RecordKeyID and RecordKeyIDFromStatus in encrypt/envelope/metrics/metrics.go.
 pub(super) fn each_key_id_has_its_count_and_its_times(maker: &dyn Maker) {
     let options = Options {
