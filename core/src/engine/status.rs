@@ -6,7 +6,6 @@ use alloc::vec::Vec;
 use serde::Serialize;
 
 use super::Engine;
-use crate::config::KmsVersion;
 use crate::provider::kms::Kms;
 use crate::provider::kms::v2::dek_cache::DekCache;
 use crate::provider::kms::v2::key_state::Current;
@@ -72,10 +71,7 @@ impl Engine {
         let now = self.advance(now);
         let kms_providers = self.providers.iter().map(|(id, provider)| Provider {
             name: &provider.info().name,
-            api_version: match provider.info().version {
-                KmsVersion::V1 => "v1",
-                KmsVersion::V2 => "v2",
-            },
+            api_version: provider.info().version.name(),
             endpoint: &provider.info().endpoint,
             timeout_milliseconds: u64::try_from(provider.info().timeout.as_millis())
                 .unwrap_or(u64::MAX),

@@ -47,19 +47,24 @@ impl Routing {
 
     /// The list of providers for a resource, never empty. `resource` is the resource, then its group: `secrets`, `deployments.apps`.
     pub fn find(&self, resource: &str) -> &Arc<[Transformer]> {
-        let (name, group) = resource.split_once('.').unwrap_or((resource, ""));
-        let exact = if group.is_empty() { name } else { resource };
-        self.rules
-            .get(exact)
-            .or_else(|| self.rules.get(&format!("*.{group}")))
-            .or_else(|| self.rules.get("*.*"))
-            .unwrap_or(&self.fallback)
+        most_exact(&self.rules, resource).unwrap_or(&self.fallback)
     }
 
     /// Whether a resource is stored as plaintext for want of a rule.
     pub fn is_fallback(&self, list: &Arc<[Transformer]>) -> bool {
         Arc::ptr_eq(list, &self.fallback)
     }
+}
+
+/// What is said of a resource: `resource.group`, else `*.group` (`*.` is the core group), else `*.*`. A wildcard stands for the resources that
+/// nothing names.
+pub(crate) fn most_exact<'a, T>(rules: &'a BTreeMap<String, T>, resource: &str) -> Option<&'a T> {
+    let (name, group) = resource.split_once('.').unwrap_or((resource, ""));
+    let exact = if group.is_empty() { name } else { resource };
+    rules
+        .get(exact)
+        .or_else(|| rules.get(&format!("*.{group}")))
+        .or_else(|| rules.get("*.*"))
 }
 
 #[cfg(test)]
