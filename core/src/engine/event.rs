@@ -149,10 +149,10 @@ pub struct EncryptResponse {
     pub annotations: Annotations,
 }
 
-/// A failed KMS call, as gRPC says it.
+/// A failed KMS call, as gRPC says it; or, where the code is 0, a fault that is no gRPC status and whose message is all there is to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallError {
-    /// gRPC status code.
+    /// gRPC status code; 0 for none.
     pub code: u32,
     /// The status message; comes from the plugin.
     pub message: String,
@@ -168,6 +168,11 @@ impl CallError {
             code: 4,
             message: "context deadline exceeded".into(),
         }
+    }
+
+    /// The gRPC status code, if it is one.
+    pub fn grpc_code(&self) -> Option<u32> {
+        (self.code != 0).then_some(self.code)
     }
 
     /// The same, should the plugin have put this key ID into its text: a person sees only its hash.
@@ -210,12 +215,12 @@ impl CallError {
 /// As Go's gRPC prints it: `rpc error: code = Unavailable desc = …`.
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "rpc error: code = {} desc = {}",
-            Self::code_name(self.code),
-            shown(&self.message)
-        )
+        if let Some(code) = self.grpc_code() {
+            f.write_str("rpc error: code = ")?;
+            f.write_str(Self::code_name(code))?;
+            f.write_str(" desc = ")?;
+        }
+        f.write_str(&shown(&self.message))
     }
 }
 

@@ -495,6 +495,68 @@ mod tests {
         }
     }
 
+    /// What upstream's `validateAnnotations` (v0.37.2) says of each.
+    #[test]
+    fn annotation_faults_are_in_upstreams_words() {
+        const NOT_A_NAME: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+        const ONE_SEGMENT: &str = "should be a domain with at least two segments separated by dots";
+        let label = "a".repeat(64);
+        let name = alloc::format!(
+            "{}.{}.{}.{}.k8s.io",
+            "a".repeat(63),
+            "b".repeat(63),
+            "c".repeat(63),
+            "d".repeat(55)
+        );
+        let long = "A".repeat(254);
+        // The key, what of it is shown, and what is wrong with it.
+        let table = [
+            (".", "", NOT_A_NAME),
+            ("...", "..", NOT_A_NAME),
+            (".io", ".io", NOT_A_NAME),
+            ("com", "com", ONE_SEGMENT),
+            ("Dev.k8s.io", "Dev.k8s.io", NOT_A_NAME),
+            ("*.example.com", "*.example.com", NOT_A_NAME),
+            (
+                "underscores_are_bad.k8s.io",
+                "underscores_are_bad.k8s.io",
+                NOT_A_NAME,
+            ),
+            (
+                "http://foo.example.com",
+                "http://foo.example.com",
+                NOT_A_NAME,
+            ),
+            (
+                &alloc::format!("{label}.k8s.io"),
+                &label,
+                "must be no more than 63 characters",
+            ),
+            // What ours shows of these two is cut.
+            (&name, &name[..253], "must be no more than 253 characters"),
+            (
+                &long,
+                &long[..253],
+                &alloc::format!("must be no more than 253 characters,{NOT_A_NAME}"),
+            ),
+        ];
+        for (key, shown, fault) in table {
+            let error = validate_annotations([(key, &[][..])].into_iter()).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                alloc::format!(
+                    "failed to validate annotations: annotations: Invalid value: \"{shown}\": {fault}"
+                )
+            );
+        }
+        let error = validate_annotations([("", &[][..])].into_iter()).unwrap_err();
+        let text = "failed to validate annotations: annotations: Required value";
+        assert_eq!(error.to_string(), text);
+        let error = validate_annotations([("simple.com", &[0; 32 << 10][..])].into_iter());
+        let text = "failed to validate annotations: total size of annotations is 32778, which exceeds the max size of 32768";
+        assert_eq!(error.unwrap_err().to_string(), text);
+    }
+
     #[test]
     fn key_id_prints_as_its_hash() {
         let key_id = KeyId::try_from("1").unwrap();
