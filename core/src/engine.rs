@@ -138,7 +138,7 @@ impl Engine {
                 kms: Vec::new(),
                 collapsed: false,
                 timeouts: Duration::ZERO,
-                readers: Readers::of(&parsed),
+                readers: Readers::default(),
             }),
             candidate: None,
             last_reload: None,

@@ -132,14 +132,14 @@ impl Engine {
                 match provider {
                     Provider::Identity => list.push(Transformer::identity()),
                     Provider::Kms(provider) => {
-                        let (version, weight) = match provider.version {
+                        let weight = match provider.version {
                             // Its health check is two calls. Upstream: kmsPrefixTransformer.
-                            KmsVersion::V1 => ("v1", 2),
-                            KmsVersion::V2 => ("v2", 1),
+                            KmsVersion::V1 => 2,
+                            KmsVersion::V2 => 1,
                         };
                         timeouts = timeouts.saturating_add(provider.timeout.saturating_mul(weight));
                         v1_used |= provider.version == KmsVersion::V1;
-                        let prefix = format!("k8s:enc:kms:{version}:{}:", provider.name);
+                        let prefix = provider.prefix();
                         let id = self.kms_provider(provider);
                         kms.push(id);
                         list.push(Transformer {

@@ -3,7 +3,6 @@
 use alloc::string::{String, ToString};
 
 use super::Engine;
-use crate::config::KmsVersion;
 use crate::json::Writer;
 use crate::provider::kms::Kms;
 use crate::provider::kms::v2::dek_cache::DekCache;
@@ -52,13 +51,7 @@ impl Engine {
 fn write_provider(json: &mut Writer, provider: &Kms, in_use: bool, now: Timestamp) {
     let info = provider.info();
     json.text("name", &info.name);
-    json.text(
-        "apiVersion",
-        match info.version {
-            KmsVersion::V1 => "v1",
-            KmsVersion::V2 => "v2",
-        },
-    );
+    json.text("apiVersion", info.version.name());
     json.text("endpoint", &info.endpoint);
     let timeout = u64::try_from(info.timeout.as_millis()).unwrap_or(u64::MAX);
     json.number("timeoutMilliseconds", timeout);

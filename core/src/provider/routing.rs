@@ -50,13 +50,8 @@ impl Routing {
 
     /// The list of providers for a resource, never empty. `resource` is the resource, then its group: `secrets`, `deployments.apps`.
     pub fn find(&self, resource: &str) -> &Arc<[Transformer]> {
-        let (name, group) = resource.split_once('.').unwrap_or((resource, ""));
-        let exact = if group.is_empty() { name } else { resource };
-        self.rules
-            .get(exact)
-            .or_else(|| self.rules.get(&*format!("*.{group}")))
-            .or_else(|| self.rules.get("*.*"))
-            .and_then(|at| self.lists.get(*at))
+        most_exact(&self.rules, resource)
+            .and_then(|at| self.lists.get(at))
             .unwrap_or(&self.fallback)
     }
 
@@ -64,6 +59,18 @@ impl Routing {
     pub fn is_fallback(&self, list: &Arc<[Transformer]>) -> bool {
         Arc::ptr_eq(list, &self.fallback)
     }
+}
+
+/// What is said of a resource: `resource.group`, else `*.group` (`*.` is the core group), else `*.*`. A wildcard stands for the resources that
+/// nothing names.
+pub(crate) fn most_exact(rules: &Names<'_>, resource: &str) -> Option<usize> {
+    let (name, group) = resource.split_once('.').unwrap_or((resource, ""));
+    let exact = if group.is_empty() { name } else { resource };
+    rules
+        .get(exact)
+        .or_else(|| rules.get(&*format!("*.{group}")))
+        .or_else(|| rules.get("*.*"))
+        .copied()
 }
 
 #[cfg(test)]
