@@ -54,6 +54,12 @@ pub fn on_every_face(what: &str, compare: impl Fn(&dyn Maker) -> Comparison) {
     assert!(faults.is_empty(), "{} mismatches", faults.len());
 }
 
+/// Tells figures on the terminal, past the capture of the test harness: they are what the test is for.
+pub fn tell(figures: &str) {
+    // One write, so that lines of other tests do not come between.
+    let _ = std::io::stdout().write_all(format!("FIGURES {figures}\n").as_bytes());
+}
+
 /// Says on the terminal, past the capture of the test harness, that nothing was shown.
 ///
 /// # Panics
