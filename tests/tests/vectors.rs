@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dekker_core::provider::transformer::{ErrorKind, TransformError};
 use dekker_tests::face::Maker;
-use dekker_tests::interop::{Comparison, VectorFile, on_every_face};
+use dekker_tests::interop::{Comparison, Dek, Vector, VectorFile, on_every_face};
 use dekker_tests::object::EncryptedObject;
 use dekker_tests::sim::{Harness, Read};
 
@@ -150,6 +150,123 @@ fn no_altered_value_passes() {
         let mut all = Comparison::default();
         for name in FILES {
             all += alter_all(name, maker);
+        }
+        all
+    });
+}
+
+/// The DEK of a KMS value.
+fn dek<'a>(file: &'a VectorFile, vector: &Vector) -> Option<&'a Dek> {
+    let stored = vector.stored();
+    if let Some(value) = stored.strip_prefix(b"k8s:enc:kms:v1:") {
+        let name = value.iter().position(|byte| *byte == b':')?;
+        let (len, rest) = value[name + 1..].split_first_chunk::<2>()?;
+        let encrypted = rest.get(..usize::from(u16::from_be_bytes(*len)))?;
+        return file.deks.iter().find(|dek| dek.ciphertext == encrypted);
+    }
+    let object = object(stored)?;
+    file.deks.iter().find(|dek| {
+        let annotations = dek.annotations.iter().map(|(name, value)| (name, &value.0));
+        (&dek.ciphertext, &dek.key_id) == (&object.encrypted_dek_source, &object.key_id)
+            && annotations.eq(&object.annotations)
+    })
+}
+
+const KMS: [&str; 3] = ["kms-v1", "kms-v2-seed", "kms-v2-key"];
+
+/// Values that some reader reads, each with its DEK.
+fn with_deks(file: &VectorFile) -> impl Iterator<Item = (&Vector, &Dek)> {
+    let read = |vector: &&Vector| {
+        vector
+            .reads
+            .iter()
+            .any(|read| ["ok", "stale"].contains(&&*read.expect))
+    };
+    file.vectors
+        .iter()
+        .filter(read)
+        .filter_map(|vector| Some((vector, dek(file, vector)?)))
+}
+
+#[test]
+fn kms_values_open_with_their_dek_alone() {
+    on_every_face("values with their DEK at hand", |maker| {
+        let mut all = Comparison::default();
+        for name in KMS {
+            let file = VectorFile::read(name);
+            for (vector, dek) in with_deks(&file) {
+                let (stored, key) = (vector.stored(), vector.key());
+                let what = format!("{name}: {}", vector.name);
+                let opened = maker.open_with_dek(stored, &key, &dek.plaintext);
+                let plaintext = opened.map(|opened| opened.plaintext.expose().to_vec());
+                all.add((plaintext.ok() != vector.plaintext()).then(|| what.clone()));
+                let mut wrong = dek.plaintext.clone();
+                wrong[0] ^= 1;
+                let refused = maker.open_with_dek(stored, &key, &wrong);
+                // CBC, KMS v1's fallback, authenticates nothing.
+                let kind = refused.map_or_else(|error| error.kind, |_| ErrorKind::DecryptFailed);
+                all.equal(
+                    &format!("{what}, wrong DEK"),
+                    &kind,
+                    &ErrorKind::DecryptFailed,
+                );
+            }
+        }
+        all
+    });
+}
+
+#[test]
+fn a_value_sealed_with_a_dek_at_hand_is_read_with_the_plugin() {
+    on_every_face("values sealed with a DEK at hand", |maker| {
+        let mut all = Comparison::default();
+        for name in ["kms-v2-seed", "kms-v2-key"] {
+            let file = VectorFile::read(name);
+            let mut current = file.harness(maker, "current");
+            for (vector, dek) in with_deks(&file) {
+                let Some(reader) = vector.reads.iter().find(|read| read.reader == "current") else {
+                    continue;
+                };
+                let like = (vector.stored(), &*vector.key());
+                if vector.resource != "secrets"
+                    || !["ok", "stale"].contains(&&*reader.expect)
+                    || object(like.0).is_none()
+                {
+                    continue;
+                }
+                let what = format!("{name}: {}", vector.name);
+                let sealed = maker
+                    .seal_with_dek(b"new", b"/new", like, &dek.plaintext)
+                    .expect(&what);
+                let read = current
+                    .try_read("secrets", b"/new", &sealed.stored)
+                    .expect(&what);
+                assert_eq!(read.plaintext, b"new", "{what}");
+                all.equal(&what, &read.stale, &(reader.expect == "stale"));
+                let envelope = |stored| {
+                    let object = object(stored).expect("an object");
+                    (
+                        object.key_id,
+                        object.encrypted_dek_source,
+                        object.annotations,
+                        object.encrypted_dek_source_type,
+                    )
+                };
+                assert_eq!(envelope(&sealed.stored), envelope(like.0), "{what}");
+                let mut wrong = dek.plaintext.clone();
+                wrong[0] ^= 1;
+                let refused = maker
+                    .seal_with_dek(b"new", b"/new", like, &wrong)
+                    .unwrap_err();
+                assert_eq!(refused.kind, ErrorKind::DecryptFailed, "{what}");
+                let elsewhere =
+                    maker.seal_with_dek(b"new", b"/new", (like.0, b"/elsewhere"), &dek.plaintext);
+                assert_eq!(
+                    elsewhere.unwrap_err().kind,
+                    ErrorKind::DecryptFailed,
+                    "{what}"
+                );
+            }
         }
         all
     });
