@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dekker_core::provider::transformer::{ErrorKind, TransformError};
 use dekker_tests::face::Maker;
-use dekker_tests::interop::{Comparison, Dek, Vector, VectorFile, on_every_face};
+use dekker_tests::interop::{Comparison, VectorFile, on_every_face};
 use dekker_tests::object::EncryptedObject;
 use dekker_tests::sim::{Harness, Read};
 
@@ -83,17 +83,9 @@ fn bits(len: usize) -> impl Iterator<Item = usize> {
     (0..len * 8).step_by(step)
 }
 
-/// What prost makes of a KMS v2 value.
-fn object(stored: &[u8]) -> Option<EncryptedObject> {
-    use prost::Message;
-    let value = stored.strip_prefix(b"k8s:enc:kms:v2:")?;
-    let name = value.iter().position(|byte| *byte == b':')?;
-    EncryptedObject::decode(&value[name + 1..]).ok()
-}
-
 /// Whether an altered value still is the same object: protobuf has more than one way to write one.
 fn is_same_object(before: &[u8], after: &[u8]) -> bool {
-    object(before).is_some_and(|before| object(after) == Some(before))
+    EncryptedObject::find(before).is_some_and(|before| EncryptedObject::find(after) == Some(before))
 }
 
 fn alter_all(name: &str, maker: &dyn Maker) -> Comparison {
@@ -108,7 +100,7 @@ fn alter_all(name: &str, maker: &dyn Maker) -> Comparison {
         let mut harness = file.harness(maker, &reader.reader);
         let (key, stored) = (vector.key(), vector.stored());
         // Go reads an object with a field of the wrong kind and prost does not: nobody here can say what an altered one should be.
-        if name.starts_with("kms-v2") && object(stored).is_none() {
+        if name.starts_with("kms-v2") && EncryptedObject::find(stored).is_none() {
             continue;
         }
         let plaintext = vector.plaintext();
@@ -155,38 +147,7 @@ fn no_altered_value_passes() {
     });
 }
 
-/// The DEK of a KMS value.
-fn dek<'a>(file: &'a VectorFile, vector: &Vector) -> Option<&'a Dek> {
-    let stored = vector.stored();
-    if let Some(value) = stored.strip_prefix(b"k8s:enc:kms:v1:") {
-        let name = value.iter().position(|byte| *byte == b':')?;
-        let (len, rest) = value[name + 1..].split_first_chunk::<2>()?;
-        let encrypted = rest.get(..usize::from(u16::from_be_bytes(*len)))?;
-        return file.deks.iter().find(|dek| dek.ciphertext == encrypted);
-    }
-    let object = object(stored)?;
-    file.deks.iter().find(|dek| {
-        let annotations = dek.annotations.iter().map(|(name, value)| (name, &value.0));
-        (&dek.ciphertext, &dek.key_id) == (&object.encrypted_dek_source, &object.key_id)
-            && annotations.eq(&object.annotations)
-    })
-}
-
 const KMS: [&str; 3] = ["kms-v1", "kms-v2-seed", "kms-v2-key"];
-
-/// Values that some reader reads, each with its DEK.
-fn with_deks(file: &VectorFile) -> impl Iterator<Item = (&Vector, &Dek)> {
-    let read = |vector: &&Vector| {
-        vector
-            .reads
-            .iter()
-            .any(|read| ["ok", "stale"].contains(&&*read.expect))
-    };
-    file.vectors
-        .iter()
-        .filter(read)
-        .filter_map(|vector| Some((vector, dek(file, vector)?)))
-}
 
 #[test]
 fn kms_values_open_with_their_dek_alone() {
@@ -194,7 +155,7 @@ fn kms_values_open_with_their_dek_alone() {
         let mut all = Comparison::default();
         for name in KMS {
             let file = VectorFile::read(name);
-            for (vector, dek) in with_deks(&file) {
+            for (vector, dek) in file.with_deks() {
                 let (stored, key) = (vector.stored(), vector.key());
                 let what = format!("{name}: {}", vector.name);
                 let opened = maker.open_with_dek(stored, &key, &dek.plaintext);
@@ -223,14 +184,14 @@ fn a_value_sealed_with_a_dek_at_hand_is_read_with_the_plugin() {
         for name in ["kms-v2-seed", "kms-v2-key"] {
             let file = VectorFile::read(name);
             let mut current = file.harness(maker, "current");
-            for (vector, dek) in with_deks(&file) {
+            for (vector, dek) in file.with_deks() {
                 let Some(reader) = vector.reads.iter().find(|read| read.reader == "current") else {
                     continue;
                 };
                 let like = (vector.stored(), &*vector.key());
                 if vector.resource != "secrets"
                     || !["ok", "stale"].contains(&&*reader.expect)
-                    || object(like.0).is_none()
+                    || EncryptedObject::find(like.0).is_none()
                 {
                     continue;
                 }
@@ -244,7 +205,7 @@ fn a_value_sealed_with_a_dek_at_hand_is_read_with_the_plugin() {
                 assert_eq!(read.plaintext, b"new", "{what}");
                 all.equal(&what, &read.stale, &(reader.expect == "stale"));
                 let envelope = |stored| {
-                    let object = object(stored).expect("an object");
+                    let object = EncryptedObject::find(stored).expect("an object");
                     (
                         object.key_id,
                         object.encrypted_dek_source,
