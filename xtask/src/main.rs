@@ -9,6 +9,7 @@ mod parts;
 mod report;
 mod setup;
 mod test;
+mod wasi_command;
 mod workspace;
 
 use std::process::ExitCode;
@@ -51,6 +52,7 @@ fn perform(task: Task) -> Result<bool> {
             component::build(&workspace)?;
             if !component_only {
                 host::build(&workspace)?;
+                wasi_command::build(&workspace)?;
             }
         }
         Task::Serve { args } => {

@@ -11,6 +11,7 @@ use crate::host;
 use crate::interop;
 use crate::report::Counts;
 use crate::setup::{self, Missing, Toolchain};
+use crate::wasi_command;
 use crate::workspace::Workspace;
 
 /// What must have been built before a part runs.
@@ -86,6 +87,12 @@ pub static PARTS: &[&Part] = &[
         about: "the component under wasmtime, and the dekker binary from end to end",
         needs: Needs::Binary,
         run: end_to_end,
+    },
+    &Part {
+        name: "wasmtime",
+        about: "dekker.wasm under the wasmtime command, beside the native commands",
+        needs: Needs::Binary,
+        run: wasmtime,
     },
     &INTEROP,
     &DOC,
@@ -236,6 +243,8 @@ fn boundary(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
 fn native(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
     let packages = [
         "-p",
+        "dekker-cli",
+        "-p",
         "dekker-core",
         "-p",
         "dekker-proto",
@@ -254,6 +263,15 @@ fn end_to_end(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
     let mut tests = cargo_test(workspace);
     tests.env("DEKKER_INTEROP", "off");
     command::run_tests(tests.args(["-p", "dekker-tests"]), counts)?;
+    Ok(Done::Passed)
+}
+
+fn wasmtime(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
+    wasi_command::build(workspace)?;
+    let mut tests = cargo_test(workspace);
+    tests.env("DEKKER_WASM", workspace.wasi_command());
+    // Apart: the command wants features of wasmtime that nothing else has.
+    command::run_tests(tests.args(["-p", "dekker-wasmtime-command"]), counts)?;
     Ok(Done::Passed)
 }
 

@@ -16,6 +16,8 @@ use crate::workspace::Workspace;
 pub const WASM: &str = "wasm32-unknown-unknown";
 /// A target without an operating system: what builds for it needs none.
 pub const BARE: &str = "riscv64gc-unknown-none-elf";
+/// For `dekker.wasm`, with the whole standard library.
+pub const WASI: &str = "wasm32-wasip2";
 
 /// Rust 1.96 with sources and wasm-ld. They land in /usr/bin and leave rustup's toolchain alone.
 const DEBIAN_PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "lld-22"];
@@ -112,6 +114,7 @@ pub fn everything(workspace: &Workspace) -> bool {
     let results = [
         (target(workspace, WASM).map(drop), true),
         (target(workspace, BARE).map(drop), ci),
+        (wasi(workspace), ci),
         (clippy(workspace), ci),
         (rustfmt(workspace), ci),
     ];
@@ -144,6 +147,22 @@ pub fn target(workspace: &Workspace, target: &'static str) -> Result<Toolchain, 
         .entry(target)
         .or_insert_with(|| find_target(workspace, target))
         .clone()
+}
+
+/// Finds or gets [`WASI`]. Only from rustup: Debian's source of the standard library lacks the C library that it stands on here.
+///
+/// # Errors
+/// rustup does not have it.
+pub fn wasi(workspace: &Workspace) -> Result<(), Missing> {
+    if has_target(workspace, WASI)
+        || (attempt(workspace.command("rustup").args(["target", "add", WASI]))
+            && has_target(workspace, WASI))
+    {
+        return Ok(());
+    }
+    Err(Missing {
+        message: format!("the Rust target {WASI} is missing; run `rustup target add {WASI}`"),
+    })
 }
 
 /// Finds or gets `cargo clippy`.

@@ -76,6 +76,16 @@ impl Workspace {
         self.target.join("dekker/transformer.wasm")
     }
 
+    /// What cargo makes of the command crate.
+    pub fn wasi_module(&self) -> PathBuf {
+        self.target.join("wasm32-wasip2/guest/dekker-wasm.wasm")
+    }
+
+    /// `dekker.wasm`.
+    pub fn wasi_command(&self) -> PathBuf {
+        self.target.join("dekker/dekker.wasm")
+    }
+
     /// Where the interoperability harness builds and records.
     pub fn interop(&self) -> PathBuf {
         self.target.join("interop")
