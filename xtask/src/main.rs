@@ -5,6 +5,7 @@ mod command;
 mod component;
 mod host;
 mod interop;
+mod npm;
 mod parts;
 mod report;
 mod setup;
@@ -15,7 +16,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use cli::Task;
+use cli::{Product, Task};
 use workspace::Workspace;
 
 /// Something failed; the words for it are on standard error.
@@ -46,11 +47,16 @@ fn perform(task: Task) -> Result<bool> {
     match task {
         Task::Help => print!("{}", cli::usage()),
         Task::Setup => return Ok(setup::everything(&Workspace::find()?)),
-        Task::Build { component_only } => {
+        Task::Build { only } => {
             let workspace = Workspace::find()?;
-            component::build(&workspace)?;
-            if !component_only {
-                host::build(&workspace)?;
+            match only {
+                Some(Product::Component) => component::build(&workspace)?,
+                Some(Product::Npm) => npm::build(&workspace)?,
+                None => {
+                    component::build(&workspace)?;
+                    host::build(&workspace)?;
+                    npm::build(&workspace)?;
+                }
             }
         }
         Task::Serve { args } => {

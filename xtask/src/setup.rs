@@ -77,8 +77,23 @@ pub enum Toolchain {
 }
 
 impl Toolchain {
-    /// `cargo <subcommand> --target <target>`.
+    /// `cargo <subcommand> --target <target>`, for crates without `std`.
     pub fn cargo(self, workspace: &Workspace, subcommand: &str, target: &str) -> Command {
+        self.cargo_with(workspace, subcommand, target, "core,alloc,panic_abort")
+    }
+
+    /// The same for crates with `std`.
+    pub fn cargo_with_std(self, workspace: &Workspace, subcommand: &str, target: &str) -> Command {
+        self.cargo_with(workspace, subcommand, target, "std,panic_abort")
+    }
+
+    fn cargo_with(
+        self,
+        workspace: &Workspace,
+        subcommand: &str,
+        target: &str,
+        library: &str,
+    ) -> Command {
         let mut command = match self {
             Self::Own => workspace.cargo(),
             Self::Debian => workspace.command("/usr/bin/cargo"),
@@ -89,7 +104,7 @@ impl Toolchain {
             Self::Debian => {
                 let path = std::env::var("PATH").unwrap_or_default();
                 command
-                    .arg("-Zbuild-std=core,alloc,panic_abort")
+                    .arg(format!("-Zbuild-std={library}"))
                     .env("PATH", format!("/usr/bin:{path}"))
                     .env("RUSTC", "/usr/bin/rustc")
                     // -Zbuild-std on a release of Rust.
@@ -144,6 +159,36 @@ pub fn target(workspace: &Workspace, target: &'static str) -> Result<Toolchain, 
         .entry(target)
         .or_insert_with(|| find_target(workspace, target))
         .clone()
+}
+
+/// Finds Node, and gets the packages that `package-lock.json` names into `node_modules/`.
+///
+/// # Errors
+/// There is no Node or npm, or its registry is out of reach.
+pub fn node_modules(workspace: &Workspace) -> Result<(), Missing> {
+    if !answers(workspace.command("node").arg("--version")) {
+        return Err(Missing {
+            message: "Node is missing; install Node 20 or later, with npm".into(),
+        });
+    }
+    // npm writes what it has installed beside it; a lock file that is newer asks for more.
+    let time = |path: &str| {
+        let path = workspace.root().join(path);
+        path.metadata().and_then(|file| file.modified())
+    };
+    if let (Ok(installed), Ok(asked)) = (
+        time("node_modules/.package-lock.json"),
+        time("package-lock.json"),
+    ) && installed >= asked
+    {
+        return Ok(());
+    }
+    let mut npm = workspace.command("npm");
+    // No package's own script runs.
+    npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]);
+    command::run(&mut npm).map_err(|fault| Missing {
+        message: format!("npm's packages cannot be had: {fault:#}"),
+    })
 }
 
 /// Finds or gets `cargo clippy`.

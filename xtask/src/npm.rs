@@ -1,0 +1,166 @@
+//! The npm package: the WebAssembly module for JavaScript, its bindings, and what stands beside them in `wasm/js/package`.
+//!
+//! Everything lands in `dist/`, which `package.json` at the top packs.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use wasm_bindgen_cli_support::Bindgen;
+
+use crate::command;
+use crate::setup;
+use crate::workspace::Workspace;
+
+/// 100 kB: the bar for the module, packed by gzip.
+const GZIP_MAX_BYTES: usize = 100_000;
+
+/// What LLVM and wasm-bindgen make use of; every engine of Node 20's age has it.
+const FEATURES: [&str; 6] = [
+    "--enable-bulk-memory",
+    "--enable-multivalue",
+    "--enable-mutable-globals",
+    "--enable-nontrapping-float-to-int",
+    "--enable-reference-types",
+    "--enable-sign-ext",
+];
+
+/// Builds the package.
+///
+/// # Errors
+/// [`setup::Missing`] when the target, Node or npm's packages cannot be had; or a step fails.
+pub fn build(workspace: &Workspace) -> Result<()> {
+    let toolchain = setup::target(workspace, setup::WASM)?;
+    setup::node_modules(workspace)?;
+    let mut cargo = toolchain.cargo_with_std(workspace, "build", setup::WASM);
+    command::run(cargo.args(["--profile", "guest", "-p", "dekker-js"]))?;
+
+    let bound = workspace.npm_bindings();
+    bind(&workspace.npm_module(), &bound)?;
+    let module = bound.join("dekker_bg.wasm");
+    let optimized = bound.join("optimized.wasm");
+    let mut wasm_opt = workspace.command("node");
+    wasm_opt
+        .arg("node_modules/binaryen/bin/wasm-opt")
+        .args(FEATURES)
+        .arg("-Oz")
+        .arg(&module)
+        .arg("-o")
+        .arg(&optimized);
+    command::run(&mut wasm_opt)?;
+
+    let dist = workspace.npm_dist();
+    assemble(workspace, &dist)?;
+    copy(&optimized, &dist.join("dekker_bg.wasm"))?;
+    copy(&bound.join("dekker.js"), &dist.join("dekker.js"))?;
+    command::run(
+        workspace
+            .command("node")
+            .arg("wasm/js/inline.js")
+            .arg(&dist),
+    )?;
+
+    let gzip = gzip_size(workspace, &optimized)?;
+    let raw = fs::metadata(&optimized)
+        .with_context(|| format!("cannot read {}", optimized.display()))?
+        .len();
+    eprintln!(
+        "{}\n  module {} kB, {}",
+        dist.display(),
+        raw / 1000,
+        gzip_against_bar(gzip)
+    );
+    Ok(())
+}
+
+/// Makes the bindings, and a module that imports them.
+fn bind(module: &Path, output: &Path) -> Result<()> {
+    eprintln!("$ wasm-bindgen {}", module.display());
+    let start = std::time::Instant::now();
+    Bindgen::new()
+        .input_path(module)
+        .out_name("dekker")
+        .web(true)?
+        .typescript(false)
+        // Loading is `wasm.js`'s, which differs between Node, browsers and the inlined module.
+        .omit_default_module_path(true)
+        // What the module was compiled for is stripped from it: it has reference types.
+        .reference_types(true)
+        // After a trap the module begins anew.
+        .reset_state_function(true)
+        .remove_name_section(true)
+        .remove_producers_section(true)
+        .generate(output)
+        .with_context(|| format!("cannot make bindings for {}", module.display()))?;
+    eprintln!("  {:.1} s", start.elapsed().as_secs_f32());
+    Ok(())
+}
+
+/// A fresh `dist/` with what was written by hand.
+fn assemble(workspace: &Workspace, dist: &Path) -> Result<()> {
+    if dist.exists() {
+        fs::remove_dir_all(dist).with_context(|| format!("cannot remove {}", dist.display()))?;
+    }
+    let source = workspace.root().join("wasm/js/package");
+    copy_all(&source, dist)?;
+    let proto = workspace.root().join("proto/proto/kms");
+    copy_all(&proto, &dist.join("kms"))
+}
+
+fn copy_all(from: &Path, to: &Path) -> Result<()> {
+    let context = || format!("cannot copy {} to {}", from.display(), to.display());
+    fs::create_dir_all(to).with_context(context)?;
+    for entry in fs::read_dir(from).with_context(context)? {
+        let entry = entry.with_context(context)?;
+        let target = to.join(entry.file_name());
+        if entry.file_type().with_context(context)?.is_dir() {
+            copy_all(&entry.path(), &target)?;
+        } else {
+            copy(&entry.path(), &target)?;
+        }
+    }
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::copy(from, to)
+        .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
+    Ok(())
+}
+
+fn gzip_size(workspace: &Workspace, file: &Path) -> Result<usize> {
+    let script = "const fs = require('fs'), zlib = require('zlib');
+        console.log(zlib.gzipSync(fs.readFileSync(process.argv[1]), { level: 9 }).length)";
+    let size = command::capture(workspace.command("node").args(["-e", script]).arg(file))?;
+    size.trim().parse().context("node printed no number")
+}
+
+fn gzip_against_bar(bytes: usize) -> String {
+    let kilobytes = |bytes: usize| format!("{}.{} kB", bytes / 1000, bytes % 1000 / 100);
+    let bar = kilobytes(GZIP_MAX_BYTES);
+    if bytes < GZIP_MAX_BYTES {
+        format!("{} packed by gzip (bar: under {bar})", kilobytes(bytes))
+    } else {
+        format!(
+            "{} packed by gzip: OVER THE BAR, which is under {bar}",
+            kilobytes(bytes)
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_held_against_the_bar() {
+        assert_eq!(
+            gzip_against_bar(99_999),
+            "99.9 kB packed by gzip (bar: under 100.0 kB)"
+        );
+        assert_eq!(
+            gzip_against_bar(100_000),
+            "100.0 kB packed by gzip: OVER THE BAR, which is under 100.0 kB"
+        );
+    }
+}
