@@ -43,7 +43,7 @@ pub fn build(workspace: &Workspace) -> Result<()> {
     wasm_opt
         .arg("node_modules/binaryen/bin/wasm-opt")
         .args(FEATURES)
-        .arg("-Oz")
+        .arg("-O3")
         .arg(&module)
         .arg("-o")
         .arg(&optimized);

@@ -103,6 +103,13 @@ function isClient(client, version) {
   return methods.every((method) => typeof client?.[method] === "function");
 }
 
+/** KMS v1 has no key IDs and no annotations. */
+function asked(version, request) {
+  if (version === "v2" || request === undefined) return request;
+  const { keyId, annotations, ...v1 } = request;
+  return v1;
+}
+
 /** The clients that the caller gave, and the calls under way. */
 export class KmsCalls {
   #clients;
@@ -202,7 +209,7 @@ export class KmsCalls {
       else this.#tell("completeError", [call, method, error.code, error.message]);
     };
     this.#calls.set(call, { provider: id, abort, timer, secret });
-    this.#ask(provider, method, request, abort.signal)
+    this.#ask(provider, method, asked(info.version, request), abort.signal)
       .then((answer) => {
         const told = ANSWERS[method](answer, info.version);
         end(undefined, told);

@@ -1,6 +1,6 @@
 // What needs no key.
 
-import { textOrBytes } from "./bytes.js";
+import { bytes, textOrBytes } from "./bytes.js";
 import { DekkerError, invalidConfig } from "./errors.js";
 import { call, current } from "./wasm.js";
 
@@ -18,7 +18,7 @@ function inspection(into) {
 }
 
 export function inspect(stored) {
-  const value = textOrBytes(stored, "stored");
+  const value = bytes(stored, "stored");
   return inspection((bindings) => bindings.inspect(value));
 }
 
