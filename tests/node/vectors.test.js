@@ -5,7 +5,7 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import test from "node:test";
 
-import { Transformer, inspect } from "dekker";
+import { Transformer } from "dekker";
 
 import { TestKms } from "./kms.js";
 
@@ -63,7 +63,6 @@ for (const name of FILES) {
           const read = await readers[reader].fromStorage({ resource: vector.resource, key }, stored);
           verdict = read.stale ? "stale" : "ok";
           assert.deepEqual(read.plaintext, plaintextOf(vector.plaintext), what);
-          inspect(stored);
         } catch (fault) {
           if (fault.name !== "DekkerError") throw fault;
           verdict = VERDICTS[fault.code] ?? fault.code;

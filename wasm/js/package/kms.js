@@ -1,6 +1,6 @@
 // KMS calls: placed with a client, ended by its answer or by their deadline.
 
-import { bytes, isBytes } from "./bytes.js";
+import { bytes } from "./bytes.js";
 import { invalidArgument } from "./errors.js";
 
 /** gRPC's status codes, by name. */
@@ -59,6 +59,9 @@ function isDomException(fault) {
   return typeof DOMException !== "undefined" && fault instanceof DOMException;
 }
 
+/** 1 MiB: no field of an answer is longer. The engine's own bounds are narrower. */
+const FIELD_MAX = 1 << 20;
+
 /** Thrown for an answer that is none. */
 class AnswerError extends Error {
   code = INTERNAL;
@@ -68,21 +71,25 @@ function demand(holds, method, what) {
   if (!holds) throw new AnswerError(`the KMS client's answer to ${method} has no ${what}`);
 }
 
+const isText = (value) => typeof value === "string" && value.length <= FIELD_MAX;
+/** Whatever realm it comes from. */
+const isBytes = (value) => ArrayBuffer.isView(value) && value.byteLength <= FIELD_MAX;
+
 /** What the engine is told of an answer: the arguments of its `complete…` function that follow the call's id. */
 const ANSWERS = {
   status(answer) {
     for (const field of ["version", "healthz", "keyId"]) {
-      demand(typeof answer?.[field] === "string", "status", `string ${field}`);
+      demand(isText(answer?.[field]), "status", `string ${field}`);
     }
     return [answer.version, answer.healthz, answer.keyId];
   },
   encrypt(answer, version) {
     demand(isBytes(answer?.ciphertext), "encrypt", "Uint8Array ciphertext");
     if (version === "v1") return [bytes(answer.ciphertext), "", []];
-    demand(typeof answer.keyId === "string", "encrypt", "string keyId");
+    demand(isText(answer.keyId), "encrypt", "string keyId");
     const annotations = Object.entries(answer.annotations ?? {});
     demand(
-      annotations.every(([, value]) => isBytes(value)),
+      annotations.every(([name, value]) => isText(name) && isBytes(value)),
       "encrypt",
       "annotations that are Uint8Arrays",
     );

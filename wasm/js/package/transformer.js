@@ -190,11 +190,11 @@ export class Transformer {
 
   /** Tells the engine something that nobody waits for, and does what it says next. */
   #tell(into) {
-    if (this.#freed || this.#instance.trap !== undefined) return;
+    if (this.#freed) return;
     try {
       this.#ask(into);
     } catch {
-      return; // A trap; all who waited know.
+      return; // A trap, which has told all who waited.
     }
     this.#settle();
   }
