@@ -413,6 +413,9 @@ export function checkConfig(config: string | Uint8Array, options?: { automaticRe
  */
 export function showConfig(config: string | Uint8Array): string;
 
+/** `WebAssembly.Module`, where the surroundings have a type for it. */
+type WebAssemblyModule = typeof globalThis extends { WebAssembly: { Module: { prototype: infer Module } } } ? Module : never;
+
 /**
  * Loads the WebAssembly module. `Transformer.load` does so by itself; the plain functions need it first, except in Node, where the module is
  * there when this package has been imported. Calling it again does nothing.
@@ -420,4 +423,4 @@ export function showConfig(config: string | Uint8Array): string;
  * @param source in browsers: where the module is, or the module itself, instead of `dekker_bg.wasm` beside this package's files
  * @throws {DekkerError} `WASM_UNAVAILABLE`
  */
-export function init(source?: string | URL | Response | ArrayBuffer | Uint8Array | WebAssembly.Module): Promise<void>;
+export function init(source?: string | URL | Response | ArrayBuffer | Uint8Array | WebAssemblyModule): Promise<void>;

@@ -2,12 +2,10 @@ import type { KmsProvider, KmsV1Client, KmsV2Client } from "./index.js";
 
 /** Which plugin to speak to, and how. What the engine says of a provider ({@link KmsProvider}) is enough. */
 export interface KmsGrpcOptions {
-  /** `unix:///path` or `unix:///@abstract-name`, as a configuration gives it. */
+  /** `unix:///path`, as a configuration gives it. Sockets in Linux's abstract namespace are out of Node's reach. */
   endpoint?: string;
   /** The socket's path, instead of `endpoint`. */
   socketPath?: string;
-  /** The socket's name in Linux's abstract namespace, without the `@`, instead of `endpoint`. */
-  abstractSocket?: string;
   /** The plugin's API; `"v2"` unless given. */
   version?: "v1" | "v2";
   /** The deadline of each call, in milliseconds; none unless given. */

@@ -39,13 +39,12 @@ function service(version) {
 }
 
 /** What to dial: a configuration's endpoint, or what the engine made of it. */
-function target({ socketPath, abstractSocket, endpoint }) {
-  if (socketPath !== undefined) return `unix:${socketPath}`;
-  const name = abstractSocket ?? /^unix:\/\/\/?@(.+)$/.exec(endpoint ?? "")?.[1];
-  // grpc-js hands the path to Node, for which a NUL in front is the abstract namespace.
-  if (name !== undefined) return `unix:\0${name}`;
-  const path = /^unix:\/\/(\/.+)$/.exec(endpoint ?? "")?.[1];
-  if (path === undefined) throw invalidArgument("the endpoint of a KMS plugin must be unix:///path or unix:///@name");
+function target({ socketPath, endpoint }) {
+  const path = socketPath ?? /^unix:\/\/(\/.+)$/.exec(endpoint ?? "")?.[1];
+  // Node 20 fills an abstract name up to 108 bytes, and then it is another name.
+  if (path === undefined || path.startsWith("/@")) {
+    throw invalidArgument("the endpoint of a KMS plugin must be unix:///path; Node reaches no sockets in the abstract namespace");
+  }
   return `unix:${path}`;
 }
 

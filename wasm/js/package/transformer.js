@@ -232,8 +232,7 @@ export class Transformer {
       case "closeProvider":
         return this.#kms.close(action.provider);
       case "log": {
-        const { level, provider, message } = action;
-        return this.#emit({ type: "log", level, provider, message });
+        return this.#emit(action);
       }
     }
   }
@@ -261,7 +260,7 @@ export class Transformer {
   #reloadDone(error) {
     const reload = this.#reload;
     this.#reload = undefined;
-    this.#emit({ type: "reload", error });
+    this.#emit(error === undefined ? { type: "reload" } : { type: "reload", error });
     if (error === undefined) reload?.resolve();
     else reload?.reject(new DekkerError("RELOAD_REFUSED", error));
   }
