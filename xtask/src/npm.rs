@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use wasm_bindgen_cli_support::Bindgen;
 
 use crate::command;
+use crate::report::Counts;
 use crate::setup;
 use crate::workspace::Workspace;
 
@@ -32,8 +33,10 @@ const FEATURES: [&str; 6] = [
 pub fn build(workspace: &Workspace) -> Result<()> {
     let toolchain = setup::target(workspace, setup::WASM)?;
     setup::node_modules(workspace)?;
-    let mut cargo = toolchain.cargo_with_std(workspace, "build", setup::WASM);
-    command::run(cargo.args(["--profile", "guest", "-p", "dekker-js"]))?;
+    let mut cargo = toolchain.cargo_with_std(workspace, "rustc", setup::WASM);
+    cargo.args(["--profile", "guest", "-p", "dekker-js"]);
+    // wasm-bindgen reads in a section of the module what it was compiled for, and strips the rest itself.
+    command::run(cargo.args(["--", "-C", "strip=none"]))?;
 
     let bound = workspace.npm_bindings();
     bind(&workspace.npm_module(), &bound)?;
@@ -73,6 +76,43 @@ pub fn build(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
+/// Runs the JavaScript tests of a folder against what was built.
+///
+/// # Errors
+/// A test fails, or Node does not run.
+pub fn run_tests(
+    workspace: &Workspace,
+    folder: &str,
+    chromium: Option<&Path>,
+    counts: &mut Counts,
+) -> Result<()> {
+    let folder = workspace.root().join(folder);
+    let context = || format!("cannot read {}", folder.display());
+    let mut tests = Vec::new();
+    for entry in fs::read_dir(&folder).with_context(context)? {
+        let path = entry.with_context(context)?.path();
+        if path.to_string_lossy().ends_with(".test.js") {
+            tests.push(path);
+        }
+    }
+    tests.sort();
+    let mut node = workspace.command("node");
+    node.args(["--test", "--test-reporter", "spec"])
+        .args(tests)
+        .env("DEKKER_BIN", workspace.binary());
+    if let Some(chromium) = chromium {
+        node.env("DEKKER_CHROMIUM", chromium);
+    }
+    let mut seen = Counts::default();
+    let result = command::run_tests_seeing(&mut node, counts, |line| {
+        if let Some(line) = Counts::from_node_line(line) {
+            seen += line;
+        }
+    });
+    *counts += seen;
+    result
+}
+
 /// Makes the bindings, and a module that imports them.
 fn bind(module: &Path, output: &Path) -> Result<()> {
     eprintln!("$ wasm-bindgen {}", module.display());
@@ -84,8 +124,6 @@ fn bind(module: &Path, output: &Path) -> Result<()> {
         .typescript(false)
         // Loading is `wasm.js`'s, which differs between Node, browsers and the inlined module.
         .omit_default_module_path(true)
-        // What the module was compiled for is stripped from it: it has reference types.
-        .reference_types(true)
         // After a trap the module begins anew.
         .reset_state_function(true)
         .remove_name_section(true)

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
@@ -188,6 +188,25 @@ pub fn node_modules(workspace: &Workspace) -> Result<(), Missing> {
     npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]);
     command::run(&mut npm).map_err(|fault| Missing {
         message: format!("npm's packages cannot be had: {fault:#}"),
+    })
+}
+
+/// Finds or gets Chromium: what `DEKKER_CHROMIUM` names, or Debian's.
+///
+/// # Errors
+/// There is none.
+pub fn chromium(workspace: &Workspace) -> Result<PathBuf, Missing> {
+    const CHROMIUM: &str = "/usr/bin/chromium";
+    if let Some(named) = std::env::var_os("DEKKER_CHROMIUM") {
+        return Ok(named.into());
+    }
+    if Path::new(CHROMIUM).exists()
+        || (is_root_on_debian() && install_debian_packages(workspace, &["chromium"]))
+    {
+        return Ok(CHROMIUM.into());
+    }
+    Err(Missing {
+        message: "Chromium is missing; name one in DEKKER_CHROMIUM, or on Debian, as root, `apt-get install chromium`".into(),
     })
 }
 

@@ -2,14 +2,14 @@
 
 mod convert;
 
-use std::cell::RefCell;
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use dekker_core::crypto::keys::DekSourceType;
 use dekker_core::engine::Options;
@@ -23,42 +23,54 @@ use serde_json::{Value, json};
 use self::convert::base64;
 use super::{Face, Finding, Maker, Sample};
 
-/// Makes engines in processes, one for each thread.
+/// Makes engines in a process.
 #[derive(Debug)]
 pub struct JavaScriptMaker {
     script: PathBuf,
+    /// One for all threads, where it costs a lot to start; else each thread has its own.
+    shared: Option<OnceLock<Shared>>,
 }
+
+type Shared = Arc<Mutex<Process>>;
 
 impl JavaScriptMaker {
     /// With Node; the package must have been built.
     pub fn node() -> Self {
-        Self::new("node/face-node.js")
+        Self::new("node/face-node.js", None)
     }
 
     /// With a browser, which Node drives; the package must have been built.
     pub fn browser() -> Self {
-        Self::new("browser/face-browser.js")
+        Self::new("browser/face-browser.js", Some(OnceLock::new()))
     }
 
-    fn new(script: &str) -> Self {
+    fn new(script: &str, shared: Option<OnceLock<Shared>>) -> Self {
         Self {
             script: Path::new(env!("CARGO_MANIFEST_DIR")).join(script),
+            shared,
         }
     }
 
-    fn process(&self) -> Rc<RefCell<Process>> {
+    fn process(&self) -> Shared {
         thread_local! {
-            static PROCESS: RefCell<Option<Rc<RefCell<Process>>>> = const { RefCell::new(None) };
+            static OWN: OnceCell<Shared> = const { OnceCell::new() };
         }
-        PROCESS.with_borrow_mut(|process| {
-            let start = || Rc::new(RefCell::new(Process::start(&self.script)));
-            process.get_or_insert_with(start).clone()
-        })
+        let start = || Arc::new(Mutex::new(Process::start(&self.script)));
+        match &self.shared {
+            Some(shared) => shared.get_or_init(start).clone(),
+            None => OWN.with(|own| own.get_or_init(start).clone()),
+        }
     }
 
     fn ask(&self, request: &Value) -> Answer {
-        self.process().borrow_mut().ask(request)
+        ask(&self.process(), request)
     }
+}
+
+/// A test that failed has read its answer before: the process is of use to others.
+fn ask(process: &Mutex<Process>, request: &Value) -> Answer {
+    let mut process = process.lock().unwrap_or_else(PoisonError::into_inner);
+    process.ask(request)
 }
 
 /// What a call gave that did not trap.
@@ -78,6 +90,7 @@ impl Answer {
     }
 }
 
+#[derive(Debug)]
 struct Process {
     child: Child,
     requests: Option<ChildStdin>,
@@ -178,7 +191,7 @@ impl Maker for JavaScriptMaker {
 }
 
 struct JavaScript {
-    process: Rc<RefCell<Process>>,
+    process: Shared,
     engine: u64,
 }
 
@@ -186,7 +199,7 @@ impl JavaScript {
     fn ask(&self, method: &str, mut request: Value) -> Answer {
         request["do"] = method.into();
         request["engine"] = self.engine.into();
-        self.process.borrow_mut().ask(&request)
+        ask(&self.process, &request)
     }
 }
 

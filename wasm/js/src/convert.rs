@@ -144,12 +144,16 @@ fn read(decrypted: &Decrypted) -> Read<'_> {
 }
 
 /// `undefined` when parked.
-pub(crate) fn encrypted(of: &Option<Result<Encrypted, TransformError>>) -> Result<JsValue, JsError> {
+pub(crate) fn encrypted(
+    of: &Option<Result<Encrypted, TransformError>>,
+) -> Result<JsValue, JsError> {
     to_js(&of.as_ref().map(|of| outcome(of, written)))
 }
 
 /// `undefined` when parked.
-pub(crate) fn decrypted(of: &Option<Result<Decrypted, TransformError>>) -> Result<JsValue, JsError> {
+pub(crate) fn decrypted(
+    of: &Option<Result<Decrypted, TransformError>>,
+) -> Result<JsValue, JsError> {
     to_js(&of.as_ref().map(|of| outcome(of, read)))
 }
 

@@ -5,9 +5,7 @@ use std::num::NonZeroUsize;
 
 use dekker_core::crypto::keys::DekSourceType;
 use dekker_core::crypto::rustcrypto::RustCrypto;
-use dekker_core::engine::event::{
-    CallError, CallId, EncryptResponse, Event, OpId, StatusResponse,
-};
+use dekker_core::engine::event::{CallError, CallId, EncryptResponse, Event, OpId, StatusResponse};
 use dekker_core::engine::{self, Options};
 use dekker_core::provider::kms::v2::dek_cache::DekCache;
 use dekker_core::provider::kms::v2::key_state::Coast;

@@ -57,10 +57,9 @@ pub fn kms_providers_of(config: &[u8], reload: bool) -> Result<JsValue, JsError>
     let providers = rules.iter().flat_map(|rule| &rule.providers);
     let named = providers.filter_map(|provider| match provider {
         Provider::Kms(kms) => Some(NamedProvider::new(&kms.name, kms.version)),
-        Provider::AesGcm(_)
-        | Provider::AesCbc(_)
-        | Provider::Secretbox(_)
-        | Provider::Identity => None,
+        Provider::AesGcm(_) | Provider::AesCbc(_) | Provider::Secretbox(_) | Provider::Identity => {
+            None
+        }
     });
     convert::to_js(&named.collect::<Vec<_>>())
 }
