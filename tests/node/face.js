@@ -37,7 +37,7 @@ function encode(bytes) {
 
 /**
  * Makes the function that answers one request with one response, both JSON text: `{ok}`, `{faults}` or `{text}` for what the module throws on
- * purpose, `{trap}` for what it does not.
+ * purpose, `{trap}` for what it does not. With an engine's answer comes what it wants next, `{actions, due}`: a message may cost a while.
  */
 export function makeHandler(bindings, codec = { encode, decode }) {
   const engines = new Map();
@@ -52,7 +52,7 @@ export function makeHandler(bindings, codec = { encode, decode }) {
       const { Engine } = bindings;
       const engine = Engine.create(bytes(config), reload, hkdfSeed, coastAsUpstream, dekCacheCapacity, apiserverId, now);
       engines.set(next, { engine, entropy });
-      return next++;
+      return { engine: next++, ...wanted(engine) };
     },
     drop({ engine }) {
       engines.get(engine)?.engine.free();
@@ -75,29 +75,43 @@ export function makeHandler(bindings, codec = { encode, decode }) {
     completeDecrypt: (engine, { call, plaintext, now }) => engine.completeDecrypt(call, bytes(plaintext), now),
     completeError: (engine, { call, method, code, message, now }) => engine.completeError(call, method, code, message, now),
     advance: (engine, { now }) => engine.advance(now),
-    actions: (engine) => engine.actions(),
-    poll: (engine) => engine.poll(),
     kmsProviders: (engine) => engine.kmsProviders(),
     status: (engine, { now }) => engine.status(now),
     metrics: (engine) => engine.metrics(),
   };
 
+  const wanted = (engine) => ({ actions: engine.actions(), due: engine.poll() ?? null });
+
   function answer(request) {
     const plain = methods[request.do];
-    if (plain !== undefined) return plain(request);
-    const held = engines.get(request.engine);
-    entropy = held.entropy;
-    return engineMethods[request.do](held.engine, request);
+    if (plain !== undefined) return { ok: plain(request) ?? null };
+    const { engine, entropy: own } = engines.get(request.engine);
+    entropy = own;
+    let response;
+    try {
+      response = { ok: engineMethods[request.do](engine, request) ?? null };
+    } catch (thrown) {
+      response = purpose(thrown);
+    }
+    return { ...response, ...wanted(engine) };
+  }
+
+  function purpose(thrown) {
+    if (Array.isArray(thrown)) return { faults: thrown };
+    if (typeof thrown === "string") return { text: thrown };
+    throw thrown;
   }
 
   return (text) => {
     let response;
     try {
-      response = { ok: answer(JSON.parse(text)) ?? null };
+      response = answer(JSON.parse(text));
     } catch (thrown) {
-      if (Array.isArray(thrown)) response = { faults: thrown };
-      else if (typeof thrown === "string") response = { text: thrown };
-      else response = { trap: String(thrown?.stack ?? thrown) };
+      try {
+        response = purpose(thrown);
+      } catch {
+        response = { trap: String(thrown?.stack ?? thrown) };
+      }
     }
     return JSON.stringify(response, (_, value) => (value instanceof Uint8Array ? codec.encode(value) : value));
   };

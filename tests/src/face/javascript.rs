@@ -17,6 +17,7 @@ use dekker_core::engine::event::{Action, Check, Event, KmsProviderInfo};
 use dekker_core::provider::kms::v2::key_state::Coast;
 use dekker_core::provider::transformer::{Decrypted, Encrypted, Location, TransformError};
 use dekker_core::time::Timestamp;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -73,19 +74,38 @@ fn ask(process: &Mutex<Process>, request: &Value) -> Answer {
     process.ask(request)
 }
 
-/// What a call gave that did not trap.
-enum Answer {
-    Ok(Value),
-    Faults(Vec<Finding>),
-    Text(String),
+/// What a call gave, and what the engine wants next.
+#[derive(Deserialize)]
+struct Answer {
+    #[serde(flatten)]
+    outcome: Outcome,
+    #[serde(flatten)]
+    wanted: Wanted,
 }
 
-impl Answer {
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Outcome {
+    Ok(Value),
+    Faults(Value),
+    Text(String),
+    Trap(String),
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Wanted {
+    actions: Vec<convert::Action>,
+    due: Option<u64>,
+}
+
+impl Outcome {
     fn ok<T: DeserializeOwned>(self) -> T {
         match self {
             Self::Ok(value) => serde_json::from_value(value).expect("what the face says"),
-            Self::Faults(faults) => panic!("faults where there are none: {faults:?}"),
+            Self::Faults(faults) => panic!("faults where there are none: {faults}"),
             Self::Text(text) => panic!("a fault where there is none: {text}"),
+            Self::Trap(trap) => panic!("{trap}"),
         }
     }
 }
@@ -120,16 +140,7 @@ impl Process {
         requests.write_all(&line).expect("a process that reads");
         let mut answer = String::new();
         self.answers.read_line(&mut answer).expect("an answer");
-        let mut answer: BTreeMap<String, Value> =
-            serde_json::from_str(&answer).expect("one answer for each request");
-        match answer.pop_first().expect("one of four") {
-            (name, value) if name == "ok" => Answer::Ok(value),
-            (name, value) if name == "faults" => Answer::Faults(convert::findings(value)),
-            (name, value) if name == "text" => {
-                Answer::Text(serde_json::from_value(value).expect("a text"))
-            }
-            (name, value) => panic!("{name}: {value}"),
-        }
+        serde_json::from_str(&answer).expect("one answer for each request")
     }
 }
 
@@ -168,46 +179,63 @@ impl Maker for JavaScriptMaker {
             "seed": seed.to_string(),
             "now": now.as_millis(),
         }));
-        match answer {
-            Answer::Faults(faults) => Err(faults),
-            answer => Ok(Box::new(JavaScript {
-                process: self.process(),
-                engine: answer.ok(),
-            })),
+        match answer.outcome {
+            Outcome::Faults(faults) => Err(convert::findings(faults)),
+            outcome => {
+                let Created { engine, wanted } = outcome.ok();
+                Ok(Box::new(JavaScript {
+                    process: self.process(),
+                    engine,
+                    wanted,
+                }))
+            }
         }
     }
 
     fn inspect(&self, stored: &[u8]) -> Result<String, String> {
-        match self.ask(&json!({ "do": "inspect", "stored": base64(stored) })) {
-            Answer::Text(fault) => Err(fault),
-            answer => Ok(answer.ok()),
+        let answer = self.ask(&json!({ "do": "inspect", "stored": base64(stored) }));
+        match answer.outcome {
+            Outcome::Text(fault) => Err(fault),
+            outcome => Ok(outcome.ok()),
         }
     }
 
     fn check_config(&self, config: &[u8], reload: bool) -> Vec<Finding> {
         let request = json!({ "do": "checkConfig", "config": base64(config), "reload": reload });
-        convert::findings(self.ask(&request).ok())
+        convert::findings(self.ask(&request).outcome.ok())
     }
+}
+
+#[derive(Deserialize)]
+struct Created {
+    engine: u64,
+    #[serde(flatten)]
+    wanted: Wanted,
 }
 
 struct JavaScript {
     process: Shared,
     engine: u64,
+    wanted: Wanted,
 }
 
 impl JavaScript {
-    fn ask(&self, method: &str, mut request: Value) -> Answer {
+    fn ask(&mut self, method: &str, mut request: Value) -> Outcome {
         request["do"] = method.into();
         request["engine"] = self.engine.into();
-        ask(&self.process, &request)
+        let Answer { outcome, wanted } = ask(&self.process, &request);
+        let Wanted { actions, due } = wanted;
+        self.wanted.actions.extend(actions);
+        self.wanted.due = due;
+        outcome
     }
 }
 
 impl Drop for JavaScript {
     fn drop(&mut self) {
-        // A test that failed may have left the process in the middle of an answer.
+        // A test that failed may have ended the process.
         if !std::thread::panicking() {
-            self.ask("drop", json!({}));
+            self.ask("drop", json!({})).ok()
         }
     }
 }
@@ -262,8 +290,8 @@ impl Face for JavaScript {
     fn reload(&mut self, config: &[u8], now: Timestamp) -> Result<(), Vec<Finding>> {
         let request = json!({ "config": base64(config), "now": now.as_millis() });
         match self.ask("reload", request) {
-            Answer::Faults(faults) => Err(faults),
-            answer => Ok(answer.ok()),
+            Outcome::Faults(faults) => Err(convert::findings(faults)),
+            outcome => Ok(outcome.ok()),
         }
     }
 
@@ -278,13 +306,12 @@ impl Face for JavaScript {
     }
 
     fn poll_actions(&mut self) -> Vec<Action> {
-        let actions: Vec<_> = self.ask("actions", json!({})).ok();
-        actions.into_iter().map(convert::action).collect()
+        let actions = std::mem::take(&mut self.wanted.actions).into_iter();
+        actions.map(convert::action).collect()
     }
 
     fn poll_timeout(&mut self) -> Option<Timestamp> {
-        let due: Option<u64> = self.ask("poll", json!({})).ok();
-        due.map(Timestamp::from_millis)
+        self.wanted.due.map(Timestamp::from_millis)
     }
 
     fn kms_providers(&mut self) -> Vec<KmsProviderInfo> {
