@@ -56,6 +56,7 @@ test("mistakes of the caller are told as such", async () => {
     ["no resource", () => transformer.fromStorage({ key: "k" }, bytes("v"))],
     ["text for a plaintext", () => transformer.toStorage(AT, "v")],
     ["text for a stored value", () => transformer.fromStorage(AT, "v")],
+    ["more than anybody stores", () => transformer.toStorage(AT, new Uint8Array((64 << 20) + 1))],
     ["no configuration", () => Transformer.load(undefined)],
     ["no such DEK source", () => Transformer.load(LOCAL, { dekSource: "dice" })],
     ["no such coast", () => Transformer.load(LOCAL, { coast: "west" })],
@@ -79,6 +80,7 @@ test("every fault of a configuration is told at once, with its place", async () 
   assert.ok(fault.findings.length >= 3, fault.message);
   const found = checkConfig(faulty).filter(({ severity }) => severity === "fault");
   assert.deepEqual(fault.findings, found);
+  for (const { path, message, line, column } of found) assert.ok(fault.message.includes(`${line}:${column}: ${path}: ${message}`));
   assert.ok(found.every(({ path, message, line, column }) => path && message && line > 0 && column > 0));
   assert.throws(() => showConfig(faulty), { code: "INVALID_CONFIG" });
 });
@@ -189,9 +191,12 @@ test("a transformer that polls keeps no process alive, and an operation that wai
     await idle.health();
     const silent = new TestKms();
     silent.hang();
+    const polling = await Transformer.load(config("a"), { kms: { a: silent } });
+    await new Promise(setImmediate);
+    console.log(silent.calls.status, process.getActiveResourcesInfo().includes("Timeout"));
     const file = config("a").replace("3s", "20ms");
     const transformer = await Transformer.load(file, { kms: { a: silent } });
     await transformer.toStorage(${JSON.stringify(AT)}, Uint8Array.of(1)).catch((fault) => console.log(fault.code));
   `);
-  assert.equal(printed, "NOT_READY");
+  assert.equal(printed, "1 false\nNOT_READY");
 });

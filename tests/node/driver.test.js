@@ -1,6 +1,7 @@
 // The driver: KMS calls, their deadlines, callers who give up, reloads; all in simulated time.
 
 import assert from "node:assert/strict";
+import { getEventListeners } from "node:events";
 import test from "node:test";
 
 import { Transformer } from "dekker";
@@ -166,7 +167,7 @@ test("faults of a client are told as gRPC codes", async () => {
     assert.equal(events.find(({ type }) => type === "kmsCall").grpcCode, expected, desc);
     transformer.free();
   }
-  for (const thrown of ["text", undefined, null, 7, new DOMException("aborted", "AbortError")]) {
+  for (const thrown of ["text", undefined, null, 7, new DOMException("no", "AbortError"), new DOMException("no", "SyntaxError")]) {
     const kms = new TestKms();
     kms.hooks.status = () => Promise.reject(thrown);
     const { transformer, events } = await primed({ kms: { a: kms } });
@@ -218,8 +219,13 @@ test("a caller who gives up is told at once and leaves nothing behind", async ()
   assert.equal(transformer.status().parkedOperations, 1);
   // Others still wait for the same call.
   assert.equal(kms.asked.at(-1).signal.aborted, false);
+  const kept = new AbortController();
+  const third = transformer.fromStorage(AT, stored, { signal: kept.signal });
+  assert.equal(getEventListeners(kept.signal, "abort").length, 1);
   answers.forEach((answer) => answer());
   assert.deepEqual((await other).plaintext, bytes("v"));
+  assert.deepEqual((await third).plaintext, bytes("v"));
+  assert.equal(getEventListeners(kept.signal, "abort").length, 0);
   assert.equal(transformer.status().parkedOperations, 0);
   assert.equal(transformer.status().kmsCallsInFlight, 0);
   transformer.free();
@@ -376,6 +382,27 @@ test("DEKs are erased when their call has ended", async () => {
     assert.ok(held.every((byte) => byte === 0));
     assert.ok(copy.some((byte) => byte !== 0));
   }
+  transformer.free();
+});
+
+test("a client is not called from within a call of the caller's", async () => {
+  const { transformer, kms, clock } = await primed();
+  await clock.seconds(21);
+  const health = transformer.health();
+  assert.equal(kms.calls.status, 1);
+  await health;
+  assert.equal(kms.calls.status, 2);
+  transformer.free();
+});
+
+test("what is counted has upstream's names and labels", async () => {
+  const { transformer } = await primed();
+  await transformer.toStorage(AT, bytes("v"));
+  const families = transformer.metrics();
+  const operations = families.find(({ name }) => name === "apiserver_storage_transformation_operations_total");
+  assert.equal(operations.kind, "counter");
+  const labels = { resource: "secrets", transformation_type: "to_storage", transformer_prefix: "k8s:enc:kms:v2:a:", status: "OK" };
+  assert.deepEqual(operations.samples, [{ labels, value: 1 }]);
   transformer.free();
 });
 
