@@ -126,7 +126,7 @@ pub fn usage() -> String {
         "\
 usage: cargo xtask <command>
 
-  setup                     get what building and testing need: targets, components, a C compiler
+  setup                     get what building and testing need: targets, components, a C compiler, npm's packages
   build                     build the component, the `dekker` binary that embeds it, and the npm package
   build --component-only    build the component
   build --npm-only          build the npm package

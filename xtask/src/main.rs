@@ -55,7 +55,12 @@ fn perform(task: Task) -> Result<bool> {
                 None => {
                     component::build(&workspace)?;
                     host::build(&workspace)?;
-                    npm::build(&workspace)?;
+                    match npm::build(&workspace) {
+                        Err(fault) if fault.is::<setup::Missing>() && !workspace.is_ci() => {
+                            eprintln!("SKIP the npm package: {fault:#}");
+                        }
+                        result => result?,
+                    }
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! What building and testing need from the machine, and how to get it: targets, components, a C compiler.
+//! What building and testing need from the machine, and how to get it: targets, components, a C compiler, npm's packages, a browser.
 //!
 //! Order of preference for a target: what is there, `rustup target add`, Debian's rustc with a standard library built from source.
 
@@ -129,6 +129,7 @@ pub fn everything(workspace: &Workspace) -> bool {
         (target(workspace, BARE).map(drop), ci),
         (clippy(workspace), ci),
         (rustfmt(workspace), ci),
+        (node_modules(workspace), ci),
     ];
     let mut good = true;
     for (result, required) in results {

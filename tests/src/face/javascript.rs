@@ -291,7 +291,10 @@ impl Face for JavaScript {
         let request = json!({ "config": base64(config), "now": now.as_millis() });
         match self.ask("reload", request) {
             Outcome::Faults(faults) => Err(convert::findings(faults)),
-            outcome => Ok(outcome.ok()),
+            outcome => {
+                let () = outcome.ok();
+                Ok(())
+            }
         }
     }
 
