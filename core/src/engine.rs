@@ -13,13 +13,14 @@ mod data;
 mod health;
 mod kms;
 mod pending;
+mod readers;
 mod reload;
 mod status;
 #[cfg(test)]
 mod tests;
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -31,10 +32,12 @@ pub use self::pending::{PARKED_BYTES_MAX, PARKED_MAX};
 use self::event::{Action, CallId, KmsProviderInfo, LogLevel, LogLine, OpId, ProviderId};
 use self::metrics::Counts;
 use self::pending::{Call, ParkedOperations};
+use self::readers::Readers;
 use self::reload::{Candidate, LastReload};
 use crate::config::{Config, Faults};
 use crate::crypto::entropy::Entropy;
 use crate::crypto::keys::{DekSourceType, KeyStore, SealingKey};
+use crate::map::SortedMap;
 use crate::provider::kms::Kms;
 use crate::provider::kms::message::sha256_text;
 use crate::provider::kms::v2::dek_cache::DekCache;
@@ -78,16 +81,16 @@ pub struct Engine {
     next_call: u64,
     next_provider: u32,
     /// Every provider that the running configuration, a candidate or a parked operation uses.
-    providers: BTreeMap<ProviderId, Kms>,
+    providers: SortedMap<ProviderId, Kms>,
     running: Arc<ConfigSet>,
     candidate: Option<Candidate>,
     last_reload: Option<LastReload>,
     /// Configurations that were replaced, and when their last operations must have ended.
     retired: Vec<(u64, Timestamp)>,
     parked: ParkedOperations,
-    calls: BTreeMap<CallId, Call>,
+    calls: SortedMap<CallId, Box<Call>>,
     /// The DEKs of KMS v1 writes that the plugin is encrypting.
-    deks: BTreeMap<CallId, Box<dyn SealingKey>>,
+    deks: SortedMap<CallId, Box<dyn SealingKey>>,
     actions: VecDeque<Action>,
     counts: Counts,
 }
@@ -103,6 +106,7 @@ struct ConfigSet {
     collapsed: bool,
     /// The sum of the providers' timeouts.
     timeouts: Duration,
+    readers: Readers,
 }
 
 impl Engine {
@@ -126,7 +130,7 @@ impl Engine {
             now,
             next_call: 1,
             next_provider: 1,
-            providers: BTreeMap::new(),
+            providers: SortedMap::new(),
             running: Arc::new(ConfigSet {
                 generation: 0,
                 hash: sha256_text(config),
@@ -134,13 +138,14 @@ impl Engine {
                 kms: Vec::new(),
                 collapsed: false,
                 timeouts: Duration::ZERO,
+                readers: Readers::default(),
             }),
             candidate: None,
             last_reload: None,
             retired: Vec::new(),
             parked: ParkedOperations::default(),
-            calls: BTreeMap::new(),
-            deks: BTreeMap::new(),
+            calls: SortedMap::new(),
+            deks: SortedMap::new(),
             actions: VecDeque::new(),
         };
         engine.running = Arc::new(engine.build(parsed, sha256_text(config), 0)?);

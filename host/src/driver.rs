@@ -60,6 +60,10 @@ pub(crate) enum Request {
     Metrics {
         reply: Reply<Vec<MetricFamily>>,
     },
+    UnreadableAfter {
+        config: Zeroizing<Vec<u8>>,
+        reply: Reply<Result<Vec<String>, Vec<Fault>>>,
+    },
     Reload {
         config: Zeroizing<Vec<u8>>,
         reply: Reply<Result<(), ReloadError>>,

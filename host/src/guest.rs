@@ -216,6 +216,14 @@ impl Guest {
         engine.call_reload(store, id, config, now)
     }
 
+    pub(crate) fn unreadable_after(
+        &mut self,
+        config: &[u8],
+    ) -> Result<Result<Vec<String>, Vec<ConfigFinding>>, Trap> {
+        let (engine, store, id) = self.call();
+        engine.call_unreadable_after(store, id, config)
+    }
+
     pub(crate) fn handle_event(&mut self, event: &Event, now: u64) -> Result<(), Trap> {
         let (engine, store, id) = self.call();
         engine.call_handle_event(store, id, event, now)

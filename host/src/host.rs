@@ -335,6 +335,22 @@ impl Host {
         self.ask(|reply| Request::Reload { config, reply }).await
     }
 
+    /// What the running configuration reads and this one would not, a phrase each, such as
+    /// `secrets: values that begin with "k8s:enc:aescbc:v1:key1:"`. Empty when nothing is lost.
+    ///
+    /// A file that is still being written may be valid, with its last keys, providers or rules missing. `dekker serve` lets such a file prove
+    /// by its age that it is whole; a program that watches files of its own does well to ask as well.
+    ///
+    /// # Errors
+    /// The outer error when the engine is not there; the inner one is every fault of the configuration.
+    pub async fn unreadable_after(
+        &self,
+        config: Zeroizing<Vec<u8>>,
+    ) -> Result<Result<Vec<String>, Vec<Fault>>, HostError> {
+        self.ask(|reply| Request::UnreadableAfter { config, reply })
+            .await
+    }
+
     /// What `/statusz` says of the configuration file itself.
     pub(crate) fn set_config_file(&self, status: serde_json::Value) {
         *self.config_file() = Some(status);

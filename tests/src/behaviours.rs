@@ -3,6 +3,7 @@
 mod answers;
 mod cache;
 mod calls;
+mod half_written;
 mod health;
 mod kms_v1;
 mod life;
@@ -49,6 +50,7 @@ macro_rules! with_behaviours {
                 wrong_location_is_one_opaque_error_in_kms_v1
                 malformed_values_of_kms_v1_are_clean_errors
                 writes_of_kms_v1_fail_with_the_plugin
+                fault_that_is_no_grpc_status_is_its_message
                 cancelled_write_of_kms_v1_leaves_nothing
                 encrypted_dek_must_fit_its_length
                 health_of_kms_v1_is_encrypt_then_decrypt
@@ -90,6 +92,7 @@ macro_rules! with_behaviours {
                 unusable_dek_from_the_plugin_is_the_plugins_fault
                 wrong_dek_from_the_plugin_is_not_kept
                 same_ciphertext_under_another_key_id_is_another_dek
+                same_ciphertext_with_other_annotations_is_another_dek
                 cache_is_counted
             }
             life {
@@ -156,6 +159,11 @@ macro_rules! with_behaviours {
                 faulty_file_leaves_a_pending_candidate_alone
                 health_follows_the_running_configuration
                 reload_of_an_unhealthy_but_unchanged_provider_waits_for_it
+            }
+            half_written {
+                file_cut_anywhere_costs_no_read
+                rotation_in_the_writing_costs_no_read
+                loss_is_told_by_what_the_values_begin_with
             }
             show {
                 status_shows_each_provider

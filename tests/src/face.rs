@@ -90,6 +90,11 @@ pub trait Face {
     /// # Errors
     /// Every fault of the configuration.
     fn reload(&mut self, config: &[u8], now: Timestamp) -> Result<(), Vec<Finding>>;
+    /// What the running configuration reads and this one would not.
+    ///
+    /// # Errors
+    /// Every fault of the configuration.
+    fn unreadable_after(&mut self, config: &[u8]) -> Result<Vec<String>, Vec<Finding>>;
     /// Tells what a KMS call gave.
     fn handle_event(&mut self, event: Event, now: Timestamp);
     /// Does what is due.

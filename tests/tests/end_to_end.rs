@@ -26,6 +26,10 @@ mod awaiting;
 mod commands;
 #[path = "end_to_end/configuration.rs"]
 mod configuration;
+#[path = "end_to_end/five_providers.rs"]
+mod five_providers;
+#[path = "end_to_end/half_written.rs"]
+mod half_written;
 #[path = "end_to_end/health.rs"]
 mod health;
 #[path = "end_to_end/inspecting.rs"]

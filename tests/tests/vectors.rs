@@ -9,7 +9,7 @@ use dekker_tests::interop::{Comparison, VectorFile, on_every_face};
 use dekker_tests::object::EncryptedObject;
 use dekker_tests::sim::{Harness, Read};
 
-/// KMS v1 has its own file, `kms-v1`, which no face reads yet.
+/// What upstream wrote, provider by provider.
 const FILES: [&str; 7] = [
     "aesgcm",
     "aescbc",

@@ -6,6 +6,7 @@ mod component;
 mod host;
 mod interop;
 mod npm;
+mod optimize;
 mod parts;
 mod report;
 mod setup;
@@ -50,10 +51,10 @@ fn perform(task: Task) -> Result<bool> {
         Task::Build { only } => {
             let workspace = Workspace::find()?;
             match only {
-                Some(Product::Component) => component::build(&workspace)?,
+                Some(Product::Component) => build_component(&workspace)?,
                 Some(Product::Npm) => npm::build(&workspace)?,
                 None => {
-                    component::build(&workspace)?;
+                    build_component(&workspace)?;
                     host::build(&workspace)?;
                     match npm::build(&workspace) {
                         Err(fault) if fault.is::<setup::Missing>() && !workspace.is_ci() => {
@@ -79,4 +80,13 @@ fn perform(task: Task) -> Result<bool> {
         Task::Bench => println!("There are no benchmarks yet: nothing was measured."),
     }
     Ok(true)
+}
+
+/// Builds the component. In CI one that is too big is a fault.
+fn build_component(workspace: &Workspace) -> Result<()> {
+    component::build(workspace)?;
+    if workspace.is_ci() {
+        component::check_size(workspace)?;
+    }
+    Ok(())
 }

@@ -9,22 +9,13 @@ use anyhow::{Context, Result};
 use wasm_bindgen_cli_support::Bindgen;
 
 use crate::command;
+use crate::optimize;
 use crate::report::Counts;
 use crate::setup;
 use crate::workspace::Workspace;
 
 /// 100 kB: the bar for the module, packed by gzip.
 const GZIP_MAX_BYTES: usize = 100_000;
-
-/// What LLVM and wasm-bindgen make use of; every engine of Node 20's age has it.
-const FEATURES: [&str; 6] = [
-    "--enable-bulk-memory",
-    "--enable-multivalue",
-    "--enable-mutable-globals",
-    "--enable-nontrapping-float-to-int",
-    "--enable-reference-types",
-    "--enable-sign-ext",
-];
 
 /// Builds the package.
 ///
@@ -41,20 +32,12 @@ pub fn build(workspace: &Workspace) -> Result<()> {
     let bound = workspace.npm_bindings();
     bind(&workspace.npm_module(), &bound)?;
     let module = bound.join("dekker_bg.wasm");
-    let optimized = bound.join("optimized.wasm");
-    let mut wasm_opt = workspace.command("node");
-    wasm_opt
-        .arg("node_modules/binaryen/bin/wasm-opt")
-        .args(FEATURES)
-        .arg("-O3")
-        .arg(&module)
-        .arg("-o")
-        .arg(&optimized);
-    command::run(&mut wasm_opt)?;
+    let optimized = optimize::optimize(workspace, "npm", &module)?;
 
     let dist = workspace.npm_dist();
     assemble(workspace, &dist)?;
-    copy(&optimized, &dist.join("dekker_bg.wasm"))?;
+    let packed = dist.join("dekker_bg.wasm");
+    fs::write(&packed, &optimized).with_context(|| format!("cannot write {}", packed.display()))?;
     copy(&bound.join("dekker.js"), &dist.join("dekker.js"))?;
     command::run(
         workspace
@@ -63,14 +46,11 @@ pub fn build(workspace: &Workspace) -> Result<()> {
             .arg(&dist),
     )?;
 
-    let gzip = gzip_size(workspace, &optimized)?;
-    let raw = fs::metadata(&optimized)
-        .with_context(|| format!("cannot read {}", optimized.display()))?
-        .len();
+    let gzip = gzip_size(workspace, &packed)?;
     eprintln!(
         "{}\n  module {} kB, {}",
         dist.display(),
-        raw / 1000,
+        optimized.len() / 1000,
         gzip_against_bar(gzip)
     );
     Ok(())

@@ -77,6 +77,12 @@ pub static PARTS: &[&Part] = &[
         run: boundary,
     },
     &Part {
+        name: "size",
+        about: "the component is smaller than 400 kB",
+        needs: Needs::Component,
+        run: size,
+    },
+    &Part {
         name: "native",
         about: "tests of dekker-core, dekker-memory, dekker-proto, dekker-host and xtask, doctests included",
         needs: Needs::Binary,
@@ -260,6 +266,10 @@ fn boundary(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
         component::check_built(workspace),
     ])?;
     Ok(Done::Passed)
+}
+
+fn size(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
+    component::check_size(workspace).map(Done::PassedWith)
 }
 
 fn native(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {

@@ -92,6 +92,11 @@ impl Workspace {
         self.root.join("dist")
     }
 
+    /// What the optimizer made of a module, and of which.
+    pub fn optimized(&self, name: &str) -> PathBuf {
+        self.target.join("dekker/optimized").join(name)
+    }
+
     /// Where the interoperability harness builds and records.
     pub fn interop(&self) -> PathBuf {
         self.target.join("interop")

@@ -1,5 +1,7 @@
 //! KMS calls: asked for, answered, expired.
 
+use alloc::boxed::Box;
+
 use super::Engine;
 use super::event::{Action, CallError, CallId, Event, LogLevel, ProviderId};
 use super::pending::{Call, Purpose, Wait, closed};
@@ -98,11 +100,11 @@ impl Engine {
         self.next_call += 1;
         self.calls.insert(
             call,
-            Call {
+            Box::new(Call {
                 provider,
                 deadline: self.now + timeout,
                 purpose,
-            },
+            }),
         );
         Some(call)
     }
@@ -149,7 +151,7 @@ impl Engine {
     fn take_call(&mut self, id: CallId, expected: impl Fn(Purpose) -> bool) -> Option<Call> {
         let purpose = self.calls.get(&id)?.purpose;
         if expected(purpose) {
-            self.calls.remove(&id)
+            self.calls.remove(&id).map(|call| *call)
         } else {
             None
         }

@@ -1,6 +1,5 @@
 //! What goes into the engine and what comes out of it.
 
-use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -9,6 +8,7 @@ use core::time::Duration;
 
 use crate::config::{KmsVersion, SocketAddress};
 use crate::crypto::secret::Secret;
+use crate::provider::kms::message::Annotations;
 use crate::provider::transformer::{Decrypted, Encrypted, TransformError};
 
 /// Names an operation: chosen by the caller, unique among those still open on one engine.
@@ -115,7 +115,7 @@ pub struct DecryptRequest {
     /// In the clear: for the plugin, never for a person.
     pub key_id: String,
     /// What the plugin added.
-    pub annotations: BTreeMap<String, Vec<u8>>,
+    pub annotations: Annotations,
 }
 
 impl fmt::Debug for DecryptRequest {
@@ -146,13 +146,13 @@ pub struct EncryptResponse {
     /// The key ID that it was encrypted with, in the clear.
     pub key_id: String,
     /// To be stored with it.
-    pub annotations: BTreeMap<String, Vec<u8>>,
+    pub annotations: Annotations,
 }
 
-/// A failed KMS call, as gRPC says it.
+/// A failed KMS call, as gRPC says it; or, where the code is 0, a fault that is no gRPC status and whose message is all there is to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallError {
-    /// gRPC status code.
+    /// gRPC status code; 0 for none.
     pub code: u32,
     /// The status message; comes from the plugin.
     pub message: String,
@@ -168,6 +168,11 @@ impl CallError {
             code: 4,
             message: "context deadline exceeded".into(),
         }
+    }
+
+    /// The gRPC status code, if it is one.
+    pub fn grpc_code(&self) -> Option<u32> {
+        (self.code != 0).then_some(self.code)
     }
 
     /// The same, should the plugin have put this key ID into its text: a person sees only its hash.
@@ -210,12 +215,12 @@ impl CallError {
 /// As Go's gRPC prints it: `rpc error: code = Unavailable desc = …`.
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "rpc error: code = {} desc = {}",
-            Self::code_name(self.code),
-            shown(&self.message)
-        )
+        if let Some(code) = self.grpc_code() {
+            f.write_str("rpc error: code = ")?;
+            f.write_str(Self::code_name(code))?;
+            f.write_str(" desc = ")?;
+        }
+        f.write_str(&shown(&self.message))
     }
 }
 

@@ -2,24 +2,21 @@
 //!
 //! Upstream: storage/value/metrics.go, encrypt/envelope/metrics/metrics.go.
 
-use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
-use core::num::NonZeroUsize;
-
-use lru::LruCache;
 
 use super::Engine;
 use super::event::CallError;
+use crate::map::{RecentlyUsed, SortedMap};
 use crate::provider::kms::Kms;
 use crate::provider::kms::message::key_id_hash;
 use crate::provider::transformer::TransformError;
 use crate::time::Timestamp;
 
 /// 100: upstream's cacheSize, the most series per key ID metric.
-const KEY_ID_SERIES_MAX: NonZeroUsize = NonZeroUsize::new(100).unwrap();
+const KEY_ID_SERIES_MAX: usize = 100;
 /// 1000: combinations of resource, prefix and status; past that the resource is counted as `other`.
 const TRANSFORMATION_SERIES_MAX: usize = 1000;
 
@@ -82,10 +79,10 @@ type TransformationLabels = (String, Direction, Arc<str>, &'static str);
 /// The counts of one engine.
 pub(super) struct Counts {
     apiserver_id_hash: String,
-    transformations: BTreeMap<TransformationLabels, u64>,
-    key_ids: LruCache<(Direction, Arc<str>, Arc<str>), Use>,
-    key_ids_from_status: LruCache<(Arc<str>, Arc<str>), Timestamp>,
-    invalid_key_ids: BTreeMap<(Arc<str>, &'static str), u64>,
+    transformations: SortedMap<TransformationLabels, u64>,
+    key_ids: RecentlyUsed<(Direction, Arc<str>, Arc<str>), Use>,
+    key_ids_from_status: RecentlyUsed<(Arc<str>, Arc<str>), Timestamp>,
+    invalid_key_ids: SortedMap<(Arc<str>, &'static str), u64>,
     cache_misses: u64,
     data_key_failures: u64,
 }
@@ -94,10 +91,10 @@ impl Counts {
     pub(super) fn new(apiserver_id: &str) -> Self {
         Self {
             apiserver_id_hash: key_id_hash(apiserver_id),
-            transformations: BTreeMap::new(),
-            key_ids: LruCache::new(KEY_ID_SERIES_MAX),
-            key_ids_from_status: LruCache::new(KEY_ID_SERIES_MAX),
-            invalid_key_ids: BTreeMap::new(),
+            transformations: SortedMap::new(),
+            key_ids: RecentlyUsed::new(KEY_ID_SERIES_MAX),
+            key_ids_from_status: RecentlyUsed::new(KEY_ID_SERIES_MAX),
+            invalid_key_ids: SortedMap::new(),
             cache_misses: 0,
             data_key_failures: 0,
         }
@@ -121,7 +118,7 @@ impl Counts {
         if full && !self.transformations.contains_key(&labels) {
             labels.0 = "other".to_string();
         }
-        *self.transformations.entry(labels).or_default() += 1;
+        self.transformations.count(labels);
     }
 
     pub(super) fn key_id_used(
@@ -131,14 +128,15 @@ impl Counts {
         hash: &Arc<str>,
         now: Timestamp,
     ) {
-        let entry =
-            self.key_ids
-                .get_or_insert_mut((direction, provider.clone(), hash.clone()), || Use {
-                    count: 0,
-                    last: now,
-                });
-        entry.count += 1;
-        entry.last = now;
+        let key = (direction, provider.clone(), hash.clone());
+        let new = || Use {
+            count: 0,
+            last: now,
+        };
+        if let Some(entry) = self.key_ids.get_or_insert(key, new) {
+            entry.count += 1;
+            entry.last = now;
+        }
     }
 
     pub(super) fn key_id_from_status(
@@ -147,15 +145,14 @@ impl Counts {
         hash: &Arc<str>,
         now: Timestamp,
     ) {
-        self.key_ids_from_status
-            .put((provider.clone(), hash.clone()), now);
+        let key = (provider.clone(), hash.clone());
+        if let Some(at) = self.key_ids_from_status.get_or_insert(key, || now) {
+            *at = now;
+        }
     }
 
     pub(super) fn invalid_key_id_from_status(&mut self, provider: &Arc<str>, code: &'static str) {
-        *self
-            .invalid_key_ids
-            .entry((provider.clone(), code))
-            .or_default() += 1;
+        self.invalid_key_ids.count((provider.clone(), code));
     }
 
     pub(super) fn cache_miss(&mut self) {
@@ -174,7 +171,7 @@ impl Engine {
         let apiserver = || ("apiserver_id_hash", counts.apiserver_id_hash.clone());
         let key_id_samples = |value: fn(&Use) -> f64| {
             let sample =
-                |((direction, provider, hash), used): (&(Direction, Arc<str>, Arc<str>), &Use)| {
+                |((direction, provider, hash), used): &((Direction, Arc<str>, Arc<str>), Use)| {
                     Sample {
                         labels: vec![
                             ("transformation_type", direction.label().to_string()),
@@ -235,14 +232,16 @@ impl Engine {
                 samples: counts
                     .key_ids_from_status
                     .iter()
-                    .map(|((provider, hash), at)| Sample {
-                        labels: vec![
-                            ("provider_name", provider.to_string()),
-                            ("key_id_hash", hash.to_string()),
-                            apiserver(),
-                        ],
-                        value: at.as_secs_f64(),
-                    })
+                    .map(
+                        |((provider, hash), at): &((Arc<str>, Arc<str>), Timestamp)| Sample {
+                            labels: vec![
+                                ("provider_name", provider.to_string()),
+                                ("key_id_hash", hash.to_string()),
+                                apiserver(),
+                            ],
+                            value: at.as_secs_f64(),
+                        },
+                    )
                     .collect(),
             },
             MetricFamily {

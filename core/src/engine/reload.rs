@@ -1,7 +1,6 @@
 //! From a file to what runs, and from one to the next.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::sync::Arc;
@@ -10,10 +9,12 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::event::{Action, KmsProviderInfo, LogLevel, ProviderId};
+use super::readers::Readers;
 use super::{ConfigSet, Engine};
 use crate::config::{Config, Faults, Finding, KmsProvider, KmsVersion, NamedKey, Provider};
 use crate::crypto::local::LocalCipher;
 use crate::crypto::nonce::CounterRange;
+use crate::map::SortedMap;
 use crate::provider::kms::Kms;
 use crate::provider::kms::message::sha256_text;
 use crate::provider::kms::v1::KmsV1;
@@ -100,6 +101,19 @@ impl Engine {
         }
     }
 
+    /// What the running configuration reads and `config` would not, a phrase each, such as
+    /// `secrets: values that begin with "k8s:enc:aescbc:v1:key1:"`; empty when nothing is lost. At most 20 losses are told one by one.
+    ///
+    /// A file that is still being written may be valid, with its last keys, providers or rules missing: whoever watches a file asks this
+    /// before [`Self::reload`], and lets a file that loses something prove by its age that it is whole.
+    ///
+    /// # Errors
+    /// Every fault of the configuration.
+    pub fn unreadable_after(&self, config: &[u8]) -> Result<Vec<String>, Faults> {
+        let config = Config::load(config, self.options.reload)?;
+        Ok(self.running.readers.missing_in(&Readers::of(&config)))
+    }
+
     /// Builds what a configuration describes, taking over the KMS providers that did not change.
     pub(super) fn build(
         &mut self,
@@ -107,6 +121,7 @@ impl Engine {
         hash: String,
         generation: u64,
     ) -> Result<ConfigSet, Faults> {
+        let readers = Readers::of(&config);
         let mut kms = Vec::new();
         let mut v1_used = false;
         let mut timeouts = Duration::ZERO;
@@ -117,14 +132,14 @@ impl Engine {
                 match provider {
                     Provider::Identity => list.push(Transformer::identity()),
                     Provider::Kms(provider) => {
-                        let (version, weight) = match provider.version {
+                        let weight = match provider.version {
                             // Its health check is two calls. Upstream: kmsPrefixTransformer.
-                            KmsVersion::V1 => ("v1", 2),
-                            KmsVersion::V2 => ("v2", 1),
+                            KmsVersion::V1 => 2,
+                            KmsVersion::V2 => 1,
                         };
                         timeouts = timeouts.saturating_add(provider.timeout.saturating_mul(weight));
                         v1_used |= provider.version == KmsVersion::V1;
-                        let prefix = format!("k8s:enc:kms:{version}:{}:", provider.name);
+                        let prefix = provider.prefix();
                         let id = self.kms_provider(provider);
                         kms.push(id);
                         list.push(Transformer {
@@ -149,6 +164,7 @@ impl Engine {
             kms,
             collapsed,
             timeouts,
+            readers,
         })
     }
 
@@ -217,7 +233,7 @@ impl Engine {
                     self.now,
                 ),
                 cache: DekCache::new(self.options.dek_cache_capacity),
-                in_flight: BTreeMap::new(),
+                in_flight: SortedMap::new(),
             })),
         };
         self.providers.insert(id, kms);

@@ -6,7 +6,6 @@ pub mod v1;
 pub mod v2;
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -18,6 +17,7 @@ use crate::crypto::entropy::Entropy;
 use crate::crypto::keys::DekSourceType;
 use crate::crypto::secret::Secret;
 use crate::engine::event::{CallError, CallId, DecryptRequest, EncryptResponse, KmsProviderInfo};
+use crate::map::SortedMap;
 use crate::provider::transformer::TransformError;
 use crate::time::Timestamp;
 
@@ -89,7 +89,7 @@ impl Kms {
     }
 
     /// Decrypts under way: each DEK is asked for once.
-    pub fn in_flight(&mut self) -> &mut BTreeMap<CacheKey, CallId> {
+    pub(crate) fn in_flight(&mut self) -> &mut SortedMap<CacheKey, CallId> {
         match self {
             Self::V1(v1) => &mut v1.in_flight,
             Self::V2(v2) => &mut v2.in_flight,

@@ -165,7 +165,7 @@ impl TransformError {
         Self {
             kind: ErrorKind::Kms,
             message: alloc::format!("{what}, error: {error}"),
-            grpc_code: Some(error.code),
+            grpc_code: error.grpc_code(),
         }
     }
 
@@ -211,7 +211,7 @@ impl From<&CallError> for TransformError {
         Self {
             kind: ErrorKind::Kms,
             message: error.to_string(),
-            grpc_code: Some(error.code),
+            grpc_code: error.grpc_code(),
         }
     }
 }

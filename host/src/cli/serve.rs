@@ -10,11 +10,11 @@ use anyhow::Context;
 use clap::{ArgAction, Args};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use super::state_dir::{RunningPlugin, StateDir};
 use super::{EngineArgs, write_output};
-use crate::config_file::{self, Content, Controller};
+use crate::config_file::{self, Content, Controller, PollNow};
 use crate::host::{Host, HostBuilder};
 use crate::http::listen::UnixSocket;
 use crate::http::peer::PeerPolicy;
@@ -32,6 +32,10 @@ pub(super) struct ServeArgs {
     /// How often the configuration is looked at, beside being watched: such as 60s, 500ms or 5m
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_interval)]
     config_poll_interval: Duration,
+    /// How long a changed configuration must stay as it is when it can read less than the one in use, for it may be half-written; SIGHUP
+    /// takes it at once
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_interval)]
+    config_hold: Duration,
     /// Where the transform API listens: unix:///path [default: api.sock in the state directory]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddress>,
@@ -172,7 +176,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         metrics.clone(),
         until_stop(),
     ));
-    let poll_now = Arc::new(Notify::new());
+    let poll_now = Arc::<PollNow>::default();
     let controller = reload.then(|| {
         let controller = Controller {
             path: config_path.clone(),
@@ -180,6 +184,9 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
             host: host.clone(),
             metrics: metrics.clone(),
             loaded: content.hash.clone(),
+            seen: None,
+            held: None,
+            hold: args.config_hold,
             poll_now: poll_now.clone(),
         };
         tokio::spawn(controller.run())
@@ -242,13 +249,13 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// SIGHUP polls the file at once; without automatic reload it only says so.
-fn poll_on_hangup(poll_now: Arc<Notify>) -> anyhow::Result<impl Future<Output = ()>> {
+/// SIGHUP polls the file at once, and says that it is whole as it is; without automatic reload it only says so.
+fn poll_on_hangup(poll_now: Arc<PollNow>) -> anyhow::Result<impl Future<Output = ()>> {
     let mut hangups = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     Ok(async move {
         while hangups.recv().await.is_some() {
             tracing::info!("SIGHUP: looking at the configuration, if it may be reloaded");
-            poll_now.notify_one();
+            poll_now.confirm();
         }
     })
 }

@@ -120,6 +120,12 @@ impl Driver {
             Request::CheckNames { reply } => self.answer(reply, Guest::check_names),
             Request::Status { reply } => self.answer(reply, |guest| guest.status(now)),
             Request::Metrics { reply } => self.answer(reply, Guest::metrics),
+            Request::UnreadableAfter { config, reply } => {
+                self.answer(reply, |guest| {
+                    let outcome = guest.unreadable_after(&config)?;
+                    Ok(outcome.map_err(|faults| faults.iter().map(Fault::from).collect()))
+                });
+            }
             Request::Reload { config, reply } => {
                 let Some(outcome) = self.call(None, |guest| guest.reload(&config, now)) else {
                     drop(reply.send(Err(HostError::Trapped)));

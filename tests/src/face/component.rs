@@ -234,6 +234,11 @@ impl Face for Component {
             .map_err(|findings| findings.into_iter().map(convert::finding).collect())
     }
 
+    fn unreadable_after(&mut self, config: &[u8]) -> Result<Vec<String>, Vec<Finding>> {
+        call!(self.call_unreadable_after(config))
+            .map_err(|findings| findings.into_iter().map(convert::finding).collect())
+    }
+
     fn handle_event(&mut self, event: Event, now: Timestamp) {
         call!(self.call_handle_event(&convert::event(event), now.as_millis()));
     }

@@ -98,6 +98,12 @@ impl Face for Native {
             .map_err(|faults| findings(&faults))
     }
 
+    fn unreadable_after(&mut self, config: &[u8]) -> Result<Vec<String>, Vec<Finding>> {
+        self.0
+            .unreadable_after(config)
+            .map_err(|faults| findings(&faults))
+    }
+
     fn handle_event(&mut self, event: Event, now: Timestamp) {
         self.0.handle_event(event, now);
     }

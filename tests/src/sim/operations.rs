@@ -157,6 +157,14 @@ impl Harness {
         outcome
     }
 
+    /// What the running configuration reads and this one would not.
+    ///
+    /// # Errors
+    /// Its faults.
+    pub fn unreadable_after(&mut self, config: &str) -> Result<Vec<String>, Vec<Finding>> {
+        self.face.unreadable_after(config.as_bytes())
+    }
+
     /// `/statusz`, parsed.
     ///
     /// # Panics

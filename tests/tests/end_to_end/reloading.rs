@@ -185,7 +185,7 @@ fn every_way_to_change_a_file_is_noticed() {
         let load = Load::start(&scene.server.api).await;
         fs::write(&scene.path, scene.config(&["in-place", "a"])).expect("our own directory");
         scene.until_writes_go_to("in-place").await;
-        scene.rename_over(&scene.config(&["renamed", "a"]));
+        scene.rename_over(&scene.config(&["renamed", "in-place", "a"]));
         scene.until_writes_go_to("renamed").await;
         fs::remove_file(&scene.path).expect("our own directory");
         let error = scene.until_refused().await;
@@ -194,7 +194,11 @@ fn every_way_to_change_a_file_is_noticed() {
             "{error}"
         );
         assert_eq!(scene.provider().await, "renamed");
-        fs::write(&scene.path, scene.config(&["back", "a"])).expect("our own directory");
+        fs::write(
+            &scene.path,
+            scene.config(&["back", "renamed", "in-place", "a"]),
+        )
+        .expect("our own directory");
         scene.until_writes_go_to("back").await;
         load.finish().await;
     });
@@ -224,7 +228,7 @@ fn a_swap_of_the_data_link_is_noticed() {
         fs::remove_dir_all(volume.join("..2026_01")).expect("the old version goes");
         scene.until_writes_go_to("b").await;
         // The watch is still on what counts.
-        version("..2026_03", scene.config(&["c", "a"]));
+        version("..2026_03", scene.config(&["c", "b", "a"]));
         scene.until_writes_go_to("c").await;
         load.finish().await;
     });

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use dekker_tests::interop::skip;
 use serde::{Deserialize, Serialize};
 
+use crate::kms_v1::Mood;
 use crate::stage::{self, Stage};
 
 /// A running peer. It ends with its standard input.
@@ -32,6 +33,7 @@ struct Request<'a> {
     plaintext: String,
     stored: String,
     path: &'a str,
+    mood: Mood,
 }
 
 /// What it answers; what is absent is empty.
@@ -45,6 +47,22 @@ pub struct Answer {
     pub status: u16,
     pub body: String,
     pub headers: std::collections::BTreeMap<String, String>,
+    reloads: Option<Reloads>,
+}
+
+/// What a controller has done so far.
+#[derive(Debug, Deserialize)]
+pub struct Reloads {
+    /// Polls that have begun.
+    pub begun: u64,
+    /// Polls that have ended.
+    pub ended: u64,
+    /// What was wrong at the last of these; empty for nothing.
+    pub error: String,
+    pub success: f64,
+    pub failure: f64,
+    /// Of `last_config_info`.
+    pub hash: String,
 }
 
 /// What a read gave: the plaintext and whether it is stale; or an error.
@@ -126,6 +144,29 @@ impl Peer {
         assert_eq!(answer.error, "", "{name}");
     }
 
+    /// Loads a configuration file and follows it, polling five times a second.
+    pub fn watch(&mut self, name: &str, config: &Path) {
+        let config = config.to_str().expect("our own path");
+        let answer = self.ask(&Request {
+            op: "watch",
+            name,
+            config,
+            ..Request::default()
+        });
+        assert_eq!(answer.error, "", "{name}");
+    }
+
+    /// What became of the file that [`Peer::watch`] follows.
+    pub fn reloads(&mut self, name: &str) -> Reloads {
+        let answer = self.ask(&Request {
+            op: "reloads",
+            name,
+            ..Request::default()
+        });
+        assert_eq!(answer.error, "", "{name}");
+        answer.reloads.expect("it has no error")
+    }
+
     /// Lets go of what [`Peer::load`] loaded.
     pub fn close(&mut self, name: &str) {
         self.ask(&Request {
@@ -166,6 +207,18 @@ impl Peer {
             STANDARD.decode(answer.plaintext).expect("base64"),
             answer.stale,
         ))
+    }
+
+    /// Has it serve a KMS v1 plugin, or sets another mood for it.
+    pub fn plugin(&mut self, socket: &Path, mood: Mood) {
+        let path = socket.to_str().expect("our own path");
+        let answer = self.ask(&Request {
+            op: "plugin",
+            path,
+            mood,
+            ..Request::default()
+        });
+        assert_eq!(answer.error, "", "{path}");
     }
 
     /// Asks a health endpoint.

@@ -7,7 +7,6 @@ use dekker_core::config::{Faults, Finding, KmsVersion, SocketAddress};
 use dekker_core::crypto::keys::DekSourceType;
 use dekker_core::engine::event as core;
 use dekker_core::engine::metrics::{MetricFamily, MetricKind};
-use dekker_core::provider::kms::message::Annotations;
 use dekker_core::provider::kms::v2::key_state::Coast;
 use dekker_core::provider::transformer as value;
 
@@ -205,20 +204,10 @@ pub(crate) fn event(event: face::Event) -> core::Event {
         },
         face::Event::Encrypted(face::EncryptedEvent { call, outcome }) => core::Event::Encrypted {
             call: core::CallId(call),
-            outcome: outcome.map_err(error).map(|answer| {
-                let face::EncryptResponse {
-                    ciphertext,
-                    key_id,
-                    annotations: pairs,
-                } = answer;
-                // A key that comes twice counts once, with its last value, as in a protobuf map.
-                let mut annotations = Annotations::new();
-                annotations.extend(pairs);
-                core::EncryptResponse {
-                    ciphertext,
-                    key_id,
-                    annotations,
-                }
+            outcome: outcome.map_err(error).map(|answer| core::EncryptResponse {
+                ciphertext: answer.ciphertext,
+                key_id: answer.key_id,
+                annotations: answer.annotations.into(),
             }),
         },
         face::Event::Decrypted(face::DecryptedEvent { call, outcome }) => core::Event::Decrypted {

@@ -119,6 +119,13 @@ impl face::GuestEngine for EngineResource {
             .map_err(|faults| convert::faults(&faults))
     }
 
+    fn unreadable_after(&self, config: Vec<u8>) -> Result<Vec<String>, Vec<ConfigFinding>> {
+        self.0
+            .borrow()
+            .unreadable_after(&config)
+            .map_err(|faults| convert::faults(&faults))
+    }
+
     fn handle_event(&self, event: face::Event, now: u64) {
         self.0
             .borrow_mut()

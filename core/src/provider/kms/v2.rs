@@ -8,7 +8,6 @@ pub mod envelope;
 pub mod key_state;
 pub mod write_dek;
 
-use alloc::collections::BTreeMap;
 use alloc::string::ToString;
 
 use self::dek_cache::{CacheKey, DekCache, ReadDek};
@@ -18,6 +17,7 @@ use self::write_dek::SealError;
 use crate::crypto::entropy::Entropy;
 use crate::crypto::nonce::NonceError;
 use crate::engine::event::{CallId, DecryptRequest, KmsProviderInfo};
+use crate::map::SortedMap;
 use crate::provider::kms::message::Annotations;
 use crate::provider::kms::{DekNeeded, ReadStep, WriteStep};
 use crate::provider::transformer::{ErrorKind, TransformError};
@@ -32,7 +32,7 @@ pub struct KmsV2 {
     /// The DEKs that read.
     pub cache: DekCache,
     /// Decrypts under way: each DEK is asked for once.
-    pub in_flight: BTreeMap<CacheKey, CallId>,
+    pub(crate) in_flight: SortedMap<CacheKey, CallId>,
 }
 
 impl KmsV2 {
@@ -111,17 +111,14 @@ impl KmsV2 {
             (self.cache.find(&key), false)
         };
         let Some(dek) = dek else {
-            let mut annotations = Annotations::new();
-            annotations.extend(
-                object
-                    .annotations
-                    .iter()
-                    .map(|(key, value)| (key.to_string(), value.to_vec())),
-            );
+            let annotations = object.annotations.iter();
+            let annotations = annotations
+                .map(|(key, value)| (key.to_string(), value.to_vec()))
+                .collect();
             let request = DecryptRequest {
                 ciphertext: object.encrypted_dek_source.to_vec(),
                 key_id: object.key_id.to_string(),
-                annotations,
+                annotations: Annotations::sorted(annotations),
             };
             return Ok(ReadStep::NeedsDek(
                 key,

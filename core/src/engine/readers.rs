@@ -1,0 +1,291 @@
+//! What a configuration can read, and what another one could no longer.
+//!
+//! A file that is still being written is often a valid configuration: its last keys, providers or rules are not there yet. Whoever reloads it
+//! asks first what would become unreadable ([`Engine::unreadable_after`](super::Engine::unreadable_after)).
+
+use alloc::borrow::Cow;
+use alloc::format;
+use alloc::string::{String, ToString as _};
+use alloc::vec;
+use alloc::vec::Vec;
+
+use sha2::{Digest, Sha256};
+
+use crate::config::{Config, NamedKey, Provider};
+use crate::crypto::local::LocalCipher;
+use crate::map::Names;
+use crate::provider::local::LocalKeys;
+use crate::provider::routing::most_exact;
+
+/// 20: the most losses that are told one by one; what comes after is counted.
+const TOLD_MAX: usize = 20;
+
+/// Who can read which resource's values.
+#[derive(Default)]
+pub(super) struct Readers {
+    /// Resource or wildcard → where its rules are in `named`.
+    resources: Names<'static>,
+    /// Rules, in the order of the file.
+    named: Vec<Vec<usize>>,
+    /// In the order of the file.
+    rules: Vec<Vec<Reader>>,
+}
+
+/// A provider, or one key of a local one.
+#[derive(Clone)]
+struct Reader {
+    /// What its values begin with; empty for identity.
+    prefix: String,
+    /// SHA-256 of the prefix and the key: equal where both are. The key itself is not kept. Zeros for identity.
+    id: [u8; 32],
+}
+
+/// Identity, which also serves what no rule names.
+static PLAINTEXT: Reader = Reader {
+    prefix: String::new(),
+    id: [0; 32],
+};
+
+impl Reader {
+    fn new(prefix: String, secret: &[u8]) -> Self {
+        let hash = Sha256::new()
+            .chain_update((prefix.len() as u64).to_le_bytes())
+            .chain_update(&prefix)
+            .chain_update(secret);
+        Self {
+            id: hash.finalize().into(),
+            prefix,
+        }
+    }
+
+    fn of(provider: &Provider, readers: &mut Vec<Self>) {
+        let mut local = |cipher, keys: &[NamedKey]| {
+            let prefix = LocalKeys::prefix(cipher);
+            readers.extend(
+                keys.iter()
+                    .map(|key| Self::new(format!("{prefix}{}:", key.name), &key.secret)),
+            );
+        };
+        match provider {
+            Provider::Identity => readers.push(PLAINTEXT.clone()),
+            // Another endpoint may well be another way to the same keys; the health check tells whether anything answers there.
+            Provider::Kms(kms) => readers.push(Self::new(kms.prefix(), b"")),
+            Provider::AesGcm(keys) => local(LocalCipher::AesGcm, keys),
+            Provider::AesCbc(keys) => local(LocalCipher::AesCbc, keys),
+            Provider::Secretbox(keys) => local(LocalCipher::Secretbox, keys),
+        }
+    }
+}
+
+impl Readers {
+    pub(super) fn of(config: &Config) -> Self {
+        let mut resources = Names::new();
+        let mut named: Vec<Vec<usize>> = Vec::new();
+        let mut rules = Vec::new();
+        for (at, rule) in config.rules.iter().enumerate() {
+            for resource in &rule.resources {
+                let name = Cow::Owned(resource.to_string());
+                let list = *resources.entry(name).or_insert(named.len());
+                match named.get_mut(list) {
+                    Some(list) => list.push(at),
+                    None => named.push(vec![at]),
+                }
+            }
+            let mut readers = Vec::new();
+            for provider in &rule.providers {
+                Reader::of(provider, &mut readers);
+            }
+            rules.push(readers);
+        }
+        Self {
+            resources,
+            named,
+            rules,
+        }
+    }
+
+    /// The rules for a resource or a wildcard, as [`most_exact`] finds them. None: stored as plaintext.
+    fn find(&self, resource: &str) -> &[usize] {
+        most_exact(&self.resources, resource)
+            .and_then(|at| self.named.get(at))
+            .map_or(&[], Vec::as_slice)
+    }
+
+    fn readers(&self, rules: &[usize]) -> impl Iterator<Item = &Reader> {
+        let fallback = rules.is_empty().then_some(&PLAINTEXT);
+        rules
+            .iter()
+            .filter_map(|at| self.rules.get(*at))
+            .flatten()
+            .chain(fallback)
+    }
+
+    /// What these read and the others do not: `secrets: values that begin with "k8s:enc:aescbc:v1:key1:"`.
+    ///
+    /// Every resource is looked at that is named in one of the two, and every wildcard, which stands for the resources that no rule names.
+    pub(super) fn missing_in(&self, other: &Self) -> Vec<String> {
+        let mut told = Vec::new();
+        let mut more = 0_usize;
+        let theirs_alone = other
+            .resources
+            .keys()
+            .filter(|resource| !self.resources.contains_key(&***resource));
+        // Neighbours mostly share their rules: what was found for the last resource is not looked for again.
+        let mut last: Option<(&[usize], &[usize], Vec<&str>)> = None;
+        for resource in self.resources.keys().chain(theirs_alone) {
+            let (ours, theirs) = (self.find(resource), other.find(resource));
+            let missing = match last.take() {
+                Some((a, b, missing)) if a == ours && b == theirs => missing,
+                _ => self
+                    .readers(ours)
+                    .filter(|reader| !other.readers(theirs).any(|reads| reads.id == reader.id))
+                    .map(|reader| &*reader.prefix)
+                    .collect(),
+            };
+            for prefix in &missing {
+                if told.len() == TOLD_MAX {
+                    more += 1;
+                } else if prefix.is_empty() {
+                    told.push(format!("{resource}: values stored as plaintext"));
+                } else {
+                    told.push(format!("{resource}: values that begin with \"{prefix}\""));
+                }
+            }
+            last = Some((ours, theirs, missing));
+        }
+        if more > 0 {
+            told.push(format!("{more} more"));
+        }
+        told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZg==";
+    const OTHER: &str = "MDEyMzQ1Njc4OWFiY2RlZw==";
+
+    fn readers(rules: &[(&str, &str)]) -> Readers {
+        let mut file = String::from(
+            "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n",
+        );
+        for (resources, providers) in rules {
+            file += &format!("- resources: [{resources}]\n  providers: [{{{providers}}}]\n");
+        }
+        Readers::of(&Config::load(file.as_bytes(), true).unwrap())
+    }
+
+    fn aes(keys: &[(&str, &str)]) -> String {
+        let keys: Vec<_> = keys
+            .iter()
+            .map(|(name, secret)| format!("{{name: {name}, secret: {secret}}}"))
+            .collect();
+        format!("aesgcm: {{keys: [{}]}}", keys.join(", "))
+    }
+
+    fn kms(name: &str, endpoint: &str) -> String {
+        format!("kms: {{apiVersion: v2, name: {name}, endpoint: 'unix:///{endpoint}'}}")
+    }
+
+    #[test]
+    fn what_a_file_no_longer_reads_is_told() {
+        let both = aes(&[("new", KEY), ("old", OTHER)]);
+        let turned = aes(&[("old", OTHER), ("new", KEY)]);
+        let new = aes(&[("new", KEY)]);
+        let changed = aes(&[("new", OTHER), ("old", OTHER)]);
+        let (a, moved) = (kms("a", "x"), kms("a", "y"));
+        let with_identity = format!("{new}}}, {{identity: {{}}");
+        type Rules<'a> = &'a [(&'a str, &'a str)];
+        let table: &[(&str, Rules, Rules, &[&str])] = &[
+            (
+                "the same",
+                &[("secrets", &both)],
+                &[("secrets", &both)],
+                &[],
+            ),
+            (
+                "another order",
+                &[("secrets", &both)],
+                &[("secrets", &turned)],
+                &[],
+            ),
+            ("one more", &[("secrets", &new)], &[("secrets", &both)], &[]),
+            (
+                "one less",
+                &[("secrets", &both)],
+                &[("secrets", &new)],
+                &["secrets: values that begin with \"k8s:enc:aesgcm:v1:old:\""],
+            ),
+            (
+                "another secret under the same name",
+                &[("secrets", &both)],
+                &[("secrets", &changed)],
+                &["secrets: values that begin with \"k8s:enc:aesgcm:v1:new:\""],
+            ),
+            (
+                "another endpoint",
+                &[("secrets", &a)],
+                &[("secrets", &moved)],
+                &[],
+            ),
+            (
+                "identity gone",
+                &[("secrets", &with_identity)],
+                &[("secrets", &new)],
+                &["secrets: values stored as plaintext"],
+            ),
+            (
+                "a rule gone",
+                &[("secrets", &new), ("configmaps", &a)],
+                &[("secrets", &new)],
+                &["configmaps: values that begin with \"k8s:enc:kms:v2:a:\""],
+            ),
+            (
+                "a resource that was plaintext until now",
+                &[("secrets", &new)],
+                &[("secrets", &new), ("configmaps", &a)],
+                &["configmaps: values stored as plaintext"],
+            ),
+            (
+                "taken over by a wildcard",
+                &[("secrets", &new)],
+                &[("'*.'", &with_identity)],
+                &[],
+            ),
+            (
+                "an exact rule where a wildcard served",
+                &[("'*.*'", &both)],
+                &[("jobs.batch", &new), ("'*.*'", &both)],
+                &["jobs.batch: values that begin with \"k8s:enc:aesgcm:v1:old:\""],
+            ),
+            (
+                "a wildcard of one group where another served",
+                &[("'*.*'", &new)],
+                &[("'*.batch'", &a), ("'*.*'", &new)],
+                &["*.batch: values that begin with \"k8s:enc:aesgcm:v1:new:\""],
+            ),
+            (
+                "the wildcard gone",
+                &[("secrets", &new), ("'*.*'", &new)],
+                &[("secrets", &new)],
+                &["*.*: values that begin with \"k8s:enc:aesgcm:v1:new:\""],
+            ),
+        ];
+        for (desc, old, new, expected) in table {
+            assert_eq!(readers(old).missing_in(&readers(new)), *expected, "{desc}");
+        }
+    }
+
+    #[test]
+    fn no_more_is_told_than_a_person_reads() {
+        let names: Vec<_> = (0..100).map(|n| format!("r{n}")).collect();
+        let old = aes(&[("old", OTHER)]);
+        let new = aes(&[("new", KEY)]);
+        let all = names.join(", ");
+        let told = readers(&[(&*all, &*old)]).missing_in(&readers(&[(&*all, &*new)]));
+        assert_eq!(told.len(), TOLD_MAX + 1);
+        assert_eq!(told[TOLD_MAX], "80 more");
+    }
+}

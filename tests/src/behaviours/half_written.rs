@@ -1,0 +1,208 @@
+//! A file that is still being written is often a valid configuration. Whoever asks first what would become unreadable loses nothing.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use dekker_core::engine::Options;
+
+use crate::face::Maker;
+use crate::plugin::Plugin;
+use crate::sim::{Harness, file};
+
+const KEY: &str = "/registry/x/default/token";
+
+fn harness(maker: &dyn Maker, file: &str) -> Harness {
+    let options = Options {
+        reload: true,
+        ..Options::default()
+    };
+    Harness::new(maker, file, &options, [("a", Plugin::new("key-a"))])
+}
+
+/// A local provider as people write it, each key a name and the byte that its secret repeats.
+fn local(kind: &str, keys: &[(&str, u8)]) -> String {
+    let mut text = format!("  - {kind}:\n      keys:\n");
+    for (name, byte) in keys {
+        let secret = STANDARD.encode([*byte; 32]);
+        text += &format!("      - name: {name}\n        secret: {secret}\n");
+    }
+    text
+}
+
+const KMS: &str = "  - kms:\n      apiVersion: v2\n      name: a\n      endpoint: unix:///run/a.sock\n      timeout: 3s\n";
+const IDENTITY: &str = "  - identity: {}\n";
+
+fn config(rules: &[(&[&str], &[String])]) -> String {
+    let mut file = file::config(&[]);
+    for (resources, providers) in rules {
+        file += "- resources:\n";
+        for resource in *resources {
+            file += &format!("  - '{resource}'\n");
+        }
+        file += "  providers:\n";
+        file.extend(providers.iter().map(String::as_str));
+    }
+    file
+}
+
+/// Something stored, and where.
+struct Stored {
+    resource: &'static str,
+    value: Vec<u8>,
+}
+
+/// What each of these writes for a resource.
+fn stored(maker: &dyn Maker, resource: &'static str, writers: &[String]) -> Vec<Stored> {
+    let write = |writer: &String| Stored {
+        resource,
+        value: harness(
+            maker,
+            &config(&[(&[resource], std::slice::from_ref(writer))]),
+        )
+        .try_write(resource, KEY, b"hello")
+        .expect("a write"),
+    };
+    writers.iter().map(write).collect()
+}
+
+/// How many of them cannot be read.
+fn unreadable(h: &mut Harness, values: &[Stored]) -> usize {
+    let lost = |stored: &&Stored| h.try_read(stored.resource, KEY, &stored.value).is_err();
+    values.iter().filter(lost).count()
+}
+
+/// Every writer that this file has, alone.
+fn writers() -> [String; 6] {
+    [
+        KMS.to_owned(),
+        local("aesgcm", &[("new", 1)]),
+        local("aesgcm", &[("old", 2)]),
+        local("aescbc", &[("key1", 3)]),
+        local("secretbox", &[("key1", 4)]),
+        IDENTITY.to_owned(),
+    ]
+}
+
+fn whole_file() -> String {
+    let list = [
+        KMS.to_owned(),
+        local("aesgcm", &[("new", 1), ("old", 2)]),
+        local("aescbc", &[("key1", 3)]),
+        local("secretbox", &[("key1", 4)]),
+        IDENTITY.to_owned(),
+    ];
+    config(&[
+        (&["secrets", "configmaps"], &list),
+        (
+            &["*.apps"],
+            &[local("aescbc", &[("key1", 5)]), IDENTITY.to_owned()],
+        ),
+        (
+            &["*.*"],
+            &[local("secretbox", &[("key1", 6)]), IDENTITY.to_owned()],
+        ),
+    ])
+}
+
+fn values(maker: &dyn Maker) -> Vec<Stored> {
+    let mut values = stored(maker, "secrets", &writers());
+    values.extend(stored(maker, "configmaps", &writers()));
+    let apps = [local("aescbc", &[("key1", 5)]), IDENTITY.to_owned()];
+    values.extend(stored(maker, "deployments.apps", &apps));
+    let all = [local("secretbox", &[("key1", 6)]), IDENTITY.to_owned()];
+    values.extend(stored(maker, "pods", &all));
+    values
+}
+
+/// Each beginning of `file` over a running configuration that reads all of `values`: refused, harmless or told to lose something. Gives how
+/// many there were of each.
+fn cut_everywhere(maker: &dyn Maker, running: &str, file: &str, values: &[Stored]) -> [usize; 3] {
+    let mut h = harness(maker, running);
+    assert_eq!(unreadable(&mut h, values), 0, "all is read to begin with");
+    let [mut refused, mut harmless, mut told] = [0; 3];
+    for end in 0..file.len() {
+        let cut = &file[..end];
+        let loses = h.unreadable_after(cut).is_ok_and(|lost| !lost.is_empty());
+        if loses {
+            told += 1;
+            // And it does, where nobody asks.
+            let mut careless = harness(maker, running);
+            careless.reload(cut).expect("what loses something is valid");
+            careless.advance_secs(1);
+            assert_ne!(
+                unreadable(&mut careless, values),
+                0,
+                "told for nothing:\n{cut}"
+            );
+            continue;
+        }
+        match h.reload(cut) {
+            Err(_) => refused += 1,
+            Ok(()) => {
+                harmless += 1;
+                h.advance_secs(1);
+                assert_eq!(h.reloads.last(), Some(&Ok(())), "{cut}");
+            }
+        }
+        assert_eq!(unreadable(&mut h, values), 0, "after {end} bytes:\n{cut}");
+        h.reload(running).expect("valid");
+        h.advance_secs(1);
+    }
+    [refused, harmless, told]
+}
+
+pub(super) fn file_cut_anywhere_costs_no_read(maker: &dyn Maker) {
+    let file = whole_file();
+    let values = values(maker);
+    let [refused, harmless, told] = cut_everywhere(maker, &file, &file, &values);
+    assert_eq!(refused + harmless + told, file.len());
+    // Without its last line break, and in the middle of `{}` never.
+    assert!(harmless >= 1, "{harmless}");
+    assert!(refused > 500 && told > 20, "{refused} {told}");
+}
+
+pub(super) fn rotation_in_the_writing_costs_no_read(maker: &dyn Maker) {
+    let old = config(&[(
+        &["secrets"],
+        &[local("aescbc", &[("old", 2)]), IDENTITY.to_owned()],
+    )]);
+    // The new key comes first, and the file is valid before the old one is there.
+    let new = config(&[(
+        &["secrets"],
+        &[
+            local("aescbc", &[("new", 1), ("old", 2)]),
+            IDENTITY.to_owned(),
+        ],
+    )]);
+    let writers = [local("aescbc", &[("old", 2)]), IDENTITY.to_owned()];
+    let values = stored(maker, "secrets", &writers);
+    let [refused, harmless, told] = cut_everywhere(maker, &old, &new, &values);
+    assert!(
+        refused > 0 && harmless > 0 && told > 0,
+        "{refused} {harmless} {told}"
+    );
+}
+
+pub(super) fn loss_is_told_by_what_the_values_begin_with(maker: &dyn Maker) {
+    let mut h = harness(maker, &whole_file());
+    let end = whole_file().find("      - name: old").expect("it is there");
+    let told = h.unreadable_after(&whole_file()[..end]).expect("valid");
+    let expected = |resource: &str| {
+        [
+            "values that begin with \"k8s:enc:aesgcm:v1:old:\"",
+            "values that begin with \"k8s:enc:aescbc:v1:key1:\"",
+            "values that begin with \"k8s:enc:secretbox:v1:key1:\"",
+            "values stored as plaintext",
+        ]
+        .map(|what| format!("{resource}: {what}"))
+    };
+    assert_eq!(told[2..6], expected("configmaps"));
+    assert_eq!(told[6..], expected("secrets"));
+    assert_eq!(
+        told[..2],
+        [
+            "*.*: values that begin with \"k8s:enc:secretbox:v1:key1:\"",
+            "*.apps: values that begin with \"k8s:enc:aescbc:v1:key1:\"",
+        ]
+    );
+    h.unreadable_after("%%%").expect_err("faulty");
+}
