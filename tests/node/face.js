@@ -67,6 +67,7 @@ export function makeHandler(bindings, codec = { encode, decode }) {
     health: (engine, { op, now }) => engine.health(op, now),
     cancel: (engine, { op }) => engine.cancel(op),
     reload: (engine, { config, now }) => engine.reload(bytes(config), now),
+    unreadableAfter: (engine, { config }) => engine.unreadableAfter(bytes(config)),
     completeStatus: (engine, { call, version, healthz, keyId, now }) => engine.completeStatus(call, version, healthz, keyId, now),
     completeEncrypt(engine, { call, ciphertext, keyId, annotations, now }) {
       const flat = annotations.flatMap(([name, value]) => [name, bytes(value)]);

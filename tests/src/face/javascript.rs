@@ -298,6 +298,13 @@ impl Face for JavaScript {
         }
     }
 
+    fn unreadable_after(&mut self, config: &[u8]) -> Result<Vec<String>, Vec<Finding>> {
+        match self.ask("unreadableAfter", json!({ "config": base64(config) })) {
+            Outcome::Faults(faults) => Err(convert::findings(faults)),
+            outcome => Ok(outcome.ok()),
+        }
+    }
+
     fn handle_event(&mut self, event: Event, now: Timestamp) {
         let (method, mut request) = convert::event(event);
         request["now"] = now.as_millis().into();

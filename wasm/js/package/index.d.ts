@@ -340,6 +340,14 @@ export class Transformer {
    */
   reload(config: string | Uint8Array, options?: { kms?: KmsClients }): Promise<void>;
 
+  /**
+   * What the configuration in use reads and this one would not, a phrase each; empty when nothing is lost. A file that is still being written
+   * may be valid, with its last keys or rules missing: whoever watches a file does well to ask before `reload`.
+   *
+   * @throws {DekkerError} `INVALID_CONFIG`
+   */
+  unreadableAfter(config: string | Uint8Array): string[];
+
   /** The state of the configuration and its providers. No secrets, no key IDs. */
   status(): Status;
 

@@ -123,6 +123,16 @@ export class Transformer {
     return families;
   }
 
+  unreadableAfter(config) {
+    const file = textOrBytes(config, "config");
+    this.#demandAlive();
+    try {
+      return this.#ask((engine) => engine.unreadableAfter(file));
+    } catch (fault) {
+      throw Array.isArray(fault) ? invalidConfig(fault) : fault;
+    }
+  }
+
   async reload(config, { kms } = {}) {
     const file = textOrBytes(config, "config");
     this.#demandAlive();

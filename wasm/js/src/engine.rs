@@ -154,6 +154,19 @@ impl Engine {
             .map_err(|faults| convert::thrown_faults(&faults))
     }
 
+    /// What the running configuration reads and this one would not: an array of phrases.
+    ///
+    /// # Errors
+    /// Every fault of the configuration, as an array; or the engine is in use.
+    #[wasm_bindgen(js_name = unreadableAfter)]
+    pub fn unreadable_after(&self, config: &[u8]) -> Result<JsValue, JsValue> {
+        let unreadable = self
+            .borrow()?
+            .unreadable_after(config)
+            .map_err(|faults| convert::thrown_faults(&faults))?;
+        Ok(convert::to_js(&unreadable)?)
+    }
+
     /// What a plugin answered to Status.
     ///
     /// # Errors
