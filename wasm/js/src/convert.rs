@@ -256,7 +256,7 @@ pub(crate) fn action(of: &core::Action) -> Result<JsValue, JsError> {
             annotations: request
                 .annotations
                 .iter()
-                .map(|(name, value)| (&**name, Bytes(value)))
+                .map(|(name, value)| (name, Bytes(value)))
                 .collect(),
         },
         core::Action::ToStorageDone { op, outcome: of } => Action::ToStorageDone {
