@@ -192,7 +192,10 @@ impl Engine {
 
     /// Forgets a parked operation: its action will not come.
     pub fn cancel(&mut self, op: OpId) {
-        self.parked.remove(op);
+        if let Some(parked) = self.parked.remove(op) {
+            // What gRPC calls it, and so upstream's count.
+            self.count_unfinished(&parked.operation, "Canceled");
+        }
         self.close_unused();
     }
 

@@ -14,7 +14,7 @@ import (
 	"k8s.io/apiserver/pkg/storage/value"
 )
 
-// request is one line in. op is load, watch, write, read, health, reloads, plugin or close; name names what load or watch loaded.
+// request is one line in. op is load, watch, write, read, health, reloads, plugin, metrics or close; name names what load or watch loaded.
 type request struct {
 	Op   string `json:"op"`
 	Name string `json:"name"`
@@ -22,6 +22,8 @@ type request struct {
 	Config string   `json:"config"`
 	Reload bool     `json:"reload"`
 	Keys   []string `json:"keys"`
+	// load: what names this server, hashed, in metrics.
+	ServerID string `json:"serverId"`
 	// write and read
 	Resource  string `json:"resource"`
 	Key       []byte `json:"key"`
@@ -42,6 +44,7 @@ type answer struct {
 	Status    int               `json:"status,omitempty"`
 	Body      string            `json:"body,omitempty"`
 	Headers   map[string]string `json:"headers,omitempty"`
+	Samples   []sample          `json:"samples,omitempty"`
 	Reloads   *reloads          `json:"reloads,omitempty"`
 }
 
@@ -87,6 +90,9 @@ func (r *request) do(all *everything, a *answer) (err error) {
 		return err
 	case "watch":
 		all.loaded[r.Name], err = r.watch()
+		return err
+	case "metrics":
+		a.Samples, err = gather()
 		return err
 	case "plugin":
 		return r.plugin(all)
@@ -135,7 +141,7 @@ func (r *request) load() (*loaded, error) {
 			undo()
 		}
 	}}
-	config, err := encryptionconfig.LoadEncryptionConfig(ctx, r.Config, r.Reload, "")
+	config, err := encryptionconfig.LoadEncryptionConfig(ctx, r.Config, r.Reload, r.ServerID)
 	if err != nil {
 		l.close()
 		return nil, err

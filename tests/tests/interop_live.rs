@@ -26,6 +26,8 @@ mod wait;
 mod health;
 #[path = "interop_live/kms_v1.rs"]
 mod kms_v1;
+#[path = "interop_live/metrics.rs"]
+mod metrics;
 #[path = "interop_live/peer.rs"]
 mod peer;
 #[path = "interop_live/reloading.rs"]

@@ -170,6 +170,8 @@ impl Engine {
         let Some(call) = self.begin_call(id, purpose) else {
             return;
         };
+        // KMS v1 has its plugin encrypt `ping`.
+        let is_new_dek = matches!(self.providers.get(&id), Some(Kms::V2(_)));
         self.actions.push_back(match request {
             Request::Status => Action::CallStatus { call, provider: id },
             Request::Encrypt { uid, plaintext } => Action::CallEncrypt {
@@ -177,6 +179,7 @@ impl Engine {
                 provider: id,
                 uid,
                 plaintext,
+                is_new_dek,
             },
             Request::Decrypt { uid, request } => Action::CallDecrypt {
                 call,
@@ -198,7 +201,7 @@ impl Engine {
         }
         if let Some(message) = rotated {
             if let Some(Kms::V2(provider)) = self.providers.get_mut(&id) {
-                provider.keep_for_reading();
+                provider.has_written = false;
             }
             self.log(LogLevel::Info, Some(id), message);
         }

@@ -234,6 +234,7 @@ impl Engine {
                 ),
                 cache: DekCache::new(self.options.dek_cache_capacity),
                 in_flight: SortedMap::new(),
+                has_written: false,
             })),
         };
         self.providers.insert(id, kms);

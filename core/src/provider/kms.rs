@@ -52,8 +52,6 @@ pub enum ReadStep {
         plaintext: Secret,
         /// The value should be rewritten.
         stale: bool,
-        /// `sha256:<hex>` of its key ID; KMS v2 only.
-        key_id_hash: Option<Arc<str>>,
     },
     /// It must wait for the first probe.
     Priming,
@@ -114,7 +112,8 @@ impl Kms {
         }
     }
 
-    /// Reads what follows the prefix. `resumed` is what the plugin made of the DEK that an earlier step needed.
+    /// Reads what follows the prefix. `resumed` is what the plugin made of the DEK that an earlier step needed; `key_id_hash` is set once the
+    /// value's DEK is at hand, `sha256:<hex>` of its key ID, whether or not it then opens the value; KMS v2 only.
     ///
     /// # Errors
     /// See [`KmsV2::read`] and [`KmsV1::read`].
@@ -123,10 +122,11 @@ impl Kms {
         aad: &[u8],
         stored: &[u8],
         resumed: Option<ReadDek>,
+        key_id_hash: &mut Option<Arc<str>>,
     ) -> Result<ReadStep, TransformError> {
         match self {
             Self::V1(v1) => v1.read(aad, stored, resumed),
-            Self::V2(v2) => v2.read(aad, stored, resumed),
+            Self::V2(v2) => v2.read(aad, stored, resumed, key_id_hash),
         }
     }
 

@@ -147,6 +147,7 @@ impl KmsCalls {
             provider,
             uid,
             plaintext,
+            is_new_dek: _,
         } = call;
         let plaintext = Zeroizing::new(plaintext);
         self.spawn(

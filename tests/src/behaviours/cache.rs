@@ -232,6 +232,7 @@ pub(super) fn cache_is_counted(maker: &dyn Maker) {
     let mut h = Harness::primed(maker);
     let misses = "apiserver_storage_envelope_transformation_cache_misses_total";
     let size = "apiserver_envelope_encryption_dek_source_cache_size";
+    h.write("/k", b"x");
     assert_eq!(h.metric(size, &[("provider_name", "a")]), 1.0);
     for value in &values {
         h.read("/k", value);

@@ -28,6 +28,8 @@ struct Request<'a> {
     config: &'a str,
     reload: bool,
     keys: &'a [&'a str],
+    #[serde(rename = "serverId")]
+    server_id: &'a str,
     resource: &'a str,
     key: String,
     plaintext: String,
@@ -48,6 +50,15 @@ pub struct Answer {
     pub body: String,
     pub headers: std::collections::BTreeMap<String, String>,
     reloads: Option<Reloads>,
+    samples: Vec<Sample>,
+}
+
+/// One value of a metric: of a histogram its count, under a name that ends in `_count`.
+#[derive(Debug, Deserialize)]
+pub struct Sample {
+    pub name: String,
+    pub labels: std::collections::BTreeMap<String, String>,
+    pub value: f64,
 }
 
 /// What a controller has done so far.
@@ -144,6 +155,18 @@ impl Peer {
         assert_eq!(answer.error, "", "{name}");
     }
 
+    /// As [`Peer::load`], by a server of this name.
+    pub fn load_as(&mut self, name: &str, config: &Path, server_id: &str) {
+        let answer = self.ask(&Request {
+            op: "load",
+            name,
+            config: config.to_str().expect("our own path"),
+            server_id,
+            ..Request::default()
+        });
+        assert_eq!(answer.error, "", "{name}");
+    }
+
     /// Loads a configuration file and follows it, polling five times a second.
     pub fn watch(&mut self, name: &str, config: &Path) {
         let config = config.to_str().expect("our own path");
@@ -178,6 +201,18 @@ impl Peer {
 
     /// Writes, which must succeed.
     pub fn write(&mut self, name: &str, resource: &str, key: &[u8], plaintext: &[u8]) -> Vec<u8> {
+        let stored = self.try_write(name, resource, key, plaintext);
+        stored.unwrap_or_else(|error| panic!("{name}: {resource}: {error}"))
+    }
+
+    /// Writes.
+    pub fn try_write(
+        &mut self,
+        name: &str,
+        resource: &str,
+        key: &[u8],
+        plaintext: &[u8],
+    ) -> Result<Vec<u8>, String> {
         let answer = self.ask(&Request {
             op: "write",
             name,
@@ -186,8 +221,20 @@ impl Peer {
             plaintext: STANDARD.encode(plaintext),
             ..Request::default()
         });
-        assert_eq!(answer.error, "", "{name}: {resource}");
-        STANDARD.decode(answer.stored).expect("base64")
+        if !answer.error.is_empty() {
+            return Err(answer.error);
+        }
+        Ok(STANDARD.decode(answer.stored).expect("base64"))
+    }
+
+    /// What this process has counted.
+    pub fn metrics(&mut self) -> Vec<Sample> {
+        let answer = self.ask(&Request {
+            op: "metrics",
+            ..Request::default()
+        });
+        assert_eq!(answer.error, "");
+        answer.samples
     }
 
     /// Reads.

@@ -37,10 +37,14 @@ pub(crate) fn encrypted(
         |value::Encrypted {
              stored,
              transformer_prefix,
+             key_prefix,
+             has_rule,
              key_id_hash,
          }| wit::Encrypted {
             stored,
             transformer_prefix: transformer_prefix.to_string(),
+            key_prefix: key_prefix.map(|prefix| prefix.to_string()),
+            has_rule,
             key_id_hash: key_id_hash.map(|hash| hash.to_string()),
         },
     )
@@ -54,12 +58,16 @@ pub(crate) fn decrypted(
              plaintext,
              stale,
              transformer_prefix,
+             key_prefix,
+             has_rule,
              key_id_hash,
          }| wit::Decrypted {
             // Freed, and so wiped, once the host has read it.
             plaintext: plaintext.into_exposed(),
             stale,
             transformer_prefix: transformer_prefix.to_string(),
+            key_prefix: key_prefix.map(|prefix| prefix.to_string()),
+            has_rule,
             key_id_hash: key_id_hash.map(|hash| hash.to_string()),
         },
     )
@@ -132,11 +140,13 @@ pub(crate) fn action(action: core::Action) -> face::Action {
             provider,
             uid,
             plaintext,
+            is_new_dek,
         } => face::Action::CallEncrypt(face::EncryptCall {
             call: call.0,
             provider: provider.0,
             uid,
             plaintext: plaintext.into_exposed(),
+            is_new_dek,
         }),
         core::Action::CallDecrypt {
             call,
@@ -224,6 +234,7 @@ pub(crate) fn metric_family(family: MetricFamily) -> face::MetricFamily {
         kind: match family.kind {
             MetricKind::Counter => face::MetricKind::Counter,
             MetricKind::Gauge => face::MetricKind::Gauge,
+            MetricKind::Histogram => face::MetricKind::Histogram,
         },
         samples: family
             .samples

@@ -91,11 +91,7 @@ impl KmsV1 {
         if is_new && let Some(cache) = &mut self.cache {
             cache.insert(key, dek);
         }
-        Ok(ReadStep::Done {
-            plaintext,
-            stale,
-            key_id_hash: None,
-        })
+        Ok(ReadStep::Done { plaintext, stale })
     }
 
     /// Writes a value with a DEK made for it, which the plugin has encrypted; the DEK is kept for reading.
@@ -136,6 +132,12 @@ impl KmsV1 {
             cache.insert(cache_key(encrypted_dek), read_dek(keys, &dek.export()?)?);
         }
         Ok(out)
+    }
+
+    /// How full the cache is, from 0 to 1; `None` without one.
+    pub fn cache_fill(&self) -> Option<f64> {
+        let cache = self.cache.as_ref()?;
+        Some(cache.len() as f64 / f64::from(self.cache_size))
     }
 
     /// As [`super::Kms::fresh_answer`].
