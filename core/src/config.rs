@@ -12,6 +12,7 @@
 //! The file is the operator's, but nothing in it is trusted: it must not panic, and no secret in it may
 //! reach a message.
 
+mod decimal;
 mod decode;
 mod duration;
 mod endpoint;
@@ -108,6 +109,13 @@ pub struct KmsProvider {
     pub cache_size: Option<i32>,
 }
 
+impl KmsProvider {
+    /// What its values begin with: `k8s:enc:kms:v2:my-kms:`.
+    pub fn prefix(&self) -> String {
+        alloc::format!("k8s:enc:kms:{}:{}:", self.version.name(), self.name)
+    }
+}
+
 /// The API that a KMS plugin speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KmsVersion {
@@ -115,6 +123,16 @@ pub enum KmsVersion {
     V1,
     /// `v2.KeyManagementService`.
     V2,
+}
+
+impl KmsVersion {
+    /// As the file and stored values have it: `v1`, `v2`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::V1 => "v1",
+            Self::V2 => "v2",
+        }
+    }
 }
 
 /// A unix socket's address, of 1 to 107 bytes without NUL.

@@ -20,7 +20,7 @@ mod status;
 mod tests;
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -37,6 +37,7 @@ use self::reload::{Candidate, LastReload};
 use crate::config::{Config, Faults};
 use crate::crypto::entropy::Entropy;
 use crate::crypto::keys::{DekSourceType, KeyStore, SealingKey};
+use crate::map::SortedMap;
 use crate::provider::kms::Kms;
 use crate::provider::kms::message::sha256_text;
 use crate::provider::kms::v2::dek_cache::DekCache;
@@ -80,16 +81,16 @@ pub struct Engine {
     next_call: u64,
     next_provider: u32,
     /// Every provider that the running configuration, a candidate or a parked operation uses.
-    providers: BTreeMap<ProviderId, Kms>,
+    providers: SortedMap<ProviderId, Kms>,
     running: Arc<ConfigSet>,
     candidate: Option<Candidate>,
     last_reload: Option<LastReload>,
     /// Configurations that were replaced, and when their last operations must have ended.
     retired: Vec<(u64, Timestamp)>,
     parked: ParkedOperations,
-    calls: BTreeMap<CallId, Call>,
+    calls: SortedMap<CallId, Box<Call>>,
     /// The DEKs of KMS v1 writes that the plugin is encrypting.
-    deks: BTreeMap<CallId, Box<dyn SealingKey>>,
+    deks: SortedMap<CallId, Box<dyn SealingKey>>,
     actions: VecDeque<Action>,
     counts: Counts,
 }
@@ -129,7 +130,7 @@ impl Engine {
             now,
             next_call: 1,
             next_provider: 1,
-            providers: BTreeMap::new(),
+            providers: SortedMap::new(),
             running: Arc::new(ConfigSet {
                 generation: 0,
                 hash: sha256_text(config),
@@ -137,14 +138,14 @@ impl Engine {
                 kms: Vec::new(),
                 collapsed: false,
                 timeouts: Duration::ZERO,
-                readers: Readers::of(&parsed),
+                readers: Readers::default(),
             }),
             candidate: None,
             last_reload: None,
             retired: Vec::new(),
             parked: ParkedOperations::default(),
-            calls: BTreeMap::new(),
-            deks: BTreeMap::new(),
+            calls: SortedMap::new(),
+            deks: SortedMap::new(),
             actions: VecDeque::new(),
         };
         engine.running = Arc::new(engine.build(parsed, sha256_text(config), 0)?);
@@ -191,7 +192,10 @@ impl Engine {
 
     /// Forgets a parked operation: its action will not come.
     pub fn cancel(&mut self, op: OpId) {
-        self.parked.remove(op);
+        if let Some(parked) = self.parked.remove(op) {
+            // What gRPC calls it, and so upstream's count.
+            self.count_unfinished(&parked.operation, "Canceled");
+        }
         self.close_unused();
     }
 

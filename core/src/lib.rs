@@ -12,5 +12,7 @@ pub mod config;
 pub mod crypto;
 pub mod engine;
 pub mod inspect;
+mod json;
+mod map;
 pub mod provider;
 pub mod time;

@@ -21,8 +21,8 @@ struct Parts {
 
 impl Parts {
     fn encode(&self) -> Vec<u8> {
-        let source =
-            EncryptedDekSource::new(self.source.clone(), &self.key_id, self.annotations.clone());
+        let annotations = self.annotations.clone().into_iter().collect();
+        let source = EncryptedDekSource::new(self.source.clone(), &self.key_id, annotations);
         let tail = EnvelopeTail::new(&source.expect("valid parts"), self.source_type);
         let mut out = tail.begin(b"", self.data.len());
         out.extend(&self.data);

@@ -83,14 +83,16 @@ pub(crate) struct Controller {
     pub(crate) loaded: String,
     /// The hash of what was there at the last poll, taken or not.
     pub(crate) seen: Option<String>,
+    /// What the last poll held back.
+    pub(crate) held: Option<Held>,
     pub(crate) poll_now: Arc<PollNow>,
 }
 
 /// A file that can read less than the one in use.
-struct Held {
+pub(crate) struct Held {
     hash: String,
     since: Instant,
-    /// The same moment as people tell it: seconds since the Unix epoch.
+    /// When it takes over, as people tell it: seconds since the Unix epoch.
     until: f64,
 }
 
@@ -102,9 +104,8 @@ impl Controller {
         let mut retry = FIRST_RETRY;
         let mut last_error: Option<String> = None;
         let mut refusals = 0_u64;
-        let mut held = None;
         loop {
-            let outcome = self.poll(&clock, &mut held).await;
+            let outcome = self.poll(&clock).await;
             let now = clock.now() as f64 / 1000.0;
             match &outcome {
                 Ok(None) => {}
@@ -131,7 +132,7 @@ impl Controller {
                 "seenHash": self.seen,
                 "error": error,
                 "refusals": refusals,
-                "heldUntilUnixSeconds": held.as_ref().map(|held: &Held| held.until),
+                "heldUntilUnixSeconds": self.held.as_ref().map(|held| held.until),
             }));
             let wait = if error.is_some() {
                 let wait = retry.min(self.interval);
@@ -143,7 +144,7 @@ impl Controller {
             };
             last_error = error;
             let mut next = Instant::now() + wait;
-            if let Some(held) = &held {
+            if let Some(held) = &self.held {
                 next = next.min(held.since + self.hold);
             }
             tokio::select! {
@@ -161,25 +162,39 @@ impl Controller {
     }
 
     /// `Ok(None)`: nothing changed.
-    async fn poll(
-        &mut self,
-        clock: &Clock,
-        held: &mut Option<Held>,
-    ) -> Result<Option<String>, String> {
+    async fn poll(&mut self, clock: &Clock) -> Result<Option<String>, String> {
         let confirmed = self.poll_now.confirmed.swap(false, Ordering::Relaxed);
+        // What was held stays held only if it is found again.
+        let held = self.held.take();
         self.seen = None;
         let mut content = self.read().await?;
         self.seen = Some(content.hash.clone());
         if content.hash == self.loaded {
-            *held = None;
             return Ok(None);
         }
-        match self.unreadable_after(&content).await? {
-            Some(unreadable) if !unreadable.is_empty() => {
-                self.hold(&content.hash, &unreadable, confirmed, clock, held)?;
+        // The reload tells the faults of a file that has any.
+        let unreadable = self.unreadable_after(&content).await?.unwrap_or_default();
+        if !unreadable.is_empty() {
+            let held = held
+                .filter(|held| held.hash == content.hash)
+                .unwrap_or_else(|| Held {
+                    hash: content.hash.clone(),
+                    since: Instant::now(),
+                    until: clock.now() as f64 / 1000.0 + self.hold.as_secs_f64(),
+                });
+            let unreadable = unreadable.join("; ");
+            if !confirmed && held.since.elapsed() < self.hold {
+                self.held = Some(held);
+                return Err(format!(
+                    "the file may be half-written, for it no longer reads what the one in use does ({unreadable}): it takes effect when it \
+                     has been the same for {:?}, or at once on SIGHUP",
+                    self.hold
+                ));
             }
-            // The reload tells the faults of a file that has any.
-            _ => *held = None,
+            tracing::warn!(
+                unreadable,
+                "the changed configuration reads less than the one in use"
+            );
         }
         let mut missed = false;
         let outcome = loop {
@@ -210,39 +225,6 @@ impl Controller {
     async fn unreadable_after(&self, content: &Content) -> Result<Option<Vec<String>>, String> {
         let outcome = self.host.unreadable_after(content.bytes.clone()).await;
         outcome.map(Result::ok).map_err(|error| error.to_string())
-    }
-
-    /// Whether a file that reads less than the one in use is in use from now on: when it has not changed for long enough, or a person says
-    /// that it is meant.
-    fn hold(
-        &self,
-        hash: &str,
-        unreadable: &[String],
-        confirmed: bool,
-        clock: &Clock,
-        held: &mut Option<Held>,
-    ) -> Result<(), String> {
-        let known = held.take_if(|held| held.hash == hash);
-        let known = known.unwrap_or_else(|| Held {
-            hash: hash.to_owned(),
-            since: Instant::now(),
-            until: clock.now() as f64 / 1000.0 + self.hold.as_secs_f64(),
-        });
-        if confirmed || known.since.elapsed() >= self.hold {
-            tracing::warn!(
-                unreadable = unreadable.join("; "),
-                "the changed configuration reads less than the one in use"
-            );
-            *held = None;
-            return Ok(());
-        }
-        *held = Some(known);
-        Err(format!(
-            "the file may be half-written, for it no longer reads what the one in use does ({}): it takes effect when it has been the same \
-             for {:?}, or at once on SIGHUP",
-            unreadable.join("; "),
-            self.hold
-        ))
     }
 
     /// Waits until the file is another than that of this hash, valid, and reads all that the one in use reads. `missed`: it was another for a

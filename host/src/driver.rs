@@ -121,8 +121,8 @@ pub(crate) struct Driver {
     open: HashMap<u64, Pending>,
     kms: KmsCalls,
     due: Option<Instant>,
-    /// How long the last event took the guest.
-    event_took: Duration,
+    /// How long the guest took over the last call that may have generated a DEK.
+    call_took: Duration,
 }
 
 impl Driver {
@@ -154,7 +154,7 @@ impl Driver {
             reload: None,
             open: HashMap::new(),
             due: None,
-            event_took: Duration::ZERO,
+            call_took: Duration::ZERO,
         };
         driver.settle(None);
         Ok(Ok(driver))
@@ -194,10 +194,10 @@ impl Driver {
             } => {
                 if incarnation == self.incarnation {
                     let now = self.clock.now();
-                    let start = Instant::now();
-                    let outcome = self.call(None, |guest| guest.handle_event(&event, now));
-                    self.event_took = start.elapsed();
-                    if outcome.is_some() {
+                    if self
+                        .call(None, |guest| guest.handle_event(&event, now))
+                        .is_some()
+                    {
                         self.settle(None);
                     }
                 }
@@ -229,6 +229,18 @@ impl Driver {
         culprit: Option<u64>,
         call: impl FnOnce(&mut Guest) -> Result<T, Trap>,
     ) -> Option<T> {
+        let start = Instant::now();
+        let value = self.ask(culprit, call);
+        self.call_took = start.elapsed();
+        value
+    }
+
+    /// As [`Driver::call`], where no DEK can be generated.
+    fn ask<T>(
+        &mut self,
+        culprit: Option<u64>,
+        call: impl FnOnce(&mut Guest) -> Result<T, Trap>,
+    ) -> Option<T> {
         match call(self.guest.as_mut()?) {
             Ok(value) => Some(value),
             Err(trap) => {
@@ -240,7 +252,7 @@ impl Driver {
 
     /// Does what the guest says, and learns when it wants to be called again.
     fn settle(&mut self, culprit: Option<u64>) {
-        let Some(actions) = self.call(culprit, Guest::poll_actions) else {
+        let Some(actions) = self.ask(culprit, Guest::poll_actions) else {
             return;
         };
         let incarnation = self.incarnation;
@@ -251,7 +263,7 @@ impl Driver {
                 return;
             }
         }
-        if let Some(due) = self.call(culprit, Guest::poll_timeout) {
+        if let Some(due) = self.ask(culprit, Guest::poll_timeout) {
             self.due = due.map(|due| Instant::now() + self.clock.until(due));
         }
     }
@@ -262,7 +274,9 @@ impl Driver {
                 kms.status(incarnation, call)
             }),
             Action::CallEncrypt(call) => {
-                self.metrics.observe_data_key(self.event_took);
+                if call.is_new_dek {
+                    self.metrics.observe_data_key(self.call_took);
+                }
                 self.place(call.provider, |kms, incarnation| {
                     kms.encrypt(incarnation, call)
                 });
@@ -315,7 +329,7 @@ impl Driver {
     /// Places a KMS call, after learning of a provider that is new.
     fn place(&mut self, provider: u32, call: impl FnOnce(&mut KmsCalls, u64)) {
         if !self.kms.knows(provider) {
-            let Some(providers) = self.call(None, Guest::kms_providers) else {
+            let Some(providers) = self.ask(None, Guest::kms_providers) else {
                 return;
             };
             self.kms.learn(providers);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
@@ -250,11 +251,13 @@ impl Host {
                 reply,
             })
             .await?;
-        self.0.metrics.observe_transformation(
-            TransformationType::ToStorage,
-            &encrypted.transformer_prefix,
-            start.elapsed(),
-        );
+        if encrypted.has_rule {
+            let prefixes = (
+                &*encrypted.transformer_prefix,
+                encrypted.key_prefix.as_deref(),
+            );
+            self.observe(TransformationType::ToStorage, prefixes, start.elapsed());
+        }
         Ok(encrypted)
     }
 
@@ -276,11 +279,15 @@ impl Host {
                 reply,
             })
             .await?;
-        self.0.metrics.observe_transformation(
-            TransformationType::FromStorage,
-            &decrypted.transformer_prefix,
-            start.elapsed(),
-        );
+        if decrypted.has_rule {
+            let prefix = match &*decrypted.transformer_prefix {
+                // Upstream has no name for it where it writes.
+                "" => "identity",
+                prefix => prefix,
+            };
+            let prefixes = (prefix, decrypted.key_prefix.as_deref());
+            self.observe(TransformationType::FromStorage, prefixes, start.elapsed());
+        }
         Ok(decrypted)
     }
 
@@ -333,6 +340,18 @@ impl Host {
         config: Zeroizing<Vec<u8>>,
     ) -> Result<Result<(), ReloadError>, HostError> {
         self.ask(|reply| Request::Reload { config, reply }).await
+    }
+
+    /// Times an operation for the provider and, as upstream does, for its named key as well.
+    fn observe(
+        &self,
+        kind: TransformationType,
+        (provider, key): (&str, Option<&str>),
+        took: Duration,
+    ) {
+        for prefix in std::iter::once(provider).chain(key) {
+            self.0.metrics.observe_transformation(kind, prefix, took);
+        }
     }
 
     /// What the running configuration reads and this one would not, a phrase each, such as

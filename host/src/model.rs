@@ -22,6 +22,10 @@ pub struct Encrypted {
     pub stored: Vec<u8>,
     /// The prefix of the transformer that wrote it, such as `k8s:enc:kms:v2:my-kms:`; empty for identity.
     pub transformer_prefix: String,
+    /// What follows it for the key at work: the key's name and `:`; aesgcm, aescbc and secretbox only.
+    pub key_prefix: Option<String>,
+    /// A rule of the configuration covers the resource. Without one it is plaintext, and as in upstream neither counted nor timed.
+    pub has_rule: bool,
     /// `sha256:<hex>` of the key ID; KMS v2 only.
     pub key_id_hash: Option<String>,
 }
@@ -34,6 +38,10 @@ pub struct Decrypted {
     pub stale: bool,
     /// The prefix of the transformer that read it; empty for identity.
     pub transformer_prefix: String,
+    /// What follows it for the key at work: the key's name and `:`; aesgcm, aescbc and secretbox only.
+    pub key_prefix: Option<String>,
+    /// A rule of the configuration covers the resource. Without one it is plaintext, and as in upstream neither counted nor timed.
+    pub has_rule: bool,
     /// `sha256:<hex>` of the key ID; KMS v2 only.
     pub key_id_hash: Option<String>,
 }
@@ -45,12 +53,16 @@ impl fmt::Debug for Decrypted {
             plaintext,
             stale,
             transformer_prefix,
+            key_prefix,
+            has_rule,
             key_id_hash,
         } = self;
         f.debug_struct("Decrypted")
             .field("plaintext", &format_args!("{} bytes", plaintext.len()))
             .field("stale", stale)
             .field("transformer_prefix", transformer_prefix)
+            .field("key_prefix", key_prefix)
+            .field("has_rule", has_rule)
             .field("key_id_hash", key_id_hash)
             .finish()
     }
@@ -170,6 +182,8 @@ pub enum MetricKind {
     Counter,
     /// Goes up and down.
     Gauge,
+    /// The samples with a label `le` are cumulative buckets, the last of which is `+Inf`; the one without it is the sum.
+    Histogram,
 }
 
 /// One value of a metric.
@@ -188,7 +202,7 @@ pub struct MetricFamily {
     pub name: String,
     /// One sentence.
     pub help: String,
-    /// Counter or gauge.
+    /// How its values behave.
     pub kind: MetricKind,
     /// In the order of their labels.
     pub samples: Vec<Sample>,
@@ -203,12 +217,14 @@ mod tests {
         let read = Decrypted {
             plaintext: Zeroizing::new(b"hunter2".to_vec()),
             stale: true,
-            transformer_prefix: "k8s:enc:aesgcm:v1:key1:".to_owned(),
+            transformer_prefix: "k8s:enc:aesgcm:v1:".to_owned(),
+            key_prefix: Some("key1:".to_owned()),
+            has_rule: true,
             key_id_hash: None,
         };
         assert_eq!(
             format!("{read:?}"),
-            "Decrypted { plaintext: 7 bytes, stale: true, transformer_prefix: \"k8s:enc:aesgcm:v1:key1:\", key_id_hash: None }"
+            "Decrypted { plaintext: 7 bytes, stale: true, transformer_prefix: \"k8s:enc:aesgcm:v1:\", key_prefix: Some(\"key1:\"), has_rule: true, key_id_hash: None }"
         );
     }
 }

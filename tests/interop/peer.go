@@ -10,19 +10,20 @@ import (
 	"net/http/httptest"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apiserver/pkg/server/healthz"
 	"k8s.io/apiserver/pkg/server/options/encryptionconfig"
 	"k8s.io/apiserver/pkg/storage/value"
 )
 
-// request is one line in. op is load, write, read, health or close; name names what load loaded.
+// request is one line in. op is load, watch, write, read, health, reloads, plugin, metrics or close; name names what load or watch loaded.
 type request struct {
 	Op   string `json:"op"`
 	Name string `json:"name"`
-	// load: a file, whether it may be reloaded, and the KMS v2 providers that are to write keys instead of seeds.
+	// load and watch: a file; load: whether it may be reloaded, and the KMS v2 providers that are to write keys instead of seeds.
 	Config string   `json:"config"`
 	Reload bool     `json:"reload"`
 	Keys   []string `json:"keys"`
+	// load: what names this server, hashed, in metrics.
+	ServerID string `json:"serverId"`
 	// write and read
 	Resource  string `json:"resource"`
 	Key       []byte `json:"key"`
@@ -30,6 +31,8 @@ type request struct {
 	Stored    []byte `json:"stored"`
 	// health: path and query
 	Path string `json:"path"`
+	// plugin: a KMS v1 plugin on the socket at path, from now on in this mood.
+	Mood moodV1 `json:"mood"`
 }
 
 // answer is one line out.
@@ -41,18 +44,26 @@ type answer struct {
 	Status    int               `json:"status,omitempty"`
 	Body      string            `json:"body,omitempty"`
 	Headers   map[string]string `json:"headers,omitempty"`
+	Samples   []sample          `json:"samples,omitempty"`
+	Reloads   *reloads          `json:"reloads,omitempty"`
 }
 
 // loaded is kube-apiserver's side of one configuration.
 type loaded struct {
-	transformers encryptionconfig.StaticTransformers
+	transformers value.ResourceTransformers
 	mux          *http.ServeMux
 	close        func()
 }
 
+// everything is what requests have started.
+type everything struct {
+	loaded  map[string]*loaded
+	plugins map[string]*pluginV1
+}
+
 // peer answers each line with a line, until there are no more.
 func peer(in io.Reader, out io.Writer) error {
-	all := map[string]*loaded{}
+	all := &everything{loaded: map[string]*loaded{}, plugins: map[string]*pluginV1{}}
 	lines := bufio.NewScanner(in)
 	lines.Buffer(nil, 1<<26)
 	encoder := json.NewEncoder(out)
@@ -72,12 +83,21 @@ func peer(in io.Reader, out io.Writer) error {
 	return lines.Err()
 }
 
-func (r *request) do(all map[string]*loaded, a *answer) (err error) {
-	if r.Op == "load" {
-		all[r.Name], err = r.load()
+func (r *request) do(all *everything, a *answer) (err error) {
+	switch r.Op {
+	case "load":
+		all.loaded[r.Name], err = r.load()
 		return err
+	case "watch":
+		all.loaded[r.Name], err = r.watch()
+		return err
+	case "metrics":
+		a.Samples, err = gather()
+		return err
+	case "plugin":
+		return r.plugin(all)
 	}
-	l, ok := all[r.Name]
+	l, ok := all.loaded[r.Name]
 	if !ok {
 		return fmt.Errorf("nothing is loaded as %q", r.Name)
 	}
@@ -98,9 +118,11 @@ func (r *request) do(all map[string]*loaded, a *answer) (err error) {
 				a.Headers[name] = value
 			}
 		}
+	case "reloads":
+		a.Reloads, err = r.reloads()
 	case "close":
 		l.close()
-		delete(all, r.Name)
+		delete(all.loaded, r.Name)
 	default:
 		err = fmt.Errorf("there is no op %q", r.Op)
 	}
@@ -113,22 +135,26 @@ func (r *request) load() (*loaded, error) {
 		undo = append(undo, encryptionconfig.SetKDFForTests(provider, false))
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	l := &loaded{mux: http.NewServeMux(), close: func() {
+	l := &loaded{close: func() {
 		cancel()
 		for _, undo := range undo {
 			undo()
 		}
 	}}
-	config, err := encryptionconfig.LoadEncryptionConfig(ctx, r.Config, r.Reload, "")
+	config, err := encryptionconfig.LoadEncryptionConfig(ctx, r.Config, r.Reload, r.ServerID)
 	if err != nil {
 		l.close()
 		return nil, err
 	}
-	l.transformers = config.Transformers
-	// As kube-apiserver installs them: livez has no KMS checks.
-	checks := append([]healthz.HealthChecker{healthz.PingHealthz}, config.HealthChecks...)
-	healthz.InstallHandler(l.mux, checks...)
-	healthz.InstallReadyzHandler(l.mux, checks...)
-	healthz.InstallLivezHandler(l.mux, healthz.PingHealthz)
+	l.transformers, l.mux = encryptionconfig.StaticTransformers(config.Transformers), endpoints(config.HealthChecks)
 	return l, nil
+}
+
+func (r *request) plugin(all *everything) (err error) {
+	if p, ok := all.plugins[r.Path]; ok {
+		p.mood.Store(&r.Mood)
+		return nil
+	}
+	all.plugins[r.Path], err = serveV1(r.Path, r.Path, &wallet{}, &r.Mood)
+	return err
 }

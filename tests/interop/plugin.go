@@ -9,6 +9,10 @@ import (
 	"net"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -29,10 +33,13 @@ type dek struct {
 
 // wallet is what all plugins of one vector file have encrypted.
 type wallet struct {
-	deks []dek
+	mutex sync.Mutex
+	deks  []dek
 }
 
 func (w *wallet) find(d dek) ([]byte, bool) {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
 	for _, known := range w.deks {
 		same := known.Provider == d.Provider && known.KeyID == d.KeyID && bytes.Equal(known.Ciphertext, d.Ciphertext) &&
 			maps.EqualFunc(known.Annotations, d.Annotations, bytes.Equal)
@@ -45,6 +52,8 @@ func (w *wallet) find(d dek) ([]byte, bool) {
 
 // seal invents a ciphertext: it needs to be nothing but new.
 func (w *wallet) seal(d dek) dek {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
 	name := fmt.Sprintf("%s %s %d", d.Provider, d.KeyID, len(w.deks))
 	sum := sha256.Sum256([]byte(name))
 	d.Ciphertext = sum[:]
@@ -84,30 +93,68 @@ type pluginV1 struct {
 	kmsv1.UnimplementedKeyManagementServiceServer
 	wallet   *wallet
 	provider string
+	mood     atomic.Pointer[moodV1]
+	server   *grpc.Server
 }
 
-// serveV1 listens on a socket in dir until the plugin is stopped, and gives its endpoint.
-func serveV1(dir, provider string, wallet *wallet) (endpoint string, stop func(), err error) {
-	path := filepath.Join(dir, fmt.Sprintf("v1-%d.sock", time.Now().UnixNano()))
+// moodV1 is what a KMS v1 plugin answers. EncryptFails and DecryptFails are errors of those calls: "code message".
+type moodV1 struct {
+	Version      string `json:"version"`
+	EncryptFails string `json:"encryptFails"`
+	DecryptFails string `json:"decryptFails"`
+}
+
+// failure is the error that a text names, "code message"; none for none.
+func failure(text string) error {
+	if text == "" {
+		return nil
+	}
+	number, message, _ := strings.Cut(text, " ")
+	code, err := strconv.ParseUint(number, 10, 32)
+	if err != nil {
+		panic(err)
+	}
+	return status.Error(codes.Code(code), message)
+}
+
+// serveV1 listens on a socket until the plugin is stopped.
+func serveV1(path, provider string, wallet *wallet, mood *moodV1) (*pluginV1, error) {
 	listener, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	p := &pluginV1{wallet: wallet, provider: provider, server: grpc.NewServer()}
+	p.mood.Store(mood)
+	kmsv1.RegisterKeyManagementServiceServer(p.server, p)
+	go func() { _ = p.server.Serve(listener) }()
+	return p, nil
+}
+
+// serveHealthyV1 is that on a socket of its own in dir; it gives the endpoint.
+func serveHealthyV1(dir, provider string, wallet *wallet) (endpoint string, stop func(), err error) {
+	path := filepath.Join(dir, fmt.Sprintf("v1-%d.sock", time.Now().UnixNano()))
+	p, err := serveV1(path, provider, wallet, &moodV1{Version: "v1beta1"})
 	if err != nil {
 		return "", nil, err
 	}
-	server := grpc.NewServer()
-	kmsv1.RegisterKeyManagementServiceServer(server, &pluginV1{wallet: wallet, provider: provider})
-	go func() { _ = server.Serve(listener) }()
-	return "unix://" + path, server.Stop, nil
+	return "unix://" + path, p.server.Stop, nil
 }
 
 func (p *pluginV1) Version(context.Context, *kmsv1.VersionRequest) (*kmsv1.VersionResponse, error) {
-	return &kmsv1.VersionResponse{Version: "v1beta1", RuntimeName: "interop", RuntimeVersion: "1"}, nil
+	return &kmsv1.VersionResponse{Version: p.mood.Load().Version, RuntimeName: "interop", RuntimeVersion: "1"}, nil
 }
 
 func (p *pluginV1) Encrypt(_ context.Context, r *kmsv1.EncryptRequest) (*kmsv1.EncryptResponse, error) {
+	if err := failure(p.mood.Load().EncryptFails); err != nil {
+		return nil, err
+	}
 	return &kmsv1.EncryptResponse{Cipher: p.wallet.seal(dek{Provider: p.provider, Plaintext: r.Plain}).Ciphertext}, nil
 }
 
 func (p *pluginV1) Decrypt(_ context.Context, r *kmsv1.DecryptRequest) (*kmsv1.DecryptResponse, error) {
+	if err := failure(p.mood.Load().DecryptFails); err != nil {
+		return nil, err
+	}
 	plaintext, ok := p.wallet.find(dek{Provider: p.provider, Ciphertext: r.Cipher})
 	if !ok {
 		return nil, status.Error(codes.InvalidArgument, "no such DEK")

@@ -17,8 +17,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/server/options/encryptionconfig"
@@ -115,20 +113,6 @@ type scriptedPlugin struct {
 	mood            mood
 	status, encrypt int
 	deks            map[string]int
-}
-
-func failure(text string) error {
-	if text == "" {
-		return nil
-	}
-	code, message, _ := strings.Cut(text, " ")
-	switch code {
-	case "14":
-		return status.Error(codes.Unavailable, message)
-	case "13":
-		return status.Error(codes.Internal, message)
-	}
-	panic("no such code: " + code)
 }
 
 func (p *scriptedPlugin) Status(context.Context) (*kmsservice.StatusResponse, error) {

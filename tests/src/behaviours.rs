@@ -3,6 +3,7 @@
 mod answers;
 mod cache;
 mod calls;
+mod counts;
 mod half_written;
 mod health;
 mod kms_v1;
@@ -50,6 +51,7 @@ macro_rules! with_behaviours {
                 wrong_location_is_one_opaque_error_in_kms_v1
                 malformed_values_of_kms_v1_are_clean_errors
                 writes_of_kms_v1_fail_with_the_plugin
+                fault_that_is_no_grpc_status_is_its_message
                 cancelled_write_of_kms_v1_leaves_nothing
                 encrypted_dek_must_fit_its_length
                 health_of_kms_v1_is_encrypt_then_decrypt
@@ -91,6 +93,7 @@ macro_rules! with_behaviours {
                 unusable_dek_from_the_plugin_is_the_plugins_fault
                 wrong_dek_from_the_plugin_is_not_kept
                 same_ciphertext_under_another_key_id_is_another_dek
+                same_ciphertext_with_other_annotations_is_another_dek
                 cache_is_counted
             }
             life {
@@ -172,6 +175,17 @@ macro_rules! with_behaviours {
                 a_key_id_in_a_plugins_text_is_shown_as_its_hash
                 inspection_needs_no_key
                 every_fault_of_a_file_is_told_at_once
+            }
+            counts {
+                local_values_count_for_the_provider_and_for_each_key
+                resources_without_a_rule_are_not_counted
+                failed_calls_are_counted_by_their_code
+                operation_that_nobody_waits_for_counts_as_canceled
+                operation_that_a_reload_ends_counts_as_failed
+                each_key_id_has_its_count_and_its_times
+                cache_size_has_each_dek_that_wrote_or_was_decrypted
+                kms_v1_counts_arrivals_and_how_full_its_cache_is
+                names_from_the_file_make_no_series_without_end
             }
         }
     };

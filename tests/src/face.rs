@@ -1,6 +1,7 @@
 //! The engine as a plain-typed API: what every face of it can do.
 
 mod component;
+mod javascript;
 mod native;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use dekker_core::provider::transformer::{Decrypted, Encrypted, Location, Transfo
 use dekker_core::time::Timestamp;
 
 pub use self::component::{ComponentMaker, Missing};
+pub use self::javascript::JavaScriptMaker;
 pub use self::native::NativeMaker;
 
 /// One finding in a configuration.

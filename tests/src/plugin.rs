@@ -6,6 +6,7 @@ use std::time::Duration;
 use aes_gcm::aead::Aead;
 use aes_gcm::{Aes256Gcm, KeyInit};
 use dekker_core::engine::event::{CallError, DecryptRequest, EncryptResponse, StatusResponse};
+use dekker_core::provider::kms::message::Annotations;
 use sha2::{Digest, Sha256};
 
 /// What comes of a call.
@@ -53,7 +54,7 @@ pub struct Plugin {
     /// `ok`.
     pub healthz: String,
     /// What Encrypt adds, and Decrypt demands to see again.
-    pub annotations: BTreeMap<String, Vec<u8>>,
+    pub annotations: Annotations,
     /// How long each answer takes.
     pub delay: Duration,
     /// What came in so far.
@@ -76,7 +77,7 @@ impl Plugin {
             key_id: key_id.into(),
             version: "v2".into(),
             healthz: "ok".into(),
-            annotations: BTreeMap::new(),
+            annotations: Annotations::default(),
             delay: Duration::ZERO,
             calls: Calls::default(),
             seen: Vec::new(),

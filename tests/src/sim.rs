@@ -203,6 +203,7 @@ impl Harness {
                 provider,
                 uid: _,
                 plaintext,
+                is_new_dek: _,
             } => self.place(call, "encrypt", provider, |plugin| {
                 let outcome = plugin.encrypt(plaintext.expose())?;
                 Some(Event::Encrypted { call, outcome })

@@ -8,6 +8,8 @@
 mod http;
 #[path = "end_to_end/load.rs"]
 mod load;
+#[path = "end_to_end/mirror.rs"]
+mod mirror;
 #[path = "end_to_end/process.rs"]
 mod process;
 #[path = "end_to_end/scripted.rs"]
@@ -34,6 +36,8 @@ mod half_written;
 mod health;
 #[path = "end_to_end/inspecting.rs"]
 mod inspecting;
+#[path = "end_to_end/metrics.rs"]
+mod metrics;
 #[path = "end_to_end/peers.rs"]
 mod peers;
 #[path = "end_to_end/plugins.rs"]

@@ -24,7 +24,13 @@ mod wait;
 
 #[path = "interop_live/health.rs"]
 mod health;
+#[path = "interop_live/kms_v1.rs"]
+mod kms_v1;
+#[path = "interop_live/metrics.rs"]
+mod metrics;
 #[path = "interop_live/peer.rs"]
 mod peer;
+#[path = "interop_live/reloading.rs"]
+mod reloading;
 #[path = "interop_live/values.rs"]
 mod values;

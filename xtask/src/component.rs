@@ -7,7 +7,8 @@ use anyhow::{Context, Result, bail};
 use wit_component::{ComponentEncoder, DecodedWasm};
 
 use crate::command;
-use crate::setup;
+use crate::optimize;
+use crate::setup::{self, Missing};
 use crate::workspace::Workspace;
 
 /// 400 kB: the bar for the self-contained component, which is this one.
@@ -16,10 +17,12 @@ const COMPONENT_MAX_BYTES: usize = 400_000;
 /// The only interface that may be imported.
 const RANDOM: &str = "wasi:random/random";
 
-/// Builds the guest crate and encodes it. The file is only written when it changed, so that cargo does not build the host anew.
+/// Builds the guest crate, optimizes and encodes it. The file is only written when it changed, so that cargo does not build the host anew.
+/// Without wasm-opt the component is bigger, and otherwise the same.
 ///
 /// # Errors
-/// [`setup::Missing`] when the target cannot be had; the guest does not compile; or the component imports more than randomness.
+/// [`setup::Missing`] when the target cannot be had, or in CI wasm-opt; the guest does not compile; or the component imports more than
+/// randomness.
 pub fn build(workspace: &Workspace) -> Result<()> {
     setup::c_compiler(workspace);
     let toolchain = setup::target(workspace, setup::WASM)?;
@@ -31,9 +34,17 @@ pub fn build(workspace: &Workspace) -> Result<()> {
     ]))?;
 
     let module_path = workspace.guest_module();
+    let optimized = match optimize::optimize(workspace, "component", &module_path) {
+        Ok(optimized) => Some(optimized),
+        Err(fault) if fault.is::<Missing>() && !workspace.is_ci() => {
+            eprintln!("SKIP: the component is NOT optimized, and bigger than it need be: {fault}");
+            None
+        }
+        Err(fault) => return Err(fault),
+    };
     let module =
         fs::read(&module_path).with_context(|| format!("cannot read {}", module_path.display()))?;
-    let component = encode(&module)?;
+    let component = encode(optimized.as_ref().unwrap_or(&module))?;
     check_imports(&component)?;
 
     let path = workspace.component();
@@ -44,8 +55,12 @@ pub fn build(workspace: &Workspace) -> Result<()> {
         if changed { "written" } else { "unchanged" }
     );
     eprintln!(
-        "  core module {}, component {}",
+        "  core module {}, {}, component {}",
         kilobytes(module.len()),
+        optimized.map_or_else(
+            || "not optimized".into(),
+            |optimized| format!("optimized {}", kilobytes(optimized.len()))
+        ),
         size_against_bar(component.len())
     );
     Ok(())
@@ -59,6 +74,21 @@ pub fn check_built(workspace: &Workspace) -> Result<()> {
     let path = workspace.component();
     let component = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
     check_imports(&component)
+}
+
+/// Whether the component that was built last is under the bar.
+///
+/// # Errors
+/// It is not, or it cannot be read; [`Missing`] when that says nothing, because there was no wasm-opt to optimize it.
+pub fn check_size(workspace: &Workspace) -> Result<String> {
+    setup::wasm_opt(workspace)?;
+    let path = workspace.component();
+    let component = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let shown = size_against_bar(component.len());
+    if component.len() >= COMPONENT_MAX_BYTES {
+        bail!("the component has {shown}");
+    }
+    Ok(shown)
 }
 
 fn encode(module: &[u8]) -> Result<Vec<u8>> {

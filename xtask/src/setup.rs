@@ -1,13 +1,13 @@
-//! What building and testing need from the machine, and how to get it: targets, components, a C compiler.
+//! What building and testing need from the machine, and how to get it: targets, components, a C compiler, npm's packages, a browser.
 //!
 //! Order of preference for a target: what is there, `rustup target add`, Debian's rustc with a standard library built from source.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::command;
 use crate::workspace::Workspace;
@@ -79,8 +79,23 @@ pub enum Toolchain {
 }
 
 impl Toolchain {
-    /// `cargo <subcommand> --target <target>`.
+    /// `cargo <subcommand> --target <target>`, for crates without `std`.
     pub fn cargo(self, workspace: &Workspace, subcommand: &str, target: &str) -> Command {
+        self.cargo_with(workspace, subcommand, target, "core,alloc,panic_abort")
+    }
+
+    /// The same for crates with `std`.
+    pub fn cargo_with_std(self, workspace: &Workspace, subcommand: &str, target: &str) -> Command {
+        self.cargo_with(workspace, subcommand, target, "std,panic_abort")
+    }
+
+    fn cargo_with(
+        self,
+        workspace: &Workspace,
+        subcommand: &str,
+        target: &str,
+        library: &str,
+    ) -> Command {
         let mut command = match self {
             Self::Own => workspace.cargo(),
             Self::Debian => workspace.command("/usr/bin/cargo"),
@@ -91,7 +106,7 @@ impl Toolchain {
             Self::Debian => {
                 let path = std::env::var("PATH").unwrap_or_default();
                 command
-                    .arg("-Zbuild-std=core,alloc,panic_abort")
+                    .arg(format!("-Zbuild-std={library}"))
                     .env("PATH", format!("/usr/bin:{path}"))
                     .env("RUSTC", "/usr/bin/rustc")
                     // -Zbuild-std on a release of Rust.
@@ -117,6 +132,7 @@ pub fn everything(workspace: &Workspace) -> bool {
         (wasi(workspace), ci),
         (clippy(workspace), ci),
         (rustfmt(workspace), ci),
+        (node_modules(workspace), ci),
     ];
     let mut good = true;
     for (result, required) in results {
@@ -165,6 +181,70 @@ pub fn wasi(workspace: &Workspace) -> Result<(), Missing> {
     })
 }
 
+/// Finds Node, and gets the packages that `package-lock.json` names into `node_modules/`. What came of it is kept: several parts of one run ask
+/// for the same.
+///
+/// # Errors
+/// There is no Node of the version that package.json asks for, no npm, or its registry is out of reach.
+pub fn node_modules(workspace: &Workspace) -> Result<(), Missing> {
+    static FOUND: OnceLock<Result<(), Missing>> = OnceLock::new();
+    FOUND.get_or_init(|| find_node_modules(workspace)).clone()
+}
+
+fn find_node_modules(workspace: &Workspace) -> Result<(), Missing> {
+    let missing = |fault: &str| Missing {
+        message: format!("{fault}; install Node.js 20 or later, with npm"),
+    };
+    let node = command::capture(workspace.command("node").arg("--version"))
+        .map_err(|_| missing("there is no `node`"))?;
+    if major_version(&node).is_none_or(|major| major < 20) {
+        return Err(missing(&format!("node is {}", node.trim_end())));
+    }
+    // npm writes what it has installed beside it; a lock file that is newer asks for more.
+    let time = |path: &str| {
+        let path = workspace.root().join(path);
+        path.metadata().and_then(|file| file.modified())
+    };
+    if let (Ok(installed), Ok(asked)) = (
+        time("node_modules/.package-lock.json"),
+        time("package-lock.json"),
+    ) && installed >= asked
+    {
+        return Ok(());
+    }
+    let mut npm = workspace.command("npm");
+    // No package's own script runs.
+    npm.args([
+        "ci",
+        "--include=dev",
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+    ]);
+    command::run(&mut npm).map_err(|fault| Missing {
+        message: format!("npm's packages cannot be had: {fault:#}"),
+    })
+}
+
+/// Finds or gets Chromium: what `DEKKER_CHROMIUM` names, or Debian's.
+///
+/// # Errors
+/// There is none.
+pub fn chromium(workspace: &Workspace) -> Result<PathBuf, Missing> {
+    const CHROMIUM: &str = "/usr/bin/chromium";
+    if let Some(named) = std::env::var_os("DEKKER_CHROMIUM") {
+        return Ok(named.into());
+    }
+    if Path::new(CHROMIUM).exists()
+        || (is_root_on_debian() && install_debian_packages(workspace, &["chromium"]))
+    {
+        return Ok(CHROMIUM.into());
+    }
+    Err(Missing {
+        message: "Chromium is missing; name one in DEKKER_CHROMIUM, or on Debian, as root, `apt-get install chromium`".into(),
+    })
+}
+
 /// Finds or gets `cargo clippy`.
 ///
 /// # Errors
@@ -179,6 +259,46 @@ pub fn clippy(workspace: &Workspace) -> Result<(), Missing> {
 /// rustup does not have it.
 pub fn rustfmt(workspace: &Workspace) -> Result<(), Missing> {
     component(workspace, "rustfmt", "fmt")
+}
+
+/// Binaryen's wasm-opt: a script for node.
+#[derive(Debug, Clone)]
+pub struct WasmOpt {
+    /// `node <script>` is the command.
+    pub script: PathBuf,
+    /// Binaryen's version, as package-lock.json pins it.
+    pub version: String,
+}
+
+/// Finds or gets the wasm-opt that package.json pins, from npm into `node_modules`.
+///
+/// # Errors
+/// There is no node of the version that package.json asks for, or npm cannot get the package.
+pub fn wasm_opt(workspace: &Workspace) -> Result<WasmOpt, Missing> {
+    node_modules(workspace).map_err(|fault| Missing {
+        message: format!("wasm-opt, which makes WebAssembly smaller, is missing: {fault}"),
+    })?;
+    let root = workspace.root();
+    let package = root.join("node_modules/binaryen");
+    let version = json_text(&package.join("package.json"), "/version").ok_or_else(|| Missing {
+        message: "node_modules has no binaryen; remove node_modules, so that it is installed again"
+            .into(),
+    })?;
+    Ok(WasmOpt {
+        script: package.join("bin/wasm-opt"),
+        version,
+    })
+}
+
+/// The 20 of `v20.1.2`.
+fn major_version(version: &str) -> Option<u32> {
+    version.strip_prefix('v')?.split('.').next()?.parse().ok()
+}
+
+/// A text in a JSON file.
+fn json_text(path: &Path, pointer: &str) -> Option<String> {
+    let json: serde_json::Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+    json.pointer(pointer)?.as_str().map(str::to_owned)
 }
 
 /// Finds or gets a C compiler, which rustc links with. `cargo xtask` links itself first, so this is for the machine that lost it since,
@@ -282,4 +402,22 @@ fn attempt(command: &mut Command) -> bool {
 
 fn answers(command: &mut Command) -> bool {
     command::capture(command).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_major_version_of_node_is_read() {
+        let table = [
+            ("v20.20.2\n", Some(20)),
+            ("v9", Some(9)),
+            ("20.1", None),
+            ("", None),
+        ];
+        for (version, expected) in table {
+            assert_eq!(major_version(version), expected, "{version:?}");
+        }
+    }
 }

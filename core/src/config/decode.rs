@@ -1,12 +1,13 @@
 //! The tree as the format's types: every unknown, duplicate or wrongly typed field is a fault of its own.
 
 use super::duration;
-use super::fault::{Finding, Position};
+use super::fault::{Finding, Position, element, field};
 use super::field_name::{shown, similar};
 use super::raw::{Field, RawConfig, RawKey, RawKeys, RawKms, RawProvider, RawRule};
 use super::render::quoted;
 use super::tree::{Entry, Node, Value};
-use alloc::collections::BTreeSet;
+use crate::map::Names;
+use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -88,8 +89,8 @@ impl Decoder<'_> {
             has_unknown: _,
         } = self.fields(node, path, ["resources", "providers"])?;
         Some(RawRule {
-            resources: self.list(resources, &format!("{path}.resources"), Self::name),
-            providers: self.list(providers, &format!("{path}.providers"), Self::provider),
+            resources: self.list(resources, &field(path, "resources"), Self::name),
+            providers: self.list(providers, &field(path, "providers"), Self::provider),
             at: node.at,
         })
     }
@@ -104,15 +105,13 @@ impl Decoder<'_> {
             ["aesgcm", "aescbc", "secretbox", "identity", "kms"],
         )?;
         Some(RawProvider {
-            kms: self.one(kms, &format!("{path}.kms"), Self::kms),
-            aesgcm: self.one(aesgcm, &format!("{path}.aesgcm"), Self::keys),
-            aescbc: self.one(aescbc, &format!("{path}.aescbc"), Self::keys),
-            secretbox: self.one(secretbox, &format!("{path}.secretbox"), Self::keys),
-            identity: self.one(
-                identity,
-                &format!("{path}.identity"),
-                |decoder, node, path| decoder.fields(node, path, []).map(|_| ()),
-            ),
+            kms: self.one(kms, &field(path, "kms"), Self::kms),
+            aesgcm: self.one(aesgcm, &field(path, "aesgcm"), Self::keys),
+            aescbc: self.one(aescbc, &field(path, "aescbc"), Self::keys),
+            secretbox: self.one(secretbox, &field(path, "secretbox"), Self::keys),
+            identity: self.one(identity, &field(path, "identity"), |decoder, node, path| {
+                decoder.fields(node, path, []).map(|_| ())
+            }),
             has_unknown,
         })
     }
@@ -123,7 +122,7 @@ impl Decoder<'_> {
             has_unknown: _,
         } = self.fields(node, path, ["keys"])?;
         Some(RawKeys {
-            keys: self.list(keys, &format!("{path}.keys"), Self::key),
+            keys: self.list(keys, &field(path, "keys"), Self::key),
         })
     }
 
@@ -133,8 +132,8 @@ impl Decoder<'_> {
             has_unknown: _,
         } = self.fields(node, path, ["name", "secret"])?;
         Some(RawKey {
-            name: self.text(name, &format!("{path}.name")),
-            secret: self.one(secret, &format!("{path}.secret"), Self::string),
+            name: self.text(name, &field(path, "name")),
+            secret: self.one(secret, &field(path, "secret"), Self::string),
         })
     }
 
@@ -148,11 +147,11 @@ impl Decoder<'_> {
             ["apiVersion", "name", "cachesize", "endpoint", "timeout"],
         )?;
         Some(RawKms {
-            api_version: self.text(api_version, &format!("{path}.apiVersion")),
-            name: self.text(name, &format!("{path}.name")),
-            cache_size: self.one(cache_size, &format!("{path}.cachesize"), Self::int32),
-            endpoint: self.text(endpoint, &format!("{path}.endpoint")),
-            timeout: self.one(timeout, &format!("{path}.timeout"), Self::duration),
+            api_version: self.text(api_version, &field(path, "apiVersion")),
+            name: self.text(name, &field(path, "name")),
+            cache_size: self.one(cache_size, &field(path, "cachesize"), Self::int32),
+            endpoint: self.text(endpoint, &field(path, "endpoint")),
+            timeout: self.one(timeout, &field(path, "timeout"), Self::duration),
         })
     }
 
@@ -183,7 +182,7 @@ impl Decoder<'_> {
         };
         let items = items.iter().enumerate();
         let items = items
-            .map(|(i, item)| self.one(Some(item), &format!("{path}[{i}]"), &decode))
+            .map(|(i, item)| self.one(Some(item), &element(path, i), &decode))
             .collect();
         Field::Given(items, node.at)
     }
@@ -269,13 +268,13 @@ impl Decoder<'_> {
             known: [None; N],
             has_unknown: false,
         };
-        let mut seen = BTreeSet::new();
+        let mut seen = Names::new();
         for Entry { key, at, value } in entries {
             let key = key.as_str();
-            if !seen.insert(key) {
+            if seen.insert(Cow::Borrowed(key), 0).is_some() {
                 let message = format!("duplicate field {}", quoted(shown(key)));
                 self.faults
-                    .push(Finding::new(join(path, shown(key)), message, *at));
+                    .push(Finding::new(field(path, shown(key)), message, *at));
             }
             let found = names
                 .iter()
@@ -290,7 +289,7 @@ impl Decoder<'_> {
                         message.push_str(&format!("; did you mean {}?", quoted(name)));
                     }
                     self.faults
-                        .push(Finding::new(join(path, shown(key)), message, *at));
+                        .push(Finding::new(field(path, shown(key)), message, *at));
                 }
             }
         }
@@ -304,14 +303,6 @@ impl<T> Field<T> {
             Self::Given(value, _) => Some(value),
             Self::Absent | Self::Bad => None,
         }
-    }
-}
-
-fn join(path: &str, name: &str) -> String {
-    if path.is_empty() {
-        String::from(name)
-    } else {
-        format!("{path}.{name}")
     }
 }
 

@@ -1,6 +1,8 @@
 //! What is wrong with a file, and where.
 
-use alloc::collections::BTreeSet;
+use crate::map::Names;
+use alloc::borrow::Cow;
+use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
@@ -58,7 +60,7 @@ impl Finding {
         detail: impl fmt::Display,
         at: Position,
     ) -> Self {
-        Self::new(path, alloc::format!("Required value: {detail}"), at)
+        Self::new(path, required(&detail), at)
     }
 
     /// Upstream's `field.Invalid`; `value` is already rendered.
@@ -68,8 +70,29 @@ impl Finding {
         detail: impl fmt::Display,
         at: Position,
     ) -> Self {
-        Self::new(path, alloc::format!("Invalid value: {value}: {detail}"), at)
+        Self::new(path, invalid(&value, &detail), at)
     }
+}
+
+// Each once, and not for every type that is displayed.
+
+fn required(detail: &dyn fmt::Display) -> String {
+    format!("Required value: {detail}")
+}
+
+fn invalid(value: &dyn fmt::Display, detail: &dyn fmt::Display) -> String {
+    format!("Invalid value: {value}: {detail}")
+}
+
+/// The path of a field: `path.name`.
+pub(super) fn field(path: &str, name: &str) -> String {
+    let dot = if path.is_empty() { "" } else { "." };
+    [path, dot, name].concat()
+}
+
+/// The path of a list's element: `path[index]`.
+pub(super) fn element(path: &str, index: usize) -> String {
+    format!("{path}[{index}]")
 }
 
 impl fmt::Display for Finding {
@@ -118,13 +141,14 @@ impl<'a> IntoIterator for &'a Faults {
 
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut seen = BTreeSet::new();
-        let texts: Vec<String> = self
-            .0
-            .iter()
-            .map(ToString::to_string)
-            .filter(|text| seen.insert(text.clone()))
-            .collect();
+        let all: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        let mut seen = Names::new();
+        let mut texts: Vec<&str> = Vec::new();
+        for text in &all {
+            if seen.insert(Cow::Borrowed(text), 0).is_none() {
+                texts.push(text);
+            }
+        }
         match texts.as_slice() {
             [only] => f.write_str(only),
             many => write!(f, "[{}]", many.join(", ")),

@@ -1,10 +1,9 @@
 //! What is allowed and probably not meant.
 
 use super::endpoint;
-use super::fault::Finding;
+use super::fault::{Finding, element, field};
 use super::raw::{Field, RawConfig, RawKms, RawProvider, RawRule};
 use super::resource::GroupResource;
-use alloc::format;
 use alloc::vec::Vec;
 
 /// 30 s: a request to the API server has gone unanswered for half its time by then.
@@ -38,7 +37,7 @@ pub(super) fn lint(raw: &RawConfig) -> Vec<Finding> {
                 ("secrets" | "*", "") | ("*", "*")
             )
         });
-        lint_rule(rule, &format!("resources[{i}]"), &mut warnings);
+        lint_rule(rule, &element("resources", i), &mut warnings);
     }
     if !covers_secrets && !rules.is_empty() {
         warnings.push(Finding::new("resources", NO_SECRETS, at));
@@ -63,7 +62,7 @@ fn lint_rule(rule: &RawRule, path: &str, warnings: &mut Vec<Finding>) {
     {
         if let Some(("", at)) = name.text() {
             warnings.push(Finding::new(
-                format!("{path}.resources[{j}]"),
+                element(&field(path, "resources"), j),
                 EMPTY_NAME,
                 at,
             ));
@@ -82,7 +81,7 @@ fn lint_rule(rule: &RawRule, path: &str, warnings: &mut Vec<Finding>) {
             identity,
             has_unknown: _,
         } = provider;
-        let path = format!("{path}.providers[{j}]");
+        let path = &element(&field(path, "providers"), j);
         if j == 0 && identity.is_there() {
             let message = if providers.len() > 1 {
                 IDENTITY_FIRST
@@ -90,28 +89,20 @@ fn lint_rule(rule: &RawRule, path: &str, warnings: &mut Vec<Finding>) {
                 ONLY_IDENTITY
             };
             warnings.push(Finding::new(
-                format!("{path}.identity"),
+                field(path, "identity"),
                 message,
                 identity.place(at),
             ));
         }
         // Only the first writes; the others are there to read what is old.
         if j == 0 && aescbc.is_there() {
-            warnings.push(Finding::new(
-                format!("{path}.aescbc"),
-                CBC,
-                aescbc.place(at),
-            ));
+            warnings.push(Finding::new(field(path, "aescbc"), CBC, aescbc.place(at)));
         }
         if j == 0 && aesgcm.is_there() {
-            warnings.push(Finding::new(
-                format!("{path}.aesgcm"),
-                GCM,
-                aesgcm.place(at),
-            ));
+            warnings.push(Finding::new(field(path, "aesgcm"), GCM, aesgcm.place(at)));
         }
         if let Some((kms, at)) = kms.given() {
-            lint_kms(kms, &format!("{path}.kms"), at, warnings);
+            lint_kms(kms, &field(path, "kms"), at, warnings);
         }
     }
 }
@@ -126,7 +117,7 @@ fn lint_kms(kms: &RawKms, path: &str, at: super::Position, warnings: &mut Vec<Fi
     } = kms;
     if matches!(api_version.or_empty(), Some("" | "v1")) {
         warnings.push(Finding::new(
-            format!("{path}.apiVersion"),
+            field(path, "apiVersion"),
             KMS_V1,
             api_version.place(at),
         ));
@@ -134,12 +125,12 @@ fn lint_kms(kms: &RawKms, path: &str, at: super::Position, warnings: &mut Vec<Fi
     if let Some((nanoseconds, at)) = timeout.given()
         && *nanoseconds > LONG_TIMEOUT
     {
-        warnings.push(Finding::new(format!("{path}.timeout"), TIMEOUT, at));
+        warnings.push(Finding::new(field(path, "timeout"), TIMEOUT, at));
     }
     if let Some((text, at)) = endpoint.text()
         && endpoint::parse(text).is_ok()
         && endpoint::has_unused_parts(text)
     {
-        warnings.push(Finding::new(format!("{path}.endpoint"), UNUSED, at));
+        warnings.push(Finding::new(field(path, "endpoint"), UNUSED, at));
     }
 }

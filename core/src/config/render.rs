@@ -1,5 +1,6 @@
 //! Values in messages, as Go's `%q` and `encoding/json` print them.
 
+use crate::json::push_text;
 use alloc::string::String;
 use core::fmt::Write as _;
 
@@ -30,21 +31,7 @@ pub(super) fn json_list<'a>(items: impl IntoIterator<Item = &'a str>) -> String 
 /// `s` as a JSON string; `<`, `>`, `&` and the two Unicode line separators are escaped, as Go does.
 pub(super) fn json(s: &str) -> String {
     let mut out = String::with_capacity(s.len() + 2);
-    out.push('"');
-    for c in s.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{c}' => out.push_str("\\f"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' | '\0'..='\u{1f}' => hex(&mut out, 'u', 4, c),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
+    push_text(&mut out, s, "<>&\u{2028}\u{2029}");
     out
 }
 

@@ -1,10 +1,10 @@
 //! Which resources a rule is for.
 
-use super::fault::{Finding, Position};
+use super::fault::{Finding, Position, element};
 use super::raw::Field;
 use super::render::{json_list, quoted};
-use alloc::borrow::ToOwned;
-use alloc::collections::{BTreeMap, BTreeSet};
+use crate::map::Names;
+use alloc::borrow::{Cow, ToOwned};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -35,16 +35,17 @@ impl GroupResource {
     /// Splits at the first dot; text without one is in the core group.
     #[must_use]
     pub fn parse(text: &str) -> Self {
-        let (resource, group) = text.split_once('.').unwrap_or((text, ""));
+        let (resource, group) = split(text);
         Self {
             group: group.to_owned(),
             resource: resource.to_owned(),
         }
     }
+}
 
-    fn is_everything(&self) -> bool {
-        self.group == "*" && self.resource == "*"
-    }
+/// The resource, and the group after the first dot.
+fn split(text: &str) -> (&str, &str) {
+    text.split_once('.').unwrap_or((text, ""))
 }
 
 impl fmt::Display for GroupResource {
@@ -67,24 +68,23 @@ pub(super) fn check_list(
     faults: &mut Vec<Finding>,
 ) {
     let names = || list.iter().filter_map(Field::text);
-    let parsed: Vec<GroupResource> = names()
-        .map(|(name, _)| GroupResource::parse(name))
-        .collect();
-    let mut seen = BTreeSet::new();
-    let mut of_group: BTreeMap<&str, (usize, bool)> = BTreeMap::new();
-    let mut duplicate = false;
-    for resource in &parsed {
-        duplicate |= !seen.insert(resource);
-        let (count, wildcard) = of_group.entry(&resource.group).or_default();
-        *count += 1;
-        *wildcard |= resource.resource == "*";
+    let mut seen = Names::new();
+    let mut sizes = Names::new();
+    for (name, _) in names() {
+        let (resource, group) = split(name);
+        // The core group may be written as a dot at the end.
+        let whole = if group.is_empty() { resource } else { name };
+        *seen.entry(Cow::Borrowed(whole)).or_default() += 1;
+        *sizes.entry(Cow::Borrowed(group)).or_default() += 1;
     }
+    let duplicate = seen.values().any(|times| *times > 1);
     // Upstream compares every pair; this says the same of the whole list in one pass.
-    let overlap = parsed.len() > 1
-        && (parsed.iter().any(GroupResource::is_everything)
-            || of_group
-                .values()
-                .any(|(count, wildcard)| *wildcard && *count > 1));
+    let count = names().count();
+    let overlap = names().any(|(name, _)| match split(name) {
+        ("*", "*") => count > 1,
+        ("*", group) => sizes.get(group).is_some_and(|size| *size > 1),
+        _ => false,
+    });
     for (found, detail) in [(duplicate, DUPLICATE), (overlap, OVERLAP)] {
         if found {
             faults.push(Finding::invalid(
@@ -95,24 +95,20 @@ pub(super) fn check_list(
             ));
         }
     }
-    for (j, element) in list.iter().enumerate() {
-        let Some((name, at)) = element.text() else {
+    for (j, given) in list.iter().enumerate() {
+        let Some((name, at)) = given.text() else {
             continue;
         };
         if let Some(detail) = name_fault(name) {
-            faults.push(Finding::invalid(
-                format!("{path}[{j}]"),
-                quoted(name),
-                detail,
-                at,
-            ));
+            faults.push(Finding::invalid(element(path, j), quoted(name), detail, at));
         }
     }
 }
 
 fn name_fault(name: &str) -> Option<&'static str> {
     let parsed = GroupResource::parse(name);
-    if name.to_lowercase() != name {
+    // What a whole string's lower case has beyond this is the Greek final sigma, which is not a capital either.
+    if name.chars().any(|c| !c.to_lowercase().eq([c])) {
         Some(CAPITALS)
     } else if name == "*" {
         Some(STAR)
@@ -138,42 +134,42 @@ fn name_fault(name: &str) -> Option<&'static str> {
 /// reported. What one list says twice is `check_list`'s.
 #[derive(Default)]
 pub(super) struct Masks {
-    wildcards: BTreeSet<GroupResource>,
+    /// The groups that a wildcard covers, `*` among them if one covers everything.
+    wildcards: Names<'static>,
 }
 
 impl Masks {
     /// Reports what earlier rules mask, then adds this rule's wildcards.
     pub(super) fn rule(&mut self, list: &[Field<String>], path: &str, faults: &mut Vec<Finding>) {
         let mut own = Vec::new();
-        for (j, element) in list.iter().enumerate() {
-            let Some((name, at)) = element.text() else {
+        for (j, given) in list.iter().enumerate() {
+            let Some((name, at)) = given.text() else {
                 continue;
             };
             let resource = GroupResource::parse(name);
-            let whole_group = GroupResource {
-                group: resource.group.clone(),
-                resource: "*".to_owned(),
-            };
-            let everything = GroupResource {
-                group: "*".to_owned(),
-                resource: "*".to_owned(),
-            };
-            if let Some(mask) = [whole_group, everything]
-                .iter()
-                .find(|mask| self.wildcards.contains(mask))
+            let groups = [resource.group.as_str(), "*"];
+            if let Some(group) = groups
+                .into_iter()
+                .find(|group| self.wildcards.contains_key(*group))
             {
+                let mask = GroupResource {
+                    group: group.to_owned(),
+                    resource: "*".to_owned(),
+                };
                 let message = format!(
                     "resource {} is masked by earlier rule {}",
                     quoted(&format!("{resource}")),
                     quoted(&format!("{mask}"))
                 );
-                faults.push(Finding::new(format!("{path}[{j}]"), message, at));
+                faults.push(Finding::new(element(path, j), message, at));
             }
             if resource.resource == "*" {
-                own.push(resource);
+                own.push(resource.group);
             }
         }
-        self.wildcards.extend(own);
+        for group in own {
+            self.wildcards.insert(Cow::Owned(group), 0);
+        }
     }
 }
 

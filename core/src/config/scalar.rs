@@ -1,9 +1,11 @@
 //! What a scalar is: YAML 1.1's types as go-yaml v2 resolves them, or JSON's.
 
+use super::decimal::{self, Rounded};
 use alloc::string::String;
 
 /// A scalar's type. `Integer` is what Kubernetes' JSON decoding reads from the number after
-/// sigs.k8s.io/yaml has rewritten it: `None` if it is a fraction or beyond 64 bits.
+/// sigs.k8s.io/yaml has rewritten it: `None` if it is a fraction or beyond 64 bits (10 digits, if
+/// it has a point or an exponent).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Kind {
     Null,
@@ -56,10 +58,7 @@ pub(super) fn resolve_json(text: &str) -> Kind {
 fn number(text: &str) -> Kind {
     let first = text.bytes().next();
     if first == Some(b'.') {
-        return match float(text) {
-            Some(value) => Kind::Number(whole(value)),
-            None => Kind::String,
-        };
+        return float(text);
     }
     if !first.is_some_and(|c| c.is_ascii_digit() || c == b'+' || c == b'-') {
         return Kind::String;
@@ -68,10 +67,7 @@ fn number(text: &str) -> Kind {
     if let Some(value) = integer(&plain) {
         return Kind::Number(value);
     }
-    match float(&plain) {
-        Some(value) => Kind::Number(whole(value)),
-        None => Kind::String,
-    }
+    float(&plain)
 }
 
 /// `strconv.ParseInt(_, 0, 64)`, then `ParseUint`: `Some(None)` is a number that only the second reads.
@@ -110,26 +106,14 @@ fn integer(text: &str) -> Option<Option<i64>> {
     }
 }
 
-/// `^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$`, and in range.
-fn float(text: &str) -> Option<f64> {
-    let number = text
-        .bytes()
-        .all(|c| c.is_ascii_digit() || matches!(c, b'.' | b'e' | b'E' | b'+' | b'-'));
-    if !number {
-        return None;
+/// A number with a point or an exponent, through a float, as Go reads it. Go prints a whole float below 1e21 without a point, and then reads
+/// it as an integer: here only those of up to ten digits, as no field of the format holds more.
+fn float(text: &str) -> Kind {
+    match decimal::round(text) {
+        Some(Rounded::Whole(n)) => Kind::Number(Some(n)),
+        Some(Rounded::Other) => Kind::Number(None),
+        Some(Rounded::Infinite) | None => Kind::String,
     }
-    text.parse::<f64>().ok().filter(|value| value.is_finite())
-}
-
-/// Go prints a whole float below 1e21 without a point, and then reads it as an integer.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_precision_loss,
-    reason = "checked by the comparison"
-)]
-fn whole(value: f64) -> Option<i64> {
-    let integer = value as i64;
-    (integer as f64 == value && integer != i64::MAX).then_some(integer)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::render::json;
 use super::scalar::{Kind, resolve};
 use super::secret::REDACTED;
-use super::{Config, KmsProvider, KmsVersion, NamedKey, Provider, duration};
+use super::{Config, KmsProvider, NamedKey, Provider, duration};
 use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
 use core::fmt::{self, Write as _};
@@ -44,10 +44,7 @@ fn show_kms(out: &mut String, kms: &KmsProvider) {
         timeout,
         cache_size,
     } = kms;
-    let version = match version {
-        KmsVersion::V1 => "v1",
-        KmsVersion::V2 => "v2",
-    };
+    let version = version.name();
     line(
         out,
         format_args!(

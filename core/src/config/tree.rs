@@ -3,8 +3,8 @@
 use super::fault::{Finding, Position};
 use super::scalar::{self, Kind};
 use super::secret;
+use crate::map::SortedMap;
 use alloc::borrow::Cow;
-use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::String;
@@ -70,7 +70,7 @@ pub(super) struct Builder {
     json: bool,
     stack: Vec<Frame>,
     /// Completed anchors.
-    anchors: BTreeMap<usize, Rc<Node>>,
+    anchors: SortedMap<usize, Rc<Node>>,
     root: Option<Rc<Node>>,
 }
 

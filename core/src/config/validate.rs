@@ -5,16 +5,16 @@
 
 mod kms;
 
-use super::fault::{Finding, Position};
+use super::fault::{Finding, Position, element, field};
 use super::raw::{Field, RawConfig, RawKey, RawKeys, RawProvider, RawRule};
 use super::render::{json_list, quoted};
 use super::resource::{self, Masks};
 use super::secret::{self, REDACTED};
 use super::{Config, GroupResource, NamedKey, Provider, Rule};
+use crate::map::Names;
 use alloc::borrow::ToOwned;
-use alloc::collections::BTreeSet;
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 const AES_KEY_SIZES: &[usize] = &[16, 24, 32];
@@ -31,7 +31,7 @@ pub(super) fn validate(raw: &RawConfig, reload: bool, faults: &mut Vec<Finding>)
     let mut validator = Validator {
         reload,
         faults,
-        kms_names: BTreeSet::new(),
+        kms_names: Names::new(),
     };
     let mut config = Config { rules: Vec::new() };
     match &raw.resources {
@@ -41,7 +41,7 @@ pub(super) fn validate(raw: &RawConfig, reload: bool, faults: &mut Vec<Finding>)
                 if let Some((rule, _)) = rule.given() {
                     config
                         .rules
-                        .push(validator.rule(rule, &format!("resources[{i}]")));
+                        .push(validator.rule(rule, &element("resources", i)));
                 }
             }
             let mut masks = Masks::default();
@@ -75,7 +75,7 @@ struct Validator<'f> {
     reload: bool,
     faults: &'f mut Vec<Finding>,
     /// Of every KMS provider so far, v1 and v2 alike.
-    kms_names: BTreeSet<String>,
+    kms_names: Names<'static>,
 }
 
 impl Validator<'_> {
@@ -89,7 +89,7 @@ impl Validator<'_> {
             resources: Vec::new(),
             providers: Vec::new(),
         };
-        let resources_path = format!("{path}.resources");
+        let resources_path = field(path, "resources");
         self.at_least_one(resources, &resources_path, &resources_path, *at);
         if let Some((list, at)) = resources.given() {
             resource::check_list(list, &resources_path, at, self.faults);
@@ -99,7 +99,7 @@ impl Validator<'_> {
                 .map(|(name, _)| GroupResource::parse(name))
                 .collect();
         }
-        let providers_path = format!("{path}.providers");
+        let providers_path = field(path, "providers");
         self.at_least_one(providers, &providers_path, &providers_path, *at);
         for (j, provider) in providers
             .given()
@@ -112,7 +112,7 @@ impl Validator<'_> {
             };
             built
                 .providers
-                .extend(self.provider(provider, &format!("{providers_path}[{j}]"), at));
+                .extend(self.provider(provider, &element(&providers_path, j), at));
         }
         built
     }
@@ -156,7 +156,7 @@ impl Validator<'_> {
         } = provider;
         if kms.is_there() {
             let (kms, at) = kms.given()?;
-            return self.kms(kms, &format!("{path}.kms"), at).map(Provider::Kms);
+            return self.kms(kms, &field(path, "kms"), at).map(Provider::Kms);
         }
         let local: [Local<'_>; 3] = [
             (aesgcm, "aesgcm", AES_KEY_SIZES, Provider::AesGcm),
@@ -190,7 +190,7 @@ impl Validator<'_> {
             .enumerate()
             .filter_map(|(i, key)| {
                 let (key, at) = key.given()?;
-                self.key(key, &format!("{path}[{i}]"), sizes, at)
+                self.key(key, &element(path, i), sizes, at)
             })
             .collect()
     }
@@ -198,9 +198,9 @@ impl Validator<'_> {
     fn key(&mut self, key: &RawKey, path: &str, sizes: &[usize], at: Position) -> Option<NamedKey> {
         let RawKey { name, secret } = key;
         if name.or_empty() == Some("") {
-            self.mandatory(format!("{path}.name"), "name", "key", name.place(at));
+            self.mandatory(field(path, "name"), "name", "key", name.place(at));
         }
-        let path = format!("{path}.secret");
+        let path = field(path, "secret");
         let text = match secret {
             Field::Bad => return None,
             Field::Given(text, _) if !text.is_empty() => text,
@@ -221,10 +221,11 @@ impl Validator<'_> {
             return None;
         };
         if !sizes.contains(&bytes.len()) {
-            let sizes = format!("{sizes:?}").replace(',', "");
+            let sizes: Vec<String> = sizes.iter().map(ToString::to_string).collect();
             let detail = format!(
-                "secret is not of the expected length, got {}, expected one of {sizes}",
-                bytes.len()
+                "secret is not of the expected length, got {}, expected one of [{}]",
+                bytes.len(),
+                sizes.join(" ")
             );
             self.faults.push(Finding::invalid(path, value, detail, at));
         }

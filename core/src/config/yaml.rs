@@ -2,9 +2,9 @@
 
 use super::fault::{Finding, Position};
 use super::tree::{self, Builder, MAX_DEPTH, Node};
+use crate::json;
 use alloc::format;
 use alloc::rc::Rc;
-use alloc::string::ToString;
 use granit_parser::{ErrorKind, Event, Parser, Span, StrInput};
 use zeroize::Zeroizing;
 
@@ -81,14 +81,15 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Document, Finding> {
 }
 
 fn parse_json(text: &str) -> Result<Document, Finding> {
-    serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(|error| {
+    json::check(text.as_bytes()).map_err(|error| {
         let at = Position {
-            line: small(error.line()),
-            column: small(error.column().max(1)),
+            line: small(error.line),
+            column: small(error.column.max(1)),
         };
-        let words = error.to_string();
-        let words = words.split(" at line ").next().unwrap_or_default();
-        let message = format!("json: {words} (a file that starts with '{{' must be JSON)");
+        let message = format!(
+            "json: {} (a file that starts with '{{' must be JSON)",
+            error.words
+        );
         Finding::file(message, Some(at))
     })?;
     // Tabs are white space between JSON's tokens and never inside its strings, but YAML refuses many.

@@ -1,5 +1,7 @@
 //! KMS calls: asked for, answered, expired.
 
+use alloc::boxed::Box;
+
 use super::Engine;
 use super::event::{Action, CallError, CallId, Event, LogLevel, ProviderId};
 use super::pending::{Call, Purpose, Wait, closed};
@@ -98,11 +100,11 @@ impl Engine {
         self.next_call += 1;
         self.calls.insert(
             call,
-            Call {
+            Box::new(Call {
                 provider,
                 deadline: self.now + timeout,
                 purpose,
-            },
+            }),
         );
         Some(call)
     }
@@ -149,7 +151,7 @@ impl Engine {
     fn take_call(&mut self, id: CallId, expected: impl Fn(Purpose) -> bool) -> Option<Call> {
         let purpose = self.calls.get(&id)?.purpose;
         if expected(purpose) {
-            self.calls.remove(&id)
+            self.calls.remove(&id).map(|call| *call)
         } else {
             None
         }
@@ -168,6 +170,8 @@ impl Engine {
         let Some(call) = self.begin_call(id, purpose) else {
             return;
         };
+        // KMS v1 has its plugin encrypt `ping`.
+        let is_new_dek = matches!(self.providers.get(&id), Some(Kms::V2(_)));
         self.actions.push_back(match request {
             Request::Status => Action::CallStatus { call, provider: id },
             Request::Encrypt { uid, plaintext } => Action::CallEncrypt {
@@ -175,6 +179,7 @@ impl Engine {
                 provider: id,
                 uid,
                 plaintext,
+                is_new_dek,
             },
             Request::Decrypt { uid, request } => Action::CallDecrypt {
                 call,
@@ -196,7 +201,7 @@ impl Engine {
         }
         if let Some(message) = rotated {
             if let Some(Kms::V2(provider)) = self.providers.get_mut(&id) {
-                provider.keep_for_reading();
+                provider.has_written = false;
             }
             self.log(LogLevel::Info, Some(id), message);
         }

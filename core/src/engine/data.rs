@@ -6,13 +6,13 @@ use alloc::vec::Vec;
 
 use super::Engine;
 use super::event::{Action, OpId};
-use super::metrics::Direction;
+use super::metrics::{Direction, NON_GRPC, status};
 use super::pending::{Operation, Parked, ReadOperation, ReadProgress, Wait};
 use crate::config::resource::GroupResource;
 use crate::crypto::secret::Secret;
 use crate::provider::kms::v2::dek_cache::ReadDek;
 use crate::provider::transformer::{
-    Decrypted, Encrypted, ErrorKind, Location, Transform, TransformError, Transformer,
+    Decrypted, Encrypted, ErrorKind, Location, Transform, TransformError, Transformer, UNKNOWN,
 };
 use crate::time::Timestamp;
 
@@ -149,6 +149,7 @@ impl Engine {
         let Some(Parked { operation, .. }) = self.parked.remove(op) else {
             return;
         };
+        self.count_unfinished(&operation, status(Some(&error)));
         self.actions.push_back(match operation {
             Operation::Write { .. } => Action::ToStorageDone {
                 op,
@@ -168,6 +169,24 @@ impl Engine {
                 }
             }
         });
+    }
+
+    /// Counts a parked read or write that ends before its transformer has answered.
+    pub(super) fn count_unfinished(&mut self, operation: &Operation, status: &'static str) {
+        let (at, direction, transformer) = match operation {
+            Operation::Write { at, list, .. } => (at, Direction::ToStorage, list.first()),
+            Operation::Read(read) => (
+                &read.at,
+                Direction::FromStorage,
+                read.list.get(read.progress.next),
+            ),
+            Operation::Health(_) => return,
+        };
+        if let Some(Transformer { prefix, .. }) = transformer {
+            let resource = resource_label(&at.resource);
+            self.counts
+                .transformation(&resource, direction, prefix, status);
+        }
     }
 
     pub(super) fn accept(&self, op: OpId) -> Result<(), TransformError> {
@@ -207,11 +226,18 @@ impl Engine {
             )));
         };
         let prefix = &transformer.prefix;
+        let resource = resource_label(at.resource);
+        let mut key_prefix = None;
         let written = match &transformer.transform {
             Transform::Local(local) => {
+                let counts = &mut self.counts;
+                let mut failed = |key: &str| {
+                    counts.transformation(&resource, Direction::ToStorage, key, NON_GRPC);
+                };
                 local
-                    .to_storage(at.key, plaintext, &*self.entropy)
-                    .map(|mut value| {
+                    .to_storage(at.key, plaintext, &*self.entropy, &mut failed)
+                    .map(|(mut value, key)| {
+                        key_prefix = key;
                         if prefix.is_empty() {
                             return (value, None);
                         }
@@ -223,15 +249,24 @@ impl Engine {
             }
             Transform::Kms(id) => self.write_kms(*id, prefix, at, plaintext, room)?,
         };
-        self.counts.transformation(
-            &resource_label(at.resource),
-            Direction::ToStorage,
-            prefix,
-            written.as_ref().err(),
-        );
+        let has_rule = !self.running.routing.is_fallback(list);
+        if let Some(key) = &key_prefix {
+            self.counts
+                .transformation(&resource, Direction::ToStorage, key, "OK");
+        }
+        if has_rule {
+            self.counts.transformation(
+                &resource,
+                Direction::ToStorage,
+                prefix,
+                status(written.as_ref().err()),
+            );
+        }
         Ok(written.map(|(stored, key_id_hash)| Encrypted {
             stored,
             transformer_prefix: prefix.clone(),
+            key_prefix,
+            has_rule,
             key_id_hash,
         }))
     }
@@ -246,27 +281,43 @@ impl Engine {
         mut resumed: Resumed,
         room: bool,
     ) -> Result<Result<Decrypted, TransformError>, Wait> {
+        let resource = resource_label(at.resource);
+        let has_rule = !self.running.routing.is_fallback(list);
         while let Some(transformer) = list.get(progress.next) {
             let prefix = &transformer.prefix;
             let Some(value) = stored.strip_prefix(prefix.as_bytes()) else {
                 progress.next += 1;
                 continue;
             };
+            let mut key_prefix = None;
             let read = match &transformer.transform {
-                Transform::Local(local) => local
-                    .from_storage(at.key, value)
-                    .map(|(plaintext, stale)| (plaintext, stale, None)),
+                Transform::Local(local) => {
+                    let counts = &mut self.counts;
+                    let mut failed = |key: &str| {
+                        counts.transformation(&resource, Direction::FromStorage, key, NON_GRPC);
+                    };
+                    local
+                        .from_storage(at.key, value, &mut failed)
+                        .map(|(plaintext, stale, key)| {
+                            key_prefix = key;
+                            (plaintext, stale, None)
+                        })
+                }
                 Transform::Kms(id) => self.read_kms(*id, at, value, resumed.take(), room)?,
             };
             let is_identity = prefix.is_empty();
-            let dropped = is_identity && read.is_err() && !self.running.routing.is_fallback(list);
-            if !dropped {
+            let dropped = is_identity && read.is_err() && has_rule;
+            if let Some(key) = &key_prefix {
+                self.counts
+                    .transformation(&resource, Direction::FromStorage, key, "OK");
+            }
+            if !dropped && has_rule {
                 let label = if is_identity { "identity" } else { prefix };
                 self.counts.transformation(
-                    &resource_label(at.resource),
+                    &resource,
                     Direction::FromStorage,
                     label,
-                    read.as_ref().err(),
+                    status(read.as_ref().err()),
                 );
             }
             match read {
@@ -276,6 +327,8 @@ impl Engine {
                         plaintext,
                         stale,
                         transformer_prefix: prefix.clone(),
+                        key_prefix,
+                        has_rule,
                         key_id_hash,
                     }));
                 }
@@ -287,12 +340,8 @@ impl Engine {
         let unmatched = progress.faults.is_empty();
         let error = TransformError::of_search(core::mem::take(&mut progress.faults));
         if unmatched {
-            self.counts.transformation(
-                &resource_label(at.resource),
-                Direction::FromStorage,
-                "unknown",
-                Some(&error),
-            );
+            self.counts
+                .transformation(&resource, Direction::FromStorage, UNKNOWN, NON_GRPC);
         }
         Ok(Err(error))
     }

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use super::Engine;
 use super::data::{Resumed, resource_label};
 use super::event::{self, Action, CallError, CallId, EncryptResponse, ProviderId};
-use super::metrics::Direction;
+use super::metrics::{Direction, status};
 use super::pending::{Operation, Parked, Purpose, Wait, closed, overloaded};
 use crate::crypto::entropy::uuid;
 use crate::crypto::keys::DekSourceType;
@@ -35,6 +35,9 @@ impl Engine {
         let Some(provider) = self.providers.get_mut(&id) else {
             return Ok(Err(closed()));
         };
+        if let Kms::V1(_) = provider {
+            self.counts.v1_arrival(Direction::ToStorage, now);
+        }
         match provider.write(prefix, at.key, plaintext, &*self.entropy, now) {
             Ok(WriteStep::Done {
                 stored,
@@ -81,6 +84,7 @@ impl Engine {
             provider: id,
             uid: String::new(),
             plaintext,
+            is_new_dek: true,
         });
         Ok(call)
     }
@@ -116,14 +120,20 @@ impl Engine {
             };
             let prefix = &transformer.prefix;
             let sealed = match (&outcome, self.providers.get_mut(&id)) {
-                (Ok(answer), Some(Kms::V1(provider))) => provider.seal(
-                    prefix,
-                    &at.key,
-                    plaintext.expose(),
-                    &*dek,
-                    &answer.ciphertext,
-                    (&*self.keys, &*self.entropy),
-                ),
+                (Ok(answer), Some(Kms::V1(provider))) => {
+                    let sealed = provider.seal(
+                        prefix,
+                        &at.key,
+                        plaintext.expose(),
+                        &*dek,
+                        &answer.ciphertext,
+                        (&*self.keys, &*self.entropy),
+                    );
+                    if let (Ok(_), Some(fill)) = (&sealed, provider.cache_fill()) {
+                        self.counts.v1_cache_fill(fill);
+                    }
+                    sealed
+                }
                 (Ok(_), _) => Err(closed()),
                 // Upstream does not wrap it.
                 (Err(error), _) => Err(error.into()),
@@ -132,11 +142,13 @@ impl Engine {
                 &resource_label(&at.resource),
                 Direction::ToStorage,
                 prefix,
-                sealed.as_ref().err(),
+                status(sealed.as_ref().err()),
             );
             let outcome = sealed.map(|stored| Encrypted {
                 stored,
                 transformer_prefix: prefix.clone(),
+                key_prefix: None,
+                has_rule: true,
                 key_id_hash: None,
             });
             self.actions
@@ -161,16 +173,23 @@ impl Engine {
         let Some(provider) = self.providers.get_mut(&id) else {
             return Ok(Err(closed()));
         };
-        match provider.read(at.key, value, resumed) {
-            Ok(ReadStep::Done {
-                plaintext,
-                stale,
-                key_id_hash,
-            }) => {
-                if let Some(hash) = &key_id_hash {
-                    let name = &provider.info().name;
-                    self.counts
-                        .key_id_used(Direction::FromStorage, name, hash, self.now);
+        let is_new = resumed.is_some();
+        if let (Kms::V1(_), false) = (&*provider, is_new) {
+            self.counts.v1_arrival(Direction::FromStorage, self.now);
+        }
+        let mut key_id_hash = None;
+        let step = provider.read(at.key, value, resumed, &mut key_id_hash);
+        if let Some(hash) = &key_id_hash {
+            let name = &provider.info().name;
+            self.counts
+                .key_id_used(Direction::FromStorage, name, hash, self.now);
+        }
+        match step {
+            Ok(ReadStep::Done { plaintext, stale }) => {
+                if let (Kms::V1(v1), true) = (&*provider, is_new)
+                    && let Some(fill) = v1.cache_fill()
+                {
+                    self.counts.v1_cache_fill(fill);
                 }
                 Ok(Ok((plaintext, stale, key_id_hash)))
             }

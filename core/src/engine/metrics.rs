@@ -2,26 +2,41 @@
 //!
 //! Upstream: storage/value/metrics.go, encrypt/envelope/metrics/metrics.go.
 
-use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
-use core::num::NonZeroUsize;
-
-use lru::LruCache;
 
 use super::Engine;
 use super::event::CallError;
+use crate::map::{RecentlyUsed, SortedMap};
 use crate::provider::kms::Kms;
 use crate::provider::kms::message::key_id_hash;
 use crate::provider::transformer::TransformError;
 use crate::time::Timestamp;
 
 /// 100: upstream's cacheSize, the most series per key ID metric.
-const KEY_ID_SERIES_MAX: NonZeroUsize = NonZeroUsize::new(100).unwrap();
-/// 1000: combinations of resource, prefix and status; past that the resource is counted as `other`.
+const KEY_ID_SERIES_MAX: usize = 100;
+/// 1000: combinations of resource, direction, prefix and status. A caller may name any number of resources, and a process that reloads any
+/// number of prefixes.
 const TRANSFORMATION_SERIES_MAX: usize = 1000;
+/// 36: two directions, 18 statuses. The last of the series are kept for those whose prefix is `other` as well.
+const OTHER_SERIES: usize = 36;
+/// 900: a combination that is new after these has the resource `other`.
+const NAMED_RESOURCE_SERIES_MAX: usize = 900;
+/// 100: providers with an invalid key ID; after these they are one, `other`.
+const INVALID_KEY_ID_SERIES_MAX: usize = 100;
+/// Upstream's status of a fault that no plugin's answer caused.
+pub(super) const NON_GRPC: &str = "unknown-non-grpc";
+/// What is past a bound.
+const OTHER: &str = "other";
+
+/// 1 minute, doubled for each bucket after the first: upstream's ExponentialBuckets(60, 2, 10).
+const FIRST_ARRIVAL_BOUND: u64 = 60_000;
+/// The bounds of those buckets in seconds, as Go prints them.
+const ARRIVAL_BOUNDS: [&str; 11] = [
+    "60", "120", "240", "480", "960", "1920", "3840", "7680", "15360", "30720", "+Inf",
+];
 
 /// Which way a value goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,6 +63,8 @@ pub enum MetricKind {
     Counter,
     /// Goes up and down.
     Gauge,
+    /// The samples with a label `le` are cumulative buckets, the last of which is `+Inf`; the one without it is the sum.
+    Histogram,
 }
 
 /// A metric and all its values.
@@ -57,7 +74,7 @@ pub struct MetricFamily {
     pub name: &'static str,
     /// One sentence.
     pub help: &'static str,
-    /// Counter or gauge.
+    /// How its values behave.
     pub kind: MetricKind,
     /// Each with labels of its own, in no order.
     pub samples: Vec<Sample>,
@@ -77,15 +94,27 @@ struct Use {
     last: Timestamp,
 }
 
+/// How long KMS v1 had nothing to do in one direction.
+#[derive(Clone, Copy)]
+struct Arrivals {
+    last: Timestamp,
+    /// By the bounds above; not cumulative.
+    buckets: [u64; ARRIVAL_BOUNDS.len()],
+    sum_millis: u64,
+}
+
 type TransformationLabels = (String, Direction, Arc<str>, &'static str);
 
 /// The counts of one engine.
 pub(super) struct Counts {
     apiserver_id_hash: String,
-    transformations: BTreeMap<TransformationLabels, u64>,
-    key_ids: LruCache<(Direction, Arc<str>, Arc<str>), Use>,
-    key_ids_from_status: LruCache<(Arc<str>, Arc<str>), Timestamp>,
-    invalid_key_ids: BTreeMap<(Arc<str>, &'static str), u64>,
+    transformations: SortedMap<TransformationLabels, u64>,
+    key_ids: RecentlyUsed<(Direction, Arc<str>, Arc<str>), Use>,
+    key_ids_from_status: RecentlyUsed<(Arc<str>, Arc<str>), Timestamp>,
+    invalid_key_ids: SortedMap<(Arc<str>, &'static str), u64>,
+    /// By direction.
+    arrivals: [Option<Arrivals>; 2],
+    v1_cache_fill: f64,
     cache_misses: u64,
     data_key_failures: u64,
 }
@@ -94,34 +123,58 @@ impl Counts {
     pub(super) fn new(apiserver_id: &str) -> Self {
         Self {
             apiserver_id_hash: key_id_hash(apiserver_id),
-            transformations: BTreeMap::new(),
-            key_ids: LruCache::new(KEY_ID_SERIES_MAX),
-            key_ids_from_status: LruCache::new(KEY_ID_SERIES_MAX),
-            invalid_key_ids: BTreeMap::new(),
+            transformations: SortedMap::new(),
+            key_ids: RecentlyUsed::new(KEY_ID_SERIES_MAX),
+            key_ids_from_status: RecentlyUsed::new(KEY_ID_SERIES_MAX),
+            invalid_key_ids: SortedMap::new(),
+            arrivals: [None; 2],
+            v1_cache_fill: 0.0,
             cache_misses: 0,
             data_key_failures: 0,
         }
     }
 
+    /// Upstream counts a local provider's value twice: under the provider's prefix, and under that of each key that was tried.
     pub(super) fn transformation(
         &mut self,
         resource: &str,
         direction: Direction,
         prefix: &str,
-        error: Option<&TransformError>,
+        status: &'static str,
     ) {
-        // Upstream names a gRPC code where a plugin's answer caused the fault, and this word for every other fault.
-        let status = error.map_or("OK", |error| {
-            error
-                .grpc_code
-                .map_or("unknown-non-grpc", CallError::code_name)
-        });
-        let full = self.transformations.len() >= TRANSFORMATION_SERIES_MAX;
+        let series = self.transformations.len();
         let mut labels = (resource.to_string(), direction, prefix.into(), status);
-        if full && !self.transformations.contains_key(&labels) {
-            labels.0 = "other".to_string();
+        if series >= NAMED_RESOURCE_SERIES_MAX && !self.transformations.contains_key(&labels) {
+            labels.0 = OTHER.to_string();
+            if series >= TRANSFORMATION_SERIES_MAX - OTHER_SERIES
+                && !self.transformations.contains_key(&labels)
+            {
+                labels.2 = OTHER.into();
+            }
         }
-        *self.transformations.entry(labels).or_default() += 1;
+        self.transformations.count(labels);
+    }
+
+    /// KMS v1 got a value to read or write.
+    pub(super) fn v1_arrival(&mut self, direction: Direction, now: Timestamp) {
+        let arrivals = self.arrivals[direction as usize].get_or_insert(Arrivals {
+            last: now,
+            buckets: [0; ARRIVAL_BOUNDS.len()],
+            sum_millis: 0,
+        });
+        let idle = now.as_millis().saturating_sub(arrivals.last.as_millis());
+        arrivals.last = now;
+        arrivals.sum_millis += idle;
+        let mut bucket = 0;
+        while bucket + 1 < ARRIVAL_BOUNDS.len() && idle > FIRST_ARRIVAL_BOUND << bucket {
+            bucket += 1;
+        }
+        arrivals.buckets[bucket] += 1;
+    }
+
+    /// A DEK came into a KMS v1 provider's cache, which now is so full. Upstream has one gauge for all of them: the last one stands.
+    pub(super) fn v1_cache_fill(&mut self, fill: f64) {
+        self.v1_cache_fill = fill;
     }
 
     pub(super) fn key_id_used(
@@ -131,14 +184,15 @@ impl Counts {
         hash: &Arc<str>,
         now: Timestamp,
     ) {
-        let entry =
-            self.key_ids
-                .get_or_insert_mut((direction, provider.clone(), hash.clone()), || Use {
-                    count: 0,
-                    last: now,
-                });
-        entry.count += 1;
-        entry.last = now;
+        let key = (direction, provider.clone(), hash.clone());
+        let new = || Use {
+            count: 0,
+            last: now,
+        };
+        if let Some(entry) = self.key_ids.get_or_insert(key, new) {
+            entry.count += 1;
+            entry.last = now;
+        }
     }
 
     pub(super) fn key_id_from_status(
@@ -147,15 +201,20 @@ impl Counts {
         hash: &Arc<str>,
         now: Timestamp,
     ) {
-        self.key_ids_from_status
-            .put((provider.clone(), hash.clone()), now);
+        let key = (provider.clone(), hash.clone());
+        if let Some(at) = self.key_ids_from_status.get_or_insert(key, || now) {
+            *at = now;
+        }
     }
 
     pub(super) fn invalid_key_id_from_status(&mut self, provider: &Arc<str>, code: &'static str) {
-        *self
-            .invalid_key_ids
-            .entry((provider.clone(), code))
-            .or_default() += 1;
+        let mut labels = (provider.clone(), code);
+        if self.invalid_key_ids.len() >= INVALID_KEY_ID_SERIES_MAX
+            && !self.invalid_key_ids.contains_key(&labels)
+        {
+            labels.0 = OTHER.into();
+        }
+        self.invalid_key_ids.count(labels);
     }
 
     pub(super) fn cache_miss(&mut self) {
@@ -167,6 +226,38 @@ impl Counts {
     }
 }
 
+impl Counts {
+    fn arrival_samples(&self) -> Vec<Sample> {
+        let mut samples = Vec::new();
+        for direction in [Direction::FromStorage, Direction::ToStorage] {
+            let Some(arrivals) = &self.arrivals[direction as usize] else {
+                continue;
+            };
+            let label = || ("transformation_type", direction.label().to_string());
+            let mut count = 0;
+            for (bound, bucket) in ARRIVAL_BOUNDS.iter().zip(arrivals.buckets) {
+                count += bucket;
+                samples.push(Sample {
+                    labels: vec![label(), ("le", (*bound).to_string())],
+                    value: count as f64,
+                });
+            }
+            samples.push(Sample {
+                labels: vec![label()],
+                value: arrivals.sum_millis as f64 / 1000.0,
+            });
+        }
+        samples
+    }
+}
+
+/// How an operation ended: upstream names a gRPC code where a plugin's answer caused the fault, and has one word for every other fault.
+pub(super) fn status(error: Option<&TransformError>) -> &'static str {
+    error.map_or("OK", |error| {
+        error.grpc_code.map_or(NON_GRPC, CallError::code_name)
+    })
+}
+
 impl Engine {
     /// The counts that the engine keeps. No secrets, no key IDs.
     pub fn metrics(&self) -> Vec<MetricFamily> {
@@ -174,7 +265,7 @@ impl Engine {
         let apiserver = || ("apiserver_id_hash", counts.apiserver_id_hash.clone());
         let key_id_samples = |value: fn(&Use) -> f64| {
             let sample =
-                |((direction, provider, hash), used): (&(Direction, Arc<str>, Arc<str>), &Use)| {
+                |((direction, provider, hash), used): &((Direction, Arc<str>, Arc<str>), Use)| {
                     Sample {
                         labels: vec![
                             ("transformation_type", direction.label().to_string()),
@@ -190,7 +281,7 @@ impl Engine {
         vec![
             MetricFamily {
                 name: "apiserver_storage_transformation_operations_total",
-                help: "Reads and writes, by resource, transformer and outcome.",
+                help: "Reads and writes, by resource, transformer and outcome; those by a named key count for the provider and for the key.",
                 kind: MetricKind::Counter,
                 samples: counts
                     .transformations
@@ -235,14 +326,16 @@ impl Engine {
                 samples: counts
                     .key_ids_from_status
                     .iter()
-                    .map(|((provider, hash), at)| Sample {
-                        labels: vec![
-                            ("provider_name", provider.to_string()),
-                            ("key_id_hash", hash.to_string()),
-                            apiserver(),
-                        ],
-                        value: at.as_secs_f64(),
-                    })
+                    .map(
+                        |((provider, hash), at): &((Arc<str>, Arc<str>), Timestamp)| Sample {
+                            labels: vec![
+                                ("provider_name", provider.to_string()),
+                                ("key_id_hash", hash.to_string()),
+                                apiserver(),
+                            ],
+                            value: at.as_secs_f64(),
+                        },
+                    )
                     .collect(),
             },
             MetricFamily {
@@ -263,9 +356,24 @@ impl Engine {
             },
             MetricFamily {
                 name: "apiserver_envelope_encryption_dek_source_cache_size",
-                help: "Decrypted DEKs that the provider holds.",
+                help: "Decrypted DEKs that a KMS v2 provider holds.",
                 kind: MetricKind::Gauge,
                 samples: self.cache_sizes(),
+            },
+            MetricFamily {
+                name: "apiserver_envelope_encryption_dek_cache_fill_percent",
+                help: "How full the cache of the KMS v1 provider is that last kept a DEK, from 0 to 1.",
+                kind: MetricKind::Gauge,
+                samples: vec![Sample {
+                    labels: Vec::new(),
+                    value: counts.v1_cache_fill,
+                }],
+            },
+            MetricFamily {
+                name: "apiserver_envelope_encryption_dek_cache_inter_arrival_time_seconds",
+                help: "How long after the last one a read or a write came to KMS v1.",
+                kind: MetricKind::Histogram,
+                samples: counts.arrival_samples(),
             },
         ]
     }
@@ -274,10 +382,13 @@ impl Engine {
     fn cache_sizes(&self) -> Vec<Sample> {
         let mut sizes: Vec<(&str, usize)> = Vec::new();
         for provider in self.providers.values() {
-            // Upstream counts those of KMS v2 only.
+            // Upstream counts those of KMS v2 only, and only once there is one.
             let Kms::V2(provider) = provider else {
                 continue;
             };
+            if provider.cache.is_empty() {
+                continue;
+            }
             match sizes
                 .iter_mut()
                 .find(|(name, _)| **name == *provider.info.name)

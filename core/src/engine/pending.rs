@@ -1,6 +1,6 @@
 //! Operations that wait, and KMS calls under way.
 
-use alloc::collections::BTreeMap;
+use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -9,6 +9,7 @@ use super::ConfigSet;
 use super::event::{CallId, OpId, ProviderId};
 use crate::crypto::keys::DekSourceType;
 use crate::crypto::secret::Secret;
+use crate::map::SortedMap;
 use crate::provider::kms::v2::dek_cache::CacheKey;
 use crate::provider::transformer::{ErrorKind, Location, TransformError, Transformer};
 use crate::time::Timestamp;
@@ -124,7 +125,7 @@ impl Operation {
 /// All parked operations, within bounds.
 #[derive(Default)]
 pub(super) struct ParkedOperations {
-    by_id: BTreeMap<OpId, Parked>,
+    by_id: SortedMap<OpId, Box<Parked>>,
     bytes: usize,
 }
 
@@ -144,13 +145,13 @@ impl ParkedOperations {
 
     pub(super) fn insert(&mut self, op: OpId, parked: Parked) {
         self.bytes += parked.operation.len();
-        self.by_id.insert(op, parked);
+        self.by_id.insert(op, Box::new(parked));
     }
 
     pub(super) fn remove(&mut self, op: OpId) -> Option<Parked> {
         let parked = self.by_id.remove(&op)?;
         self.bytes -= parked.operation.len();
-        Some(parked)
+        Some(*parked)
     }
 
     /// Those for which `wanted` holds, in the order of their ids.
@@ -172,7 +173,7 @@ impl ParkedOperations {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Parked> {
-        self.by_id.values()
+        self.by_id.values().map(|parked| &**parked)
     }
 }
 

@@ -3,37 +3,48 @@
 //! A file that is still being written is often a valid configuration: its last keys, providers or rules are not there yet. Whoever reloads it
 //! asks first what would become unreadable ([`Engine::unreadable_after`](super::Engine::unreadable_after)).
 
-use alloc::collections::BTreeMap;
+use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::{String, ToString as _};
+use alloc::vec;
 use alloc::vec::Vec;
 
 use sha2::{Digest, Sha256};
 
-use crate::config::{Config, KmsVersion, NamedKey, Provider};
+use crate::config::{Config, NamedKey, Provider};
 use crate::crypto::local::LocalCipher;
+use crate::map::Names;
 use crate::provider::local::LocalKeys;
+use crate::provider::routing::most_exact;
 
 /// 20: the most losses that are told one by one; what comes after is counted.
 const TOLD_MAX: usize = 20;
 
 /// Who can read which resource's values.
+#[derive(Default)]
 pub(super) struct Readers {
-    /// Resource or wildcard → its rules.
-    resources: BTreeMap<String, Vec<usize>>,
+    /// Resource or wildcard → where its rules are in `named`.
+    resources: Names<'static>,
+    /// Rules, in the order of the file.
+    named: Vec<Vec<usize>>,
     /// In the order of the file.
     rules: Vec<Vec<Reader>>,
-    /// For what no rule names.
-    fallback: [Reader; 1],
 }
 
 /// A provider, or one key of a local one.
+#[derive(Clone)]
 struct Reader {
     /// What its values begin with; empty for identity.
     prefix: String,
-    /// SHA-256 of the prefix and the key: equal where both are. The key itself is not kept.
+    /// SHA-256 of the prefix and the key: equal where both are. The key itself is not kept. Zeros for identity.
     id: [u8; 32],
 }
+
+/// Identity, which also serves what no rule names.
+static PLAINTEXT: Reader = Reader {
+    prefix: String::new(),
+    id: [0; 32],
+};
 
 impl Reader {
     fn new(prefix: String, secret: &[u8]) -> Self {
@@ -56,18 +67,9 @@ impl Reader {
             );
         };
         match provider {
-            Provider::Identity => readers.push(Self::new(String::new(), b"")),
+            Provider::Identity => readers.push(PLAINTEXT.clone()),
             // Another endpoint may well be another way to the same keys; the health check tells whether anything answers there.
-            Provider::Kms(kms) => {
-                let version = match kms.version {
-                    KmsVersion::V1 => "v1",
-                    KmsVersion::V2 => "v2",
-                };
-                readers.push(Self::new(
-                    format!("k8s:enc:kms:{version}:{}:", kms.name),
-                    b"",
-                ));
-            }
+            Provider::Kms(kms) => readers.push(Self::new(kms.prefix(), b"")),
             Provider::AesGcm(keys) => local(LocalCipher::AesGcm, keys),
             Provider::AesCbc(keys) => local(LocalCipher::AesCbc, keys),
             Provider::Secretbox(keys) => local(LocalCipher::Secretbox, keys),
@@ -77,11 +79,17 @@ impl Reader {
 
 impl Readers {
     pub(super) fn of(config: &Config) -> Self {
-        let mut resources: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        let mut resources = Names::new();
+        let mut named: Vec<Vec<usize>> = Vec::new();
         let mut rules = Vec::new();
         for (at, rule) in config.rules.iter().enumerate() {
             for resource in &rule.resources {
-                resources.entry(resource.to_string()).or_default().push(at);
+                let name = Cow::Owned(resource.to_string());
+                let list = *resources.entry(name).or_insert(named.len());
+                match named.get_mut(list) {
+                    Some(list) => list.push(at),
+                    None => named.push(vec![at]),
+                }
             }
             let mut readers = Vec::new();
             for provider in &rule.providers {
@@ -91,27 +99,20 @@ impl Readers {
         }
         Self {
             resources,
+            named,
             rules,
-            fallback: [Reader::new(String::new(), b"")],
         }
     }
 
-    /// The rules for a resource or a wildcard, as [`Routing`](crate::provider::routing::Routing) finds them. None: stored as plaintext.
+    /// The rules for a resource or a wildcard, as [`most_exact`] finds them. None: stored as plaintext.
     fn find(&self, resource: &str) -> &[usize] {
-        let group = resource.split_once('.').map_or("", |(_, group)| group);
-        self.resources
-            .get(resource)
-            .or_else(|| self.resources.get(&format!("*.{group}")))
-            .or_else(|| self.resources.get("*.*"))
+        most_exact(&self.resources, resource)
+            .and_then(|at| self.named.get(at))
             .map_or(&[], Vec::as_slice)
     }
 
     fn readers(&self, rules: &[usize]) -> impl Iterator<Item = &Reader> {
-        let fallback: &[Reader] = if rules.is_empty() {
-            &self.fallback
-        } else {
-            &[]
-        };
+        let fallback = rules.is_empty().then_some(&PLAINTEXT);
         rules
             .iter()
             .filter_map(|at| self.rules.get(*at))
@@ -128,7 +129,7 @@ impl Readers {
         let theirs_alone = other
             .resources
             .keys()
-            .filter(|resource| !self.resources.contains_key(*resource));
+            .filter(|resource| !self.resources.contains_key(&***resource));
         // Neighbours mostly share their rules: what was found for the last resource is not looked for again.
         let mut last: Option<(&[usize], &[usize], Vec<&str>)> = None;
         for resource in self.resources.keys().chain(theirs_alone) {

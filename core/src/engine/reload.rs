@@ -1,7 +1,6 @@
 //! From a file to what runs, and from one to the next.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::sync::Arc;
@@ -15,6 +14,7 @@ use super::{ConfigSet, Engine};
 use crate::config::{Config, Faults, Finding, KmsProvider, KmsVersion, NamedKey, Provider};
 use crate::crypto::local::LocalCipher;
 use crate::crypto::nonce::CounterRange;
+use crate::map::SortedMap;
 use crate::provider::kms::Kms;
 use crate::provider::kms::message::sha256_text;
 use crate::provider::kms::v1::KmsV1;
@@ -132,14 +132,14 @@ impl Engine {
                 match provider {
                     Provider::Identity => list.push(Transformer::identity()),
                     Provider::Kms(provider) => {
-                        let (version, weight) = match provider.version {
+                        let weight = match provider.version {
                             // Its health check is two calls. Upstream: kmsPrefixTransformer.
-                            KmsVersion::V1 => ("v1", 2),
-                            KmsVersion::V2 => ("v2", 1),
+                            KmsVersion::V1 => 2,
+                            KmsVersion::V2 => 1,
                         };
                         timeouts = timeouts.saturating_add(provider.timeout.saturating_mul(weight));
                         v1_used |= provider.version == KmsVersion::V1;
-                        let prefix = format!("k8s:enc:kms:{version}:{}:", provider.name);
+                        let prefix = provider.prefix();
                         let id = self.kms_provider(provider);
                         kms.push(id);
                         list.push(Transformer {
@@ -233,7 +233,8 @@ impl Engine {
                     self.now,
                 ),
                 cache: DekCache::new(self.options.dek_cache_capacity),
-                in_flight: BTreeMap::new(),
+                in_flight: SortedMap::new(),
+                has_written: false,
             })),
         };
         self.providers.insert(id, kms);

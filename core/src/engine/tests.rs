@@ -56,7 +56,7 @@ impl Short {
             start: u64::MAX - nonces,
             end: u64::MAX,
         };
-        engine.calls.clear();
+        engine.calls.retain(|_, _| false);
         engine.actions.clear();
         let Some(Kms::V2(provider)) = engine.providers.get_mut(&ProviderId(1)) else {
             panic!("a KMS v2 provider");

@@ -1,6 +1,5 @@
 //! A stored value as people have it: raw bytes, hex, base64, or what `etcdctl get -w json` prints.
 
-use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -8,10 +7,9 @@ use core::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::de::IgnoredAny;
-use serde::{Deserialize, Serialize};
 
-use super::{Inspection, inspect};
+use super::inspect;
+use crate::json::{self, Writer};
 use crate::provider::ENCRYPTED_PREFIX;
 
 /// 64 MiB: the longest input.
@@ -31,8 +29,7 @@ pub struct Found {
 }
 
 /// How an input held a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
     /// The bytes themselves.
     Raw,
@@ -84,17 +81,15 @@ impl fmt::Display for InputError {
 
 impl core::error::Error for InputError {}
 
-#[derive(Deserialize)]
-struct EtcdctlOutput {
-    header: Option<IgnoredAny>,
-    kvs: Option<Vec<EtcdctlPair>>,
-}
-
-#[derive(Deserialize)]
-struct EtcdctlPair {
-    key: String,
-    #[serde(default)]
-    value: String,
+impl Encoding {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Hex => "hex",
+            Self::Base64 => "base64",
+            Self::Etcdctl => "etcdctl",
+        }
+    }
 }
 
 /// Every value in an input.
@@ -122,12 +117,8 @@ pub fn find(input: &[u8]) -> Result<Vec<Found>, InputError> {
     if is_stored(input) {
         return Ok(raw());
     }
-    if let Ok(EtcdctlOutput {
-        header: Some(_),
-        kvs,
-    }) = serde_json::from_slice::<EtcdctlOutput>(text)
-    {
-        return pairs(kvs.unwrap_or_default());
+    if let Some(kvs) = etcdctl(text) {
+        return pairs(kvs);
     }
     for (encoding, stored) in [
         (Encoding::Hex, hex(text)),
@@ -148,13 +139,40 @@ fn is_stored(bytes: &[u8]) -> bool {
     bytes.starts_with(ENCRYPTED_PREFIX) || bytes.starts_with(KUBERNETES_PROTOBUF)
 }
 
-fn pairs(kvs: Vec<EtcdctlPair>) -> Result<Vec<Found>, InputError> {
+/// The `kvs` of etcdctl's output, each with its `key` and its `value`, which is left out where it is empty. `None`: something else.
+fn etcdctl(text: &[u8]) -> Option<Vec<(String, String)>> {
+    json::check(text).ok()?;
+    let is_given = |value: &&[u8]| *value != b"null";
+    let [header, kvs] = fields(text, ["header", "kvs"])?;
+    header.filter(is_given)?;
+    let pairs = json::elements(kvs.filter(is_given).unwrap_or(b"[]"))?;
+    let pair = |pair| {
+        let [key, value] = fields(pair, ["key", "value"])?;
+        Some((json::text(key?)?, json::text(value.unwrap_or(b"\"\""))?))
+    };
+    pairs.into_iter().map(pair).collect()
+}
+
+/// What an object holds under these names. `None` if it is no object, or one of them is there twice.
+fn fields<'j, const N: usize>(json: &'j [u8], names: [&str; N]) -> Option<[Option<&'j [u8]>; N]> {
+    let mut found = [None; N];
+    for (name, value) in json::members(json)? {
+        if let Some(at) = names.iter().position(|wanted| *wanted == name)
+            && found.get_mut(at)?.replace(value).is_some()
+        {
+            return None;
+        }
+    }
+    Some(found)
+}
+
+fn pairs(kvs: Vec<(String, String)>) -> Result<Vec<Found>, InputError> {
     if kvs.is_empty() {
         return Err(InputError::NoValues);
     }
-    let decode = |(index, pair): (usize, EtcdctlPair)| match (
-        STANDARD.decode(&pair.key),
-        STANDARD.decode(&pair.value),
+    let decode = |(index, (key, value)): (usize, (String, String))| match (
+        STANDARD.decode(&key),
+        STANDARD.decode(&value),
     ) {
         (Ok(key), Ok(stored)) => Ok(Found {
             key: Some(key),
@@ -186,18 +204,6 @@ fn hex(text: &[u8]) -> Option<Vec<u8>> {
         .collect()
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Shown {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key: Option<String>,
-    encoding: Encoding,
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    value: Option<Inspection>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-}
-
 /// What each value of an input is: a JSON array of inspections, each with its `encoding` and, where the input says it, its `key`. A value
 /// that is not what its prefix says has an `error` instead.
 ///
@@ -205,28 +211,25 @@ struct Shown {
 /// The fault, for a person, when the input holds no value at all.
 pub fn inspect_input_json(input: &[u8]) -> Result<String, String> {
     let found = find(input).map_err(|error| error.to_string())?;
-    let show = |Found {
-                    key,
-                    stored,
-                    encoding,
-                }: Found| {
-        let key = key.map(|key| String::from_utf8_lossy(&key).into_owned());
-        match inspect(&stored) {
-            Ok(value) => Shown {
-                key,
-                encoding,
-                value: Some(value),
-                error: None,
-            },
-            Err(error) => Shown {
-                key,
-                encoding,
-                value: None,
-                error: Some(error.to_string()),
-            },
+    let mut json = Writer::default();
+    json.open('[');
+    for Found {
+        key,
+        stored,
+        encoding,
+    } in found
+    {
+        json.open('{');
+        if let Some(key) = key {
+            json.text("key", &String::from_utf8_lossy(&key));
         }
-    };
-    let shown: Vec<_> = found.into_iter().map(show).collect();
-    serde_json::to_string(&shown)
-        .map_err(|error| format!("the result could not be written: {error}"))
+        json.text("encoding", encoding.name());
+        match inspect(&stored) {
+            Ok(value) => value.write(&mut json),
+            Err(error) => json.text("error", &error.to_string()),
+        }
+        json.close('}');
+    }
+    json.close(']');
+    Ok(json.finish())
 }

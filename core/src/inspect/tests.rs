@@ -1,3 +1,5 @@
+use alloc::format;
+
 use super::input::{Encoding, Found, InputError, find, inspect_input_json};
 use super::*;
 
@@ -185,6 +187,32 @@ fn an_input_is_read_as_people_have_it() {
         find(br#"{"header":{},"kvs":[{"key":"L2E=","value":"?"}]}"#),
         Err(InputError::Etcdctl { index: 0 })
     );
+    assert_eq!(
+        find(br#"{"header":{},"kvs":null}"#),
+        Err(InputError::NoValues)
+    );
+    assert_eq!(
+        find(br#"{"kvs":[{"k\u0065y":"aw=="}], "header":1}"#).unwrap()[0].key,
+        Some(b"k".to_vec())
+    );
+    // JSON of somebody else, who stores it as it is.
+    for text in [
+        r#"{"header":null,"kvs":[]}"#,
+        r#"{"kvs":[]}"#,
+        r#"{"header":{},"header":{}}"#,
+        r#"{"header":{},"kvs":{}}"#,
+        r#"{"header":{},"kvs":[1]}"#,
+        r#"{"header":{},"kvs":[{"value":""}]}"#,
+        r#"{"header":{},"kvs":[{"key":1}]}"#,
+        r#"{"header":{},"kvs":[{"key":"","value":null}]}"#,
+        r#"{"header":{}} x"#,
+    ] {
+        assert_eq!(
+            find(text.as_bytes()).unwrap()[0].encoding,
+            Encoding::Raw,
+            "{text}"
+        );
+    }
     assert_eq!(find(b" \n"), Err(InputError::Empty));
     assert!(
         inspect_input_json(&hex.into_bytes())

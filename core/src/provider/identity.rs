@@ -1,10 +1,11 @@
 //! Plaintext, stored as it is.
 
 use alloc::string::ToString;
-use alloc::vec::Vec;
 
 use super::ENCRYPTED_PREFIX;
-use super::transformer::{ErrorKind, LocalTransformer, TransformError};
+use super::transformer::{
+    ErrorKind, Failed, LocalRead, LocalTransformer, LocalWritten, TransformError,
+};
 use crate::crypto::entropy::Entropy;
 use crate::crypto::secret::Secret;
 
@@ -18,17 +19,23 @@ impl LocalTransformer for Identity {
         _key: &[u8],
         plaintext: &[u8],
         _entropy: &dyn Entropy,
-    ) -> Result<Vec<u8>, TransformError> {
-        Ok(plaintext.to_vec())
+        _failed: Failed<'_>,
+    ) -> Result<LocalWritten, TransformError> {
+        Ok((plaintext.to_vec(), None))
     }
 
-    fn from_storage(&self, _key: &[u8], stored: &[u8]) -> Result<(Secret, bool), TransformError> {
+    fn from_storage(
+        &self,
+        _key: &[u8],
+        stored: &[u8],
+        _failed: Failed<'_>,
+    ) -> Result<LocalRead, TransformError> {
         if stored.starts_with(ENCRYPTED_PREFIX) {
             return Err(TransformError::new(
                 ErrorKind::EncryptedData,
                 "identity transformer tried to read encrypted data: no rule of the configuration says how this resource is decrypted".to_string(),
             ));
         }
-        Ok((Secret::new(stored.to_vec()), false))
+        Ok((Secret::new(stored.to_vec()), false, None))
     }
 }

@@ -7,7 +7,6 @@ pub mod v1;
 pub mod v2;
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -19,6 +18,7 @@ use crate::crypto::entropy::Entropy;
 use crate::crypto::keys::DekSourceType;
 use crate::crypto::secret::Secret;
 use crate::engine::event::{CallError, CallId, DecryptRequest, EncryptResponse, KmsProviderInfo};
+use crate::map::SortedMap;
 use crate::provider::transformer::TransformError;
 use crate::time::Timestamp;
 
@@ -53,8 +53,6 @@ pub enum ReadStep {
         plaintext: Secret,
         /// The value should be rewritten.
         stale: bool,
-        /// `sha256:<hex>` of its key ID; KMS v2 only.
-        key_id_hash: Option<Arc<str>>,
     },
     /// It must wait for the first probe.
     Priming,
@@ -90,7 +88,7 @@ impl Kms {
     }
 
     /// Decrypts under way: each DEK is asked for once.
-    pub fn in_flight(&mut self) -> &mut BTreeMap<CacheKey, CallId> {
+    pub(crate) fn in_flight(&mut self) -> &mut SortedMap<CacheKey, CallId> {
         match self {
             Self::V1(v1) => &mut v1.in_flight,
             Self::V2(v2) => &mut v2.in_flight,
@@ -115,7 +113,8 @@ impl Kms {
         }
     }
 
-    /// Reads what follows the prefix. `resumed` is what the plugin made of the DEK that an earlier step needed.
+    /// Reads what follows the prefix. `resumed` is what the plugin made of the DEK that an earlier step needed; `key_id_hash` is set once the
+    /// value's DEK is at hand, `sha256:<hex>` of its key ID, whether or not it then opens the value; KMS v2 only.
     ///
     /// # Errors
     /// See [`KmsV2::read`] and [`KmsV1::read`].
@@ -124,10 +123,11 @@ impl Kms {
         aad: &[u8],
         stored: &[u8],
         resumed: Option<ReadDek>,
+        key_id_hash: &mut Option<Arc<str>>,
     ) -> Result<ReadStep, TransformError> {
         match self {
             Self::V1(v1) => v1.read(aad, stored, resumed),
-            Self::V2(v2) => v2.read(aad, stored, resumed),
+            Self::V2(v2) => v2.read(aad, stored, resumed, key_id_hash),
         }
     }
 

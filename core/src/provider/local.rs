@@ -5,20 +5,21 @@
 
 use alloc::boxed::Box;
 use alloc::format;
-use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::transformer::{ErrorKind, LocalTransformer, TransformError};
+use super::transformer::{
+    ErrorKind, Failed, LocalRead, LocalTransformer, LocalWritten, TransformError, UNKNOWN,
+};
 use crate::config::NamedKey;
 use crate::crypto::entropy::Entropy;
 use crate::crypto::keys::{KeyError, KeyStore};
 use crate::crypto::local::{LocalCipher, LocalKey};
-use crate::crypto::secret::Secret;
 
 /// The keys of one provider.
 pub struct LocalKeys {
     /// Each with what its values begin with: the name, then `:`.
-    keys: Vec<(String, Box<dyn LocalKey>)>,
+    keys: Vec<(Arc<str>, Box<dyn LocalKey>)>,
     cipher: LocalCipher,
 }
 
@@ -34,7 +35,7 @@ impl LocalKeys {
     ) -> Result<Self, KeyError> {
         let mut keys = Vec::with_capacity(named.len());
         for NamedKey { name, secret } in named {
-            keys.push((format!("{name}:"), store.local(cipher, secret)?));
+            keys.push((format!("{name}:").into(), store.local(cipher, secret)?));
         }
         Ok(Self { keys, cipher })
     }
@@ -64,26 +65,38 @@ impl LocalTransformer for LocalKeys {
         key: &[u8],
         plaintext: &[u8],
         entropy: &dyn Entropy,
-    ) -> Result<Vec<u8>, TransformError> {
+        failed: Failed<'_>,
+    ) -> Result<LocalWritten, TransformError> {
         // Validation guarantees a key; without one, nothing may be written.
         let Some((name, first)) = self.keys.first() else {
             return Err(self.unmatched());
         };
-        let sealed = first.seal(key, plaintext, entropy)?;
-        Ok([name.as_bytes(), &sealed].concat())
+        let sealed = first
+            .seal(key, plaintext, entropy)
+            .inspect_err(|_| failed(name))?;
+        Ok(([name.as_bytes(), &sealed].concat(), Some(name.clone())))
     }
 
-    fn from_storage(&self, key: &[u8], stored: &[u8]) -> Result<(Secret, bool), TransformError> {
+    fn from_storage(
+        &self,
+        key: &[u8],
+        stored: &[u8],
+        failed: Failed<'_>,
+    ) -> Result<LocalRead, TransformError> {
         let mut faults = Vec::new();
         for (at, (name, candidate)) in self.keys.iter().enumerate() {
             if let Some(sealed) = stored.strip_prefix(name.as_bytes()) {
                 match candidate.open(key, sealed) {
-                    Ok(plaintext) => return Ok((plaintext, at != 0)),
-                    Err(error) => faults.push(TransformError::from(error)),
+                    Ok(plaintext) => return Ok((plaintext, at != 0, Some(name.clone()))),
+                    Err(error) => {
+                        failed(name);
+                        faults.push(TransformError::from(error));
+                    }
                 }
             }
         }
         if faults.is_empty() {
+            failed(UNKNOWN);
             return Err(self.unmatched());
         }
         Err(TransformError::of_search(faults))
@@ -92,7 +105,7 @@ impl LocalTransformer for LocalKeys {
 
 #[cfg(test)]
 mod tests {
-    use alloc::string::ToString;
+    use alloc::string::{String, ToString};
     use alloc::vec;
 
     use zeroize::Zeroizing;
@@ -116,6 +129,22 @@ mod tests {
         }
     }
 
+    fn write(keys: &LocalKeys, at: &[u8], plaintext: &[u8]) -> Vec<u8> {
+        let written = keys.to_storage(at, plaintext, &Sevens, &mut |_| panic!("a key failed"));
+        written.unwrap().0
+    }
+
+    /// Also the keys that failed, each with a comma.
+    fn read(
+        keys: &LocalKeys,
+        at: &[u8],
+        stored: &[u8],
+    ) -> (Result<LocalRead, TransformError>, String) {
+        let mut failed = String::new();
+        let read = keys.from_storage(at, stored, &mut |key| failed += &format!("{key},"));
+        (read, failed)
+    }
+
     fn keys(cipher: LocalCipher, named: &[NamedKey]) -> LocalKeys {
         LocalKeys::new(cipher, named, &RustCrypto).unwrap()
     }
@@ -129,26 +158,25 @@ mod tests {
         ] {
             let old = keys(cipher, &[key("old", 1)]);
             let both = keys(cipher, &[key("new", 2), key("old", 1)]);
-            let by_old = old.to_storage(b"/k", b"hello", &Sevens).unwrap();
-            let by_both = both.to_storage(b"/k", b"hello", &Sevens).unwrap();
+            let by_old = write(&old, b"/k", b"hello");
+            let by_both = write(&both, b"/k", b"hello");
             assert!(by_old.starts_with(b"old:") && by_both.starts_with(b"new:"));
-            for (stored, stale) in [(by_old, true), (by_both, false)] {
-                let (plaintext, was_stale) = both.from_storage(b"/k", &stored).unwrap();
+            for (stored, stale, by) in [(by_old, true, "old:"), (by_both, false, "new:")] {
+                let (read, failed) = read(&both, b"/k", &stored);
+                let (plaintext, was_stale, key) = read.unwrap();
                 assert_eq!((plaintext.expose(), was_stale), (&b"hello"[..], stale));
+                assert_eq!((key.as_deref(), &*failed), (Some(by), ""));
             }
         }
     }
 
     #[test]
     fn keys_of_the_same_name_are_all_tried() {
-        let stored = keys(LocalCipher::AesGcm, &[key("k", 1)])
-            .to_storage(b"/k", b"x", &Sevens)
-            .unwrap();
+        let stored = write(&keys(LocalCipher::AesGcm, &[key("k", 1)]), b"/k", b"x");
         let several = keys(LocalCipher::AesGcm, &[key("k", 2), key("k", 1)]);
-        assert!(
-            several.from_storage(b"/k", &stored).unwrap().1,
-            "read by the second, so stale"
-        );
+        let (read, failed) = read(&several, b"/k", &stored);
+        assert!(read.unwrap().1, "read by the second, so stale");
+        assert_eq!(failed, "k:,", "the first is counted as one that failed");
     }
 
     #[test]
@@ -160,12 +188,10 @@ mod tests {
         ];
         for (cipher, opens) in table {
             let keys = keys(cipher, &[key("k", 1)]);
-            let stored = keys.to_storage(b"/a", b"x", &Sevens).unwrap();
-            assert_eq!(
-                keys.from_storage(b"/b", &stored).is_ok(),
-                opens,
-                "{cipher:?}"
-            );
+            let stored = write(&keys, b"/a", b"x");
+            let (read, failed) = read(&keys, b"/b", &stored);
+            assert_eq!(read.is_ok(), opens, "{cipher:?}");
+            assert_eq!(failed, if opens { "" } else { "k:," }, "{cipher:?}");
         }
     }
 
@@ -177,11 +203,10 @@ mod tests {
             (LocalCipher::Secretbox, "Secretbox"),
         ];
         for (cipher, name) in table {
-            let error = keys(cipher, &[key("k", 1)])
-                .from_storage(b"/k", b"other:x")
-                .unwrap_err();
+            let (read, failed) = read(&keys(cipher, &[key("k", 1)]), b"/k", b"other:x");
+            assert_eq!(failed, "unknown,");
             assert_eq!(
-                error.message,
+                read.unwrap_err().message,
                 format!("no matching key was found for the provided {name} transformer")
             );
         }

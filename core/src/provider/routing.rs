@@ -1,20 +1,23 @@
 //! Which providers serve a resource.
 
-use alloc::collections::BTreeMap;
+use alloc::borrow::Cow;
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::transformer::Transformer;
 use crate::config::resource::GroupResource;
+use crate::map::Names;
 
 /// Resource → its list of providers: the first writes, all read.
 ///
 /// Found in this order: the exact `resource.group`, then `*.group` (`*.` is the core group), then `*.*`, then identity. Upstream:
 /// encryptionconfig/config.go, `transformerFromOverrides`.
 pub struct Routing {
-    rules: BTreeMap<String, Arc<[Transformer]>>,
+    /// Where each resource's list is in `lists`.
+    rules: Names<'static>,
+    lists: Vec<Arc<[Transformer]>>,
     fallback: Arc<[Transformer]>,
 }
 
@@ -23,36 +26,32 @@ impl Routing {
     ///
     /// Masked rules were refused when the configuration was checked.
     pub fn new(rules: impl IntoIterator<Item = (Vec<GroupResource>, Vec<Transformer>)>) -> Self {
-        let mut lists: BTreeMap<String, Vec<Transformer>> = BTreeMap::new();
+        let mut names = Names::new();
+        let mut lists: Vec<Vec<Transformer>> = Vec::new();
         for (resources, transformers) in rules {
             for resource in resources {
-                lists
-                    .entry(resource.to_string())
-                    .or_default()
-                    .extend(transformers.iter().cloned());
+                let at = *names
+                    .entry(Cow::Owned(resource.to_string()))
+                    .or_insert(lists.len());
+                if at == lists.len() {
+                    lists.push(Vec::new());
+                }
+                if let Some(list) = lists.get_mut(at) {
+                    list.extend_from_slice(&transformers);
+                }
             }
         }
-        let mut rules = BTreeMap::new();
-        // `extend` and not `collect`: that would bring a sort along, and the lists come sorted.
-        rules.extend(
-            lists
-                .into_iter()
-                .map(|(resource, list)| (resource, list.into())),
-        );
         Self {
-            rules,
+            rules: names,
+            lists: lists.into_iter().map(Into::into).collect(),
             fallback: [Transformer::identity()].into(),
         }
     }
 
     /// The list of providers for a resource, never empty. `resource` is the resource, then its group: `secrets`, `deployments.apps`.
     pub fn find(&self, resource: &str) -> &Arc<[Transformer]> {
-        let (name, group) = resource.split_once('.').unwrap_or((resource, ""));
-        let exact = if group.is_empty() { name } else { resource };
-        self.rules
-            .get(exact)
-            .or_else(|| self.rules.get(&format!("*.{group}")))
-            .or_else(|| self.rules.get("*.*"))
+        most_exact(&self.rules, resource)
+            .and_then(|at| self.lists.get(at))
             .unwrap_or(&self.fallback)
     }
 
@@ -60,6 +59,18 @@ impl Routing {
     pub fn is_fallback(&self, list: &Arc<[Transformer]>) -> bool {
         Arc::ptr_eq(list, &self.fallback)
     }
+}
+
+/// What is said of a resource: `resource.group`, else `*.group` (`*.` is the core group), else `*.*`. A wildcard stands for the resources that
+/// nothing names.
+pub(crate) fn most_exact(rules: &Names<'_>, resource: &str) -> Option<usize> {
+    let (name, group) = resource.split_once('.').unwrap_or((resource, ""));
+    let exact = if group.is_empty() { name } else { resource };
+    rules
+        .get(exact)
+        .or_else(|| rules.get(&*format!("*.{group}")))
+        .or_else(|| rules.get("*.*"))
+        .copied()
 }
 
 #[cfg(test)]

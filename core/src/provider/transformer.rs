@@ -22,15 +22,31 @@ pub trait LocalTransformer: Send + Sync {
         key: &[u8],
         plaintext: &[u8],
         entropy: &dyn Entropy,
-    ) -> Result<Vec<u8>, TransformError>;
+        failed: Failed<'_>,
+    ) -> Result<LocalWritten, TransformError>;
 
     /// The plaintext, and whether it was not sealed as a write would seal it now. `stored` is what follows the provider's prefix; it is
     /// attacker-controlled and this must not panic.
     ///
     /// # Errors
     /// One opaque [`ErrorKind::DecryptFailed`] for whatever the cipher finds wrong.
-    fn from_storage(&self, key: &[u8], stored: &[u8]) -> Result<(Secret, bool), TransformError>;
+    fn from_storage(
+        &self,
+        key: &[u8],
+        stored: &[u8],
+        failed: Failed<'_>,
+    ) -> Result<LocalRead, TransformError>;
 }
+
+/// Told of each named key that did not do: what its values begin with, or [`UNKNOWN`] when no key matched.
+pub type Failed<'a> = &'a mut dyn FnMut(&str);
+/// The bytes to store, and what the values of the named key that sealed them begin with.
+pub type LocalWritten = (Vec<u8>, Option<Arc<str>>);
+/// The plaintext, whether it is stale, and what the values of the named key that opened it begin with.
+pub type LocalRead = (Secret, bool, Option<Arc<str>>);
+
+/// What upstream's counts call a value that nothing matches.
+pub const UNKNOWN: &str = "unknown";
 
 /// One element of a resource's list of providers.
 #[derive(Clone)]
@@ -84,6 +100,10 @@ pub struct Encrypted {
     pub stored: Vec<u8>,
     /// The prefix of the transformer that wrote it; empty for identity.
     pub transformer_prefix: Arc<str>,
+    /// What follows it for the key that wrote: the key's name and `:`; aesgcm, aescbc and secretbox only.
+    pub key_prefix: Option<Arc<str>>,
+    /// A rule of the configuration covers the resource. Without one it is plaintext, and upstream does not count it.
+    pub has_rule: bool,
     /// `sha256:<hex>` of the key ID; KMS v2 only.
     pub key_id_hash: Option<Arc<str>>,
 }
@@ -97,6 +117,10 @@ pub struct Decrypted {
     pub stale: bool,
     /// The prefix of the transformer that read it; empty for identity.
     pub transformer_prefix: Arc<str>,
+    /// As [`Encrypted::key_prefix`].
+    pub key_prefix: Option<Arc<str>>,
+    /// As [`Encrypted::has_rule`].
+    pub has_rule: bool,
     /// `sha256:<hex>` of the key ID; KMS v2 only.
     pub key_id_hash: Option<Arc<str>>,
 }
@@ -165,7 +189,7 @@ impl TransformError {
         Self {
             kind: ErrorKind::Kms,
             message: alloc::format!("{what}, error: {error}"),
-            grpc_code: Some(error.code),
+            grpc_code: error.grpc_code(),
         }
     }
 
@@ -211,7 +235,7 @@ impl From<&CallError> for TransformError {
         Self {
             kind: ErrorKind::Kms,
             message: error.to_string(),
-            grpc_code: Some(error.code),
+            grpc_code: error.grpc_code(),
         }
     }
 }

@@ -185,6 +185,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
             metrics: metrics.clone(),
             loaded: content.hash.clone(),
             seen: None,
+            held: None,
             hold: args.config_hold,
             poll_now: poll_now.clone(),
         };

@@ -147,6 +147,7 @@ impl KmsCalls {
             provider,
             uid,
             plaintext,
+            is_new_dek: _,
         } = call;
         let plaintext = Zeroizing::new(plaintext);
         self.spawn(
@@ -240,8 +241,13 @@ pub(super) fn wipe(event: &mut Event) {
     }
 }
 
+/// What is counted. A fault that is no gRPC status is `Unknown`, as Go's `status.Code` has it.
 fn code<T>(outcome: &Result<T, client::CallError>) -> u32 {
-    outcome.as_ref().err().map_or(0, |error| error.code)
+    match outcome {
+        Ok(_) => 0,
+        Err(error) if error.code == 0 => 2,
+        Err(error) => error.code,
+    }
 }
 
 fn error(error: client::CallError) -> CallError {

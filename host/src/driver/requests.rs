@@ -4,6 +4,7 @@ use super::{Driver, Fault, Offered, ReloadError, Reply, Request};
 use crate::guest::{Guest, Trap};
 use crate::model::{Check, Decrypted, Encrypted, HostError, Location, TransformError};
 
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 /// 2: how often an operation is handed to a fresh instance before it is taken for the one that traps.
@@ -169,7 +170,10 @@ impl Driver {
         let Some(guest) = &mut self.guest else {
             return open.fail(HostError::Trapped);
         };
-        match open.ask(guest, op, now) {
+        let start = Instant::now();
+        let said = open.ask(guest, op, now);
+        self.call_took = start.elapsed();
+        match said {
             // What succeeded at once has left the guest nothing else to do.
             Ok(said @ (Said::Encrypted(Ok(_)) | Said::Decrypted(Ok(_)))) => open.answer(said),
             Ok(Said::Wait) => {

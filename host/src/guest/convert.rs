@@ -11,11 +11,15 @@ impl From<wit::Encrypted> for model::Encrypted {
         let wit::Encrypted {
             stored,
             transformer_prefix,
+            key_prefix,
+            has_rule,
             key_id_hash,
         } = value;
         Self {
             stored,
             transformer_prefix,
+            key_prefix,
+            has_rule,
             key_id_hash,
         }
     }
@@ -27,12 +31,16 @@ impl From<wit::Decrypted> for model::Decrypted {
             plaintext,
             stale,
             transformer_prefix,
+            key_prefix,
+            has_rule,
             key_id_hash,
         } = value;
         Self {
             plaintext: Zeroizing::new(plaintext),
             stale,
             transformer_prefix,
+            key_prefix,
+            has_rule,
             key_id_hash,
         }
     }
@@ -79,6 +87,7 @@ impl From<face::MetricFamily> for model::MetricFamily {
             kind: match kind {
                 face::MetricKind::Counter => model::MetricKind::Counter,
                 face::MetricKind::Gauge => model::MetricKind::Gauge,
+                face::MetricKind::Histogram => model::MetricKind::Histogram,
             },
             samples: samples
                 .into_iter()

@@ -132,6 +132,8 @@ async fn to_storage<S: Service>(
     let Encrypted {
         stored,
         transformer_prefix: _,
+        key_prefix: _,
+        has_rule: _,
         key_id_hash,
     } = api.service.to_storage(at, plaintext).await?;
     // What identity stores is the plaintext.
@@ -147,6 +149,8 @@ async fn from_storage<S: Service>(
         plaintext,
         stale,
         transformer_prefix: _,
+        key_prefix: _,
+        has_rule: _,
         key_id_hash,
     } = api
         .service

@@ -111,6 +111,8 @@ impl Service for Fake {
         Ok(Encrypted {
             stored,
             transformer_prefix: PREFIX.to_owned(),
+            key_prefix: None,
+            has_rule: true,
             key_id_hash,
         })
     }
@@ -127,6 +129,8 @@ impl Service for Fake {
             } else {
                 PREFIX.to_owned()
             },
+            key_prefix: None,
+            has_rule: true,
             key_id_hash: (!stale).then(|| "sha256:aa".to_owned()),
         })
     }

@@ -350,7 +350,7 @@ impl fmt::Debug for Encrypted {
 /// An answer over 128 KiB is tonic's code 11 (`OutOfRange`); grpc-go, whose bound is 4 MiB, says 8.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallError {
-    /// gRPC's status code, 1 to 16.
+    /// gRPC's status code, 1 to 16; 0 for a fault that is no gRPC status, such as a KMS v1 plugin of another version.
     pub code: u32,
     /// The plugin's own words, or what broke.
     pub message: String,
@@ -371,6 +371,7 @@ impl fmt::Display for CallError {
         let code = i32::try_from(self.code).map_or(Code::Unknown, Code::from_i32);
         let message = &self.message;
         match code {
+            Code::Ok => f.write_str(message),
             // Go spells it with one l.
             Code::Cancelled => write!(f, "rpc error: code = Canceled desc = {message}"),
             code => write!(f, "rpc error: code = {code:?} desc = {message}"),

@@ -252,3 +252,139 @@ fn forgotten_provider_leaves_no_series() {
     assert!(!text.contains("provider_name=\"my-kms\""));
     assert!(text.contains("provider_name=\"other\",method_name=\"/v2.KeyManagementService/Status\",grpc_status_code=\"Unknown\""));
 }
+
+#[test]
+fn failed_calls_are_counted_by_their_codes() {
+    let metrics = Metrics::new("");
+    let methods = [
+        "/v2.KeyManagementService/Status",
+        "/v2.KeyManagementService/Encrypt",
+        "/v2.KeyManagementService/Decrypt",
+    ];
+    // google.golang.org/grpc/codes; 99 is none of them.
+    let names = [
+        (0, "OK"),
+        (1, "Canceled"),
+        (2, "Unknown"),
+        (3, "InvalidArgument"),
+        (4, "DeadlineExceeded"),
+        (5, "NotFound"),
+        (6, "AlreadyExists"),
+        (7, "PermissionDenied"),
+        (8, "ResourceExhausted"),
+        (9, "FailedPrecondition"),
+        (10, "Aborted"),
+        (11, "OutOfRange"),
+        (12, "Unimplemented"),
+        (13, "Internal"),
+        (14, "Unavailable"),
+        (15, "DataLoss"),
+        (16, "Unauthenticated"),
+        (99, "Unknown"),
+    ];
+    let mut expected = std::collections::BTreeMap::new();
+    for (at, (code, name)) in names.into_iter().enumerate() {
+        let method = methods[at % methods.len()];
+        metrics.observe_kms("p", method, code, MS);
+        *expected.entry((method, name)).or_insert(0) += 1;
+    }
+    let text = metrics.render(&[]);
+    let found = text
+        .matches("kms_operations_latency_seconds_count{")
+        .count();
+    assert_eq!(found, expected.len());
+    for ((method, name), count) in expected {
+        let line = format!(
+            "apiserver_envelope_encryption_kms_operations_latency_seconds_count{{provider_name=\"p\",method_name=\"{method}\",grpc_status_code=\"{name}\"}} {count}"
+        );
+        assert!(text.lines().any(|l| l == line), "{line}\nnot in\n{text}");
+    }
+}
+
+#[test]
+fn calls_of_kms_v1_have_a_metric_of_our_own() {
+    let metrics = Metrics::new("");
+    metrics.observe_kms("old", "/v1beta1.KeyManagementService/Encrypt", 0, MS);
+    let text = metrics.render(&[]);
+    assert!(!text.contains("apiserver_envelope_encryption_kms_operations_latency_seconds_count"));
+    assert!(text.contains("dekker_kms_v1_operations_latency_seconds_count{provider_name=\"old\","));
+    metrics.forget_provider("old");
+    assert!(!metrics.render(&[]).contains("provider_name"));
+}
+
+#[test]
+fn each_kind_of_reload_has_its_time_and_only_the_last_hash_stays() {
+    let metrics = Metrics::new("me");
+    let id = sha256_label("me");
+    let lines = |name: &str| {
+        let name = format!("apiserver_encryption_config_controller_{name}{{");
+        let text = metrics.render(&[]);
+        let lines = text.lines().filter_map(|line| line.strip_prefix(&*name));
+        let mut lines: Vec<_> = lines.map(|line| line.replace(&id, "ID")).collect();
+        lines.sort();
+        lines
+    };
+    metrics.config_loaded("sha256:first");
+    metrics.reload_failed(1.5);
+    assert_eq!(
+        lines("last_config_info"),
+        ["apiserver_id_hash=\"ID\",hash=\"sha256:first\"} 1"]
+    );
+    assert_eq!(
+        lines("automatic_reload_last_timestamp_seconds"),
+        ["status=\"failure\",apiserver_id_hash=\"ID\"} 1.5"]
+    );
+    metrics.reload_succeeded("sha256:second", 2.5);
+    metrics.reload_succeeded("sha256:third", 3.5);
+    metrics.reload_failed(4.5);
+    assert_eq!(
+        lines("last_config_info"),
+        ["apiserver_id_hash=\"ID\",hash=\"sha256:third\"} 1"]
+    );
+    assert_eq!(
+        lines("automatic_reload_last_timestamp_seconds"),
+        [
+            "status=\"failure\",apiserver_id_hash=\"ID\"} 4.5",
+            "status=\"success\",apiserver_id_hash=\"ID\"} 3.5"
+        ]
+    );
+    assert_eq!(
+        lines("automatic_reloads_total"),
+        [
+            "status=\"failure\",apiserver_id_hash=\"ID\"} 2",
+            "status=\"success\",apiserver_id_hash=\"ID\"} 2"
+        ]
+    );
+}
+
+#[test]
+fn histogram_of_the_engine_is_shown_as_one() {
+    let sample = |labels: &[(&str, &str)], value| Sample {
+        labels: labels
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+        value,
+    };
+    let arrivals = MetricFamily {
+        samples: vec![
+            sample(&[("d", "x"), ("le", "60")], 1.0),
+            sample(&[("d", "x"), ("le", "+Inf")], 3.0),
+            sample(&[("d", "x")], 180.25),
+        ],
+        ..family("arrivals", MetricKind::Histogram, &[], 0.0)
+    };
+    let text = Metrics::new("").render(&[arrivals]);
+    check(&text);
+    let shown: Vec<_> = text.lines().filter(|l| l.contains("arrivals")).collect();
+    assert_eq!(
+        shown[1..],
+        [
+            "# TYPE arrivals histogram",
+            "arrivals_bucket{d=\"x\",le=\"60\"} 1",
+            "arrivals_bucket{d=\"x\",le=\"+Inf\"} 3",
+            "arrivals_count{d=\"x\"} 3",
+            "arrivals_sum{d=\"x\"} 180.25",
+        ]
+    );
+}

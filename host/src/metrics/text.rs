@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fmt::Write;
 
-use crate::model::{MetricFamily, MetricKind};
+use crate::model::{MetricFamily, MetricKind, Sample};
 
 /// A text that grows by whole families, each name once.
 pub(super) struct Exposition {
@@ -40,24 +40,50 @@ impl Exposition {
         let kind = match kind {
             MetricKind::Counter => "counter",
             MetricKind::Gauge => "gauge",
+            MetricKind::Histogram => "histogram",
         };
         self.text.push_str("# HELP ");
         self.text.push_str(name);
         self.text.push(' ');
         push_escaped(&mut self.text, help, false);
         let _ = writeln!(self.text, "\n# TYPE {name} {kind}");
-        for sample in samples {
-            self.text.push_str(name);
-            for (i, (label, value)) in sample.labels.iter().enumerate() {
-                let _ = write!(self.text, "{}{label}=\"", if i == 0 { '{' } else { ',' });
-                push_escaped(&mut self.text, value, true);
-                self.text.push('"');
+        for Sample { labels, value } in samples {
+            if kind != "histogram" {
+                self.push_sample(name, "", labels, *value);
+                continue;
             }
-            self.text
-                .push_str(if sample.labels.is_empty() { " " } else { "} " });
-            push_value(&mut self.text, sample.value);
-            self.text.push('\n');
+            match labels.iter().find(|(label, _)| label == "le") {
+                None => self.push_sample(name, "_sum", labels, *value),
+                Some((_, bound)) => {
+                    self.push_sample(name, "_bucket", labels, *value);
+                    if bound == "+Inf" {
+                        let others = labels.iter().filter(|(label, _)| label != "le");
+                        self.push_sample(name, "_count", others, *value);
+                    }
+                }
+            }
         }
+    }
+
+    fn push_sample<'a>(
+        &mut self,
+        name: &str,
+        suffix: &str,
+        labels: impl IntoIterator<Item = &'a (String, String)>,
+        value: f64,
+    ) {
+        self.text.push_str(name);
+        self.text.push_str(suffix);
+        let mut next = '{';
+        for (label, value) in labels {
+            let _ = write!(self.text, "{next}{label}=\"");
+            push_escaped(&mut self.text, value, true);
+            self.text.push('"');
+            next = ',';
+        }
+        self.text.push_str(if next == '{' { " " } else { "} " });
+        push_value(&mut self.text, value);
+        self.text.push('\n');
     }
 
     pub(super) fn finish(self) -> String {

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use dekker_core::engine::Options;
+use dekker_core::engine::event::DecryptRequest;
 use dekker_core::provider::transformer::ErrorKind;
 
 use crate::face::Maker;
@@ -194,11 +195,44 @@ pub(super) fn same_ciphertext_under_another_key_id_is_another_dek(maker: &dyn Ma
     );
 }
 
+/// A plugin may keep the encrypted DEK in an annotation and always give the same ciphertext.
+pub(super) fn same_ciphertext_with_other_annotations_is_another_dek(maker: &dyn Maker) {
+    let annotation = "encrypted-dek.kms.example";
+    let (mut values, mut recorded) = (Vec::new(), Vec::new());
+    for n in [0, 1] {
+        let plugin = [("a", Plugin::new("key-1"))];
+        let options = Options::default();
+        let mut h = Harness::seeded(maker, &file::secrets(), &options, plugin, 100 + n);
+        let mut object = EncryptedObject::of("a", &h.write("/k", &[b'0', n as u8]));
+        let dek = h.plugin("a").seen.last().expect("it encrypted one").clone();
+        object.encrypted_dek_source = b"always this".to_vec();
+        object
+            .annotations
+            .insert(annotation.into(), n.to_le_bytes().into());
+        let request = DecryptRequest {
+            ciphertext: object.encrypted_dek_source.clone(),
+            key_id: object.key_id.clone(),
+            annotations: object.annotations.clone().into_iter().collect(),
+        };
+        recorded.push((request, dek));
+        values.push(object.stored("a"));
+    }
+    let mut h = Harness::primed(maker);
+    h.plugin("a").recorded = recorded;
+    let base = h.plugin("a").calls.decrypt;
+    for n in [0u8, 1, 0, 1] {
+        let value = &values[usize::from(n)];
+        assert_eq!(h.read("/k", value).plaintext, [b'0', n]);
+    }
+    assert_eq!(h.plugin("a").calls.decrypt, base + 2, "each was kept");
+}
+
 pub(super) fn cache_is_counted(maker: &dyn Maker) {
     let values = foreign_values(maker, 3);
     let mut h = Harness::primed(maker);
     let misses = "apiserver_storage_envelope_transformation_cache_misses_total";
     let size = "apiserver_envelope_encryption_dek_source_cache_size";
+    h.write("/k", b"x");
     assert_eq!(h.metric(size, &[("provider_name", "a")]), 1.0);
     for value in &values {
         h.read("/k", value);

@@ -226,6 +226,19 @@ pub(super) fn writes_of_kms_v1_fail_with_the_plugin(maker: &dyn Maker) {
     assert_eq!(error.grpc_code, Some(4));
 }
 
+/// As of a plugin of another version: code 0 is no gRPC status.
+pub(super) fn fault_that_is_no_grpc_status_is_its_message(maker: &dyn Maker) {
+    let mut h = with(maker, "");
+    let message =
+        "KMS provider api version v1beta2 is not supported, only v1beta1 is supported now";
+    h.plugin("old").on_encrypt(|_| Reply::Fail(0, message));
+    let error = h.try_write("secrets", "/k", b"x").unwrap_err();
+    assert_eq!((error.kind, error.grpc_code), (ErrorKind::Kms, None));
+    assert_eq!(error.message, message);
+    let total = "apiserver_storage_transformation_operations_total";
+    assert_eq!(h.metric(total, &[("status", "unknown-non-grpc")]), 1.0);
+}
+
 pub(super) fn cancelled_write_of_kms_v1_leaves_nothing(maker: &dyn Maker) {
     let mut h = with(maker, "");
     h.plugin("old").delay = Duration::from_millis(10);

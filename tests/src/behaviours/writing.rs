@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use dekker_core::crypto::keys::DekSourceType;
 use dekker_core::engine::Options;
+use dekker_core::provider::kms::message::Annotations;
 use dekker_core::provider::transformer::ErrorKind;
 
 use crate::face::Maker;
@@ -65,7 +66,8 @@ pub(super) fn stored_value_is_a_prefix_and_an_encrypted_object(maker: &dyn Maker
     );
     let object = EncryptedObject::of("a", &encrypted.stored);
     assert_eq!(object.key_id, "key-1");
-    assert_eq!(object.annotations, h.plugin("a").annotations);
+    let annotations: Annotations = object.annotations.clone().into_iter().collect();
+    assert_eq!(annotations, h.plugin("a").annotations);
     assert_eq!(object.encrypted_dek_source_type, 0);
     assert_eq!(object.encrypted_data.len(), 12 + 9 + 16);
     let dek = h.plugin("a").seen[0].clone();

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::stage::{kms_config, play};
+use crate::stage::{kms_config, plain_config, play};
 
 /// 16 bytes, and their base64 as a file has it.
 const SECRET: &str = "correct horse 16";
@@ -175,6 +175,28 @@ fn wrong_usage_is_told_apart_from_faults() {
             let ended = stage.run(args, b"").await;
             assert_eq!(ended.code, Some(code), "{args:?}: {ended:?}");
             assert!(ended.stderr.contains(part), "{args:?}: {ended:?}");
+        }
+    });
+}
+
+#[test]
+fn a_file_goes_by_the_hash_of_its_bytes() {
+    play(async |stage| {
+        let server = stage.serve_config(&plain_config(), &[]).await;
+        let hash = "sha256:6c4289801b45c3c75fc97d53a363cfa3a37c9c8e3ad17e91dc5b86a7dae011f3";
+        assert_eq!(server.status().await["configHash"], *hash);
+        server.stop().await;
+        stage.file("empty.yaml", "");
+        for (name, fault) in [
+            ("empty.yaml", "is empty"),
+            ("no-such-file.yaml", "No such file or directory"),
+        ] {
+            let args = ["serve", "--encryption-provider-config", name];
+            let refused = stage.run(&args, b"").await;
+            assert_eq!(refused.code, Some(1), "{refused:?}");
+            for part in [name, fault] {
+                assert!(refused.stderr.contains(part), "{refused:?}");
+            }
         }
     });
 }

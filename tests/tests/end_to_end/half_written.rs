@@ -38,7 +38,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// A server over this file, `KMS` in it being a provider named `a`.
+    /// A server over this file, beside a plugin at `kms.sock`.
     async fn set(stage: &Stage, file: &str, args: &[&str]) -> Self {
         let socket = stage.path("kms.sock");
         let plugin = Scripted::serve(&socket, "key-1");
@@ -66,6 +66,14 @@ impl Scene {
     async fn until_loaded(&self, content: &str) {
         until("the file is in use", async || {
             (self.file_status().await["loadedHash"] == *sha256_text(content)).then_some(())
+        })
+        .await;
+    }
+
+    async fn until_candidate(&self, content: &str) {
+        until("it is a candidate", async || {
+            let status = self.server.status().await;
+            (status["candidateConfigHash"] == *sha256_text(content)).then_some(())
         })
         .await;
     }
@@ -175,6 +183,23 @@ fn a_file_that_reads_less_takes_over_when_it_stays() {
 }
 
 #[test]
+fn a_file_that_vanished_is_no_longer_held() {
+    play(async |stage| {
+        let whole = file(&[&aescbc(&[NEW, OLD])]);
+        let scene = Scene::set(&stage, &whole, &["--config-hold", "24h"]).await;
+        let less = file(&[&aescbc(&[NEW])]);
+        scene.write(&less);
+        scene.until_seen(&less).await.expect("held");
+        fs::remove_file(&scene.path).expect("our own directory");
+        // Nothing was there to see, as with an empty file.
+        let error = scene.until_seen("").await.expect("refused");
+        assert!(error.contains("cannot read"), "{error}");
+        let status = scene.file_status().await;
+        assert!(status["heldUntilUnixSeconds"].is_null(), "{status}");
+    });
+}
+
+#[test]
 fn sighup_takes_a_file_that_reads_less_at_once() {
     play(async |stage| {
         let whole = file(&[&aescbc(&[NEW, OLD]), IDENTITY]);
@@ -208,11 +233,7 @@ fn a_better_file_does_not_wait_for_a_candidate_to_fail() {
         );
         let candidate = file(&[&absent, &aescbc(&[NEW])]);
         scene.write(&candidate);
-        until("it is a candidate", async || {
-            let status = scene.server.status().await;
-            (status["candidateConfigHash"] == *sha256_text(&candidate)).then_some(())
-        })
-        .await;
+        scene.until_candidate(&candidate).await;
         // What is no better leaves it alone.
         scene.write("half of a fi");
         for _ in 0..50 {
@@ -243,11 +264,7 @@ fn a_file_that_went_bad_while_a_candidate_was_looked_at_is_refused_afterwards() 
             kms_config(&[("late", &late)]).replace(IDENTITY, &aescbc(&[NEW]))
         );
         scene.write(&candidate);
-        until("it is a candidate", async || {
-            let status = scene.server.status().await;
-            (status["candidateConfigHash"] == *sha256_text(&candidate)).then_some(())
-        })
-        .await;
+        scene.until_candidate(&candidate).await;
         scene.write("half of a fi");
         let _late = Scripted::serve(&late, "key-2");
         scene.until_loaded(&candidate).await;

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use dekker_tests::interop::skip;
 use serde::{Deserialize, Serialize};
 
+use crate::kms_v1::Mood;
 use crate::stage::{self, Stage};
 
 /// A running peer. It ends with its standard input.
@@ -27,11 +28,14 @@ struct Request<'a> {
     config: &'a str,
     reload: bool,
     keys: &'a [&'a str],
+    #[serde(rename = "serverId")]
+    server_id: &'a str,
     resource: &'a str,
     key: String,
     plaintext: String,
     stored: String,
     path: &'a str,
+    mood: Mood,
 }
 
 /// What it answers; what is absent is empty.
@@ -45,6 +49,31 @@ pub struct Answer {
     pub status: u16,
     pub body: String,
     pub headers: std::collections::BTreeMap<String, String>,
+    reloads: Option<Reloads>,
+    samples: Vec<Sample>,
+}
+
+/// One value of a metric: of a histogram its count, under a name that ends in `_count`.
+#[derive(Debug, Deserialize)]
+pub struct Sample {
+    pub name: String,
+    pub labels: std::collections::BTreeMap<String, String>,
+    pub value: f64,
+}
+
+/// What a controller has done so far.
+#[derive(Debug, Deserialize)]
+pub struct Reloads {
+    /// Polls that have begun.
+    pub begun: u64,
+    /// Polls that have ended.
+    pub ended: u64,
+    /// What was wrong at the last of these; empty for nothing.
+    pub error: String,
+    pub success: f64,
+    pub failure: f64,
+    /// Of `last_config_info`.
+    pub hash: String,
 }
 
 /// What a read gave: the plaintext and whether it is stale; or an error.
@@ -126,6 +155,41 @@ impl Peer {
         assert_eq!(answer.error, "", "{name}");
     }
 
+    /// As [`Peer::load`], by a server of this name.
+    pub fn load_as(&mut self, name: &str, config: &Path, server_id: &str) {
+        let answer = self.ask(&Request {
+            op: "load",
+            name,
+            config: config.to_str().expect("our own path"),
+            server_id,
+            ..Request::default()
+        });
+        assert_eq!(answer.error, "", "{name}");
+    }
+
+    /// Loads a configuration file and follows it, polling five times a second.
+    pub fn watch(&mut self, name: &str, config: &Path) {
+        let config = config.to_str().expect("our own path");
+        let answer = self.ask(&Request {
+            op: "watch",
+            name,
+            config,
+            ..Request::default()
+        });
+        assert_eq!(answer.error, "", "{name}");
+    }
+
+    /// What became of the file that [`Peer::watch`] follows.
+    pub fn reloads(&mut self, name: &str) -> Reloads {
+        let answer = self.ask(&Request {
+            op: "reloads",
+            name,
+            ..Request::default()
+        });
+        assert_eq!(answer.error, "", "{name}");
+        answer.reloads.expect("it has no error")
+    }
+
     /// Lets go of what [`Peer::load`] loaded.
     pub fn close(&mut self, name: &str) {
         self.ask(&Request {
@@ -137,6 +201,18 @@ impl Peer {
 
     /// Writes, which must succeed.
     pub fn write(&mut self, name: &str, resource: &str, key: &[u8], plaintext: &[u8]) -> Vec<u8> {
+        let stored = self.try_write(name, resource, key, plaintext);
+        stored.unwrap_or_else(|error| panic!("{name}: {resource}: {error}"))
+    }
+
+    /// Writes.
+    pub fn try_write(
+        &mut self,
+        name: &str,
+        resource: &str,
+        key: &[u8],
+        plaintext: &[u8],
+    ) -> Result<Vec<u8>, String> {
         let answer = self.ask(&Request {
             op: "write",
             name,
@@ -145,8 +221,20 @@ impl Peer {
             plaintext: STANDARD.encode(plaintext),
             ..Request::default()
         });
-        assert_eq!(answer.error, "", "{name}: {resource}");
-        STANDARD.decode(answer.stored).expect("base64")
+        if !answer.error.is_empty() {
+            return Err(answer.error);
+        }
+        Ok(STANDARD.decode(answer.stored).expect("base64"))
+    }
+
+    /// What this process has counted.
+    pub fn metrics(&mut self) -> Vec<Sample> {
+        let answer = self.ask(&Request {
+            op: "metrics",
+            ..Request::default()
+        });
+        assert_eq!(answer.error, "");
+        answer.samples
     }
 
     /// Reads.
@@ -166,6 +254,18 @@ impl Peer {
             STANDARD.decode(answer.plaintext).expect("base64"),
             answer.stale,
         ))
+    }
+
+    /// Has it serve a KMS v1 plugin, or sets another mood for it.
+    pub fn plugin(&mut self, socket: &Path, mood: Mood) {
+        let path = socket.to_str().expect("our own path");
+        let answer = self.ask(&Request {
+            op: "plugin",
+            path,
+            mood,
+            ..Request::default()
+        });
+        assert_eq!(answer.error, "", "{path}");
     }
 
     /// Asks a health endpoint.

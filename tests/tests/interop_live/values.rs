@@ -8,14 +8,16 @@ use dekker_tests::interop::Comparison;
 use hyper::Method;
 
 use crate::http::{Connection, target};
+use crate::kms_v1::PluginV1;
 use crate::peer::{Peer, Read, play};
 use crate::process::Process;
 use crate::server::Server;
 use crate::stage::Stage;
 
 /// Each with the provider that writes it: one rule for each of them, and each way to find a rule.
-const RESOURCES: [(&str, &str); 6] = [
+const RESOURCES: [(&str, &str); 7] = [
     ("secrets", "KMS v2"),
+    ("endpoints", "KMS v1"),
     ("configmaps", "aesgcm"),
     ("leases.coordination.k8s.io", "aescbc"),
     ("jobs.batch", "secretbox, by *.batch"),
@@ -40,8 +42,9 @@ fn local(kind: &str, keys: &[(&str, u8)]) -> String {
     format!("{kind}: {{keys: [{}]}}", keys.join(", "))
 }
 
-/// One rule for each of [`RESOURCES`]; after a rotation new keys stand first, and the plugin has rotated by itself.
-fn config(socket: &Path, rotated: bool) -> String {
+/// One rule for each of [`RESOURCES`]; after a rotation new keys stand first, and the KMS v2 plugin has rotated by itself. KMS v1 knows no
+/// rotation: there a provider without a cache stands first.
+fn config(socket: &Path, v1: &Path, rotated: bool) -> String {
     let keys = |kind| match rotated {
         false => local(kind, &[("key1", 1)]),
         true => local(kind, &[("key2", 2), ("key1", 1)]),
@@ -50,8 +53,19 @@ fn config(socket: &Path, rotated: bool) -> String {
         "kms: {{apiVersion: v2, name: live, endpoint: \"unix://{}\"}}",
         socket.display()
     );
+    let v1 = |name: &str, more: &str| {
+        format!(
+            "kms: {{name: {name}, endpoint: \"unix://{}\"{more}}}",
+            v1.display()
+        )
+    };
+    let mut v1_providers = vec![v1("v1", "")];
+    if rotated {
+        v1_providers.insert(0, v1("v1-uncached", ", cachesize: -1"));
+    }
     let rules = [
         ("secrets", vec![kms, "identity: {}".into()]),
+        ("endpoints", v1_providers),
         ("configmaps", vec![keys("aesgcm"), "identity: {}".into()]),
         ("leases.coordination.k8s.io", vec![keys("aescbc")]),
         ("'*.batch'", vec![keys("secretbox")]),
@@ -242,9 +256,11 @@ fn what_either_writes_the_other_reads_and_calls_stale_when_it_does() {
         let mut plugin = Process::start(command, b"");
         plugin.says("KMS v2 plugin at unix://").await;
         let socket = stage.path("kms/kms.sock");
+        let v1 = stage.path("v1.sock");
+        let _v1_plugin = PluginV1::serve(&v1);
         let mut compared = Compared::default();
 
-        let before = stage.file("before.yaml", config(&socket, false));
+        let before = stage.file("before.yaml", config(&socket, &v1, false));
         let mut now = pairs(&stage, &before).await;
         let mut values = write_all(&mut now).await;
         for pair in &mut now {
@@ -261,7 +277,7 @@ fn what_either_writes_the_other_reads_and_calls_stale_when_it_does() {
             .run(&["kms", "rotate", "--state-dir", &state], b"")
             .await
             .done();
-        let after = stage.file("after.yaml", config(&socket, true));
+        let after = stage.file("after.yaml", config(&socket, &v1, true));
         let mut now = pairs(&stage, &after).await;
         for pair in &mut now {
             for value in &values {

@@ -7,7 +7,6 @@ use dekker_core::config::{Faults, Finding, KmsVersion, SocketAddress};
 use dekker_core::crypto::keys::DekSourceType;
 use dekker_core::engine::event as core;
 use dekker_core::engine::metrics::{MetricFamily, MetricKind};
-use dekker_core::provider::kms::message::Annotations;
 use dekker_core::provider::kms::v2::key_state::Coast;
 use dekker_core::provider::transformer as value;
 
@@ -38,10 +37,14 @@ pub(crate) fn encrypted(
         |value::Encrypted {
              stored,
              transformer_prefix,
+             key_prefix,
+             has_rule,
              key_id_hash,
          }| wit::Encrypted {
             stored,
             transformer_prefix: transformer_prefix.to_string(),
+            key_prefix: key_prefix.map(|prefix| prefix.to_string()),
+            has_rule,
             key_id_hash: key_id_hash.map(|hash| hash.to_string()),
         },
     )
@@ -55,12 +58,16 @@ pub(crate) fn decrypted(
              plaintext,
              stale,
              transformer_prefix,
+             key_prefix,
+             has_rule,
              key_id_hash,
          }| wit::Decrypted {
             // Freed, and so wiped, once the host has read it.
             plaintext: plaintext.into_exposed(),
             stale,
             transformer_prefix: transformer_prefix.to_string(),
+            key_prefix: key_prefix.map(|prefix| prefix.to_string()),
+            has_rule,
             key_id_hash: key_id_hash.map(|hash| hash.to_string()),
         },
     )
@@ -133,11 +140,13 @@ pub(crate) fn action(action: core::Action) -> face::Action {
             provider,
             uid,
             plaintext,
+            is_new_dek,
         } => face::Action::CallEncrypt(face::EncryptCall {
             call: call.0,
             provider: provider.0,
             uid,
             plaintext: plaintext.into_exposed(),
+            is_new_dek,
         }),
         core::Action::CallDecrypt {
             call,
@@ -205,20 +214,10 @@ pub(crate) fn event(event: face::Event) -> core::Event {
         },
         face::Event::Encrypted(face::EncryptedEvent { call, outcome }) => core::Event::Encrypted {
             call: core::CallId(call),
-            outcome: outcome.map_err(error).map(|answer| {
-                let face::EncryptResponse {
-                    ciphertext,
-                    key_id,
-                    annotations: pairs,
-                } = answer;
-                // A key that comes twice counts once, with its last value, as in a protobuf map.
-                let mut annotations = Annotations::new();
-                annotations.extend(pairs);
-                core::EncryptResponse {
-                    ciphertext,
-                    key_id,
-                    annotations,
-                }
+            outcome: outcome.map_err(error).map(|answer| core::EncryptResponse {
+                ciphertext: answer.ciphertext,
+                key_id: answer.key_id,
+                annotations: answer.annotations.into(),
             }),
         },
         face::Event::Decrypted(face::DecryptedEvent { call, outcome }) => core::Event::Decrypted {
@@ -235,6 +234,7 @@ pub(crate) fn metric_family(family: MetricFamily) -> face::MetricFamily {
         kind: match family.kind {
             MetricKind::Counter => face::MetricKind::Counter,
             MetricKind::Gauge => face::MetricKind::Gauge,
+            MetricKind::Histogram => face::MetricKind::Histogram,
         },
         samples: family
             .samples

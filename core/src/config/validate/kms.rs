@@ -1,11 +1,11 @@
 //! The rules of a KMS provider.
 
 use super::Validator;
-use crate::config::fault::{Finding, Position};
+use crate::config::fault::{Finding, Position, field};
 use crate::config::raw::{Field, RawKms};
 use crate::config::render::{json, quoted};
 use crate::config::{KmsProvider, KmsVersion, SocketAddress, duration, endpoint};
-use alloc::borrow::ToOwned;
+use alloc::borrow::{Cow, ToOwned};
 use alloc::format;
 use alloc::string::String;
 use core::time::Duration;
@@ -39,11 +39,11 @@ impl Validator<'_> {
         let not_v1 = version_text.is_some_and(|text| text != "v1");
         let name_text = name.or_empty();
         if let Some(text) = name_text {
-            self.kms_name(text, not_v1, &format!("{path}.name"), name, at);
+            self.kms_name(text, not_v1, &field(path, "name"), name, at);
         }
-        let timeout = self.kms_timeout(timeout, &format!("{path}.timeout"));
-        let address = self.kms_endpoint(endpoint, &format!("{path}.endpoint"), at);
-        let cache_size_path = format!("{path}.cachesize");
+        let timeout = self.kms_timeout(timeout, &field(path, "timeout"));
+        let address = self.kms_endpoint(endpoint, &field(path, "endpoint"), at);
+        let cache_size_path = field(path, "cachesize");
         let cache_size = match (cache_size, version) {
             (Field::Given(size, at), _) if not_v1 => {
                 self.faults.push(Finding::invalid(
@@ -70,7 +70,7 @@ impl Validator<'_> {
                 "unsupported apiVersion apiVersion for KMS provider, only v1 and v2 are supported";
             let at = api_version.place(at);
             self.faults.push(Finding::invalid(
-                format!("{path}.apiVersion"),
+                field(path, "apiVersion"),
                 quoted(text),
                 detail,
                 at,
@@ -103,7 +103,11 @@ impl Validator<'_> {
             self.faults
                 .push(Finding::invalid(path, quoted(text), detail, at));
         }
-        if !self.kms_names.insert(text.to_owned()) && (self.reload || not_v1) {
+        let is_known = self
+            .kms_names
+            .insert(Cow::Owned(text.to_owned()), 0)
+            .is_some();
+        if is_known && (self.reload || not_v1) {
             let detail = format!("duplicate KMS provider name {text}, names must be unique");
             self.faults
                 .push(Finding::invalid(path, quoted(text), detail, at));

@@ -84,6 +84,8 @@ pub fn open(
         stale,
         transformer_prefix: prefix.into(),
         key_id_hash,
+        key_prefix: None,
+        has_rule: true,
     })
 }
 
@@ -114,13 +116,11 @@ pub fn seal(
         let message = format!("the value to be like: {}", error.message);
         TransformError::new(error.kind, message)
     })?;
-    let mut annotations = Annotations::new();
-    annotations.extend(
-        object
-            .annotations
-            .iter()
-            .map(|(name, value)| (name.to_string(), value.to_vec())),
-    );
+    let annotations = object
+        .annotations
+        .iter()
+        .map(|(name, value)| (name.to_string(), value.to_vec()))
+        .collect::<Annotations>();
     let source = EncryptedDekSource::new(
         object.encrypted_dek_source.to_vec(),
         object.key_id,
@@ -148,5 +148,7 @@ pub fn seal(
         stored,
         transformer_prefix: prefix.into(),
         key_id_hash: Some(source.key_id().hash().clone()),
+        key_prefix: None,
+        has_rule: true,
     })
 }

@@ -2,7 +2,7 @@
 //!
 //! Upstream: kmsv2/envelope.go, the `validate…` functions.
 
-use alloc::collections::BTreeMap;
+use alloc::borrow::Cow;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -12,6 +12,7 @@ use core::fmt::Write;
 use sha2::{Digest, Sha256};
 
 use crate::config::quoted;
+use crate::map::Names;
 
 /// 1 KiB: upstream's KeyIDMaxSize.
 pub const KEY_ID_MAX: usize = 1024;
@@ -210,8 +211,80 @@ impl fmt::Display for AnnotationKeyFault {
     }
 }
 
-/// What a plugin adds to an encrypted DEK source, sorted by key.
-pub type Annotations = BTreeMap<String, Vec<u8>>;
+/// What a plugin adds to an encrypted DEK source, sorted by key; each key is there once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Annotations(Vec<(String, Vec<u8>)>);
+
+impl Annotations {
+    /// Of pairs that are in order already.
+    pub(crate) fn sorted(pairs: Vec<(String, Vec<u8>)>) -> Self {
+        debug_assert!(pairs.is_sorted_by(|(a, _), (b, _)| a < b));
+        Self(pairs)
+    }
+
+    /// Adds one, or gives a key another value; gives back what it had before.
+    pub fn insert(&mut self, key: String, value: Vec<u8>) -> Option<Vec<u8>> {
+        match self.0.binary_search_by(|(at, _)| at.cmp(&key)) {
+            Ok(at) => self
+                .0
+                .get_mut(at)
+                .map(|(_, old)| core::mem::replace(old, value)),
+            Err(at) => {
+                self.0.insert(at, (key, value));
+                None
+            }
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// In the order of their keys.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &[u8])> {
+        self.0.iter().map(|(key, value)| (&**key, &**value))
+    }
+}
+
+/// In any order. A key that comes twice counts once, with its last value, as in a protobuf map.
+impl From<Vec<(String, Vec<u8>)>> for Annotations {
+    fn from(mut pairs: Vec<(String, Vec<u8>)>) -> Self {
+        let mut last = Names::new();
+        for (at, (key, _)) in pairs.iter().enumerate() {
+            last.insert(Cow::Borrowed(key), at);
+        }
+        let order: Vec<usize> = last.into_values().collect();
+        let take = |at: usize| pairs.get_mut(at).map(core::mem::take);
+        Self(order.into_iter().filter_map(take).collect())
+    }
+}
+
+impl<const N: usize> From<[(String, Vec<u8>); N]> for Annotations {
+    fn from(pairs: [(String, Vec<u8>); N]) -> Self {
+        Self::from(Vec::from(pairs))
+    }
+}
+
+impl FromIterator<(String, Vec<u8>)> for Annotations {
+    fn from_iter<I: IntoIterator<Item = (String, Vec<u8>)>>(pairs: I) -> Self {
+        Self::from(Vec::from_iter(pairs))
+    }
+}
+
+impl IntoIterator for Annotations {
+    type Item = (String, Vec<u8>);
+    type IntoIter = alloc::vec::IntoIter<(String, Vec<u8>)>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
 
 /// A DEK source that the plugin encrypted, with all that the plugin needs to decrypt it. Valid by construction.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -231,11 +304,7 @@ impl EncryptedDekSource {
     ) -> Result<Self, MessageError> {
         validate_encrypted_dek_source(&ciphertext)?;
         let key_id = KeyId::try_from(key_id)?;
-        validate_annotations(
-            annotations
-                .iter()
-                .map(|(key, value)| (key.as_str(), value.as_slice())),
-        )?;
+        validate_annotations(annotations.iter())?;
         Ok(Self {
             ciphertext,
             key_id,
@@ -330,6 +399,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn annotations_are_sorted_and_the_last_of_a_key_counts() {
+        let pair = |key: &str, value: u8| (key.to_string(), Vec::from([value]));
+        let annotations =
+            Annotations::from([pair("c.d", 1), pair("a.b", 2), pair("c.d", 3), pair("", 4)]);
+        let sorted: Vec<_> = annotations.iter().collect();
+        assert_eq!(sorted, [("", &[4][..]), ("a.b", &[2]), ("c.d", &[3])]);
+        let mut annotations = annotations;
+        assert_eq!(
+            annotations.insert("c.d".to_string(), Vec::new()),
+            Some([3].into())
+        );
+        assert_eq!(annotations.insert("b.c".to_string(), Vec::new()), None);
+        let keys: Vec<_> = annotations.iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, ["", "a.b", "b.c", "c.d"]);
+    }
+
+    #[test]
     fn limits_hold_to_the_byte() {
         let table = [
             ("a key ID of one byte", validate_key_id("k"), Ok(())),
@@ -407,6 +493,68 @@ mod tests {
         for (desc, key, expected) in table {
             assert_eq!(validate_annotation_key(key).is_ok(), expected, "{desc}");
         }
+    }
+
+    /// What upstream's `validateAnnotations` (v0.37.2) says of each.
+    #[test]
+    fn annotation_faults_are_in_upstreams_words() {
+        const NOT_A_NAME: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+        const ONE_SEGMENT: &str = "should be a domain with at least two segments separated by dots";
+        let label = "a".repeat(64);
+        let name = alloc::format!(
+            "{}.{}.{}.{}.k8s.io",
+            "a".repeat(63),
+            "b".repeat(63),
+            "c".repeat(63),
+            "d".repeat(55)
+        );
+        let long = "A".repeat(254);
+        // The key, what of it is shown, and what is wrong with it.
+        let table = [
+            (".", "", NOT_A_NAME),
+            ("...", "..", NOT_A_NAME),
+            (".io", ".io", NOT_A_NAME),
+            ("com", "com", ONE_SEGMENT),
+            ("Dev.k8s.io", "Dev.k8s.io", NOT_A_NAME),
+            ("*.example.com", "*.example.com", NOT_A_NAME),
+            (
+                "underscores_are_bad.k8s.io",
+                "underscores_are_bad.k8s.io",
+                NOT_A_NAME,
+            ),
+            (
+                "http://foo.example.com",
+                "http://foo.example.com",
+                NOT_A_NAME,
+            ),
+            (
+                &alloc::format!("{label}.k8s.io"),
+                &label,
+                "must be no more than 63 characters",
+            ),
+            // What ours shows of these two is cut.
+            (&name, &name[..253], "must be no more than 253 characters"),
+            (
+                &long,
+                &long[..253],
+                &alloc::format!("must be no more than 253 characters,{NOT_A_NAME}"),
+            ),
+        ];
+        for (key, shown, fault) in table {
+            let error = validate_annotations([(key, &[][..])].into_iter()).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                alloc::format!(
+                    "failed to validate annotations: annotations: Invalid value: \"{shown}\": {fault}"
+                )
+            );
+        }
+        let error = validate_annotations([("", &[][..])].into_iter()).unwrap_err();
+        let text = "failed to validate annotations: annotations: Required value";
+        assert_eq!(error.to_string(), text);
+        let error = validate_annotations([("simple.com", &[0; 32 << 10][..])].into_iter());
+        let text = "failed to validate annotations: total size of annotations is 32778, which exceeds the max size of 32768";
+        assert_eq!(error.unwrap_err().to_string(), text);
     }
 
     #[test]

@@ -5,7 +5,6 @@
 //! encrypt/envelope/envelope.go and encryptionconfig/config.go (kmsPluginProbe, unionTransformers).
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -20,6 +19,8 @@ use crate::crypto::keys::{DekSourceType, KeyError, KeyStore, NONCE_LEN, SealingK
 use crate::crypto::local::LocalCipher;
 use crate::crypto::secret::Secret;
 use crate::engine::event::{CallError, CallId, DecryptRequest, EncryptResponse, KmsProviderInfo};
+use crate::map::SortedMap;
+use crate::provider::kms::message::Annotations;
 use crate::provider::transformer::{ErrorKind, TransformError};
 use crate::time::Timestamp;
 
@@ -32,7 +33,7 @@ pub struct KmsV1 {
     /// The DEKs that read; `None` when `cachesize` is negative.
     pub cache: Option<DekCache>,
     /// Decrypts under way: each DEK is asked for once.
-    pub in_flight: BTreeMap<CacheKey, CallId>,
+    pub(crate) in_flight: SortedMap<CacheKey, CallId>,
     health: Option<LastAnswer>,
     /// Which of a probe's two calls is under way the engine knows; here counts only that one is.
     is_probing: bool,
@@ -46,7 +47,7 @@ impl KmsV1 {
             info,
             cache_size,
             cache: capacity.map(DekCache::new),
-            in_flight: BTreeMap::new(),
+            in_flight: SortedMap::new(),
             health: None,
             is_probing: false,
         }
@@ -74,7 +75,7 @@ impl KmsV1 {
             let request = DecryptRequest {
                 ciphertext: encrypted_dek.to_vec(),
                 key_id: String::new(),
-                annotations: BTreeMap::new(),
+                annotations: Annotations::default(),
             };
             return Ok(ReadStep::NeedsDek(
                 key,
@@ -90,11 +91,7 @@ impl KmsV1 {
         if is_new && let Some(cache) = &mut self.cache {
             cache.insert(key, dek);
         }
-        Ok(ReadStep::Done {
-            plaintext,
-            stale,
-            key_id_hash: None,
-        })
+        Ok(ReadStep::Done { plaintext, stale })
     }
 
     /// Writes a value with a DEK made for it, which the plugin has encrypted; the DEK is kept for reading.
@@ -137,6 +134,12 @@ impl KmsV1 {
         Ok(out)
     }
 
+    /// How full the cache is, from 0 to 1; `None` without one.
+    pub fn cache_fill(&self) -> Option<f64> {
+        let cache = self.cache.as_ref()?;
+        Some(cache.len() as f64 / f64::from(self.cache_size))
+    }
+
     /// As [`super::Kms::fresh_answer`].
     pub fn fresh_answer(&self, now: Timestamp) -> Option<Option<&str>> {
         self.health.as_ref()?.fresh(now)
@@ -171,7 +174,7 @@ impl KmsV1 {
                 request: DecryptRequest {
                     ciphertext: answer.ciphertext,
                     key_id: String::new(),
-                    annotations: BTreeMap::new(),
+                    annotations: Annotations::default(),
                 },
             }),
             Err(error) => self.done(Some(("encrypt", &error)), now),

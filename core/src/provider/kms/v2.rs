@@ -8,8 +8,8 @@ pub mod envelope;
 pub mod key_state;
 pub mod write_dek;
 
-use alloc::collections::BTreeMap;
 use alloc::string::ToString;
+use alloc::sync::Arc;
 
 use self::dek_cache::{CacheKey, DekCache, ReadDek};
 use self::envelope::EncryptedObject;
@@ -18,6 +18,7 @@ use self::write_dek::SealError;
 use crate::crypto::entropy::Entropy;
 use crate::crypto::nonce::NonceError;
 use crate::engine::event::{CallId, DecryptRequest, KmsProviderInfo};
+use crate::map::SortedMap;
 use crate::provider::kms::message::Annotations;
 use crate::provider::kms::{DekNeeded, ReadStep, WriteStep};
 use crate::provider::transformer::{ErrorKind, TransformError};
@@ -32,7 +33,10 @@ pub struct KmsV2 {
     /// The DEKs that read.
     pub cache: DekCache,
     /// Decrypts under way: each DEK is asked for once.
-    pub in_flight: BTreeMap<CacheKey, CallId>,
+    pub(crate) in_flight: SortedMap<CacheKey, CallId>,
+    /// The DEK in use has written and is in the cache, where its values find it after it was replaced. As in upstream, one that never wrote
+    /// is never there.
+    pub has_written: bool,
 }
 
 impl KmsV2 {
@@ -57,6 +61,11 @@ impl KmsV2 {
         let dek = current
             .validate_encrypt_capability(now)
             .map_err(|message| TransformError::new(ErrorKind::NotReady, message))?;
+        if !self.has_written {
+            self.has_written = true;
+            let (key, read) = dek.read();
+            self.cache.insert(*key, read.clone());
+        }
         match dek.seal(prefix.as_bytes(), aad, plaintext, entropy) {
             Ok(stored) => Ok(WriteStep::Done {
                 stored,
@@ -75,7 +84,8 @@ impl KmsV2 {
         }
     }
 
-    /// Reads what follows the prefix. `resumed` is what the plugin made of the DEK that an earlier step needed.
+    /// Reads what follows the prefix. `resumed` is what the plugin made of the DEK that an earlier step needed; `key_id_hash` is set once the
+    /// value's DEK is at hand, as upstream counts the key ID then, whether or not the DEK opens the value.
     ///
     /// # Errors
     /// [`ErrorKind::Malformed`], [`ErrorKind::DecryptFailed`]; [`ErrorKind::NotReady`] before the first successful Status.
@@ -84,6 +94,7 @@ impl KmsV2 {
         aad: &[u8],
         stored: &[u8],
         resumed: Option<ReadDek>,
+        key_id_hash: &mut Option<Arc<str>>,
     ) -> Result<ReadStep, TransformError> {
         let object = EncryptedObject::decode(stored)
             .map_err(|error| TransformError::new(ErrorKind::Malformed, error.to_string()))?;
@@ -111,17 +122,14 @@ impl KmsV2 {
             (self.cache.find(&key), false)
         };
         let Some(dek) = dek else {
-            let mut annotations = Annotations::new();
-            annotations.extend(
-                object
-                    .annotations
-                    .iter()
-                    .map(|(key, value)| (key.to_string(), value.to_vec())),
-            );
+            let annotations = object.annotations.iter();
+            let annotations = annotations
+                .map(|(key, value)| (key.to_string(), value.to_vec()))
+                .collect();
             let request = DecryptRequest {
                 ciphertext: object.encrypted_dek_source.to_vec(),
                 key_id: object.key_id.to_string(),
-                annotations,
+                annotations: Annotations::sorted(annotations),
             };
             return Ok(ReadStep::NeedsDek(
                 key,
@@ -132,30 +140,18 @@ impl KmsV2 {
                 },
             ));
         };
-        let key_id_hash = if stale && object.key_id != write_key_id.as_str() {
+        *key_id_hash = Some(if stale && object.key_id != write_key_id.as_str() {
             crate::provider::kms::message::key_id_hash(object.key_id).into()
         } else {
             write_key_id.hash().clone()
-        };
+        });
         let (plaintext, _) = dek.open(aad, object.encrypted_data)?;
         // Only now is it known to be the right one: a plugin that once answers with another DEK must not make a value unreadable for as long
         // as the cache lives. Upstream keeps what it gets, for an hour.
         if is_new {
             self.cache.insert(key, dek);
         }
-        Ok(ReadStep::Done {
-            plaintext,
-            stale,
-            key_id_hash: Some(key_id_hash),
-        })
-    }
-
-    /// A new DEK is in use: its values read without the plugin, after it was replaced as well.
-    pub fn keep_for_reading(&mut self) {
-        if let Some(current) = self.state.current() {
-            let (key, dek) = current.dek.read();
-            self.cache.insert(*key, dek.clone());
-        }
+        Ok(ReadStep::Done { plaintext, stale })
     }
 
     fn unprimed(&self) -> TransformError {

@@ -71,6 +71,30 @@ async fn a_call_waits_for_a_socket_that_appears_later() {
 }
 
 #[tokio::test]
+async fn a_hundred_calls_at_once_each_have_their_own_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let address = socket(dir.path());
+    let _running = Running::plugin(new_plugin(dir.path()), address.bind().unwrap());
+    let client = Arc::new(KmsClient::v2(address, PATIENCE));
+    let calls = (0..100u8).map(|n| {
+        let client = Arc::clone(&client);
+        tokio::spawn(async move {
+            let encrypted = client.encrypt("1".into(), secret(&[n; 32])).await.unwrap();
+            let Encrypted {
+                ciphertext,
+                key_id,
+                annotations,
+            } = encrypted;
+            let decrypted = client.decrypt("2".into(), ciphertext, key_id, annotations);
+            assert_eq!(*decrypted.await.unwrap(), [n; 32]);
+        })
+    });
+    for call in calls.collect::<Vec<_>>() {
+        call.await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_missing_socket_meets_the_deadline_and_the_next_call_finds_it() {
     let dir = tempfile::tempdir().unwrap();
     let address = socket(dir.path());

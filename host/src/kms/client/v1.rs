@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use dekker_proto::kms::v1beta1::key_management_service_client::KeyManagementServiceClient;
 use dekker_proto::kms::v1beta1::{DecryptRequest, EncryptRequest, VersionRequest};
 use tokio::time::Instant;
-use tonic::Code;
 use tonic::transport::Channel;
 use zeroize::Zeroizing;
 
@@ -84,16 +83,14 @@ impl V1 {
                 async move { client.version(request).await }
             })
             .await
+            // Upstream's two faults of the version are no gRPC statuses.
             .map_err(|error| CallError {
-                code: error.code,
-                message: format!(
-                    "failed get version from remote KMS provider: {}",
-                    error.message
-                ),
+                code: 0,
+                message: format!("failed get version from remote KMS provider: {error}"),
             })?;
         if answer.version != VERSION {
             return Err(CallError {
-                code: Code::Unknown as u32,
+                code: 0,
                 message: format!(
                     "KMS provider api version {} is not supported, only {VERSION} is supported now",
                     answer.version
@@ -115,10 +112,14 @@ mod tests {
         KeyManagementService, KeyManagementServiceServer,
     };
     use dekker_proto::kms::v1beta1::{DecryptResponse, EncryptResponse, VersionResponse};
+    use tokio::sync::oneshot;
+    use tokio::task::JoinHandle;
+    use tokio_stream::wrappers::UnixListenerStream;
     use tonic::transport::Server;
     use tonic::{Request, Response, Status};
 
     use super::*;
+    use crate::kms::address::SocketAddress;
     use crate::kms::tests::{PATIENCE, socket};
 
     /// Turns bytes around, and counts how often it was asked for its version.
@@ -162,22 +163,100 @@ mod tests {
         }
     }
 
+    /// A plugin that serves until it is stopped.
+    struct Running {
+        stop: oneshot::Sender<()>,
+        task: JoinHandle<Result<(), tonic::transport::Error>>,
+    }
+
+    impl Running {
+        fn at(address: &SocketAddress, version: &'static str, versions: Arc<AtomicU32>) -> Self {
+            let incoming = UnixListenerStream::new(address.bind().unwrap());
+            let (stop, stopped) = oneshot::channel::<()>();
+            let stopped = async { stopped.await.unwrap_or(()) };
+            let server = Server::builder()
+                .add_service(KeyManagementServiceServer::new(Mirror {
+                    version,
+                    versions,
+                }))
+                .serve_with_incoming_shutdown(incoming, stopped);
+            let task = tokio::spawn(server);
+            Self { stop, task }
+        }
+
+        /// Ends it and its connections.
+        async fn stop(self) {
+            self.stop.send(()).unwrap();
+            self.task.await.unwrap().unwrap();
+        }
+    }
+
     async fn with_plugin(version: &'static str, test: impl AsyncFnOnce(KmsClient, Arc<AtomicU32>)) {
         let dir = tempfile::tempdir().unwrap();
         let address = socket(dir.path());
         let versions = Arc::new(AtomicU32::new(0));
-        let mirror = Mirror {
-            version,
-            versions: versions.clone(),
-        };
-        let listener = address.bind().unwrap();
-        let incoming = tokio_stream::wrappers::UnixListenerStream::new(listener);
-        let server = Server::builder()
-            .add_service(KeyManagementServiceServer::new(mirror))
-            .serve_with_incoming(incoming);
-        let server = tokio::spawn(server);
+        let running = Running::at(&address, version, versions.clone());
         test(KmsClient::v1(address, PATIENCE), versions).await;
-        server.abort();
+        running.stop().await;
+    }
+
+    async fn round_trip(client: &KmsClient, dek: &[u8]) {
+        let plaintext = Zeroizing::new(dek.to_vec());
+        let encrypted = client.encrypt(String::new(), plaintext).await.unwrap();
+        let none = std::collections::BTreeMap::new();
+        let decrypted = client
+            .decrypt(String::new(), encrypted.ciphertext, String::new(), none)
+            .await
+            .unwrap();
+        assert_eq!(*decrypted, dek);
+    }
+
+    #[tokio::test]
+    async fn a_call_waits_for_a_plugin_that_starts_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let address = socket(dir.path());
+        let client = KmsClient::v1(address.clone(), PATIENCE);
+        let started = async {
+            // The call is polled first, and found nothing.
+            tokio::task::yield_now().await;
+            Running::at(&address, VERSION, Arc::default())
+        };
+        let ((), running) = tokio::join!(biased; round_trip(&client, b"a dek"), started);
+        running.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_call_that_meets_a_restart_waits_for_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let address = socket(dir.path());
+        let client = KmsClient::v1(address.clone(), PATIENCE);
+        let versions = Arc::new(AtomicU32::new(0));
+        let running = Running::at(&address, VERSION, versions.clone());
+        round_trip(&client, b"before").await;
+        running.stop().await;
+        let restarted = async {
+            tokio::task::yield_now().await;
+            std::fs::remove_file(dir.path().join("kms.sock")).unwrap();
+            Running::at(&address, VERSION, versions.clone())
+        };
+        let ((), running) = tokio::join!(biased; round_trip(&client, b"after"), restarted);
+        assert_eq!(versions.load(Ordering::Relaxed), 1, "as upstream: once");
+        running.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_hundred_calls_at_once_each_have_their_own_answer() {
+        with_plugin(VERSION, async |client, _| {
+            let client = Arc::new(client);
+            let calls = (0..100u8).map(|n| {
+                let client = Arc::clone(&client);
+                tokio::spawn(async move { round_trip(&client, &[n, 1, n, 2]).await })
+            });
+            for call in calls.collect::<Vec<_>>() {
+                call.await.unwrap();
+            }
+        })
+        .await;
     }
 
     #[tokio::test]
@@ -217,9 +296,9 @@ mod tests {
             for _ in 0..2 {
                 let dek = Zeroizing::new(b"a dek".to_vec());
                 let error = client.encrypt(String::new(), dek).await.unwrap_err();
-                assert!(
-                    error.message.contains("version v1beta2 is not supported"),
-                    "{error}"
+                assert_eq!(
+                    error.to_string(),
+                    "KMS provider api version v1beta2 is not supported, only v1beta1 is supported now"
                 );
             }
             assert_eq!(versions.load(Ordering::Relaxed), 2);
@@ -233,6 +312,9 @@ mod tests {
         let client = KmsClient::v1(socket(dir.path()), Duration::from_millis(50));
         let dek = Zeroizing::new(b"a dek".to_vec());
         let error = client.encrypt(String::new(), dek).await.unwrap_err();
-        assert_eq!(error.code, 4);
+        assert_eq!(
+            error.to_string(),
+            "failed get version from remote KMS provider: rpc error: code = DeadlineExceeded desc = context deadline exceeded"
+        );
     }
 }

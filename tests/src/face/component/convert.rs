@@ -28,6 +28,8 @@ pub(super) fn encrypted(
     outcome.map_err(error).map(|value| Encrypted {
         stored: value.stored,
         transformer_prefix: value.transformer_prefix.into(),
+        key_prefix: value.key_prefix.map(Into::into),
+        has_rule: value.has_rule,
         key_id_hash: value.key_id_hash.map(Into::into),
     })
 }
@@ -39,6 +41,8 @@ pub(super) fn decrypted(
         plaintext: value.plaintext.into(),
         stale: value.stale,
         transformer_prefix: value.transformer_prefix.into(),
+        key_prefix: value.key_prefix.map(Into::into),
+        has_rule: value.has_rule,
         key_id_hash: value.key_id_hash.map(Into::into),
     })
 }
@@ -95,6 +99,7 @@ pub(super) fn action(action: face::Action) -> core::Action {
             provider: core::ProviderId(call.provider),
             uid: call.uid,
             plaintext: call.plaintext.into(),
+            is_new_dek: call.is_new_dek,
         },
         face::Action::CallDecrypt(call) => core::Action::CallDecrypt {
             call: core::CallId(call.call),

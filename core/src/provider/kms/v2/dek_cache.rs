@@ -1,9 +1,11 @@
 //! Decrypted DEKs, for reading only.
 
+mod lru;
+
 use alloc::sync::Arc;
 use core::num::NonZeroUsize;
 
-use lru::LruCache;
+use self::lru::Lru;
 use sha2::{Digest, Sha256};
 
 use crate::crypto::keys::{DekSourceType, OpenError, OpeningKey};
@@ -88,7 +90,7 @@ impl CacheKey {
 ///
 /// Upstream never bounds its cache (kmsv2/cache.go). This one is bounded so that stored values cannot fill the memory. The default,
 /// [`DekCache::DEFAULT_CAPACITY`], is far above what a cluster has: one entry per key ID and API server restart since the last migration.
-pub struct DekCache(LruCache<CacheKey, ReadDek>);
+pub struct DekCache(Lru<ReadDek>);
 
 impl DekCache {
     /// 100 000 DEKs, about 100 MB when full. Upstream expects "a few thousand entries" at the most.
@@ -96,9 +98,7 @@ impl DekCache {
 
     /// Holds at most `capacity` DEKs; memory is taken as they come.
     pub fn new(capacity: NonZeroUsize) -> Self {
-        let mut cache = LruCache::unbounded();
-        cache.resize(capacity);
-        Self(cache)
+        Self(Lru::new(capacity.get()))
     }
 
     /// The DEK, which now is the most recently used.
@@ -108,7 +108,7 @@ impl DekCache {
 
     /// Adds a DEK; the least recently used one leaves if there is no room.
     pub fn insert(&mut self, key: CacheKey, dek: ReadDek) {
-        self.0.push(key, dek);
+        self.0.insert(key, dek);
     }
 
     /// How many DEKs it holds.
@@ -118,6 +118,98 @@ impl DekCache {
 
     /// Whether it holds none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SHA-256 of what upstream's `generateCacheKey` (v0.37.2) gives for the same.
+    #[test]
+    fn keys_are_of_the_bytes_that_upstream_hashes() {
+        let long = "k".repeat(1024);
+        type Case<'a> = (
+            &'a str,
+            DekSourceType,
+            &'a [u8],
+            &'a str,
+            &'a [(&'a str, &'a [u8])],
+            &'a str,
+        );
+        let table: [Case; 5] = [
+            (
+                "a key",
+                DekSourceType::AesGcmKey,
+                &[1, 2, 3],
+                "id1",
+                &[],
+                "f4ec161c4970912830d4ee6175d47852976b3890ca36430da7eb1d72cddba540",
+            ),
+            (
+                "a seed",
+                DekSourceType::HkdfSha256XnonceAesGcmSeed,
+                &[1, 2, 3],
+                "id1",
+                &[],
+                "8aa37ad6931200fb3817e9af07e0be327e9d00e06d0b19dab3b5ab2ce5d9e88c",
+            ),
+            (
+                "annotations",
+                DekSourceType::AesGcmKey,
+                &[1, 2, 3],
+                "id1",
+                &[("a", &[4, 5]), ("b", &[6, 7])],
+                "141e670efee8addb492caae409e36e21b842b5c643d0ff3002218df6c605796c",
+            ),
+            (
+                "all others",
+                DekSourceType::HkdfSha256XnonceAesGcmSeed,
+                &[4, 5, 6],
+                "id2",
+                &[("x", &[9, 10]), ("y", &[11, 12])],
+                "22d9edb1745fd764f603346226a840feb1d9a4058fc8447dd5a7ea4b1df9b467",
+            ),
+            (
+                "the longest",
+                DekSourceType::HkdfSha256XnonceAesGcmSeed,
+                &[7; 1024],
+                &long,
+                &[("a.example", &[8; 32_000]), ("b.example", &[])],
+                "90d59e4660bebd12f671c9b40544645af4c496c908ca1dd792e5c2cfa89a75e0",
+            ),
+        ];
+        for (desc, source_type, source, key_id, annotations, expected) in table {
+            let key = CacheKey::new(source_type, source, key_id, annotations.iter().copied());
+            let shown: alloc::string::String = key
+                .0
+                .iter()
+                .map(|byte| alloc::format!("{byte:02x}"))
+                .collect();
+            assert_eq!(shown, expected, "{desc}");
+        }
+    }
+
+    #[test]
+    fn every_part_makes_another_key() {
+        let mut keys = alloc::collections::BTreeSet::new();
+        for source_type in [
+            DekSourceType::AesGcmKey,
+            DekSourceType::HkdfSha256XnonceAesGcmSeed,
+        ] {
+            for source in [&[1, 2, 3], &[4, 5, 6]] {
+                for key_id in ["id1", "id2"] {
+                    for annotations in [
+                        [("a", &[4u8, 5][..]), ("b", &[6, 7])],
+                        [("x", &[9, 10]), ("y", &[11, 12])],
+                    ] {
+                        let annotations = annotations.into_iter();
+                        keys.insert(CacheKey::new(source_type, source, key_id, annotations));
+                    }
+                }
+            }
+        }
+        assert_eq!(keys.len(), 16);
     }
 }

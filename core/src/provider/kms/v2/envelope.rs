@@ -14,11 +14,13 @@
 //! Go's protobuf accepts: unknown fields and fields of another wire type are skipped, the last of a repeated scalar counts.
 //! Source: protobuf encoding specification; upstream kmsv2/v2/api.proto.
 
-use alloc::collections::BTreeMap;
+use alloc::borrow::Cow;
+use alloc::collections::btree_map::Entry;
 use alloc::vec::Vec;
 use core::fmt;
 
 use crate::crypto::keys::DekSourceType;
+use crate::map::Names;
 use crate::provider::kms::message::{
     ANNOTATIONS_MAX, EncryptedDekSource, MessageError, validate_annotations,
     validate_encrypted_dek_source, validate_key_id,
@@ -33,8 +35,8 @@ pub struct EncryptedObject<'a> {
     pub key_id: &'a str,
     /// The encrypted DEK or seed.
     pub encrypted_dek_source: &'a [u8],
-    /// Sorted by key.
-    pub annotations: BTreeMap<&'a str, &'a [u8]>,
+    /// Sorted by key; each key is there once.
+    pub annotations: Vec<(&'a str, &'a [u8])>,
     /// What the DEK source is.
     pub source_type: DekSourceType,
 }
@@ -49,11 +51,14 @@ impl<'a> EncryptedObject<'a> {
             encrypted_data: &[],
             key_id: "",
             encrypted_dek_source: &[],
-            annotations: BTreeMap::new(),
+            annotations: Vec::new(),
             source_type: DekSourceType::AesGcmKey,
         };
         let mut source_type = 0;
         let mut annotations_len = 0usize;
+        let mut annotations = Vec::new();
+        // Where they are in it.
+        let mut found = Names::new();
         let mut reader = Reader {
             rest: bytes,
             whole: bytes.len(),
@@ -69,9 +74,19 @@ impl<'a> EncryptedObject<'a> {
                     annotations_len = annotations_len
                         .saturating_add(key.len())
                         .saturating_add(value.len());
-                    if object.annotations.insert(key, value).is_none()
-                        && object.annotations.len() > ANNOTATIONS_MAX
-                    {
+                    // The last of a key counts.
+                    match found.entry(Cow::Borrowed(key)) {
+                        Entry::Occupied(entry) => {
+                            if let Some(kept) = annotations.get_mut(*entry.get()) {
+                                *kept = (key, value);
+                            }
+                        }
+                        Entry::Vacant(entry) => {
+                            entry.insert(annotations.len());
+                            annotations.push((key, value));
+                        }
+                    }
+                    if annotations.len() > ANNOTATIONS_MAX {
                         return Err(MessageError::AnnotationsTooLong {
                             len: annotations_len,
                         }
@@ -83,6 +98,10 @@ impl<'a> EncryptedObject<'a> {
                 _ => {}
             }
         }
+        let sorted = found.into_values();
+        object.annotations = sorted
+            .filter_map(|at| annotations.get(at).copied())
+            .collect();
         object.source_type = match source_type {
             0 => DekSourceType::AesGcmKey,
             1 => DekSourceType::HkdfSha256XnonceAesGcmSeed,
@@ -93,7 +112,7 @@ impl<'a> EncryptedObject<'a> {
         }
         validate_encrypted_dek_source(object.encrypted_dek_source)?;
         validate_key_id(object.key_id)?;
-        validate_annotations(object.annotations.iter().map(|(key, value)| (*key, *value)))?;
+        validate_annotations(object.annotations.iter().copied())?;
         Ok(object)
     }
 }
@@ -108,7 +127,7 @@ impl EnvelopeTail {
         let mut out = Vec::new();
         put_bytes(&mut out, 2, source.key_id().as_str().as_bytes());
         put_bytes(&mut out, 3, source.ciphertext());
-        for (key, value) in source.annotations() {
+        for (key, value) in source.annotations().iter() {
             let mut entry = Vec::new();
             put_bytes(&mut entry, 1, key.as_bytes());
             put_bytes(&mut entry, 2, value);

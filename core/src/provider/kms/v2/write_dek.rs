@@ -36,10 +36,7 @@ impl WriteDek {
         source: EncryptedDekSource,
         range: CounterRange,
     ) -> Result<Self, KeyError> {
-        let annotations = source
-            .annotations()
-            .iter()
-            .map(|(key, value)| (key.as_str(), value.as_slice()));
+        let annotations = source.annotations().iter();
         Ok(Self {
             read: ReadDek::new(key.opening()?),
             nonces: match source_type {

@@ -1,0 +1,202 @@
+//! A map in a sorted list. The standard library's B-tree is four times the code for each pair of types that it is used with.
+
+use alloc::borrow::Cow;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::borrow::Borrow;
+
+/// Numbers by name, for names that come from outside in any order and number. Exactly this B-tree is in the component anyway: the YAML parser
+/// keeps its anchors in one.
+pub(crate) type Names<'n> = BTreeMap<Cow<'n, str>, usize>;
+
+/// The most recently used entries of a small map, found one by one.
+pub(crate) struct RecentlyUsed<K, V> {
+    /// The most recently used last.
+    entries: Vec<(K, V)>,
+    capacity: usize,
+}
+
+impl<K: PartialEq, V> RecentlyUsed<K, V> {
+    pub(crate) const fn new(capacity: usize) -> Self {
+        Self {
+            entries: Vec::new(),
+            capacity,
+        }
+    }
+
+    /// What is kept under `key`, or what `new` makes, which now is the most recently used. The least recently used leaves if there is no room.
+    pub(crate) fn get_or_insert(&mut self, key: K, new: impl FnOnce() -> V) -> Option<&mut V> {
+        let entry = match self.entries.iter().rposition(|(at, _)| *at == key) {
+            Some(at) => self.entries.remove(at),
+            None => {
+                if self.entries.len() >= self.capacity {
+                    self.entries.remove(0);
+                }
+                (key, new())
+            }
+        };
+        self.entries.push(entry);
+        self.entries.last_mut().map(|(_, value)| value)
+    }
+
+    pub(crate) fn iter(&self) -> core::slice::Iter<'_, (K, V)> {
+        self.entries.iter()
+    }
+}
+
+/// A map whose entries are a list sorted by key. Finding takes logarithmic time; adding and removing move what comes after, so it is for maps
+/// that are small, or grow at the end, or have small entries (4096 of 16 bytes move within microseconds).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SortedMap<K, V>(Vec<(K, V)>);
+
+impl<K, V> Default for SortedMap<K, V> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<K, V> SortedMap<K, V> {
+    pub(crate) const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.0.iter().map(|(key, value)| (key, value))
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&K, &mut V)> {
+        self.0.iter_mut().map(|(key, value)| (&*key, value))
+    }
+
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &K> {
+        self.0.iter().map(|(key, _)| key)
+    }
+
+    pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
+        self.0.iter().map(|(_, value)| value)
+    }
+
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&K, &V) -> bool) {
+        self.0.retain(|(key, value)| keep(key, value));
+    }
+}
+
+impl<K: Ord, V> SortedMap<K, V> {
+    /// Where the key is, or where it belongs.
+    fn search<Q: Ord + ?Sized>(&self, key: &Q) -> Result<usize, usize>
+    where
+        K: Borrow<Q>,
+    {
+        self.0.binary_search_by(|(at, _)| at.borrow().cmp(key))
+    }
+
+    pub(crate) fn contains_key<Q: Ord + ?Sized>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+    {
+        self.search(key).is_ok()
+    }
+
+    pub(crate) fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&V>
+    where
+        K: Borrow<Q>,
+    {
+        let at = self.search(key).ok()?;
+        self.0.get(at).map(|(_, value)| value)
+    }
+
+    pub(crate) fn get_mut<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
+    where
+        K: Borrow<Q>,
+    {
+        let at = self.search(key).ok()?;
+        self.0.get_mut(at).map(|(_, value)| value)
+    }
+
+    /// Gives back what the key had before.
+    pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
+        match self.search(&key) {
+            Ok(at) => self
+                .0
+                .get_mut(at)
+                .map(|(_, old)| core::mem::replace(old, value)),
+            Err(at) => {
+                self.0.insert(at, (key, value));
+                None
+            }
+        }
+    }
+
+    pub(crate) fn remove<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+    {
+        let at = self.search(key).ok()?;
+        Some(self.0.remove(at).1)
+    }
+}
+
+impl<K: Ord> SortedMap<K, u64> {
+    /// Adds one to what is counted under a key.
+    pub(crate) fn count(&mut self, key: K) {
+        match self.search(&key) {
+            Ok(at) => {
+                if let Some((_, count)) = self.0.get_mut(at) {
+                    *count += 1;
+                }
+            }
+            Err(at) => self.0.insert(at, (key, 1)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::collections::BTreeMap;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_least_recently_used_leaves_first() {
+        let mut kept = RecentlyUsed::new(2);
+        for key in ["a", "b", "a", "c", "c"] {
+            *kept.get_or_insert(key, || 0).unwrap() += 1;
+        }
+        assert!(kept.iter().eq(&[("a", 2), ("c", 2)]));
+    }
+
+    proptest! {
+        #[test]
+        fn it_does_what_a_b_tree_does(steps in proptest::collection::vec((0u8..5, 0u8..16, any::<u16>()), 0..64)) {
+            let (mut ours, mut tree) = (SortedMap::new(), BTreeMap::new());
+            for (step, key, value) in steps {
+                match step {
+                    0 => prop_assert_eq!(ours.remove(&key), tree.remove(&key)),
+                    1 => {
+                        ours.retain(|k, v| u16::from(*k) * 100 < *v);
+                        tree.retain(|k, v| u16::from(*k) * 100 < *v);
+                    }
+                    _ => prop_assert_eq!(ours.insert(key, value), tree.insert(key, value)),
+                }
+                prop_assert!(ours.iter().eq(tree.iter()));
+                prop_assert_eq!(ours.get(&key), tree.get(&key));
+                prop_assert_eq!(ours.contains_key(&key), tree.contains_key(&key));
+            }
+        }
+
+        #[test]
+        fn it_counts(keys in proptest::collection::vec(0u8..4, 0..16)) {
+            let mut counts = SortedMap::new();
+            for key in &keys {
+                counts.count(*key);
+            }
+            for (key, count) in counts.iter() {
+                prop_assert_eq!(keys.iter().filter(|k| *k == key).count() as u64, *count);
+            }
+        }
+    }
+}

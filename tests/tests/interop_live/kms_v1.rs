@@ -1,0 +1,50 @@
+//! A KMS v1 plugin, in a peer process: upstream's client of KMS v1 names the socket's path as `:authority`, which a server of tonic's refuses.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::peer::Peer;
+
+/// The plugin. It decrypts what it encrypted and nothing else, and serves until it is dropped.
+pub struct PluginV1 {
+    peer: Peer,
+    socket: PathBuf,
+}
+
+/// What it answers.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Mood {
+    pub version: &'static str,
+    /// A gRPC code and a message, such as `13 no key`; empty for success.
+    pub encrypt_fails: &'static str,
+    pub decrypt_fails: &'static str,
+}
+
+impl Default for Mood {
+    fn default() -> Self {
+        Self {
+            version: "v1beta1",
+            encrypt_fails: "",
+            decrypt_fails: "",
+        }
+    }
+}
+
+impl PluginV1 {
+    /// Serves on `socket`, healthy.
+    pub fn serve(socket: &Path) -> Self {
+        let mut plugin = Self {
+            peer: Peer::start(),
+            socket: socket.to_owned(),
+        };
+        plugin.set(Mood::default());
+        plugin
+    }
+
+    /// What it answers from now on.
+    pub fn set(&mut self, mood: Mood) {
+        self.peer.plugin(&self.socket, mood);
+    }
+}
