@@ -59,6 +59,11 @@ export function makeHandler(bindings, codec = { encode, decode }) {
       engines.delete(engine);
     },
     inspect: ({ stored }) => bindings.inspect(bytes(stored)),
+    openWithDek: ({ stored, key, dek }) => bindings.openWithDek(bytes(stored), bytes(key), bytes(dek)),
+    sealWithDek({ plaintext, key, like, likeKey, dek }) {
+      entropy = new Seeded(0);
+      return bindings.sealWithDek(bytes(plaintext), bytes(key), bytes(like), bytes(likeKey), bytes(dek));
+    },
     checkConfig: ({ config, reload }) => bindings.checkConfig(bytes(config), reload),
   };
   const engineMethods = {

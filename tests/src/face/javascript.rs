@@ -200,6 +200,39 @@ impl Maker for JavaScriptMaker {
         }
     }
 
+    fn open_with_dek(
+        &self,
+        stored: &[u8],
+        key: &[u8],
+        dek: &[u8],
+    ) -> Result<Decrypted, TransformError> {
+        let answer = self.ask(&json!({
+            "do": "openWithDek",
+            "stored": base64(stored),
+            "key": base64(key),
+            "dek": base64(dek),
+        }));
+        convert::decrypted(answer.outcome.ok())
+    }
+
+    fn seal_with_dek(
+        &self,
+        plaintext: &[u8],
+        key: &[u8],
+        like: (&[u8], &[u8]),
+        dek: &[u8],
+    ) -> Result<Encrypted, TransformError> {
+        let answer = self.ask(&json!({
+            "do": "sealWithDek",
+            "plaintext": base64(plaintext),
+            "key": base64(key),
+            "like": base64(like.0),
+            "likeKey": base64(like.1),
+            "dek": base64(dek),
+        }));
+        convert::encrypted(answer.outcome.ok())
+    }
+
     fn check_config(&self, config: &[u8], reload: bool) -> Vec<Finding> {
         let request = json!({ "do": "checkConfig", "config": base64(config), "reload": reload });
         convert::findings(self.ask(&request).outcome.ok())

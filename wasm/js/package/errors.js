@@ -23,8 +23,14 @@ Object.defineProperty(DekkerError.prototype, "name", {
 });
 
 /** A fault as the engine tells it. */
-export function fromEngine({ code, message, isTransient, grpcCode }) {
+function fromEngine({ code, message, isTransient, grpcCode }) {
   return new DekkerError(code, message, { isTransient, grpcCode });
+}
+
+/** What an operation gave; throws the fault if that is what it gave. */
+export function unwrap(outcome) {
+  if (outcome.error !== undefined) throw fromEngine(outcome.error);
+  return outcome;
 }
 
 /** A refused configuration. */

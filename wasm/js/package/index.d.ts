@@ -27,6 +27,10 @@ export interface Decrypted {
   transformerPrefix: string;
   /** `sha256:<hex>` of the key ID; KMS v2 only. */
   keyIdHash?: string;
+  /** What follows the prefix for the key that read it: the key's name and `:`; aesgcm, aescbc and secretbox only. */
+  keyPrefix?: string;
+  /** A rule of the configuration covers the resource; without one it is stored as plaintext. */
+  hasRule: boolean;
 }
 
 /**
@@ -271,7 +275,8 @@ export interface MetricFamily {
   /** The full name, as Prometheus shows it. */
   name: string;
   help: string;
-  kind: "counter" | "gauge";
+  /** A histogram's samples with a label `le` are its cumulative buckets, the last of which is `+Inf`; the one without it is the sum. */
+  kind: "counter" | "gauge" | "histogram";
   samples: { labels: Record<string, string>; value: number }[];
 }
 
@@ -410,6 +415,29 @@ export function inspect(stored: Uint8Array): Inspection;
  * @throws {DekkerError} `INVALID_VALUE`
  */
 export function inspectInput(input: string | Uint8Array): FoundValue[];
+
+/**
+ * Decrypts a value of KMS v1 or v2 with its DEK or seed at hand, without a plugin.
+ *
+ * `key` is the value's storage key; `dek` is what the plugin's Decrypt gives. `stale` tells only of what KMS v1 wrote before Kubernetes 1.25:
+ * of the rest only a plugin knows.
+ *
+ * @throws {DekkerError} `NO_MATCHING_PREFIX`, `MALFORMED`, `DECRYPT_FAILED`
+ */
+export function openWithDek(stored: Uint8Array, key: string | Uint8Array, dek: Uint8Array): Decrypted;
+
+/**
+ * Encrypts a value with the DEK or seed of another one of KMS v2, which is opened first: the new value gets its provider, key ID, encrypted DEK
+ * source and annotations, so that whoever reads the one reads the other. The nonce is random, for nobody knows which the DEK has seen.
+ *
+ * @throws {DekkerError} `NO_MATCHING_PREFIX`, `MALFORMED`, `DECRYPT_FAILED`
+ */
+export function sealWithDek(
+  plaintext: Uint8Array,
+  key: string | Uint8Array,
+  like: { stored: Uint8Array; key: string | Uint8Array },
+  dek: Uint8Array,
+): Uint8Array;
 
 /** Every fault of a configuration, and what a person may want to know of it; no key is needed. */
 export function checkConfig(config: string | Uint8Array, options?: { automaticReload?: boolean }): Finding[];

@@ -1,7 +1,7 @@
 // What needs no key.
 
 import { bytes, textOrBytes } from "./bytes.js";
-import { DekkerError, invalidConfig } from "./errors.js";
+import { DekkerError, invalidConfig, unwrap } from "./errors.js";
 import { call, current } from "./wasm.js";
 
 function ask(into) {
@@ -25,6 +25,22 @@ export function inspect(stored) {
 export function inspectInput(input) {
   const value = textOrBytes(input, "input");
   return inspection((bindings) => bindings.inspectInput(value));
+}
+
+export function openWithDek(stored, key, dek) {
+  const value = bytes(stored, "stored");
+  const at = textOrBytes(key, "key");
+  const secret = bytes(dek, "dek");
+  return unwrap(ask((bindings) => bindings.openWithDek(value, at, secret)));
+}
+
+export function sealWithDek(plaintext, key, like, dek) {
+  const value = bytes(plaintext, "plaintext");
+  const at = textOrBytes(key, "key");
+  const other = bytes(like.stored, "like.stored");
+  const otherAt = textOrBytes(like.key, "like.key");
+  const secret = bytes(dek, "dek");
+  return unwrap(ask((bindings) => bindings.sealWithDek(value, at, other, otherAt, secret))).stored;
 }
 
 export function checkConfig(config, { automaticReload = false } = {}) {

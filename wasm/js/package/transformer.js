@@ -6,7 +6,7 @@
 
 import { bytes, textOrBytes } from "./bytes.js";
 import { systemClock } from "./clock.js";
-import { DekkerError, fromEngine, invalidArgument, invalidConfig } from "./errors.js";
+import { DekkerError, invalidArgument, invalidConfig, unwrap } from "./errors.js";
 import { KmsCalls, quietly } from "./kms.js";
 import { kmsProvidersOf } from "./tools.js";
 import { call, current, init } from "./wasm.js";
@@ -325,11 +325,6 @@ function freed() {
 function location(at) {
   if (typeof at?.resource !== "string") throw invalidArgument("the location's resource must be a string");
   return { resource: at.resource, key: textOrBytes(at.key, "the location's key") };
-}
-
-function unwrap(outcome) {
-  if (outcome.error !== undefined) throw fromEngine(outcome.error);
-  return outcome;
 }
 
 /** Names come from storage: `__proto__` is one like any other. */

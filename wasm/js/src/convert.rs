@@ -114,6 +114,9 @@ struct Written<'a> {
     transformer_prefix: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     key_id_hash: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_prefix: Option<&'a str>,
+    has_rule: bool,
 }
 
 fn written(encrypted: &Encrypted) -> Written<'_> {
@@ -121,6 +124,8 @@ fn written(encrypted: &Encrypted) -> Written<'_> {
         stored: Bytes(&encrypted.stored),
         transformer_prefix: &encrypted.transformer_prefix,
         key_id_hash: encrypted.key_id_hash.as_deref(),
+        key_prefix: encrypted.key_prefix.as_deref(),
+        has_rule: encrypted.has_rule,
     }
 }
 
@@ -132,6 +137,9 @@ struct Read<'a> {
     transformer_prefix: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     key_id_hash: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_prefix: Option<&'a str>,
+    has_rule: bool,
 }
 
 fn read(decrypted: &Decrypted) -> Read<'_> {
@@ -140,6 +148,8 @@ fn read(decrypted: &Decrypted) -> Read<'_> {
         stale: decrypted.stale,
         transformer_prefix: &decrypted.transformer_prefix,
         key_id_hash: decrypted.key_id_hash.as_deref(),
+        key_prefix: decrypted.key_prefix.as_deref(),
+        has_rule: decrypted.has_rule,
     }
 }
 
@@ -189,6 +199,7 @@ enum Action<'a> {
         provider: u32,
         uid: &'a str,
         plaintext: Bytes<'a>,
+        is_new_dek: bool,
     },
     CallDecrypt {
         call: f64,
@@ -236,11 +247,13 @@ pub(crate) fn action(of: &core::Action) -> Result<JsValue, JsError> {
             provider,
             uid,
             plaintext,
+            is_new_dek,
         } => Action::CallEncrypt {
             call: number(call.0),
             provider: provider.0,
             uid,
             plaintext: Bytes(plaintext.expose()),
+            is_new_dek: *is_new_dek,
         },
         core::Action::CallDecrypt {
             call,
@@ -290,13 +303,6 @@ pub(crate) fn action(of: &core::Action) -> Result<JsValue, JsError> {
     })
 }
 
-fn version_name(version: KmsVersion) -> &'static str {
-    match version {
-        KmsVersion::V1 => "v1",
-        KmsVersion::V2 => "v2",
-    }
-}
-
 /// A KMS provider as a file names it.
 #[derive(Serialize)]
 pub(crate) struct NamedProvider<'a> {
@@ -308,7 +314,7 @@ impl<'a> NamedProvider<'a> {
     pub(crate) fn new(name: &'a str, version: KmsVersion) -> Self {
         Self {
             name,
-            version: version_name(version),
+            version: version.name(),
         }
     }
 }
@@ -343,7 +349,7 @@ pub(crate) fn kms_provider(info: &core::KmsProviderInfo) -> KmsProvider<'_> {
     KmsProvider {
         id: id.0,
         name,
-        version: version_name(*version),
+        version: version.name(),
         endpoint,
         socket_path,
         abstract_socket,
@@ -372,6 +378,7 @@ pub(crate) fn metric_family(family: &MetricFamily) -> Family<'_> {
         kind: match family.kind {
             MetricKind::Counter => "counter",
             MetricKind::Gauge => "gauge",
+            MetricKind::Histogram => "histogram",
         },
         samples: family
             .samples

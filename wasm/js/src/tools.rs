@@ -1,10 +1,13 @@
 //! What needs no key.
 
 use dekker_core::config::{self, Config, Provider};
+use dekker_core::crypto::rustcrypto::RustCrypto;
 use dekker_core::inspect;
+use dekker_core::provider::kms::at_hand;
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsError, JsValue};
 
+use crate::WebCrypto;
 use crate::convert::{self, NamedProvider};
 
 /// What a stored value is, as JSON.
@@ -23,6 +26,32 @@ pub fn inspect(stored: &[u8]) -> Result<String, JsValue> {
 #[wasm_bindgen(js_name = inspectInput)]
 pub fn inspect_input(input: &[u8]) -> Result<String, JsValue> {
     inspect::input::inspect_input_json(input).map_err(JsValue::from)
+}
+
+/// Decrypts a KMS value with its DEK or seed, without a plugin.
+///
+/// # Errors
+/// Never: what fails is told as an outcome.
+#[wasm_bindgen(js_name = openWithDek)]
+pub fn open_with_dek(stored: &[u8], key: &[u8], dek: Vec<u8>) -> Result<JsValue, JsError> {
+    convert::decrypted(&Some(at_hand::open(stored, key, &dek.into(), &RustCrypto)))
+}
+
+/// Encrypts a value with the DEK or seed of another one of KMS v2, whose storage key is `like_key`.
+///
+/// # Errors
+/// Never: what fails is told as an outcome.
+#[wasm_bindgen(js_name = sealWithDek)]
+pub fn seal_with_dek(
+    plaintext: &[u8],
+    key: &[u8],
+    like: &[u8],
+    like_key: &[u8],
+    dek: Vec<u8>,
+) -> Result<JsValue, JsError> {
+    let like = (like, like_key);
+    let (dek, with) = (dek.into(), (&RustCrypto as _, &WebCrypto as _));
+    convert::encrypted(&Some(at_hand::seal(plaintext, key, like, &dek, with)))
 }
 
 /// Every fault and warning of a configuration file.

@@ -74,6 +74,8 @@ pub(super) struct Encrypted {
     stored: Bytes,
     transformer_prefix: String,
     key_id_hash: Option<String>,
+    key_prefix: Option<String>,
+    has_rule: bool,
 }
 
 #[derive(Deserialize)]
@@ -83,6 +85,8 @@ pub(super) struct Decrypted {
     stale: bool,
     transformer_prefix: String,
     key_id_hash: Option<String>,
+    key_prefix: Option<String>,
+    has_rule: bool,
 }
 
 fn error(fault: Fault) -> TransformError {
@@ -110,6 +114,8 @@ pub(super) fn encrypted(of: Outcome<Encrypted>) -> Result<value::Encrypted, Tran
             stored: done.stored.0,
             transformer_prefix: done.transformer_prefix.into(),
             key_id_hash: done.key_id_hash.map(Into::into),
+            key_prefix: done.key_prefix.map(Into::into),
+            has_rule: done.has_rule,
         }),
         Outcome::Failed { error: fault } => Err(error(fault)),
     }
@@ -122,6 +128,8 @@ pub(super) fn decrypted(of: Outcome<Decrypted>) -> Result<value::Decrypted, Tran
             stale: done.stale,
             transformer_prefix: done.transformer_prefix.into(),
             key_id_hash: done.key_id_hash.map(Into::into),
+            key_prefix: done.key_prefix.map(Into::into),
+            has_rule: done.has_rule,
         }),
         Outcome::Failed { error: fault } => Err(error(fault)),
     }
@@ -157,6 +165,7 @@ pub(super) enum Action {
         provider: u32,
         uid: String,
         plaintext: Bytes,
+        is_new_dek: bool,
     },
     CallDecrypt {
         call: u64,
@@ -202,11 +211,13 @@ pub(super) fn action(action: Action) -> core::Action {
             provider,
             uid,
             plaintext,
+            is_new_dek,
         } => core::Action::CallEncrypt {
             call: core::CallId(call),
             provider: core::ProviderId(provider),
             uid,
             plaintext: plaintext.0.into(),
+            is_new_dek,
         },
         Action::CallDecrypt {
             call,
