@@ -2,25 +2,22 @@
 //!
 //! Exit codes: 0 done, 1 a fault, 2 wrong usage.
 
-mod config;
-mod inspect;
 mod kms;
 mod serve;
 mod state_dir;
+mod tools;
 mod value;
 
-use std::io::{IsTerminal, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use zeroize::Zeroizing;
+use dekker_cli::io::{INPUT_MAX, read_input, write_output};
+use dekker_cli::{config, inspect};
 
 use crate::host::{KmsCoast, WriteDekSource};
-
-/// 64 MiB: the longest standard input or file that a command reads.
-const INPUT_MAX: u64 = 64 * 1024 * 1024;
 
 /// Kubernetes' encryption at rest as a WebAssembly component.
 #[derive(Parser)]
@@ -55,9 +52,9 @@ enum Command {
     /// Serve the transform API, health, metrics and status
     Serve(serve::ServeArgs),
     /// Encrypt standard input to what kube-apiserver would store
-    Encrypt(value::ValueArgs),
+    Encrypt(value::EncryptArgs),
     /// Decrypt a stored value on standard input
-    Decrypt(value::ValueArgs),
+    Decrypt(value::DecryptArgs),
     /// Tell what a stored value is, without any key
     Inspect(inspect::InspectArgs),
     /// Look at an encryption configuration
@@ -131,8 +128,12 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => block_on(serve::run(args)),
         Command::Encrypt(args) => block_on(value::encrypt(args)),
         Command::Decrypt(args) => block_on(value::decrypt(args)),
-        Command::Inspect(args) => inspect::run(&args),
-        Command::Config(command) => config::run(command),
+        Command::Inspect(args) => {
+            tools::Compiled::new().and_then(|tools| inspect::run(&tools, &args))
+        }
+        Command::Config(command) => {
+            tools::Compiled::new().and_then(|tools| config::run(&tools, command))
+        }
         Command::Kms(command) => block_on(kms::run(command)),
     };
     match outcome {
@@ -169,37 +170,4 @@ fn start_log(args: &LogArgs) -> anyhow::Result<()> {
         LogFormat::Json => log.json().flatten_event(true).init(),
     }
     Ok(())
-}
-
-/// A file, or standard input for `-` and for none, within bounds.
-fn read_input(path: Option<&Path>) -> anyhow::Result<Zeroizing<Vec<u8>>> {
-    let mut bytes = Zeroizing::new(Vec::new());
-    let (read, name) = match path {
-        Some(path) if path != Path::new("-") => {
-            let name = path.display().to_string();
-            let file = std::fs::File::open(path).with_context(|| format!("cannot read {name}"))?;
-            (file.take(INPUT_MAX + 1).read_to_end(&mut bytes), name)
-        }
-        Some(_) | None => (
-            std::io::stdin()
-                .lock()
-                .take(INPUT_MAX + 1)
-                .read_to_end(&mut bytes),
-            "standard input".to_owned(),
-        ),
-    };
-    read.with_context(|| format!("cannot read {name}"))?;
-    anyhow::ensure!(
-        bytes.len() as u64 <= INPUT_MAX,
-        "{name} is over {INPUT_MAX} bytes long"
-    );
-    Ok(bytes)
-}
-
-/// Writes all of it to standard output.
-fn write_output(bytes: &[u8]) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(bytes)
-        .and_then(|()| out.flush())
-        .context("cannot write to standard output")
 }

@@ -7,8 +7,6 @@
 //! A file that is still being written may be valid, with its last keys, providers or rules missing. So a file that reads less than the one in
 //! use must stay as it is for a while before it takes over; one that reads as much does so at once. MUST DIFFER: upstream takes any valid file.
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,8 +21,6 @@ use crate::clock::Clock;
 use crate::host::Host;
 use crate::metrics::Metrics;
 
-/// 1 MiB: the longest file that is read; the engine refuses a longer one as well.
-const FILE_MAX: u64 = 1024 * 1024;
 /// 1 second, doubled up to the poll interval: how long to wait before a refused file is offered again.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
@@ -38,35 +34,12 @@ pub(crate) struct Content {
     pub(crate) hash: String,
 }
 
-/// Reads the file once, through one descriptor.
+/// Reads the file once.
 ///
 /// # Errors
-/// When it cannot be read, is empty or is too long; the text names the file and the remedy.
+/// As [`dekker_cli::io::read_config`].
 pub(crate) fn read(path: &Path) -> Result<Content, String> {
-    let cannot = |error: io::Error| {
-        format!(
-            "cannot read the encryption configuration {}: {error}",
-            path.display()
-        )
-    };
-    let file = File::open(path).map_err(cannot)?;
-    // Sized up front: a buffer that grows would leave copies of secrets behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(FILE_MAX as usize + 1));
-    file.take(FILE_MAX + 1)
-        .read_to_end(&mut bytes)
-        .map_err(cannot)?;
-    if bytes.is_empty() {
-        return Err(format!(
-            "the encryption configuration {} is empty",
-            path.display()
-        ));
-    }
-    if bytes.len() as u64 > FILE_MAX {
-        return Err(format!(
-            "the encryption configuration {} is over {FILE_MAX} bytes long",
-            path.display()
-        ));
-    }
+    let bytes = dekker_cli::io::read_config(path)?;
     let hash = crate::sha256::text(&bytes);
     Ok(Content { bytes, hash })
 }
@@ -309,14 +282,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_read_within_bounds() {
+    fn a_file_is_known_by_its_hash() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("c.yaml");
-        assert!(read(&path).err().unwrap().contains("cannot read"));
-        std::fs::write(&path, b"").unwrap();
-        assert!(read(&path).err().unwrap().contains("is empty"));
-        std::fs::write(&path, vec![b'#'; FILE_MAX as usize + 1]).unwrap();
-        assert!(read(&path).err().unwrap().contains("is over"));
         std::fs::write(&path, b"abc").unwrap();
         let content = read(&path).unwrap();
         assert_eq!(

@@ -154,6 +154,35 @@ impl Component {
             .call_check_config(&mut store, config, reload)
     }
 
+    /// Decrypts a KMS value with its DEK.
+    pub(crate) fn open_with_dek(
+        &self,
+        stored: &[u8],
+        key: &[u8],
+        dek: &[u8],
+    ) -> Result<Result<Decrypted, TransformError>, Trap> {
+        let (mut store, bindings) = self.instantiate()?;
+        let opened = bindings
+            .dekker_transformer_tools()
+            .call_open_with_dek(&mut store, stored, key, dek)?;
+        Ok(opened.map(Into::into).map_err(Into::into))
+    }
+
+    /// Encrypts a value with the DEK of another: `like` is that value and its storage key.
+    pub(crate) fn seal_with_dek(
+        &self,
+        plaintext: &[u8],
+        key: &[u8],
+        like: (&[u8], &[u8]),
+        dek: &[u8],
+    ) -> Result<Result<Encrypted, TransformError>, Trap> {
+        let (mut store, bindings) = self.instantiate()?;
+        let sealed = bindings
+            .dekker_transformer_tools()
+            .call_seal_with_dek(&mut store, plaintext, key, like.0, like.1, dek)?;
+        Ok(sealed.map(Into::into).map_err(Into::into))
+    }
+
     /// A configuration with its defaults filled in and its secrets redacted.
     pub(crate) fn show_config(
         &self,

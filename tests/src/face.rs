@@ -1,6 +1,7 @@
 //! The engine as a plain-typed API: what every face of it can do.
 
 mod component;
+mod javascript;
 mod native;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use dekker_core::provider::transformer::{Decrypted, Encrypted, Location, Transfo
 use dekker_core::time::Timestamp;
 
 pub use self::component::{ComponentMaker, Missing};
+pub use self::javascript::JavaScriptMaker;
 pub use self::native::NativeMaker;
 
 /// One finding in a configuration.
@@ -55,6 +57,29 @@ pub trait Maker: Sync {
     /// # Errors
     /// What is wrong with it.
     fn inspect(&self, stored: &[u8]) -> Result<String, String>;
+
+    /// Decrypts a KMS value with its DEK, without a plugin.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    fn open_with_dek(
+        &self,
+        stored: &[u8],
+        key: &[u8],
+        dek: &[u8],
+    ) -> Result<Decrypted, TransformError>;
+
+    /// Encrypts a value with the DEK of another, `like`: that value and its storage key.
+    ///
+    /// # Errors
+    /// What is wrong with the other, or with the DEK.
+    fn seal_with_dek(
+        &self,
+        plaintext: &[u8],
+        key: &[u8],
+        like: (&[u8], &[u8]),
+        dek: &[u8],
+    ) -> Result<Encrypted, TransformError>;
 
     /// Every fault and warning of a configuration.
     fn check_config(&self, config: &[u8], reload: bool) -> Vec<Finding>;

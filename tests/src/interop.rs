@@ -17,6 +17,7 @@ use dekker_core::engine::event::DecryptRequest;
 use serde::{Deserialize, Deserializer};
 
 use crate::face::{ComponentMaker, Maker, NativeMaker};
+use crate::object::EncryptedObject;
 use crate::plugin::Plugin;
 use crate::sim::Harness;
 
@@ -263,6 +264,33 @@ impl VectorFile {
         });
         let plugins: Vec<_> = plugins.collect();
         Harness::new(maker, &reader.config.to_string(), &options, plugins)
+    }
+}
+
+impl VectorFile {
+    /// The KMS values that some reader reads, each with its DEK.
+    pub fn with_deks(&self) -> impl Iterator<Item = (&Vector, &Dek)> {
+        let is_read = |vector: &&Vector| {
+            let mut expected = vector.reads.iter().map(|read| &*read.expect);
+            expected.any(|expect| matches!(expect, "ok" | "stale"))
+        };
+        let values = self.vectors.iter().filter(is_read);
+        values.filter_map(|vector| Some((vector, self.dek(vector.stored())?)))
+    }
+
+    fn dek(&self, stored: &[u8]) -> Option<&Dek> {
+        if let Some(value) = stored.strip_prefix(b"k8s:enc:kms:v1:") {
+            let name = value.iter().position(|byte| *byte == b':')?;
+            let (len, rest) = value[name + 1..].split_first_chunk::<2>()?;
+            let encrypted = rest.get(..usize::from(u16::from_be_bytes(*len)))?;
+            return self.deks.iter().find(|dek| dek.ciphertext == encrypted);
+        }
+        let object = EncryptedObject::find(stored)?;
+        self.deks.iter().find(|dek| {
+            let annotations = dek.annotations.iter().map(|(name, value)| (name, &value.0));
+            (&dek.ciphertext, &dek.key_id) == (&object.encrypted_dek_source, &object.key_id)
+                && annotations.eq(&object.annotations)
+        })
     }
 }
 

@@ -38,6 +38,13 @@ impl EncryptedObject {
         Self::decode(value).expect("an EncryptedObject")
     }
 
+    /// The object in a value of any provider of KMS v2; `None`: there is none.
+    pub fn find(stored: &[u8]) -> Option<Self> {
+        let value = stored.strip_prefix(b"k8s:enc:kms:v2:")?;
+        let name = value.iter().position(|byte| *byte == b':')?;
+        Self::decode(&value[name + 1..]).ok()
+    }
+
     /// The object as the provider stores it.
     pub fn stored(&self, provider: &str) -> Vec<u8> {
         let mut stored = format!("k8s:enc:kms:v2:{provider}:").into_bytes();

@@ -12,10 +12,10 @@ pub enum Task {
     Help,
     /// Get what building and testing need.
     Setup,
-    /// Build the component, then the host that embeds it.
+    /// Build everything that is shipped, or one thing of it.
     Build {
-        /// Stop after the component.
-        component_only: bool,
+        /// What; `None`: everything.
+        only: Option<Product>,
     },
     /// Build, then become `dekker serve`.
     Serve {
@@ -31,6 +31,15 @@ pub enum Task {
     Fmt,
     /// Measure.
     Bench,
+}
+
+/// What can be built alone.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Product {
+    /// The component.
+    Component,
+    /// The npm package.
+    Npm,
 }
 
 /// Why a command line makes no sense.
@@ -117,8 +126,10 @@ pub fn usage() -> String {
         "\
 usage: cargo xtask <command>
 
-  setup                     get what building and testing need: targets, components, a C compiler, wasm-opt
-  build [--component-only]  build the component, then the `dekker` binary that embeds it
+  setup                     get what building and testing need: targets, components, a C compiler, npm's packages
+  build                     build the component, the `dekker` binary that embeds it, and the npm package
+  build --component-only    build the component
+  build --npm-only          build the npm package
   serve [ARGS...]           build, then run `dekker serve ARGS...` with automatic reload on
   test [PARTS...]           run all parts of the test suite, or those named
   fmt                       format all code
@@ -157,17 +168,22 @@ fn without_arguments(
 }
 
 fn build(args: Vec<OsString>) -> Result<Task, UsageError> {
-    let mut component_only = false;
+    let mut only = None;
     for argument in args {
-        if argument != "--component-only" {
+        let product = match argument.to_str() {
+            Some("--component-only") => Some(Product::Component),
+            Some("--npm-only") => Some(Product::Npm),
+            Some(_) | None => None,
+        };
+        if product.is_none() || only.is_some_and(|only| product != Some(only)) {
             return Err(UsageError::UnexpectedArgument {
                 command: "build",
                 argument,
             });
         }
-        component_only = true;
+        only = product;
     }
-    Ok(Task::Build { component_only })
+    Ok(Task::Build { only })
 }
 
 /// Parts run in the table's order and once each, however they are named.
@@ -208,18 +224,19 @@ mod tests {
             ("help as a flag", &["--help"], Task::Help),
             ("help after a command", &["test", "--help"], Task::Help),
             ("setup", &["setup"], Task::Setup),
-            (
-                "build",
-                &["build"],
-                Task::Build {
-                    component_only: false,
-                },
-            ),
+            ("build", &["build"], Task::Build { only: None }),
             (
                 "build of the component",
                 &["build", "--component-only"],
                 Task::Build {
-                    component_only: true,
+                    only: Some(Product::Component),
+                },
+            ),
+            (
+                "build of the npm package",
+                &["build", "--npm-only"],
+                Task::Build {
+                    only: Some(Product::Npm),
                 },
             ),
             ("serve", &["serve"], Task::Serve { args: vec![] }),
@@ -255,6 +272,11 @@ mod tests {
                 "no such flag",
                 &["build", "--all"],
                 unexpected("build", "--all"),
+            ),
+            (
+                "two products",
+                &["build", "--npm-only", "--component-only"],
+                unexpected("build", "--component-only"),
             ),
             (
                 "an argument too many",

@@ -34,7 +34,7 @@ pub fn build(workspace: &Workspace) -> Result<()> {
     ]))?;
 
     let module_path = workspace.guest_module();
-    let optimized = match optimize::optimize(workspace, &module_path) {
+    let optimized = match optimize::optimize(workspace, "component", &module_path) {
         Ok(optimized) => Some(optimized),
         Err(fault) if fault.is::<Missing>() && !workspace.is_ci() => {
             eprintln!("SKIP: the component is NOT optimized, and bigger than it need be: {fault}");

@@ -5,18 +5,20 @@ mod command;
 mod component;
 mod host;
 mod interop;
+mod npm;
 mod optimize;
 mod parts;
 mod report;
 mod setup;
 mod test;
+mod wasi_command;
 mod workspace;
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 
-use cli::Task;
+use cli::{Product, Task};
 use workspace::Workspace;
 
 /// Something failed; the words for it are on standard error.
@@ -47,14 +49,26 @@ fn perform(task: Task) -> Result<bool> {
     match task {
         Task::Help => print!("{}", cli::usage()),
         Task::Setup => return Ok(setup::everything(&Workspace::find()?)),
-        Task::Build { component_only } => {
+        Task::Build { only } => {
             let workspace = Workspace::find()?;
-            component::build(&workspace)?;
-            if workspace.is_ci() {
-                component::check_size(&workspace)?;
-            }
-            if !component_only {
-                host::build(&workspace)?;
+            match only {
+                Some(Product::Component) => build_component(&workspace)?,
+                Some(Product::Npm) => npm::build(&workspace)?,
+                None => {
+                    build_component(&workspace)?;
+                    host::build(&workspace)?;
+                    for (what, built) in [
+                        ("dekker.wasm", wasi_command::build(&workspace)),
+                        ("the npm package", npm::build(&workspace)),
+                    ] {
+                        match built {
+                            Err(fault) if fault.is::<setup::Missing>() && !workspace.is_ci() => {
+                                eprintln!("SKIP {what}: {fault:#}");
+                            }
+                            result => result?,
+                        }
+                    }
+                }
             }
         }
         Task::Serve { args } => {
@@ -72,4 +86,13 @@ fn perform(task: Task) -> Result<bool> {
         Task::Bench => println!("There are no benchmarks yet: nothing was measured."),
     }
     Ok(true)
+}
+
+/// Builds the component. In CI one that is too big is a fault.
+fn build_component(workspace: &Workspace) -> Result<()> {
+    component::build(workspace)?;
+    if workspace.is_ci() {
+        component::check_size(workspace)?;
+    }
+    Ok(())
 }

@@ -1,4 +1,4 @@
-//! The guest module made smaller by Binaryen's wasm-opt, from npm.
+//! A module made smaller by Binaryen's wasm-opt, from npm.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,17 +24,17 @@ const ARGUMENTS: [&str; 9] = [
     "--enable-sign-ext",
 ];
 
-/// The optimized module. The result of the last run is used again if neither module nor optimizer changed since.
+/// The optimized module, kept under `name`. The result of the last run is used again if neither module nor optimizer changed since.
 ///
 /// # Errors
 /// [`setup::Missing`] when wasm-opt cannot be had; or it fails.
-pub fn optimize(workspace: &Workspace, module: &Path) -> Result<Vec<u8>> {
+pub fn optimize(workspace: &Workspace, name: &str, module: &Path) -> Result<Vec<u8>> {
     let tool = setup::wasm_opt(workspace)?;
     let input = fs::read(module).with_context(|| format!("cannot read {}", module.display()))?;
     let mut how = workspace.command("node");
     how.arg(&tool.script).args(ARGUMENTS);
     let kept = Kept {
-        directory: workspace.optimized(),
+        directory: workspace.optimized(name),
         how: format!("binaryen {} {}", tool.version, ARGUMENTS.join(" ")),
     };
     if let Some(output) = kept.find(&input) {

@@ -9,8 +9,10 @@ use crate::command;
 use crate::component;
 use crate::host;
 use crate::interop;
+use crate::npm;
 use crate::report::Counts;
 use crate::setup::{self, Missing, Toolchain};
+use crate::wasi_command;
 use crate::workspace::Workspace;
 
 /// What must have been built before a part runs.
@@ -83,7 +85,7 @@ pub static PARTS: &[&Part] = &[
     },
     &Part {
         name: "native",
-        about: "tests of dekker-core, dekker-proto, dekker-host and xtask, doctests included",
+        about: "tests of dekker-core, dekker-memory, dekker-proto, dekker-host and xtask, doctests included",
         needs: Needs::Binary,
         run: native,
     },
@@ -93,7 +95,25 @@ pub static PARTS: &[&Part] = &[
         needs: Needs::Binary,
         run: end_to_end,
     },
+    &Part {
+        name: "wasmtime",
+        about: "dekker.wasm under the wasmtime command, beside the native commands",
+        needs: Needs::Binary,
+        run: wasmtime,
+    },
     &INTEROP,
+    &Part {
+        name: "node",
+        about: "the npm package in Node: its tests, its types, what it packs, and the behaviour suite",
+        needs: Needs::Binary,
+        run: node,
+    },
+    &Part {
+        name: "browser",
+        about: "the npm package in Chromium: its tests there, and the behaviour suite",
+        needs: Needs::Component,
+        run: browser,
+    },
     &DOC,
     &Part {
         name: "deny",
@@ -163,39 +183,55 @@ fn build_component(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
 fn clippy(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
     setup::clippy(workspace)?;
     let toolchain = setup::target(workspace, setup::WASM)?;
-    // The guest is no_std with a panic handler of its own: it only compiles for its target.
-    let native = command::run(workspace.cargo().args([
-        "clippy",
-        "--release",
-        "--workspace",
-        "--exclude",
-        "dekker-component",
-        "--all-targets",
-        "--",
-        "-D",
-        "warnings",
-    ]));
-    let guest_args = ["--profile", "guest", "-p", "dekker-component"];
-    let (guest, done) = match toolchain {
-        Toolchain::Own => {
-            let mut clippy = toolchain.cargo(workspace, "clippy", setup::WASM);
-            (
-                command::run(clippy.args(guest_args).args(["--", "-D", "warnings"])),
-                Done::Passed,
-            )
-        }
+    let native = command::run(
+        workspace
+            .cargo()
+            .args(["clippy", "--release", "--workspace", "--all-targets"])
+            .args(WITHOUT_GUESTS)
+            .args(["--", "-D", "warnings"]),
+    );
+    let guests = guests(toolchain, workspace, |command| match toolchain {
+        Toolchain::Own => (command("clippy"), ["--", "-D", "warnings"].as_slice()),
         // Debian has no clippy of that age: rustc's own warnings must do.
         Toolchain::Debian => {
-            let mut check = toolchain.cargo(workspace, "check", setup::WASM);
-            let note = "the guest was compiled with Debian's rustc, which has no clippy: only rustc's warnings were looked at there";
-            (
-                command::run(check.args(guest_args).env("RUSTFLAGS", "-D warnings")),
-                Done::PassedWith(note.into()),
-            )
+            let mut check = command("check");
+            check.env("RUSTFLAGS", "-D warnings");
+            (check, [].as_slice())
         }
+    });
+    let [component, js] = guests;
+    all([native, component, js])?;
+    Ok(match toolchain {
+        Toolchain::Own => Done::Passed,
+        Toolchain::Debian => Done::PassedWith("the guests were compiled with Debian's rustc, which has no clippy: only rustc's warnings were looked at there".into()),
+    })
+}
+
+/// The guests only compile for their target; one has a panic handler of its own.
+const WITHOUT_GUESTS: [&str; 4] = ["--exclude", "dekker-component", "--exclude", "dekker-js"];
+
+/// Runs one command on each guest. They have different features of the same crates, and so are built apart.
+fn guests(
+    toolchain: Toolchain,
+    workspace: &Workspace,
+    make: impl Fn(&dyn Fn(&str) -> Command) -> (Command, &'static [&'static str]),
+) -> [Result<()>; 2] {
+    let run = |package: &str, cargo: &dyn Fn(&str) -> Command| {
+        let (mut command, rest) = make(cargo);
+        command::run(
+            command
+                .args(["--profile", "guest", "-p", package])
+                .args(rest),
+        )
     };
-    all([native, guest])?;
-    Ok(done)
+    [
+        run("dekker-component", &|subcommand| {
+            toolchain.cargo(workspace, subcommand, setup::WASM)
+        }),
+        run("dekker-js", &|subcommand| {
+            toolchain.cargo_with_std(workspace, subcommand, setup::WASM)
+        }),
+    ]
 }
 
 fn targets(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
@@ -246,7 +282,11 @@ fn size(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
 fn native(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
     let packages = [
         "-p",
+        "dekker-cli",
+        "-p",
         "dekker-core",
+        "-p",
+        "dekker-memory",
         "-p",
         "dekker-proto",
         "-p",
@@ -267,32 +307,60 @@ fn end_to_end(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
     Ok(Done::Passed)
 }
 
+fn wasmtime(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
+    wasi_command::build(workspace)?;
+    let mut tests = cargo_test(workspace);
+    tests.env("DEKKER_WASM", workspace.wasi_command());
+    // Apart: the command wants features of wasmtime that nothing else has.
+    command::run_tests(tests.args(["-p", "dekker-wasmtime-command"]), counts)?;
+    Ok(Done::Passed)
+}
+
 fn run_interop(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
     interop::run(workspace, counts)?;
     Ok(Done::Passed)
 }
 
+fn node(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
+    npm::build(workspace)?;
+    let suite = npm::run_tests(workspace, "tests/node", None, counts);
+    let behaviours = behaviours(cargo_test(workspace), "behaviour_node", counts);
+    all([suite, behaviours])?;
+    Ok(Done::Passed)
+}
+
+fn browser(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
+    let chromium = setup::chromium(workspace)?;
+    npm::build(workspace)?;
+    let suite = npm::run_tests(workspace, "tests/browser", Some(&chromium), counts);
+    let mut tests = cargo_test(workspace);
+    tests.env("DEKKER_CHROMIUM", &chromium);
+    let behaviours = behaviours(tests, "behaviour_browser", counts);
+    all([suite, behaviours])?;
+    Ok(Done::Passed)
+}
+
+/// The behaviour suite against one face of the npm package.
+fn behaviours(mut tests: Command, test: &str, counts: &mut Counts) -> Result<()> {
+    command::run_tests(tests.args(["-p", "dekker-tests", "--test", test]), counts)
+}
+
 fn doc(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
-    let args = [
-        "doc",
-        "--no-deps",
-        "--release",
-        "--workspace",
-        "--exclude",
-        "dekker-component",
-    ];
     let toolchain = setup::target(workspace, setup::WASM)?;
     let native = command::run(
         workspace
             .cargo()
-            .args(args)
+            .args(["doc", "--no-deps", "--release", "--workspace"])
+            .args(WITHOUT_GUESTS)
             .env("RUSTDOCFLAGS", "-D warnings"),
     );
-    // On its own target it finds its macros built; natively they would be built once more.
-    let mut guest = toolchain.cargo(workspace, "doc", setup::WASM);
-    guest.args(["--no-deps", "--profile", "guest", "-p", "dekker-component"]);
-    let guest = command::run(guest.env("RUSTDOCFLAGS", "-D warnings"));
-    all([native, guest])?;
+    // On their own target they find their macros built; natively those would be built once more.
+    let [component, js] = guests(toolchain, workspace, |command| {
+        let mut doc = command("doc");
+        doc.arg("--no-deps").env("RUSTDOCFLAGS", "-D warnings");
+        (doc, &[])
+    });
+    all([native, component, js])?;
     Ok(Done::Passed)
 }
 

@@ -31,6 +31,20 @@ impl Counts {
             skipped: count_before("ignored")?,
         })
     }
+
+    /// Reads `ℹ pass 3`, `ℹ fail 0` or `ℹ skipped 1`, three of the lines that close what `node --test` prints.
+    pub fn from_node_line(line: &str) -> Option<Self> {
+        let mut words = line.strip_prefix("ℹ ")?.split_whitespace();
+        let (word, count) = (words.next()?, words.next()?.parse().ok()?);
+        let mut counts = Self::default();
+        match word {
+            "pass" => counts.passed = count,
+            "fail" | "cancelled" => counts.failed = count,
+            "skipped" => counts.skipped = count,
+            _ => return None,
+        }
+        Some(counts)
+    }
 }
 
 impl AddAssign for Counts {
@@ -217,6 +231,29 @@ mod tests {
         ];
         for (desc, line, expected) in table {
             assert_eq!(Counts::from_result_line(line), expected, "{desc}");
+        }
+    }
+
+    #[test]
+    fn counts_are_read_from_what_node_prints() {
+        let counts = |passed, failed, skipped| {
+            Some(Counts {
+                passed,
+                failed,
+                skipped,
+            })
+        };
+        let table = [
+            ("passed", "ℹ pass 62\n", counts(62, 0, 0)),
+            ("failed", "ℹ fail 1\n", counts(0, 1, 0)),
+            ("cancelled", "ℹ cancelled 2\n", counts(0, 2, 0)),
+            ("skipped", "ℹ skipped 3\n", counts(0, 0, 3)),
+            ("all, which is the sum of these", "ℹ tests 64\n", None),
+            ("a test's own word", "✔ pass 3 (1.2ms)\n", None),
+            ("no number", "ℹ pass on\n", None),
+        ];
+        for (desc, line, expected) in table {
+            assert_eq!(Counts::from_node_line(line), expected, "{desc}");
         }
     }
 

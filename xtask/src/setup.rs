@@ -1,4 +1,4 @@
-//! What building and testing need from the machine, and how to get it: targets, components, a C compiler, wasm-opt.
+//! What building and testing need from the machine, and how to get it: targets, components, a C compiler, npm's packages, a browser.
 //!
 //! Order of preference for a target: what is there, `rustup target add`, Debian's rustc with a standard library built from source.
 
@@ -7,7 +7,7 @@ use std::fmt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::command;
 use crate::workspace::Workspace;
@@ -16,6 +16,8 @@ use crate::workspace::Workspace;
 pub const WASM: &str = "wasm32-unknown-unknown";
 /// A target without an operating system: what builds for it needs none.
 pub const BARE: &str = "riscv64gc-unknown-none-elf";
+/// For `dekker.wasm`, with the whole standard library.
+pub const WASI: &str = "wasm32-wasip2";
 
 /// Rust 1.96 with sources and wasm-ld. They land in /usr/bin and leave rustup's toolchain alone.
 const DEBIAN_PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "lld-22"];
@@ -77,8 +79,23 @@ pub enum Toolchain {
 }
 
 impl Toolchain {
-    /// `cargo <subcommand> --target <target>`.
+    /// `cargo <subcommand> --target <target>`, for crates without `std`.
     pub fn cargo(self, workspace: &Workspace, subcommand: &str, target: &str) -> Command {
+        self.cargo_with(workspace, subcommand, target, "core,alloc,panic_abort")
+    }
+
+    /// The same for crates with `std`.
+    pub fn cargo_with_std(self, workspace: &Workspace, subcommand: &str, target: &str) -> Command {
+        self.cargo_with(workspace, subcommand, target, "std,panic_abort")
+    }
+
+    fn cargo_with(
+        self,
+        workspace: &Workspace,
+        subcommand: &str,
+        target: &str,
+        library: &str,
+    ) -> Command {
         let mut command = match self {
             Self::Own => workspace.cargo(),
             Self::Debian => workspace.command("/usr/bin/cargo"),
@@ -89,7 +106,7 @@ impl Toolchain {
             Self::Debian => {
                 let path = std::env::var("PATH").unwrap_or_default();
                 command
-                    .arg("-Zbuild-std=core,alloc,panic_abort")
+                    .arg(format!("-Zbuild-std={library}"))
                     .env("PATH", format!("/usr/bin:{path}"))
                     .env("RUSTC", "/usr/bin/rustc")
                     // -Zbuild-std on a release of Rust.
@@ -112,9 +129,10 @@ pub fn everything(workspace: &Workspace) -> bool {
     let results = [
         (target(workspace, WASM).map(drop), true),
         (target(workspace, BARE).map(drop), ci),
+        (wasi(workspace), ci),
         (clippy(workspace), ci),
         (rustfmt(workspace), ci),
-        (wasm_opt(workspace).map(drop), ci),
+        (node_modules(workspace), ci),
     ];
     let mut good = true;
     for (result, required) in results {
@@ -147,6 +165,86 @@ pub fn target(workspace: &Workspace, target: &'static str) -> Result<Toolchain, 
         .clone()
 }
 
+/// Finds or gets [`WASI`]. Only from rustup: Debian's source of the standard library lacks the C library that it stands on here.
+///
+/// # Errors
+/// rustup does not have it.
+pub fn wasi(workspace: &Workspace) -> Result<(), Missing> {
+    if has_target(workspace, WASI)
+        || (attempt(workspace.command("rustup").args(["target", "add", WASI]))
+            && has_target(workspace, WASI))
+    {
+        return Ok(());
+    }
+    Err(Missing {
+        message: format!("the Rust target {WASI} is missing; run `rustup target add {WASI}`"),
+    })
+}
+
+/// Finds Node, and gets the packages that `package-lock.json` names into `node_modules/`. What came of it is kept: several parts of one run ask
+/// for the same.
+///
+/// # Errors
+/// There is no Node of the version that package.json asks for, no npm, or its registry is out of reach.
+pub fn node_modules(workspace: &Workspace) -> Result<(), Missing> {
+    static FOUND: OnceLock<Result<(), Missing>> = OnceLock::new();
+    FOUND.get_or_init(|| find_node_modules(workspace)).clone()
+}
+
+fn find_node_modules(workspace: &Workspace) -> Result<(), Missing> {
+    let missing = |fault: &str| Missing {
+        message: format!("{fault}; install Node.js 20 or later, with npm"),
+    };
+    let node = command::capture(workspace.command("node").arg("--version"))
+        .map_err(|_| missing("there is no `node`"))?;
+    if major_version(&node).is_none_or(|major| major < 20) {
+        return Err(missing(&format!("node is {}", node.trim_end())));
+    }
+    // npm writes what it has installed beside it; a lock file that is newer asks for more.
+    let time = |path: &str| {
+        let path = workspace.root().join(path);
+        path.metadata().and_then(|file| file.modified())
+    };
+    if let (Ok(installed), Ok(asked)) = (
+        time("node_modules/.package-lock.json"),
+        time("package-lock.json"),
+    ) && installed >= asked
+    {
+        return Ok(());
+    }
+    let mut npm = workspace.command("npm");
+    // No package's own script runs.
+    npm.args([
+        "ci",
+        "--include=dev",
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+    ]);
+    command::run(&mut npm).map_err(|fault| Missing {
+        message: format!("npm's packages cannot be had: {fault:#}"),
+    })
+}
+
+/// Finds or gets Chromium: what `DEKKER_CHROMIUM` names, or Debian's.
+///
+/// # Errors
+/// There is none.
+pub fn chromium(workspace: &Workspace) -> Result<PathBuf, Missing> {
+    const CHROMIUM: &str = "/usr/bin/chromium";
+    if let Some(named) = std::env::var_os("DEKKER_CHROMIUM") {
+        return Ok(named.into());
+    }
+    if Path::new(CHROMIUM).exists()
+        || (is_root_on_debian() && install_debian_packages(workspace, &["chromium"]))
+    {
+        return Ok(CHROMIUM.into());
+    }
+    Err(Missing {
+        message: "Chromium is missing; name one in DEKKER_CHROMIUM, or on Debian, as root, `apt-get install chromium`".into(),
+    })
+}
+
 /// Finds or gets `cargo clippy`.
 ///
 /// # Errors
@@ -168,7 +266,7 @@ pub fn rustfmt(workspace: &Workspace) -> Result<(), Missing> {
 pub struct WasmOpt {
     /// `node <script>` is the command.
     pub script: PathBuf,
-    /// Binaryen's version, as package.json pins it.
+    /// Binaryen's version, as package-lock.json pins it.
     pub version: String,
 }
 
@@ -177,35 +275,18 @@ pub struct WasmOpt {
 /// # Errors
 /// There is no node of the version that package.json asks for, or npm cannot get the package.
 pub fn wasm_opt(workspace: &Workspace) -> Result<WasmOpt, Missing> {
-    let missing = |fault: &str| Missing {
-        message: format!(
-            "wasm-opt, which makes the component smaller, is missing: {fault}; install Node.js 20 or later with npm"
-        ),
-    };
-    let node = command::capture(workspace.command("node").arg("--version"))
-        .map_err(|_| missing("there is no `node`"))?;
-    if major_version(&node).is_none_or(|major| major < 20) {
-        return Err(missing(&format!("node is {}", node.trim_end())));
-    }
+    node_modules(workspace).map_err(|fault| Missing {
+        message: format!("wasm-opt, which makes WebAssembly smaller, is missing: {fault}"),
+    })?;
     let root = workspace.root();
-    let pinned = json_text(&root.join("package.json"), "/devDependencies/binaryen")
-        .ok_or_else(|| missing("package.json names no binaryen"))?;
     let package = root.join("node_modules/binaryen");
-    let is_there =
-        || json_text(&package.join("package.json"), "/version").is_some_and(|is| is == pinned);
-    let install = [
-        "ci",
-        "--include=dev",
-        "--ignore-scripts",
-        "--no-audit",
-        "--no-fund",
-    ];
-    if !(is_there() || (attempt(workspace.command("npm").args(install)) && is_there())) {
-        return Err(missing(&format!("npm did not get binaryen {pinned}")));
-    }
+    let version = json_text(&package.join("package.json"), "/version").ok_or_else(|| Missing {
+        message: "node_modules has no binaryen; remove node_modules, so that it is installed again"
+            .into(),
+    })?;
     Ok(WasmOpt {
         script: package.join("bin/wasm-opt"),
-        version: pinned,
+        version,
     })
 }
 

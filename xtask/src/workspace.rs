@@ -76,9 +76,35 @@ impl Workspace {
         self.target.join("dekker/transformer.wasm")
     }
 
-    /// What the optimizer made of the guest module, and of which.
-    pub fn optimized(&self) -> PathBuf {
-        self.target.join("dekker/optimized")
+    /// What cargo makes of the command crate.
+    pub fn wasi_module(&self) -> PathBuf {
+        self.target.join("wasm32-wasip2/guest/dekker-wasm.wasm")
+    }
+
+    /// `dekker.wasm`.
+    pub fn wasi_command(&self) -> PathBuf {
+        self.target.join("dekker/dekker.wasm")
+    }
+
+    /// What rustc makes of the crate for JavaScript.
+    pub fn npm_module(&self) -> PathBuf {
+        self.target
+            .join("wasm32-unknown-unknown/guest/dekker_js.wasm")
+    }
+
+    /// What wasm-bindgen makes of it.
+    pub fn npm_bindings(&self) -> PathBuf {
+        self.target.join("dekker/npm")
+    }
+
+    /// The files of the npm package: in the tree, for `package.json` can name no other place.
+    pub fn npm_dist(&self) -> PathBuf {
+        self.root.join("dist")
+    }
+
+    /// What the optimizer made of a module, and of which.
+    pub fn optimized(&self, name: &str) -> PathBuf {
+        self.target.join("dekker/optimized").join(name)
     }
 
     /// Where the interoperability harness builds and records.

@@ -85,6 +85,16 @@ pub trait KeyStore: Send + Sync {
         source_type: DekSourceType,
         bytes: &Secret,
     ) -> Result<Arc<dyn OpeningKey>, KeyError>;
+
+    /// A DEK or seed that a person has at hand, to seal with. What headers were used with it is not known: the caller's must be random.
+    ///
+    /// # Errors
+    /// As [`Self::import`].
+    fn import_sealing(
+        &self,
+        source_type: DekSourceType,
+        bytes: &Secret,
+    ) -> Result<Box<dyn SealingKey>, KeyError>;
 }
 
 /// A DEK or seed that can open what was sealed with it, and nothing else.

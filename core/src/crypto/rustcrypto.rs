@@ -64,6 +64,16 @@ impl KeyStore for RustCrypto {
     ) -> Result<Arc<dyn OpeningKey>, KeyError> {
         Ok(Arc::new(Key::new(source_type, bytes)?))
     }
+
+    fn import_sealing(
+        &self,
+        source_type: DekSourceType,
+        bytes: &Secret,
+    ) -> Result<Box<dyn SealingKey>, KeyError> {
+        let key = Arc::new(Key::new(source_type, bytes)?);
+        let bytes = Secret::new(bytes.expose().to_vec());
+        Ok(Box::new(ExportableKey { bytes, key }))
+    }
 }
 
 /// A key that can seal, with its bytes for the plugin to encrypt.

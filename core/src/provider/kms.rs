@@ -1,6 +1,7 @@
 //! Providers that keep their keys with a plugin.
 
 pub mod answer;
+pub mod at_hand;
 pub mod message;
 pub mod v1;
 pub mod v2;

@@ -99,14 +99,14 @@ impl EngineArgs {
             .dek_source(self.dek_source.into())
             .kms_coast(self.kms_coast.into());
         match &self.component {
-            Some(path) => {
-                let bytes = std::fs::read(path)
-                    .with_context(|| format!("cannot read the component {}", path.display()))?;
-                Ok(builder.component(bytes))
-            }
+            Some(path) => Ok(builder.component(read_component(path)?)),
             None => Ok(builder),
         }
     }
+}
+
+pub(super) fn read_component(path: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("cannot read the component {}", path.display()))
 }
 
 /// Dekker's own plugin, as far as the default configuration is used.

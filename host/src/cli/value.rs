@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
+use dekker_cli::Opened;
+use dekker_cli::value::{OpenWith, Place, SealWith, decrypt_with_dek, encrypt_with_dek, finish};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::header::HOST;
@@ -12,22 +14,38 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use zeroize::Zeroizing;
 
 use super::serve::Embedded;
-use super::{EngineArgs, INPUT_MAX, read_input, write_output};
+use super::tools::Compiled;
+use super::{EngineArgs, INPUT_MAX, read_input};
 use crate::config_file;
 use crate::http::api::{FROM_STORAGE, KEY_ID_HASH, STALE, TO_STORAGE};
 use crate::kms::address::SocketAddress;
 use crate::model::Location;
 
 #[derive(Args)]
-pub(super) struct ValueArgs {
-    /// The resource, then its group: `secrets`, `deployments.apps`
-    #[arg(long)]
-    resource: String,
-    /// The full storage key, such as `/registry/secrets/default/token`; the value is bound to it
-    #[arg(long)]
-    key: std::ffi::OsString,
+pub(super) struct EncryptArgs {
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    with: SealWith,
+    #[command(flatten)]
+    engine: Engine,
+}
+
+#[derive(Args)]
+pub(super) struct DecryptArgs {
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    with: OpenWith,
+    #[command(flatten)]
+    engine: Engine,
+}
+
+/// Who does it.
+#[derive(Args)]
+struct Engine {
     /// Ask a running server instead: unix:///path
-    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["encryption_provider_config", "component"])]
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["encryption_provider_config", "component", "dek_file"])]
     connect: Option<SocketAddress>,
     #[command(flatten)]
     engine: EngineArgs,
@@ -41,63 +59,70 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
-/// What either direction gives, beside the bytes.
-struct Notes {
-    stale: Option<bool>,
-    key_id_hash: Option<String>,
-}
-
-pub(super) async fn encrypt(args: ValueArgs) -> anyhow::Result<ExitCode> {
+pub(super) async fn encrypt(args: EncryptArgs) -> anyhow::Result<ExitCode> {
+    let EncryptArgs {
+        place,
+        with,
+        engine,
+    } = args;
+    if let Some(dek_file) = &with.dek_file {
+        let tools = Compiled::from_file(engine.engine.component.as_deref())?;
+        return encrypt_with_dek(&tools, &place, dek_file, &with);
+    }
     let plaintext = read_input(None)?;
-    let at = args.location();
-    let (stored, notes) = match &args.connect {
+    let at = location(&place);
+    let encrypted = match &engine.connect {
         Some(address) => ask(address, TO_STORAGE, &at, &plaintext).await?,
         None => {
-            let (host, embedded) = args.host().await?;
+            let (host, embedded) = engine.host().await?;
             let encrypted = host.to_storage(at, plaintext).await?;
             end(host, embedded).await;
-            (
-                Zeroizing::new(encrypted.stored),
-                Notes {
-                    stale: None,
-                    key_id_hash: encrypted.key_id_hash,
-                },
-            )
+            Opened {
+                bytes: Zeroizing::new(encrypted.stored),
+                stale: None,
+                key_id_hash: encrypted.key_id_hash,
+            }
         }
     };
-    finish(&stored, &notes)
+    finish(&encrypted)
 }
 
-pub(super) async fn decrypt(args: ValueArgs) -> anyhow::Result<ExitCode> {
+pub(super) async fn decrypt(args: DecryptArgs) -> anyhow::Result<ExitCode> {
+    let DecryptArgs {
+        place,
+        with,
+        engine,
+    } = args;
+    if let Some(dek_file) = &with.dek_file {
+        let tools = Compiled::from_file(engine.engine.component.as_deref())?;
+        return decrypt_with_dek(&tools, &place, dek_file);
+    }
     let stored = read_input(None)?;
-    let at = args.location();
-    let (plaintext, notes) = match &args.connect {
+    let at = location(&place);
+    let decrypted = match &engine.connect {
         Some(address) => ask(address, FROM_STORAGE, &at, &stored).await?,
         None => {
-            let (host, embedded) = args.host().await?;
+            let (host, embedded) = engine.host().await?;
             let decrypted = host.from_storage(at, stored.to_vec()).await?;
             end(host, embedded).await;
-            (
-                decrypted.plaintext,
-                Notes {
-                    stale: Some(decrypted.stale),
-                    key_id_hash: decrypted.key_id_hash,
-                },
-            )
+            Opened {
+                bytes: decrypted.plaintext,
+                stale: Some(decrypted.stale),
+                key_id_hash: decrypted.key_id_hash,
+            }
         }
     };
-    finish(&plaintext, &notes)
+    finish(&decrypted)
 }
 
-impl ValueArgs {
-    fn location(&self) -> Location {
-        use std::os::unix::ffi::OsStrExt;
-        Location {
-            resource: self.resource.clone(),
-            key: self.key.as_bytes().to_vec(),
-        }
+fn location(place: &Place) -> Location {
+    Location {
+        resource: place.resource.clone(),
+        key: place.key().to_vec(),
     }
+}
 
+impl Engine {
     async fn host(&self) -> anyhow::Result<(crate::host::Host, Embedded)> {
         let (path, embedded) = self.engine.configuration().await?;
         let content = config_file::read(&path).map_err(anyhow::Error::msg)?;
@@ -118,25 +143,13 @@ async fn end(host: crate::host::Host, embedded: Embedded) {
     }
 }
 
-fn finish(bytes: &[u8], notes: &Notes) -> anyhow::Result<ExitCode> {
-    write_output(bytes)?;
-    let Notes { stale, key_id_hash } = notes;
-    if let Some(stale) = stale {
-        eprintln!("stale: {stale}");
-    }
-    if let Some(hash) = key_id_hash {
-        eprintln!("key ID hash: {hash}");
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
 /// One request to a running server.
 async fn ask(
     address: &SocketAddress,
     path: &str,
     at: &Location,
     body: &[u8],
-) -> anyhow::Result<(Zeroizing<Vec<u8>>, Notes)> {
+) -> anyhow::Result<Opened> {
     let stream = address.connect().await.with_context(|| {
         format!("cannot reach a server at {address}; is `dekker serve` running?")
     })?;
@@ -175,9 +188,9 @@ async fn ask(
         );
     }
     let header = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
-    let notes = Notes {
+    Ok(Opened {
         stale: header(STALE).map(|stale| stale == "true"),
         key_id_hash: header(KEY_ID_HASH).map(str::to_owned),
-    };
-    Ok((bytes, notes))
+        bytes,
+    })
 }

@@ -163,6 +163,31 @@ impl Maker for ComponentMaker {
         tools.call_inspect(&mut store, stored).expect(TRAP)
     }
 
+    fn open_with_dek(
+        &self,
+        stored: &[u8],
+        key: &[u8],
+        dek: &[u8],
+    ) -> Result<Decrypted, TransformError> {
+        let (mut store, instance) = self.instance(0);
+        let tools = instance.dekker_transformer_tools();
+        let opened = tools.call_open_with_dek(&mut store, stored, key, dek);
+        convert::decrypted(opened.expect(TRAP))
+    }
+
+    fn seal_with_dek(
+        &self,
+        plaintext: &[u8],
+        key: &[u8],
+        like: (&[u8], &[u8]),
+        dek: &[u8],
+    ) -> Result<Encrypted, TransformError> {
+        let (mut store, instance) = self.instance(0);
+        let tools = instance.dekker_transformer_tools();
+        let sealed = tools.call_seal_with_dek(&mut store, plaintext, key, like.0, like.1, dek);
+        convert::encrypted(sealed.expect(TRAP))
+    }
+
     fn check_config(&self, config: &[u8], reload: bool) -> Vec<Finding> {
         let (mut store, instance) = self.instance(0);
         let tools = instance.dekker_transformer_tools();

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use dekker_core::config::{self, Faults};
 use dekker_core::crypto::rustcrypto::RustCrypto;
+use dekker_core::crypto::secret::Secret;
 use dekker_core::engine::event::{Action, Check, Event, KmsProviderInfo, OpId};
 use dekker_core::engine::{Engine, Options};
 use dekker_core::inspect;
+use dekker_core::provider::kms::at_hand;
 use dekker_core::provider::transformer::{Decrypted, Encrypted, Location, TransformError};
 use dekker_core::time::Timestamp;
 
@@ -51,6 +53,26 @@ impl Maker for NativeMaker {
 
     fn inspect(&self, stored: &[u8]) -> Result<String, String> {
         inspect::inspect_json(stored)
+    }
+
+    fn open_with_dek(
+        &self,
+        stored: &[u8],
+        key: &[u8],
+        dek: &[u8],
+    ) -> Result<Decrypted, TransformError> {
+        at_hand::open(stored, key, &Secret::new(dek.to_vec()), &RustCrypto)
+    }
+
+    fn seal_with_dek(
+        &self,
+        plaintext: &[u8],
+        key: &[u8],
+        like: (&[u8], &[u8]),
+        dek: &[u8],
+    ) -> Result<Encrypted, TransformError> {
+        let dek = Secret::new(dek.to_vec());
+        at_hand::seal(plaintext, key, like, &dek, (&RustCrypto, &Seeded::new(0)))
     }
 
     fn check_config(&self, config: &[u8], reload: bool) -> Vec<Finding> {

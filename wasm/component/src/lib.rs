@@ -1,7 +1,7 @@
 //! dekker-core as a component: the world `transformer` of `wasm/wit`, importing nothing but `wasi:random`.
 //!
 //! What crosses the boundary is secret: plaintexts and DEKs come in as lists that the canonical ABI has this allocator make, and go out as
-//! lists that it frees after the host has read them. So the allocator wipes whatever it frees (`memory`), which erases every such list,
+//! lists that it frees after the host has read them. So the allocator wipes whatever it frees (`dekker-memory`), which erases every such list,
 //! and everything else on the heap, without anybody having to remember it.
 #![no_std]
 

@@ -3,12 +3,17 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use dekker_core::crypto::rustcrypto::RustCrypto;
+use dekker_core::crypto::secret::Secret;
+use dekker_core::provider::kms::at_hand;
 use dekker_core::{config, inspect};
 
-use crate::Component;
-use crate::bindings::dekker::transformer::types::{ConfigFinding, Severity};
+use crate::bindings::dekker::transformer::types::{
+    ConfigFinding, Decrypted, Encrypted, Severity, TransformError,
+};
 use crate::bindings::exports::dekker::transformer::tools::Guest;
-use crate::convert::{faults, finding};
+use crate::convert::{decrypted, encrypted, faults, finding};
+use crate::{Component, WasiRandom};
 
 impl Guest for Component {
     fn inspect(stored: Vec<u8>) -> Result<String, String> {
@@ -33,6 +38,30 @@ impl Guest for Component {
                     .map(|warning| finding(Severity::Warning, warning)),
             )
             .collect()
+    }
+
+    fn open_with_dek(
+        stored: Vec<u8>,
+        key: Vec<u8>,
+        dek: Vec<u8>,
+    ) -> Result<Decrypted, TransformError> {
+        decrypted(at_hand::open(&stored, &key, &Secret::new(dek), &RustCrypto))
+    }
+
+    fn seal_with_dek(
+        plaintext: Vec<u8>,
+        key: Vec<u8>,
+        like: Vec<u8>,
+        like_key: Vec<u8>,
+        dek: Vec<u8>,
+    ) -> Result<Encrypted, TransformError> {
+        encrypted(at_hand::seal(
+            &plaintext,
+            &key,
+            (&like, &like_key),
+            &Secret::new(dek),
+            (&RustCrypto, &WasiRandom),
+        ))
     }
 
     fn show_config(config: Vec<u8>) -> Result<String, Vec<ConfigFinding>> {

@@ -229,7 +229,7 @@ fn cache_key(encrypted_dek: &[u8]) -> CacheKey {
 }
 
 /// `len[2, big-endian] encryptedDEK[len]`, and what follows.
-fn split(stored: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(super) fn split(stored: &[u8]) -> Option<(&[u8], &[u8])> {
     let (len, rest) = stored.split_first_chunk::<2>()?;
     rest.split_at_checked(usize::from(u16::from_be_bytes(*len)))
 }

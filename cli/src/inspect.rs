@@ -1,4 +1,4 @@
-//! `dekker inspect`.
+//! `inspect`: what a stored value is, without any key.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,11 +7,12 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
-use super::{read_input, write_output};
-use crate::guest::{Component, EMBEDDED, MEMORY_MAX};
+use crate::Tools;
+use crate::io::{read_input, write_output};
 
+/// Its arguments.
 #[derive(Args)]
-pub(super) struct InspectArgs {
+pub struct InspectArgs {
     /// The value: raw bytes, hex, base64, or what `etcdctl get -w json` prints; standard input without it
     file: Option<PathBuf>,
     /// How to show it
@@ -62,16 +63,14 @@ struct Segment {
     length: usize,
 }
 
-/// Exit code 1 when any of the values is damaged.
-pub(super) fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
+/// Runs it. Exit code 1 when any of the values is damaged.
+///
+/// # Errors
+/// When there is no value in the input, or input or output fail.
+pub fn run(tools: &dyn Tools, args: &InspectArgs) -> anyhow::Result<ExitCode> {
     let input = read_input(args.file.as_deref())?;
-    let component =
-        Component::compile(EMBEDDED, MEMORY_MAX).map_err(|error| anyhow::anyhow!("{error:#}"))?;
-    let json = component
-        .inspect_input(&input)
-        .map_err(|error| anyhow::anyhow!("the component failed on this input: {error:#}"))?
-        .map_err(anyhow::Error::msg)?;
-    let values: Vec<Inspection> = serde_json::from_str(&json).context("the component's answer")?;
+    let json = tools.inspect_input(&input)?.map_err(anyhow::Error::msg)?;
+    let values: Vec<Inspection> = serde_json::from_str(&json).context("the engine's answer")?;
     match args.output {
         Output::Json => write_output(format!("{json}\n").as_bytes())?,
         Output::Text => {

@@ -1,17 +1,16 @@
-//! `dekker config`.
+//! `config`: what is wrong with a configuration, and what it says.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::write_output;
-use crate::config_file;
-use crate::driver::Fault;
-use crate::guest::{Component, ConfigFinding, EMBEDDED, MEMORY_MAX, Severity};
+use crate::io::{read_config, write_output};
+use crate::{Finding, Tools};
 
+/// Its commands.
 #[derive(Subcommand)]
-pub(super) enum ConfigCommand {
+pub enum ConfigCommand {
     /// Name every fault of a configuration, each with its place, and what one may want to know of it
     Check {
         /// The configuration
@@ -27,70 +26,65 @@ pub(super) enum ConfigCommand {
     },
 }
 
-pub(super) fn run(command: ConfigCommand) -> anyhow::Result<ExitCode> {
-    let component =
-        Component::compile(EMBEDDED, MEMORY_MAX).map_err(|error| anyhow::anyhow!("{error:#}"))?;
-    let failed =
-        |error: wasmtime::Error| anyhow::anyhow!("the component failed on this file: {error:#}");
-    match command {
+/// Runs one. Exit code 1 when the configuration has faults.
+///
+/// # Errors
+/// When the file cannot be read, or output fails.
+pub fn run(tools: &dyn Tools, command: ConfigCommand) -> anyhow::Result<ExitCode> {
+    let (text, faults) = match command {
         ConfigCommand::Check {
             file,
             encryption_provider_config_automatic_reload: reload,
         } => {
-            let content = config_file::read(&file).map_err(anyhow::Error::msg)?;
-            let findings = component
-                .check_config(&content.bytes, reload)
-                .map_err(failed)?;
-            let (text, faults) = report(&file.display().to_string(), &findings);
-            write_output(text.as_bytes())?;
-            Ok(if faults == 0 {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            })
+            let content = read_config(&file).map_err(anyhow::Error::msg)?;
+            let findings = tools.check_config(&content, reload)?;
+            report(&file.display().to_string(), &findings)
         }
         ConfigCommand::Show { file } => {
-            let content = config_file::read(&file).map_err(anyhow::Error::msg)?;
-            match component.show_config(&content.bytes).map_err(failed)? {
-                Ok(text) => {
-                    write_output(text.as_bytes())?;
-                    Ok(ExitCode::SUCCESS)
-                }
+            let content = read_config(&file).map_err(anyhow::Error::msg)?;
+            match tools.show_config(&content)? {
+                Ok(text) => (text, 0),
                 Err(findings) => {
                     let (text, _) = report(&file.display().to_string(), &findings);
                     eprint!("{text}");
-                    Ok(ExitCode::FAILURE)
+                    return Ok(ExitCode::FAILURE);
                 }
             }
         }
-    }
+    };
+    write_output(text.as_bytes())?;
+    Ok(if faults == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// A line for each finding, as compilers write them, and a summary; also the number of faults. The file's own lines are not shown: they may
 /// hold secrets.
-fn report(file: &str, findings: &[ConfigFinding]) -> (String, usize) {
+fn report(file: &str, findings: &[Finding]) -> (String, usize) {
     let mut text = String::new();
     let mut faults = 0;
     for finding in findings {
-        let Fault {
+        let Finding {
+            is_warning,
             path,
             message,
             position,
-        } = Fault::from(finding);
+        } = finding;
         let place = position
             .map(|(line, column)| format!(":{line}:{column}"))
             .unwrap_or_default();
         let path = if path.is_empty() {
-            path
+            String::new()
         } else {
             format!("{path}: ")
         };
-        let severity = match finding.severity {
-            Severity::Fault => {
-                faults += 1;
-                "error"
-            }
-            Severity::Warning => "warning",
+        let severity = if *is_warning {
+            "warning"
+        } else {
+            faults += 1;
+            "error"
         };
         text.push_str(&format!("{file}{place}: {severity}: {path}{message}\n"));
     }

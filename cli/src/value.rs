@@ -1,0 +1,174 @@
+//! `encrypt` and `decrypt`: what their forms have in common, and the form with a DEK at hand.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use clap::Args;
+use zeroize::Zeroizing;
+
+use crate::io::{read_input, write_output};
+use crate::{Like, Opened, Tools};
+
+/// Where a value is stored.
+#[derive(Args)]
+pub struct Place {
+    /// The resource, then its group: `secrets`, `deployments.apps`
+    #[arg(long, required_unless_present = "dek_file", default_value = "")]
+    pub resource: String,
+    /// The full storage key, such as `/registry/secrets/default/token`; the value is bound to it
+    #[arg(long)]
+    pub key: OsString,
+}
+
+impl Place {
+    /// The storage key's bytes.
+    pub fn key(&self) -> &[u8] {
+        self.key.as_encoded_bytes()
+    }
+}
+
+/// A DEK at hand, to decrypt with.
+#[derive(Args)]
+pub struct OpenWith {
+    /// The DEK or seed of a KMS value, for when there is no plugin to ask: a file with its bytes, or with their hex or base64
+    #[arg(long, value_name = "FILE")]
+    pub dek_file: Option<PathBuf>,
+}
+
+/// A DEK at hand, to encrypt with.
+#[derive(Args)]
+pub struct SealWith {
+    /// The DEK or seed of a KMS v2 value, for when there is no plugin to ask: a file with its bytes, or with their hex or base64
+    #[arg(long, value_name = "FILE", requires = "like")]
+    pub dek_file: Option<PathBuf>,
+    /// A stored value of that DEK: the new one gets its provider, key ID, encrypted DEK and annotations
+    #[arg(long, value_name = "FILE", requires = "dek_file")]
+    pub like: Option<PathBuf>,
+    /// The storage key of that value [default: that of the new one]
+    #[arg(long, value_name = "KEY", requires = "like")]
+    pub like_key: Option<OsString>,
+}
+
+/// Decrypts standard input with the DEK in a file.
+///
+/// # Errors
+/// What [`Tools::open_with_dek`] says, and faults of input and output.
+pub fn decrypt_with_dek(
+    tools: &dyn Tools,
+    place: &Place,
+    dek_file: &Path,
+) -> anyhow::Result<ExitCode> {
+    let dek = read_dek(dek_file)?;
+    let stored = read_input(None)?;
+    finish(&tools.open_with_dek(&stored, place.key(), &dek)?)
+}
+
+/// Encrypts standard input with the DEK in a file.
+///
+/// # Errors
+/// What [`Tools::seal_with_dek`] says, and faults of input and output.
+pub fn encrypt_with_dek(
+    tools: &dyn Tools,
+    place: &Place,
+    dek_file: &Path,
+    with: &SealWith,
+) -> anyhow::Result<ExitCode> {
+    let dek = read_dek(dek_file)?;
+    let like = with.like.as_deref().context("--dek-file needs --like")?;
+    let stored = read_input(Some(like))?;
+    let like = Like {
+        stored: &stored,
+        key: match &with.like_key {
+            Some(key) => key.as_encoded_bytes(),
+            None => place.key(),
+        },
+    };
+    let plaintext = read_input(None)?;
+    finish(&tools.seal_with_dek(&plaintext, place.key(), like, &dek)?)
+}
+
+/// Writes what came out to standard output, and what is to be known of it to standard error.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn finish(opened: &Opened) -> anyhow::Result<ExitCode> {
+    write_output(&opened.bytes)?;
+    if let Some(stale) = opened.stale {
+        eprintln!("stale: {stale}");
+    }
+    if let Some(hash) = &opened.key_id_hash {
+        eprintln!("key ID hash: {hash}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The lengths of a DEK or seed that is written as it is: AES keys, and what upstream makes seeds of.
+const RAW: [usize; 3] = [16, 24, 32];
+
+fn read_dek(path: &Path) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+    parse_dek(read_input(Some(path))?).with_context(|| path.display().to_string())
+}
+
+/// 16, 24 or 32 bytes as they are, hex, or base64.
+fn parse_dek(bytes: Zeroizing<Vec<u8>>) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+    if RAW.contains(&bytes.len()) {
+        return Ok(bytes);
+    }
+    let text = bytes.trim_ascii();
+    hex(text)
+        .or_else(|| STANDARD.decode(text).ok().map(Zeroizing::new))
+        .filter(|dek| !dek.is_empty())
+        .context(
+            "a DEK is 16, 24 or 32 bytes, a seed at least 32: as they are, in hex or in base64",
+        )
+}
+
+fn hex(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let digit = |digit: u8| char::from(digit).to_digit(16);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(text.len() / 2));
+    for pair in text.chunks(2) {
+        let [high, low] = pair else { return None };
+        bytes.push((digit(*high)? * 16 + digit(*low)?) as u8);
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dek_is_taken_in_each_form() {
+        let dek = [0xa5; 32];
+        let hex: String = dek.iter().map(|byte| format!("{byte:02X}")).collect();
+        let table = [
+            ("as it is", dek.to_vec(), Some(32)),
+            ("a short one", vec![1; 16], Some(16)),
+            ("hex", format!("{hex}\n").into_bytes(), Some(32)),
+            ("base64", STANDARD.encode(dek).into_bytes(), Some(32)),
+            (
+                "base64 and a line break",
+                format!("{}\r\n", STANDARD.encode(dek)).into_bytes(),
+                Some(32),
+            ),
+            ("nothing", vec![], None),
+            ("white space", b" \n".to_vec(), None),
+            ("half a byte", b"abc".to_vec(), None),
+            ("neither", b"a5a5-".to_vec(), None),
+        ];
+        for (desc, bytes, expected) in table {
+            let parsed = parse_dek(Zeroizing::new(bytes)).ok();
+            assert_eq!(parsed.map(|dek| dek.len()), expected, "{desc}");
+        }
+    }
+
+    #[test]
+    fn a_dek_never_reaches_a_message() {
+        let error = parse_dek(Zeroizing::new(b"hunter2!".to_vec())).unwrap_err();
+        assert!(!format!("{error:#}").contains("hunter"));
+    }
+}

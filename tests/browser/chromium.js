@@ -1,0 +1,63 @@
+// A page in headless Chromium, on a server that has the package and nothing else.
+
+import { createServer } from "node:http";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { extname, join, normalize } from "node:path";
+import { fileURLToPath } from "node:url";
+
+import { chromium } from "playwright-core";
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+const TYPES = { ".js": "text/javascript", ".wasm": "application/wasm", ".html": "text/html" };
+
+/** The package's files, and those of the tests; every page is empty. */
+async function serve() {
+  const server = createServer(async (request, response) => {
+    const path = normalize(new URL(request.url, "http://localhost").pathname);
+    if (path === "/") return response.writeHead(200, { "content-type": "text/html" }).end("<!doctype html><title>dekker</title>");
+    if (!/^\/(dist|tests)\//.test(path)) return response.writeHead(404).end();
+    try {
+      const file = await readFile(join(root, path));
+      response.writeHead(200, { "content-type": TYPES[extname(path)] ?? "application/octet-stream" }).end(file);
+    } catch {
+      response.writeHead(404).end();
+    }
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return server;
+}
+
+/** A browser that asks nobody but the server: `{ page, close }`. */
+export async function open() {
+  const profile = await mkdtemp(join(tmpdir(), "dekker-chromium-"));
+  const server = await serve();
+  const context = await chromium.launchPersistentContext(profile, {
+    executablePath: process.env.DEKKER_CHROMIUM ?? "/usr/bin/chromium",
+    headless: true,
+    args: [
+      "--no-sandbox",
+      "--disable-gpu",
+      "--disable-quic",
+      "--no-first-run",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
+    ],
+  });
+  const url = `http://127.0.0.1:${server.address().port}/`;
+  const faults = [];
+  const newPage = async () => {
+    const page = await context.newPage();
+    page.on("pageerror", (fault) => faults.push(fault));
+    await page.goto(url);
+    return page;
+  };
+  const close = async () => {
+    await context.close();
+    server.closeAllConnections();
+    server.close();
+    await rm(profile, { recursive: true, force: true });
+  };
+  return { context, newPage, faults, close };
+}

@@ -1,0 +1,49 @@
+// Time that passes when a test says so.
+
+/** 2026-01-02T03:04:05Z: when every test begins. */
+const START = 1_767_323_045_000;
+
+export class TestClock {
+  #now = START;
+  #timers = new Map();
+  #next = 1;
+
+  now = () => this.#now;
+
+  setTimeout = (callback, ms) => {
+    const id = this.#next++;
+    this.#timers.set(id, { at: this.#now + ms, callback });
+    return id;
+  };
+
+  clearTimeout = (id) => this.#timers.delete(id);
+
+  /** How many timers wait. */
+  get waiting() {
+    return this.#timers.size;
+  }
+
+  /** Lets time pass: what is due happens at its time, and what follows from it, before time goes on. */
+  async advance(ms) {
+    const end = this.#now + ms;
+    await settled();
+    for (;;) {
+      const due = [...this.#timers].filter(([, timer]) => timer.at <= end).sort(([a, x], [b, y]) => x.at - y.at || a - b)[0];
+      if (due === undefined) break;
+      const [id, timer] = due;
+      this.#timers.delete(id);
+      this.#now = Math.max(this.#now, timer.at);
+      timer.callback();
+      await settled();
+    }
+    this.#now = end;
+    await settled();
+  }
+
+  seconds = (seconds) => this.advance(seconds * 1000);
+}
+
+/** Everything that needs no time has happened: promises settle, and what they start. */
+export async function settled() {
+  for (let turn = 0; turn < 4; turn++) await new Promise(setImmediate);
+}

@@ -1,0 +1,87 @@
+// A program that uses everything; it need only compile.
+
+import { DekkerError, Transformer, checkConfig, init, inspect, inspectInput, showConfig } from "dekker";
+import type { Check, Clock, ErrorCode, Finding, KmsClients, KmsV1Client, KmsV2Client, LoadOptions, Location, TransformerEvent } from "dekker";
+import * as inline from "dekker/inline";
+import { kmsGrpc } from "dekker/kms-grpc";
+
+const v2: KmsV2Client = {
+  async status({ signal }) {
+    signal.throwIfAborted();
+    return { version: "v2", healthz: "ok", keyId: "key-1" };
+  },
+  async encrypt({ uid, plaintext }) {
+    return { ciphertext: plaintext.slice(), keyId: uid, annotations: { "a.example.com": new Uint8Array() } };
+  },
+  async decrypt({ ciphertext, keyId, annotations }) {
+    const value: Uint8Array | undefined = annotations[keyId];
+    return { plaintext: value ?? ciphertext.slice() };
+  },
+};
+const v1: KmsV1Client = {
+  encrypt: async ({ plaintext }) => ({ ciphertext: plaintext.slice() }),
+  decrypt: async ({ ciphertext }, { signal }) => ({ plaintext: signal.aborted ? new Uint8Array() : ciphertext.slice() }),
+};
+const kms: KmsClients = { v2, v1 };
+const factory: KmsClients = (provider) => (provider.version === "v1" ? v1 : { ...v2, close() {} });
+
+function told(event: TransformerEvent): string {
+  switch (event.type) {
+    case "log":
+      return `${event.level} ${event.provider ?? ""} ${event.message}`;
+    case "kmsCall":
+      return `${event.provider} ${event.method} ${event.grpcCode} ${event.milliseconds}`;
+    case "reload":
+      return event.error ?? "in use";
+  }
+}
+
+const clock: Clock = { now: () => 0, setTimeout: (callback, ms) => setTimeout(callback, ms), clearTimeout: () => {} };
+const options: LoadOptions = {
+  kms: factory,
+  automaticReload: true,
+  dekSource: "hkdf-seed",
+  coast: "upstream",
+  dekCacheCapacity: 10,
+  apiserverId: "me",
+  onEvent: (event) => console.log(told(event)),
+  clock,
+};
+
+export async function main(config: string, stored: Uint8Array): Promise<Check[]> {
+  await init();
+  const at: Location = { resource: "secrets", key: new Uint8Array() };
+  using scoped = await Transformer.load(config, { kms });
+  const transformer: Transformer = await Transformer.load(config, options);
+  const written: Uint8Array = await scoped.toStorage(at, stored, { signal: new AbortController().signal });
+  const { plaintext, stale, keyIdHash, transformerPrefix } = await transformer.fromStorage(at, written);
+  const text: string = `${plaintext.length} ${stale} ${keyIdHash?.length} ${transformerPrefix}`;
+  await transformer.reload(config, { kms: { v2 } });
+  const faults: Finding[] = checkConfig(config, { automaticReload: true });
+  const names: string[] = transformer.checkNames();
+  const age: number | undefined = transformer.status().kmsProviders[0]?.writeDek?.ageSeconds;
+  const total = transformer.metrics().flatMap(({ samples }) => samples.map(({ labels, value }) => [labels["resource"], value] as const));
+  console.log(text, faults, names, age, total, inspect(stored).layout[0]?.offset, inspectInput(text)[0]?.encoding, showConfig(config));
+  transformer.free();
+  const grpc: KmsV2Client = kmsGrpc({ endpoint: "unix:///run/kms.sock", timeoutMs: 3000 });
+  const old: KmsV1Client = kmsGrpc({ socketPath: "/run/kms.sock", version: "v1" });
+  await inline.Transformer.load(config, { kms: { grpc, old } });
+  await Transformer.load(config, { kms: kmsGrpc });
+  return scoped.health();
+}
+
+export function why(fault: unknown): ErrorCode | undefined {
+  if (!(fault instanceof DekkerError)) return undefined;
+  const { code, isTransient, grpcCode, findings, message } = fault;
+  console.log(isTransient, grpcCode?.toFixed(), findings?.[0]?.line, message);
+  return code;
+}
+
+// @ts-expect-error: only `load` makes one
+new Transformer();
+// @ts-expect-error: a plaintext is bytes
+export const text = (transformer: Transformer, at: Location) => transformer.toStorage(at, "text");
+// @ts-expect-error: a client without Decrypt reads nothing
+export const half: LoadOptions = { kms: () => ({ status: v2.status, encrypt: v2.encrypt }) };
+// @ts-expect-error: there is no such source
+export const source: LoadOptions = { dekSource: "dice" };

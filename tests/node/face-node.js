@@ -1,0 +1,29 @@
+// Answers requests, one a line, on standard input and output. Nothing here waits for anything else, so it reads and writes synchronously.
+
+import { readSync, writeSync } from "node:fs";
+
+// The package's own entry loads the module.
+import "dekker";
+
+import * as bindings from "../../dist/dekker.js";
+import { makeHandler } from "./face.js";
+
+const handle = makeHandler(bindings, {
+  encode: (bytes) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("base64"),
+  decode: (text) => new Uint8Array(Buffer.from(text, "base64")),
+});
+
+const block = Buffer.alloc(1 << 16);
+let waiting = [];
+for (;;) {
+  const length = readSync(0, block);
+  if (length === 0) break;
+  let from = 0;
+  for (let end; (end = block.subarray(0, length).indexOf(10, from)) >= 0; from = end + 1) {
+    const line = Buffer.concat([...waiting, block.subarray(from, end)]).toString();
+    waiting = [];
+    const answer = Buffer.from(handle(line) + "\n");
+    for (let at = 0; at < answer.length; ) at += writeSync(1, answer, at);
+  }
+  if (from < length) waiting.push(Buffer.from(block.subarray(from, length)));
+}

@@ -1,0 +1,124 @@
+// The raw engine, spoken to in JSON: so the behaviour suite, which is Rust, runs against this face of core as well. Bytes are base64.
+//
+// Nothing here knows Node or a browser; `face-node.js` and `../browser/face.js` carry the messages.
+
+/** SplitMix64 from a seed, the same as `tests/src/entropy.rs`: the same calls on two faces give the same bytes. */
+class Seeded {
+  constructor(seed) {
+    this.state = BigInt(seed);
+  }
+
+  fill(bytes) {
+    const number = new DataView(new ArrayBuffer(8));
+    for (let at = 0; at < bytes.length; at += 8) {
+      this.state = BigInt.asUintN(64, this.state + 0x9e3779b97f4a7c15n);
+      let z = this.state;
+      z = BigInt.asUintN(64, (z ^ (z >> 30n)) * 0xbf58476d1ce4e5b9n);
+      z = BigInt.asUintN(64, (z ^ (z >> 27n)) * 0x94d049bb133111ebn);
+      number.setBigUint64(0, z ^ (z >> 31n), true);
+      bytes.set(new Uint8Array(number.buffer, 0, Math.min(8, bytes.length - at)), at);
+    }
+    return bytes;
+  }
+}
+
+function decode(text) {
+  const binary = atob(text);
+  const bytes = new Uint8Array(binary.length);
+  for (let at = 0; at < binary.length; at++) bytes[at] = binary.charCodeAt(at);
+  return bytes;
+}
+
+function encode(bytes) {
+  let binary = "";
+  for (let at = 0; at < bytes.length; at += 0x8000) binary += String.fromCharCode(...bytes.subarray(at, at + 0x8000));
+  return btoa(binary);
+}
+
+/**
+ * Makes the function that answers one request with one response, both JSON text: `{ok}`, `{faults}` or `{text}` for what the module throws on
+ * purpose, `{trap}` for what it does not. With an engine's answer comes what it wants next, `{actions, due}`: a message may cost a while.
+ */
+export function makeHandler(bindings, codec = { encode, decode }) {
+  const engines = new Map();
+  let next = 1;
+  let entropy;
+  globalThis.crypto.getRandomValues = (bytes) => entropy.fill(bytes);
+
+  const bytes = (text) => codec.decode(text);
+  const methods = {
+    create({ config, reload, hkdfSeed, coastAsUpstream, dekCacheCapacity, apiserverId, seed, now }) {
+      entropy = new Seeded(seed);
+      const { Engine } = bindings;
+      const engine = Engine.create(bytes(config), reload, hkdfSeed, coastAsUpstream, dekCacheCapacity, apiserverId, now);
+      engines.set(next, { engine, entropy });
+      return { engine: next++, ...wanted(engine) };
+    },
+    drop({ engine }) {
+      engines.get(engine)?.engine.free();
+      engines.delete(engine);
+    },
+    inspect: ({ stored }) => bindings.inspect(bytes(stored)),
+    openWithDek: ({ stored, key, dek }) => bindings.openWithDek(bytes(stored), bytes(key), bytes(dek)),
+    sealWithDek({ plaintext, key, like, likeKey, dek }) {
+      entropy = new Seeded(0);
+      return bindings.sealWithDek(bytes(plaintext), bytes(key), bytes(like), bytes(likeKey), bytes(dek));
+    },
+    checkConfig: ({ config, reload }) => bindings.checkConfig(bytes(config), reload),
+  };
+  const engineMethods = {
+    toStorage: (engine, { op, resource, key, plaintext, now }) => engine.toStorage(op, resource, bytes(key), bytes(plaintext), now),
+    fromStorage: (engine, { op, resource, key, stored, now }) => engine.fromStorage(op, resource, bytes(key), bytes(stored), now),
+    health: (engine, { op, now }) => engine.health(op, now),
+    cancel: (engine, { op }) => engine.cancel(op),
+    reload: (engine, { config, now }) => engine.reload(bytes(config), now),
+    unreadableAfter: (engine, { config }) => engine.unreadableAfter(bytes(config)),
+    completeStatus: (engine, { call, version, healthz, keyId, now }) => engine.completeStatus(call, version, healthz, keyId, now),
+    completeEncrypt(engine, { call, ciphertext, keyId, annotations, now }) {
+      const flat = annotations.flatMap(([name, value]) => [name, bytes(value)]);
+      return engine.completeEncrypt(call, bytes(ciphertext), keyId, flat, now);
+    },
+    completeDecrypt: (engine, { call, plaintext, now }) => engine.completeDecrypt(call, bytes(plaintext), now),
+    completeError: (engine, { call, method, code, message, now }) => engine.completeError(call, method, code, message, now),
+    advance: (engine, { now }) => engine.advance(now),
+    kmsProviders: (engine) => engine.kmsProviders(),
+    status: (engine, { now }) => engine.status(now),
+    metrics: (engine) => engine.metrics(),
+  };
+
+  const wanted = (engine) => ({ actions: engine.actions(), due: engine.poll() ?? null });
+
+  function answer(request) {
+    const plain = methods[request.do];
+    if (plain !== undefined) return { ok: plain(request) ?? null };
+    const { engine, entropy: own } = engines.get(request.engine);
+    entropy = own;
+    let response;
+    try {
+      response = { ok: engineMethods[request.do](engine, request) ?? null };
+    } catch (thrown) {
+      response = purpose(thrown);
+    }
+    return { ...response, ...wanted(engine) };
+  }
+
+  function purpose(thrown) {
+    if (Array.isArray(thrown)) return { faults: thrown };
+    if (typeof thrown === "string") return { text: thrown };
+    throw thrown;
+  }
+
+  return (text) => {
+    let response;
+    try {
+      response = answer(JSON.parse(text));
+    } catch (thrown) {
+      try {
+        response = purpose(thrown);
+      } catch {
+        response = { trap: String(thrown?.stack ?? thrown) };
+      }
+    }
+    return JSON.stringify(response, (_, value) => (value instanceof Uint8Array ? codec.encode(value) : value));
+  };
+}

@@ -1,0 +1,145 @@
+// The gRPC client against the plugin of the `dekker` command, and against a KMS v1 plugin made of upstream's .proto file.
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import test from "node:test";
+import { fileURLToPath } from "node:url";
+
+import grpc from "@grpc/grpc-js";
+import protoLoader from "@grpc/proto-loader";
+import { Transformer } from "dekker";
+import { kmsGrpc } from "dekker/kms-grpc";
+
+import { AT, bytes, rule } from "./kms.js";
+
+const dekker = process.env.DEKKER_BIN;
+const skip = dekker === undefined && process.env.CI !== "true" ? "DEKKER_BIN names no dekker command" : false;
+
+const file = (version, endpoint, timeout = "10s") =>
+  rule(`  - kms: {apiVersion: ${version}, name: mine, endpoint: '${endpoint}', timeout: ${timeout}}\n  - identity: {}\n`);
+
+/** A directory that goes away with the test. */
+async function folder(context) {
+  const path = await mkdtemp(join(tmpdir(), "dekker-node-"));
+  context.after(() => rm(path, { recursive: true }));
+  return path;
+}
+
+/** `dekker kms serve`, until the test ends. The client waits for its socket. */
+function serve(context, state, listen) {
+  const args = ["kms", "serve", "--state-dir", state, "--listen", listen, "--log", "error"];
+  const plugin = spawn(dekker, args, { stdio: ["ignore", "inherit", "inherit"] });
+  const exited = once(plugin, "exit");
+  const stop = async () => {
+    plugin.kill("SIGTERM");
+    await exited;
+  };
+  context.after(stop);
+  return stop;
+}
+
+test("values go through a plugin", { skip }, async (context) => {
+  const state = await folder(context);
+  const address = `unix://${state}/kms.sock`;
+  // Nobody listens yet: the first call waits for the socket.
+  const transformer = await Transformer.load(file("v2", address), { kms: kmsGrpc });
+  const write = transformer.toStorage(AT, bytes("hello"));
+  const stop = serve(context, state, address);
+  const stored = await write;
+  assert.equal(Buffer.from(stored).toString("latin1").slice(0, 20), "k8s:enc:kms:v2:mine:");
+  assert.deepEqual(await transformer.health(), [{ name: "kms-providers" }]);
+  transformer.free();
+
+  const other = await Transformer.load(file("v2", address), { kms: { mine: kmsGrpc({ endpoint: address }) } });
+  const read = await other.fromStorage(AT, stored);
+  assert.deepEqual([read.plaintext, read.stale], [bytes("hello"), false]);
+  await stop();
+  // The DEK is at hand: no plugin is needed.
+  assert.deepEqual((await other.fromStorage(AT, stored)).plaintext, bytes("hello"));
+  other.free();
+});
+
+test("a plugin's own fault comes back as it was told", { skip }, async (context) => {
+  const state = await folder(context);
+  const endpoint = `unix://${state}/kms.sock`;
+  serve(context, state, endpoint);
+  const client = kmsGrpc({ endpoint });
+  const request = { uid: "1", ciphertext: bytes("not from here"), keyId: "nobody's", annotations: {} };
+  const fault = await client.decrypt(request).catch((fault) => fault);
+  assert.ok(Number.isInteger(fault.code) && fault.code > 0 && fault.details !== "", String(fault));
+  client.close();
+});
+
+test("a call that nobody waits for any more is cancelled", async (context) => {
+  const client = kmsGrpc({ socketPath: join(await folder(context), "nobody.sock") });
+  const gone = new AbortController();
+  const call = assert.rejects(client.status({ signal: gone.signal }), { code: grpc.status.CANCELLED });
+  gone.abort();
+  await call;
+  await assert.rejects(client.status({ signal: gone.signal }), { name: "AbortError" });
+  client.close();
+});
+
+test("a socket that never comes is a deadline that passed", async (context) => {
+  const endpoint = `unix://${join(await folder(context), "nobody.sock")}`;
+  const transformer = await Transformer.load(file("v2", endpoint, "50ms"), { kms: kmsGrpc });
+  await assert.rejects(transformer.toStorage(AT, bytes("v")), { code: "NOT_READY", message: /DeadlineExceeded/ });
+  transformer.free();
+});
+
+test("endpoints that are none are refused", () => {
+  for (const endpoint of ["tcp://localhost:1", "unix://", "unix:///", "unix:///@abstract", "/run/kms.sock", undefined]) {
+    assert.throws(() => kmsGrpc({ endpoint }), { code: "INVALID_ARGUMENT" }, endpoint);
+  }
+  assert.throws(() => kmsGrpc({ endpoint: "unix:///run/a.sock", version: "v3" }), { code: "INVALID_ARGUMENT" });
+});
+
+/** A KMS v1 plugin that turns bytes around. */
+async function serveV1(context, path, version = "v1beta1") {
+  const proto = fileURLToPath(new URL("../../dist/kms/v1beta1.proto", import.meta.url));
+  const { v1beta1 } = grpc.loadPackageDefinition(protoLoader.loadSync(proto, { defaults: true }));
+  const calls = [];
+  const turn = (bytes) => Buffer.from(bytes).reverse();
+  const server = new grpc.Server();
+  const method = (name, answer) => ({ request }, callback) => {
+    calls.push([name, request.version]);
+    callback(null, answer(request));
+  };
+  server.addService(v1beta1.KeyManagementService.service, {
+    version: method("version", () => ({ version, runtimeName: "test", runtimeVersion: "1.0.0" })),
+    encrypt: method("encrypt", ({ plain }) => ({ cipher: turn(plain) })),
+    decrypt: method("decrypt", ({ cipher }) => ({ plain: turn(cipher) })),
+  });
+  await new Promise((resolve, reject) => {
+    const listening = (fault) => (fault ? reject(fault) : resolve());
+    server.bindAsync(`unix:${path}`, grpc.ServerCredentials.createInsecure(), listening);
+  });
+  context.after(() => server.forceShutdown());
+  return calls;
+}
+
+test("KMS v1 is asked for its version first, once", async (context) => {
+  const path = join(await folder(context), "v1.sock");
+  const calls = await serveV1(context, path);
+  const load = () => Transformer.load(file("v1", `unix://${path}`), { kms: kmsGrpc });
+  const writer = await load();
+  const stored = [await writer.toStorage(AT, bytes("a")), await writer.toStorage(AT, bytes("b"))];
+  writer.free();
+  assert.deepEqual(calls, ["version", "encrypt", "encrypt"].map((name) => [name, "v1beta1"]));
+  const reader = await load();
+  assert.deepEqual((await reader.fromStorage(AT, stored[1])).plaintext, bytes("b"));
+  assert.deepEqual(await reader.health(), [{ name: "kms-provider-0" }]);
+  reader.free();
+});
+
+test("a KMS v1 plugin of another version is refused", async (context) => {
+  const path = join(await folder(context), "v1.sock");
+  await serveV1(context, path, "v9");
+  const transformer = await Transformer.load(file("v1", `unix://${path}`), { kms: kmsGrpc });
+  await assert.rejects(transformer.toStorage(AT, bytes("v")), { code: "KMS", message: /answers version "v9"/ });
+  transformer.free();
+});

@@ -1,0 +1,87 @@
+// The module fails: whatever was loaded in it ends, nothing of it stays in memory, and the next one works.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import test from "node:test";
+
+import { Transformer, inspect } from "dekker";
+
+import * as bindings from "../../dist/dekker.js";
+import { call } from "../../dist/wasm.js";
+import { TestClock, settled } from "./clock.js";
+import { AT, LOCAL, TestKms, bytes, config } from "./kms.js";
+
+/** More than the module can ever have. */
+const fail = () => call(() => bindings.inspect(new Uint8Array(2 ** 31)));
+
+/** The memory of the instance that there is. */
+function memory() {
+  const module = new WebAssembly.Module(readFileSync(fileURLToPath(import.meta.resolve("dekker/dekker_bg.wasm"))));
+  return bindings.initSync({ module }).memory;
+}
+
+test("after a trap a transformer is of no use, says why, and the next one works", async () => {
+  const transformer = await Transformer.load(LOCAL);
+  const stored = await transformer.toStorage(AT, bytes("v"));
+  const trap = await Promise.resolve().then(fail).catch((fault) => fault);
+  assert.equal(trap.code, "TRAPPED");
+  for (let n = 0; n < 2; n++) {
+    await assert.rejects(transformer.toStorage(AT, bytes("v")), { code: "TRAPPED", message: trap.message });
+    assert.throws(() => transformer.status(), { code: "TRAPPED", message: trap.message });
+  }
+  const next = await Transformer.load(LOCAL);
+  assert.deepEqual((await next.fromStorage(AT, stored)).plaintext, bytes("v"));
+  assert.equal(inspect(stored).keyName, "key1");
+  transformer.free();
+  await assert.rejects(transformer.toStorage(AT, bytes("v")), { code: "FREED" });
+  assert.deepEqual((await next.fromStorage(AT, stored)).plaintext, bytes("v"));
+  next.free();
+});
+
+test("operations that wait are told of a trap, and their KMS calls are given up", async () => {
+  const clock = new TestClock();
+  const kms = new TestKms();
+  kms.hang();
+  const transformer = await Transformer.load(config("a"), { kms: { a: kms }, clock });
+  const waiting = assert.rejects(transformer.toStorage(AT, bytes("v")), { code: "TRAPPED" });
+  const reload = assert.rejects(transformer.reload(config("a")), { code: "TRAPPED" });
+  await settled();
+  assert.throws(fail, { code: "TRAPPED" });
+  await clock.seconds(3);
+  await Promise.all([waiting, reload]);
+  assert.ok(kms.asked.every(({ signal }) => signal.aborted));
+  assert.equal(clock.waiting, 0);
+  transformer.free();
+});
+
+test("the memory of an instance that trapped is erased", async () => {
+  const transformer = await Transformer.load(LOCAL);
+  const { buffer } = memory();
+  const key = Buffer.alloc(32, 7);
+  const held = () => Buffer.from(buffer).includes(key) || Buffer.from(buffer).some((byte) => byte !== 0);
+  assert.ok(held());
+  assert.throws(fail, { code: "TRAPPED" });
+  assert.ok(!held());
+  assert.notEqual(memory().buffer, buffer);
+  transformer.free();
+});
+
+test("freed secrets are erased from the module's memory", async () => {
+  const secret = Buffer.from("a-secret-that-stands-nowhere-else-8c1f");
+  const kms = new TestKms();
+  const deks = [];
+  kms.hooks.encrypt = (make, request) => {
+    deks.push(Buffer.from(request.plaintext));
+    return make();
+  };
+  const transformer = await Transformer.load(config("a"), { kms: { a: kms } });
+  const stored = await transformer.toStorage(AT, secret);
+  await transformer.fromStorage(AT, stored);
+  const holds = (bytes) => Buffer.from(memory().buffer).includes(bytes);
+  assert.ok(!holds(secret), "a value that was sealed and opened");
+  assert.ok(holds(Buffer.from("key-1")), "what is in use is there: the search finds it");
+  transformer.free();
+  assert.equal(deks.length, 1);
+  assert.ok(!holds(deks[0]), "a DEK");
+});

@@ -1,0 +1,25 @@
+//! The behaviour suite against the npm package in Node.
+//!
+//! `cargo xtask test node` builds what it needs and runs it; `cargo test` alone leaves it out.
+
+use std::sync::LazyLock;
+
+use dekker_tests::behaviours;
+use dekker_tests::face::JavaScriptMaker;
+
+static MAKER: LazyLock<JavaScriptMaker> = LazyLock::new(JavaScriptMaker::node);
+
+macro_rules! tests {
+    ($($group:ident { $($name:ident)* })*) => {
+        $(mod $group {
+            $(
+                #[test]
+                fn $name() {
+                    super::behaviours::check(stringify!($name), &*super::MAKER);
+                }
+            )*
+        })*
+    };
+}
+
+dekker_tests::with_behaviours!(tests);

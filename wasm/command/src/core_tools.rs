@@ -1,0 +1,157 @@
+//! dekker-core behind the commands.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use dekker_cli::value::Place;
+use dekker_cli::{Finding, Like, Opened, Tools, not_valid};
+use dekker_core::config::{self, Faults};
+use dekker_core::crypto::entropy::{Entropy, EntropyError};
+use dekker_core::crypto::rustcrypto::RustCrypto;
+use dekker_core::crypto::secret::Secret;
+use dekker_core::engine::event::OpId;
+use dekker_core::engine::{Engine, Options};
+use dekker_core::inspect::input::inspect_input_json;
+use dekker_core::provider::kms::at_hand;
+use dekker_core::provider::transformer::{Decrypted, Encrypted, Location};
+use dekker_core::time::Timestamp;
+use zeroize::Zeroizing;
+
+/// The source of randomness of the system, which under WASI is `wasi:random`.
+struct System;
+
+impl Entropy for System {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
+        getrandom::fill(bytes).map_err(|_| EntropyError)
+    }
+}
+
+/// dekker-core.
+pub(crate) struct Core;
+
+fn finding(is_warning: bool, finding: &config::Finding) -> Finding {
+    Finding {
+        is_warning,
+        path: finding.path.clone(),
+        message: finding.message.clone(),
+        position: finding.position.map(|place| (place.line, place.column)),
+    }
+}
+
+fn faults(faults: &Faults) -> Vec<Finding> {
+    faults.iter().map(|fault| finding(false, fault)).collect()
+}
+
+impl Tools for Core {
+    fn inspect_input(&self, input: &[u8]) -> anyhow::Result<Result<String, String>> {
+        Ok(inspect_input_json(input))
+    }
+
+    fn check_config(&self, config: &[u8], reload: bool) -> anyhow::Result<Vec<Finding>> {
+        let report = config::check(config, reload);
+        let faults = report.faults.iter().map(|fault| finding(false, fault));
+        let warnings = report.warnings.iter().map(|warning| finding(true, warning));
+        Ok(faults.chain(warnings).collect())
+    }
+
+    fn show_config(&self, config: &[u8]) -> anyhow::Result<Result<String, Vec<Finding>>> {
+        Ok(config::show(config).map_err(|error| faults(&error)))
+    }
+
+    fn open_with_dek(&self, stored: &[u8], key: &[u8], dek: &[u8]) -> anyhow::Result<Opened> {
+        let dek = Secret::new(dek.to_vec());
+        let opened = opened(at_hand::open(stored, key, &dek, &RustCrypto)?);
+        Ok(Opened {
+            stale: None,
+            ..opened
+        })
+    }
+
+    fn seal_with_dek(
+        &self,
+        plaintext: &[u8],
+        key: &[u8],
+        like: Like<'_>,
+        dek: &[u8],
+    ) -> anyhow::Result<Opened> {
+        let dek = Secret::new(dek.to_vec());
+        let like = (like.stored, like.key);
+        let with = (&RustCrypto as &_, &System as &_);
+        Ok(sealed(at_hand::seal(plaintext, key, like, &dek, with)?))
+    }
+}
+
+fn opened(decrypted: Decrypted) -> Opened {
+    Opened {
+        bytes: Zeroizing::new(decrypted.plaintext.into_exposed()),
+        stale: Some(decrypted.stale),
+        key_id_hash: decrypted.key_id_hash.map(|hash| hash.to_string()),
+    }
+}
+
+fn sealed(encrypted: Encrypted) -> Opened {
+    Opened {
+        bytes: Zeroizing::new(encrypted.stored),
+        stale: None,
+        key_id_hash: encrypted.key_id_hash.map(|hash| hash.to_string()),
+    }
+}
+
+/// Which way a value goes.
+#[derive(Clone, Copy)]
+pub(crate) enum Direction {
+    FromStorage,
+    ToStorage,
+}
+
+fn now() -> anyhow::Result<Timestamp> {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .context("the clock stands before 1970")?;
+    let millis = u64::try_from(since.as_millis()).context("the clock")?;
+    Ok(Timestamp::from_millis(millis))
+}
+
+/// An engine for a configuration.
+///
+/// # Errors
+/// Every fault of the configuration, and a clock that cannot be right.
+pub(crate) fn engine(config: &[u8]) -> anyhow::Result<Engine> {
+    Engine::new(
+        config,
+        Options::default(),
+        Box::new(RustCrypto),
+        Box::new(System),
+        now()?,
+    )
+    .map_err(|error| anyhow::Error::msg(not_valid(&faults(&error))))
+}
+
+/// One value, either way.
+///
+/// # Errors
+/// What the engine says; and that there is no plugin here when it would have to wait for one.
+pub(crate) fn transform(
+    mut engine: Engine,
+    place: &Place,
+    direction: Direction,
+    input: &[u8],
+) -> anyhow::Result<Opened> {
+    let at = Location {
+        resource: &place.resource,
+        key: place.key(),
+    };
+    let now = now()?;
+    let done = match direction {
+        Direction::ToStorage => engine
+            .to_storage(OpId(1), at, input, now)
+            .map(|outcome| outcome.map(sealed)),
+        Direction::FromStorage => engine
+            .from_storage(OpId(1), at, input, now)
+            .map(|outcome| outcome.map(opened)),
+    };
+    let done = done.context(
+        "this takes a KMS plugin, which cannot be reached from here: give the DEK with --dek-file, or use the native `dekker`",
+    )?;
+    Ok(done?)
+}

@@ -1,0 +1,115 @@
+//! `dekker.wasm`: the commands of `dekker` that need neither a plugin nor a server, for `wasmtime run` and every other WASI host.
+//!
+//! Arguments, input and output are those of the native binary ([`dekker_cli`]); the engine is dekker-core itself. Files are found in what the
+//! host grants with `--dir`.
+
+mod core_tools;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use dekker_cli::value::{OpenWith, Place, SealWith, decrypt_with_dek, encrypt_with_dek, finish};
+use dekker_cli::{config, inspect, io};
+
+use crate::core_tools::{Core, Direction};
+
+/// Kubernetes' encryption at rest, without a KMS plugin at hand.
+#[derive(Parser)]
+#[command(name = "dekker", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Encrypt standard input to what kube-apiserver would store
+    Encrypt(EncryptArgs),
+    /// Decrypt a stored value on standard input
+    Decrypt(DecryptArgs),
+    /// Tell what a stored value is, without any key
+    Inspect(inspect::InspectArgs),
+    /// Look at an encryption configuration
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+}
+
+#[derive(Args)]
+struct EncryptArgs {
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    with: SealWith,
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+#[derive(Args)]
+struct DecryptArgs {
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    with: OpenWith,
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+#[derive(Args)]
+struct EngineArgs {
+    /// The encryption configuration, as kube-apiserver's flag of the same name takes it
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "dek_file",
+        conflicts_with = "dek_file"
+    )]
+    encryption_provider_config: Option<PathBuf>,
+}
+
+impl EngineArgs {
+    fn run(&self, place: &Place, direction: Direction) -> anyhow::Result<ExitCode> {
+        let path = self
+            .encryption_provider_config
+            .as_deref()
+            .context("--encryption-provider-config or --dek-file is needed")?;
+        let input = io::read_input(None)?;
+        let config = io::read_config(path).map_err(anyhow::Error::msg)?;
+        let engine = core_tools::engine(&config).with_context(|| path.display().to_string())?;
+        finish(&core_tools::transform(engine, place, direction, &input)?)
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("dekker: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Encrypt(EncryptArgs {
+            place,
+            with,
+            engine,
+        }) => match &with.dek_file {
+            Some(dek_file) => encrypt_with_dek(&Core, &place, dek_file, &with),
+            None => engine.run(&place, Direction::ToStorage),
+        },
+        Command::Decrypt(DecryptArgs {
+            place,
+            with,
+            engine,
+        }) => match &with.dek_file {
+            Some(dek_file) => decrypt_with_dek(&Core, &place, dek_file),
+            None => engine.run(&place, Direction::FromStorage),
+        },
+        Command::Inspect(args) => inspect::run(&Core, &args),
+        Command::Config(command) => config::run(&Core, command),
+    }
+}

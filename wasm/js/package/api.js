@@ -1,0 +1,6 @@
+// What every entry exports.
+
+export { DekkerError } from "./errors.js";
+export { checkConfig, inspect, inspectInput, openWithDek, sealWithDek, showConfig } from "./tools.js";
+export { Transformer } from "./transformer.js";
+export { init } from "./wasm.js";

@@ -1,0 +1,264 @@
+// KMS calls: placed with a client, ended by its answer or by their deadline.
+
+import { bytes } from "./bytes.js";
+import { invalidArgument } from "./errors.js";
+
+/** gRPC's status codes, by name. */
+const CODES = [
+  "OK",
+  "CANCELLED",
+  "UNKNOWN",
+  "INVALID_ARGUMENT",
+  "DEADLINE_EXCEEDED",
+  "NOT_FOUND",
+  "ALREADY_EXISTS",
+  "PERMISSION_DENIED",
+  "RESOURCE_EXHAUSTED",
+  "FAILED_PRECONDITION",
+  "ABORTED",
+  "OUT_OF_RANGE",
+  "UNIMPLEMENTED",
+  "INTERNAL",
+  "UNAVAILABLE",
+  "DATA_LOSS",
+  "UNAUTHENTICATED",
+];
+const UNKNOWN = 2;
+const DEADLINE_EXCEEDED = 4;
+const UNIMPLEMENTED = 12;
+const INTERNAL = 13;
+const UNAVAILABLE = 14;
+
+/** What Node says when nobody listens. */
+const OUT_OF_REACH = new Set(["ECONNREFUSED", "ECONNRESET", "ENOENT", "EPIPE", "EACCES"]);
+
+/** 4096: more of a fault's text is not handed on; the engine cuts and cleans it further. */
+const MESSAGE_MAX = 4096;
+
+/** A client's fault as gRPC would say it. */
+export function callError(fault) {
+  const text = fault?.details || fault?.message || String(fault);
+  return { code: codeOf(fault), message: String(text).slice(0, MESSAGE_MAX) };
+}
+
+function codeOf(fault) {
+  const code = fault?.code;
+  if (Number.isInteger(code) && code > 0 && code < CODES.length && !isDomException(fault)) return code;
+  if (typeof code === "string") {
+    const name = code.toUpperCase().replace(/^CANCELED$/, "CANCELLED");
+    const named = CODES.indexOf(name);
+    if (named > 0) return named;
+    if (OUT_OF_REACH.has(name)) return UNAVAILABLE;
+  }
+  if (fault?.name === "TimeoutError") return DEADLINE_EXCEEDED;
+  return UNKNOWN;
+}
+
+/** Their numbers mean something else. */
+function isDomException(fault) {
+  return typeof DOMException !== "undefined" && fault instanceof DOMException;
+}
+
+/** 1 MiB: no field of an answer is longer. The engine's own bounds are narrower. */
+const FIELD_MAX = 1 << 20;
+
+/** Thrown for an answer that is none. */
+class AnswerError extends Error {
+  code = INTERNAL;
+}
+
+function demand(holds, method, what) {
+  if (!holds) throw new AnswerError(`the KMS client's answer to ${method} has no ${what}`);
+}
+
+const isText = (value) => typeof value === "string" && value.length <= FIELD_MAX;
+/** Whatever realm it comes from. */
+const isBytes = (value) => ArrayBuffer.isView(value) && value.byteLength <= FIELD_MAX;
+
+/** What the engine is told of an answer: the arguments of its `complete…` function that follow the call's id. */
+const ANSWERS = {
+  status(answer) {
+    for (const field of ["version", "healthz", "keyId"]) {
+      demand(isText(answer?.[field]), "status", `string ${field}`);
+    }
+    return [answer.version, answer.healthz, answer.keyId];
+  },
+  encrypt(answer, version) {
+    demand(isBytes(answer?.ciphertext), "encrypt", "Uint8Array ciphertext");
+    if (version === "v1") return [bytes(answer.ciphertext), "", []];
+    demand(isText(answer.keyId), "encrypt", "string keyId");
+    const annotations = Object.entries(answer.annotations ?? {});
+    demand(
+      annotations.every(([name, value]) => isText(name) && isBytes(value)),
+      "encrypt",
+      "annotations that are Uint8Arrays",
+    );
+    return [bytes(answer.ciphertext), answer.keyId, annotations.flatMap(([name, value]) => [name, bytes(value)])];
+  },
+  decrypt(answer) {
+    demand(isBytes(answer?.plaintext), "decrypt", "Uint8Array plaintext");
+    return [bytes(answer.plaintext)];
+  },
+};
+
+/** The function of the engine that takes each answer. */
+const COMPLETE = { status: "completeStatus", encrypt: "completeEncrypt", decrypt: "completeDecrypt" };
+
+/** What a client must have. KMS v1 has no Status. */
+function isClient(client, version) {
+  const methods = version === "v1" ? ["encrypt", "decrypt"] : ["status", "encrypt", "decrypt"];
+  return methods.every((method) => typeof client?.[method] === "function");
+}
+
+/** KMS v1 has no key IDs and no annotations. */
+function asked(version, request) {
+  if (version === "v2" || request === undefined) return request;
+  const { keyId, annotations, ...v1 } = request;
+  return v1;
+}
+
+/** The clients that the caller gave, and the calls under way. */
+export class KmsCalls {
+  #clients;
+  #clock;
+  #tell;
+  #report;
+  #providers = new Map();
+  #calls = new Map();
+
+  /**
+   * @param clients by name, or a function from a provider to a client, which is then closed when its provider is
+   * @param tell told how a call ended: `(complete, args)`
+   * @param report told of every call that ended
+   */
+  constructor(clients, clock, tell, report) {
+    this.#clients = clients ?? {};
+    this.#clock = clock;
+    this.#tell = tell;
+    this.#report = report;
+  }
+
+  /** Throws unless there is a client for each provider that a file names. */
+  demandClients(named, added) {
+    if (typeof (added ?? this.#clients) === "function") return;
+    const clients = { ...this.#clients, ...added };
+    for (const { name, version } of named) {
+      const client = Object.hasOwn(clients, name) ? clients[name] : undefined;
+      if (isClient(client, version)) continue;
+      const methods = version === "v1" ? "encrypt and decrypt" : "status, encrypt and decrypt";
+      throw invalidArgument(
+        client === undefined
+          ? `there is no client for the KMS provider ${JSON.stringify(name)}: give one as kms[${JSON.stringify(name)}]`
+          : `the client of the KMS ${version} provider ${JSON.stringify(name)} must have the methods ${methods}`,
+      );
+    }
+  }
+
+  /** More clients, for a file that names more providers; providers that are in use keep theirs. */
+  add(added) {
+    if (added === undefined) return;
+    this.#clients =
+      typeof added === "function" || typeof this.#clients === "function" ? added : { ...this.#clients, ...added };
+  }
+
+  knows(id) {
+    return this.#providers.has(id);
+  }
+
+  learn(providers) {
+    for (const info of providers) {
+      if (!this.#providers.has(info.id)) this.#providers.set(info.id, { info, client: undefined, owned: false });
+    }
+  }
+
+  /** Nothing uses this provider any more. */
+  close(id) {
+    const provider = this.#providers.get(id);
+    this.#providers.delete(id);
+    for (const [call, { provider: of, abort }] of this.#calls) {
+      if (of === id) {
+        this.#end(call);
+        abort.abort(new DOMException("the KMS provider was closed", "AbortError"));
+      }
+    }
+    if (provider?.owned) quietly(() => provider.client.close?.());
+  }
+
+  closeAll() {
+    for (const id of [...this.#providers.keys()]) this.close(id);
+  }
+
+  /** Places a call. `secret`: bytes to be erased when it has ended. */
+  place({ call, provider: id }, method, request, secret) {
+    const provider = this.#providers.get(id);
+    if (provider === undefined) {
+      // It was closed: the engine has forgotten the call as well.
+      secret?.fill(0);
+      return;
+    }
+    const { info } = provider;
+    const abort = new AbortController();
+    const began = this.#clock.now();
+    const timer = this.#clock.setTimeout(
+      () => {
+        end({ code: DEADLINE_EXCEEDED, message: "context deadline exceeded" });
+        abort.abort(new DOMException("the deadline of the KMS call has passed", "TimeoutError"));
+      },
+      Math.min(info.timeoutMs, 2 ** 31 - 1),
+    );
+    // The driver's own timer keeps the process alive while somebody waits.
+    timer?.unref?.();
+    const end = (error, answer) => {
+      if (!this.#end(call)) return;
+      const milliseconds = this.#clock.now() - began;
+      this.#report({ type: "kmsCall", provider: info.name, method, grpcCode: error?.code ?? 0, milliseconds });
+      if (error === undefined) this.#tell(COMPLETE[method], [call, ...answer]);
+      else this.#tell("completeError", [call, method, error.code, error.message]);
+    };
+    this.#calls.set(call, { provider: id, abort, timer, secret });
+    this.#ask(provider, method, asked(info.version, request), abort.signal)
+      .then((answer) => {
+        const told = ANSWERS[method](answer, info.version);
+        end(undefined, told);
+        // A DEK or seed: the engine has it now.
+        if (method === "decrypt") told[0].fill(0);
+      })
+      .catch((fault) => end(callError(fault)));
+  }
+
+  async #ask(provider, method, request, signal) {
+    const { info } = provider;
+    // Not from within the driver: a client may call back into it.
+    await undefined;
+    signal.throwIfAborted();
+    if (provider.client === undefined) {
+      provider.owned = typeof this.#clients === "function";
+      provider.client = provider.owned ? this.#clients(info) : this.#clients[info.name];
+      if (!isClient(provider.client, info.version)) {
+        provider.client = undefined;
+        throw Object.assign(new Error("there is no client for this KMS provider"), { code: UNIMPLEMENTED });
+      }
+    }
+    return provider.client[method](...(method === "status" ? [{ signal }] : [request, { signal }]));
+  }
+
+  #end(call) {
+    const known = this.#calls.get(call);
+    if (known === undefined) return false;
+    this.#calls.delete(call);
+    this.#clock.clearTimeout(known.timer);
+    known.secret?.fill(0);
+    return true;
+  }
+}
+
+/** A caller's function may not disturb the driver: its fault is reported as one that nobody caught. */
+export function quietly(run) {
+  try {
+    run();
+  } catch (fault) {
+    queueMicrotask(() => {
+      throw fault;
+    });
+  }
+}

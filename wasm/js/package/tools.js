@@ -1,0 +1,63 @@
+// What needs no key.
+
+import { bytes, textOrBytes } from "./bytes.js";
+import { DekkerError, invalidConfig, unwrap } from "./errors.js";
+import { call, current } from "./wasm.js";
+
+function ask(into) {
+  const { bindings } = current();
+  return call(() => into(bindings));
+}
+
+function inspection(into) {
+  try {
+    return JSON.parse(ask(into));
+  } catch (fault) {
+    throw typeof fault === "string" ? new DekkerError("INVALID_VALUE", fault) : fault;
+  }
+}
+
+export function inspect(stored) {
+  const value = bytes(stored, "stored");
+  return inspection((bindings) => bindings.inspect(value));
+}
+
+export function inspectInput(input) {
+  const value = textOrBytes(input, "input");
+  return inspection((bindings) => bindings.inspectInput(value));
+}
+
+export function openWithDek(stored, key, dek) {
+  const value = bytes(stored, "stored");
+  const at = textOrBytes(key, "key");
+  const secret = bytes(dek, "dek");
+  return unwrap(ask((bindings) => bindings.openWithDek(value, at, secret)));
+}
+
+export function sealWithDek(plaintext, key, like, dek) {
+  const value = bytes(plaintext, "plaintext");
+  const at = textOrBytes(key, "key");
+  const other = bytes(like.stored, "like.stored");
+  const otherAt = textOrBytes(like.key, "like.key");
+  const secret = bytes(dek, "dek");
+  return unwrap(ask((bindings) => bindings.sealWithDek(value, at, other, otherAt, secret))).stored;
+}
+
+export function checkConfig(config, { automaticReload = false } = {}) {
+  const file = textOrBytes(config, "config");
+  return ask((bindings) => bindings.checkConfig(file, automaticReload));
+}
+
+export function showConfig(config) {
+  const file = textOrBytes(config, "config");
+  try {
+    return ask((bindings) => bindings.showConfig(file));
+  } catch (fault) {
+    throw Array.isArray(fault) ? invalidConfig(fault) : fault;
+  }
+}
+
+/** The KMS providers that a file names; none if it has faults. */
+export function kmsProvidersOf(file, automaticReload) {
+  return ask((bindings) => bindings.kmsProvidersOf(file, automaticReload));
+}

@@ -1,0 +1,335 @@
+// The driver: what the engine says is done here, and what came of it told.
+//
+//   caller ──toStorage, fromStorage, health, reload──▶ ┌─────────────┐ ──calls──▶ Engine (WebAssembly)
+//   clients ◀──status, encrypt, decrypt──────────────── │ Transformer │ ◀─actions─
+//                                                       └─────────────┘ ◀─timer── its next due time
+
+import { bytes, textOrBytes } from "./bytes.js";
+import { systemClock } from "./clock.js";
+import { DekkerError, invalidArgument, invalidConfig, unwrap } from "./errors.js";
+import { KmsCalls, quietly } from "./kms.js";
+import { kmsProvidersOf } from "./tools.js";
+import { call, current, init } from "./wasm.js";
+
+/** The longest that a timer of JavaScript waits. */
+const TIMER_MAX_MS = 2 ** 31 - 1;
+
+const DEK_SOURCES = ["counter", "hkdf-seed"];
+const COASTS = ["strict", "upstream"];
+
+function oneOf(value, allowed, what) {
+  if (!allowed.includes(value)) throw invalidArgument(`${what} must be one of ${allowed.join(", ")}`);
+  return value;
+}
+
+export class Transformer {
+  #engine;
+  #instance;
+  #clock;
+  #kms;
+  #onEvent;
+  #automaticReload;
+  #open = new Map();
+  #nextOp = 1;
+  #reload;
+  #timer;
+  #freed = false;
+
+  static async load(config, options = {}) {
+    await init();
+    return new Transformer(LOAD, config, options);
+  }
+
+  constructor(token, config, options) {
+    if (token !== LOAD) throw new TypeError("await Transformer.load(config, options) makes a Transformer");
+    const {
+      kms,
+      automaticReload = false,
+      dekSource = "counter",
+      coast = "strict",
+      dekCacheCapacity = 0,
+      apiserverId = "",
+      onEvent = () => {},
+      clock = systemClock(),
+    } = options;
+    if (!Number.isInteger(dekCacheCapacity) || dekCacheCapacity < 0 || dekCacheCapacity >= 2 ** 32) {
+      throw invalidArgument("dekCacheCapacity must be a whole number, 0 for the default");
+    }
+    const file = textOrBytes(config, "config");
+    this.#clock = clock;
+    this.#onEvent = onEvent;
+    this.#automaticReload = Boolean(automaticReload);
+    this.#kms = new KmsCalls(
+      kms,
+      clock,
+      (complete, args) => this.#tell((engine, now) => engine[complete](...args, now)),
+      (event) => this.#emit(event),
+    );
+    this.#kms.demandClients(kmsProvidersOf(file, this.#automaticReload));
+    const { bindings, instance } = current();
+    this.#instance = instance;
+    const hkdfSeed = oneOf(dekSource, DEK_SOURCES, "dekSource") === "hkdf-seed";
+    const asUpstream = oneOf(coast, COASTS, "coast") === "upstream";
+    try {
+      this.#engine = call(
+        () =>
+          bindings.Engine.create(
+            file,
+            this.#automaticReload,
+            hkdfSeed,
+            asUpstream,
+            dekCacheCapacity,
+            String(apiserverId),
+            clock.now(),
+          ),
+        instance,
+      );
+    } catch (fault) {
+      throw Array.isArray(fault) ? invalidConfig(fault) : fault;
+    }
+    this.#settle();
+  }
+
+  async toStorage(at, plaintext, { signal } = {}) {
+    const { resource, key } = location(at);
+    const value = bytes(plaintext, "plaintext");
+    const written = await this.#operation(signal, (engine, op, now) => engine.toStorage(op, resource, key, value, now));
+    return written.stored;
+  }
+
+  async fromStorage(at, stored, { signal } = {}) {
+    const { resource, key } = location(at);
+    const value = bytes(stored, "stored");
+    return this.#operation(signal, (engine, op, now) => engine.fromStorage(op, resource, key, value, now));
+  }
+
+  async health({ signal } = {}) {
+    return this.#operation(signal, (engine, op, now) => engine.health(op, now));
+  }
+
+  checkNames() {
+    return this.#ask((engine) => engine.checkNames());
+  }
+
+  status() {
+    return JSON.parse(this.#ask((engine, now) => engine.status(now)));
+  }
+
+  metrics() {
+    const families = this.#ask((engine) => engine.metrics());
+    for (const family of families) {
+      for (const sample of family.samples) sample.labels = Object.fromEntries(sample.labels);
+    }
+    return families;
+  }
+
+  unreadableAfter(config) {
+    const file = textOrBytes(config, "config");
+    this.#demandAlive();
+    try {
+      return this.#ask((engine) => engine.unreadableAfter(file));
+    } catch (fault) {
+      throw Array.isArray(fault) ? invalidConfig(fault) : fault;
+    }
+  }
+
+  async reload(config, { kms } = {}) {
+    const file = textOrBytes(config, "config");
+    this.#demandAlive();
+    this.#kms.demandClients(kmsProvidersOf(file, this.#automaticReload), kms);
+    this.#kms.add(kms);
+    try {
+      this.#ask((engine, now) => engine.reload(file, now));
+    } catch (fault) {
+      throw Array.isArray(fault) ? invalidConfig(fault) : fault;
+    }
+    // An earlier file that is still being looked at gives way, in the engine as well.
+    this.#reload?.reject(new DekkerError("RELOAD_REFUSED", "a newer configuration took its place"));
+    const done = new Promise((resolve, reject) => {
+      this.#reload = { resolve, reject };
+    });
+    this.#settle();
+    return done;
+  }
+
+  free() {
+    if (this.#freed) return;
+    this.#freed = true;
+    this.#end(freed());
+    if (this.#instance.trap === undefined) call(() => this.#engine.free(), this.#instance);
+    this.#engine = undefined;
+  }
+
+  /** Begins an operation; the engine answers at once, or parks it until an action brings the answer. */
+  #operation(signal, begin) {
+    signal?.throwIfAborted();
+    const op = this.#nextOp++;
+    const outcome = this.#ask((engine, now) => begin(engine, op, now));
+    if (outcome !== undefined) {
+      // What succeeded at once has left the engine nothing else to do.
+      if (outcome.error !== undefined || Array.isArray(outcome)) this.#settle();
+      return unwrap(outcome);
+    }
+    return new Promise((resolve, reject) => {
+      const abandon = () => {
+        if (!this.#open.delete(op)) return;
+        reject(signal.reason);
+        this.#tell((engine) => engine.cancel(op));
+      };
+      const close = () => signal?.removeEventListener("abort", abandon);
+      this.#open.set(op, { resolve, reject, close });
+      signal?.addEventListener("abort", abandon, { once: true });
+      this.#settle();
+    });
+  }
+
+  #demandAlive() {
+    if (this.#freed) throw freed();
+  }
+
+  /** One call into the engine. A trap ends everything that is open. */
+  #ask(into) {
+    this.#demandAlive();
+    try {
+      return call(() => into(this.#engine, this.#clock.now()), this.#instance);
+    } catch (fault) {
+      if (fault instanceof DekkerError && fault.code === "TRAPPED") this.#end(fault);
+      throw fault;
+    }
+  }
+
+  /** Tells the engine something that nobody waits for, and does what it says next. */
+  #tell(into) {
+    if (this.#freed) return;
+    try {
+      this.#ask(into);
+    } catch {
+      return; // A trap, which has told all who waited.
+    }
+    this.#settle();
+  }
+
+  /** Does what the engine says, and learns when it wants to be called again. */
+  #settle() {
+    try {
+      for (const action of this.#ask((engine) => engine.actions())) this.#act(action);
+      this.#schedule();
+    } catch (fault) {
+      // A trap has told all who waited, and so has `free`, from within an event of the caller's.
+      if (!(fault instanceof DekkerError)) throw fault;
+    }
+  }
+
+  #act(action) {
+    switch (action.type) {
+      case "callStatus":
+        return this.#place(action, "status");
+      case "callEncrypt": {
+        const { uid, plaintext } = action;
+        return this.#place(action, "encrypt", { uid, plaintext }, plaintext);
+      }
+      case "callDecrypt": {
+        const { uid, ciphertext, keyId, annotations } = action;
+        return this.#place(action, "decrypt", { uid, ciphertext, keyId, annotations: record(annotations) });
+      }
+      case "toStorageDone":
+      case "fromStorageDone":
+        return this.#done(action.op, action.outcome);
+      case "healthDone":
+        return this.#done(action.op, action.checks);
+      case "reloadDone":
+        return this.#reloadDone(action.error);
+      case "closeProvider":
+        return this.#kms.close(action.provider);
+      case "log": {
+        return this.#emit(action);
+      }
+    }
+  }
+
+  /** Places a KMS call, after learning of a provider that is new. */
+  #place(action, method, request, secret) {
+    if (!this.#kms.knows(action.provider)) {
+      this.#kms.learn(this.#ask((engine) => engine.kmsProviders()));
+    }
+    this.#kms.place(action, method, request, secret);
+  }
+
+  #done(op, outcome) {
+    const open = this.#open.get(op);
+    if (open === undefined) return;
+    this.#open.delete(op);
+    open.close();
+    try {
+      open.resolve(unwrap(outcome));
+    } catch (fault) {
+      open.reject(fault);
+    }
+  }
+
+  #reloadDone(error) {
+    const reload = this.#reload;
+    this.#reload = undefined;
+    this.#emit(error === undefined ? { type: "reload" } : { type: "reload", error });
+    if (error === undefined) reload?.resolve();
+    else reload?.reject(new DekkerError("RELOAD_REFUSED", error));
+  }
+
+  #emit(event) {
+    quietly(() => this.#onEvent(event));
+  }
+
+  #schedule() {
+    this.#clock.clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const due = this.#ask((engine) => engine.poll());
+    if (due === undefined) return;
+    const wait = Math.min(Math.max(due - this.#clock.now(), 0), TIMER_MAX_MS);
+    this.#timer = this.#clock.setTimeout(() => {
+      this.#tell((engine, now) => engine.advance(now));
+    }, wait);
+    // Polls alone keep no process alive; a caller who waits does.
+    if (this.#open.size === 0 && this.#reload === undefined) this.#timer?.unref?.();
+  }
+
+  /** Nothing comes any more. */
+  #end(fault) {
+    this.#clock.clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const open = [...this.#open.values()];
+    this.#open.clear();
+    for (const { reject, close } of open) {
+      close();
+      reject(fault);
+    }
+    this.#reload?.reject(fault);
+    this.#reload = undefined;
+    this.#kms.closeAll();
+  }
+}
+
+const LOAD = Symbol("Transformer.load");
+
+if (Symbol.dispose !== undefined) {
+  Object.defineProperty(Transformer.prototype, Symbol.dispose, {
+    value: Transformer.prototype.free,
+    writable: true,
+    configurable: true,
+  });
+}
+
+function freed() {
+  return new DekkerError("FREED", "the transformer was freed");
+}
+
+function location(at) {
+  if (typeof at?.resource !== "string") throw invalidArgument("the location's resource must be a string");
+  return { resource: at.resource, key: textOrBytes(at.key, "the location's key") };
+}
+
+/** Names come from storage: `__proto__` is one like any other. */
+function record(pairs) {
+  const all = Object.create(null);
+  for (const [name, value] of pairs) all[name] = value;
+  return all;
+}

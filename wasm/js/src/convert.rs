@@ -1,0 +1,396 @@
+//! Core's words as JavaScript objects.
+
+use dekker_core::config::{Faults, KmsVersion, SocketAddress};
+use dekker_core::engine::event as core;
+use dekker_core::engine::metrics::{MetricFamily, MetricKind};
+use dekker_core::provider::transformer::{Decrypted, Encrypted, ErrorKind, TransformError};
+use serde::{Serialize, Serializer};
+use wasm_bindgen::{JsError, JsValue};
+
+/// Lists as arrays, bytes as `Uint8Array`, what is not there as `undefined`.
+pub(crate) fn to_js<T: Serialize>(value: &T) -> Result<JsValue, JsError> {
+    let serializer = serde_wasm_bindgen::Serializer::new();
+    // Plain data: it can always be told.
+    value
+        .serialize(&serializer)
+        .map_err(|_| JsError::new("a value of core has no counterpart in JavaScript"))
+}
+
+/// Bytes become a `Uint8Array`.
+struct Bytes<'a>(&'a [u8]);
+
+impl Serialize for Bytes<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.0)
+    }
+}
+
+/// An id, which core counts up from 1.
+#[allow(clippy::cast_precision_loss)]
+fn number(id: u64) -> f64 {
+    id as f64
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Finding<'a> {
+    severity: &'static str,
+    path: &'a str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    column: Option<u32>,
+}
+
+pub(crate) fn finding(is_fault: bool, of: &dekker_core::config::Finding) -> Finding<'_> {
+    Finding {
+        severity: if is_fault { "fault" } else { "warning" },
+        path: &of.path,
+        message: &of.message,
+        line: of.position.map(|position| position.line),
+        column: of.position.map(|position| position.column),
+    }
+}
+
+/// The faults of a refused configuration, to be thrown: an array.
+pub(crate) fn thrown_faults(faults: &Faults) -> JsValue {
+    let findings: Vec<_> = faults.iter().map(|fault| finding(true, fault)).collect();
+    to_js(&findings).unwrap_or_else(JsValue::from)
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Fault<'a> {
+    code: &'static str,
+    message: &'a str,
+    is_transient: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grpc_code: Option<u32>,
+}
+
+fn fault(error: &TransformError) -> Fault<'_> {
+    Fault {
+        code: match error.kind {
+            ErrorKind::NoMatchingPrefix => "NO_MATCHING_PREFIX",
+            ErrorKind::EncryptedData => "ENCRYPTED_DATA",
+            ErrorKind::DecryptFailed => "DECRYPT_FAILED",
+            ErrorKind::Malformed => "MALFORMED",
+            ErrorKind::Kms => "KMS",
+            ErrorKind::NotReady => "NOT_READY",
+            ErrorKind::NoncesExhausted => "NONCES_EXHAUSTED",
+            ErrorKind::Overloaded => "OVERLOADED",
+            ErrorKind::Internal => "INTERNAL",
+        },
+        message: &error.message,
+        is_transient: error.kind.is_transient(),
+        grpc_code: error.grpc_code,
+    }
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Outcome<'a, T> {
+    Done(T),
+    Failed { error: Fault<'a> },
+}
+
+fn outcome<'a, T, U>(
+    of: &'a Result<T, TransformError>,
+    done: impl FnOnce(&'a T) -> U,
+) -> Outcome<'a, U> {
+    match of {
+        Ok(value) => Outcome::Done(done(value)),
+        Err(error) => Outcome::Failed {
+            error: fault(error),
+        },
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Written<'a> {
+    stored: Bytes<'a>,
+    transformer_prefix: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_id_hash: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_prefix: Option<&'a str>,
+    has_rule: bool,
+}
+
+fn written(encrypted: &Encrypted) -> Written<'_> {
+    Written {
+        stored: Bytes(&encrypted.stored),
+        transformer_prefix: &encrypted.transformer_prefix,
+        key_id_hash: encrypted.key_id_hash.as_deref(),
+        key_prefix: encrypted.key_prefix.as_deref(),
+        has_rule: encrypted.has_rule,
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Read<'a> {
+    plaintext: Bytes<'a>,
+    stale: bool,
+    transformer_prefix: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_id_hash: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_prefix: Option<&'a str>,
+    has_rule: bool,
+}
+
+fn read(decrypted: &Decrypted) -> Read<'_> {
+    Read {
+        plaintext: Bytes(decrypted.plaintext.expose()),
+        stale: decrypted.stale,
+        transformer_prefix: &decrypted.transformer_prefix,
+        key_id_hash: decrypted.key_id_hash.as_deref(),
+        key_prefix: decrypted.key_prefix.as_deref(),
+        has_rule: decrypted.has_rule,
+    }
+}
+
+/// `undefined` when parked.
+pub(crate) fn encrypted(
+    of: &Option<Result<Encrypted, TransformError>>,
+) -> Result<JsValue, JsError> {
+    to_js(&of.as_ref().map(|of| outcome(of, written)))
+}
+
+/// `undefined` when parked.
+pub(crate) fn decrypted(
+    of: &Option<Result<Decrypted, TransformError>>,
+) -> Result<JsValue, JsError> {
+    to_js(&of.as_ref().map(|of| outcome(of, read)))
+}
+
+#[derive(Serialize)]
+pub(crate) struct Check<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fault: Option<&'a str>,
+}
+
+pub(crate) fn checks(of: &[core::Check]) -> Vec<Check<'_>> {
+    of.iter()
+        .map(|core::Check { name, fault }| Check {
+            name,
+            fault: fault.as_deref(),
+        })
+        .collect()
+}
+
+#[derive(Serialize)]
+#[serde(
+    tag = "type",
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase"
+)]
+enum Action<'a> {
+    CallStatus {
+        call: f64,
+        provider: u32,
+    },
+    CallEncrypt {
+        call: f64,
+        provider: u32,
+        uid: &'a str,
+        plaintext: Bytes<'a>,
+        is_new_dek: bool,
+    },
+    CallDecrypt {
+        call: f64,
+        provider: u32,
+        uid: &'a str,
+        ciphertext: Bytes<'a>,
+        key_id: &'a str,
+        annotations: Vec<(&'a str, Bytes<'a>)>,
+    },
+    ToStorageDone {
+        op: f64,
+        outcome: Outcome<'a, Written<'a>>,
+    },
+    FromStorageDone {
+        op: f64,
+        outcome: Outcome<'a, Read<'a>>,
+    },
+    HealthDone {
+        op: f64,
+        checks: Vec<Check<'a>>,
+    },
+    ReloadDone {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<&'a str>,
+    },
+    CloseProvider {
+        provider: u32,
+    },
+    Log {
+        level: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        provider: Option<&'a str>,
+        message: &'a str,
+    },
+}
+
+pub(crate) fn action(of: &core::Action) -> Result<JsValue, JsError> {
+    to_js(&match of {
+        core::Action::CallStatus { call, provider } => Action::CallStatus {
+            call: number(call.0),
+            provider: provider.0,
+        },
+        core::Action::CallEncrypt {
+            call,
+            provider,
+            uid,
+            plaintext,
+            is_new_dek,
+        } => Action::CallEncrypt {
+            call: number(call.0),
+            provider: provider.0,
+            uid,
+            plaintext: Bytes(plaintext.expose()),
+            is_new_dek: *is_new_dek,
+        },
+        core::Action::CallDecrypt {
+            call,
+            provider,
+            uid,
+            request,
+        } => Action::CallDecrypt {
+            call: number(call.0),
+            provider: provider.0,
+            uid,
+            ciphertext: Bytes(&request.ciphertext),
+            key_id: &request.key_id,
+            annotations: request
+                .annotations
+                .iter()
+                .map(|(name, value)| (name, Bytes(value)))
+                .collect(),
+        },
+        core::Action::ToStorageDone { op, outcome: of } => Action::ToStorageDone {
+            op: number(op.0),
+            outcome: outcome(of, written),
+        },
+        core::Action::FromStorageDone { op, outcome: of } => Action::FromStorageDone {
+            op: number(op.0),
+            outcome: outcome(of, read),
+        },
+        core::Action::HealthDone { op, checks: of } => Action::HealthDone {
+            op: number(op.0),
+            checks: checks(of),
+        },
+        core::Action::ReloadDone { outcome } => Action::ReloadDone {
+            error: outcome.as_ref().err().map(|error| &**error),
+        },
+        core::Action::CloseProvider { provider } => Action::CloseProvider {
+            provider: provider.0,
+        },
+        core::Action::Log(line) => Action::Log {
+            level: match line.level {
+                core::LogLevel::Error => "error",
+                core::LogLevel::Warn => "warn",
+                core::LogLevel::Info => "info",
+                core::LogLevel::Debug => "debug",
+            },
+            provider: line.provider.as_deref(),
+            message: &line.message,
+        },
+    })
+}
+
+/// A KMS provider as a file names it.
+#[derive(Serialize)]
+pub(crate) struct NamedProvider<'a> {
+    name: &'a str,
+    version: &'static str,
+}
+
+impl<'a> NamedProvider<'a> {
+    pub(crate) fn new(name: &'a str, version: KmsVersion) -> Self {
+        Self {
+            name,
+            version: version.name(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct KmsProvider<'a> {
+    id: u32,
+    name: &'a str,
+    version: &'static str,
+    endpoint: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    socket_path: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    abstract_socket: Option<&'a str>,
+    timeout_ms: f64,
+}
+
+pub(crate) fn kms_provider(info: &core::KmsProviderInfo) -> KmsProvider<'_> {
+    let core::KmsProviderInfo {
+        id,
+        name,
+        version,
+        endpoint,
+        address,
+        timeout,
+    } = info;
+    let (socket_path, abstract_socket) = match address {
+        SocketAddress::Path(path) => (Some(&**path), None),
+        SocketAddress::Abstract(name) => (None, Some(&**name)),
+    };
+    KmsProvider {
+        id: id.0,
+        name,
+        version: version.name(),
+        endpoint,
+        socket_path,
+        abstract_socket,
+        timeout_ms: number(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
+    }
+}
+
+#[derive(Serialize)]
+struct Sample<'a> {
+    labels: Vec<(&'a str, &'a str)>,
+    value: f64,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Family<'a> {
+    name: &'a str,
+    help: &'a str,
+    kind: &'static str,
+    samples: Vec<Sample<'a>>,
+}
+
+pub(crate) fn metric_family(family: &MetricFamily) -> Family<'_> {
+    Family {
+        name: family.name,
+        help: family.help,
+        kind: match family.kind {
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
+            MetricKind::Histogram => "histogram",
+        },
+        samples: family
+            .samples
+            .iter()
+            .map(|sample| Sample {
+                labels: sample
+                    .labels
+                    .iter()
+                    .map(|(name, value)| (&**name, &**value))
+                    .collect(),
+                value: sample.value,
+            })
+            .collect(),
+    }
+}

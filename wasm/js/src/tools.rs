@@ -1,0 +1,94 @@
+//! What needs no key.
+
+use dekker_core::config::{self, Config, Provider};
+use dekker_core::crypto::rustcrypto::RustCrypto;
+use dekker_core::inspect;
+use dekker_core::provider::kms::at_hand;
+use wasm_bindgen::prelude::wasm_bindgen;
+use wasm_bindgen::{JsError, JsValue};
+
+use crate::WebCrypto;
+use crate::convert::{self, NamedProvider};
+
+/// What a stored value is, as JSON.
+///
+/// # Errors
+/// What is wrong with it, as a string.
+#[wasm_bindgen]
+pub fn inspect(stored: &[u8]) -> Result<String, JsValue> {
+    inspect::inspect_json(stored).map_err(JsValue::from)
+}
+
+/// The same for a value as people have it, as a JSON array.
+///
+/// # Errors
+/// What is wrong with it, as a string.
+#[wasm_bindgen(js_name = inspectInput)]
+pub fn inspect_input(input: &[u8]) -> Result<String, JsValue> {
+    inspect::input::inspect_input_json(input).map_err(JsValue::from)
+}
+
+/// Decrypts a KMS value with its DEK or seed, without a plugin.
+///
+/// # Errors
+/// Never: what fails is told as an outcome.
+#[wasm_bindgen(js_name = openWithDek)]
+pub fn open_with_dek(stored: &[u8], key: &[u8], dek: Vec<u8>) -> Result<JsValue, JsError> {
+    convert::decrypted(&Some(at_hand::open(stored, key, &dek.into(), &RustCrypto)))
+}
+
+/// Encrypts a value with the DEK or seed of another one of KMS v2, whose storage key is `like_key`.
+///
+/// # Errors
+/// Never: what fails is told as an outcome.
+#[wasm_bindgen(js_name = sealWithDek)]
+pub fn seal_with_dek(
+    plaintext: &[u8],
+    key: &[u8],
+    like: &[u8],
+    like_key: &[u8],
+    dek: Vec<u8>,
+) -> Result<JsValue, JsError> {
+    let like = (like, like_key);
+    let (dek, with) = (dek.into(), (&RustCrypto as _, &WebCrypto as _));
+    convert::encrypted(&Some(at_hand::seal(plaintext, key, like, &dek, with)))
+}
+
+/// Every fault and warning of a configuration file.
+///
+/// # Errors
+/// Never: what is found can always be told.
+#[wasm_bindgen(js_name = checkConfig)]
+pub fn check_config(config: &[u8], reload: bool) -> Result<JsValue, JsError> {
+    let report = config::check(config, reload);
+    let faults = report.faults.iter().map(|one| convert::finding(true, one));
+    let warnings = report.warnings.iter();
+    let warnings = warnings.map(|one| convert::finding(false, one));
+    convert::to_js(&faults.chain(warnings).collect::<Vec<_>>())
+}
+
+/// A configuration file with its defaults filled in and its secrets redacted, as YAML; or its faults.
+///
+/// # Errors
+/// The faults, as an array.
+#[wasm_bindgen(js_name = showConfig)]
+pub fn show_config(config: &[u8]) -> Result<String, JsValue> {
+    config::show(config).map_err(|faults| convert::thrown_faults(&faults))
+}
+
+/// The KMS providers that a configuration file names, in its order; a file with faults names none.
+///
+/// # Errors
+/// Never: what is found can always be told.
+#[wasm_bindgen(js_name = kmsProvidersOf)]
+pub fn kms_providers_of(config: &[u8], reload: bool) -> Result<JsValue, JsError> {
+    let rules = Config::load(config, reload).map_or(Vec::new(), |config| config.rules);
+    let providers = rules.iter().flat_map(|rule| &rule.providers);
+    let named = providers.filter_map(|provider| match provider {
+        Provider::Kms(kms) => Some(NamedProvider::new(&kms.name, kms.version)),
+        Provider::AesGcm(_) | Provider::AesCbc(_) | Provider::Secretbox(_) | Provider::Identity => {
+            None
+        }
+    });
+    convert::to_js(&named.collect::<Vec<_>>())
+}

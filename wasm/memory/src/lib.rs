@@ -1,0 +1,88 @@
+//! A heap that wipes what is freed.
+//!
+//! What crosses the boundary of a WebAssembly module is secret: plaintexts and DEKs come in as blocks that the module's allocator makes, and
+//! go out as blocks that it frees. Wiping in the allocator erases every one of them, and everything else on the heap, without anybody having
+//! to remember it.
+#![no_std]
+
+use core::alloc::{GlobalAlloc, Layout};
+
+/// Wipes a block before it goes back to the allocator within.
+#[derive(Debug)]
+pub struct Wiping<A>(pub A);
+
+// SAFETY: every block comes from the inner allocator and goes back to it with the layout it was made with. Growing uses the trait's
+// default: a new block, a copy, and the old block freed, so that the old one is wiped as well.
+#[allow(unsafe_code)]
+unsafe impl<A: GlobalAlloc> GlobalAlloc for Wiping<A> {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promises are the inner allocator's.
+        unsafe { self.0.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as above.
+        unsafe { self.0.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the caller owns `layout.size()` bytes at `block` until the inner allocator has them.
+        unsafe {
+            block.write_bytes(0, layout.size());
+            // The zeros count as read, so the compiler may not leave them out.
+            self.0.dealloc(core::hint::black_box(block), layout);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use core::cell::Cell;
+    use std::alloc::System;
+
+    use super::*;
+
+    std::thread_local! {
+        static FREED: Cell<Option<[u8; 8]>> = const { Cell::new(None) };
+    }
+
+    /// Shows what a block holds when it comes back.
+    struct Looking;
+
+    #[allow(unsafe_code)]
+    // SAFETY: System's own.
+    unsafe impl GlobalAlloc for Looking {
+        unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+            // SAFETY: as the caller promises.
+            unsafe { System.alloc(layout) }
+        }
+
+        unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+            // SAFETY: the test frees blocks of 8 bytes or more.
+            unsafe {
+                FREED.set(Some(block.cast::<[u8; 8]>().read_unaligned()));
+                System.dealloc(block, layout);
+            }
+        }
+    }
+
+    #[test]
+    #[allow(unsafe_code)]
+    fn freed_and_outgrown_blocks_are_wiped() -> Result<(), core::alloc::LayoutError> {
+        let heap = Wiping(Looking);
+        let layout = Layout::from_size_align(8, 1)?;
+        // SAFETY: the layouts have a size, and each block is freed with its own.
+        unsafe {
+            let block = heap.alloc(layout);
+            block.write_bytes(7, 8);
+            let grown = heap.realloc(block, layout, 64);
+            assert_eq!(FREED.take(), Some([0; 8]), "outgrown");
+            assert_eq!(grown.cast::<[u8; 8]>().read_unaligned(), [7; 8]);
+            heap.dealloc(grown, Layout::from_size_align(64, 1)?);
+            assert_eq!(FREED.take(), Some([0; 8]), "freed");
+        }
+        Ok(())
+    }
+}
