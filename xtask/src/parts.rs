@@ -324,7 +324,7 @@ fn run_interop(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
 fn node(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
     npm::build(workspace)?;
     let suite = npm::run_tests(workspace, "tests/node", None, counts);
-    let behaviours = behaviours(cargo_test(workspace), "behaviour_node", counts);
+    let behaviours = on_face(cargo_test(workspace), "node", counts);
     all([suite, behaviours])?;
     Ok(Done::Passed)
 }
@@ -335,14 +335,20 @@ fn browser(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
     let suite = npm::run_tests(workspace, "tests/browser", Some(&chromium), counts);
     let mut tests = cargo_test(workspace);
     tests.env("DEKKER_CHROMIUM", &chromium);
-    let behaviours = behaviours(tests, "behaviour_browser", counts);
+    let behaviours = on_face(tests, "browser", counts);
     all([suite, behaviours])?;
     Ok(Done::Passed)
 }
 
-/// The behaviour suite against one face of the npm package.
-fn behaviours(mut tests: Command, test: &str, counts: &mut Counts) -> Result<()> {
-    command::run_tests(tests.args(["-p", "dekker-tests", "--test", test]), counts)
+/// The behaviour suite against one face of the npm package, and everything recorded of upstream.
+fn on_face(mut tests: Command, face: &str, counts: &mut Counts) -> Result<()> {
+    tests
+        .args(["-p", "dekker-tests", "--test"])
+        .arg(format!("behaviour_{face}"));
+    for recorded in ["vectors", "config_verdicts", "key_states"] {
+        tests.args(["--test", recorded]);
+    }
+    command::run_tests(tests.env("DEKKER_FACE", face), counts)
 }
 
 fn doc(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
