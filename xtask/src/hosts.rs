@@ -1,4 +1,4 @@
-//! `cargo xtask test hosts`: the programs in `tests/hosts`, each a host of the component, and what `docs/plugin-hosts.md` says that they print.
+//! `cargo xtask test hosts`: the programs in `tests/hosts`, each a host of the component, and what the documentation says that they print.
 
 use std::fs;
 use std::process::Command;
@@ -10,12 +10,12 @@ use crate::report::Counts;
 use crate::setup;
 use crate::workspace::Workspace;
 
-/// Where the programs are explained, with what each printed when it ran.
-const PAGE: &str = "docs/plugin-hosts.md";
+/// Where the programs are explained, with what each printed when it ran; and where some are shown once more.
+const PAGES: [&str; 2] = ["docs/plugin-hosts.md", "README.md"];
 
 /// One program.
 struct Host {
-    /// In `PAGE`, the command that runs it contains this, and no other command does.
+    /// In `PAGES`, the command that runs it contains this, and no other command does.
     name: &'static str,
     /// Makes it ready and gives the command that runs it.
     prepare: fn(&Workspace) -> Result<Command>,
@@ -50,11 +50,14 @@ const HOSTS: [Host; 4] = [
 /// A result for each program, in their order: [`setup::Missing`] when it cannot be made ready; it fails; or it prints something else than the
 /// page says.
 pub fn run(workspace: &Workspace, counts: &mut Counts) -> Result<[Result<()>; HOSTS.len()]> {
-    let page = workspace.root().join(PAGE);
-    let page =
-        fs::read_to_string(&page).with_context(|| format!("cannot read {}", page.display()))?;
+    let mut pages = Vec::new();
+    for name in PAGES {
+        let text = fs::read_to_string(workspace.root().join(name));
+        pages.push((name, text.with_context(|| format!("cannot read {name}"))?));
+    }
     Ok(HOSTS.map(|host| {
-        let result = (host.prepare)(workspace).and_then(|command| check(command, &page, host.name));
+        let result =
+            (host.prepare)(workspace).and_then(|command| check(command, &pages, host.name));
         match &result {
             Ok(()) => counts.passed += 1,
             // Counted as the part is: skipped, or in CI failed.
@@ -68,14 +71,22 @@ pub fn run(workspace: &Workspace, counts: &mut Counts) -> Result<[Result<()>; HO
     }))
 }
 
-fn check(mut command: Command, page: &str, name: &str) -> Result<()> {
+fn check(mut command: Command, pages: &[(&str, String)], name: &str) -> Result<()> {
     eprintln!("$ {}", command::describe(&command));
     let printed = command::capture(&mut command)?;
     print!("{printed}");
-    let shown = transcript(page, name)
-        .with_context(|| format!("{PAGE} shows no run of a command with {name} in it"))?;
-    if shown != printed {
-        bail!("{PAGE} shows something else than it printed:\n{shown}");
+    let shown = pages
+        .iter()
+        .filter_map(|(page, text)| Some((page, transcript(text, name)?)));
+    let mut times = 0;
+    for (page, shown) in shown {
+        times += 1;
+        if shown != printed {
+            bail!("{page} shows something else than it printed:\n{shown}");
+        }
+    }
+    if times == 0 {
+        bail!("no page shows a run of it");
     }
     Ok(())
 }

@@ -254,7 +254,9 @@ pub fn python_packages(
         let mut venv = workspace.command("python3");
         attempt(venv.args(["-m", "venv", "--clear"]).arg(environment))
     };
-    if !make() && !(is_root_on_debian() && install_debian_packages(workspace, &DEBIAN) && make()) {
+    let made =
+        make() || (is_root_on_debian() && install_debian_packages(workspace, &DEBIAN) && make());
+    if !made {
         return Err(Missing {
             message: "there is no `python3` that makes virtual environments; install Python 3.9 or later, on Debian with python3-venv".into(),
         });
