@@ -141,7 +141,7 @@ impl Host {
         println!("  parked");
         match self.settle()?.pop() {
             Some(Action::ToStorageDone(done)) if done.op == op => Ok(done.outcome),
-            other => bail!("{other:?}"),
+            _ => bail!("the write is still parked"),
         }
     }
 
@@ -158,7 +158,7 @@ impl Host {
         println!("  parked");
         match self.settle()?.pop() {
             Some(Action::FromStorageDone(done)) if done.op == op => Ok(done.outcome),
-            other => bail!("{other:?}"),
+            _ => bail!("the read is still parked"),
         }
     }
 
