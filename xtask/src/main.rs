@@ -4,6 +4,7 @@ mod cli;
 mod command;
 mod component;
 mod host;
+mod hosts;
 mod interop;
 mod npm;
 mod optimize;

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::command;
 use crate::component;
 use crate::host;
+use crate::hosts;
 use crate::interop;
 use crate::npm;
 use crate::report::Counts;
@@ -100,6 +101,12 @@ pub static PARTS: &[&Part] = &[
         about: "dekker.wasm under the wasmtime command, beside the native commands",
         needs: Needs::Binary,
         run: wasmtime,
+    },
+    &Part {
+        name: "hosts",
+        about: "the component in hosts of its own: Rust, wasmtime, Python and Node, as docs/plugin-hosts.md shows them",
+        needs: Needs::Component,
+        run: run_hosts,
     },
     &INTEROP,
     &Part {
@@ -313,6 +320,11 @@ fn wasmtime(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
     tests.env("DEKKER_WASM", workspace.wasi_command());
     // Apart: the command wants features of wasmtime that nothing else has.
     command::run_tests(tests.args(["-p", "dekker-wasmtime-command"]), counts)?;
+    Ok(Done::Passed)
+}
+
+fn run_hosts(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
+    all(hosts::run(workspace, counts)?)?;
     Ok(Done::Passed)
 }
 

@@ -112,6 +112,11 @@ impl Workspace {
         self.target.join("interop")
     }
 
+    /// A virtual environment of Python, for the hosts in it.
+    pub fn python(&self) -> PathBuf {
+        self.target.join("dekker/python")
+    }
+
     /// The `dekker` binary.
     pub fn binary(&self) -> PathBuf {
         self.target.join("release/dekker")
