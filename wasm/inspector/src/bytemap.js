@@ -73,7 +73,7 @@ function mapRow(layout, start, perRow) {
 
 const hex = (bytes) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(" ");
 
-/** Sixteen bytes a line, in the colours of the parts if there are any. */
+/** Sixteen bytes a line, in the colours of the parts if there are any. A key ID is not shown: its hash names it everywhere else. */
 export function dump(bytes, label, layout = [{ name: "", offset: 0, length: bytes.length }]) {
   const block = el("pre", { class: "dump", tabindex: "0", role: "group", "aria-label": label });
   const more = el("button", { type: "button", class: "quiet" });
@@ -95,10 +95,14 @@ function dumpLine(bytes, start, layout) {
   for (const { name, offset, length } of layout) {
     const [from, to] = [Math.max(offset, start), Math.min(offset + length, end)];
     if (from >= to) continue;
-    const text = hex(bytes.subarray(from, to));
+    const text = name === "keyID" ? Array(to - from).fill("··").join(" ") : hex(bytes.subarray(from, to));
     line.push(name === "" ? text : el("span", { class: `part-${kind(name)}` }, text), to < end ? " " : "");
   }
-  const ascii = latin1(bytes.subarray(start, end)).replace(/[^\x20-\x7e]/g, ".");
+  const seen = bytes.slice(start, end);
+  for (const { name, offset, length } of layout) {
+    if (name === "keyID") seen.fill(0, Math.max(0, offset - start), Math.max(0, offset + length - start));
+  }
+  const ascii = latin1(seen).replace(/[^\x20-\x7e]/g, ".");
   line.push(" ".repeat(3 * (16 - (end - start)) + 2), ascii, "\n");
   return line.reduce((fragment, part) => (fragment.append(part), fragment), document.createDocumentFragment());
 }

@@ -77,7 +77,8 @@ export class Detail {
       return;
     }
     this.#plaintext = opened.plaintext;
-    const clear = value.seen.provider === "identity";
+    const { seen } = value;
+    const clear = seen.provider === "identity";
     const words = clear
       ? [el("strong", {}, "Not encrypted. "), "Whoever reads the store reads this."]
       : [
@@ -85,6 +86,7 @@ export class Detail {
           `with ${opened.with}. `,
           opened.stale === true && "Stale: a write would now use another key.",
           opened.stale === false && "Current: a write would use the same key.",
+          seen.provider === "aescbc" && " aescbc has no tag: a wrong key can pass, one time in 256, and gives nonsense.",
           opened.stale === undefined && "Whether it is stale only the plugin knows.",
         ];
     const tone = clear || opened.stale ? "warn" : "good";

@@ -30,6 +30,9 @@ export function size(bytes) {
   return `${(bytes / divisor).toFixed(1)} ${unit}`;
 }
 
+/** The same for a narrow column: `161 B`. */
+export const shortSize = (bytes) => (bytes < 10_000 ? `${count(bytes)} B` : size(bytes));
+
 /** What would hide or reorder text becomes visible: control characters, zero widths, directions. */
 export function printable(text) {
   return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\u{fffd}]/gu, (char) =>

@@ -134,6 +134,7 @@ async function useKeys() {
     const lines = fault.findings?.map(finding) ?? [el("li", {}, fault.message)];
     faults.replaceChildren(el("div", { class: "notice tone-bad", role: "alert" }, el("strong", {}, which === "dek" ? "The DEK cannot be used." : "The configuration has faults."), el("ul", {}, lines)));
     $(which).focus();
+    say("The keys did not change.");
     if (!(fault instanceof InputError || fault instanceof DekkerError)) throw fault;
     return;
   }
@@ -156,12 +157,13 @@ function finding({ line, column, path, message }) {
 /** Tries the keys on values, and keeps how each stands; what was decrypted is erased at once. */
 async function readAll(values) {
   const mine = era;
-  let [read, refused, done] = [0, 0, 0];
+  let [read, refused, closed, done] = [0, 0, 0, 0];
   for (const value of values) {
     await readOne(value);
     if (mine !== era) return;
     if (value.state === "read" || value.state === "stale") read++;
-    if (value.state === "wrong") refused++;
+    else if (value.state === "wrong") refused++;
+    else if (value.state !== "plaintext" && value.state !== "damaged") closed++;
     if (++done % CHUNK === 0 && done < values.length) {
       if (!keys.isEmpty) say(`Decrypting: ${count(done)} of ${count(values.length)}…`);
       await breathe();
@@ -170,7 +172,6 @@ async function readAll(values) {
   }
   draw();
   if (keys.isEmpty) return;
-  const closed = values.filter(({ group, state }) => group.provider !== "identity" && state !== "read" && state !== "stale").length - refused;
   say(
     values.length === 0
       ? "The keys are ready. Now add stored values."
@@ -201,6 +202,7 @@ async function retry(value) {
 function draw() {
   const many = state.values.length > 1;
   $("results").hidden = state.values.length === 0;
+  $("start").hidden = state.values.length > 0;
   $("many").hidden = !many;
   $("results").classList.toggle("one", !many);
   if (many) {
@@ -253,10 +255,11 @@ function drawTable() {
     view.page = to;
     drawTable();
   };
-  const onSelect = (value) => {
+  const onSelect = (value, byKeyboard) => {
     state.selected = value;
     drawTable();
     void detail.show(value);
+    if (byKeyboard) $("detail-title").focus();
   };
   redraw($("table"), table({ values, page, sort, selected, onSort, onPage, onSelect }));
   if ($("filter").value !== view.words) $("filter").value = view.words;
@@ -360,6 +363,11 @@ document.addEventListener("drop", guarded(async (event) => {
   if (files.length > 0) await takeFiles(files, into);
   else if (into === undefined) await takeText(event.dataTransfer.getData("text/plain"));
 }));
+
+// From a value back to its row.
+$("detail").addEventListener("keydown", (event) => {
+  if (event.key === "Escape") document.querySelector(".pick[aria-pressed='true']")?.focus();
+});
 
 // Nothing is there when somebody comes back.
 window.addEventListener("pagehide", clear);

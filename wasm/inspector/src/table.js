@@ -1,6 +1,6 @@
 // The values as a table, a page at a time: ten thousand rows would make any browser slow.
 
-import { badge, count, el, plural, size } from "./dom.js";
+import { badge, count, el, plural, shortSize } from "./dom.js";
 import { STATES } from "./values.js";
 
 export const PAGE = 20;
@@ -50,20 +50,20 @@ export function table({ values, page, sort, selected, onSort, onPage, onSelect }
   };
   const row = (value) => {
     const isSelected = value === selected;
-    const pick = el("button", { type: "button", class: "pick", "data-number": value.number, "aria-pressed": String(isSelected), title: value.name, click: () => onSelect(value) }, value.name);
+    const pick = el("button", { type: "button", class: "pick", "data-number": value.number, "aria-pressed": String(isSelected), title: value.name, click: ({ detail }) => onSelect(value, detail === 0) }, value.name);
     return el(
       "tr",
       { class: isSelected ? "selected" : undefined, click: ({ target }) => target.closest("button") === null && onSelect(value) },
       el("th", { scope: "row", class: "col-name" }, pick),
       el("td", { class: "col-provider" }, badge(value.group.provider, value.group.label)),
       el("td", { class: "col-key", title: value.group.key }, value.group.key),
-      el("td", { class: "col-size number" }, size(value.stored.length)),
+      el("td", { class: "col-size number" }, shortSize(value.stored.length)),
       el("td", { class: "col-state" }, stateOf(value)),
     );
   };
   const body = el("tbody", { keydown: moveByArrow }, rows.map(row));
   const nothing = el("p", { class: "empty" }, "No value matches.");
-  const caption = el("caption", { class: "visually-hidden" }, "Stored values. Up and down move between rows, Enter shows one.");
+  const caption = el("caption", { class: "visually-hidden" }, "Stored values. Up and down move between rows, Enter goes to what one is, Escape comes back.");
   return el(
     "div",
     { class: "table" },
