@@ -370,9 +370,9 @@ test("the keyboard alone is enough", async () => {
   assert.equal(await page.evaluate(() => document.activeElement.innerText), name);
   await tabTo("next");
   // A button that has nothing more to do passes the focus on.
-  for (let at = 0; at < 9; at++) await keyboard.press("Enter");
+  for (let at = 0; at < 9 && !(await page.locator("#next").isDisabled()); at++) await keyboard.press("Enter");
   assert.ok(await page.locator("#next").isDisabled());
-  assert.notEqual(await focused(), "BODY");
+  assert.equal(await focused(), "previous");
 });
 
 for (const colorScheme of ["light", "dark"]) {

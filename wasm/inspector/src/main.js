@@ -8,7 +8,7 @@ import { BYTES_MAX, InputError, VALUES_MAX, findValues, isConfiguration, toBase6
 import { Closed, Keys } from "./keys.js";
 import { overview } from "./overview.js";
 import { PAGE, arrange, table } from "./table.js";
-import { makeValue } from "./values.js";
+import { STATES, makeValue } from "./values.js";
 
 /** A configuration or a DEK is no larger. */
 const KEYS_MAX = 1 << 20;
@@ -20,8 +20,10 @@ fresh.view = () => ({ group: undefined, words: "", sort: { by: "", down: false }
 
 let state = fresh();
 let keys = new Keys();
-/** Grows when values or keys change: work that was begun before gives up. */
+/** Grows with other keys: whoever reads with those before gives up. */
 let era = 0;
+/** Grows when everything is cleared: what is still being looked at is dropped. */
+let clearings = 0;
 
 const detail = new Detail($("detail"), (value) => keys.open(value), (value) => retry(value));
 
@@ -29,7 +31,7 @@ const detail = new Detail($("detail"), (value) => keys.open(value), (value) => r
 
 /** Takes inputs as `{ name, bytes }`: values, or a configuration. */
 async function take(inputs, { focus = false } = {}) {
-  const mine = era;
+  const mine = clearings;
   const added = [];
   let held = state.bytes;
   const faults = [];
@@ -49,7 +51,7 @@ async function take(inputs, { focus = false } = {}) {
         if (added.length % CHUNK === 0) {
           say(`Looking at ${plural(added.length, "value")}…`);
           await breathe();
-          if (mine !== era) return;
+          if (mine !== clearings) return;
         }
       }
     } catch (fault) {
@@ -57,7 +59,7 @@ async function take(inputs, { focus = false } = {}) {
       faults.push(inputs.length > 1 ? `${name}: ${fault.message}` : fault.message);
     }
   }
-  if (mine !== era) return;
+  if (mine !== clearings) return;
   complain(faults);
   for (const value of added) {
     state.values.push(value);
@@ -194,7 +196,7 @@ async function retry(value) {
   await readOne(value);
   draw();
   $("storage-key")?.focus();
-  say(value.state === "read" || value.state === "stale" ? "Decrypted." : "It does not open with this storage key.");
+  say(`${value.name}: ${STATES[value.state].about}.`);
 }
 
 // ---- what is shown
@@ -220,7 +222,7 @@ function redraw(box, part) {
   box.replaceChildren(part);
   if (same === undefined) return;
   const again = [...box.querySelectorAll(`[${same}]`)].find((element) => element.getAttribute(same) === value);
-  const target = again !== undefined && !again.disabled ? again : box.querySelector(".pager button:not([disabled]), button");
+  const target = again !== undefined && !again.disabled ? again : (box.querySelector("#previous:not([disabled]), #next:not([disabled])") ?? box.querySelector("button"));
   target?.focus();
 }
 
@@ -277,6 +279,7 @@ function complain(faults) {
 /** Erases what can be erased, and forgets the rest. */
 function clear() {
   era++;
+  clearings++;
   keys.free();
   keys = new Keys();
   for (const { stored } of state.values) stored.fill(0);
