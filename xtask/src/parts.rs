@@ -9,6 +9,7 @@ use crate::command;
 use crate::component;
 use crate::host;
 use crate::hosts;
+use crate::inspector;
 use crate::interop;
 use crate::npm;
 use crate::report::Counts;
@@ -117,7 +118,7 @@ pub static PARTS: &[&Part] = &[
     },
     &Part {
         name: "browser",
-        about: "the npm package in Chromium: its tests there, and the behaviour suite",
+        about: "the npm package and the Inspector in Chromium: their tests there, and the behaviour suite",
         needs: Needs::Component,
         run: browser,
     },
@@ -344,6 +345,7 @@ fn node(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
 fn browser(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
     let chromium = setup::chromium(workspace)?;
     npm::build(workspace)?;
+    inspector::build(workspace)?;
     let suite = npm::run_tests(workspace, "tests/browser", Some(&chromium), counts);
     let mut tests = cargo_test(workspace);
     tests.env("DEKKER_CHROMIUM", &chromium);

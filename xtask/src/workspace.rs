@@ -102,6 +102,11 @@ impl Workspace {
         self.root.join("dist")
     }
 
+    /// The Inspector's page.
+    pub fn inspector(&self) -> PathBuf {
+        self.target.join("dekker/inspector/index.html")
+    }
+
     /// What the optimizer made of a module, and of which.
     pub fn optimized(&self, name: &str) -> PathBuf {
         self.target.join("dekker/optimized").join(name)
