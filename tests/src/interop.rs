@@ -44,7 +44,8 @@ pub fn text(name: &str) -> String {
 /// # Panics
 /// When anything differs; and in CI when there is no component.
 pub fn on_every_face(what: &str, compare: impl Fn(&dyn Maker) -> Comparison) {
-    let mut faults = compare(&NativeMaker).report(&format!("{what} (native)"));
+    let mut faults = compare(&NativeMaker::RUST_CRYPTO).report(&format!("{what} (native)"));
+    faults.extend(compare(&NativeMaker::RING).report(&format!("{what} (native, ring)")));
     match ComponentMaker::find() {
         Ok(maker) => {
             let comparison = compare(&maker);
