@@ -1,4 +1,4 @@
-//! Embeds the component that `cargo xtask build` put at `<target>/dekker/transformer.wasm`.
+//! Embeds the component that `cargo xtask build` put at `<target>/dekker/transformer-accelerated.wasm`.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -8,7 +8,7 @@ fn main() {
     // The target directory may be anywhere; OUT_DIR is always inside it.
     let found = out
         .ancestors()
-        .map(|dir| dir.join("dekker/transformer.wasm"))
+        .map(|dir| dir.join("dekker/transformer-accelerated.wasm"))
         .find(|path| path.is_file());
     let Some(component) = found else {
         println!(
@@ -18,7 +18,7 @@ fn main() {
     };
     println!("cargo::rerun-if-changed={}", component.display());
     println!("cargo::rerun-if-changed=build.rs");
-    embed(&component, &out.join("transformer.wasm"));
+    embed(&component, &out.join("transformer-accelerated.wasm"));
 }
 
 fn embed(from: &Path, to: &Path) {

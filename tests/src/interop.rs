@@ -46,12 +46,17 @@ pub fn text(name: &str) -> String {
 pub fn on_every_face(what: &str, compare: impl Fn(&dyn Maker) -> Comparison) {
     let mut faults = compare(&NativeMaker::RUST_CRYPTO).report(&format!("{what} (native)"));
     faults.extend(compare(&NativeMaker::RING).report(&format!("{what} (native, ring)")));
-    match ComponentMaker::find() {
-        Ok(maker) => {
-            let comparison = compare(&maker);
-            faults.extend(comparison.report(&format!("{what} (component)")));
+    for (name, maker) in [
+        ("component", ComponentMaker::find()),
+        ("accelerated component", ComponentMaker::find_accelerated()),
+    ] {
+        match maker {
+            Ok(maker) => {
+                let comparison = compare(&maker);
+                faults.extend(comparison.report(&format!("{what} ({name})")));
+            }
+            Err(missing) => skip(what, &missing.to_string()),
         }
-        Err(missing) => skip(what, &missing.to_string()),
     }
     assert!(faults.is_empty(), "{} mismatches", faults.len());
 }

@@ -73,19 +73,19 @@ pub static PARTS: &[&Part] = &[
     },
     &Part {
         name: "boundary",
-        about: "the host reaches dekker-core only through the component, which imports only randomness",
+        about: "the host reaches dekker-core only through the component, and components import only what they may",
         needs: Needs::Component,
         run: boundary,
     },
     &Part {
         name: "size",
-        about: "the component is smaller than 400 kB",
+        about: "the component is smaller than 400 kB, the accelerated one than 300 kB",
         needs: Needs::Component,
         run: size,
     },
     &Part {
         name: "native",
-        about: "tests of dekker-core, dekker-memory, dekker-proto, dekker-host and xtask, doctests included",
+        about: "tests of core, its backends, the host and xtask, doctests included",
         needs: Needs::Binary,
         run: native,
     },
@@ -282,13 +282,21 @@ fn size(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
 fn native(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
     let packages = [
         "-p",
+        "dekker-aead",
+        "-p",
+        "dekker-ciphers",
+        "-p",
         "dekker-cli",
         "-p",
         "dekker-core",
         "-p",
+        "dekker-keys",
+        "-p",
         "dekker-memory",
         "-p",
         "dekker-proto",
+        "-p",
+        "dekker-ring",
         "-p",
         "dekker-host",
     ];
@@ -391,7 +399,8 @@ fn cargo_test(workspace: &Workspace) -> Command {
     command
         .args(["test", "--release", "--no-fail-fast"])
         .env("DEKKER_BIN", workspace.binary())
-        .env("DEKKER_COMPONENT", workspace.component());
+        .env("DEKKER_COMPONENT", workspace.component())
+        .env("DEKKER_COMPONENT_ACCELERATED", workspace.accelerated());
     command
 }
 

@@ -71,9 +71,14 @@ impl Workspace {
             .join("wasm32-unknown-unknown/guest/dekker_component.wasm")
     }
 
-    /// The component. `host/build.rs` looks for it here.
+    /// The self-contained component.
     pub fn component(&self) -> PathBuf {
         self.target.join("dekker/transformer.wasm")
+    }
+
+    /// The accelerated component. `host/build.rs` looks for it here.
+    pub fn accelerated(&self) -> PathBuf {
+        self.target.join("dekker/transformer-accelerated.wasm")
     }
 
     /// What cargo makes of the command crate.
