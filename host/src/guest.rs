@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use dekker_keys::{Keys, View};
 use wasmtime::component::{HasSelf, Linker, ResourceAny};
-use wasmtime::{Config, Engine, Store, StoreLimits, StoreLimitsBuilder};
+use wasmtime::{Engine, Store, StoreLimits, StoreLimitsBuilder};
 
 use self::bindings::dekker::transformer::types as wit;
 use self::bindings::exports::dekker::transformer::engine as face;
@@ -38,8 +38,10 @@ pub(crate) use self::bindings::exports::dekker::transformer::engine::{
 };
 
 /// The accelerated component, which is part of this crate.
-pub const EMBEDDED: &[u8] =
-    include_bytes!(concat!(env!("OUT_DIR"), "/transformer-accelerated.wasm"));
+const EMBEDDED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/transformer-accelerated.wasm"));
+/// The same, compiled; empty when it was not.
+const EMBEDDED_COMPILED: &[u8] =
+    include_bytes!(concat!(env!("OUT_DIR"), "/transformer-accelerated.cwasm"));
 
 /// 10 seconds: the longest that one call into the guest may run. Far above what the longest takes: sealing 2 MiB in software.
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
@@ -87,19 +89,38 @@ pub(crate) struct Guest {
 pub(crate) type Trap = wasmtime::Error;
 
 impl Component {
-    /// Compiles a component's bytes; no instance gets more than `memory_max` bytes of memory.
+    /// The embedded component; no instance gets more than `memory_max` bytes of memory.
+    pub(crate) fn embedded(memory_max: usize) -> wasmtime::Result<Self> {
+        let engine = dekker_compiled::engine()?;
+        // SAFETY: the build script copied what `cargo xtask build` compiled of the same component, and nobody altered it since.
+        #[allow(unsafe_code)]
+        let compiled = unsafe { dekker_compiled::load(&engine, EMBEDDED_COMPILED) };
+        let component = match compiled {
+            Some(component) => component,
+            None => wasmtime::component::Component::from_binary(&engine, EMBEDDED)?,
+        };
+        Self::new(engine, &component, memory_max)
+    }
+
+    /// Compiles a component's bytes, self-contained or accelerated; no instance gets more than `memory_max` bytes of memory.
     pub(crate) fn compile(bytes: &[u8], memory_max: usize) -> wasmtime::Result<Self> {
-        let mut config = Config::new();
-        config.epoch_interruption(true);
-        let engine = Engine::new(&config)?;
+        let engine = dekker_compiled::engine()?;
         let component = wasmtime::component::Component::new(&engine, bytes)?;
+        Self::new(engine, &component, memory_max)
+    }
+
+    fn new(
+        engine: Engine,
+        component: &wasmtime::component::Component,
+        memory_max: usize,
+    ) -> wasmtime::Result<Self> {
         let mut linker = Linker::new(&engine);
         bindings::wasi::random::random::add_to_linker::<State, HasSelf<State>>(
             &mut linker,
             |state| state,
         )?;
         dekker_keys::add_to_linker(&mut linker)?;
-        let pre = TransformerPre::new(linker.instantiate_pre(&component)?)?;
+        let pre = TransformerPre::new(linker.instantiate_pre(component)?)?;
         let clock = Arc::new(EpochClock::start(engine.clone()));
         Ok(Self {
             engine,

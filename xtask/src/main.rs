@@ -5,6 +5,7 @@ mod command;
 mod component;
 mod host;
 mod interop;
+mod kept;
 mod npm;
 mod optimize;
 mod parts;

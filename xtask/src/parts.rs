@@ -288,6 +288,8 @@ fn native(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
         "-p",
         "dekker-cli",
         "-p",
+        "dekker-compiled",
+        "-p",
         "dekker-core",
         "-p",
         "dekker-keys",

@@ -81,6 +81,16 @@ impl Workspace {
         self.target.join("dekker/transformer-accelerated.wasm")
     }
 
+    /// What was compiled ahead of time of the accelerated component. `host/build.rs` looks for it here.
+    pub fn compiled(&self) -> PathBuf {
+        self.target.join("dekker/compiled")
+    }
+
+    /// What compiles it.
+    pub fn precompiler(&self) -> PathBuf {
+        self.target.join("release/dekker-precompile")
+    }
+
     /// What cargo makes of the command crate.
     pub fn wasi_module(&self) -> PathBuf {
         self.target.join("wasm32-wasip2/guest/dekker-wasm.wasm")
