@@ -1,4 +1,4 @@
-//! The guest crate, made into components.
+//! The guest crates, made into components.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,11 +11,11 @@ use crate::optimize;
 use crate::setup::{self, Missing};
 use crate::workspace::Workspace;
 
-/// A component that is made of the guest crate.
+/// A component that is made of a guest crate.
 struct Component {
     /// What messages call it, and the name under which the optimizer keeps it.
     name: &'static str,
-    features: &'static [&'static str],
+    package: &'static str,
     /// The only interfaces that may be imported.
     imports: &'static [&'static str],
     /// It must be smaller.
@@ -29,21 +29,21 @@ const KEYS: &str = "dekker:crypto/keys";
 static COMPONENTS: [Component; 2] = [
     Component {
         name: "component",
-        features: &[],
+        package: "dekker-component",
         imports: &[RANDOM],
         max_bytes: 400_000,
         path: Workspace::component,
     },
     Component {
         name: "accelerated component",
-        features: &["--features", "accelerated"],
+        package: "dekker-accelerated",
         imports: &[RANDOM, KEYS],
         max_bytes: 300_000,
         path: Workspace::accelerated,
     },
 ];
 
-/// Builds the guest crate once for each component, optimizes and encodes it. A file is only written when it changed, so that cargo does not
+/// Builds the guest crates, optimizes and encodes them. A file is only written when it changed, so that cargo does not
 /// build the host anew. Without wasm-opt a component is bigger, and otherwise the same.
 ///
 /// # Errors
@@ -90,10 +90,9 @@ impl Component {
     fn build(&self, workspace: &Workspace) -> Result<()> {
         let toolchain = setup::target(workspace, setup::WASM)?;
         let mut cargo = toolchain.cargo(workspace, "build", setup::WASM);
-        cargo.args(["--profile", "guest", "-p", "dekker-component"]);
-        command::run(cargo.args(self.features))?;
+        command::run(cargo.args(["--profile", "guest", "-p", self.package]))?;
 
-        let module_path = workspace.guest_module();
+        let module_path = workspace.guest_module(self.package);
         let optimized = match optimize::optimize(workspace, self.name, &module_path) {
             Ok(optimized) => Some(optimized),
             Err(fault) if fault.is::<Missing>() && !workspace.is_ci() => {

@@ -199,8 +199,8 @@ fn clippy(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
             (check, [].as_slice())
         }
     });
-    let [component, js] = guests;
-    all([native, component, js])?;
+    let [component, accelerated, js] = guests;
+    all([native, component, accelerated, js])?;
     Ok(match toolchain {
         Toolchain::Own => Done::Passed,
         Toolchain::Debian => Done::PassedWith("the guests were compiled with Debian's rustc, which has no clippy: only rustc's warnings were looked at there".into()),
@@ -208,14 +208,21 @@ fn clippy(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
 }
 
 /// The guests only compile for their target; one has a panic handler of its own.
-const WITHOUT_GUESTS: [&str; 4] = ["--exclude", "dekker-component", "--exclude", "dekker-js"];
+const WITHOUT_GUESTS: [&str; 6] = [
+    "--exclude",
+    "dekker-accelerated",
+    "--exclude",
+    "dekker-component",
+    "--exclude",
+    "dekker-js",
+];
 
 /// Runs one command on each guest. They have different features of the same crates, and so are built apart.
 fn guests(
     toolchain: Toolchain,
     workspace: &Workspace,
     make: impl Fn(&dyn Fn(&str) -> Command) -> (Command, &'static [&'static str]),
-) -> [Result<()>; 2] {
+) -> [Result<()>; 3] {
     let run = |package: &str, cargo: &dyn Fn(&str) -> Command| {
         let (mut command, rest) = make(cargo);
         command::run(
@@ -224,10 +231,14 @@ fn guests(
                 .args(rest),
         )
     };
-    [
-        run("dekker-component", &|subcommand| {
+    let component = |package| {
+        run(package, &|subcommand| {
             toolchain.cargo(workspace, subcommand, setup::WASM)
-        }),
+        })
+    };
+    [
+        component("dekker-component"),
+        component("dekker-accelerated"),
         run("dekker-js", &|subcommand| {
             toolchain.cargo_with_std(workspace, subcommand, setup::WASM)
         }),
@@ -365,12 +376,12 @@ fn doc(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
             .env("RUSTDOCFLAGS", "-D warnings"),
     );
     // On their own target they find their macros built; natively those would be built once more.
-    let [component, js] = guests(toolchain, workspace, |command| {
+    let [component, accelerated, js] = guests(toolchain, workspace, |command| {
         let mut doc = command("doc");
         doc.arg("--no-deps").env("RUSTDOCFLAGS", "-D warnings");
         (doc, &[])
     });
-    all([native, component, js])?;
+    all([native, component, accelerated, js])?;
     Ok(Done::Passed)
 }
 

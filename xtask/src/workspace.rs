@@ -65,10 +65,10 @@ impl Workspace {
         clean(Command::new(program), &self.root)
     }
 
-    /// What rustc makes of the guest crate.
-    pub fn guest_module(&self) -> PathBuf {
-        self.target
-            .join("wasm32-unknown-unknown/guest/dekker_component.wasm")
+    /// What rustc makes of a guest crate.
+    pub fn guest_module(&self, package: &str) -> PathBuf {
+        let file = format!("{}.wasm", package.replace('-', "_"));
+        self.target.join("wasm32-unknown-unknown/guest").join(file)
     }
 
     /// The self-contained component.
