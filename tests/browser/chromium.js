@@ -28,10 +28,9 @@ async function serve() {
   return server;
 }
 
-/** A browser that asks nobody but the server: `{ page, close }`. */
-export async function open() {
+/** A browser with an empty profile: `{ context, close }`. */
+export async function launch() {
   const profile = await mkdtemp(join(tmpdir(), "dekker-chromium-"));
-  const server = await serve();
   const context = await chromium.launchPersistentContext(profile, {
     executablePath: process.env.DEKKER_CHROMIUM ?? "/usr/bin/chromium",
     headless: true,
@@ -45,6 +44,17 @@ export async function open() {
       "--disable-sync",
     ],
   });
+  const close = async () => {
+    await context.close();
+    await rm(profile, { recursive: true, force: true });
+  };
+  return { context, close };
+}
+
+/** A browser that asks nobody but the server: `{ context, newPage, faults, close }`. */
+export async function open() {
+  const server = await serve();
+  const { context, close: closeBrowser } = await launch();
   const url = `http://127.0.0.1:${server.address().port}/`;
   const faults = [];
   const newPage = async () => {
@@ -54,10 +64,9 @@ export async function open() {
     return page;
   };
   const close = async () => {
-    await context.close();
+    await closeBrowser();
     server.closeAllConnections();
     server.close();
-    await rm(profile, { recursive: true, force: true });
   };
   return { context, newPage, faults, close };
 }

@@ -5,7 +5,7 @@ import { execFile } from "node:child_process";
 import test from "node:test";
 import { promisify } from "node:util";
 
-import { DekkerError, Transformer, checkConfig, init, inspect, inspectInput, showConfig } from "dekker";
+import { DekkerError, Transformer, checkConfig, init, inspect, inspectInput, openWithDek, sealWithDek, showConfig } from "dekker";
 import * as inline from "dekker/inline";
 
 import { AT, LOCAL, TestKms, bytes, config, rule } from "./kms.js";
@@ -17,7 +17,13 @@ test("a value comes back from where it was stored, and only from there", async (
   const stored = await transformer.toStorage(AT, bytes("hello"));
   assert.equal(Buffer.from(stored).toString("latin1").slice(0, 23), "k8s:enc:aesgcm:v1:key1:");
   const read = await transformer.fromStorage(AT, stored);
-  assert.deepEqual(read, { plaintext: bytes("hello"), stale: false, transformerPrefix: "k8s:enc:aesgcm:v1:" });
+  assert.deepEqual(read, {
+    plaintext: bytes("hello"),
+    stale: false,
+    transformerPrefix: "k8s:enc:aesgcm:v1:",
+    keyPrefix: "key1:",
+    hasRule: true,
+  });
   await assert.rejects(transformer.fromStorage({ ...AT, key: "/registry/secrets/ns/other" }, stored), {
     name: "DekkerError",
     code: "DECRYPT_FAILED",
@@ -146,8 +152,35 @@ test("init may be called at any time and as often as one likes", async () => {
 });
 
 test("the inlined module is the same package", () => {
-  assert.deepEqual(Object.keys(inline).sort(), ["DekkerError", "Transformer", "checkConfig", "init", "inspect", "inspectInput", "showConfig"]);
+  assert.deepEqual(Object.keys(inline).sort(), ["DekkerError", "Transformer", "checkConfig", "init", "inspect", "inspectInput", "openWithDek", "sealWithDek", "showConfig"]);
   assert.equal(inline.Transformer, Transformer);
+});
+
+test("a value of KMS opens and seals with its DEK at hand, without a plugin", async () => {
+  for (const dekSource of ["counter", "hkdf-seed"]) {
+    const kms = new TestKms("key-1");
+    let dek;
+    kms.hooks.encrypt = (make, { plaintext }) => {
+      dek = Uint8Array.from(plaintext);
+      return make();
+    };
+    const writer = await Transformer.load(config("a"), { kms: { a: kms }, dekSource });
+    const stored = await writer.toStorage(AT, bytes("hello"));
+    const read = openWithDek(stored, AT.key, dek);
+    assert.deepEqual(read.plaintext, bytes("hello"));
+    assert.equal(read.keyIdHash, inspect(stored).keyIdHash);
+    // Who reads the one reads the other, and no two are alike.
+    const other = sealWithDek(bytes("world"), "/registry/secrets/ns/other", { stored, key: AT.key }, dek);
+    assert.notDeepEqual(other, sealWithDek(bytes("world"), "/registry/secrets/ns/other", { stored, key: AT.key }, dek));
+    const { plaintext } = await writer.fromStorage({ ...AT, key: "/registry/secrets/ns/other" }, other);
+    assert.deepEqual(plaintext, bytes("world"));
+    const wrong = dek.map((byte) => byte ^ 1);
+    assert.throws(() => openWithDek(stored, AT.key, wrong), { code: "DECRYPT_FAILED" });
+    assert.throws(() => openWithDek(stored, "/elsewhere", dek), { code: "DECRYPT_FAILED" });
+    assert.throws(() => sealWithDek(bytes("x"), AT.key, { stored, key: AT.key }, wrong), { code: "DECRYPT_FAILED" });
+    assert.throws(() => openWithDek(bytes("hello"), AT.key, dek), { code: "NO_MATCHING_PREFIX" });
+    writer.free();
+  }
 });
 
 /** What a program prints that runs apart, so that no other entry has loaded the module. */

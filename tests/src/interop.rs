@@ -16,7 +16,7 @@ use dekker_core::engine::Options;
 use dekker_core::engine::event::DecryptRequest;
 use serde::{Deserialize, Deserializer};
 
-use crate::face::{ComponentMaker, Maker, NativeMaker};
+use crate::face::{ComponentMaker, JavaScriptMaker, Maker, NativeMaker};
 use crate::object::EncryptedObject;
 use crate::plugin::Plugin;
 use crate::sim::Harness;
@@ -38,27 +38,39 @@ pub fn text(name: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Runs `compare` on every face. It gives how much was compared, and every mismatch; both are told in one line for each face, which
-/// `cargo xtask interop` reads: `INTEROP <what> (<face>): <compared> compared, <mismatches> mismatches`.
+/// Runs `compare` on every face: natively and on the component; where `DEKKER_FACE` says `node` or `browser`, on the npm package there. It gives
+/// how much was compared, and every mismatch; both are told in one line for each face, which `cargo xtask interop` reads:
+/// `INTEROP <what> (<face>): <compared> compared, <mismatches> mismatches`.
 ///
 /// # Panics
 /// When anything differs; and in CI when there is no component.
 pub fn on_every_face(what: &str, compare: impl Fn(&dyn Maker) -> Comparison) {
-    let mut faults = compare(&NativeMaker::RUST_CRYPTO).report(&format!("{what} (native)"));
-    faults.extend(compare(&NativeMaker::RING).report(&format!("{what} (native, ring)")));
-    for (name, maker) in [
-        ("component", ComponentMaker::find()),
-        ("accelerated component", ComponentMaker::find_accelerated()),
-    ] {
-        match maker {
-            Ok(maker) => {
-                let comparison = compare(&maker);
-                faults.extend(comparison.report(&format!("{what} ({name})")));
+    let on = |maker: &dyn Maker, face| compare(maker).report(&format!("{what} ({face})"));
+    let faults = match env::var("DEKKER_FACE").as_deref() {
+        Ok(face @ "node") => on(&JavaScriptMaker::node(), face),
+        Ok(face @ "browser") => on(&JavaScriptMaker::browser(), face),
+        _ => {
+            let mut faults = on(&NativeMaker::RUST_CRYPTO, "native");
+            faults.extend(on(&NativeMaker::RING, "native, ring"));
+            for (name, maker) in [
+                ("component", ComponentMaker::find()),
+                ("accelerated component", ComponentMaker::find_accelerated()),
+            ] {
+                match maker {
+                    Ok(maker) => faults.extend(on(&maker, name)),
+                    Err(missing) => skip(what, &missing.to_string()),
+                }
             }
-            Err(missing) => skip(what, &missing.to_string()),
+            faults
         }
-    }
+    };
     assert!(faults.is_empty(), "{} mismatches", faults.len());
+}
+
+/// Tells figures on the terminal, past the capture of the test harness: they are what the test is for.
+pub fn tell(figures: &str) {
+    // One write, so that lines of other tests do not come between.
+    let _ = std::io::stdout().write_all(format!("FIGURES {figures}\n").as_bytes());
 }
 
 /// Says on the terminal, past the capture of the test harness, that nothing was shown.

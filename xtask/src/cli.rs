@@ -29,6 +29,8 @@ pub enum Task {
     },
     /// Format all code.
     Fmt,
+    /// Take the pictures that README shows.
+    Pictures,
     /// Measure.
     Bench,
 }
@@ -40,6 +42,8 @@ pub enum Product {
     Component,
     /// The npm package.
     Npm,
+    /// The Inspector, and the npm package that it is made of.
+    Inspector,
 }
 
 /// Why a command line makes no sense.
@@ -115,6 +119,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, UsageErr
                 parts: vec![&parts::DOC],
             },
         ),
+        Some("pictures") => without_arguments("pictures", args, Task::Pictures),
         Some("bench") => without_arguments("bench", args, Task::Bench),
         Some(_) | None => Err(UsageError::UnknownCommand(command)),
     }
@@ -127,14 +132,16 @@ pub fn usage() -> String {
 usage: cargo xtask <command>
 
   setup                     get what building and testing need: targets, components, a C compiler, npm's packages
-  build                     build the component, the `dekker` binary that embeds it, and the npm package
+  build                     build the component, the `dekker` binary that embeds it, the npm package and the Inspector
   build --component-only    build the component
   build --npm-only          build the npm package
+  build --inspector-only    build the npm package, and the Inspector from it
   serve [ARGS...]           build, then run `dekker serve ARGS...` with automatic reload on
   test [PARTS...]           run all parts of the test suite, or those named
   fmt                       format all code
   lint                      the same as `test clippy`
   doc                       the same as `test doc`
+  pictures                  build the Inspector, and take the pictures of it that are in docs/
   interop                   the same as `test interop`
   bench                     measure (there are no benchmarks yet)
   help                      print this
@@ -173,6 +180,7 @@ fn build(args: Vec<OsString>) -> Result<Task, UsageError> {
         let product = match argument.to_str() {
             Some("--component-only") => Some(Product::Component),
             Some("--npm-only") => Some(Product::Npm),
+            Some("--inspector-only") => Some(Product::Inspector),
             Some(_) | None => None,
         };
         if product.is_none() || only.is_some_and(|only| product != Some(only)) {
@@ -239,6 +247,13 @@ mod tests {
                     only: Some(Product::Npm),
                 },
             ),
+            (
+                "build of the Inspector",
+                &["build", "--inspector-only"],
+                Task::Build {
+                    only: Some(Product::Inspector),
+                },
+            ),
             ("serve", &["serve"], Task::Serve { args: vec![] }),
             (
                 "serve passes everything on",
@@ -248,6 +263,7 @@ mod tests {
                 },
             ),
             ("fmt", &["fmt"], Task::Fmt),
+            ("pictures", &["pictures"], Task::Pictures),
             ("bench", &["bench"], Task::Bench),
         ];
         for (desc, words, expected) in table {

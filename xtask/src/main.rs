@@ -4,6 +4,8 @@ mod cli;
 mod command;
 mod component;
 mod host;
+mod hosts;
+mod inspector;
 mod interop;
 mod kept;
 mod npm;
@@ -55,12 +57,16 @@ fn perform(task: Task) -> Result<bool> {
             match only {
                 Some(Product::Component) => build_component(&workspace)?,
                 Some(Product::Npm) => npm::build(&workspace)?,
+                Some(Product::Inspector) => build_inspector(&workspace)?,
                 None => {
                     build_component(&workspace)?;
                     host::build(&workspace)?;
                     for (what, built) in [
                         ("dekker.wasm", wasi_command::build(&workspace)),
-                        ("the npm package", npm::build(&workspace)),
+                        (
+                            "the npm package and the Inspector",
+                            build_inspector(&workspace),
+                        ),
                     ] {
                         match built {
                             Err(fault) if fault.is::<setup::Missing>() && !workspace.is_ci() => {
@@ -84,9 +90,20 @@ fn perform(task: Task) -> Result<bool> {
             setup::rustfmt(&workspace)?;
             command::run(workspace.cargo().args(["fmt", "--all"]))?;
         }
+        Task::Pictures => {
+            let workspace = Workspace::find()?;
+            build_inspector(&workspace)?;
+            inspector::take_pictures(&workspace)?;
+        }
         Task::Bench => println!("There are no benchmarks yet: nothing was measured."),
     }
     Ok(true)
+}
+
+/// Builds the npm package, and the page that has it inside.
+fn build_inspector(workspace: &Workspace) -> Result<()> {
+    npm::build(workspace)?;
+    inspector::build(workspace)
 }
 
 /// Builds the component. In CI one that is too big is a fault.

@@ -79,7 +79,8 @@ pub fn run_tests(
     let mut node = workspace.command("node");
     node.args(["--test", "--test-reporter", "spec"])
         .args(tests)
-        .env("DEKKER_BIN", workspace.binary());
+        .env("DEKKER_BIN", workspace.binary())
+        .env("DEKKER_INSPECTOR", workspace.inspector());
     if let Some(chromium) = chromium {
         node.env("DEKKER_CHROMIUM", chromium);
     }

@@ -8,6 +8,8 @@ use anyhow::{Context, Result, bail};
 use crate::command;
 use crate::component;
 use crate::host;
+use crate::hosts;
+use crate::inspector;
 use crate::interop;
 use crate::npm;
 use crate::report::Counts;
@@ -101,6 +103,12 @@ pub static PARTS: &[&Part] = &[
         needs: Needs::Binary,
         run: wasmtime,
     },
+    &Part {
+        name: "hosts",
+        about: "the component in hosts of its own: Rust, wasmtime, Python and Node, as docs/plugin-hosts.md shows them",
+        needs: Needs::Component,
+        run: run_hosts,
+    },
     &INTEROP,
     &Part {
         name: "node",
@@ -110,7 +118,7 @@ pub static PARTS: &[&Part] = &[
     },
     &Part {
         name: "browser",
-        about: "the npm package in Chromium: its tests there, and the behaviour suite",
+        about: "the npm package and the Inspector in Chromium: their tests there, and the behaviour suite",
         needs: Needs::Component,
         run: browser,
     },
@@ -337,6 +345,11 @@ fn wasmtime(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
     Ok(Done::Passed)
 }
 
+fn run_hosts(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
+    all(hosts::run(workspace, counts)?)?;
+    Ok(Done::Passed)
+}
+
 fn run_interop(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
     interop::run(workspace, counts)?;
     Ok(Done::Passed)
@@ -345,7 +358,7 @@ fn run_interop(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
 fn node(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
     npm::build(workspace)?;
     let suite = npm::run_tests(workspace, "tests/node", None, counts);
-    let behaviours = behaviours(cargo_test(workspace), "behaviour_node", counts);
+    let behaviours = on_face(cargo_test(workspace), "node", counts);
     all([suite, behaviours])?;
     Ok(Done::Passed)
 }
@@ -353,17 +366,24 @@ fn node(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
 fn browser(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
     let chromium = setup::chromium(workspace)?;
     npm::build(workspace)?;
+    inspector::build(workspace)?;
     let suite = npm::run_tests(workspace, "tests/browser", Some(&chromium), counts);
     let mut tests = cargo_test(workspace);
     tests.env("DEKKER_CHROMIUM", &chromium);
-    let behaviours = behaviours(tests, "behaviour_browser", counts);
+    let behaviours = on_face(tests, "browser", counts);
     all([suite, behaviours])?;
     Ok(Done::Passed)
 }
 
-/// The behaviour suite against one face of the npm package.
-fn behaviours(mut tests: Command, test: &str, counts: &mut Counts) -> Result<()> {
-    command::run_tests(tests.args(["-p", "dekker-tests", "--test", test]), counts)
+/// The behaviour suite against one face of the npm package, and everything recorded of upstream.
+fn on_face(mut tests: Command, face: &str, counts: &mut Counts) -> Result<()> {
+    tests
+        .args(["-p", "dekker-tests", "--test"])
+        .arg(format!("behaviour_{face}"));
+    for recorded in ["vectors", "config_verdicts", "key_states"] {
+        tests.args(["--test", recorded]);
+    }
+    command::run_tests(tests.env("DEKKER_FACE", face), counts)
 }
 
 fn doc(workspace: &Workspace, _: &mut Counts) -> Result<Done> {

@@ -192,6 +192,14 @@ pub fn node_modules(workspace: &Workspace) -> Result<(), Missing> {
 }
 
 fn find_node_modules(workspace: &Workspace) -> Result<(), Missing> {
+    node_packages(workspace, workspace.root())
+}
+
+/// Finds Node, and gets the packages that a folder's `package-lock.json` names into its `node_modules/`.
+///
+/// # Errors
+/// There is no Node of the version that package.json asks for, no npm, or its registry is out of reach.
+pub fn node_packages(workspace: &Workspace, folder: &Path) -> Result<(), Missing> {
     let missing = |fault: &str| Missing {
         message: format!("{fault}; install Node.js 20 or later, with npm"),
     };
@@ -201,20 +209,15 @@ fn find_node_modules(workspace: &Workspace) -> Result<(), Missing> {
         return Err(missing(&format!("node is {}", node.trim_end())));
     }
     // npm writes what it has installed beside it; a lock file that is newer asks for more.
-    let time = |path: &str| {
-        let path = workspace.root().join(path);
-        path.metadata().and_then(|file| file.modified())
-    };
-    if let (Ok(installed), Ok(asked)) = (
-        time("node_modules/.package-lock.json"),
-        time("package-lock.json"),
-    ) && installed >= asked
-    {
+    if is_newer(
+        &folder.join("node_modules/.package-lock.json"),
+        &folder.join("package-lock.json"),
+    ) {
         return Ok(());
     }
     let mut npm = workspace.command("npm");
     // No package's own script runs.
-    npm.args([
+    npm.current_dir(folder).args([
         "ci",
         "--include=dev",
         "--ignore-scripts",
@@ -224,6 +227,58 @@ fn find_node_modules(workspace: &Workspace) -> Result<(), Missing> {
     command::run(&mut npm).map_err(|fault| Missing {
         message: format!("npm's packages cannot be had: {fault:#}"),
     })
+}
+
+/// Whether what was made of a file is there, and not older than it.
+fn is_newer(made: &Path, source: &Path) -> bool {
+    let time = |path: &Path| path.metadata().and_then(|file| file.modified());
+    matches!((time(made), time(source)), (Ok(made), Ok(source)) if made >= source)
+}
+
+/// A virtual environment of Python in `environment`, with the packages that `requirements` names by their hashes. Gives its interpreter.
+///
+/// # Errors
+/// There is no Python 3 that makes virtual environments, or its package index is out of reach.
+pub fn python_packages(
+    workspace: &Workspace,
+    environment: &Path,
+    requirements: &Path,
+) -> Result<PathBuf, Missing> {
+    const DEBIAN: [&str; 2] = ["python3", "python3-venv"];
+    let python = environment.join("bin/python");
+    let stamp = environment.join("requirements.txt");
+    if is_newer(&stamp, requirements) && answers(Command::new(&python).arg("--version")) {
+        return Ok(python);
+    }
+    let make = || {
+        let mut venv = workspace.command("python3");
+        attempt(venv.args(["-m", "venv", "--clear"]).arg(environment))
+    };
+    let made =
+        make() || (is_root_on_debian() && install_debian_packages(workspace, &DEBIAN) && make());
+    if !made {
+        return Err(Missing {
+            message: "there is no `python3` that makes virtual environments; install Python 3.9 or later, on Debian with python3-venv".into(),
+        });
+    }
+    let missing = |fault: &dyn fmt::Display| Missing {
+        message: format!("Python's packages cannot be had: {fault:#}"),
+    };
+    // Nothing is built: wheels only.
+    let mut pip = workspace.command(&python.to_string_lossy());
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+    ])
+    .args(["--require-hashes", "--only-binary", ":all:", "-r"])
+    .arg(requirements);
+    command::run(&mut pip).map_err(|fault| missing(&fault))?;
+    // The last step: an environment that was left half made has none.
+    std::fs::copy(requirements, &stamp).map_err(|fault| missing(&fault))?;
+    Ok(python)
 }
 
 /// Finds or gets Chromium: what `DEKKER_CHROMIUM` names, or Debian's.

@@ -117,6 +117,11 @@ impl Workspace {
         self.root.join("dist")
     }
 
+    /// The Inspector's page.
+    pub fn inspector(&self) -> PathBuf {
+        self.target.join("dekker/inspector/index.html")
+    }
+
     /// What the optimizer made of a module, and of which.
     pub fn optimized(&self, name: &str) -> PathBuf {
         self.target.join("dekker/optimized").join(name)
@@ -125,6 +130,11 @@ impl Workspace {
     /// Where the interoperability harness builds and records.
     pub fn interop(&self) -> PathBuf {
         self.target.join("interop")
+    }
+
+    /// A virtual environment of Python, for the hosts in it.
+    pub fn python(&self) -> PathBuf {
+        self.target.join("dekker/python")
     }
 
     /// The `dekker` binary.

@@ -13,7 +13,7 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
-use dekker_tests::interop::{Vector, VectorFile};
+use dekker_tests::interop::{self, Vector, VectorFile};
 
 use crate::process::Process;
 use crate::stage::{Stage, play};
@@ -245,10 +245,10 @@ fn read_with_five_providers(kms_v2: &'static str) {
             assert!(count >= 8, "{name}: {count}");
             read.push(format!("{name} {count}"));
         }
-        println!(
+        interop::tell(&format!(
             "vectors that `dekker decrypt` read with one configuration: {}",
             read.join(", ")
-        );
+        ));
     });
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use rustix::process::Signal;
 
+use dekker_tests::interop;
 use dekker_tests::object::sha256_text;
 
 use crate::load::Load;
@@ -148,10 +149,10 @@ fn a_file_cut_at_every_byte_costs_no_read() {
         assert!(counted >= refused, "{counted} of {refused}");
         scene.write(&whole);
         scene.until_loaded(&whole).await;
-        println!(
+        interop::tell(&format!(
             "{} beginnings of a file: {refused} refused, {held} of them valid; {counted} refusals counted",
             whole.len()
-        );
+        ));
     });
 }
 

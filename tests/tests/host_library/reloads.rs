@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use dekker_tests::interop;
 use tokio::task::JoinSet;
 
 use crate::room::{Room, at, write};
@@ -77,7 +78,7 @@ async fn a_thousand_reloads_under_load_lose_nothing_and_cost_nothing() {
     stop.store(true, Ordering::Relaxed);
     load.join_all().await;
     let after = room.plugin.calls();
-    println!(
+    interop::tell(&format!(
         "{RELOADS} reloads during {} requests; Encrypt {} → {}, Decrypt {} → {}; descriptors {} → {}, resident {} → {} KiB",
         requests.load(Ordering::Relaxed),
         calls.encrypt,
@@ -88,7 +89,7 @@ async fn a_thousand_reloads_under_load_lose_nothing_and_cost_nothing() {
         end.0,
         warm.1 / 1024,
         end.1 / 1024,
-    );
+    ));
     assert!(requests.load(Ordering::Relaxed) > 0);
     assert_eq!(
         after.encrypt, calls.encrypt,

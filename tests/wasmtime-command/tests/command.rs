@@ -47,8 +47,19 @@ fn run(mut command: Command, input: &[u8]) -> Ran {
     Ran {
         code: output.status.code(),
         stdout: output.stdout,
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        stderr: without_numbers(&String::from_utf8_lossy(&output.stderr)),
     }
+}
+
+/// WASI numbers the faults of files otherwise than Linux does: ` (os error 2)` there is ` (os error 44)` here.
+fn without_numbers(text: &str) -> String {
+    let mut parts = text.split(" (os error ");
+    let first = parts.next().unwrap_or_default();
+    parts.fold(first.to_owned(), |all, part| {
+        all + part
+            .trim_start_matches(|c: char| c.is_ascii_digit())
+            .trim_start_matches(')')
+    })
 }
 
 impl Stage {
@@ -151,7 +162,7 @@ fn inspect_says_the_same_of_every_vector() {
             .map(|vector| json!({"key": STANDARD.encode(vector.key()), "value": STANDARD.encode(vector.stored())}))
             .collect();
         count += kvs.len();
-        let input = json!({"kvs": kvs}).to_string();
+        let input = json!({"header": {}, "kvs": kvs}).to_string();
         for output in ["text", "json"] {
             let ran = stage.both(&args(["inspect", "-o", output]), input.as_bytes());
             assert!(ran.stdout.len() > kvs.len() * 50, "{name}: {}", ran.stderr);

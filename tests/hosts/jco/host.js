@@ -1,0 +1,106 @@
+// Dekker's component in a Node program, transpiled by jco: `node transpile.js transformer.wasm`, then `node host.js`.
+//
+// The engine in the component does no I/O and reads no clock. Its host (this program) tells it what happened and when, and does what it says
+// next. Randomness, the one thing that the component imports, comes from jco's preview2-shim, which takes it from the system.
+
+import assert from "node:assert/strict";
+
+import { engine } from "./transpiled/transformer.js";
+
+const CONFIG = `
+apiVersion: apiserver.config.k8s.io/v1
+kind: EncryptionConfiguration
+resources:
+- resources: [secrets]
+  providers: [{kms: {apiVersion: v2, name: my-kms, endpoint: "unix:///run/my-kms.sock"}}]
+`;
+
+/** Stands in for a KMS plugin: it keeps a DEK and gives it back. A real host calls `v2.KeyManagementService` by gRPC, at the `address` that
+ * `kmsProviders()` tells. A call that fails has the outcome `{ tag: "err", val: { code: 14, message } }`. */
+class Kms {
+  asked = [];
+  #dek;
+
+  async answer({ tag, val }) {
+    console.log("  KMS:", tag);
+    this.asked.push(tag);
+    const event = (tag, answer) => ({ tag, val: { call: val.call, outcome: { tag: "ok", val: answer } } });
+    switch (tag) {
+      case "call-status":
+        return event("status", { version: "v2", healthz: "ok", keyId: "key-1" });
+      case "call-encrypt":
+        this.#dek = val.plaintext.slice();
+        return event("encrypted", { ciphertext: Buffer.from("dek 1"), keyId: "key-1", annotations: [] });
+      case "call-decrypt":
+        return event("decrypted", this.#dek.slice());
+    }
+  }
+}
+
+class Host {
+  now = BigInt(Date.now()); // Milliseconds since 1970, which must never go back.
+
+  constructor(kms) {
+    this.kms = kms;
+    const options = { reload: false, dekSource: "counter", coast: "strict", dekCacheCapacity: 0, apiserverId: "" };
+    this.engine = engine.Engine.create(Buffer.from(CONFIG), options, this.now); // Throws every fault of the configuration.
+  }
+
+  /** `toStorage` or `fromStorage`. What is not answered at once is parked under `op`, and an action brings the answer later. */
+  async operate(method, op, key, value) {
+    const at = { resource: "secrets", key: Buffer.from(key) };
+    let outcome = this.engine[method](op, at, value, this.now);
+    if (outcome === undefined) {
+      console.log("  parked");
+      outcome = (await this.settle()).get(op);
+    }
+    return outcome.val; // With the tag "err" it tells its `kind`.
+  }
+
+  /** Does what the engine says until it says no more; gives what is done. (A busier host does not wait for the KMS here: the engine is free
+   * for other operations until the event comes.) */
+  async settle() {
+    const done = new Map();
+    for (let actions; (actions = this.engine.pollActions()).length > 0; ) {
+      for (const action of actions) {
+        const { tag, val } = action;
+        if (tag.startsWith("call-")) {
+          const event = await this.kms.answer(action);
+          this.engine.handleEvent(event, this.now);
+          // A DEK, once on its way out and once on its way in: of no more use here.
+          if (tag === "call-encrypt") val.plaintext.fill(0);
+          if (tag === "call-decrypt") event.val.outcome.val.fill(0);
+        } else if (tag === "to-storage-done" || tag === "from-storage-done") done.set(val.op, val.outcome);
+        else if (tag === "log") console.error(val.level, val.message);
+      }
+    }
+    return done;
+  }
+}
+
+const kms = new Kms();
+const host = new Host(kms);
+console.log("write");
+const first = await host.operate("toStorage", 1n, "/registry/secrets/default/a", Buffer.from("hunter2"));
+console.log(" ", first.stored.length, "bytes");
+console.log("write another");
+const second = await host.operate("toStorage", 2n, "/registry/secrets/default/b", Buffer.from("hunter2"));
+console.log(" ", second.stored.length, "bytes");
+console.log("read");
+const read = await host.operate("fromStorage", 3n, "/registry/secrets/default/a", first.stored);
+console.log(`  ${Buffer.from(read.plaintext)}, stale: ${read.stale}`);
+console.log("read it in the place of the other");
+const moved = await host.operate("fromStorage", 4n, "/registry/secrets/default/b", first.stored);
+console.log(" ", moved.kind);
+
+// Time is what the host says it is. A real one sets a timer for `due`; for this one it has come.
+const due = host.engine.pollTimeout();
+console.log(Number(due - host.now) / 1000, "s later");
+host.now = due;
+host.engine.handleTimeout(host.now);
+await host.settle();
+host.engine[Symbol.dispose](); // Erases every key in the component's memory.
+
+assert.deepEqual([Buffer.from(read.plaintext).toString(), read.stale, moved.kind], ["hunter2", false, "decrypt-failed"]);
+assert.deepEqual(kms.asked, ["call-status", "call-encrypt", "call-decrypt", "call-status"]);
+console.log("two writes, one Encrypt");

@@ -1,0 +1,167 @@
+// One value: what it is, where its bytes stand, and what is in it.
+
+import { byteMap, dump } from "./bytemap.js";
+import { badge, el, plural, printable, size } from "./dom.js";
+import { toBase64 } from "./input.js";
+import { Closed } from "./keys.js";
+import { plaintextView } from "./plaintext.js";
+import { resourceOf } from "./resource.js";
+import { stateOf } from "./table.js";
+import { partOf, setKey } from "./values.js";
+
+const SOURCE_TYPES = {
+  AES_GCM_KEY: "a key (AES-GCM, counted nonces)",
+  HKDF_SHA256_XNONCE_AES_GCM_SEED: "a seed (HKDF-SHA256, a key for each write)",
+};
+
+/** The pane of one value. It holds one plaintext at a time, and erases it for the next. */
+export class Detail {
+  #box;
+  #open;
+  #onKey;
+  #value;
+  #plaintext;
+  #view;
+
+  /**
+   * @param {HTMLElement} box
+   * @param {(value: object) => Promise<object>} open decrypts, or rejects with `Closed`
+   * @param {(value: object) => void} onKey the storage key or the resource was changed
+   */
+  constructor(box, open, onKey) {
+    this.#box = box;
+    this.#open = open;
+    this.#onKey = onKey;
+  }
+
+  /** Draws a value anew. */
+  async show(value) {
+    this.clear();
+    this.#value = value;
+    const outcome = el("div", { id: "outcome", "aria-live": "polite" });
+    const heading = el("h3", { id: "detail-title", tabindex: "-1" }, value.name);
+    this.#box.replaceChildren(
+      ...[
+        el("header", { class: "detail-head" }, badge(value.group.provider, value.group.label), heading, stateOf(value)),
+        el(
+          "div",
+          { class: "what" },
+          value.seen === undefined ? el("p", { class: "notice tone-bad", id: "damage" }, el("strong", {}, "Damaged. "), value.error) : facts(value),
+          value.seen && el("section", { "aria-labelledby": "map-title" }, el("h4", { id: "map-title" }, "Byte map"), byteMap(value)),
+          value.seen && value.seen.provider !== "identity" && this.#place(value),
+        ),
+        outcome,
+        el(
+          "div",
+          { class: "more" },
+          value.seen?.provider === "kms" && askPlugin(value),
+          el("details", { class: "stored" }, el("summary", {}, "Stored bytes"), dump(value.stored, "The stored value in hexadecimal", value.seen?.layout)),
+        ),
+      ],
+    );
+    await this.#read(value, outcome);
+  }
+
+  async #read(value, outcome) {
+    let opened;
+    try {
+      opened = await this.#open(value);
+    } catch (fault) {
+      if (this.#value !== value || value.seen === undefined) return;
+      outcome.replaceChildren(refusal(fault));
+      return;
+    }
+    // Another value was chosen meanwhile.
+    if (this.#value !== value || !outcome.isConnected) {
+      opened.plaintext.fill(0);
+      return;
+    }
+    this.#plaintext = opened.plaintext;
+    const { seen } = value;
+    const clear = seen.provider === "identity";
+    const words = clear
+      ? [el("strong", {}, "Not encrypted. "), "Whoever reads the store reads this."]
+      : [
+          el("strong", {}, "Decrypted "),
+          `with ${opened.with}. `,
+          opened.stale === true && "Stale: a write would now use another key.",
+          opened.stale === false && "Current: a write would use the same key.",
+          seen.provider === "aescbc" && " aescbc has no tag: a wrong key can pass, one time in 256, and gives nonsense.",
+          opened.stale === undefined && "Whether it is stale only the plugin knows.",
+        ];
+    const tone = clear || opened.stale ? "warn" : "good";
+    outcome.replaceChildren(
+      el("p", { class: `notice tone-${tone}` }, words.filter(Boolean)),
+      plaintextView(opened.plaintext, this.#view, (view) => (this.#view = view)),
+    );
+  }
+
+  /** What binds the value: its storage key, and the resource that chooses the rule. */
+  #place(value) {
+    const derived = value.keyText === undefined ? undefined : resourceOf(value.keyText);
+    const change = () => {
+      if (key.value !== (value.keyText ?? "")) setKey(value, key.value);
+      value.resource = resource.value.trim() || undefined;
+      this.#onKey(value);
+    };
+    const field = { type: "text", autocomplete: "off", autocapitalize: "off", spellcheck: "false" };
+    const key = el("input", { ...field, id: "storage-key", placeholder: "/registry/secrets/namespace/name" });
+    key.value = value.keyText ?? "";
+    const resource = el("input", { ...field, id: "resource", placeholder: derived ?? "from the configuration’s rules" });
+    resource.value = value.resource ?? "";
+    return el(
+      "form",
+      { class: "place", submit: (event) => (event.preventDefault(), change()) },
+      el("label", { for: "storage-key" }, "Storage key"),
+      key,
+      el("label", { for: "resource" }, "Resource"),
+      resource,
+      el("button", { type: "submit" }, "Try"),
+    );
+  }
+
+  /** Erases what was decrypted and empties the pane. */
+  clear() {
+    this.#plaintext?.fill(0);
+    this.#plaintext = undefined;
+    this.#value = undefined;
+    this.#box.replaceChildren();
+  }
+}
+
+function refusal(fault) {
+  const isExpected = fault instanceof Closed;
+  const tone = isExpected && ["locked", "plugin", "key"].includes(fault.kind) ? "calm" : "bad";
+  const lead = { wrong: "It does not open. ", dek: "It does not open. ", locked: "Encrypted. ", plugin: "A plugin is needed. ", key: "Storage key needed. ", absent: "No such key. ", damaged: "Damaged. " };
+  return el("p", { class: `notice tone-${tone}` }, el("strong", {}, (isExpected && lead[fault.kind]) || "It cannot be read. "), fault.message);
+}
+
+function facts({ seen, stored, encoding, source }) {
+  const rows = [
+    ["Provider", seen.provider === "kms" ? [`KMS ${seen.apiVersion} `, el("b", {}, `“${printable(seen.providerName)}”`)] : seen.provider],
+    seen.keyName !== undefined && ["Key", el("b", {}, `“${printable(seen.keyName)}”`)],
+    seen.keyIdHash && ["Key ID hash", el("code", {}, seen.keyIdHash)],
+    seen.encryptedDEKSourceType && ["DEK source", [SOURCE_TYPES[seen.encryptedDEKSourceType], el("br"), el("code", {}, seen.encryptedDEKSourceType)]],
+    seen.encryptedDEKSourceSize !== undefined && ["Encrypted DEK", size(seen.encryptedDEKSourceSize)],
+    seen.content && ["Content", seen.content],
+    ["Size", [size(stored.length), seen.provider !== "identity" && `, of ${seen.provider === "aescbc" ? "at most " : ""}${size(seen.plaintextSize)} of plaintext`]],
+    seen.annotations?.length > 0 && ["Annotations", el("ul", {}, seen.annotations.map(({ name, size }) => el("li", {}, el("code", {}, printable(name)), `, ${plural(size, "byte")}`)))],
+    ["Found as", `${encoding}, ${source}`],
+  ];
+  return el("dl", { class: "facts" }, rows.filter(Boolean).map(([name, value]) => [el("dt", {}, name), el("dd", {}, [value].flat().filter(Boolean))]).flat());
+}
+
+/** What the plugin must be asked: nobody else can turn it into the DEK. */
+function askPlugin(value) {
+  const source = partOf(value, "encryptedDEKSource", "encryptedDEK");
+  if (source === undefined) return undefined;
+  const field = el("textarea", { id: "encrypted-dek", readonly: true, rows: "2", spellcheck: "false" });
+  field.value = toBase64(source);
+  return el(
+    "details",
+    { class: "ask" },
+    el("summary", {}, "To get the DEK"),
+    el("label", { for: "encrypted-dek", class: "hint" }, "Ask the plugin’s Decrypt for this ciphertext (base64), with the value’s key ID and annotations. Its answer is the DEK or seed."),
+    field,
+  );
+}

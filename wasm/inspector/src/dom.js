@@ -1,0 +1,53 @@
+// Elements and words. Whatever comes from a value becomes text, never markup: the page's policy would refuse anything else.
+
+/** An element: `el("p", { class: "hint", title: "…" }, "text", child)`. Functions are listeners; what is undefined is left out. */
+export function el(name, attributes = {}, ...children) {
+  const element = document.createElement(name);
+  for (const [attribute, value] of Object.entries(attributes)) {
+    if (value === undefined || value === false) continue;
+    if (typeof value === "function") element.addEventListener(attribute, value);
+    else element.setAttribute(attribute, value === true ? "" : value);
+  }
+  element.append(...children.flat().filter((child) => child !== undefined && child !== false));
+  return element;
+}
+
+export const $ = (id) => document.getElementById(id);
+
+/** A part with its own look: `kms`, `aesgcm`, … A word beside it says the same. */
+export function badge(provider, text) {
+  return el("span", { class: `badge of-${provider}` }, text);
+}
+
+const numbers = new Intl.NumberFormat("en");
+export const count = (number) => numbers.format(number);
+export const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
+
+/** `161 bytes`, `1.4 kB`. */
+export function size(bytes) {
+  if (bytes < 10_000) return plural(bytes, "byte");
+  const [divisor, unit] = bytes < 1_000_000 ? [1e3, "kB"] : [1e6, "MB"];
+  return `${(bytes / divisor).toFixed(1)} ${unit}`;
+}
+
+/** The same for a narrow column: `161 B`. */
+export const shortSize = (bytes) => (bytes < 10_000 ? `${count(bytes)} B` : size(bytes));
+
+/** What would hide or reorder text becomes visible: control characters, zero widths, directions. */
+export function printable(text) {
+  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\u{fffd}]/gu, (char) =>
+    char === "\u{fffd}" ? char : `\\u{${char.codePointAt(0).toString(16)}}`,
+  );
+}
+
+/** Lets the browser draw and answer between two pieces of long work. */
+export function breathe() {
+  return new Promise((resolve) => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => {
+      port1.close();
+      resolve();
+    };
+    port2.postMessage(undefined);
+  });
+}

@@ -1,0 +1,144 @@
+// What decrypts: a configuration with its local keys, and DEKs or seeds at hand.
+
+import { DekkerError, Transformer, checkConfig, init, openWithDek, showConfig } from "dekker/inline";
+
+import { findDeks } from "./input.js";
+import { resourceOf, resourcesOfRules } from "./resource.js";
+
+/** Why a value stays closed: `kind` for the table, `message` for a person. */
+export class Closed extends Error {
+  constructor(kind, message) {
+    super(message);
+    this.kind = kind;
+  }
+}
+
+/** The most telling of several refusals comes first. */
+const TELLING = ["DECRYPT_FAILED", "MALFORMED", "NO_MATCHING_PREFIX", "ENCRYPTED_DATA"];
+
+/** A plugin that nobody can reach from a page. */
+const UNREACHABLE = () => {
+  const refuse = async () => {
+    throw Object.assign(new Error("a page cannot reach a KMS plugin"), { code: "UNAVAILABLE" });
+  };
+  return { status: refuse, encrypt: refuse, decrypt: refuse };
+};
+
+export class Keys {
+  #transformer;
+  #rules = [];
+  #deks = [];
+  warnings = [];
+
+  /**
+   * @throws {DekkerError} `INVALID_CONFIG`, with findings
+   * @throws {InputError} what is no DEK
+   */
+  static async load(config, deks) {
+    const keys = new Keys();
+    keys.#deks = findDeks(deks);
+    if (config.trim() !== "") {
+      await init();
+      keys.#transformer = await Transformer.load(config, { kms: UNREACHABLE });
+      keys.#rules = resourcesOfRules(showConfig(config));
+      keys.warnings = checkConfig(config);
+    }
+    return keys;
+  }
+
+  get isEmpty() {
+    return this.#transformer === undefined && this.#deks.length === 0;
+  }
+
+  get dekCount() {
+    return this.#deks.length;
+  }
+
+  get hasConfig() {
+    return this.#transformer !== undefined;
+  }
+
+  /**
+   * Decrypts a value: `{ plaintext, stale, resource?, with }`. The plaintext is the caller's to erase.
+   *
+   * @throws {Closed}
+   */
+  async open(value) {
+    if (value.seen === undefined) throw new Closed("damaged", value.error);
+    if (value.seen.provider === "identity") return { plaintext: value.stored.slice(), stale: undefined, with: "nothing: it is not encrypted" };
+    return value.seen.provider === "kms" ? this.#openKms(value) : this.#openLocal(value);
+  }
+
+  #openKms({ seen, stored, key }) {
+    if (this.#deks.length === 0) {
+      const name = seen.providerName;
+      throw this.hasConfig
+        ? new Closed("plugin", `The KMS plugin “${name}” holds the key, and a page cannot reach it. Have the plugin decrypt the value’s encrypted DEK source, and paste the DEK it gives.`)
+        : new Closed("locked", `The KMS plugin “${name}” holds the key. Paste the DEK or seed to read it here.`);
+    }
+    let malformed;
+    for (const dek of this.#deks) {
+      try {
+        const { plaintext } = openWithDek(stored, key ?? "", dek);
+        const which = this.#deks.length === 1 ? "the DEK" : `the DEK on line ${this.#deks.indexOf(dek) + 1}`;
+        return { plaintext, stale: undefined, with: which };
+      } catch (fault) {
+        if (!(fault instanceof DekkerError)) throw fault;
+        if (fault.code !== "DECRYPT_FAILED") malformed = fault;
+      }
+    }
+    if (malformed !== undefined) throw new Closed("damaged", sentence(malformed.message));
+    throw key === undefined ? needsKey() : new Closed("dek", wrong(this.#deks.length === 1 ? "This DEK does not open it" : `None of the ${this.#deks.length} DEKs opens it`));
+  }
+
+  async #openLocal({ seen, stored, key, keyText, resource }) {
+    if (this.#transformer === undefined) {
+      const hint = this.#deks.length > 0 ? "It is not encrypted with a DEK. " : "";
+      throw new Closed("locked", `${hint}Paste the configuration that holds the key “${seen.keyName}” to read it here.`);
+    }
+    let refused;
+    for (const candidate of this.#candidates(keyText, resource)) {
+      try {
+        const { plaintext, stale } = await this.#transformer.fromStorage({ resource: candidate, key: key ?? "" }, stored);
+        return { plaintext, stale, resource: candidate, with: `the configuration, as ${/^any(\.any)?$/.test(candidate) ? "a resource that a wildcard covers" : candidate}` };
+      } catch (fault) {
+        if (!(fault instanceof DekkerError)) throw fault;
+        if (!TELLING.includes(fault.code)) throw new Closed("failed", sentence(fault.message));
+        if (refused === undefined || TELLING.indexOf(fault.code) < TELLING.indexOf(refused.code)) refused = fault;
+      }
+    }
+    throw this.#closed(refused, seen, key);
+  }
+
+  #candidates(keyText, resource) {
+    if (resource) return [resource];
+    const derived = keyText === undefined ? undefined : resourceOf(keyText);
+    return [...new Set([...(derived === undefined ? [] : [derived]), ...this.#rules])];
+  }
+
+  #closed(fault, { provider, keyName }, key) {
+    switch (fault?.code) {
+      case "DECRYPT_FAILED":
+        // The other local providers do not bind a value to its key.
+        return key === undefined && provider === "aesgcm"
+          ? needsKey()
+          : new Closed("wrong", wrong(`The configuration’s key “${keyName}” does not open it`));
+      case "MALFORMED":
+        return new Closed("damaged", sentence(fault.message));
+      default:
+        return new Closed("absent", `No rule of the configuration that covers this resource has ${provider} with a key “${keyName}”.`);
+    }
+  }
+
+  /** Erases every key. */
+  free() {
+    this.#transformer?.free();
+    this.#transformer = undefined;
+    for (const dek of this.#deks) dek.fill(0);
+    this.#deks = [];
+  }
+}
+
+const needsKey = () => new Closed("key", "The value is bound to its storage key. Type it under “Storage key”.");
+const wrong = (what) => `${what}: wrong key, wrong storage key, or altered bytes. Cryptography does not tell which.`;
+const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;

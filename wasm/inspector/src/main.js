@@ -1,0 +1,378 @@
+// The page: what is put in, and what is shown of it.
+
+import { DekkerError, init } from "dekker/inline";
+
+import { Detail } from "./detail.js";
+import { $, breathe, count, el, plural } from "./dom.js";
+import { BYTES_MAX, InputError, VALUES_MAX, findValues, isConfiguration, toBase64 } from "./input.js";
+import { Closed, Keys } from "./keys.js";
+import { overview } from "./overview.js";
+import { PAGE, arrange, table } from "./table.js";
+import { STATES, makeValue } from "./values.js";
+
+/** A configuration or a DEK is no larger. */
+const KEYS_MAX = 1 << 20;
+/** Values between two pauses, and between two drawings. */
+const CHUNK = 200;
+
+const fresh = () => ({ values: [], bytes: 0, numbered: 0, selected: undefined, view: fresh.view() });
+fresh.view = () => ({ group: undefined, words: "", sort: { by: "", down: false }, page: 0, allKeys: false });
+
+let state = fresh();
+let keys = new Keys();
+/** Grows with other keys: whoever reads with those before gives up. */
+let era = 0;
+/** Grows when everything is cleared: what is still being looked at is dropped. */
+let clearings = 0;
+
+const detail = new Detail($("detail"), (value) => keys.open(value), (value) => retry(value));
+
+// ---- what is put in
+
+/** Takes inputs as `{ name, bytes }`: values, or a configuration. */
+async function take(inputs, { focus = false } = {}) {
+  const mine = clearings;
+  const added = [];
+  let held = state.bytes;
+  const faults = [];
+  let config;
+  await init();
+  for (const { name, bytes } of inputs) {
+    if (isConfiguration(bytes)) {
+      config = new TextDecoder().decode(bytes);
+      continue;
+    }
+    try {
+      for (const found of findValues(bytes)) {
+        if (state.values.length + added.length >= VALUES_MAX) throw new InputError(`The page holds at most ${count(VALUES_MAX)} values.`);
+        held += found.stored.length;
+        if (held > BYTES_MAX) throw new InputError("The page holds at most 64 MiB of values.");
+        added.push(makeValue(found, name, ++state.numbered));
+        if (added.length % CHUNK === 0) {
+          say(`Looking at ${plural(added.length, "value")}…`);
+          await breathe();
+          if (mine !== clearings) return;
+        }
+      }
+    } catch (fault) {
+      if (!(fault instanceof InputError)) throw fault;
+      faults.push(inputs.length > 1 ? `${name}: ${fault.message}` : fault.message);
+    }
+  }
+  if (mine !== clearings) return;
+  complain(faults);
+  for (const value of added) {
+    state.values.push(value);
+    state.bytes += value.stored.length;
+  }
+  if (added.length > 0) {
+    state.selected = added[0];
+    state.view = fresh.view();
+    say(`${plural(added.length, "value")} found${state.values.length > added.length ? `, ${count(state.values.length)} in all` : ""}.`);
+  }
+  if (config !== undefined) {
+    $("config").value = config;
+    await useKeys();
+  } else if (added.length > 0) {
+    draw();
+    await readAll(added);
+  }
+  if (focus && added.length > 0) $("results").focus();
+}
+
+async function takeFiles(files, into) {
+  const chosen = [...files];
+  if (chosen.length === 0) return;
+  const most = into === undefined ? BYTES_MAX : KEYS_MAX;
+  if (chosen.reduce((sum, { size }) => sum + size, 0) > most) {
+    complain([into === undefined ? "These files are more than 64 MiB. Give fewer at once." : "This file is too large to hold keys."]);
+    return;
+  }
+  const inputs = [];
+  for (const file of chosen) {
+    try {
+      inputs.push({ name: file.name, bytes: new Uint8Array(await file.arrayBuffer()) });
+    } catch {
+      complain([`${file.name} cannot be read. Is it a folder?`]);
+      return;
+    }
+  }
+  if (into === undefined) {
+    await take(inputs);
+    return;
+  }
+  const [{ bytes }] = inputs;
+  // A DEK is 32 raw bytes, or those in text.
+  const isRaw = into === "dek" && [16, 24, 32].includes(bytes.length) && bytes.some((byte) => byte < 9 || byte > 126);
+  $(into).value = isRaw ? toBase64(bytes) : new TextDecoder().decode(bytes).trim();
+  bytes.fill(0);
+  await useKeys();
+}
+
+async function takeText(text, how) {
+  // A clipboard holds text: what was no UTF-8 is lost for good.
+  if (text.includes("\u{fffd}")) {
+    complain(["Raw bytes do not survive the clipboard. Drop the file instead, or paste hex, base64 or etcdctl get -w json."]);
+    return;
+  }
+  await take([{ name: "pasted", bytes: new TextEncoder().encode(text) }], how);
+}
+
+// ---- what decrypts
+
+async function useKeys() {
+  const mine = ++era;
+  const faults = $("config-faults");
+  faults.replaceChildren();
+  for (const id of ["config", "dek"]) $(id).removeAttribute("aria-invalid");
+  complain([]);
+  let loaded;
+  try {
+    loaded = await Keys.load($("config").value, $("dek").value);
+  } catch (fault) {
+    if (mine !== era) return;
+    const which = fault instanceof InputError ? "dek" : "config";
+    $(which).setAttribute("aria-invalid", "true");
+    const lines = fault.findings?.map(finding) ?? [el("li", {}, fault.message)];
+    faults.replaceChildren(el("div", { class: "notice tone-bad", role: "alert" }, el("strong", {}, which === "dek" ? "The DEK cannot be used." : "The configuration has faults."), el("ul", {}, lines)));
+    $(which).focus();
+    say("The keys did not change.");
+    if (!(fault instanceof InputError || fault instanceof DekkerError)) throw fault;
+    return;
+  }
+  if (mine !== era) {
+    loaded.free();
+    return;
+  }
+  keys.free();
+  keys = loaded;
+  const { warnings } = keys;
+  if (warnings.length > 0) faults.replaceChildren(el("details", { class: "warnings" }, el("summary", {}, plural(warnings.length, "warning")), el("ul", {}, warnings.map(finding))));
+  await readAll(state.values);
+}
+
+function finding({ line, column, path, message }) {
+  const place = line === undefined ? "" : `line ${line}, column ${column}: `;
+  return el("li", {}, place, path !== "" && [el("code", {}, path), ": "], message);
+}
+
+/** Tries the keys on values, and keeps how each stands; what was decrypted is erased at once. */
+async function readAll(values) {
+  const mine = era;
+  let [read, refused, closed, done] = [0, 0, 0, 0];
+  for (const value of values) {
+    await readOne(value);
+    if (mine !== era) return;
+    if (value.state === "read" || value.state === "stale") read++;
+    else if (value.state === "wrong") refused++;
+    else if (value.state !== "plaintext" && value.state !== "damaged") closed++;
+    if (++done % CHUNK === 0 && done < values.length) {
+      if (!keys.isEmpty) say(`Decrypting: ${count(done)} of ${count(values.length)}…`);
+      await breathe();
+      if (mine !== era) return;
+    }
+  }
+  draw();
+  if (keys.isEmpty) return;
+  say(
+    values.length === 0
+      ? "The keys are ready. Now add stored values."
+      : [`${count(read)} of ${plural(values.length, "value")} decrypted`, refused > 0 && `${count(refused)} refused: wrong key`, closed > 0 && `${count(closed)} without a key`].filter(Boolean).join("; ") + ".",
+  );
+}
+
+async function readOne(value) {
+  if (value.seen === undefined || value.seen.provider === "identity") return;
+  try {
+    const { plaintext, stale } = await keys.open(value);
+    plaintext.fill(0);
+    value.state = stale ? "stale" : "read";
+  } catch (fault) {
+    value.state = fault instanceof Closed ? fault.kind : "failed";
+  }
+}
+
+async function retry(value) {
+  await readOne(value);
+  draw();
+  $("storage-key")?.focus();
+  say(`${value.name}: ${STATES[value.state].about}.`);
+}
+
+// ---- what is shown
+
+function draw() {
+  const many = state.values.length > 1;
+  $("results").hidden = state.values.length === 0;
+  $("start").hidden = state.values.length > 0;
+  $("many").hidden = !many;
+  $("results").classList.toggle("one", !many);
+  if (many) {
+    drawOverview();
+    drawTable();
+  }
+  if (state.selected !== undefined) void detail.show(state.selected);
+}
+
+/** Draws a part anew, and gives the focus back to what had it. */
+function redraw(box, part) {
+  const held = box.contains(document.activeElement) ? document.activeElement : undefined;
+  const same = held && ["id", "data-group", "data-number", "data-sort"].find((name) => held.hasAttribute(name));
+  const value = same && held.getAttribute(same);
+  box.replaceChildren(part);
+  if (same === undefined) return;
+  const again = [...box.querySelectorAll(`[${same}]`)].find((element) => element.getAttribute(same) === value);
+  const target = again !== undefined && !again.disabled ? again : (box.querySelector("#previous:not([disabled]), #next:not([disabled])") ?? box.querySelector("button"));
+  target?.focus();
+}
+
+function drawOverview() {
+  const { view, values } = state;
+  const onChoose = (id) => {
+    Object.assign(view, { group: view.group === id ? undefined : id, page: 0 });
+    drawOverview();
+    drawTable();
+    say(view.group === undefined ? "All values are shown." : `Only the ${plural(shown().length, "value")} of this key are shown.`);
+  };
+  const onAll = () => {
+    view.allKeys = true;
+    drawOverview();
+  };
+  redraw($("overview"), overview(values, { chosen: view.group, all: view.allKeys, onChoose, onAll }));
+}
+
+const shown = () => arrange(state.values, state.view);
+
+function drawTable() {
+  const { view, selected } = state;
+  const values = shown();
+  view.page = Math.min(view.page, Math.max(0, Math.ceil(values.length / PAGE) - 1));
+  const { page, sort } = view;
+  const onSort = (by) => {
+    view.sort = sort.by === by ? { by, down: !sort.down } : { by, down: false };
+    view.page = 0;
+    drawTable();
+  };
+  const onPage = (to) => {
+    view.page = to;
+    drawTable();
+  };
+  const onSelect = (value, byKeyboard) => {
+    state.selected = value;
+    drawTable();
+    void detail.show(value);
+    if (byKeyboard) $("detail-title").focus();
+  };
+  redraw($("table"), table({ values, page, sort, selected, onSort, onPage, onSelect }));
+  if ($("filter").value !== view.words) $("filter").value = view.words;
+}
+
+const say = (text) => ($("status").textContent = text);
+
+function complain(faults) {
+  $("alert").hidden = faults.length === 0;
+  const shown = faults.slice(0, 5).map((fault) => el("li", {}, fault));
+  if (faults.length > 5) shown.push(el("li", {}, `and ${count(faults.length - 5)} more`));
+  $("alert").replaceChildren(el("ul", {}, shown));
+}
+
+/** Erases what can be erased, and forgets the rest. */
+function clear() {
+  era++;
+  clearings++;
+  keys.free();
+  keys = new Keys();
+  for (const { stored } of state.values) stored.fill(0);
+  state = fresh();
+  detail.clear();
+  for (const id of ["overview", "table", "config-faults"]) $(id).replaceChildren();
+  for (const id of ["paste", "config", "dek", "filter", "files"]) $(id).value = "";
+  for (const id of ["config", "dek"]) $(id).removeAttribute("aria-invalid");
+  complain([]);
+  draw();
+}
+
+// ---- events
+
+/** What nobody foresaw is told, not lost in a console. */
+const guarded = (act) => (event) =>
+  Promise.resolve(act(event)).catch((fault) => {
+    complain([`Something went wrong: ${fault?.message ?? fault}`]);
+  });
+
+$("inspect").addEventListener("click", guarded(async () => {
+  const text = $("paste").value;
+  $("paste").value = "";
+  await takeText(text, { focus: true });
+}));
+
+$("paste").addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) $("inspect").click();
+});
+
+for (const id of ["config", "dek"]) {
+  $(id).addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) $("decrypt").click();
+  });
+}
+
+// In the field for values, and anywhere where no text is expected, a paste is looked at right away.
+document.addEventListener("paste", guarded(async (event) => {
+  const { target, clipboardData } = event;
+  if (clipboardData === null) return;
+  if (clipboardData.files.length > 0) {
+    event.preventDefault();
+    await takeFiles(clipboardData.files);
+    return;
+  }
+  const isField = target instanceof HTMLTextAreaElement || target instanceof HTMLInputElement;
+  if (isField && (target.id !== "paste" || target.value !== "")) return;
+  event.preventDefault();
+  await takeText(clipboardData.getData("text/plain"));
+}));
+
+$("files").addEventListener("change", guarded(async () => {
+  await takeFiles($("files").files);
+  // The same file may be chosen again.
+  $("files").value = "";
+}));
+$("choose").addEventListener("click", () => $("files").click());
+$("decrypt").addEventListener("click", guarded(useKeys));
+$("clear").addEventListener("click", () => {
+  clear();
+  $("paste").focus();
+  say("Everything was cleared: the keys and what was decrypted are erased.");
+});
+$("filter").addEventListener("input", () => {
+  Object.assign(state.view, { words: $("filter").value, page: 0 });
+  drawTable();
+});
+$("reveal").addEventListener("change", () => $("dek").classList.toggle("masked", !$("reveal").checked));
+
+for (const type of ["dragenter", "dragover"]) {
+  document.addEventListener(type, (event) => {
+    event.preventDefault();
+    document.body.classList.add("dropping");
+  });
+}
+document.addEventListener("dragleave", (event) => {
+  if (event.relatedTarget === null) document.body.classList.remove("dropping");
+});
+document.addEventListener("drop", guarded(async (event) => {
+  event.preventDefault();
+  document.body.classList.remove("dropping");
+  const into = event.target.closest?.("[data-drop]")?.dataset.drop;
+  const { files } = event.dataTransfer;
+  if (files.length > 0) await takeFiles(files, into);
+  else if (into === undefined) await takeText(event.dataTransfer.getData("text/plain"));
+}));
+
+// From a value back to its row.
+$("detail").addEventListener("keydown", (event) => {
+  if (event.key === "Escape") document.querySelector(".pick[aria-pressed='true']")?.focus();
+});
+
+// Nothing is there when somebody comes back.
+window.addEventListener("pagehide", clear);
+
+document.body.classList.remove("loading");

@@ -1,0 +1,69 @@
+// Many values at a glance: figures, and which key encrypts how many. A bar is a button that shows only its values.
+
+import { badge, count, el, plural, size } from "./dom.js";
+import { groupsOf } from "./values.js";
+
+/** More bars than these are one, until somebody asks. */
+const BARS = 8;
+
+/**
+ * @param {{ chosen: string | undefined, all: boolean, onChoose: (id: string) => void, onAll: () => void }} how
+ */
+export function overview(values, { chosen, all, onChoose, onAll }) {
+  const groups = groupsOf(values);
+  return el("div", { class: "overview" }, figures(values, groups), chart(groups, values.length, { chosen, all, onChoose, onAll }));
+}
+
+function figures(values, groups) {
+  const keys = groups.filter(({ provider }) => provider !== "identity" && provider !== "damaged").length;
+  const deks = new Set(values.map(({ dek }) => dek).filter((dek) => dek !== undefined)).size;
+  const bytes = values.reduce((sum, { stored }) => sum + stored.length, 0);
+  const of = (state) => values.filter((value) => value.state === state).length;
+  const plain = values.filter(({ group }) => group.provider === "identity").length;
+  const [read, stale] = [of("read"), of("stale")];
+  const refused = of("wrong") + of("failed");
+  const rows = [
+    ["values", count(values.length), size(bytes)],
+    ["keys", count(keys), deks > 0 ? plural(deks, "DEK") : "no KMS"],
+    read + stale > 0 && ["decrypted", count(read + stale), stale > 0 ? `${count(stale)} stale` : "none stale"],
+    refused > 0 && ["refused", count(refused), "wrong key", "bad"],
+    of("dek") > 0 && ["still closed", count(of("dek")), "another DEK", "warn"],
+    plain > 0 && ["not encrypted", count(plain), "stored in the clear", "warn"],
+    of("damaged") > 0 && ["damaged", count(of("damaged")), "not what the prefix says", "bad"],
+  ];
+  const figure = ([name, number, more, tone = "calm"]) =>
+    el("div", { class: `figure tone-${tone}` }, el("dt", {}, name), el("dd", {}, el("strong", {}, number), el("span", {}, more)));
+  return el("dl", { class: "figures" }, rows.filter(Boolean).map(figure));
+}
+
+function chart(groups, total, { chosen, all, onChoose, onAll }) {
+  const shown = all || groups.length <= BARS + 1 ? groups : groups.slice(0, BARS);
+  const most = groups[0]?.values ?? 1;
+  const bar = (group) => {
+    const fill = el("span", { class: `fill of-${group.provider}` });
+    fill.style.inlineSize = `${(100 * group.values) / most}%`;
+    const share = (100 * group.values) / total;
+    const percent = share < 1 ? "<1%" : `${Math.round(share)}%`;
+    return el(
+      "li",
+      {},
+      el(
+        "button",
+        { type: "button", class: "bar", "data-group": group.id, "aria-pressed": String(group.id === chosen), click: () => onChoose(group.id) },
+        badge(group.provider, group.label),
+        el("span", { class: "bar-key", title: group.key }, group.key),
+        el("span", { class: "track", "aria-hidden": "true" }, fill),
+        el("span", { class: "bar-count" }, el("b", {}, count(group.values)), el("span", { class: "visually-hidden" }, " values, ")),
+        el("span", { class: "bar-share" }, percent),
+      ),
+    );
+  };
+  const rest = groups.length - shown.length;
+  return el(
+    "section",
+    { class: "chart", "aria-labelledby": "chart-title" },
+    el("h3", { id: "chart-title" }, "Which key encrypts how many"),
+    el("ul", {}, shown.map(bar)),
+    rest > 0 && el("button", { type: "button", class: "quiet", id: "all-keys", click: onAll }, `Show ${plural(rest, "more key")}`),
+  );
+}
