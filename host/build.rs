@@ -1,4 +1,4 @@
-//! Embeds the component that `cargo xtask build` put at `<target>/dekker/transformer.wasm`.
+//! Embeds the accelerated component that `cargo xtask build` put at `<target>/dekker/transformer-accelerated.wasm`, and what it compiled of it.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -8,21 +8,42 @@ fn main() {
     // The target directory may be anywhere; OUT_DIR is always inside it.
     let found = out
         .ancestors()
-        .map(|dir| dir.join("dekker/transformer.wasm"))
-        .find(|path| path.is_file());
-    let Some(component) = found else {
+        .map(|dir| dir.join("dekker"))
+        .find(|dir| dir.join("transformer-accelerated.wasm").is_file());
+    let Some(built) = found else {
         println!(
             "cargo::error=the component is not built: run `cargo xtask build`, which builds it and then this crate"
         );
         return;
     };
-    println!("cargo::rerun-if-changed={}", component.display());
+    let component = built.join("transformer-accelerated.wasm");
     println!("cargo::rerun-if-changed=build.rs");
-    embed(&component, &out.join("transformer.wasm"));
+    let component = embed(&component, &out.join("transformer-accelerated.wasm"), None);
+
+    // Only what was made of this very component. Without it the component is compiled at each start.
+    let compiled = built.join("compiled");
+    let input = fs::read(compiled.join("input.wasm")).unwrap_or_default();
+    let is_its_own = component.is_some_and(|component| component == input);
+    let code = compiled.join("output.wasm");
+    embed(
+        &code,
+        &out.join("transformer-accelerated.cwasm"),
+        (!is_its_own).then_some(b"".as_slice()),
+    );
 }
 
-fn embed(from: &Path, to: &Path) {
-    if let Err(error) = fs::copy(from, to) {
-        println!("cargo::error=cannot copy {}: {error}", from.display());
+/// Copies `from`, or writes `instead`; gives what was written.
+fn embed(from: &Path, to: &Path, instead: Option<&[u8]>) -> Option<Vec<u8>> {
+    println!("cargo::rerun-if-changed={}", from.display());
+    let bytes = match instead {
+        Some(bytes) => Ok(bytes.to_vec()),
+        None => fs::read(from),
+    };
+    match bytes.and_then(|bytes| fs::write(to, &bytes).map(|()| bytes)) {
+        Ok(bytes) => Some(bytes),
+        Err(error) => {
+            println!("cargo::error=cannot copy {}: {error}", from.display());
+            None
+        }
     }
 }

@@ -20,8 +20,9 @@ mod random;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dekker_keys::{Keys, View};
 use wasmtime::component::{HasSelf, Linker, ResourceAny};
-use wasmtime::{Config, Engine, Store, StoreLimits, StoreLimitsBuilder};
+use wasmtime::{Engine, Store, StoreLimits, StoreLimitsBuilder};
 
 use self::bindings::dekker::transformer::types as wit;
 use self::bindings::exports::dekker::transformer::engine as face;
@@ -36,8 +37,11 @@ pub(crate) use self::bindings::exports::dekker::transformer::engine::{
     StatusResponse,
 };
 
-/// The component that is part of this crate.
-pub const EMBEDDED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/transformer.wasm"));
+/// The accelerated component, which is part of this crate.
+const EMBEDDED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/transformer-accelerated.wasm"));
+/// The same, compiled; empty when it was not.
+const EMBEDDED_COMPILED: &[u8] =
+    include_bytes!(concat!(env!("OUT_DIR"), "/transformer-accelerated.cwasm"));
 
 /// 10 seconds: the longest that one call into the guest may run. Far above what the longest takes: sealing 2 MiB in software.
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
@@ -60,6 +64,18 @@ pub(crate) struct Component {
 struct State {
     limits: StoreLimits,
     random: RandomBlock,
+    keys: Keys,
+}
+
+/// What the accelerated component has in the host, and a self-contained one does not use.
+impl View for State {
+    fn keys(&mut self) -> &mut Keys {
+        &mut self.keys
+    }
+
+    fn random(&mut self, bytes: &mut [u8]) -> wasmtime::Result<()> {
+        random::fill(bytes)
+    }
 }
 
 /// One instance with one engine in it.
@@ -73,18 +89,38 @@ pub(crate) struct Guest {
 pub(crate) type Trap = wasmtime::Error;
 
 impl Component {
-    /// Compiles a component's bytes; no instance gets more than `memory_max` bytes of memory.
+    /// The embedded component; no instance gets more than `memory_max` bytes of memory.
+    pub(crate) fn embedded(memory_max: usize) -> wasmtime::Result<Self> {
+        let engine = dekker_compiled::engine()?;
+        // SAFETY: the build script copied what `cargo xtask build` compiled of the same component, and nobody altered it since.
+        #[allow(unsafe_code)]
+        let compiled = unsafe { dekker_compiled::load(&engine, EMBEDDED_COMPILED) };
+        let component = match compiled {
+            Some(component) => component,
+            None => wasmtime::component::Component::from_binary(&engine, EMBEDDED)?,
+        };
+        Self::new(engine, &component, memory_max)
+    }
+
+    /// Compiles a component's bytes, self-contained or accelerated; no instance gets more than `memory_max` bytes of memory.
     pub(crate) fn compile(bytes: &[u8], memory_max: usize) -> wasmtime::Result<Self> {
-        let mut config = Config::new();
-        config.epoch_interruption(true);
-        let engine = Engine::new(&config)?;
+        let engine = dekker_compiled::engine()?;
         let component = wasmtime::component::Component::new(&engine, bytes)?;
+        Self::new(engine, &component, memory_max)
+    }
+
+    fn new(
+        engine: Engine,
+        component: &wasmtime::component::Component,
+        memory_max: usize,
+    ) -> wasmtime::Result<Self> {
         let mut linker = Linker::new(&engine);
         bindings::wasi::random::random::add_to_linker::<State, HasSelf<State>>(
             &mut linker,
             |state| state,
         )?;
-        let pre = TransformerPre::new(linker.instantiate_pre(&component)?)?;
+        dekker_keys::add_to_linker(&mut linker)?;
+        let pre = TransformerPre::new(linker.instantiate_pre(component)?)?;
         let clock = Arc::new(EpochClock::start(engine.clone()));
         Ok(Self {
             engine,
@@ -107,6 +143,7 @@ impl Component {
             State {
                 limits,
                 random: RandomBlock::default(),
+                keys: Keys::new(self.memory_max),
             },
         );
         store.limiter(|state| &mut state.limits);
@@ -203,8 +240,9 @@ impl Guest {
         plaintext: &[u8],
         now: u64,
     ) -> Result<Option<Result<Encrypted, TransformError>>, Trap> {
-        let (engine, store, id) = self.call();
-        let outcome = engine.call_to_storage(store, id, op, &location(at), plaintext, now)?;
+        let outcome = self.call(|engine, store, id| {
+            engine.call_to_storage(store, id, op, &location(at), plaintext, now)
+        })?;
         Ok(outcome.map(|outcome| outcome.map(Into::into).map_err(Into::into)))
     }
 
@@ -215,25 +253,23 @@ impl Guest {
         stored: &[u8],
         now: u64,
     ) -> Result<Option<Result<Decrypted, TransformError>>, Trap> {
-        let (engine, store, id) = self.call();
-        let outcome = engine.call_from_storage(store, id, op, &location(at), stored, now)?;
+        let outcome = self.call(|engine, store, id| {
+            engine.call_from_storage(store, id, op, &location(at), stored, now)
+        })?;
         Ok(outcome.map(|outcome| outcome.map(Into::into).map_err(Into::into)))
     }
 
     pub(crate) fn health(&mut self, op: u64, now: u64) -> Result<Option<Vec<Check>>, Trap> {
-        let (engine, store, id) = self.call();
-        let checks = engine.call_health(store, id, op, now)?;
+        let checks = self.call(|engine, store, id| engine.call_health(store, id, op, now))?;
         Ok(checks.map(|checks| checks.into_iter().map(Into::into).collect()))
     }
 
     pub(crate) fn check_names(&mut self) -> Result<Vec<String>, Trap> {
-        let (engine, store, id) = self.call();
-        engine.call_check_names(store, id)
+        self.call(|engine, store, id| engine.call_check_names(store, id))
     }
 
     pub(crate) fn cancel(&mut self, op: u64) -> Result<(), Trap> {
-        let (engine, store, id) = self.call();
-        engine.call_cancel(store, id, op)
+        self.call(|engine, store, id| engine.call_cancel(store, id, op))
     }
 
     pub(crate) fn reload(
@@ -241,62 +277,55 @@ impl Guest {
         config: &[u8],
         now: u64,
     ) -> Result<Result<(), Vec<ConfigFinding>>, Trap> {
-        let (engine, store, id) = self.call();
-        engine.call_reload(store, id, config, now)
+        self.call(|engine, store, id| engine.call_reload(store, id, config, now))
     }
 
     pub(crate) fn unreadable_after(
         &mut self,
         config: &[u8],
     ) -> Result<Result<Vec<String>, Vec<ConfigFinding>>, Trap> {
-        let (engine, store, id) = self.call();
-        engine.call_unreadable_after(store, id, config)
+        self.call(|engine, store, id| engine.call_unreadable_after(store, id, config))
     }
 
     pub(crate) fn handle_event(&mut self, event: &Event, now: u64) -> Result<(), Trap> {
-        let (engine, store, id) = self.call();
-        engine.call_handle_event(store, id, event, now)
+        self.call(|engine, store, id| engine.call_handle_event(store, id, event, now))
     }
 
     pub(crate) fn handle_timeout(&mut self, now: u64) -> Result<(), Trap> {
-        let (engine, store, id) = self.call();
-        engine.call_handle_timeout(store, id, now)
+        self.call(|engine, store, id| engine.call_handle_timeout(store, id, now))
     }
 
     pub(crate) fn poll_actions(&mut self) -> Result<Vec<Action>, Trap> {
-        let (engine, store, id) = self.call();
-        engine.call_poll_actions(store, id)
+        self.call(|engine, store, id| engine.call_poll_actions(store, id))
     }
 
     pub(crate) fn poll_timeout(&mut self) -> Result<Option<u64>, Trap> {
-        let (engine, store, id) = self.call();
-        engine.call_poll_timeout(store, id)
+        self.call(|engine, store, id| engine.call_poll_timeout(store, id))
     }
 
     pub(crate) fn kms_providers(&mut self) -> Result<Vec<KmsProvider>, Trap> {
-        let (engine, store, id) = self.call();
-        engine.call_kms_providers(store, id)
+        self.call(|engine, store, id| engine.call_kms_providers(store, id))
     }
 
     pub(crate) fn status(&mut self, now: u64) -> Result<String, Trap> {
-        let (engine, store, id) = self.call();
-        engine.call_status(store, id, now)
+        self.call(|engine, store, id| engine.call_status(store, id, now))
     }
 
     pub(crate) fn metrics(&mut self) -> Result<Vec<MetricFamily>, Trap> {
-        let (engine, store, id) = self.call();
-        let families = engine.call_metrics(store, id)?;
+        let families = self.call(|engine, store, id| engine.call_metrics(store, id))?;
         Ok(families.into_iter().map(Into::into).collect())
     }
 
-    /// Everything that a call needs; each has the whole deadline.
-    fn call(&mut self) -> (face::GuestEngine<'_>, &mut Store<State>, ResourceAny) {
+    /// One call: it has the whole deadline, and leaves no plaintext in the host's memory.
+    fn call<T>(
+        &mut self,
+        call: impl FnOnce(face::GuestEngine<'_>, &mut Store<State>, ResourceAny) -> Result<T, Trap>,
+    ) -> Result<T, Trap> {
         arm(&mut self.store);
-        (
-            self.bindings.dekker_transformer_engine().engine(),
-            &mut self.store,
-            self.engine,
-        )
+        let engine = self.bindings.dekker_transformer_engine().engine();
+        let outcome = call(engine, &mut self.store, self.engine);
+        self.store.data_mut().keys.erase();
+        outcome
     }
 }
 

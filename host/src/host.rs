@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
 
 use crate::driver::{Control, Driver, Fault, ReloadError, Reply, Request};
-use crate::guest::{Coast, Component, DekSource, EMBEDDED, MEMORY_MAX, Options};
+use crate::guest::{Coast, Component, DekSource, MEMORY_MAX, Options};
 use crate::http::Service;
 use crate::metrics::{Metrics, TransformationType};
 use crate::model::{Check, Decrypted, Encrypted, HostError, Location, MetricFamily};
@@ -118,7 +118,7 @@ impl HostBuilder {
         self
     }
 
-    /// Compiles the component, loads the configuration and starts the engine's thread. Its first calls to the KMS plugins are under way when
+    /// Loads the component, which is compiled unless it is the embedded one, and the configuration, and starts the engine's thread. Its first calls to the KMS plugins are under way when
     /// this returns; reads and writes wait for their end.
     ///
     /// # Errors
@@ -135,8 +135,11 @@ impl HostBuilder {
             memory_limit,
         } = self;
         let metrics = metrics.unwrap_or_else(|| Arc::new(Metrics::new(&options.apiserver_id)));
-        let component = Component::compile(component.as_deref().unwrap_or(EMBEDDED), memory_limit)
-            .map_err(component_error)?;
+        let component = match component {
+            Some(bytes) => Component::compile(&bytes, memory_limit),
+            None => Component::embedded(memory_limit),
+        }
+        .map_err(component_error)?;
         let (requests, requests_rx) = mpsc::channel(REQUESTS_MAX);
         let (control, control_rx) = mpsc::unbounded_channel();
         let driver = Driver::new(component, options, config, metrics.clone(), control.clone())

@@ -50,10 +50,16 @@ pub fn on_every_face(what: &str, compare: impl Fn(&dyn Maker) -> Comparison) {
         Ok(face @ "node") => on(&JavaScriptMaker::node(), face),
         Ok(face @ "browser") => on(&JavaScriptMaker::browser(), face),
         _ => {
-            let mut faults = on(&NativeMaker, "native");
-            match ComponentMaker::find() {
-                Ok(maker) => faults.extend(on(&maker, "component")),
-                Err(missing) => skip(what, &missing.to_string()),
+            let mut faults = on(&NativeMaker::RUST_CRYPTO, "native");
+            faults.extend(on(&NativeMaker::RING, "native, ring"));
+            for (name, maker) in [
+                ("component", ComponentMaker::find()),
+                ("accelerated component", ComponentMaker::find_accelerated()),
+            ] {
+                match maker {
+                    Ok(maker) => faults.extend(on(&maker, name)),
+                    Err(missing) => skip(what, &missing.to_string()),
+                }
             }
             faults
         }

@@ -9,7 +9,7 @@ macro_rules! tests {
             $(
                 #[test]
                 fn $name() {
-                    super::behaviours::check(stringify!($name), &super::NativeMaker);
+                    super::behaviours::check(stringify!($name), &super::NativeMaker::RUST_CRYPTO);
                 }
             )*
         })*

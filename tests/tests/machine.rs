@@ -70,7 +70,7 @@ fn options(dek_source: DekSourceType, coast: Coast) -> Options {
 #[test]
 fn histories_with_keys_keep_the_promises() {
     play(
-        &NativeMaker,
+        &NativeMaker::RUST_CRYPTO,
         1500,
         1,
         &options(DekSourceType::AesGcmKey, Coast::Strict),
@@ -80,16 +80,31 @@ fn histories_with_keys_keep_the_promises() {
 #[test]
 fn histories_with_seeds_keep_the_promises() {
     let seed = DekSourceType::HkdfSha256XnonceAesGcmSeed;
-    play(&NativeMaker, 500, 2, &options(seed, Coast::Strict));
+    play(
+        &NativeMaker::RUST_CRYPTO,
+        500,
+        2,
+        &options(seed, Coast::Strict),
+    );
 }
 
 #[test]
 fn histories_that_coast_as_upstream_keep_the_promises() {
     play(
-        &NativeMaker,
+        &NativeMaker::RUST_CRYPTO,
         500,
         3,
         &options(DekSourceType::AesGcmKey, Coast::Upstream),
+    );
+}
+
+#[test]
+fn histories_with_rings_keys_keep_the_promises() {
+    play(
+        &NativeMaker::RING,
+        500,
+        5,
+        &options(DekSourceType::AesGcmKey, Coast::Strict),
     );
 }
 

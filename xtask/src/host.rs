@@ -1,26 +1,57 @@
-//! The `dekker` binary, which embeds the component.
+//! The `dekker` binary, which embeds the accelerated component.
 
 use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use anyhow::{Context, Result};
 
 use crate::command;
+use crate::kept::Kept;
 use crate::workspace::Workspace;
 
 const AUTOMATIC_RELOAD: &str = "--encryption-provider-config-automatic-reload";
 
-/// Builds the host. The component must have been built before.
+/// Builds the host. The components must have been built before. What is embedded is compiled ahead of time.
 ///
 /// # Errors
 /// It does not compile.
 pub fn build(workspace: &Workspace) -> Result<()> {
+    precompile(workspace)?;
     command::run(
         workspace
             .cargo()
             .args(["build", "--release", "-p", "dekker-host"]),
     )
+}
+
+/// Compiles the accelerated component, unless that was done for the same component, wasmtime and processor.
+fn precompile(workspace: &Workspace) -> Result<()> {
+    // Beside dekker-host, and not alone: so wasmtime has the features that it has there, and is built once.
+    command::run(workspace.cargo().args([
+        "build",
+        "--release",
+        "-p",
+        "dekker-host",
+        "-p",
+        "dekker-compiled",
+        "--bin",
+        "dekker-precompile",
+    ]))?;
+    let precompiler = || Command::new(workspace.precompiler());
+    let path = workspace.accelerated();
+    let component = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let kept = Kept {
+        directory: workspace.compiled(),
+        how: command::capture(&mut precompiler())?,
+    };
+    if kept.find(&component).is_none() {
+        kept.make(&component, |output| {
+            command::run(precompiler().arg(&path).arg(output))
+        })?;
+    }
+    Ok(())
 }
 
 /// Becomes `dekker serve`, in the directory from which xtask was called. Only comes back when that fails.

@@ -188,6 +188,7 @@ impl Interop<'_> {
             .args(["test", "--release", "--no-fail-fast", "-p", "dekker-tests"])
             .env("DEKKER_BIN", self.workspace.binary())
             .env("DEKKER_COMPONENT", self.workspace.component())
+            .env("DEKKER_COMPONENT_ACCELERATED", self.workspace.accelerated())
             .env("DEKKER_INTEROP_PEER", self.program());
         for test in tests {
             cargo.args(["--test", test]);

@@ -7,6 +7,7 @@ mod host;
 mod hosts;
 mod inspector;
 mod interop;
+mod kept;
 mod npm;
 mod optimize;
 mod parts;

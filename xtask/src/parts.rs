@@ -75,19 +75,19 @@ pub static PARTS: &[&Part] = &[
     },
     &Part {
         name: "boundary",
-        about: "the host reaches dekker-core only through the component, which imports only randomness",
+        about: "the host reaches dekker-core only through the component, and components import only what they may",
         needs: Needs::Component,
         run: boundary,
     },
     &Part {
         name: "size",
-        about: "the component is smaller than 400 kB",
+        about: "the component is smaller than 400 kB, the accelerated one than 300 kB",
         needs: Needs::Component,
         run: size,
     },
     &Part {
         name: "native",
-        about: "tests of dekker-core, dekker-memory, dekker-proto, dekker-host and xtask, doctests included",
+        about: "tests of core, its backends, the host and xtask, doctests included",
         needs: Needs::Binary,
         run: native,
     },
@@ -207,8 +207,8 @@ fn clippy(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
             (check, [].as_slice())
         }
     });
-    let [component, js] = guests;
-    all([native, component, js])?;
+    let [component, accelerated, js] = guests;
+    all([native, component, accelerated, js])?;
     Ok(match toolchain {
         Toolchain::Own => Done::Passed,
         Toolchain::Debian => Done::PassedWith("the guests were compiled with Debian's rustc, which has no clippy: only rustc's warnings were looked at there".into()),
@@ -216,14 +216,21 @@ fn clippy(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
 }
 
 /// The guests only compile for their target; one has a panic handler of its own.
-const WITHOUT_GUESTS: [&str; 4] = ["--exclude", "dekker-component", "--exclude", "dekker-js"];
+const WITHOUT_GUESTS: [&str; 6] = [
+    "--exclude",
+    "dekker-accelerated",
+    "--exclude",
+    "dekker-component",
+    "--exclude",
+    "dekker-js",
+];
 
 /// Runs one command on each guest. They have different features of the same crates, and so are built apart.
 fn guests(
     toolchain: Toolchain,
     workspace: &Workspace,
     make: impl Fn(&dyn Fn(&str) -> Command) -> (Command, &'static [&'static str]),
-) -> [Result<()>; 2] {
+) -> [Result<()>; 3] {
     let run = |package: &str, cargo: &dyn Fn(&str) -> Command| {
         let (mut command, rest) = make(cargo);
         command::run(
@@ -232,10 +239,14 @@ fn guests(
                 .args(rest),
         )
     };
-    [
-        run("dekker-component", &|subcommand| {
+    let component = |package| {
+        run(package, &|subcommand| {
             toolchain.cargo(workspace, subcommand, setup::WASM)
-        }),
+        })
+    };
+    [
+        component("dekker-component"),
+        component("dekker-accelerated"),
         run("dekker-js", &|subcommand| {
             toolchain.cargo_with_std(workspace, subcommand, setup::WASM)
         }),
@@ -290,13 +301,23 @@ fn size(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
 fn native(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
     let packages = [
         "-p",
+        "dekker-aead",
+        "-p",
+        "dekker-ciphers",
+        "-p",
         "dekker-cli",
         "-p",
+        "dekker-compiled",
+        "-p",
         "dekker-core",
+        "-p",
+        "dekker-keys",
         "-p",
         "dekker-memory",
         "-p",
         "dekker-proto",
+        "-p",
+        "dekker-ring",
         "-p",
         "dekker-host",
     ];
@@ -375,12 +396,12 @@ fn doc(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
             .env("RUSTDOCFLAGS", "-D warnings"),
     );
     // On their own target they find their macros built; natively those would be built once more.
-    let [component, js] = guests(toolchain, workspace, |command| {
+    let [component, accelerated, js] = guests(toolchain, workspace, |command| {
         let mut doc = command("doc");
         doc.arg("--no-deps").env("RUSTDOCFLAGS", "-D warnings");
         (doc, &[])
     });
-    all([native, component, js])?;
+    all([native, component, accelerated, js])?;
     Ok(Done::Passed)
 }
 
@@ -411,7 +432,8 @@ fn cargo_test(workspace: &Workspace) -> Command {
     command
         .args(["test", "--release", "--no-fail-fast"])
         .env("DEKKER_BIN", workspace.binary())
-        .env("DEKKER_COMPONENT", workspace.component());
+        .env("DEKKER_COMPONENT", workspace.component())
+        .env("DEKKER_COMPONENT_ACCELERATED", workspace.accelerated());
     command
 }
 

@@ -65,15 +65,30 @@ impl Workspace {
         clean(Command::new(program), &self.root)
     }
 
-    /// What rustc makes of the guest crate.
-    pub fn guest_module(&self) -> PathBuf {
-        self.target
-            .join("wasm32-unknown-unknown/guest/dekker_component.wasm")
+    /// What rustc makes of a guest crate.
+    pub fn guest_module(&self, package: &str) -> PathBuf {
+        let file = format!("{}.wasm", package.replace('-', "_"));
+        self.target.join("wasm32-unknown-unknown/guest").join(file)
     }
 
-    /// The component. `host/build.rs` looks for it here.
+    /// The self-contained component.
     pub fn component(&self) -> PathBuf {
         self.target.join("dekker/transformer.wasm")
+    }
+
+    /// The accelerated component. `host/build.rs` looks for it here.
+    pub fn accelerated(&self) -> PathBuf {
+        self.target.join("dekker/transformer-accelerated.wasm")
+    }
+
+    /// What was compiled ahead of time of the accelerated component. `host/build.rs` looks for it here.
+    pub fn compiled(&self) -> PathBuf {
+        self.target.join("dekker/compiled")
+    }
+
+    /// What compiles it.
+    pub fn precompiler(&self) -> PathBuf {
+        self.target.join("release/dekker-precompile")
     }
 
     /// What cargo makes of the command crate.

@@ -1,7 +1,6 @@
 //! The portable backend: RustCrypto's `aes-gcm`, `hkdf` and `sha2`, with the key bytes in this process' memory.
 
-mod cbc;
-mod secretbox;
+mod local;
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -12,6 +11,7 @@ use aes_gcm::aead::AeadInOut;
 use aes_gcm::aead::consts::U12;
 use aes_gcm::aes::Aes192;
 use aes_gcm::{Aes128Gcm, Aes256Gcm, AesGcm, KeyInit};
+use dekker_ciphers::{CbcKey, SecretboxKey};
 use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::Zeroizing;
@@ -47,11 +47,9 @@ impl KeyStore for RustCrypto {
             LocalCipher::AesGcm => {
                 Cipher::new(bytes).map(|cipher| Box::new(cipher) as Box<dyn LocalKey>)
             }
-            LocalCipher::AesCbc => {
-                cbc::CbcKey::new(bytes).map(|key| Box::new(key) as Box<dyn LocalKey>)
-            }
+            LocalCipher::AesCbc => CbcKey::new(bytes).map(|key| Box::new(key) as Box<dyn LocalKey>),
             LocalCipher::Secretbox => {
-                secretbox::SecretboxKey::new(bytes).map(|key| Box::new(key) as Box<dyn LocalKey>)
+                SecretboxKey::new(bytes).map(|key| Box::new(key) as Box<dyn LocalKey>)
             }
         }
         .ok_or(KeyError::LocalLength { len })

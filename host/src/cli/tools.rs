@@ -5,26 +5,29 @@ use std::path::Path;
 use dekker_cli::{Finding, Like, Opened, Tools};
 use zeroize::Zeroizing;
 
-use crate::guest::{Component, ConfigFinding, EMBEDDED, MEMORY_MAX, Severity};
+use crate::guest::{Component, ConfigFinding, MEMORY_MAX, Severity};
 
 /// The component, compiled.
 pub(super) struct Compiled(Component);
 
 impl Compiled {
     pub(super) fn new() -> anyhow::Result<Self> {
-        Self::of(EMBEDDED)
+        Self::of(Component::embedded(MEMORY_MAX))
     }
 
     /// That in a file, or the embedded one.
     pub(super) fn from_file(path: Option<&Path>) -> anyhow::Result<Self> {
         match path {
-            Some(path) => Self::of(&super::serve::read_component(path)?),
+            Some(path) => {
+                let bytes = super::serve::read_component(path)?;
+                Self::of(Component::compile(&bytes, MEMORY_MAX))
+            }
             None => Self::new(),
         }
     }
 
-    fn of(bytes: &[u8]) -> anyhow::Result<Self> {
-        Component::compile(bytes, MEMORY_MAX)
+    fn of(component: wasmtime::Result<Component>) -> anyhow::Result<Self> {
+        component
             .map(Self)
             .map_err(|error| anyhow::anyhow!("{error:#}"))
     }

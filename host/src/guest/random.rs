@@ -54,7 +54,7 @@ impl Drop for RandomBlock {
     }
 }
 
-fn fill(bytes: &mut [u8]) -> wasmtime::Result<()> {
+pub(super) fn fill(bytes: &mut [u8]) -> wasmtime::Result<()> {
     getrandom::fill(bytes).map_err(|error| wasmtime::Error::msg(format!("no randomness: {error}")))
 }
 

@@ -270,7 +270,7 @@ pub(super) fn faces_make_the_same_bytes(maker: &dyn Maker) {
     for options in [Options::default(), seeds()] {
         let plugins = || [("a", Plugin::new("key-1"))];
         let mut native = Harness::new(
-            &crate::face::NativeMaker,
+            &crate::face::NativeMaker::RUST_CRYPTO,
             &file::secrets(),
             &options,
             plugins(),

@@ -12,6 +12,7 @@ use dekker_core::engine::event::{Action, Check, Event, KmsProviderInfo};
 use dekker_core::provider::kms::v2::key_state::Coast;
 use dekker_core::provider::transformer::{Decrypted, Encrypted, Location, TransformError};
 use dekker_core::time::Timestamp;
+use dekker_keys::{Keys, View};
 use wasmtime::component::{HasSelf, Linker, ResourceAny};
 use wasmtime::{Config, Engine, Store};
 
@@ -48,11 +49,32 @@ impl fmt::Display for Missing {
 /// Makes engines in a component, compiled once.
 pub struct ComponentMaker {
     engine: Engine,
-    pre: bindings::TransformerPre<Seeded>,
+    pre: bindings::TransformerPre<State>,
 }
 
+/// What an instance has of its host: for the accelerated component the very keys that `dekker` has.
+struct State {
+    entropy: Seeded,
+    keys: Keys,
+}
+
+impl View for State {
+    fn keys(&mut self) -> &mut Keys {
+        &mut self.keys
+    }
+
+    fn random(&mut self, bytes: &mut [u8]) -> wasmtime::Result<()> {
+        self.entropy.bytes(bytes);
+        Ok(())
+    }
+}
+
+/// 64 MiB: more keys than any test has.
+const KEYS_MEMORY: usize = 64 * 1024 * 1024;
+
 impl ComponentMaker {
-    /// The component that `DEKKER_COMPONENT` names, else the first `dekker/transformer.wasm` in a target directory of this crate's parents.
+    /// The self-contained component: the one that `DEKKER_COMPONENT` names, else the first `dekker/transformer.wasm` in a target directory of
+    /// this crate's parents.
     ///
     /// # Errors
     /// [`Missing`].
@@ -60,7 +82,25 @@ impl ComponentMaker {
     /// # Panics
     /// When there is one and it does not load.
     pub fn find() -> Result<Self, Missing> {
-        let candidates: Vec<PathBuf> = match env::var_os("DEKKER_COMPONENT") {
+        Self::load("DEKKER_COMPONENT", "dekker/transformer.wasm")
+    }
+
+    /// The accelerated component: the one that `DEKKER_COMPONENT_ACCELERATED` names, else `dekker/transformer-accelerated.wasm`.
+    ///
+    /// # Errors
+    /// [`Missing`].
+    ///
+    /// # Panics
+    /// When there is one and it does not load.
+    pub fn find_accelerated() -> Result<Self, Missing> {
+        Self::load(
+            "DEKKER_COMPONENT_ACCELERATED",
+            "dekker/transformer-accelerated.wasm",
+        )
+    }
+
+    fn load(variable: &str, file: &str) -> Result<Self, Missing> {
+        let candidates: Vec<PathBuf> = match env::var_os(variable) {
             Some(path) => vec![path.into()],
             None => {
                 let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
@@ -68,9 +108,7 @@ impl ComponentMaker {
                 let targets = target
                     .into_iter()
                     .chain(above.map(|folder| folder.join("target")));
-                targets
-                    .map(|target| target.join("dekker/transformer.wasm"))
-                    .collect()
+                targets.map(|target| target.join(file)).collect()
             }
         };
         let Some(bytes) = candidates.iter().find_map(|path| fs::read(path).ok()) else {
@@ -84,32 +122,37 @@ impl ComponentMaker {
         let mut linker = Linker::new(&engine);
         bindings::Transformer::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)
             .expect("no import twice");
+        dekker_keys::add_to_linker(&mut linker).expect("no import twice");
         let pre = linker.instantiate_pre(&component).expect("no more imports");
         let pre = bindings::TransformerPre::new(pre).expect("the world's exports");
         Ok(Self { engine, pre })
     }
 
-    fn instance(&self, seed: u64) -> (Store<Seeded>, bindings::Transformer) {
-        let mut store = Store::new(&self.engine, Seeded::new(seed));
+    fn instance(&self, seed: u64) -> (Store<State>, bindings::Transformer) {
+        let state = State {
+            entropy: Seeded::new(seed),
+            keys: Keys::new(KEYS_MEMORY),
+        };
+        let mut store = Store::new(&self.engine, state);
         let instance = self.pre.instantiate(&mut store).expect("an instance");
         (store, instance)
     }
 }
 
-impl bindings::wasi::random::random::Host for Seeded {
+impl bindings::wasi::random::random::Host for State {
     fn get_random_bytes(&mut self, len: u64) -> Vec<u8> {
         let mut bytes = vec![0; usize::try_from(len).expect("what the guest asks for fits")];
-        self.bytes(&mut bytes);
+        self.entropy.bytes(&mut bytes);
         bytes
     }
 
     fn get_random_u64(&mut self) -> u64 {
-        self.number()
+        self.entropy.number()
     }
 }
 
 /// Types only: nothing to answer.
-impl wit::Host for Seeded {}
+impl wit::Host for State {}
 
 const TRAP: &str = "the guest does not trap";
 
@@ -198,7 +241,7 @@ impl Maker for ComponentMaker {
 }
 
 struct Component {
-    store: Store<Seeded>,
+    store: Store<State>,
     instance: bindings::Transformer,
     engine: ResourceAny,
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use dekker_core::config::{self, Faults};
+use dekker_core::crypto::keys::KeyStore;
 use dekker_core::crypto::rustcrypto::RustCrypto;
 use dekker_core::crypto::secret::Secret;
 use dekker_core::engine::event::{Action, Check, Event, KmsProviderInfo, OpId};
@@ -11,13 +12,24 @@ use dekker_core::inspect;
 use dekker_core::provider::kms::at_hand;
 use dekker_core::provider::transformer::{Decrypted, Encrypted, Location, TransformError};
 use dekker_core::time::Timestamp;
+use dekker_ring::Ring;
 
 use super::{Face, Finding, Maker, Sample};
 use crate::entropy::Seeded;
 
-/// Makes engines of dekker-core with its RustCrypto backend.
+/// Makes engines of dekker-core with one of its backends.
 #[derive(Clone, Copy, Debug)]
-pub struct NativeMaker;
+pub struct NativeMaker<Keys = RustCrypto>(Keys);
+
+impl NativeMaker {
+    /// With core's own backend.
+    pub const RUST_CRYPTO: Self = Self(RustCrypto);
+}
+
+impl NativeMaker<Ring> {
+    /// With ring.
+    pub const RING: Self = Self(Ring);
+}
 
 fn finding(is_fault: bool, finding: &config::Finding) -> Finding {
     Finding {
@@ -32,7 +44,7 @@ fn findings(faults: &Faults) -> Vec<Finding> {
     faults.iter().map(|fault| finding(true, fault)).collect()
 }
 
-impl Maker for NativeMaker {
+impl<Keys: KeyStore + Copy + 'static> Maker for NativeMaker<Keys> {
     fn create(
         &self,
         config: &[u8],
@@ -43,7 +55,7 @@ impl Maker for NativeMaker {
         Engine::new(
             config,
             options.clone(),
-            Box::new(RustCrypto),
+            Box::new(self.0),
             Box::new(Seeded::new(seed)),
             now,
         )
@@ -61,7 +73,7 @@ impl Maker for NativeMaker {
         key: &[u8],
         dek: &[u8],
     ) -> Result<Decrypted, TransformError> {
-        at_hand::open(stored, key, &Secret::new(dek.to_vec()), &RustCrypto)
+        at_hand::open(stored, key, &Secret::new(dek.to_vec()), &self.0)
     }
 
     fn seal_with_dek(
@@ -72,7 +84,7 @@ impl Maker for NativeMaker {
         dek: &[u8],
     ) -> Result<Encrypted, TransformError> {
         let dek = Secret::new(dek.to_vec());
-        at_hand::seal(plaintext, key, like, &dek, (&RustCrypto, &Seeded::new(0)))
+        at_hand::seal(plaintext, key, like, &dek, (&self.0, &Seeded::new(0)))
     }
 
     fn check_config(&self, config: &[u8], reload: bool) -> Vec<Finding> {

@@ -6,7 +6,6 @@ use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::num::NonZeroUsize;
 
-use dekker_core::crypto::rustcrypto::RustCrypto;
 use dekker_core::engine::event::OpId;
 use dekker_core::engine::{Engine, Options};
 use dekker_core::provider::kms::v2::dek_cache::DekCache;
@@ -16,7 +15,7 @@ use crate::bindings::dekker::transformer::types::{
     ConfigFinding, Decrypted, Encrypted, Location, TransformError,
 };
 use crate::bindings::exports::dekker::transformer::engine as face;
-use crate::{Component, WasiRandom, convert};
+use crate::{Component, Keys, WasiRandom, convert};
 
 impl face::Guest for Component {
     type Engine = EngineResource;
@@ -56,7 +55,7 @@ impl face::GuestEngine for EngineResource {
         Engine::new(
             &config,
             options,
-            Box::new(RustCrypto),
+            Box::new(Keys),
             Box::new(WasiRandom),
             Timestamp::from_millis(now),
         )

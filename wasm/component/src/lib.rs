@@ -1,4 +1,5 @@
-//! dekker-core as a component: the world `transformer` of `wasm/wit`, importing nothing but `wasi:random`.
+//! dekker-core as a component: the world `transformer` of `wasm/wit`, importing nothing but `wasi:random`; or, with the feature `accelerated`,
+//! the world `transformer-accelerated`, which also imports `dekker:crypto/keys` and has no cipher of its own.
 //!
 //! What crosses the boundary is secret: plaintexts and DEKs come in as lists that the canonical ABI has this allocator make, and go out as
 //! lists that it frees after the host has read them. So the allocator wipes whatever it frees (`dekker-memory`), which erases every such list,
@@ -7,6 +8,7 @@
 
 extern crate alloc;
 
+#[cfg(not(feature = "accelerated"))]
 #[allow(unsafe_code, missing_docs, clippy::all)]
 mod bindings {
     wit_bindgen::generate!({
@@ -18,12 +20,30 @@ mod bindings {
     });
 }
 
+#[cfg(feature = "accelerated")]
+#[allow(unsafe_code, missing_docs, clippy::all)]
+mod bindings {
+    wit_bindgen::generate!({
+        path: "../wit",
+        world: "transformer-accelerated",
+        async: false,
+        generate_all,
+    });
+}
+
 mod convert;
 mod engine;
+#[cfg(feature = "accelerated")]
+mod imported_keys;
 mod memory;
 mod tools;
 
 use dekker_core::crypto::entropy::{Entropy, EntropyError};
+
+#[cfg(not(feature = "accelerated"))]
+use dekker_core::crypto::rustcrypto::RustCrypto as Keys;
+#[cfg(feature = "accelerated")]
+use imported_keys::ImportedKeys as Keys;
 
 struct Component;
 

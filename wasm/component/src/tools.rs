@@ -3,7 +3,6 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use dekker_core::crypto::rustcrypto::RustCrypto;
 use dekker_core::crypto::secret::Secret;
 use dekker_core::provider::kms::at_hand;
 use dekker_core::{config, inspect};
@@ -13,7 +12,7 @@ use crate::bindings::dekker::transformer::types::{
 };
 use crate::bindings::exports::dekker::transformer::tools::Guest;
 use crate::convert::{decrypted, encrypted, faults, finding};
-use crate::{Component, WasiRandom};
+use crate::{Component, Keys, WasiRandom};
 
 impl Guest for Component {
     fn inspect(stored: Vec<u8>) -> Result<String, String> {
@@ -45,7 +44,7 @@ impl Guest for Component {
         key: Vec<u8>,
         dek: Vec<u8>,
     ) -> Result<Decrypted, TransformError> {
-        decrypted(at_hand::open(&stored, &key, &Secret::new(dek), &RustCrypto))
+        decrypted(at_hand::open(&stored, &key, &Secret::new(dek), &Keys))
     }
 
     fn seal_with_dek(
@@ -60,7 +59,7 @@ impl Guest for Component {
             &key,
             (&like, &like_key),
             &Secret::new(dek),
-            (&RustCrypto, &WasiRandom),
+            (&Keys, &WasiRandom),
         ))
     }
 

@@ -6,52 +6,47 @@ use crypto_secretbox::aead::{AeadInPlace, KeyInit};
 use crypto_secretbox::{Key, Nonce, Tag, XSalsa20Poly1305};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::crypto::entropy::Entropy;
-use crate::crypto::keys::{KeyError, OpenError, TAG_LEN};
-use crate::crypto::local::LocalKey;
-use crate::crypto::secret::Secret;
+use crate::OpenError;
 
 /// 24 bytes: long enough to be random.
-const NONCE_LEN: usize = 24;
+pub const NONCE_LEN: usize = 24;
+/// 16 bytes: the tag of Poly1305.
+const TAG_LEN: usize = 16;
 
 /// `nonce[24] tag[16] ciphertext`, as NaCl's secretbox. Upstream: encrypt/secretbox/secretbox.go.
-pub(super) struct SecretboxKey(XSalsa20Poly1305);
+pub struct SecretboxKey(XSalsa20Poly1305);
 
 impl SecretboxKey {
     /// `None` for any length but 32.
-    pub(super) fn new(key: &[u8]) -> Option<Self> {
+    pub fn new(key: &[u8]) -> Option<Self> {
         (key.len() == 32).then(|| Self(XSalsa20Poly1305::new(Key::from_slice(key))))
     }
-}
 
-impl LocalKey for SecretboxKey {
-    fn seal(
-        &self,
-        _aad: &[u8],
-        plaintext: &[u8],
-        entropy: &dyn Entropy,
-    ) -> Result<Vec<u8>, KeyError> {
-        let mut nonce = [0; NONCE_LEN];
-        entropy.fill(&mut nonce)?;
+    /// A whole value; `None` when the cipher refuses. The caller guarantees that no nonce is ever used twice with one key.
+    pub fn seal(&self, nonce: &[u8; NONCE_LEN], plaintext: &[u8]) -> Option<Vec<u8>> {
         let mut out = Vec::with_capacity(NONCE_LEN + TAG_LEN + plaintext.len());
-        out.extend_from_slice(&nonce);
+        out.extend_from_slice(nonce);
         out.extend_from_slice(&[0; TAG_LEN]);
         out.extend_from_slice(plaintext);
         let (head, text) = out.split_at_mut(NONCE_LEN + TAG_LEN);
         match self
             .0
-            .encrypt_in_place_detached(Nonce::from_slice(&nonce), b"", text)
+            .encrypt_in_place_detached(Nonce::from_slice(nonce), b"", text)
         {
             Ok(tag) => head[NONCE_LEN..].copy_from_slice(&tag),
             Err(_) => {
                 out.zeroize();
-                return Err(KeyError::Cipher);
+                return None;
             }
         }
-        Ok(out)
+        Some(out)
     }
 
-    fn open(&self, _aad: &[u8], sealed: &[u8]) -> Result<Secret, OpenError> {
+    /// Opens a whole value. All bytes are attacker-controlled; this does not panic.
+    ///
+    /// # Errors
+    /// [`OpenError::TooShort`] by length alone; [`OpenError::Failed`] for everything else.
+    pub fn open(&self, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
         let (nonce, rest) = sealed
             .split_first_chunk::<NONCE_LEN>()
             .ok_or(OpenError::TooShort)?;
@@ -67,7 +62,7 @@ impl LocalKey for SecretboxKey {
                 Tag::from_slice(tag),
             )
             .map_err(|_| OpenError::Failed)?;
-        Ok(Secret::new(core::mem::take(&mut *text)))
+        Ok(text)
     }
 }
 
@@ -90,20 +85,17 @@ mod tests {
         ));
         let key = SecretboxKey::new(&key).unwrap();
         let sealed = [nonce, boxed].concat();
-        assert_eq!(key.open(b"", &sealed).unwrap().expose(), plaintext);
+        assert_eq!(*key.open(&sealed).unwrap(), plaintext);
         for at in 0..sealed.len() {
             let mut altered = sealed.clone();
             altered[at] ^= 1;
             assert_eq!(
-                key.open(b"", &altered).err(),
+                key.open(&altered).err(),
                 Some(OpenError::Failed),
                 "byte {at}"
             );
         }
-        assert_eq!(
-            key.open(b"", &sealed[..39]).err(),
-            Some(OpenError::TooShort)
-        );
+        assert_eq!(key.open(&sealed[..39]).err(), Some(OpenError::TooShort));
     }
 
     fn hex(text: &str) -> Vec<u8> {

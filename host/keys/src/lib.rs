@@ -1,0 +1,119 @@
+//! What a wasmtime host lends to Dekker's accelerated component: the interface `dekker:crypto/keys` of `wasm/wit`.
+//!
+//! The component counts nonces and decides what is read and written; here is where its keys live and where values are sealed and opened.
+//! A store's data holds a [`Keys`] and says so with [`View`]; [`add_to_linker`] does the rest. A component that does not import the interface
+//! runs as ever in a linker that has it.
+//!
+//! Handles live in the store's own [`Keys`]: they end with it, and no other store's component can name them. Key bytes are erased when their
+//! handle is dropped. Parameters are read where they lie in the component's memory.
+
+mod interface;
+
+use std::sync::Arc;
+
+use dekker_aead::Key;
+use dekker_ciphers::{CbcKey, SecretboxKey};
+use wasmtime::component::{Resource, ResourceTable};
+use zeroize::{Zeroize, Zeroizing};
+
+pub use interface::add_to_linker;
+
+/// 64 KiB: what a buffer may keep when it is emptied. Most values are smaller.
+const BUFFER_KEPT: usize = 64 * 1024;
+
+/// About what one key takes, expanded and in its table: enough to say how many fit in some memory.
+const KEY_SIZE: usize = 1024;
+
+/// A store's data, with its keys.
+pub trait View: 'static {
+    /// The keys of this store.
+    fn keys(&mut self) -> &mut Keys;
+
+    /// Fills `bytes` with what nobody can guess: a new DEK or seed.
+    ///
+    /// # Errors
+    /// When there is no randomness; the component then traps.
+    fn random(&mut self, bytes: &mut [u8]) -> wasmtime::Result<()>;
+}
+
+/// The keys of one store.
+pub struct Keys {
+    table: ResourceTable,
+    /// What goes to the component passes through here: the canonical ABI reads it after the call has returned.
+    buffer: Arc<Vec<u8>>,
+}
+
+/// Opens and nothing else.
+pub(crate) struct OpeningKey(Arc<Key>);
+
+/// Seals, and can be exported.
+pub(crate) struct SealingKey {
+    bytes: Zeroizing<Vec<u8>>,
+    key: Arc<Key>,
+}
+
+/// A key of the configuration file.
+pub(crate) enum LocalKey {
+    AesGcm(Key),
+    AesCbc(CbcKey),
+    Secretbox(SecretboxKey),
+}
+
+impl Keys {
+    /// No keys yet. No more than fit in about `memory` bytes: how many there are is the component's to say, and it is not trusted with all of
+    /// the host's memory. One more key is a trap.
+    pub fn new(memory: usize) -> Self {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(memory / KEY_SIZE);
+        Self {
+            table,
+            buffer: Arc::default(),
+        }
+    }
+
+    /// Erases what the last call left in the buffer, such as a plaintext. Call after each call into the component.
+    pub fn erase(&mut self) {
+        let mut buffer = self.take_buffer();
+        buffer.zeroize();
+        if buffer.capacity() <= BUFFER_KEPT {
+            self.buffer = Arc::new(std::mem::take(&mut buffer));
+        }
+    }
+
+    /// The buffer, emptied; what is put back with [`Self::lend`] is what the component gets.
+    fn take_buffer(&mut self) -> Zeroizing<Vec<u8>> {
+        let mut buffer = match Arc::get_mut(&mut self.buffer) {
+            Some(buffer) => Zeroizing::new(std::mem::take(buffer)),
+            // Still lent: it cannot be, for the canonical ABI gives it back before anything else is called.
+            None => Zeroizing::default(),
+        };
+        buffer.zeroize();
+        buffer
+    }
+
+    fn lend(&mut self, mut buffer: Zeroizing<Vec<u8>>) -> Arc<Vec<u8>> {
+        self.buffer = Arc::new(std::mem::take(&mut *buffer));
+        self.buffer.clone()
+    }
+
+    fn push<K: Send + 'static>(&mut self, key: K) -> wasmtime::Result<Resource<K>> {
+        Ok(self.table.push(key)?)
+    }
+
+    fn drop_key<K: 'static>(&mut self, rep: u32) -> wasmtime::Result<()> {
+        self.table.delete(Resource::<K>::new_own(rep))?;
+        Ok(())
+    }
+}
+
+impl Drop for Keys {
+    fn drop(&mut self) {
+        drop(self.take_buffer());
+    }
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Keys(..)")
+    }
+}

@@ -1,0 +1,149 @@
+//! dekker-core's keys on ring: for native programs that want more speed than the portable backend has.
+//!
+//! AES-GCM is ring's; the local ciphers that ring does not have, aescbc and secretbox, are RustCrypto's as ever.
+//!
+//! ```
+//! use dekker_core::crypto::keys::{DekSourceType, KeyStore};
+//! use dekker_core::crypto::secret::Secret;
+//!
+//! let dek = Secret::new(vec![7; 32]);
+//! let key = dekker_ring::Ring.import(DekSourceType::AesGcmKey, &dek)?;
+//! assert!(key.open(b"aad", b"nothing that was sealed with it").is_err());
+//! # Ok::<(), dekker_core::crypto::keys::KeyError>(())
+//! ```
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use dekker_aead::{Key, OpenError as Refused, SealError};
+use dekker_core::crypto::entropy::Entropy;
+use dekker_core::crypto::keys::{
+    DEK_SOURCE_LEN, DekSourceType, KeyError, KeyStore, NONCE_LEN, OpenError, OpeningKey,
+    SealingKey, TAG_LEN,
+};
+use dekker_core::crypto::local::{LocalCipher, LocalKey};
+use dekker_core::crypto::rustcrypto::RustCrypto;
+use dekker_core::crypto::secret::Secret;
+use zeroize::Zeroizing;
+
+/// Keys in this process' memory, erased when dropped.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ring;
+
+impl KeyStore for Ring {
+    fn generate(
+        &self,
+        source_type: DekSourceType,
+        entropy: &dyn Entropy,
+    ) -> Result<Box<dyn SealingKey>, KeyError> {
+        let mut bytes = Zeroizing::new(vec![0; DEK_SOURCE_LEN]);
+        entropy.fill(&mut bytes)?;
+        sealing(source_type, Secret::new(std::mem::take(&mut *bytes)))
+    }
+
+    fn local(&self, cipher: LocalCipher, bytes: &[u8]) -> Result<Box<dyn LocalKey>, KeyError> {
+        match cipher {
+            LocalCipher::AesGcm => match Key::aes(bytes) {
+                Some(key) => Ok(Box::new(Handle(key))),
+                None => Err(KeyError::LocalLength { len: bytes.len() }),
+            },
+            LocalCipher::AesCbc | LocalCipher::Secretbox => RustCrypto.local(cipher, bytes),
+        }
+    }
+
+    fn import(
+        &self,
+        source_type: DekSourceType,
+        bytes: &Secret,
+    ) -> Result<Arc<dyn OpeningKey>, KeyError> {
+        Ok(Arc::new(handle(source_type, bytes)?))
+    }
+
+    fn import_sealing(
+        &self,
+        source_type: DekSourceType,
+        bytes: &Secret,
+    ) -> Result<Box<dyn SealingKey>, KeyError> {
+        sealing(source_type, Secret::new(bytes.expose().to_vec()))
+    }
+}
+
+fn sealing(source_type: DekSourceType, bytes: Secret) -> Result<Box<dyn SealingKey>, KeyError> {
+    let key = Arc::new(handle(source_type, &bytes)?);
+    Ok(Box::new(ExportableKey { bytes, key }))
+}
+
+fn handle(source_type: DekSourceType, bytes: &Secret) -> Result<Handle, KeyError> {
+    let bytes = bytes.expose();
+    let key = match source_type {
+        DekSourceType::AesGcmKey => Key::aes(bytes),
+        DekSourceType::HkdfSha256XnonceAesGcmSeed => Key::seed(bytes),
+    };
+    key.map(Handle).ok_or(KeyError::Length {
+        source_type,
+        len: bytes.len(),
+    })
+}
+
+/// A key that can seal, with its bytes for the plugin to encrypt.
+struct ExportableKey {
+    bytes: Secret,
+    key: Arc<Handle>,
+}
+
+impl SealingKey for ExportableKey {
+    fn seal(
+        &self,
+        header: &[u8],
+        aad: &[u8],
+        plaintext: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), KeyError> {
+        let sealed = self.key.0.seal(header, aad, plaintext, out);
+        sealed.map_err(|SealError| KeyError::Cipher)
+    }
+
+    fn export(&self) -> Result<Secret, KeyError> {
+        Ok(Secret::new(self.bytes.expose().to_vec()))
+    }
+
+    fn opening(&self) -> Result<Arc<dyn OpeningKey>, KeyError> {
+        Ok(self.key.clone())
+    }
+}
+
+/// A key of the crate below.
+struct Handle(Key);
+
+impl OpeningKey for Handle {
+    fn open(&self, aad: &[u8], sealed: &[u8]) -> Result<Secret, OpenError> {
+        let mut plaintext = Zeroizing::default();
+        match self.0.open(aad, sealed, &mut plaintext) {
+            Ok(()) => Ok(Secret::new(std::mem::take(&mut *plaintext))),
+            Err(Refused::TooShort) => Err(OpenError::TooShort),
+            Err(Refused::Failed) => Err(OpenError::Failed),
+        }
+    }
+}
+
+/// `nonce[12] ciphertext tag[16]` with a random nonce. Upstream: encrypt/aes/aes.go, `NewGCMTransformer`.
+impl LocalKey for Handle {
+    fn seal(
+        &self,
+        aad: &[u8],
+        plaintext: &[u8],
+        entropy: &dyn Entropy,
+    ) -> Result<Vec<u8>, KeyError> {
+        let mut nonce = [0; NONCE_LEN];
+        entropy.fill(&mut nonce)?;
+        let mut out = Vec::with_capacity(NONCE_LEN + plaintext.len() + TAG_LEN);
+        out.extend_from_slice(&nonce);
+        let sealed = self.0.seal(&nonce, aad, plaintext, &mut out);
+        sealed.map_err(|SealError| KeyError::Cipher)?;
+        Ok(out)
+    }
+
+    fn open(&self, aad: &[u8], sealed: &[u8]) -> Result<Secret, OpenError> {
+        OpeningKey::open(self, aad, sealed)
+    }
+}

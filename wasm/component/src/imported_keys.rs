@@ -1,0 +1,145 @@
+//! Keys that live in the host: `dekker:crypto/keys`.
+//!
+//! Key bytes are here only between a plugin's answer and [`KeyStore::import`], and between [`SealingKey::export`] and the call to the plugin;
+//! the heap wipes them when they are freed. The nonces are core's, as with every backend.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use dekker_core::crypto::entropy::Entropy;
+use dekker_core::crypto::keys::{
+    DekSourceType, KeyError, KeyStore, OpenError, OpeningKey, SealingKey,
+};
+use dekker_core::crypto::local::{LocalCipher, LocalKey};
+use dekker_core::crypto::secret::Secret;
+
+use crate::bindings::dekker::crypto::keys as host;
+
+/// The host's keys.
+#[derive(Clone, Copy)]
+pub(crate) struct ImportedKeys;
+
+impl KeyStore for ImportedKeys {
+    /// The host's own randomness: the key is not seen here before it is exported.
+    fn generate(
+        &self,
+        source_type: DekSourceType,
+        _entropy: &dyn Entropy,
+    ) -> Result<Box<dyn SealingKey>, KeyError> {
+        let key = host::SealingKey::generate(convert(source_type));
+        Ok(Box::new(Sealing(key)))
+    }
+
+    fn local(&self, cipher: LocalCipher, bytes: &[u8]) -> Result<Box<dyn LocalKey>, KeyError> {
+        let (imported, nonce_len) = match cipher {
+            LocalCipher::AesGcm => (host::LocalCipher::AesGcm, 12),
+            LocalCipher::AesCbc => (host::LocalCipher::AesCbc, 16),
+            LocalCipher::Secretbox => (host::LocalCipher::Secretbox, 24),
+        };
+        match host::LocalKey::import(imported, bytes) {
+            Some(key) => Ok(Box::new(Local { key, nonce_len })),
+            None => Err(KeyError::LocalLength { len: bytes.len() }),
+        }
+    }
+
+    fn import(
+        &self,
+        source_type: DekSourceType,
+        bytes: &Secret,
+    ) -> Result<Arc<dyn OpeningKey>, KeyError> {
+        match host::OpeningKey::import(convert(source_type), bytes.expose()) {
+            Some(key) => Ok(Arc::new(Opening(key))),
+            None => Err(length(source_type, bytes)),
+        }
+    }
+
+    fn import_sealing(
+        &self,
+        source_type: DekSourceType,
+        bytes: &Secret,
+    ) -> Result<Box<dyn SealingKey>, KeyError> {
+        match host::SealingKey::import(convert(source_type), bytes.expose()) {
+            Some(key) => Ok(Box::new(Sealing(key))),
+            None => Err(length(source_type, bytes)),
+        }
+    }
+}
+
+fn convert(source_type: DekSourceType) -> host::DekSourceType {
+    match source_type {
+        DekSourceType::AesGcmKey => host::DekSourceType::AesGcmKey,
+        DekSourceType::HkdfSha256XnonceAesGcmSeed => {
+            host::DekSourceType::HkdfSha256XnonceAesGcmSeed
+        }
+    }
+}
+
+fn length(source_type: DekSourceType, bytes: &Secret) -> KeyError {
+    let len = bytes.expose().len();
+    KeyError::Length { source_type, len }
+}
+
+fn opened(outcome: Result<Vec<u8>, host::OpenError>) -> Result<Secret, OpenError> {
+    match outcome {
+        Ok(plaintext) => Ok(Secret::new(plaintext)),
+        Err(host::OpenError::TooShort) => Err(OpenError::TooShort),
+        Err(host::OpenError::Failed) => Err(OpenError::Failed),
+    }
+}
+
+struct Opening(host::OpeningKey);
+
+impl OpeningKey for Opening {
+    fn open(&self, aad: &[u8], sealed: &[u8]) -> Result<Secret, OpenError> {
+        opened(self.0.open(aad, sealed))
+    }
+}
+
+struct Sealing(host::SealingKey);
+
+impl SealingKey for Sealing {
+    fn seal(
+        &self,
+        header: &[u8],
+        aad: &[u8],
+        plaintext: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), KeyError> {
+        let sealed = self.0.seal(header, aad, plaintext);
+        out.extend_from_slice(&sealed.ok_or(KeyError::Cipher)?);
+        Ok(())
+    }
+
+    fn export(&self) -> Result<Secret, KeyError> {
+        Ok(Secret::new(self.0.export()))
+    }
+
+    fn opening(&self) -> Result<Arc<dyn OpeningKey>, KeyError> {
+        Ok(Arc::new(Opening(self.0.opening())))
+    }
+}
+
+struct Local {
+    key: host::LocalKey,
+    nonce_len: usize,
+}
+
+impl LocalKey for Local {
+    fn seal(
+        &self,
+        aad: &[u8],
+        plaintext: &[u8],
+        entropy: &dyn Entropy,
+    ) -> Result<Vec<u8>, KeyError> {
+        let mut nonce = [0; 24];
+        let nonce = nonce.get_mut(..self.nonce_len).ok_or(KeyError::Cipher)?;
+        entropy.fill(nonce)?;
+        let sealed = self.key.seal(nonce, aad, plaintext);
+        sealed.ok_or(KeyError::Cipher)
+    }
+
+    fn open(&self, aad: &[u8], sealed: &[u8]) -> Result<Secret, OpenError> {
+        opened(self.key.open(aad, sealed))
+    }
+}
