@@ -81,7 +81,7 @@ pub static PARTS: &[&Part] = &[
     },
     &Part {
         name: "size",
-        about: "the component is smaller than 400 kB, the accelerated one than 300 kB",
+        about: "the components are under their bars",
         needs: Needs::Component,
         run: size,
     },

@@ -117,3 +117,6 @@ impl std::fmt::Debug for Keys {
         f.write_str("Keys(..)")
     }
 }
+
+#[cfg(test)]
+mod tests;
