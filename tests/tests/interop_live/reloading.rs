@@ -101,9 +101,11 @@ impl Scene {
         let before = (self.go.reloads("reload"), ours(&self.dekker).await);
         change(&self.path).await;
         let go = &mut self.go;
+        // One that had begun by now may have seen the file as it was.
+        let begun = go.reloads("reload").begun;
         let gos = until("upstream polls", async || {
             let now = go.reloads("reload");
-            (now.ended > before.0.begun).then_some(now)
+            (now.ended > begun).then_some(now)
         })
         .await;
         let dekker = &self.dekker;
