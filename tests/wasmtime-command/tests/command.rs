@@ -365,7 +365,7 @@ fn config_and_faults_are_told_alike() {
     }
     let ran = stage.wasm(
         &with(&["decrypt", "--encryption-provider-config", "kms.json"]),
-        &file.vectors[0].stored(),
+        file.vectors[0].stored(),
     );
     assert_eq!((ran.code, ran.stdout.len()), (Some(1), 0));
     assert!(
