@@ -100,7 +100,13 @@ impl Sources {
             .parent()
             .expect("a repository");
         let mut sources = Self(BTreeMap::new());
-        for folder in ["core/src", "host/src", "tests/src", "tests/tests"] {
+        for folder in [
+            "ciphers/src",
+            "core/src",
+            "host/src",
+            "tests/src",
+            "tests/tests",
+        ] {
             sources.add(root, &root.join(folder));
         }
         sources

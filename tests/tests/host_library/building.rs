@@ -1,6 +1,8 @@
 //! What cannot become a host, and what is said of it.
 
-use dekker_host::{BuildError, Fault, Host};
+use std::path::PathBuf;
+
+use dekker_host::{BuildError, Fault, Host, WriteDekSource};
 
 use crate::room::{Room, read, write};
 
@@ -102,4 +104,51 @@ async fn a_host_is_ready_when_its_plugin_has_answered() {
         (checks[0].name.as_str(), &checks[0].fault),
         ("kms-providers", &None)
     );
+}
+
+/// A component that was built; the variable that names it, or where it is built.
+fn built(variable: &str, file: &str) -> Option<Vec<u8>> {
+    let path = std::env::var_os(variable).map(PathBuf::from);
+    let path = path.or_else(|| {
+        let target = std::env::var_os("CARGO_TARGET_DIR")?;
+        Some(PathBuf::from(target).join("dekker").join(file))
+    });
+    let bytes = path.and_then(|path| std::fs::read(path).ok());
+    if bytes.is_none() {
+        dekker_tests::interop::skip(file, "cargo xtask test says where it is");
+    }
+    bytes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_of_either_kind_serves_and_reads_what_the_embedded_one_wrote() {
+    let files = [
+        ("DEKKER_COMPONENT", "transformer.wasm"),
+        (
+            "DEKKER_COMPONENT_ACCELERATED",
+            "transformer-accelerated.wasm",
+        ),
+    ];
+    for (variable, file) in files {
+        let Some(component) = built(variable, file) else {
+            continue;
+        };
+        for source in [WriteDekSource::Counter, WriteDekSource::HkdfSeed] {
+            let room = Room::new();
+            let builder = room.builder("1m").dek_source(source);
+            let embedded = builder.clone().build().expect("a valid configuration");
+            let given = builder.component(component.clone()).build();
+            let given = given.expect("a component");
+            let first = write(&embedded, "/k", b"hunter2").await;
+            assert_eq!(
+                read(&given, "/k", &first).await.plaintext.as_slice(),
+                b"hunter2"
+            );
+            let second = write(&given, "/k", b"hunter3").await;
+            assert_eq!(
+                read(&embedded, "/k", &second).await.plaintext.as_slice(),
+                b"hunter3"
+            );
+        }
+    }
 }
