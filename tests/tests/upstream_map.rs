@@ -102,6 +102,7 @@ impl Sources {
         let mut sources = Self(BTreeMap::new());
         for folder in [
             "ciphers/src",
+            "cli/src",
             "core/src",
             "host/src",
             "tests/src",
