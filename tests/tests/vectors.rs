@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dekker_core::provider::transformer::{ErrorKind, TransformError};
 use dekker_tests::face::Maker;
-use dekker_tests::interop::{Comparison, VectorFile, on_every_face};
+use dekker_tests::interop::{Comparison, VectorFile, on_every_face, tell};
 use dekker_tests::object::EncryptedObject;
 use dekker_tests::sim::{Harness, Read};
 
@@ -88,7 +88,7 @@ fn is_same_object(before: &[u8], after: &[u8]) -> bool {
     EncryptedObject::find(before).is_some_and(|before| EncryptedObject::find(after) == Some(before))
 }
 
-fn alter_all(name: &str, maker: &dyn Maker) -> Comparison {
+fn alter_all(name: &str, every: usize, maker: &dyn Maker) -> Comparison {
     let file = VectorFile::read(name);
     let mut comparison = Comparison::default();
     for vector in &file.vectors {
@@ -113,7 +113,7 @@ fn alter_all(name: &str, maker: &dyn Maker) -> Comparison {
             altered
         });
         let variants = variants.chain(shorter.map(|len| stored[..len].to_vec()));
-        for altered in variants {
+        for altered in variants.step_by(every) {
             let outcome = harness.try_read(&vector.resource, &key, &altered);
             let passed = match outcome {
                 // CBC, KMS v1's fallback, authenticates nothing: a wrong value may come out, the right one must not.
@@ -138,10 +138,20 @@ fn alter_all(name: &str, maker: &dyn Maker) -> Comparison {
 
 #[test]
 fn no_altered_value_passes() {
+    // Each message to a browser takes milliseconds, and the module in it is the one that Node runs with all of them.
+    let every = match std::env::var("DEKKER_FACE").as_deref() {
+        Ok("browser") => {
+            tell(
+                "of the altered variants the browser sees every eighth: Node has seen all, with the same module",
+            );
+            8
+        }
+        _ => 1,
+    };
     on_every_face("altered variants", |maker| {
         let mut all = Comparison::default();
         for name in FILES {
-            all += alter_all(name, maker);
+            all += alter_all(name, every, maker);
         }
         all
     });
