@@ -124,6 +124,8 @@ test("a pasted value tells what it is, without a key", async () => {
 test("the byte map is to scale and has every byte once", async () => {
   const { stored } = valueBy("kms v2 key");
   await paste(base64(stored));
+  await until("#status", "1 value found.");
+  await page.locator(".parts").waitFor({ state: "attached" });
   const { perRow, drawn, parts } = await page.evaluate(() => {
     const rows = [...document.querySelectorAll(".map-row")];
     const offsets = [...document.querySelectorAll(".map-offset")].map(({ textContent }) => Number(textContent));
@@ -202,7 +204,8 @@ for (const by of ["kms v2 seed", "kms v2 key", "kms v2 old", "kms v1"]) {
     const dek = await dekOf(value);
     await paste(hex(value.stored));
     await decrypt({ dek: by === "kms v1" ? hex(dek) : base64(dek) });
-    if (by !== "kms v1" || (await page.locator("#outcome").innerText()).startsWith("Storage")) {
+    await until("#outcome", /^Storage key needed\.|^Decrypted with the DEK\./);
+    if (by !== "kms v1" || (await text("#outcome")).startsWith("Storage")) {
       await until("#outcome", "The value is bound to its storage key.");
       await page.fill("#storage-key", value.key);
       await page.click(".place button");
