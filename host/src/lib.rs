@@ -6,6 +6,8 @@
 
 pub mod cli;
 pub mod http;
+#[doc(hidden)]
+pub mod instance;
 pub mod kms;
 pub mod metrics;
 
