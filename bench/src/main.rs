@@ -77,12 +77,7 @@ fn run() -> Result<()> {
         quick: asked.quick,
         cores: std::thread::available_parallelism()?.get(),
         architecture: env::consts::ARCH,
-        versions: vec![format!(
-            "Dekker {}, wasmtime {}, ring {}",
-            env!("CARGO_PKG_VERSION"),
-            option_env!("DEKKER_WASMTIME_VERSION").unwrap_or("48"),
-            "0.17",
-        )],
+        versions: vec![format!("Dekker {}", env!("CARGO_PKG_VERSION"))],
         skipped: Vec::new(),
         bars: Vec::new(),
         series: Vec::new(),
@@ -146,7 +141,9 @@ fn subjects(report: &mut Report, node: Option<&Path>) -> Result<Vec<Box<dyn Subj
             let component = fs::read(&path).with_context(|| path.display().to_string())?;
             all.push(Box::new(Ours::self_contained(&component)?));
         }
-        None => report.skipped.push("the self-contained component".into()),
+        None => report
+            .skipped
+            .push("the self-contained component: it is not built".into()),
     }
     all.push(Box::new(RingAlone::new()?));
     let go = named("DEKKER_INTEROP_PEER").map(|program| Peer::go(Command::new(program)));

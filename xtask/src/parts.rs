@@ -324,7 +324,8 @@ fn native(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
     let product = command::run_tests(cargo_test(workspace).args(packages), counts);
     // Apart: with other packages beside it, its dependencies would have other features and be built anew.
     let tool = command::run_tests(cargo_test(workspace).args(["-p", "xtask"]), counts);
-    all([product, tool])?;
+    let bench = command::run_tests(cargo_test(workspace).args(["-p", "dekker-bench"]), counts);
+    all([product, tool, bench])?;
     Ok(Done::Passed)
 }
 
