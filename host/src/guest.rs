@@ -147,6 +147,8 @@ impl Component {
             },
         );
         store.limiter(|state| &mut state.limits);
+        // Each cached DEK is a handle, and a full cache has more than wasmtime allows a store by default.
+        store.set_max_component_handles(Keys::handles_max(self.memory_max));
         arm(&mut store);
         let bindings = self.pre.instantiate(&mut store)?;
         Ok((store, bindings))
@@ -362,5 +364,21 @@ impl Drop for EpochClock {
     fn drop(&mut self) {
         // The thread may be gone already, which is as good.
         let _ = self.stop.send(());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Core's default, `DekCache::DEFAULT_CAPACITY`.
+    const CACHED_DEKS: usize = 100_000;
+
+    #[test]
+    fn a_full_cache_has_room_for_its_handles() {
+        let component = Component::embedded(MEMORY_MAX).unwrap();
+        let (store, _) = component.instantiate().unwrap();
+        // The DEK that writes has two, and more than one provider may have a full cache.
+        assert!(store.max_component_handles() > 2 * CACHED_DEKS);
     }
 }

@@ -62,6 +62,9 @@ pub(crate) enum LocalKey {
 impl Keys {
     /// No keys yet. No more than fit in about `memory` bytes: how many there are is the component's to say, and it is not trusted with all of
     /// the host's memory. One more key is a trap.
+    ///
+    /// The store counts the component's handles as well, and stops at 100,000 unless told otherwise: give [`Self::handles_max`] to
+    /// `Store::set_max_component_handles`.
     pub fn new(memory: usize) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(memory / KEY_SIZE);
@@ -69,6 +72,11 @@ impl Keys {
             table,
             buffer: Arc::default(),
         }
+    }
+
+    /// How many handles a component with all the keys that fit in `memory` bytes has: its engine and what it borrows during a call are a few more.
+    pub fn handles_max(memory: usize) -> usize {
+        memory / KEY_SIZE + 64
     }
 
     /// Erases what the last call left in the buffer, such as a plaintext. Call after each call into the component.
