@@ -85,11 +85,14 @@ fn lines<'a>(
     lines
 }
 
+/// What stands at a place of the axis.
+type Ticks<'a> = &'a dyn Fn(&f64) -> String;
+
 /// Nothing where there is nothing to draw.
 fn draw(
     title: &str,
     lines: &[Line<'_>],
-    (axis, ticks): (&str, &dyn Fn(&f64) -> String),
+    (axis, ticks): (&str, Ticks<'_>),
     logarithmic: bool,
 ) -> Result<String> {
     let points = || lines.iter().flat_map(|(_, points)| points);
@@ -124,7 +127,7 @@ fn draw_on<'a, Y>(
     area: &DrawingArea<SVGBackend<'a>, plotters::coord::Shift>,
     title: &str,
     lines: &[Line<'_>],
-    (x, axis, ticks): (std::ops::Range<f64>, &str, &dyn Fn(&f64) -> String),
+    (x, axis, ticks): (std::ops::Range<f64>, &str, Ticks<'_>),
     y: Y,
 ) -> Result<(), Box<dyn std::error::Error + 'a>>
 where
@@ -220,6 +223,6 @@ mod tests {
             panic!("{plots:?}");
         };
         assert_eq!(*file, "write.svg");
-        assert!(plot.starts_with("<svg") && plot.contains(names::NATIVE) && plot.contains("1 MiB"));
+        assert!(plot.starts_with("<svg") && plot.contains(names::NATIVE) && plot.contains(" KiB"));
     }
 }

@@ -17,7 +17,7 @@ use self::face::{Action, Event};
 
 #[allow(missing_docs)]
 mod bindings {
-    wasmtime::component::bindgen!({ path: "../wasm/wit", imports: { default: trappable } });
+    wasmtime::component::bindgen!({ path: "../wasm/wit", world: "transformer", imports: { default: trappable } });
 }
 
 const CONFIG: &[u8] = br#"
