@@ -11,9 +11,11 @@ use crate::{cached, readers, transform};
 
 const SIZE: (u32, u32) = (860, 480);
 const FONT: &str = "sans-serif";
+/// The one axis that is read in powers of ten.
+const DEKS: &str = "cached DEKs";
 
 /// Colours that are told apart by most eyes (Okabe and Ito), ours first.
-const COLOURS: [RGBColor; 8] = [
+const COLOURS: [RGBColor; 10] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),
@@ -22,6 +24,8 @@ const COLOURS: [RGBColor; 8] = [
     RGBColor(86, 180, 233),
     RGBColor(110, 110, 110),
     RGBColor(0, 0, 0),
+    RGBColor(145, 80, 30),
+    RGBColor(190, 180, 40),
 ];
 
 /// A line: its name and its points.
@@ -52,7 +56,7 @@ pub fn all(report: &Report) -> Result<Vec<(&'static str, String)>> {
             "cached-deks.svg",
             "A cached read of 1 KiB",
             cached::NAME,
-            "cached DEKs",
+            DEKS,
         ),
         (
             "readers.svg",
@@ -138,12 +142,13 @@ where
     let mut chart = ChartBuilder::on(area)
         .caption(title, (FONT, 20))
         .margin(12)
+        .margin_right(32)
         .x_label_area_size(44)
         .y_label_area_size(64)
         .build_cartesian_2d(
             (x.start..x.end * 1.02)
                 .log_scale()
-                .base(if x.end > 1000.0 { 10.0 } else { 2.0 }),
+                .base(if axis == DEKS { 10.0 } else { 2.0 }),
             y,
         )?;
     chart
