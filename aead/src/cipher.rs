@@ -114,7 +114,8 @@ impl Cipher {
         if opened {
             Ok(())
         } else {
-            out.zeroize();
+            out.as_mut_slice().zeroize();
+            out.clear();
             Err(OpenError::Failed)
         }
     }

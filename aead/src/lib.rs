@@ -79,7 +79,9 @@ impl Key {
         sealed: &[u8],
         out: &mut Zeroizing<Vec<u8>>,
     ) -> Result<(), OpenError> {
-        out.zeroize();
+        // As one block: a `Vec` erases itself element by element.
+        out.as_mut_slice().zeroize();
+        out.clear();
         match &self.0 {
             Kind::Cipher(cipher) => cipher.open(aad, sealed, out),
             Kind::Seed(seed) => {

@@ -16,7 +16,7 @@ pub(crate) struct RecentlyUsed<K, V> {
     capacity: usize,
 }
 
-impl<K: PartialEq, V> RecentlyUsed<K, V> {
+impl<K, V> RecentlyUsed<K, V> {
     pub(crate) const fn new(capacity: usize) -> Self {
         Self {
             entries: Vec::new(),
@@ -24,18 +24,26 @@ impl<K: PartialEq, V> RecentlyUsed<K, V> {
         }
     }
 
-    /// What is kept under `key`, or what `new` makes, which now is the most recently used. The least recently used leaves if there is no room.
-    pub(crate) fn get_or_insert(&mut self, key: K, new: impl FnOnce() -> V) -> Option<&mut V> {
-        let entry = match self.entries.iter().rposition(|(at, _)| *at == key) {
-            Some(at) => self.entries.remove(at),
+    /// What is kept under the key that is meant, or the entry that `new` makes, which now is the most recently used. The least recently used
+    /// leaves if there is no room.
+    pub(crate) fn get_or_insert(
+        &mut self,
+        is: impl Fn(&K) -> bool,
+        new: impl FnOnce() -> (K, V),
+    ) -> Option<&mut V> {
+        match self.entries.iter().rposition(|(key, _)| is(key)) {
+            Some(at) => {
+                if let Some(later) = self.entries.get_mut(at..) {
+                    later.rotate_left(1);
+                }
+            }
             None => {
                 if self.entries.len() >= self.capacity {
                     self.entries.remove(0);
                 }
-                (key, new())
+                self.entries.push(new());
             }
-        };
-        self.entries.push(entry);
+        }
         self.entries.last_mut().map(|(_, value)| value)
     }
 
@@ -117,6 +125,12 @@ impl<K: Ord, V> SortedMap<K, V> {
         self.0.get_mut(at).map(|(_, value)| value)
     }
 
+    /// Of the key that is equal by this comparison, which orders keys as they are ordered.
+    pub(crate) fn get_mut_by(&mut self, is: impl Fn(&K) -> core::cmp::Ordering) -> Option<&mut V> {
+        let at = self.0.binary_search_by(|(key, _)| is(key)).ok()?;
+        self.0.get_mut(at).map(|(_, value)| value)
+    }
+
     /// Gives back what the key had before.
     pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
         match self.search(&key) {
@@ -164,7 +178,9 @@ mod tests {
     fn the_least_recently_used_leaves_first() {
         let mut kept = RecentlyUsed::new(2);
         for key in ["a", "b", "a", "c", "c"] {
-            *kept.get_or_insert(key, || 0).unwrap() += 1;
+            *kept
+                .get_or_insert(|kept| *kept == key, || (key, 0))
+                .unwrap() += 1;
         }
         assert!(kept.iter().eq(&[("a", 2), ("c", 2)]));
     }

@@ -6,6 +6,8 @@
 
 pub mod cli;
 pub mod http;
+#[doc(hidden)]
+pub mod instance;
 pub mod kms;
 pub mod metrics;
 
@@ -20,6 +22,6 @@ mod sha256;
 pub use driver::{Fault, ReloadError};
 pub use host::{BuildError, Host, HostBuilder, KmsCoast, WriteDekSource};
 pub use model::{
-    Check, Decrypted, Encrypted, ErrorKind, HostError, Location, MetricFamily, MetricKind, Sample,
-    TransformError,
+    Check, Decrypted, Encrypted, ErrorKind, HostError, Location, MetricFamily, MetricKind,
+    Plaintext, Sample, TransformError,
 };

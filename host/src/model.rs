@@ -30,10 +30,55 @@ pub struct Encrypted {
     pub key_id_hash: Option<String>,
 }
 
+/// The bytes of a secret, erased when dropped: at once, where a `Zeroizing<Vec<u8>>` goes byte by byte. Prints as `Plaintext(..)`.
+#[derive(Default)]
+pub struct Plaintext(Zeroizing<Vec<u8>>);
+
+impl Plaintext {
+    /// Gives the bytes away.
+    #[must_use]
+    pub fn into_zeroizing(mut self) -> Zeroizing<Vec<u8>> {
+        std::mem::take(&mut self.0)
+    }
+}
+
+impl Drop for Plaintext {
+    fn drop(&mut self) {
+        // What follows the last element is erased as one block, all of it.
+        self.0.clear();
+    }
+}
+
+impl std::ops::Deref for Plaintext {
+    type Target = Vec<u8>;
+
+    fn deref(&self) -> &Vec<u8> {
+        &self.0
+    }
+}
+
+impl AsRef<[u8]> for Plaintext {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<Vec<u8>> for Plaintext {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+}
+
+impl fmt::Debug for Plaintext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Plaintext(..)")
+    }
+}
+
 /// What a read gives.
 pub struct Decrypted {
     /// The plaintext: a secret.
-    pub plaintext: Zeroizing<Vec<u8>>,
+    pub plaintext: Plaintext,
     /// The value should be rewritten: it is not what a write would produce now.
     pub stale: bool,
     /// The prefix of the transformer that read it; empty for identity.
@@ -215,7 +260,7 @@ mod tests {
     #[test]
     fn debug_of_a_read_shows_no_plaintext() {
         let read = Decrypted {
-            plaintext: Zeroizing::new(b"hunter2".to_vec()),
+            plaintext: b"hunter2".to_vec().into(),
             stale: true,
             transformer_prefix: "k8s:enc:aesgcm:v1:".to_owned(),
             key_prefix: Some("key1:".to_owned()),

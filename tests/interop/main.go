@@ -18,6 +18,7 @@ const (
 	usage    = `usage: interop vectors [--every-large] OUTDIR    write vectors of every provider
        interop verdicts < CASES > RECORDED    what upstream's loader says of configuration files
        interop peer                           read, write and answer health checks over standard input and output
+       interop bench                          time reads and writes, as standard input asks
 `
 )
 
@@ -38,6 +39,8 @@ func main() {
 		err = verdicts(os.Stdin, os.Stdout)
 	case "peer":
 		err = peer(os.Stdin, os.Stdout)
+	case "bench":
+		err = bench(os.Stdin, os.Stdout)
 	default:
 		err = fmt.Errorf("there is no command %q\n%s", os.Args[1], usage)
 	}

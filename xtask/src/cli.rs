@@ -31,8 +31,11 @@ pub enum Task {
     Fmt,
     /// Take the pictures that README shows.
     Pictures,
-    /// Measure.
-    Bench,
+    /// Build, then measure.
+    Bench {
+        /// Handed to `dekker-bench`, which knows its benchmarks by name.
+        args: Vec<OsString>,
+    },
 }
 
 /// What can be built alone.
@@ -120,7 +123,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, UsageErr
             },
         ),
         Some("pictures") => without_arguments("pictures", args, Task::Pictures),
-        Some("bench") => without_arguments("bench", args, Task::Bench),
+        Some("bench") => Ok(Task::Bench { args }),
         Some(_) | None => Err(UsageError::UnknownCommand(command)),
     }
 }
@@ -143,7 +146,9 @@ usage: cargo xtask <command>
   doc                       the same as `test doc`
   pictures                  build the Inspector, and take the pictures of it that are in docs/
   interop                   the same as `test interop`
-  bench                     measure (there are no benchmarks yet)
+  bench [--quick] [NAMES...]
+                            measure against other ciphers and kube-apiserver's: transform, cached-deks, readers, http, startup, sizes
+  bench --write-docs        the same, in full, and renew docs/PERFORMANCE.md
   help                      print this
 
 Each command sets up what it needs. Parts of `test`:
@@ -264,7 +269,13 @@ mod tests {
             ),
             ("fmt", &["fmt"], Task::Fmt),
             ("pictures", &["pictures"], Task::Pictures),
-            ("bench", &["bench"], Task::Bench),
+            (
+                "bench",
+                &["bench", "--quick"],
+                Task::Bench {
+                    args: vec!["--quick".into()],
+                },
+            ),
         ];
         for (desc, words, expected) in table {
             assert_eq!(parse_words(words).as_ref(), Ok(expected), "{desc}");

@@ -1,5 +1,6 @@
 //! Dekker's one build tool: `cargo xtask help` says what it does.
 
+mod bench;
 mod cli;
 mod command;
 mod component;
@@ -95,7 +96,7 @@ fn perform(task: Task) -> Result<bool> {
             build_inspector(&workspace)?;
             inspector::take_pictures(&workspace)?;
         }
-        Task::Bench => println!("There are no benchmarks yet: nothing was measured."),
+        Task::Bench { args } => bench::run(&Workspace::find()?, args)?,
     }
     Ok(true)
 }

@@ -324,7 +324,8 @@ fn native(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
     let product = command::run_tests(cargo_test(workspace).args(packages), counts);
     // Apart: with other packages beside it, its dependencies would have other features and be built anew.
     let tool = command::run_tests(cargo_test(workspace).args(["-p", "xtask"]), counts);
-    all([product, tool])?;
+    let bench = command::run_tests(cargo_test(workspace).args(["-p", "dekker-bench"]), counts);
+    all([product, tool, bench])?;
     Ok(Done::Passed)
 }
 
@@ -359,7 +360,11 @@ fn node(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
     npm::build(workspace)?;
     let suite = npm::run_tests(workspace, "tests/node", None, counts);
     let behaviours = on_face(cargo_test(workspace), "node", counts);
-    all([suite, behaviours])?;
+    // As in a browser: without Node's own cipher for long values.
+    let mut portable = cargo_test(workspace);
+    portable.env("DEKKER_CIPHER", "wasm");
+    let portable = on_face(portable, "node", counts);
+    all([suite, behaviours, portable])?;
     Ok(Done::Passed)
 }
 

@@ -137,6 +137,16 @@ impl Workspace {
         self.target.join("dekker/python")
     }
 
+    /// What measures.
+    pub fn bench(&self) -> PathBuf {
+        self.target.join("release/dekker-bench")
+    }
+
+    /// What it found.
+    pub fn bench_json(&self) -> PathBuf {
+        self.target.join("dekker/bench.json")
+    }
+
     /// The `dekker` binary.
     pub fn binary(&self) -> PathBuf {
         self.target.join("release/dekker")

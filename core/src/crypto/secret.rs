@@ -31,6 +31,13 @@ impl Secret {
     }
 }
 
+impl Drop for Secret {
+    fn drop(&mut self) {
+        // What follows the last element is erased as one block, all of it; elements would be one by one.
+        self.0.clear();
+    }
+}
+
 impl From<Vec<u8>> for Secret {
     fn from(bytes: Vec<u8>) -> Self {
         Self::new(bytes)

@@ -1,6 +1,6 @@
 //! Reads and writes.
 
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -8,7 +8,6 @@ use super::Engine;
 use super::event::{Action, OpId};
 use super::metrics::{Direction, NON_GRPC, status};
 use super::pending::{Operation, Parked, ReadOperation, ReadProgress, Wait};
-use crate::config::resource::GroupResource;
 use crate::crypto::secret::Secret;
 use crate::provider::kms::v2::dek_cache::ReadDek;
 use crate::provider::transformer::{
@@ -185,7 +184,7 @@ impl Engine {
         if let Some(Transformer { prefix, .. }) = transformer {
             let resource = resource_label(&at.resource);
             self.counts
-                .transformation(&resource, direction, prefix, status);
+                .transformation(resource, direction, prefix, status);
         }
     }
 
@@ -232,7 +231,7 @@ impl Engine {
             Transform::Local(local) => {
                 let counts = &mut self.counts;
                 let mut failed = |key: &str| {
-                    counts.transformation(&resource, Direction::ToStorage, key, NON_GRPC);
+                    counts.transformation(resource, Direction::ToStorage, key, NON_GRPC);
                 };
                 local
                     .to_storage(at.key, plaintext, &*self.entropy, &mut failed)
@@ -252,11 +251,11 @@ impl Engine {
         let has_rule = !self.running.routing.is_fallback(list);
         if let Some(key) = &key_prefix {
             self.counts
-                .transformation(&resource, Direction::ToStorage, key, "OK");
+                .transformation(resource, Direction::ToStorage, key, "OK");
         }
         if has_rule {
             self.counts.transformation(
-                &resource,
+                resource,
                 Direction::ToStorage,
                 prefix,
                 status(written.as_ref().err()),
@@ -294,7 +293,7 @@ impl Engine {
                 Transform::Local(local) => {
                     let counts = &mut self.counts;
                     let mut failed = |key: &str| {
-                        counts.transformation(&resource, Direction::FromStorage, key, NON_GRPC);
+                        counts.transformation(resource, Direction::FromStorage, key, NON_GRPC);
                     };
                     local
                         .from_storage(at.key, value, &mut failed)
@@ -309,12 +308,12 @@ impl Engine {
             let dropped = is_identity && read.is_err() && has_rule;
             if let Some(key) = &key_prefix {
                 self.counts
-                    .transformation(&resource, Direction::FromStorage, key, "OK");
+                    .transformation(resource, Direction::FromStorage, key, "OK");
             }
             if !dropped && has_rule {
                 let label = if is_identity { "identity" } else { prefix };
                 self.counts.transformation(
-                    &resource,
+                    resource,
                     Direction::FromStorage,
                     label,
                     status(read.as_ref().err()),
@@ -341,13 +340,49 @@ impl Engine {
         let error = TransformError::of_search(core::mem::take(&mut progress.faults));
         if unmatched {
             self.counts
-                .transformation(&resource, Direction::FromStorage, UNKNOWN, NON_GRPC);
+                .transformation(resource, Direction::FromStorage, UNKNOWN, NON_GRPC);
         }
         Ok(Err(error))
     }
 }
 
-/// As upstream labels a resource: `secrets`, `deployments.apps`.
-pub(super) fn resource_label(resource: &str) -> String {
-    GroupResource::parse(resource).to_string()
+/// As upstream labels a resource: `secrets`, `deployments.apps`; as [`GroupResource`] is shown.
+///
+/// [`GroupResource`]: crate::config::resource::GroupResource
+pub(super) fn resource_label(resource: &str) -> &str {
+    match resource.split_once('.') {
+        None if resource == "*" => "*.",
+        Some(("*", "")) | None => resource,
+        Some((name, "")) => name,
+        Some(_) => resource,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::resource::GroupResource;
+    use alloc::string::ToString;
+
+    #[test]
+    fn a_resource_is_labelled_as_it_is_shown() {
+        for resource in [
+            "secrets",
+            "secrets.",
+            "deployments.apps",
+            "x.y.apps",
+            "*",
+            "*.",
+            "*.*",
+            "*.apps",
+            "",
+            ".",
+            ".apps",
+            "..",
+            "a..",
+        ] {
+            let shown = GroupResource::parse(resource).to_string();
+            assert_eq!(resource_label(resource), shown, "{resource:?}");
+        }
+    }
 }

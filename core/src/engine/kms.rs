@@ -139,7 +139,7 @@ impl Engine {
                 (Err(error), _) => Err(error.into()),
             };
             self.counts.transformation(
-                &resource_label(&at.resource),
+                resource_label(&at.resource),
                 Direction::ToStorage,
                 prefix,
                 status(sealed.as_ref().err()),

@@ -142,9 +142,16 @@ impl Counts {
         prefix: &str,
         status: &'static str,
     ) {
+        let is = |(of, towards, with, ended): &TransformationLabels| {
+            (&**of, *towards, &**with, *ended).cmp(&(resource, direction, prefix, status))
+        };
+        if let Some(count) = self.transformations.get_mut_by(is) {
+            *count += 1;
+            return;
+        }
         let series = self.transformations.len();
         let mut labels = (resource.to_string(), direction, prefix.into(), status);
-        if series >= NAMED_RESOURCE_SERIES_MAX && !self.transformations.contains_key(&labels) {
+        if series >= NAMED_RESOURCE_SERIES_MAX {
             labels.0 = OTHER.to_string();
             if series >= TRANSFORMATION_SERIES_MAX - OTHER_SERIES
                 && !self.transformations.contains_key(&labels)
@@ -184,12 +191,18 @@ impl Counts {
         hash: &Arc<str>,
         now: Timestamp,
     ) {
-        let key = (direction, provider.clone(), hash.clone());
-        let new = || Use {
-            count: 0,
-            last: now,
+        let is = |(towards, of, with): &(Direction, Arc<str>, Arc<str>)| {
+            (towards, &**of, &**with) == (&direction, &**provider, &**hash)
         };
-        if let Some(entry) = self.key_ids.get_or_insert(key, new) {
+        let new = || {
+            let key = (direction, provider.clone(), hash.clone());
+            let unused = Use {
+                count: 0,
+                last: now,
+            };
+            (key, unused)
+        };
+        if let Some(entry) = self.key_ids.get_or_insert(is, new) {
             entry.count += 1;
             entry.last = now;
         }
@@ -201,8 +214,9 @@ impl Counts {
         hash: &Arc<str>,
         now: Timestamp,
     ) {
-        let key = (provider.clone(), hash.clone());
-        if let Some(at) = self.key_ids_from_status.get_or_insert(key, || now) {
+        let is = |(of, with): &(Arc<str>, Arc<str>)| (of, with) == (provider, hash);
+        let new = || ((provider.clone(), hash.clone()), now);
+        if let Some(at) = self.key_ids_from_status.get_or_insert(is, new) {
             *at = now;
         }
     }

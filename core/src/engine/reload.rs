@@ -221,8 +221,11 @@ impl Engine {
             address,
             timeout,
         };
+        let mut seed = [0; 16];
+        // Without randomness there will be no DEK either; only the cache's places could then be guessed.
+        let _ = self.entropy.fill(&mut seed);
         let kms = match version {
-            KmsVersion::V1 => Kms::V1(Box::new(KmsV1::new(info, cache_size))),
+            KmsVersion::V1 => Kms::V1(Box::new(KmsV1::new(info, cache_size, &seed))),
             KmsVersion::V2 => Kms::V2(Box::new(KmsV2 {
                 info,
                 state: KeyState::new(
@@ -232,7 +235,7 @@ impl Engine {
                     CounterRange::WHOLE,
                     self.now,
                 ),
-                cache: DekCache::new(self.options.dek_cache_capacity),
+                cache: DekCache::new(self.options.dek_cache_capacity, &seed),
                 in_flight: SortedMap::new(),
                 has_written: false,
             })),

@@ -81,26 +81,35 @@ impl Keys {
 
     /// Erases what the last call left in the buffer, such as a plaintext. Call after each call into the component.
     pub fn erase(&mut self) {
-        let mut buffer = self.take_buffer();
-        buffer.zeroize();
-        if buffer.capacity() <= BUFFER_KEPT {
-            self.buffer = Arc::new(std::mem::take(&mut buffer));
+        match Arc::get_mut(&mut self.buffer) {
+            Some(buffer) => {
+                wipe(buffer);
+                if buffer.capacity() > BUFFER_KEPT {
+                    *buffer = Vec::new();
+                }
+            }
+            // Still lent, which it cannot be: the canonical ABI gives it back before anything else is called.
+            None => self.buffer = Arc::default(),
         }
     }
 
     /// The buffer, emptied; what is put back with [`Self::lend`] is what the component gets.
     fn take_buffer(&mut self) -> Zeroizing<Vec<u8>> {
-        let mut buffer = match Arc::get_mut(&mut self.buffer) {
-            Some(buffer) => Zeroizing::new(std::mem::take(buffer)),
-            // Still lent: it cannot be, for the canonical ABI gives it back before anything else is called.
+        match Arc::get_mut(&mut self.buffer) {
+            Some(buffer) => {
+                wipe(buffer);
+                Zeroizing::new(std::mem::take(buffer))
+            }
             None => Zeroizing::default(),
-        };
-        buffer.zeroize();
-        buffer
+        }
     }
 
     fn lend(&mut self, mut buffer: Zeroizing<Vec<u8>>) -> Arc<Vec<u8>> {
-        self.buffer = Arc::new(std::mem::take(&mut *buffer));
+        let lent = std::mem::take(&mut *buffer);
+        match Arc::get_mut(&mut self.buffer) {
+            Some(buffer) => *buffer = lent,
+            None => self.buffer = Arc::new(lent),
+        }
         self.buffer.clone()
     }
 
@@ -114,9 +123,16 @@ impl Keys {
     }
 }
 
+/// Empties a buffer and erases what was in it. Whatever is written there stays in it until then, so that what follows its end is clean.
+fn wipe(buffer: &mut Vec<u8>) {
+    // As one block: a `Vec` erases itself element by element, and all that it has room for.
+    buffer.as_mut_slice().zeroize();
+    buffer.clear();
+}
+
 impl Drop for Keys {
     fn drop(&mut self) {
-        drop(self.take_buffer());
+        self.erase();
     }
 }
 

@@ -71,7 +71,7 @@ impl Tools for Compiled {
     fn open_with_dek(&self, stored: &[u8], key: &[u8], dek: &[u8]) -> anyhow::Result<Opened> {
         let opened = self.0.open_with_dek(stored, key, dek).map_err(failed)??;
         Ok(Opened {
-            bytes: opened.plaintext,
+            bytes: opened.plaintext.into_zeroizing(),
             stale: None,
             key_id_hash: opened.key_id_hash,
         })

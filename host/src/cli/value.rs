@@ -106,7 +106,7 @@ pub(super) async fn decrypt(args: DecryptArgs) -> anyhow::Result<ExitCode> {
             let decrypted = host.from_storage(at, stored.to_vec()).await?;
             end(host, embedded).await;
             Opened {
-                bytes: decrypted.plaintext,
+                bytes: decrypted.plaintext.into_zeroizing(),
                 stale: Some(decrypted.stale),
                 key_id_hash: decrypted.key_id_hash,
             }

@@ -1,7 +1,5 @@
 //! The generated types and the model's, one for one.
 
-use zeroize::Zeroizing;
-
 use super::bindings::dekker::transformer::types as wit;
 use super::bindings::exports::dekker::transformer::engine as face;
 use crate::model;
@@ -36,7 +34,7 @@ impl From<wit::Decrypted> for model::Decrypted {
             key_id_hash,
         } = value;
         Self {
-            plaintext: Zeroizing::new(plaintext),
+            plaintext: plaintext.into(),
             stale,
             transformer_prefix,
             key_prefix,

@@ -29,7 +29,7 @@ use super::peer::PeerPolicy;
 use super::problem::Problem;
 use super::{Service, body, count, query};
 use crate::metrics::Metrics;
-use crate::model::{Decrypted, Encrypted, Location};
+use crate::model::{Decrypted, Encrypted, Location, Plaintext};
 
 /// Where plaintext becomes stored bytes.
 pub const TO_STORAGE: &str = "/v1/to-storage";
@@ -137,7 +137,7 @@ async fn to_storage<S: Service>(
         key_id_hash,
     } = api.service.to_storage(at, plaintext).await?;
     // What identity stores is the plaintext.
-    Ok(answer(Zeroizing::new(stored), key_id_hash))
+    Ok(answer(stored.into(), key_id_hash))
 }
 
 async fn from_storage<S: Service>(
@@ -163,7 +163,7 @@ async fn from_storage<S: Service>(
 }
 
 /// 200 with raw bytes that are erased once they are sent.
-fn answer(value: Zeroizing<Vec<u8>>, key_id_hash: Option<String>) -> Response {
+fn answer(value: Plaintext, key_id_hash: Option<String>) -> Response {
     let mut response = Response::new(body::erasing(value));
     let headers = response.headers_mut();
     headers.insert(

@@ -9,6 +9,8 @@ use axum::body::{Body, Bytes, HttpBody};
 use http_body_util::BodyExt;
 use zeroize::Zeroizing;
 
+use crate::model::Plaintext;
+
 /// 2 MiB: longest plaintext. etcd refuses values over 1.5 MiB (`--max-request-bytes`) by default, so what may be stored fits.
 pub(super) const LIMIT: usize = 2 * 1024 * 1024;
 
@@ -44,7 +46,7 @@ pub(super) async fn read(
 }
 
 /// A response body that erases itself when hyper lets go of it.
-pub(super) fn erasing(secret: Zeroizing<Vec<u8>>) -> Body {
+pub(super) fn erasing(secret: Plaintext) -> Body {
     Body::from(Bytes::from_owner(secret))
 }
 

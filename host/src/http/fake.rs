@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::Service;
 use crate::model::{
-    Check, Decrypted, Encrypted, HostError, Location, MetricFamily, MetricKind, Sample,
+    Check, Decrypted, Encrypted, HostError, Location, MetricFamily, MetricKind, Plaintext, Sample,
 };
 
 pub(super) const PREFIX: &str = "k8s:enc:kms:v2:fake:";
@@ -119,7 +119,7 @@ impl Service for Fake {
 
     /// A value that ends in `!` was stale, and one of identity, which has no key ID.
     async fn from_storage(&self, at: Location, stored: Vec<u8>) -> Result<Decrypted, HostError> {
-        let plaintext = Zeroizing::new(self.transform(at, stored).await?);
+        let plaintext = Plaintext::from(self.transform(at, stored).await?);
         let stale = plaintext.ends_with(b"!");
         Ok(Decrypted {
             plaintext,

@@ -1,10 +1,13 @@
 //! Core's words as JavaScript objects.
 
+use std::sync::Arc;
+
 use dekker_core::config::{Faults, KmsVersion, SocketAddress};
 use dekker_core::engine::event as core;
 use dekker_core::engine::metrics::{MetricFamily, MetricKind};
 use dekker_core::provider::transformer::{Decrypted, Encrypted, ErrorKind, TransformError};
 use serde::{Serialize, Serializer};
+use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsError, JsValue};
 
 /// Lists as arrays, bytes as `Uint8Array`, what is not there as `undefined`.
@@ -153,18 +156,109 @@ fn read(decrypted: &Decrypted) -> Read<'_> {
     }
 }
 
+/// An outcome of a fault.
+fn failed(error: &TransformError) -> Result<JsValue, JsError> {
+    to_js(&Outcome::Failed::<()> {
+        error: fault(error),
+    })
+}
+
+#[wasm_bindgen(raw_module = "./outcome.js")]
+extern "C" {
+    #[wasm_bindgen(js_name = written)]
+    fn make_written(
+        stored: &[u8],
+        transformer_prefix: &JsValue,
+        key_id_hash: &JsValue,
+        key_prefix: &JsValue,
+        has_rule: bool,
+    ) -> JsValue;
+    #[wasm_bindgen(js_name = read)]
+    fn make_read(
+        plaintext: &[u8],
+        stale: bool,
+        transformer_prefix: &JsValue,
+        key_id_hash: &JsValue,
+        key_prefix: &JsValue,
+        has_rule: bool,
+    ) -> JsValue;
+}
+
+/// JavaScript's copies of the texts that come again with every value: prefixes and hashes.
+#[derive(Default)]
+pub(crate) struct Texts(Vec<(Arc<str>, JsValue)>);
+
+impl Texts {
+    /// 16: a few providers' prefixes and key IDs.
+    const MAX: usize = 16;
+
+    /// `undefined` for none.
+    fn get(&mut self, text: Option<&Arc<str>>) -> JsValue {
+        let Some(text) = text else {
+            return JsValue::UNDEFINED;
+        };
+        if let Some((_, copy)) = self.0.iter().find(|(of, _)| Arc::ptr_eq(of, text)) {
+            return copy.clone();
+        }
+        if self.0.len() >= Self::MAX {
+            self.0.clear();
+        }
+        let copy = JsValue::from_str(text);
+        self.0.push((text.clone(), copy.clone()));
+        copy
+    }
+}
+
 /// `undefined` when parked.
 pub(crate) fn encrypted(
     of: &Option<Result<Encrypted, TransformError>>,
+    texts: &mut Texts,
 ) -> Result<JsValue, JsError> {
-    to_js(&of.as_ref().map(|of| outcome(of, written)))
+    let Encrypted {
+        stored,
+        transformer_prefix,
+        key_prefix,
+        has_rule,
+        key_id_hash,
+    } = match of {
+        None => return Ok(JsValue::UNDEFINED),
+        Some(Err(error)) => return failed(error),
+        Some(Ok(encrypted)) => encrypted,
+    };
+    Ok(make_written(
+        stored,
+        &texts.get(Some(transformer_prefix)),
+        &texts.get(key_id_hash.as_ref()),
+        &texts.get(key_prefix.as_ref()),
+        *has_rule,
+    ))
 }
 
 /// `undefined` when parked.
 pub(crate) fn decrypted(
     of: &Option<Result<Decrypted, TransformError>>,
+    texts: &mut Texts,
 ) -> Result<JsValue, JsError> {
-    to_js(&of.as_ref().map(|of| outcome(of, read)))
+    let Decrypted {
+        plaintext,
+        stale,
+        transformer_prefix,
+        key_prefix,
+        has_rule,
+        key_id_hash,
+    } = match of {
+        None => return Ok(JsValue::UNDEFINED),
+        Some(Err(error)) => return failed(error),
+        Some(Ok(decrypted)) => decrypted,
+    };
+    Ok(make_read(
+        plaintext.expose(),
+        *stale,
+        &texts.get(Some(transformer_prefix)),
+        &texts.get(key_id_hash.as_ref()),
+        &texts.get(key_prefix.as_ref()),
+        *has_rule,
+    ))
 }
 
 #[derive(Serialize)]

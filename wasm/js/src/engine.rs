@@ -4,7 +4,6 @@ use std::cell::{RefCell, RefMut};
 use std::num::NonZeroUsize;
 
 use dekker_core::crypto::keys::DekSourceType;
-use dekker_core::crypto::rustcrypto::RustCrypto;
 use dekker_core::engine::event::{CallError, CallId, EncryptResponse, Event, OpId, StatusResponse};
 use dekker_core::engine::{self, Options};
 use dekker_core::provider::kms::v2::dek_cache::DekCache;
@@ -15,11 +14,11 @@ use js_sys::{Array, Uint8Array};
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsError, JsValue};
 
-use crate::{WebCrypto, convert};
+use crate::{WebCrypto, convert, keys};
 
 /// One configuration at work; see `dekker_core::engine::Engine` for what each function means.
 #[wasm_bindgen]
-pub struct Engine(RefCell<engine::Engine>);
+pub struct Engine(RefCell<engine::Engine>, RefCell<convert::Texts>);
 
 /// From JavaScript's number. What is no time, or before 1970, is the beginning of time: the engine's never goes back.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
@@ -67,11 +66,11 @@ impl Engine {
         engine::Engine::new(
             config,
             options,
-            Box::new(RustCrypto),
+            keys::fastest(),
             Box::new(WebCrypto),
             time(now),
         )
-        .map(|engine| Self(RefCell::new(engine)))
+        .map(|engine| Self(RefCell::new(engine), RefCell::default()))
         .map_err(|faults| convert::thrown_faults(&faults))
     }
 
@@ -89,11 +88,10 @@ impl Engine {
         now: f64,
     ) -> Result<JsValue, JsError> {
         let at = Location { resource, key };
-        convert::encrypted(
-            &self
-                .borrow()?
-                .to_storage(OpId(id(op)), at, plaintext, time(now)),
-        )
+        let outcome = self
+            .borrow()?
+            .to_storage(OpId(id(op)), at, plaintext, time(now));
+        convert::encrypted(&outcome, &mut self.1.borrow_mut())
     }
 
     /// Decrypts a stored value. `undefined`: parked under `op`.
@@ -110,11 +108,10 @@ impl Engine {
         now: f64,
     ) -> Result<JsValue, JsError> {
         let at = Location { resource, key };
-        convert::decrypted(
-            &self
-                .borrow()?
-                .from_storage(OpId(id(op)), at, stored, time(now)),
-        )
+        let outcome = self
+            .borrow()?
+            .from_storage(OpId(id(op)), at, stored, time(now));
+        convert::decrypted(&outcome, &mut self.1.borrow_mut())
     }
 
     /// The KMS checks. `undefined`: parked under `op`.

@@ -8,6 +8,7 @@
 
 mod convert;
 mod engine;
+mod keys;
 mod tools;
 
 use dekker_core::crypto::entropy::{Entropy, EntropyError};

@@ -8,7 +8,7 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsError, JsValue};
 
 use crate::WebCrypto;
-use crate::convert::{self, NamedProvider};
+use crate::convert::{self, NamedProvider, Texts};
 
 /// What a stored value is, as JSON.
 ///
@@ -34,7 +34,8 @@ pub fn inspect_input(input: &[u8]) -> Result<String, JsValue> {
 /// Never: what fails is told as an outcome.
 #[wasm_bindgen(js_name = openWithDek)]
 pub fn open_with_dek(stored: &[u8], key: &[u8], dek: Vec<u8>) -> Result<JsValue, JsError> {
-    convert::decrypted(&Some(at_hand::open(stored, key, &dek.into(), &RustCrypto)))
+    let opened = at_hand::open(stored, key, &dek.into(), &RustCrypto);
+    convert::decrypted(&Some(opened), &mut Texts::default())
 }
 
 /// Encrypts a value with the DEK or seed of another one of KMS v2, whose storage key is `like_key`.
@@ -51,7 +52,8 @@ pub fn seal_with_dek(
 ) -> Result<JsValue, JsError> {
     let like = (like, like_key);
     let (dek, with) = (dek.into(), (&RustCrypto as _, &WebCrypto as _));
-    convert::encrypted(&Some(at_hand::seal(plaintext, key, like, &dek, with)))
+    let sealed = at_hand::seal(plaintext, key, like, &dek, with);
+    convert::encrypted(&Some(sealed), &mut Texts::default())
 }
 
 /// Every fault and warning of a configuration file.

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use core::num::NonZeroUsize;
 
 use super::answer::LastAnswer;
-use super::v2::dek_cache::{CacheKey, DekCache, ReadDek};
+use super::v2::dek_cache::{CacheKey, DekCache, DekName, ReadDek};
 use super::v2::key_state::{Outcome, Request, Step};
 use super::{DekNeeded, ReadStep};
 use crate::crypto::entropy::Entropy;
@@ -40,13 +40,13 @@ pub struct KmsV1 {
 }
 
 impl KmsV1 {
-    /// A provider that was never asked.
-    pub fn new(info: KmsProviderInfo, cache_size: i32) -> Self {
+    /// A provider that was never asked. `seed` is the cache's.
+    pub fn new(info: KmsProviderInfo, cache_size: i32, seed: &[u8; 16]) -> Self {
         let capacity = usize::try_from(cache_size).ok().and_then(NonZeroUsize::new);
         Self {
             info,
             cache_size,
-            cache: capacity.map(DekCache::new),
+            cache: capacity.map(|capacity| DekCache::new(capacity, seed)),
             in_flight: SortedMap::new(),
             health: None,
             is_probing: false,
@@ -69,16 +69,19 @@ impl KmsV1 {
                 "invalid data encountered by envelope transformer: failed to read uint16 length prefixed data".to_string(),
             )
         })?;
-        let key = cache_key(encrypted_dek);
-        let is_new = resumed.is_some();
-        let Some(dek) = resumed.or_else(|| self.cache.as_mut()?.find(&key)) else {
+        let name = name(encrypted_dek);
+        let cached = match (&resumed, &mut self.cache) {
+            (None, Some(cache)) => cache.find(name),
+            _ => None,
+        };
+        let Some(dek) = resumed.as_ref().or(cached) else {
             let request = DecryptRequest {
                 ciphertext: encrypted_dek.to_vec(),
                 key_id: String::new(),
                 annotations: Annotations::default(),
             };
             return Ok(ReadStep::NeedsDek(
-                key,
+                name.key(),
                 DekNeeded {
                     request,
                     source_type: DekSourceType::AesGcmKey,
@@ -88,8 +91,8 @@ impl KmsV1 {
         };
         let (plaintext, stale) = dek.open(aad, sealed)?;
         // As in KMS v2: what has opened a value is the right DEK.
-        if is_new && let Some(cache) = &mut self.cache {
-            cache.insert(key, dek);
+        if let (Some(dek), Some(cache)) = (resumed, &mut self.cache) {
+            cache.insert(name, dek);
         }
         Ok(ReadStep::Done { plaintext, stale })
     }
@@ -129,7 +132,7 @@ impl KmsV1 {
         out.extend_from_slice(&nonce);
         dek.seal(&nonce, aad, plaintext, &mut out)?;
         if let Some(cache) = &mut self.cache {
-            cache.insert(cache_key(encrypted_dek), read_dek(keys, &dek.export()?)?);
+            cache.insert(name(encrypted_dek), read_dek(keys, &dek.export()?)?);
         }
         Ok(out)
     }
@@ -219,13 +222,13 @@ pub fn read_dek(keys: &dyn KeyStore, bytes: &Secret) -> Result<ReadDek, KeyError
     Ok(ReadDek::with_cbc_fallback(gcm, cbc.into()))
 }
 
-fn cache_key(encrypted_dek: &[u8]) -> CacheKey {
-    CacheKey::new(
-        DekSourceType::AesGcmKey,
-        encrypted_dek,
-        "",
-        core::iter::empty(),
-    )
+fn name(encrypted_dek: &[u8]) -> DekName<'_> {
+    DekName {
+        source_type: DekSourceType::AesGcmKey,
+        source: encrypted_dek,
+        key_id: "",
+        annotations: &[],
+    }
 }
 
 /// `len[2, big-endian] encryptedDEK[len]`, and what follows.

@@ -11,7 +11,7 @@ pub mod write_dek;
 use alloc::string::ToString;
 use alloc::sync::Arc;
 
-use self::dek_cache::{CacheKey, DekCache, ReadDek};
+use self::dek_cache::{CacheKey, DekCache, DekName, ReadDek};
 use self::envelope::EncryptedObject;
 use self::key_state::KeyState;
 use self::write_dek::SealError;
@@ -63,8 +63,8 @@ impl KmsV2 {
             .map_err(|message| TransformError::new(ErrorKind::NotReady, message))?;
         if !self.has_written {
             self.has_written = true;
-            let (key, read) = dek.read();
-            self.cache.insert(*key, read.clone());
+            let cache = &mut self.cache;
+            dek.with_name(|name| cache.insert(name, dek.read().clone()));
         }
         match dek.seal(prefix.as_bytes(), aad, plaintext, entropy) {
             Ok(stored) => Ok(WriteStep::Done {
@@ -104,24 +104,22 @@ impl KmsV2 {
         let Some(current) = self.state.current() else {
             return Err(self.unprimed());
         };
-        let key = CacheKey::new(
-            object.source_type,
-            object.encrypted_dek_source,
-            object.key_id,
-            object.annotations.iter().map(|(k, v)| (*k, *v)),
-        );
-        let write_key_id = current.dek.source().key_id();
-        let stale = object.key_id != write_key_id.as_str()
-            || object.source_type != current.dek.source_type();
-        let (write_key, write_dek) = current.dek.read();
-        let (dek, is_new) = if key == *write_key {
-            (Some(write_dek.clone()), false)
-        } else if resumed.is_some() {
-            (resumed, true)
-        } else {
-            (self.cache.find(&key), false)
+        let name = DekName {
+            source_type: object.source_type,
+            source: object.encrypted_dek_source,
+            key_id: object.key_id,
+            annotations: &object.annotations,
         };
-        let Some(dek) = dek else {
+        let write_key_id = current.dek.source().key_id();
+        let has_other_key_id = object.key_id != write_key_id.as_str();
+        let stale = has_other_key_id || object.source_type != current.dek.source_type();
+        let dek = if current.dek.is_named(name) {
+            current.dek.read()
+        } else if let Some(dek) = &resumed {
+            dek
+        } else if let Some(dek) = self.cache.find(name) {
+            dek
+        } else {
             let annotations = object.annotations.iter();
             let annotations = annotations
                 .map(|(key, value)| (key.to_string(), value.to_vec()))
@@ -132,7 +130,7 @@ impl KmsV2 {
                 annotations: Annotations::sorted(annotations),
             };
             return Ok(ReadStep::NeedsDek(
-                key,
+                name.key(),
                 DekNeeded {
                     request,
                     source_type: object.source_type,
@@ -140,7 +138,7 @@ impl KmsV2 {
                 },
             ));
         };
-        *key_id_hash = Some(if stale && object.key_id != write_key_id.as_str() {
+        *key_id_hash = Some(if has_other_key_id {
             crate::provider::kms::message::key_id_hash(object.key_id).into()
         } else {
             write_key_id.hash().clone()
@@ -148,8 +146,10 @@ impl KmsV2 {
         let (plaintext, _) = dek.open(aad, object.encrypted_data)?;
         // Only now is it known to be the right one: a plugin that once answers with another DEK must not make a value unreadable for as long
         // as the cache lives. Upstream keeps what it gets, for an hour.
-        if is_new {
-            self.cache.insert(key, dek);
+        if let Some(dek) = resumed
+            && !current.dek.is_named(name)
+        {
+            self.cache.insert(name, dek);
         }
         Ok(ReadStep::Done { plaintext, stale })
     }

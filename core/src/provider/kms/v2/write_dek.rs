@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use super::dek_cache::{CacheKey, ReadDek};
+use super::dek_cache::{DekName, ReadDek};
 use super::envelope::EnvelopeTail;
 use crate::crypto::entropy::Entropy;
 use crate::crypto::keys::{DekSourceType, KeyError, SealingKey, TAG_LEN};
@@ -17,7 +17,6 @@ pub struct WriteDek {
     read: ReadDek,
     source: EncryptedDekSource,
     tail: EnvelopeTail,
-    cache_key: CacheKey,
 }
 
 enum Nonces {
@@ -36,7 +35,6 @@ impl WriteDek {
         source: EncryptedDekSource,
         range: CounterRange,
     ) -> Result<Self, KeyError> {
-        let annotations = source.annotations().iter();
         Ok(Self {
             read: ReadDek::new(key.opening()?),
             nonces: match source_type {
@@ -44,12 +42,6 @@ impl WriteDek {
                 DekSourceType::HkdfSha256XnonceAesGcmSeed => Nonces::Extended,
             },
             tail: EnvelopeTail::new(&source, source_type),
-            cache_key: CacheKey::new(
-                source_type,
-                source.ciphertext(),
-                source.key_id().as_str(),
-                annotations,
-            ),
             key,
             source,
         })
@@ -68,9 +60,38 @@ impl WriteDek {
         &self.source
     }
 
-    /// The same DEK, for reading, and its name in the cache.
-    pub fn read(&self) -> (&CacheKey, &ReadDek) {
-        (&self.cache_key, &self.read)
+    /// The same DEK, for reading.
+    pub fn read(&self) -> &ReadDek {
+        &self.read
+    }
+
+    /// Whether a stored value names this DEK.
+    pub fn is_named(&self, name: DekName<'_>) -> bool {
+        let DekName {
+            source_type,
+            source,
+            key_id,
+            annotations,
+        } = name;
+        source == self.source.ciphertext()
+            && key_id == self.source.key_id().as_str()
+            && source_type == self.source_type()
+            && self
+                .source
+                .annotations()
+                .iter()
+                .eq(annotations.iter().copied())
+    }
+
+    /// Calls `use_name` with what its values call it.
+    pub fn with_name<T>(&self, use_name: impl FnOnce(DekName<'_>) -> T) -> T {
+        let annotations: Vec<_> = self.source.annotations().iter().collect();
+        use_name(DekName {
+            source_type: self.source_type(),
+            source: self.source.ciphertext(),
+            key_id: self.source.key_id().as_str(),
+            annotations: &annotations,
+        })
     }
 
     /// A whole stored value: `prefix ‖ EncryptedObject`. The output is the only allocation.

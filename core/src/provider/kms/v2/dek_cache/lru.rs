@@ -1,28 +1,36 @@
 //! A bounded map from DEKs' keys, the least recently used entry leaving first.
 
+use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
-
-use super::CacheKey;
 
 /// No slot.
 const NONE: u32 = u32::MAX;
 
 /// Entries in a list of slots, linked from the oldest to the newest use, and a table that finds them.
 ///
-/// A key is a SHA-256 hash, so its own first bytes say where in the table it is: a general hash map and its hash function would be ten times
-/// the code.
+/// Where a key belongs is the caller's to say, by a hash: a general hash map would be ten times the code.
 pub(super) struct Lru<V> {
     slots: Vec<Slot<V>>,
-    /// Slots' numbers by their keys' first bytes, with linear probing; at most half full. Its length is a power of two.
-    table: Vec<u32>,
+    /// By the lower half of the hash, with linear probing; at most half full. Its length is a power of two.
+    table: Vec<Place>,
     oldest: u32,
     newest: u32,
     capacity: usize,
 }
 
+/// A place of the table: a slot, and the upper half of its hash, so that few slots are looked at in vain.
+#[derive(Clone, Copy)]
+struct Place {
+    slot: u32,
+    tag: u32,
+}
+
+const FREE: Place = Place { slot: NONE, tag: 0 };
+
 struct Slot<V> {
-    key: CacheKey,
+    hash: u64,
+    key: Box<[u8]>,
     value: V,
     older: u32,
     newer: u32,
@@ -33,7 +41,7 @@ impl<V> Lru<V> {
     pub(super) fn new(capacity: usize) -> Self {
         Self {
             slots: Vec::new(),
-            table: vec![NONE; 8],
+            table: vec![FREE; 8],
             oldest: NONE,
             newest: NONE,
             capacity,
@@ -44,24 +52,23 @@ impl<V> Lru<V> {
         self.slots.len()
     }
 
-    /// The entry's value, which now is the most recently used.
-    pub(super) fn get(&mut self, key: &CacheKey) -> Option<&V> {
-        let slot = self.table[self.find(key).ok()?];
-        self.unlink(slot);
-        self.link(slot);
+    /// The entry's value, which now is the most recently used. `is` tells its key from others of the same hash.
+    pub(super) fn get(&mut self, hash: u64, is: impl Fn(&[u8]) -> bool) -> Option<&V> {
+        let slot = self.table[self.find(hash, is).ok()?].slot;
+        self.touch(slot);
         Some(&self.slots[slot as usize].value)
     }
 
     /// Adds an entry as the most recently used; the least recently used one leaves if there is no room.
-    pub(super) fn insert(&mut self, key: CacheKey, value: V) {
-        if let Ok(at) = self.find(&key) {
-            let slot = self.table[at];
+    pub(super) fn insert(&mut self, hash: u64, key: Box<[u8]>, value: V) {
+        if let Ok(at) = self.find(hash, |known| *known == *key) {
+            let slot = self.table[at].slot;
             self.slots[slot as usize].value = value;
-            self.unlink(slot);
-            self.link(slot);
+            self.touch(slot);
             return;
         }
         let new = Slot {
+            hash,
             key,
             value,
             older: NONE,
@@ -73,15 +80,13 @@ impl<V> Lru<V> {
         } else {
             let slot = self.oldest;
             self.unlink(slot);
-            if let Ok(at) = self.find(&self.slots[slot as usize].key) {
-                self.vacate(at);
-            }
+            self.vacate(self.place_of(slot));
             self.slots[slot as usize] = new;
             slot
         };
         self.link(slot);
         if self.slots.len() * 2 > self.table.len() {
-            self.table = vec![NONE; self.table.len() * 2];
+            self.table = vec![FREE; self.table.len() * 2];
             for slot in 0..self.slots.len() {
                 self.enter(slot as u32);
             }
@@ -91,9 +96,8 @@ impl<V> Lru<V> {
     }
 
     /// Where in the table a key belongs, if that place is free.
-    fn home(&self, key: &CacheKey) -> usize {
-        let CacheKey([a, b, c, d, ..]) = *key;
-        u32::from_le_bytes([a, b, c, d]) as usize & (self.table.len() - 1)
+    fn home(&self, hash: u64) -> usize {
+        hash as u32 as usize & (self.table.len() - 1)
     }
 
     fn next(&self, at: usize) -> usize {
@@ -101,30 +105,49 @@ impl<V> Lru<V> {
     }
 
     /// Where in the table a key is, or the free place where the search for it ended.
-    fn find(&self, key: &CacheKey) -> Result<usize, usize> {
-        let mut at = self.home(key);
+    fn find(&self, hash: u64, is: impl Fn(&[u8]) -> bool) -> Result<usize, usize> {
+        let mut at = self.home(hash);
         loop {
             match self.table[at] {
-                NONE => return Err(at),
-                slot if self.slots[slot as usize].key == *key => return Ok(at),
+                Place { slot: NONE, tag: _ } => return Err(at),
+                Place { slot, tag }
+                    if tag == tag_of(hash) && is(&self.slots[slot as usize].key) =>
+                {
+                    return Ok(at);
+                }
                 _ => at = self.next(at),
             }
         }
     }
 
+    /// Where in the table a slot is that is there.
+    fn place_of(&self, slot: u32) -> usize {
+        let mut at = self.home(self.slots[slot as usize].hash);
+        while self.table[at].slot != slot {
+            at = self.next(at);
+        }
+        at
+    }
+
     /// Puts a slot that is not there into the table.
     fn enter(&mut self, slot: u32) {
-        if let Err(at) = self.find(&self.slots[slot as usize].key) {
-            self.table[at] = slot;
+        let hash = self.slots[slot as usize].hash;
+        let mut at = self.home(hash);
+        while self.table[at].slot != NONE {
+            at = self.next(at);
         }
+        self.table[at] = Place {
+            slot,
+            tag: tag_of(hash),
+        };
     }
 
     /// Frees a place of the table. What was put behind it because it was taken moves up.
     fn vacate(&mut self, mut free: usize) {
         let mask = self.table.len() - 1;
         let mut at = self.next(free);
-        while self.table[at] != NONE {
-            let home = self.home(&self.slots[self.table[at] as usize].key);
+        while self.table[at].slot != NONE {
+            let home = self.home(self.slots[self.table[at].slot as usize].hash);
             // As far from its home as the free place is behind it, or farther: the search for it passes the free place.
             if at.wrapping_sub(home) & mask >= at.wrapping_sub(free) & mask {
                 self.table[free] = self.table[at];
@@ -132,7 +155,15 @@ impl<V> Lru<V> {
             }
             at = self.next(at);
         }
-        self.table[free] = NONE;
+        self.table[free] = FREE;
+    }
+
+    /// Makes a slot the newest.
+    fn touch(&mut self, slot: u32) {
+        if slot != self.newest {
+            self.unlink(slot);
+            self.link(slot);
+        }
     }
 
     fn unlink(&mut self, slot: u32) {
@@ -161,17 +192,22 @@ impl<V> Lru<V> {
     }
 }
 
+fn tag_of(hash: u64) -> u32 {
+    (hash >> 32) as u32
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Keys that crowd in few places of the table.
-    fn key(n: u8) -> CacheKey {
-        let mut bytes = [0; 32];
-        bytes[0] = n % 3 * 5;
-        bytes[31] = n;
-        CacheKey(bytes)
+    /// Hashes that crowd in few places of the table, some of them of several keys.
+    fn hash(n: u8) -> u64 {
+        u64::from(n % 3 * 5) | u64::from(n % 5) << 32
+    }
+
+    fn get(lru: &mut Lru<usize>, n: u8) -> Option<usize> {
+        lru.get(hash(n), |key| key == [n]).copied()
     }
 
     proptest! {
@@ -182,19 +218,19 @@ mod tests {
             for (at, (insert, n)) in steps.into_iter().enumerate() {
                 let known = model.iter().position(|(key, _)| *key == n).map(|at| model.remove(at));
                 if insert {
-                    lru.insert(key(n), at);
+                    lru.insert(hash(n), [n].into(), at);
                     if model.len() == capacity {
                         model.remove(0);
                     }
                     model.push((n, at));
                 } else {
-                    prop_assert_eq!(lru.get(&key(n)).copied(), known.map(|(_, value)| value));
+                    prop_assert_eq!(get(&mut lru, n), known.map(|(_, value)| value));
                     model.extend(known);
                 }
                 prop_assert_eq!(lru.len(), model.len());
             }
             for (n, value) in &model {
-                prop_assert_eq!(lru.get(&key(*n)), Some(value));
+                prop_assert_eq!(get(&mut lru, *n), Some(*value));
             }
         }
     }
@@ -202,15 +238,12 @@ mod tests {
     #[test]
     fn a_large_one_keeps_all_it_has_room_for() {
         let mut lru = Lru::new(5000);
-        let key = |n: u32| {
-            let mut bytes = [0; 32];
-            bytes[..4].copy_from_slice(&n.wrapping_mul(0x9e37_79b9).to_be_bytes());
-            CacheKey(bytes)
-        };
-        for n in 0..6000 {
-            lru.insert(key(n), n);
+        let hash = |n: u32| u64::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        for n in 0..6000_u32 {
+            lru.insert(hash(n), n.to_be_bytes().into(), n);
         }
-        assert!((0..1000).all(|n| lru.get(&key(n)).is_none()));
-        assert!((1000..6000).all(|n| lru.get(&key(n)) == Some(&n)));
+        let mut find = |n: u32| lru.get(hash(n), |key| key == n.to_be_bytes()).copied();
+        assert!((0..1000).all(|n| find(n).is_none()));
+        assert!((1000..6000).all(|n| find(n) == Some(n)));
     }
 }

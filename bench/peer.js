@@ -1,0 +1,129 @@
+// The npm package and its peers in Node, which measure themselves: `<subject> <op> <source> <size> <n>` a line in, nanoseconds for all n a line out.
+
+import { createCipheriv, createDecipheriv, createSecretKey, randomBytes, webcrypto } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { createInterface } from "node:readline";
+
+import { gcm } from "@noble/ciphers/aes.js";
+import { Transformer } from "dekker";
+
+const KEY = "/registry/secrets/default/token";
+const AAD = new TextEncoder().encode(KEY);
+
+const config = `
+apiVersion: apiserver.config.k8s.io/v1
+kind: EncryptionConfiguration
+resources:
+- resources: [secrets]
+  providers:
+  - kms: {apiVersion: v2, name: vault, endpoint: 'unix:///run/vault.sock', timeout: 3s}
+`;
+
+/** A KMS v2 plugin in this process: it remembers what it was given. */
+function vault() {
+  const known = new Map();
+  return {
+    status: async () => ({ version: "v2", healthz: "ok", keyId: "kek-2026-01" }),
+    encrypt: async ({ plaintext }) => {
+      const ciphertext = Uint8Array.from(randomBytes(60));
+      known.set(ciphertext.toString(), Uint8Array.from(plaintext));
+      return { ciphertext, keyId: "kek-2026-01", annotations: {} };
+    },
+    decrypt: async ({ ciphertext }) => ({ plaintext: Uint8Array.from(known.get(ciphertext.toString())) }),
+  };
+}
+
+const AT = { resource: "secrets", key: KEY };
+const transformers = {};
+for (const [source, dekSource] of [
+  ["counter", "counter"],
+  ["seed", "hkdf-seed"],
+]) {
+  transformers[source] = await Transformer.load(config, { kms: { vault: vault() }, dekSource });
+}
+
+const bytes = randomBytes(32);
+const secret = createSecretKey(bytes);
+const webKey = await webcrypto.subtle.importKey("raw", bytes, "AES-GCM", false, ["encrypt", "decrypt"]);
+
+const nonce = new Uint8Array(12);
+/** None is used twice. */
+function next() {
+  for (let i = 11; i > 0 && ++nonce[i] === 256; i--);
+  return nonce;
+}
+
+/** Each gives `[write, read]`; a value of the ciphers is `[nonce, ciphertext, tag]` or `[nonce, ciphertext with its tag]`. */
+const subjects = {
+  npm: (source) => [
+    (text) => transformers[source].toStorage(AT, text),
+    async (stored) => (await transformers[source].fromStorage(AT, stored)).plaintext,
+  ],
+  noble: () => [
+    (text) => [Uint8Array.from(next()), gcm(bytes, nonce, AAD).encrypt(text)],
+    ([iv, sealed]) => gcm(bytes, iv, AAD).decrypt(sealed),
+  ],
+  node: () => [
+    (text) => {
+      const iv = Uint8Array.from(next());
+      const cipher = createCipheriv("aes-256-gcm", secret, iv);
+      cipher.setAAD(AAD);
+      const sealed = cipher.update(text);
+      cipher.final();
+      return [iv, sealed, cipher.getAuthTag()];
+    },
+    ([iv, sealed, tag]) => {
+      const cipher = createDecipheriv("aes-256-gcm", secret, iv);
+      cipher.setAAD(AAD);
+      cipher.setAuthTag(tag);
+      const text = cipher.update(sealed);
+      cipher.final();
+      return text;
+    },
+  ],
+  webcrypto: () => [
+    async (text) => {
+      const iv = Uint8Array.from(next());
+      return [iv, await webcrypto.subtle.encrypt({ name: "AES-GCM", iv, additionalData: AAD }, webKey, text)];
+    },
+    async ([iv, sealed]) =>
+      new Uint8Array(await webcrypto.subtle.decrypt({ name: "AES-GCM", iv, additionalData: AAD }, webKey, sealed)),
+  ],
+};
+
+/** How many values of a size are read in turn: 64, or as many as make 1 MiB, but four. */
+const valuesOf = (size) => Math.min(Math.max(Math.floor(2 ** 20 / Math.max(size, 1)), 4), 64);
+
+const stored = new Map();
+
+async function time(subject, op, source, size, n) {
+  const [write, read] = subjects[subject](source);
+  const text = Uint8Array.from({ length: size }, (_, i) => (7 * i + size) % 251);
+  // Awaiting what is no promise would cost the synchronous ones a turn each.
+  const first = write(text);
+  const isAsync = first instanceof Promise;
+  await first;
+  if (op === "write") {
+    const start = process.hrtime.bigint();
+    if (isAsync) for (let i = 0; i < n; i++) await write(text);
+    else for (let i = 0; i < n; i++) write(text);
+    return process.hrtime.bigint() - start;
+  }
+  const name = `${subject} ${source} ${size}`;
+  if (!stored.has(name)) stored.set(name, []);
+  const values = stored.get(name);
+  while (values.length < valuesOf(size)) values.push(await write(text));
+  if (Buffer.compare(await read(values[0]), text) !== 0) throw new Error(`${name}: another value`);
+  const start = process.hrtime.bigint();
+  if (isAsync) for (let i = 0; i < n; i++) await read(values[i % values.length]);
+  else for (let i = 0; i < n; i++) read(values[i % values.length]);
+  return process.hrtime.bigint() - start;
+}
+
+const noble = JSON.parse(readFileSync(new URL("../node_modules/@noble/ciphers/package.json", import.meta.url)));
+console.log(`Node ${process.version}, @noble/ciphers ${noble.version}`);
+for await (const line of createInterface({ input: process.stdin })) {
+  const [subject, op, source, size, n] = line.split(" ");
+  console.log(String(await time(subject, op, source, Number(size), Number(n))));
+}
+process.exit();

@@ -1,0 +1,252 @@
+//! What must be reached, and whether it was.
+
+use serde::Serialize;
+
+use crate::rounds::{Op, Series, Source, Work};
+use crate::subjects::names::{ACCELERATED, GO, NATIVE, NOBLE, NODE, NPM, RING};
+use crate::{cached, readers, server, sizes, transform};
+
+/// One bar.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Bar {
+    /// What it is of.
+    pub what: String,
+    /// In words.
+    pub bar: String,
+    /// By the medians; `None`: not measured.
+    pub reached: Option<f64>,
+    /// By the best rounds.
+    pub best: Option<f64>,
+    /// What the two are.
+    pub unit: &'static str,
+    /// Whether the medians reach it.
+    pub met: Option<bool>,
+}
+
+#[derive(Clone, Copy)]
+enum Limit {
+    AtLeast(f64),
+    AtMost(f64),
+}
+
+impl Limit {
+    fn holds(self, value: f64) -> bool {
+        match self {
+            Self::AtLeast(limit) => value >= limit,
+            Self::AtMost(limit) => value <= limit,
+        }
+    }
+
+    fn words(self, unit: &str) -> String {
+        match self {
+            Self::AtLeast(limit) => format!("at least {limit}{unit}"),
+            Self::AtMost(limit) => format!("at most {limit}{unit}"),
+        }
+    }
+}
+
+/// What was measured.
+struct Figures<'a>(&'a [Series]);
+
+/// By the medians, and by the best rounds.
+type Pair = (f64, f64);
+
+impl Figures<'_> {
+    fn find(&self, bench: &str, subject: &str, work: Work) -> Option<Pair> {
+        let mut all = self.0.iter();
+        let found = all.find(|s| s.bench == bench && s.subject == subject && s.work == work)?;
+        Some((found.median, found.best))
+    }
+
+    /// How many times `a` is of `b`.
+    fn ratio(a: Option<Pair>, b: Option<Pair>) -> Option<Pair> {
+        let ((a_median, a_best), (b_median, b_best)) = (a?, b?);
+        Some((a_median / b_median, a_best / b_best))
+    }
+
+    /// How many times faster `subject` is than `peer`.
+    fn faster(&self, subject: &str, peer: &str, work: Work, of_peer: Work) -> Option<Pair> {
+        Self::ratio(
+            self.find(transform::NAME, peer, of_peer),
+            self.find(transform::NAME, subject, work),
+        )
+    }
+}
+
+/// Every bar on speed and size, in order. `cores` is how many the readers had.
+pub fn all(series: &[Series], cores: usize) -> Vec<Bar> {
+    let figures = Figures(series);
+    let mut bars = Vec::new();
+    let mut add = |what: String, limit: Limit, unit: &'static str, reached: Option<Pair>| {
+        bars.push(Bar {
+            what,
+            bar: limit.words(unit),
+            reached: reached.map(|(median, _)| median),
+            best: reached.map(|(_, best)| best),
+            unit,
+            met: reached.map(|(median, _)| limit.holds(median)),
+        });
+    };
+    let work = |op, source, size| Work {
+        op,
+        source,
+        size,
+        count: 1,
+    };
+    for (subject, limit) in [(NATIVE, 3.0), (ACCELERATED, 2.0)] {
+        for source in [Source::Counter, Source::Seed] {
+            for op in [Op::Write, Op::Read] {
+                for size in [1024, 4096] {
+                    let at = work(op, source, size);
+                    add(
+                        format!("{subject}: {op}, {source}, {} KiB, against Go", size / 1024),
+                        Limit::AtLeast(limit),
+                        "× faster",
+                        figures.faster(subject, GO, at, at),
+                    );
+                }
+            }
+        }
+    }
+    for op in [Op::Write, Op::Read] {
+        for (size, limit) in [(1024, 0.20), (4096, 0.35), (8192, 0.45)] {
+            let at = work(op, Source::Counter, size);
+            add(
+                format!(
+                    "{ACCELERATED}: {op}, {} KiB, against ring alone",
+                    size / 1024
+                ),
+                Limit::AtLeast(limit),
+                " of its speed",
+                figures.faster(ACCELERATED, RING, at, at),
+            );
+        }
+    }
+    for op in [Op::Write, Op::Read] {
+        for size in [1024, 4096] {
+            let at = work(op, Source::Counter, size);
+            add(
+                format!("{NPM}: {op}, {} KiB, against {NOBLE}", size / 1024),
+                Limit::AtLeast(5.0),
+                "× faster",
+                figures.faster(NPM, NOBLE, at, at),
+            );
+        }
+    }
+    for (op, peer) in [
+        (Op::Write, "createCipheriv"),
+        (Op::Read, "createDecipheriv"),
+    ] {
+        let at = work(op, Source::Counter, 4096);
+        add(
+            format!("{NPM}: {op}, 4 KiB, against {peer}"),
+            Limit::AtMost(1.5),
+            "× its time",
+            Figures::ratio(
+                figures.find(transform::NAME, NPM, at),
+                figures.find(transform::NAME, NODE, at),
+            ),
+        );
+    }
+    for subject in [NATIVE, ACCELERATED] {
+        let with = |count| {
+            let at = work(Op::Read, Source::Counter, cached::SIZE);
+            figures.find(cached::NAME, subject, Work { count, ..at })
+        };
+        add(
+            format!("{subject}: cached read, 100,000 DEKs against 1"),
+            Limit::AtMost(1.5),
+            "× the time",
+            Figures::ratio(with(100_000), with(1)),
+        );
+    }
+    let p99 = |count| {
+        let at = work(Op::Read, Source::Counter, readers::SIZE);
+        figures.find(readers::NAME, readers::P99, Work { count, ..at })
+    };
+    // With fewer cores than readers each waits for those before it: what is left is what it costs to be many.
+    let share = cores.min(64) as f64 / 64.0;
+    let many = p99(64).map(|(median, best)| (median * share, best * share));
+    add(
+        format!(
+            "64 readers against 1: p99 of an operation, for 64/{} of the time",
+            cores.min(64)
+        ),
+        Limit::AtMost(2.0),
+        "× the time",
+        Figures::ratio(many, p99(1)),
+    );
+    let nothing = work(Op::Read, Source::Counter, 0);
+    for (subject, limit) in [
+        (sizes::ACCELERATED, 300_000.0),
+        (sizes::COMPONENT, 400_000.0),
+        (sizes::NPM_GZIP, 100_000.0),
+    ] {
+        let size = figures.find(sizes::NAME, subject, nothing);
+        add(
+            format!("size of {subject}"),
+            Limit::AtMost(limit / 1e3),
+            " kB",
+            size.map(|(median, best)| (median / 1e3, best / 1e3)),
+        );
+    }
+    add(
+        "dekker serve: start to the first healthy answer".to_owned(),
+        Limit::AtMost(300.0),
+        " ms",
+        figures.find(server::STARTUP, server::DEKKER, nothing),
+    );
+    bars
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn series(bench: &'static str, subject: &'static str, work: Work, value: f64) -> Series {
+        Series::new(bench, subject, work, "ns", vec![value])
+    }
+
+    const AT: Work = Work {
+        op: Op::Write,
+        source: Source::Counter,
+        size: 1024,
+        count: 1,
+    };
+
+    fn bar(series: &[Series], what: &str) -> Bar {
+        let all = all(series, 2);
+        let mut found = all.into_iter().filter(|bar| bar.what.contains(what));
+        found.next().unwrap()
+    }
+
+    #[test]
+    fn a_bar_is_met_by_the_ratio_of_the_medians() {
+        let go = series(transform::NAME, GO, AT, 3000.0);
+        let what = "native, ring: write, counter, 1 KiB";
+        for (desc, ours, reached, met) in [
+            ("faster", 500.0, Some(6.0), Some(true)),
+            ("just so", 1000.0, Some(3.0), Some(true)),
+            ("too slow", 1500.0, Some(2.0), Some(false)),
+        ] {
+            let ours = series(transform::NAME, NATIVE, AT, ours);
+            let bar = bar(&[go.clone(), ours], what);
+            assert_eq!((bar.reached, bar.met), (reached, met), "{desc}");
+        }
+        let bar = bar(&[go], what);
+        assert_eq!((bar.reached, bar.met), (None, None), "not measured");
+    }
+
+    #[test]
+    fn readers_are_allowed_for_cores() {
+        let at = |count| Work {
+            op: Op::Read,
+            count,
+            ..AT
+        };
+        let one = series(readers::NAME, readers::P99, at(1), 100.0);
+        // On two cores 64 readers wait 32 times as long.
+        let many = series(readers::NAME, readers::P99, at(64), 6400.0);
+        assert_eq!(bar(&[one, many], "64 readers").reached, Some(2.0));
+    }
+}

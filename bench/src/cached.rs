@@ -1,0 +1,187 @@
+//! Whether a cached read costs more when more DEKs are cached.
+//!
+//! There are as many values in every case, each read once before one is read again; they are under one DEK, or under ten, up to one each. So
+//! what differs is the cache alone, and not whether a value lies in the processor's.
+
+use std::hint::black_box;
+use std::num::NonZeroUsize;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use dekker_core::crypto::keys::KeyStore;
+use dekker_core::crypto::nonce::CounterRange;
+use dekker_core::provider::kms::message::{Annotations, EncryptedDekSource};
+use dekker_core::provider::kms::v2::write_dek::WriteDek;
+use dekker_host::instance::{Instance, Plugin};
+use dekker_host::{Location, WriteDekSource};
+use dekker_ring::Ring;
+
+use crate::rounds::{Op, Plan, Series, Source, Subject, Work, take_turns};
+use crate::subjects::{SystemEntropy, names, plaintext};
+use crate::vault::{CONFIG, KEY, Native, PROVIDER, RESOURCE, Vault};
+
+/// This benchmark's name.
+pub const NAME: &str = "cached-deks";
+/// A common size of a Secret.
+pub const SIZE: usize = 1024;
+
+/// How many DEKs.
+pub fn counts(plan: Plan) -> &'static [usize] {
+    if plan.quick {
+        &[1, 100]
+    } else {
+        &[1, 100, 10_000, 100_000]
+    }
+}
+
+/// Measures natively and in the accelerated component.
+///
+/// # Errors
+/// When anything is not as it must be.
+pub fn measure(plan: Plan) -> Result<Vec<Series>> {
+    let values = counts(plan).last().copied().unwrap_or(1);
+    let mut all: Vec<Series> = Vec::new();
+    for name in [names::NATIVE, names::ACCELERATED] {
+        eprintln!("{NAME}: {name}");
+        let mut subjects: Vec<Box<dyn Subject>> = Vec::new();
+        for &count in counts(plan) {
+            subjects.push(Box::new(Readers::new(name, count, values)?));
+        }
+        let work = Work {
+            op: Op::Read,
+            source: Source::Counter,
+            size: SIZE,
+            count: 1,
+        };
+        let series = take_turns(NAME, &mut subjects, work, plan)?;
+        all.extend(
+            series
+                .into_iter()
+                .zip(counts(plan))
+                .map(|(series, &count)| {
+                    let work = Work { count, ..work };
+                    Series { work, ..series }
+                }),
+        );
+    }
+    Ok(all)
+}
+
+/// An engine that has so many DEKs in its cache, and values under them.
+struct Readers {
+    name: &'static str,
+    engine: Engine,
+    /// One after the other, all of one length.
+    values: Vec<u8>,
+    len: usize,
+    next: usize,
+}
+
+enum Engine {
+    Native(Box<Native>),
+    Component(Box<Instance<Vault>>, Location),
+}
+
+impl Engine {
+    fn read(&mut self, stored: &[u8]) -> Result<usize> {
+        Ok(match self {
+            Self::Native(native) => {
+                black_box(native.from_storage(stored)?.plaintext.expose()).len()
+            }
+            Self::Component(instance, at) => {
+                black_box(instance.from_storage(at, stored)?.plaintext).len()
+            }
+        })
+    }
+
+    fn tick(&mut self) -> Result<()> {
+        match self {
+            Self::Native(native) => native.tick(),
+            Self::Component(instance, _) => Ok(instance.tick()?),
+        }
+    }
+}
+
+impl Readers {
+    fn new(name: &'static str, deks: usize, count: usize) -> Result<Self> {
+        let mut vault = Vault::default();
+        let (values, len) = values(&mut vault, deks, count)?;
+        let room = NonZeroUsize::new(2 * deks).context("no DEK")?;
+        let mut engine = if name == names::NATIVE {
+            let entropy = Box::new(SystemEntropy::default());
+            let native = Native::new(Box::new(Ring), entropy, Source::Counter, Some(room), vault)?;
+            Engine::Native(Box::new(native))
+        } else {
+            let room = room.try_into()?;
+            let source = WriteDekSource::Counter;
+            let instance = Instance::new(None, CONFIG, source, Some(room), vault);
+            let at = Location {
+                resource: RESOURCE.to_owned(),
+                key: KEY.to_vec(),
+            };
+            Engine::Component(Box::new(instance.map_err(anyhow::Error::msg)?), at)
+        };
+        // The plugin is asked for each DEK once, here.
+        for value in values.chunks_exact(len).take(deks) {
+            engine.read(value)?;
+        }
+        Ok(Self {
+            name,
+            engine,
+            values,
+            len,
+            next: 0,
+        })
+    }
+}
+
+impl Subject for Readers {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn run(&mut self, _: &Work, n: u64) -> Result<Duration> {
+        self.engine.tick()?;
+        let start = Instant::now();
+        for _ in 0..n {
+            let value = self.values.get(self.next..).unwrap_or_default();
+            let value = value.get(..self.len).context("no value")?;
+            ensure!(self.engine.read(value)? == SIZE, "another value");
+            self.next += self.len;
+            if self.next == self.values.len() {
+                self.next = 0;
+            }
+        }
+        Ok(start.elapsed())
+    }
+}
+
+/// Values under so many DEKs in turn, as another writer would have left them.
+fn values(vault: &mut Vault, deks: usize, count: usize) -> Result<(Vec<u8>, usize)> {
+    let entropy = SystemEntropy::default();
+    let source_type = Source::Counter.dek_source_type();
+    let text = plaintext(SIZE);
+    let prefix = format!("k8s:enc:kms:v2:{PROVIDER}:");
+    let mut writers = Vec::with_capacity(deks);
+    for _ in 0..deks {
+        let key = Ring.generate(source_type, &entropy)?;
+        let ciphertext = vault.encrypt(key.export()?.expose());
+        let source = EncryptedDekSource::new(ciphertext, Vault::KEY_ID, Annotations::default());
+        let source = source.ok().context("no DEK source")?;
+        writers.push(WriteDek::new(
+            key,
+            source_type,
+            source,
+            CounterRange::WHOLE,
+        )?);
+    }
+    let (mut values, mut len) = (Vec::new(), 0);
+    for writer in writers.iter().cycle().take(count) {
+        let sealed = writer.seal(prefix.as_bytes(), KEY, &text, &entropy);
+        let sealed = sealed.ok().context("not sealed")?;
+        len = sealed.len();
+        values.extend(sealed);
+    }
+    ensure!(values.len() == len * count, "values of several lengths");
+    Ok((values, len))
+}

@@ -1,0 +1,59 @@
+//! `docs/PERFORMANCE.md`: what stands between its markers is written anew, all else is by hand.
+
+use anyhow::{Context, Result};
+
+/// Puts each text in its place: between `<!-- name -->` and `<!-- /name -->`.
+///
+/// # Errors
+/// When a text has no place.
+pub fn renew(document: &str, texts: &[(&'static str, String)]) -> Result<String> {
+    let mut document = document.to_owned();
+    for (name, text) in texts {
+        let place = || format!("the document has no place for {name}");
+        let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
+        let (before, rest) = document.split_once(&begin).with_context(place)?;
+        let (_, after) = rest.split_once(&end).with_context(place)?;
+        document = format!("{before}{begin}\n{text}\n{end}{after}");
+    }
+    Ok(document)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOCUMENT: &str = "a\n<!-- t -->\n\nold\n\n<!-- /t -->\nb\n";
+
+    #[test]
+    fn only_what_is_between_markers_changes() {
+        let renewed = renew(DOCUMENT, &[("t", "new\n".into())]).unwrap();
+        assert_eq!(renewed, "a\n<!-- t -->\n\nnew\n\n<!-- /t -->\nb\n");
+        assert_eq!(renew(&renewed, &[("t", "new\n".into())]).unwrap(), renewed);
+    }
+
+    #[test]
+    fn a_text_without_a_place_is_a_fault() {
+        let fault = renew(DOCUMENT, &[("u", String::new())]).unwrap_err();
+        assert_eq!(fault.to_string(), "the document has no place for u");
+    }
+
+    #[test]
+    fn the_document_has_a_place_for_every_table() {
+        let document = include_str!("../../docs/PERFORMANCE.md");
+        for name in [
+            "bars",
+            "write-counter",
+            "read-counter",
+            "write-seed",
+            "read-seed",
+            "cached-deks",
+            "readers",
+            "http",
+            "startup",
+            "sizes",
+            "run",
+        ] {
+            renew(document, &[(name, String::new())]).unwrap();
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! `dekker-bench`, which `cargo xtask bench` builds and runs with everything that it needs.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::{env, fs};
+
+use anyhow::{Context, Result, bail};
+use dekker_bench::report::Report;
+use dekker_bench::rounds::{Plan, Subject};
+use dekker_bench::subjects::{Ours, Peer, RingAlone};
+use dekker_bench::{bars, cached, docs, plots, readers, server, sizes, transform};
+
+/// All benchmarks, in the order in which they run.
+const NAMES: [&str; 6] = [
+    sizes::NAME,
+    server::STARTUP,
+    transform::NAME,
+    cached::NAME,
+    readers::NAME,
+    server::HTTP,
+];
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            eprintln!("error: {fault:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What was asked for.
+struct Asked {
+    quick: bool,
+    /// The directory whose `PERFORMANCE.md` and `performance/` are renewed.
+    docs: Option<PathBuf>,
+    json: Option<PathBuf>,
+    names: Vec<String>,
+}
+
+fn asked() -> Result<Asked> {
+    let mut asked = Asked {
+        quick: false,
+        docs: None,
+        json: None,
+        names: Vec::new(),
+    };
+    let mut words = env::args().skip(1);
+    while let Some(word) = words.next() {
+        let mut path = || words.next().map(PathBuf::from).context("a path is missing");
+        match word.as_str() {
+            "--quick" => asked.quick = true,
+            "--write-docs" => asked.docs = Some(path()?),
+            "--json" => asked.json = Some(path()?),
+            name if NAMES.contains(&name) => asked.names.push(word),
+            _ => bail!("{word}: not one of {}", NAMES.join(", ")),
+        }
+    }
+    if asked.docs.is_some() && (asked.quick || !asked.names.is_empty()) {
+        bail!("--write-docs takes a whole run: neither --quick nor names");
+    }
+    Ok(asked)
+}
+
+/// A file or a program that xtask names; nothing where it has none.
+fn named(variable: &str) -> Option<PathBuf> {
+    env::var_os(variable).map(PathBuf::from)
+}
+
+fn run() -> Result<()> {
+    let asked = asked()?;
+    let plan = if asked.quick { Plan::QUICK } else { Plan::FULL };
+    let is_asked = |name: &str| asked.names.is_empty() || asked.names.iter().any(|n| n == name);
+    let mut report = Report {
+        format: 1,
+        quick: asked.quick,
+        cores: std::thread::available_parallelism()?.get(),
+        architecture: env::consts::ARCH,
+        versions: vec![format!("Dekker {}", env!("CARGO_PKG_VERSION"))],
+        skipped: Vec::new(),
+        bars: Vec::new(),
+        series: Vec::new(),
+    };
+    let node = named("DEKKER_BENCH_NODE");
+    let dekker = named("DEKKER_BIN");
+    if is_asked(sizes::NAME) {
+        let files = [
+            (sizes::ACCELERATED, named("DEKKER_COMPONENT_ACCELERATED")),
+            (sizes::COMPONENT, named("DEKKER_COMPONENT")),
+            (sizes::COMMAND, named("DEKKER_WASM")),
+            (sizes::NPM, named("DEKKER_NPM_MODULE")),
+            (sizes::DEKKER, dekker.clone()),
+        ];
+        let packer = node.as_ref().map(|_| "node");
+        report.series.extend(sizes::measure(&files, packer)?);
+    }
+    if is_asked(server::STARTUP) {
+        let dekker = dekker.as_deref().context("DEKKER_BIN names no binary")?;
+        report.series.extend(server::measure_startup(dekker, plan)?);
+    }
+    if is_asked(transform::NAME) {
+        let mut subjects = subjects(&mut report, node.as_deref())?;
+        report
+            .series
+            .extend(transform::measure(&mut subjects, plan)?);
+    }
+    if is_asked(cached::NAME) {
+        report.series.extend(cached::measure(plan)?);
+    }
+    if is_asked(readers::NAME) {
+        report.series.extend(readers::measure(plan)?);
+    }
+    if is_asked(server::HTTP) {
+        let dekker = dekker.as_deref().context("DEKKER_BIN names no binary")?;
+        report.series.extend(server::measure_http(dekker, plan)?);
+    }
+    report.bars = bars::all(&report.series, report.cores);
+    if !asked.names.is_empty() {
+        report.bars.retain(|bar| bar.reached.is_some());
+    }
+    print!("{}", report.text());
+    if let Some(path) = &asked.json {
+        write(path, &(serde_json::to_string_pretty(&report)? + "\n"))?;
+    }
+    if let Some(folder) = &asked.docs {
+        write_docs(folder, &report)?;
+    }
+    Ok(())
+}
+
+/// Ours and all peers that are here. xtask has said already what is missing.
+fn subjects(report: &mut Report, node: Option<&Path>) -> Result<Vec<Box<dyn Subject>>> {
+    let mut all: Vec<Box<dyn Subject>> = vec![
+        Box::new(Ours::native()?),
+        Box::new(Ours::portable()?),
+        Box::new(Ours::accelerated()?),
+    ];
+    match named("DEKKER_COMPONENT") {
+        Some(path) => {
+            let component = fs::read(&path).with_context(|| path.display().to_string())?;
+            all.push(Box::new(Ours::self_contained(&component)?));
+        }
+        None => report
+            .skipped
+            .push("the self-contained component: it is not built".into()),
+    }
+    all.push(Box::new(RingAlone::new()?));
+    let go = named("DEKKER_INTEROP_PEER").map(|program| Peer::go(Command::new(program)));
+    let node = node.map(|script| {
+        let mut command = Command::new("node");
+        command.arg(script);
+        Peer::node(command)
+    });
+    for (what, peer) in [("Go", go), ("Node", node)] {
+        match peer {
+            Some(peer) => {
+                let (subjects, about) = peer?;
+                all.extend(subjects);
+                report.versions.push(about);
+            }
+            None => report.skipped.push(format!("{what}: it is not here")),
+        }
+    }
+    Ok(all)
+}
+
+fn write_docs(folder: &Path, report: &Report) -> Result<()> {
+    let path = folder.join("PERFORMANCE.md");
+    let document = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    write(&path, &docs::renew(&document, &report.markdown())?)?;
+    for (file, plot) in plots::all(report)? {
+        write(&folder.join("performance").join(file), &plot)?;
+    }
+    Ok(())
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    fs::write(path, text).with_context(|| path.display().to_string())?;
+    eprintln!("wrote {}", path.display());
+    Ok(())
+}

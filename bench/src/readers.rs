@@ -1,0 +1,114 @@
+//! One to 64 readers of one [`Host`], each of which reads again as soon as it has its answer.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use dekker_host::kms::keyring::Keyring;
+use dekker_host::kms::plugin::{self, Plugin};
+use dekker_host::{Host, Location};
+use tokio::net::UnixListener;
+
+use crate::rounds::{Op, Plan, Series, Source, Work, quantile};
+use crate::subjects::plaintext;
+use crate::vault::{CONFIG, KEY, RESOURCE};
+
+/// This benchmark's name.
+pub const NAME: &str = "readers";
+/// A common size of a Secret.
+pub const SIZE: usize = 1024;
+/// How many readers.
+pub const COUNTS: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
+
+/// How long half of the reads took at the most.
+pub const P50: &str = "p50";
+/// How long 99 of 100 reads took at the most.
+pub const P99: &str = "p99";
+/// The time of all divided by the number of reads.
+pub const EACH: &str = "each";
+
+/// Measures all of it.
+///
+/// # Errors
+/// When a read fails.
+pub fn measure(plan: Plan) -> Result<Vec<Series>> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let directory = tempfile::tempdir()?;
+        let socket = directory.path().join("kms.sock");
+        let keyring = Keyring::open_or_create(&directory.path().join("keys"))?;
+        let listener = UnixListener::bind(&socket)?;
+        let served = plugin::serve(Plugin::new(keyring), listener, std::future::pending());
+        let serving = tokio::spawn(served);
+        let config = CONFIG.replace(
+            "unix:///run/vault.sock",
+            &format!("unix://{}", socket.display()),
+        );
+        let host = Host::builder().config(config).build()?;
+        let all = measure_host(&host, plan).await;
+        serving.abort();
+        all
+    })
+}
+
+async fn measure_host(host: &Host, plan: Plan) -> Result<Vec<Series>> {
+    let written = host.to_storage(location(), plaintext(SIZE).into()).await?;
+    let mut times: Vec<[Vec<f64>; 3]> = vec![<[Vec<f64>; 3]>::default(); COUNTS.len()];
+    // Enough for a 99th of a hundred to be one of many.
+    let reads = if plan.quick { 640 } else { 6400 };
+    for round in 0..=plan.rounds {
+        eprintln!("{NAME}: round {round} of {}", plan.rounds);
+        for (count, [p50, p99, each]) in COUNTS.iter().zip(&mut times) {
+            let (mut taken, whole) = read(host, &written.stored, *count, reads / count).await?;
+            // The first round is for warming up.
+            if round > 0 {
+                taken.sort_by(f64::total_cmp);
+                p50.push(quantile(&taken, 0.5));
+                p99.push(quantile(&taken, 0.99));
+                each.push(whole / taken.len() as f64);
+            }
+        }
+    }
+    let series = COUNTS.iter().zip(times).flat_map(|(&count, times)| {
+        let work = Work {
+            op: Op::Read,
+            source: Source::Counter,
+            size: SIZE,
+            count,
+        };
+        let named = [P50, P99, EACH].into_iter().zip(times);
+        named.map(move |(subject, values)| Series::new(NAME, subject, work, "ns", values))
+    });
+    Ok(series.collect())
+}
+
+fn location() -> Location {
+    Location {
+        resource: RESOURCE.to_owned(),
+        key: KEY.to_vec(),
+    }
+}
+
+/// How long each read took, and all of them together, in nanoseconds.
+async fn read(host: &Host, stored: &[u8], readers: usize, reads: usize) -> Result<(Vec<f64>, f64)> {
+    let start = Instant::now();
+    let mut tasks = Vec::with_capacity(readers);
+    for _ in 0..readers {
+        let (host, stored) = (host.clone(), stored.to_vec());
+        tasks.push(tokio::spawn(async move {
+            let mut taken = Vec::with_capacity(reads);
+            for _ in 0..reads {
+                let start = Instant::now();
+                host.from_storage(location(), stored.clone()).await?;
+                taken.push(start.elapsed().as_nanos() as f64);
+            }
+            anyhow::Ok(taken)
+        }));
+    }
+    let mut all = Vec::with_capacity(readers * reads);
+    for task in tasks {
+        all.extend(task.await.context("a reader")??);
+    }
+    Ok((all, start.elapsed().as_nanos() as f64))
+}

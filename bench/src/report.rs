@@ -1,0 +1,302 @@
+//! What came of it, for programs and for people.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use crate::bars::Bar;
+use crate::rounds::{Op, Series, Source, bytes};
+use crate::{cached, readers, server, sizes, transform};
+
+/// Everything that one run found.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// 1.
+    pub format: u32,
+    /// A run to see that everything runs; its figures say little.
+    pub quick: bool,
+    /// Cores that this process may use.
+    pub cores: usize,
+    /// Of the processor, such as `x86_64`.
+    pub architecture: &'static str,
+    /// What was measured, with versions.
+    pub versions: Vec<String>,
+    /// What was left out, and why.
+    pub skipped: Vec<String>,
+    /// What must be reached.
+    pub bars: Vec<Bar>,
+    /// The figures.
+    pub series: Vec<Series>,
+}
+
+/// A table of text, its first column to the left and all others to the right.
+struct Table(Vec<Vec<String>>);
+
+impl Table {
+    fn aligned(&self) -> String {
+        let columns = self.0.iter().map(Vec::len).max().unwrap_or(0);
+        let width = |column: usize| {
+            let cells = self.0.iter().filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<_> = (0..columns).map(width).collect();
+        let mut text = String::new();
+        for row in &self.0 {
+            let mut line = String::new();
+            for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+                // Writing to a String cannot fail.
+                let _ = match column {
+                    0 => write!(line, "{cell:<width$}"),
+                    _ => write!(line, "  {cell:>width$}"),
+                };
+            }
+            text += line.trim_end();
+            text.push('\n');
+        }
+        text
+    }
+
+    fn markdown(&self) -> String {
+        let mut text = String::new();
+        for (at, row) in self.0.iter().enumerate() {
+            let _ = writeln!(text, "| {} |", row.join(" | "));
+            if at == 0 {
+                let rest = "---:|".repeat(row.len().saturating_sub(1));
+                let _ = writeln!(text, "|---|{rest}");
+            }
+        }
+        text
+    }
+}
+
+fn bars(report: &Report) -> Table {
+    let head = ["what", "bar", "reached", "best rounds", ""];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for bar in &report.bars {
+        let figure = |value: Option<f64>| value.map_or_else(|| "not measured".into(), short);
+        rows.push(vec![
+            bar.what.clone(),
+            bar.bar.clone(),
+            figure(bar.reached),
+            figure(bar.best),
+            match bar.met {
+                Some(true) => "met".into(),
+                Some(false) => "NOT MET".into(),
+                None => String::new(),
+            },
+        ]);
+    }
+    Table(rows)
+}
+
+/// Three digits that count.
+fn short(value: f64) -> String {
+    match value.abs() {
+        100.0.. => format!("{value:.0}"),
+        10.0.. => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}
+
+/// A row for each subject, a column for each of what `column` gives, and the medians.
+fn grid<'a, C: PartialEq>(
+    corner: &str,
+    series: impl Iterator<Item = &'a Series>,
+    column: impl Fn(&Series) -> C,
+    title: impl Fn(&C) -> String,
+    scale: f64,
+) -> Table {
+    let mut columns: Vec<C> = Vec::new();
+    let mut rows: Vec<(&str, Vec<String>)> = Vec::new();
+    for series in series {
+        let at = column(series);
+        let place = columns
+            .iter()
+            .position(|known| *known == at)
+            .unwrap_or_else(|| {
+                columns.push(at);
+                columns.len() - 1
+            });
+        let row = match rows.iter_mut().find(|(name, _)| *name == series.subject) {
+            Some((_, row)) => row,
+            None => {
+                rows.push((series.subject, Vec::new()));
+                match rows.last_mut() {
+                    Some((_, row)) => row,
+                    None => continue,
+                }
+            }
+        };
+        if row.len() <= place {
+            row.resize(place + 1, String::new());
+        }
+        if let Some(cell) = row.get_mut(place) {
+            *cell = short(series.median / scale);
+        }
+    }
+    let mut table = vec![vec![corner.to_owned()]];
+    if let Some(head) = table.first_mut() {
+        head.extend(columns.iter().map(&title));
+    }
+    for (name, mut cells) in rows {
+        cells.resize(columns.len(), String::new());
+        cells.insert(0, name.to_owned());
+        table.push(cells);
+    }
+    Table(table)
+}
+
+impl Report {
+    fn of(&self, bench: &'static str) -> impl Iterator<Item = &Series> {
+        self.series.iter().filter(move |s| s.bench == bench)
+    }
+
+    /// Each table with its name, which is that of its place in `docs/PERFORMANCE.md`, and a title.
+    fn tables(&self) -> Vec<(&'static str, &'static str, Table)> {
+        let mut all = vec![("bars", "What must be reached", bars(self))];
+        for (name, title, op, source) in [
+            (
+                "write-counter",
+                "A write, DEK source counter, µs",
+                Op::Write,
+                Source::Counter,
+            ),
+            (
+                "read-counter",
+                "A read, DEK source counter, µs",
+                Op::Read,
+                Source::Counter,
+            ),
+            (
+                "write-seed",
+                "A write, DEK source seed, µs",
+                Op::Write,
+                Source::Seed,
+            ),
+            (
+                "read-seed",
+                "A read, DEK source seed, µs",
+                Op::Read,
+                Source::Seed,
+            ),
+        ] {
+            let of = self.of(transform::NAME);
+            let of = of.filter(|s| s.work.op == op && s.work.source == source);
+            all.push((
+                name,
+                title,
+                grid("", of, |s| s.work.size, |size| bytes(*size), 1e3),
+            ));
+        }
+        let counted = |count: &usize| count.to_string();
+        let of =
+            |bench, corner, scale| grid(corner, self.of(bench), |s| s.work.count, counted, scale);
+        all.push((
+            cached::NAME,
+            "A cached read of 1 KiB, by cached DEKs, µs",
+            of(cached::NAME, "DEKs", 1e3),
+        ));
+        all.push((
+            readers::NAME,
+            "A read of 1 KiB, by concurrent readers, µs",
+            of(readers::NAME, "readers", 1e3),
+        ));
+        let http = grid(
+            "connections",
+            self.of(server::HTTP),
+            |s| (s.work.op, s.work.size, s.work.count),
+            |(op, size, count)| format!("{op} {}, {count}", bytes(*size)),
+            1.0,
+        );
+        all.push((
+            server::HTTP,
+            "Requests per second, by operation, size and connections",
+            http,
+        ));
+        let startup = grid("", self.of(server::STARTUP), |_| (), |()| "ms".into(), 1.0);
+        all.push((
+            server::STARTUP,
+            "From start to the first healthy answer",
+            startup,
+        ));
+        let sizes = grid("", self.of(sizes::NAME), |_| (), |()| "kB".into(), 1e3);
+        all.push((sizes::NAME, "Sizes", sizes));
+        // One that was not measured has a head only.
+        all.retain(|(_, _, table)| table.0.len() > 1);
+        all
+    }
+
+    /// All tables, for a terminal; the bars last.
+    pub fn text(&self) -> String {
+        let mut tables = self.tables();
+        tables.rotate_left(1);
+        let mut text = String::new();
+        for (_, title, table) in tables {
+            let _ = writeln!(text, "\n{title}\n\n{}", table.aligned());
+        }
+        for skipped in &self.skipped {
+            let _ = writeln!(text, "SKIP {skipped}");
+        }
+        text
+    }
+
+    /// Each table by name, as Markdown.
+    pub fn markdown(&self) -> Vec<(&'static str, String)> {
+        let tables = self.tables().into_iter();
+        let mut all: Vec<_> = tables
+            .map(|(name, _, table)| (name, table.markdown()))
+            .collect();
+        let mut run = format!("{} cores, {}.\n", self.cores, self.architecture);
+        for version in self.versions.iter().chain(&self.skipped) {
+            let _ = writeln!(run, "- {version}");
+        }
+        all.push(("run", run));
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rounds::Work;
+
+    fn report() -> Report {
+        let series = |subject, size, value| {
+            let work = Work {
+                op: Op::Write,
+                source: Source::Counter,
+                size,
+                count: 1,
+            };
+            Series::new(transform::NAME, subject, work, "ns", vec![value])
+        };
+        Report {
+            format: 1,
+            quick: true,
+            cores: 2,
+            architecture: "x86_64",
+            versions: vec!["a 1".into()],
+            skipped: vec!["b: there is no b".into()],
+            bars: Vec::new(),
+            series: vec![
+                series("one", 64, 1000.0),
+                series("other", 64, 12_345.0),
+                series("other", 1024, 123_456.0),
+            ],
+        }
+    }
+
+    #[test]
+    fn a_table_has_a_row_for_each_subject() {
+        let all = report().markdown();
+        let expected = "\
+|  | 64 B | 1 KiB |
+|---|---:|---:|
+| one | 1.00 |  |
+| other | 12.3 | 123 |
+";
+        assert_eq!(all[0], ("write-counter", expected.into()));
+        assert_eq!(all[1].1, "2 cores, x86_64.\n- a 1\n- b: there is no b\n");
+        assert!(report().text().contains("other  12.3    123\n"));
+    }
+}

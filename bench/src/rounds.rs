@@ -1,0 +1,289 @@
+//! Measuring in turns.
+
+use std::fmt;
+use std::time::Duration;
+
+use anyhow::Result;
+use serde::Serialize;
+
+/// How many rounds, and how long each of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Rounds of each measurement.
+    pub rounds: usize,
+    /// About how long one subject works in one round.
+    pub round: Duration,
+    /// Small sets of DEKs and few connections: to see that all of it runs.
+    pub quick: bool,
+}
+
+impl Plan {
+    /// Figures that count.
+    pub const FULL: Self = Self {
+        rounds: 31,
+        round: Duration::from_millis(20),
+        quick: false,
+    };
+    /// That everything runs.
+    pub const QUICK: Self = Self {
+        rounds: 5,
+        round: Duration::from_millis(2),
+        quick: true,
+    };
+}
+
+/// Which way a value goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Op {
+    /// `to_storage`; for a cipher alone: seal.
+    Write,
+    /// `from_storage` with the DEK at hand; for a cipher alone: open.
+    Read,
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Write => "write",
+            Self::Read => "read",
+        })
+    }
+}
+
+/// What a DEK source is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// An AES key, with nonces that count.
+    Counter,
+    /// A seed, from which a key is derived for each value.
+    Seed,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Counter => "counter",
+            Self::Seed => "seed",
+        })
+    }
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Work {
+    /// Which way.
+    pub op: Op,
+    /// With what.
+    pub source: Source,
+    /// The plaintext's length in bytes.
+    pub size: usize,
+    /// How many there are of what is varied: cached DEKs, readers, connections; 1 where nothing is.
+    pub count: usize,
+}
+
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            op,
+            source,
+            size,
+            count,
+        } = self;
+        write!(f, "{op}, {source}, {}, {count}", bytes(*size))
+    }
+}
+
+/// `64 B`, `4 KiB`, `1 MiB`.
+pub fn bytes(size: usize) -> String {
+    match size {
+        0..1024 => format!("{size} B"),
+        1024..0x10_0000 => format!("{} KiB", size / 1024),
+        _ => format!("{} MiB", size / 0x10_0000),
+    }
+}
+
+/// One of those that are compared.
+pub trait Subject {
+    /// Its name in tables.
+    fn name(&self) -> &'static str;
+
+    /// Whether it does such work. A cipher alone has no DEK source; it is measured with the counter.
+    fn can(&self, work: &Work) -> bool {
+        let _ = work;
+        true
+    }
+
+    /// Does the work `n` times, and says how long that took in all. What it prepares does not count.
+    ///
+    /// # Errors
+    /// When anything is not as it must be.
+    fn run(&mut self, work: &Work, n: u64) -> Result<Duration>;
+}
+
+/// What came of one measurement.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Series {
+    /// Which benchmark.
+    pub bench: &'static str,
+    /// Whose.
+    pub subject: &'static str,
+    /// Of what.
+    #[serde(flatten)]
+    pub work: Work,
+    /// `ns`, `ms`, `requests/s` or `bytes`.
+    pub unit: &'static str,
+    /// The best of the rounds.
+    pub best: f64,
+    /// The middle of the rounds.
+    pub median: f64,
+    /// How many rounds.
+    pub rounds: usize,
+}
+
+impl Series {
+    /// Of one value per round. More is better for a rate only.
+    pub fn new(
+        bench: &'static str,
+        subject: &'static str,
+        work: Work,
+        unit: &'static str,
+        mut values: Vec<f64>,
+    ) -> Self {
+        values.sort_by(f64::total_cmp);
+        let best = if unit.ends_with("/s") {
+            values.last()
+        } else {
+            values.first()
+        };
+        Self {
+            bench,
+            subject,
+            work,
+            unit,
+            best: best.copied().unwrap_or(f64::NAN),
+            median: quantile(&values, 0.5),
+            rounds: values.len(),
+        }
+    }
+}
+
+/// Of sorted values: the one that this part of them does not exceed.
+pub fn quantile(sorted: &[f64], part: f64) -> f64 {
+    let at = (sorted.len() as f64 * part).ceil() as usize;
+    let at = at.clamp(1, sorted.len().max(1)) - 1;
+    sorted.get(at).copied().unwrap_or(f64::NAN)
+}
+
+/// Measures all subjects that can do this work, in turns; who begins changes with each round. In nanoseconds for each time.
+///
+/// # Errors
+/// The first fault of a subject, named.
+pub fn take_turns(
+    bench: &'static str,
+    subjects: &mut [Box<dyn Subject>],
+    work: Work,
+    plan: Plan,
+) -> Result<Vec<Series>> {
+    let mut able: Vec<_> = subjects.iter_mut().filter(|s| s.can(&work)).collect();
+    let mut times = Vec::new();
+    for subject in &mut able {
+        let n = calibrate(&mut ***subject, &work, plan.round)?;
+        times.push((n, Vec::with_capacity(plan.rounds)));
+    }
+    for round in 0..plan.rounds {
+        for turn in 0..able.len() {
+            let who = (round + turn) % able.len();
+            let (n, values) = &mut times[who];
+            let took = run(&mut **able[who], &work, *n)?;
+            values.push(took.as_nanos() as f64 / *n as f64);
+        }
+    }
+    let series = able.iter().zip(times);
+    let series =
+        series.map(|(subject, (_, values))| Series::new(bench, subject.name(), work, "ns", values));
+    Ok(series.collect())
+}
+
+fn run(subject: &mut dyn Subject, work: &Work, n: u64) -> Result<Duration> {
+    let took = subject.run(work, n);
+    took.map_err(|fault| fault.context(format!("{}: {work}", subject.name())))
+}
+
+/// How often it does the work in one round. Doing so warms it up.
+fn calibrate(subject: &mut dyn Subject, work: &Work, round: Duration) -> Result<u64> {
+    let mut n = 1;
+    loop {
+        let took = run(subject, work, n)?;
+        // A quarter of a round is enough to reckon from.
+        if took >= round / 4 || n >= 1 << 30 {
+            let fits = n as f64 * round.as_secs_f64() / took.as_secs_f64().max(1e-9);
+            return Ok((fits as u64).max(1));
+        }
+        n *= 2;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WORK: Work = Work {
+        op: Op::Write,
+        source: Source::Counter,
+        size: 1024,
+        count: 1,
+    };
+
+    struct Steady(&'static str, u64, Vec<u64>);
+
+    impl Subject for Steady {
+        fn name(&self) -> &'static str {
+            self.0
+        }
+
+        fn run(&mut self, _: &Work, n: u64) -> Result<Duration> {
+            self.2.push(n);
+            Ok(Duration::from_nanos(self.1 * n))
+        }
+    }
+
+    #[test]
+    fn each_gets_about_the_same_time_and_its_own_figures() {
+        let mut subjects: Vec<Box<dyn Subject>> = vec![
+            Box::new(Steady("fast", 100, Vec::new())),
+            Box::new(Steady("slow", 50_000, Vec::new())),
+        ];
+        let plan = Plan {
+            rounds: 3,
+            round: Duration::from_micros(1000),
+            quick: true,
+        };
+        let all = take_turns("transform", &mut subjects, WORK, plan).unwrap();
+        let shown: Vec<_> = all.iter().map(|s| (s.subject, s.best, s.rounds)).collect();
+        assert_eq!(shown, [("fast", 100.0, 3), ("slow", 50_000.0, 3)]);
+    }
+
+    #[test]
+    fn the_median_and_the_best_are_of_the_rounds() {
+        let table = [
+            ("a time", "ns", vec![3.0, 1.0, 2.0], 1.0, 2.0),
+            ("a rate", "requests/s", vec![3.0, 1.0, 2.0], 3.0, 2.0),
+            ("one round", "ms", vec![7.0], 7.0, 7.0),
+            ("an even number", "ns", vec![4.0, 1.0, 2.0, 3.0], 1.0, 2.0),
+        ];
+        for (desc, unit, values, best, median) in table {
+            let series = Series::new("b", "s", WORK, unit, values);
+            assert_eq!((series.best, series.median), (best, median), "{desc}");
+        }
+    }
+
+    #[test]
+    fn sizes_read_well() {
+        assert_eq!(
+            [64, 1024, 65536, 1 << 20].map(bytes),
+            ["64 B", "1 KiB", "64 KiB", "1 MiB"]
+        );
+    }
+}

@@ -1,0 +1,242 @@
+//! `dekker serve` as a process: how soon it is healthy, and how many requests it answers.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::header::HOST;
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::rounds::{Op, Plan, Series, Source, Work, bytes};
+use crate::subjects::plaintext;
+use crate::vault::{KEY, RESOURCE};
+
+/// Requests per second.
+pub const HTTP: &str = "http";
+/// Spawn to the first healthy answer.
+pub const STARTUP: &str = "startup";
+/// Whose.
+pub const DEKKER: &str = "dekker serve";
+
+/// How many connections.
+pub const CONNECTIONS: [usize; 2] = [1, 64];
+/// How long the values are.
+pub const SIZES: [usize; 2] = [1024, 4096];
+
+/// 30 seconds: a server that is not healthy by then never will be.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// 200 microseconds: how exactly the moment is found.
+const GLANCE: Duration = Duration::from_micros(200);
+
+/// Starts servers, one after the other, each with a state directory of its own.
+///
+/// # Errors
+/// When one does not become healthy.
+pub fn measure_startup(dekker: &Path, plan: Plan) -> Result<Vec<Series>> {
+    let mut times = Vec::new();
+    for round in 0..plan.rounds {
+        eprintln!("{STARTUP}: round {} of {}", round + 1, plan.rounds);
+        let server = Server::start(dekker)?;
+        times.push(server.took.as_secs_f64() * 1e3);
+    }
+    let work = Work {
+        op: Op::Read,
+        source: Source::Counter,
+        size: 0,
+        count: 1,
+    };
+    Ok(vec![Series::new(STARTUP, DEKKER, work, "ms", times)])
+}
+
+/// Asks one server, over one connection and over many.
+///
+/// # Errors
+/// When a request fails.
+pub fn measure_http(dekker: &Path, plan: Plan) -> Result<Vec<Series>> {
+    let server = Server::start(dekker)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let mut all = Vec::new();
+        for size in SIZES {
+            for op in [Op::Write, Op::Read] {
+                eprintln!("{HTTP}: {op}, {}", bytes(size));
+                let mut rates = CONNECTIONS.map(|_| Vec::new());
+                let text = plaintext(size);
+                let mut first = Connection::unix(&server.api).await?;
+                let stored = first.send(Op::Write, &text).await?;
+                let body = match op {
+                    Op::Write => text,
+                    Op::Read => stored,
+                };
+                for round in 0..=plan.rounds {
+                    for (connections, rates) in CONNECTIONS.iter().zip(&mut rates) {
+                        let requests = if plan.quick { 128 } else { 1280 };
+                        let took = ask(&server.api, op, &body, *connections, requests).await?;
+                        // The first round is for warming up.
+                        if round > 0 {
+                            rates.push(requests as f64 / took.as_secs_f64());
+                        }
+                    }
+                }
+                for (count, rates) in CONNECTIONS.into_iter().zip(rates) {
+                    let work = Work {
+                        op,
+                        source: Source::Counter,
+                        size,
+                        count,
+                    };
+                    all.push(Series::new(HTTP, DEKKER, work, "requests/s", rates));
+                }
+            }
+        }
+        Ok(all)
+    })
+}
+
+/// Sends so many requests, over so many connections that are there already.
+async fn ask(
+    api: &Path,
+    op: Op,
+    body: &[u8],
+    connections: usize,
+    requests: usize,
+) -> Result<Duration> {
+    let mut open = Vec::with_capacity(connections);
+    for _ in 0..connections {
+        open.push(Connection::unix(api).await?);
+    }
+    let start = Instant::now();
+    let mut tasks = Vec::with_capacity(connections);
+    for mut connection in open {
+        let body = body.to_vec();
+        tasks.push(tokio::spawn(async move {
+            for _ in 0..requests / connections {
+                connection.send(op, &body).await?;
+            }
+            anyhow::Ok(())
+        }));
+    }
+    for task in tasks {
+        task.await.context("a connection")??;
+    }
+    Ok(start.elapsed())
+}
+
+/// A running `dekker serve`, killed when dropped.
+struct Server {
+    child: Child,
+    api: PathBuf,
+    took: Duration,
+    _state: tempfile::TempDir,
+}
+
+impl Server {
+    fn start(dekker: &Path) -> Result<Self> {
+        let state = tempfile::tempdir()?;
+        let api = state.path().join("api.sock");
+        // Free a moment ago, and so most likely still.
+        let health = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
+        let mut command = Command::new(dekker);
+        command
+            .arg("serve")
+            .arg("--state-dir")
+            .arg(state.path())
+            .arg("--health-listen")
+            .arg(health.to_string())
+            .arg("--listen")
+            .arg(format!("unix://{}", api.display()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let start = Instant::now();
+        let child = command.spawn().context("cannot run dekker")?;
+        let mut server = Self {
+            child,
+            api,
+            took: Duration::ZERO,
+            _state: state,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        while !runtime.block_on(is_ready(health)) {
+            if let Some(status) = server.child.try_wait()? {
+                bail!("dekker serve ended: {status}");
+            }
+            ensure!(start.elapsed() < PATIENCE, "dekker serve is not healthy");
+            std::thread::sleep(GLANCE);
+        }
+        server.took = start.elapsed();
+        Ok(server)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+async fn is_ready(health: SocketAddr) -> bool {
+    let asked = async {
+        let stream = TcpStream::connect(health).await?;
+        let mut connection = Connection::over(stream).await?;
+        connection.ask(Method::GET, "/readyz", b"").await
+    };
+    matches!(asked.await, Ok((200, _)))
+}
+
+/// One connection, kept alive.
+struct Connection(SendRequest<Full<Bytes>>);
+
+impl Connection {
+    async fn unix(path: &Path) -> Result<Self> {
+        Self::over(UnixStream::connect(path).await?).await
+    }
+
+    async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<Self> {
+        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        Ok(Self(sender))
+    }
+
+    /// Encrypts or decrypts, which must succeed.
+    async fn send(&mut self, op: Op, body: &[u8]) -> Result<Vec<u8>> {
+        let direction = match op {
+            Op::Write => "to-storage",
+            Op::Read => "from-storage",
+        };
+        let key = percent_encode(KEY, NON_ALPHANUMERIC);
+        let target = format!("/v1/{direction}?resource={RESOURCE}&key={key}");
+        let (status, answer) = self.ask(Method::POST, &target, body).await?;
+        ensure!(status == 200, "{op}: {status}");
+        Ok(answer)
+    }
+
+    async fn ask(&mut self, method: Method, target: &str, body: &[u8]) -> Result<(u16, Vec<u8>)> {
+        let request = Request::builder()
+            .method(method)
+            .uri(target)
+            .header(HOST, "dekker")
+            .body(Full::new(Bytes::copy_from_slice(body)))?;
+        self.0.ready().await?;
+        let (head, body) = self.0.send_request(request).await?.into_parts();
+        Ok((
+            head.status.as_u16(),
+            body.collect().await?.to_bytes().into(),
+        ))
+    }
+}

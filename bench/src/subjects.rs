@@ -1,0 +1,345 @@
+//! Those that are compared.
+
+mod peer;
+
+use std::collections::HashMap;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use dekker_core::crypto::entropy::{Entropy, EntropyError};
+use dekker_core::crypto::keys::KeyStore;
+use dekker_core::crypto::rustcrypto::RustCrypto;
+use dekker_host::instance::Instance;
+use dekker_host::{Location, WriteDekSource};
+use dekker_ring::Ring;
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+
+pub use peer::Peer;
+
+use crate::rounds::{Op, Source, Subject, Work};
+use crate::vault::{CONFIG, KEY, Native, RESOURCE, Vault};
+
+/// Names in tables, JSON and bars.
+pub mod names {
+    /// core in this process, on ring.
+    pub const NATIVE: &str = "native, ring";
+    /// core in this process, on RustCrypto.
+    pub const PORTABLE: &str = "native, RustCrypto";
+    /// The component whose keys are the host's.
+    pub const ACCELERATED: &str = "accelerated component";
+    /// The component that has its own cipher.
+    pub const COMPONENT: &str = "self-contained component";
+    /// ring's AES-256-GCM alone.
+    pub const RING: &str = "ring alone";
+    /// kube-apiserver's transformer.
+    pub const GO: &str = "k8s.io/apiserver (Go)";
+    /// The npm package.
+    pub const NPM: &str = "npm package";
+    /// `@noble/ciphers`.
+    pub const NOBLE: &str = "@noble/ciphers";
+    /// `createCipheriv`.
+    pub const NODE: &str = "node:crypto";
+    /// `crypto.subtle`.
+    pub const WEB_CRYPTO: &str = "WebCrypto";
+}
+
+/// Byte i is (7 * i + n) mod 251, as in the recorded vectors.
+pub fn plaintext(size: usize) -> Vec<u8> {
+    let byte = |i| ((7 * i + size) % 251) as u8;
+    (0..size).map(byte).collect()
+}
+
+/// How many values are read in turn: 64, or as many as make 1 MiB, but four.
+pub fn values_of(size: usize) -> usize {
+    (0x10_0000 / size.max(1)).clamp(4, 64)
+}
+
+/// The operating system's randomness, asked anew each time.
+pub struct SystemEntropy(ring::rand::SystemRandom);
+
+impl Default for SystemEntropy {
+    fn default() -> Self {
+        Self(ring::rand::SystemRandom::new())
+    }
+}
+
+impl Entropy for SystemEntropy {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
+        ring::rand::SecureRandom::fill(&self.0, bytes).map_err(|_| EntropyError)
+    }
+}
+
+/// One engine, whatever it runs in.
+trait Transformer {
+    fn tick(&mut self) -> Result<()>;
+    fn write(&mut self, plaintext: &[u8]) -> Result<Vec<u8>>;
+    /// The plaintext's length.
+    fn read(&mut self, stored: &[u8]) -> Result<usize>;
+}
+
+impl Transformer for Native {
+    fn tick(&mut self) -> Result<()> {
+        Self::tick(self)
+    }
+
+    fn write(&mut self, plaintext: &[u8]) -> Result<Vec<u8>> {
+        Ok(self.to_storage(plaintext)?.stored)
+    }
+
+    fn read(&mut self, stored: &[u8]) -> Result<usize> {
+        let read = self.from_storage(stored)?;
+        Ok(black_box(read.plaintext.expose()).len())
+    }
+}
+
+struct Component {
+    instance: Instance<Vault>,
+    at: Location,
+}
+
+impl Transformer for Component {
+    fn tick(&mut self) -> Result<()> {
+        Ok(self.instance.tick()?)
+    }
+
+    fn write(&mut self, plaintext: &[u8]) -> Result<Vec<u8>> {
+        Ok(self.instance.to_storage(&self.at, plaintext)?.stored)
+    }
+
+    fn read(&mut self, stored: &[u8]) -> Result<usize> {
+        let read = self.instance.from_storage(&self.at, stored)?;
+        Ok(black_box(&*read.plaintext).len())
+    }
+}
+
+/// Engines of one make, one for each DEK source.
+pub struct Ours {
+    name: &'static str,
+    engines: HashMap<Source, Box<dyn Transformer>>,
+    values: HashMap<(Source, usize), Vec<Vec<u8>>>,
+}
+
+impl Ours {
+    /// core in this process, on ring.
+    ///
+    /// # Errors
+    /// When the engine refuses anything; here and below.
+    pub fn native() -> Result<Self> {
+        Self::of_core(names::NATIVE, || Box::new(Ring))
+    }
+
+    /// core in this process, with ciphers in Rust.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn portable() -> Result<Self> {
+        Self::of_core(names::PORTABLE, || Box::new(RustCrypto))
+    }
+
+    fn of_core(name: &'static str, keys: impl Fn() -> Box<dyn KeyStore>) -> Result<Self> {
+        Self::new(name, |source| {
+            let entropy = Box::new(SystemEntropy::default());
+            let native = Native::new(keys(), entropy, source, None, Vault::default())?;
+            Ok(Box::new(native))
+        })
+    }
+
+    /// The component that is embedded in `dekker`.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn accelerated() -> Result<Self> {
+        Self::of_component(names::ACCELERATED, None)
+    }
+
+    /// The component of these bytes.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn self_contained(component: &[u8]) -> Result<Self> {
+        Self::of_component(names::COMPONENT, Some(component))
+    }
+
+    fn of_component(name: &'static str, component: Option<&[u8]>) -> Result<Self> {
+        Self::new(name, |source| {
+            let dek_source = match source {
+                Source::Counter => WriteDekSource::Counter,
+                Source::Seed => WriteDekSource::HkdfSeed,
+            };
+            let vault = Vault::default();
+            let instance = Instance::new(component, CONFIG, dek_source, None, vault);
+            Ok(Box::new(Component {
+                instance: instance.map_err(anyhow::Error::msg)?,
+                at: Location {
+                    resource: RESOURCE.to_owned(),
+                    key: KEY.to_vec(),
+                },
+            }))
+        })
+    }
+
+    fn new(
+        name: &'static str,
+        engine: impl Fn(Source) -> Result<Box<dyn Transformer>>,
+    ) -> Result<Self> {
+        let mut engines = HashMap::new();
+        for source in [Source::Counter, Source::Seed] {
+            engines.insert(source, engine(source)?);
+        }
+        Ok(Self {
+            name,
+            engines,
+            values: HashMap::new(),
+        })
+    }
+}
+
+impl Subject for Ours {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn run(&mut self, work: &Work, n: u64) -> Result<Duration> {
+        let engine = self.engines.get_mut(&work.source).context("no engine")?;
+        engine.tick()?;
+        let text = plaintext(work.size);
+        match work.op {
+            Op::Write => {
+                let start = Instant::now();
+                for _ in 0..n {
+                    black_box(engine.write(black_box(&text))?);
+                }
+                Ok(start.elapsed())
+            }
+            Op::Read => {
+                let values = self.values.entry((work.source, work.size)).or_default();
+                while values.len() < values_of(work.size) {
+                    values.push(engine.write(&text)?);
+                }
+                let start = Instant::now();
+                for value in values.iter().cycle().take(usize::try_from(n)?) {
+                    ensure!(engine.read(black_box(value))? == work.size, "another value");
+                }
+                Ok(start.elapsed())
+            }
+        }
+    }
+}
+
+/// ring's AES-256-GCM with a key at hand, in place in one buffer: the least that any of this can cost.
+pub struct RingAlone {
+    key: LessSafeKey,
+    nonces: u64,
+    buffer: Vec<u8>,
+    values: HashMap<usize, Vec<Vec<u8>>>,
+}
+
+impl RingAlone {
+    /// With some key.
+    ///
+    /// # Errors
+    /// When ring refuses it.
+    pub fn new() -> Result<Self> {
+        let key = UnboundKey::new(&AES_256_GCM, &[7; 32]);
+        Ok(Self {
+            key: LessSafeKey::new(key.ok().context("no key")?),
+            nonces: 0,
+            buffer: Vec::new(),
+            values: HashMap::new(),
+        })
+    }
+
+    fn seal(&mut self, text: &[u8]) -> Result<()> {
+        self.nonces += 1;
+        let mut nonce = [0; 12];
+        nonce[4..].copy_from_slice(&self.nonces.to_le_bytes());
+        self.buffer.clear();
+        self.buffer.extend_from_slice(text);
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        let sealed = self
+            .key
+            .seal_in_place_append_tag(nonce, Aad::from(KEY), &mut self.buffer);
+        sealed.ok().context("not sealed")
+    }
+
+    fn open(key: &LessSafeKey, buffer: &mut Vec<u8>, value: &[u8]) -> Result<usize> {
+        let (nonce, sealed) = value.split_at(12);
+        buffer.clear();
+        buffer.extend_from_slice(sealed);
+        let nonce = Nonce::try_assume_unique_for_key(nonce);
+        let nonce = nonce.ok().context("12 bytes")?;
+        let opened = key.open_in_place(nonce, Aad::from(KEY), buffer);
+        Ok(black_box(opened.ok().context("not opened")?).len())
+    }
+}
+
+impl Subject for RingAlone {
+    fn name(&self) -> &'static str {
+        names::RING
+    }
+
+    fn can(&self, work: &Work) -> bool {
+        work.source == Source::Counter
+    }
+
+    fn run(&mut self, work: &Work, n: u64) -> Result<Duration> {
+        let text = plaintext(work.size);
+        match work.op {
+            Op::Write => {
+                let start = Instant::now();
+                for _ in 0..n {
+                    self.seal(black_box(&text))?;
+                    black_box(&self.buffer);
+                }
+                Ok(start.elapsed())
+            }
+            Op::Read => {
+                while self.values.get(&work.size).map_or(0, Vec::len) < values_of(work.size) {
+                    self.seal(&text)?;
+                    let mut value = vec![0; 4];
+                    value.extend_from_slice(&self.nonces.to_le_bytes());
+                    value.extend_from_slice(&self.buffer);
+                    self.values.entry(work.size).or_default().push(value);
+                }
+                let values = self.values.get(&work.size).context("no values")?;
+                let start = Instant::now();
+                for value in values.iter().cycle().take(usize::try_from(n)?) {
+                    let len = Self::open(&self.key, &mut self.buffer, black_box(value))?;
+                    ensure!(len == work.size, "another value");
+                }
+                Ok(start.elapsed())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_need_nothing_do_their_work() {
+        let subjects: Vec<Box<dyn Subject>> = vec![
+            Box::new(Ours::native().unwrap()),
+            Box::new(Ours::portable().unwrap()),
+            Box::new(Ours::accelerated().unwrap()),
+            Box::new(RingAlone::new().unwrap()),
+        ];
+        for mut subject in subjects {
+            for op in [Op::Write, Op::Read] {
+                for source in [Source::Counter, Source::Seed] {
+                    let work = Work {
+                        op,
+                        source,
+                        size: 100,
+                        count: 1,
+                    };
+                    if subject.can(&work) {
+                        subject.run(&work, 70).unwrap();
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! A KMS v2 plugin in this process: it remembers what it was given, so that nothing but the transformers is measured.
+
+use std::collections::HashMap;
+
+use dekker_core::crypto::entropy::Entropy;
+use dekker_core::crypto::keys::{DekSourceType, KeyStore};
+use dekker_core::engine::event::{Action, EncryptResponse, Event, OpId, StatusResponse};
+use dekker_core::engine::{Engine, Options};
+use dekker_core::provider::transformer::{Decrypted, Encrypted, Location, TransformError};
+use dekker_core::time::Timestamp;
+use dekker_host::instance::Plugin;
+
+use anyhow::{Context, Result, bail};
+use std::num::NonZeroUsize;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use crate::rounds::Source;
+
+/// The provider's name in [`CONFIG`].
+pub const PROVIDER: &str = "vault";
+/// Secrets under one KMS v2 provider.
+pub const CONFIG: &str = "
+apiVersion: apiserver.config.k8s.io/v1
+kind: EncryptionConfiguration
+resources:
+- resources: [secrets]
+  providers:
+  - kms: {apiVersion: v2, name: vault, endpoint: 'unix:///run/vault.sock', timeout: 3s}
+";
+/// Where every value is stored.
+pub const KEY: &[u8] = b"/registry/secrets/default/token";
+/// What is stored.
+pub const RESOURCE: &str = "secrets";
+
+const KEY_ID: &str = "kek-2026-01";
+
+impl Source {
+    /// Core's word for it.
+    pub const fn dek_source_type(self) -> DekSourceType {
+        match self {
+            Self::Counter => DekSourceType::AesGcmKey,
+            Self::Seed => DekSourceType::HkdfSha256XnonceAesGcmSeed,
+        }
+    }
+}
+
+/// What it encrypted, by ciphertext.
+#[derive(Default)]
+pub struct Vault(HashMap<Vec<u8>, Vec<u8>>);
+
+impl Vault {
+    /// Its key ID.
+    pub const KEY_ID: &str = KEY_ID;
+}
+
+impl Plugin for Vault {
+    fn key_id(&self) -> String {
+        KEY_ID.to_owned()
+    }
+
+    /// 60 bytes, as AES-GCM makes of a DEK: here only a number that is new, spread over them.
+    fn encrypt(&mut self, dek: &[u8]) -> Vec<u8> {
+        let number = self.0.len() as u64;
+        let word = |i: u64| {
+            let mut z = (number << 3 | i).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            (z ^ (z >> 27)).to_le_bytes()
+        };
+        let mut ciphertext: Vec<u8> = (0..8).flat_map(word).collect();
+        ciphertext.truncate(60);
+        self.0.insert(ciphertext.clone(), dek.to_vec());
+        ciphertext
+    }
+
+    fn decrypt(&mut self, ciphertext: &[u8]) -> Option<Vec<u8>> {
+        self.0.get(ciphertext).cloned()
+    }
+}
+
+/// core's engine in this process, and its plugin.
+pub struct Native {
+    engine: Engine,
+    /// Its plugin.
+    pub vault: Vault,
+    start: (u64, Instant),
+    next_op: u64,
+}
+
+impl Native {
+    /// With a first DEK.
+    ///
+    /// # Errors
+    /// When the engine refuses anything.
+    pub fn new(
+        keys: Box<dyn KeyStore>,
+        entropy: Box<dyn Entropy>,
+        source: Source,
+        dek_cache_capacity: Option<NonZeroUsize>,
+        vault: Vault,
+    ) -> Result<Self> {
+        let mut options = Options {
+            dek_source: source.dek_source_type(),
+            ..Options::default()
+        };
+        options.dek_cache_capacity = dek_cache_capacity.unwrap_or(options.dek_cache_capacity);
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
+        let start = (u64::try_from(since_epoch)?, Instant::now());
+        let now = Timestamp::from_millis(start.0);
+        let engine = Engine::new(CONFIG.as_bytes(), options, keys, entropy, now);
+        let mut native = Self {
+            engine: engine.ok().context("the configuration is refused")?,
+            vault,
+            start,
+            next_op: 1,
+        };
+        native.settle()?;
+        Ok(native)
+    }
+
+    fn now(&self) -> Timestamp {
+        let passed = self.start.1.elapsed().as_millis();
+        Timestamp::from_millis(self.start.0 + passed as u64)
+    }
+
+    /// Does what is due.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn tick(&mut self) -> Result<()> {
+        let now = self.now();
+        self.engine.handle_timeout(now);
+        self.settle().map(drop)
+    }
+
+    /// Encrypts a value.
+    ///
+    /// # Errors
+    /// What the engine found.
+    pub fn to_storage(&mut self, plaintext: &[u8]) -> Result<Encrypted> {
+        let now = self.now();
+        self.next_op += 1;
+        let outcome = self
+            .engine
+            .to_storage(OpId(self.next_op), AT, plaintext, now);
+        match outcome {
+            Some(outcome) => Ok(outcome?),
+            None => bail!("a write had to wait"),
+        }
+    }
+
+    /// Decrypts a value whose DEK may have to be asked for.
+    ///
+    /// # Errors
+    /// What the engine found.
+    pub fn from_storage(&mut self, stored: &[u8]) -> Result<Decrypted> {
+        let now = self.now();
+        self.next_op += 1;
+        let op = OpId(self.next_op);
+        match self.engine.from_storage(op, AT, stored, now) {
+            Some(outcome) => Ok(outcome?),
+            None => {
+                let mut done = self.settle()?.into_iter();
+                let (_, outcome) = done.find(|(of, _)| *of == op).context("no answer")?;
+                Ok(outcome?)
+            }
+        }
+    }
+
+    fn settle(&mut self) -> Result<Vec<(OpId, Result<Decrypted, TransformError>)>> {
+        let mut reads = Vec::new();
+        while let Some(action) = self.engine.poll_action() {
+            let event = match action {
+                Action::CallStatus { call, provider: _ } => Event::Status {
+                    call,
+                    outcome: Ok(StatusResponse {
+                        version: "v2".to_owned(),
+                        healthz: "ok".to_owned(),
+                        key_id: KEY_ID.to_owned(),
+                    }),
+                },
+                Action::CallEncrypt {
+                    call,
+                    provider: _,
+                    uid: _,
+                    plaintext,
+                    is_new_dek: _,
+                } => Event::Encrypted {
+                    call,
+                    outcome: Ok(EncryptResponse {
+                        ciphertext: self.vault.encrypt(plaintext.expose()),
+                        key_id: KEY_ID.to_owned(),
+                        annotations: Vec::new().into(),
+                    }),
+                },
+                Action::CallDecrypt {
+                    call,
+                    provider: _,
+                    uid: _,
+                    request,
+                } => Event::Decrypted {
+                    call,
+                    outcome: Ok(self
+                        .vault
+                        .decrypt(&request.ciphertext)
+                        .unwrap_or_default()
+                        .into()),
+                },
+                Action::FromStorageDone { op, outcome } => {
+                    reads.push((op, outcome));
+                    continue;
+                }
+                Action::ToStorageDone { .. }
+                | Action::HealthDone { .. }
+                | Action::ReloadDone { .. }
+                | Action::CloseProvider { .. }
+                | Action::Log(_) => continue,
+            };
+            let now = self.now();
+            self.engine.handle_event(event, now);
+        }
+        Ok(reads)
+    }
+}
+
+/// Where every value is stored.
+pub const AT: Location<'static> = Location {
+    resource: RESOURCE,
+    key: KEY,
+};

@@ -1,0 +1,207 @@
+//! One instance of the component, called directly: what a [`Host`](crate::Host) does for each request, without the way through its thread.
+//!
+//! For Dekker's own measurements, which set it beside other ciphers; not a stable interface.
+
+use std::num::NonZeroU32;
+
+use crate::clock::Clock;
+use crate::guest::{
+    Action, Coast, Component, DecryptedEvent, DekSource, EncryptResponse, EncryptedEvent, Event,
+    Guest, MEMORY_MAX, Options, StatusEvent, StatusResponse, Trap,
+};
+use crate::host::WriteDekSource;
+use crate::model::{Decrypted, Encrypted, HostError, Location};
+
+/// A KMS v2 plugin in this process that never fails.
+pub trait Plugin {
+    /// Its one key ID.
+    fn key_id(&self) -> String;
+    /// Encrypts a DEK or seed.
+    fn encrypt(&mut self, dek: &[u8]) -> Vec<u8>;
+    /// The reverse; `None`: it did not encrypt it.
+    fn decrypt(&mut self, ciphertext: &[u8]) -> Option<Vec<u8>>;
+}
+
+/// An instance with one engine in it, and its plugin.
+pub struct Instance<P> {
+    guest: Guest,
+    clock: Clock,
+    plugin: P,
+    next_op: u64,
+}
+
+impl<P: Plugin> Instance<P> {
+    /// Compiles `component`, or takes the embedded one, and asks the plugin for a first DEK.
+    ///
+    /// # Errors
+    /// In words, when the component or the configuration is refused.
+    pub fn new(
+        component: Option<&[u8]>,
+        config: &str,
+        dek_source: WriteDekSource,
+        dek_cache_capacity: Option<NonZeroU32>,
+        plugin: P,
+    ) -> Result<Self, String> {
+        let component = match component {
+            Some(bytes) => Component::compile(bytes, MEMORY_MAX),
+            None => Component::embedded(MEMORY_MAX),
+        }
+        .map_err(|error| format!("{error:#}"))?;
+        let options = Options {
+            reload: false,
+            dek_source: match dek_source {
+                WriteDekSource::Counter => DekSource::Counter,
+                WriteDekSource::HkdfSeed => DekSource::HkdfSeed,
+            },
+            coast: Coast::Strict,
+            dek_cache_capacity: dek_cache_capacity.map_or(0, NonZeroU32::get),
+            apiserver_id: String::new(),
+        };
+        let clock = Clock::start();
+        let guest = component
+            .load(config.as_bytes(), &options, clock.now())
+            .map_err(|trap| format!("{trap:#}"))?
+            .map_err(|faults| format!("{faults:?}"))?;
+        let mut instance = Self {
+            guest,
+            clock,
+            plugin,
+            next_op: 1,
+        };
+        instance.settle().map_err(|trap| format!("{trap:#}"))?;
+        Ok(instance)
+    }
+
+    /// The plugin.
+    pub fn plugin(&mut self) -> &mut P {
+        &mut self.plugin
+    }
+
+    /// Does what is due. Call at least once a minute, or the DEK expires.
+    ///
+    /// # Errors
+    /// When the component traps.
+    pub fn tick(&mut self) -> Result<(), HostError> {
+        let now = self.clock.now();
+        let ticked = match self.guest.poll_timeout() {
+            Ok(Some(due)) if due <= now => self.guest.handle_timeout(now),
+            Ok(_) => return Ok(()),
+            Err(trap) => Err(trap),
+        };
+        ticked
+            .and_then(|()| self.settle().map(drop))
+            .map_err(trapped)
+    }
+
+    /// Encrypts a value.
+    ///
+    /// # Errors
+    /// What the engine found, or that it trapped.
+    pub fn to_storage(&mut self, at: &Location, plaintext: &[u8]) -> Result<Encrypted, HostError> {
+        let op = self.op();
+        let now = self.clock.now();
+        match self.guest.to_storage(op, at, plaintext, now) {
+            Ok(Some(outcome)) => outcome.map_err(HostError::Transform),
+            Ok(None) => self.settle_for(op, |done| match done {
+                Done::Write(op, outcome) => Some((op, outcome)),
+                Done::Read(..) => None,
+            }),
+            Err(trap) => Err(trapped(trap)),
+        }
+    }
+
+    /// Decrypts a stored value.
+    ///
+    /// # Errors
+    /// What the engine found, or that it trapped.
+    pub fn from_storage(&mut self, at: &Location, stored: &[u8]) -> Result<Decrypted, HostError> {
+        let op = self.op();
+        let now = self.clock.now();
+        match self.guest.from_storage(op, at, stored, now) {
+            Ok(Some(outcome)) => outcome.map_err(HostError::Transform),
+            Ok(None) => self.settle_for(op, |done| match done {
+                Done::Read(op, outcome) => Some((op, outcome)),
+                Done::Write(..) => None,
+            }),
+            Err(trap) => Err(trapped(trap)),
+        }
+    }
+
+    fn op(&mut self) -> u64 {
+        self.next_op += 1;
+        self.next_op
+    }
+
+    /// The plugin answers at once, so what was parked is done when all is settled.
+    fn settle_for<T>(
+        &mut self,
+        op: u64,
+        pick: impl Fn(Done) -> Option<(u64, Outcome<T>)>,
+    ) -> Result<T, HostError> {
+        let done = self.settle().map_err(trapped)?;
+        let mut picked = done.into_iter().filter_map(pick);
+        let (_, outcome) = picked.find(|(of, _)| *of == op).ok_or(HostError::Trapped)?;
+        outcome.map_err(HostError::Transform)
+    }
+
+    fn settle(&mut self) -> Result<Vec<Done>, Trap> {
+        let mut done = Vec::new();
+        loop {
+            let actions = self.guest.poll_actions()?;
+            if actions.is_empty() {
+                return Ok(done);
+            }
+            for action in actions {
+                let event = match action {
+                    Action::CallStatus(call) => Event::Status(StatusEvent {
+                        call: call.call,
+                        outcome: Ok(StatusResponse {
+                            version: "v2".to_owned(),
+                            healthz: "ok".to_owned(),
+                            key_id: self.plugin.key_id(),
+                        }),
+                    }),
+                    Action::CallEncrypt(call) => Event::Encrypted(EncryptedEvent {
+                        call: call.call,
+                        outcome: Ok(EncryptResponse {
+                            ciphertext: self.plugin.encrypt(&call.plaintext),
+                            key_id: self.plugin.key_id(),
+                            annotations: Vec::new(),
+                        }),
+                    }),
+                    Action::CallDecrypt(call) => Event::Decrypted(DecryptedEvent {
+                        call: call.call,
+                        outcome: Ok(self.plugin.decrypt(&call.ciphertext).unwrap_or_default()),
+                    }),
+                    Action::ToStorageDone(result) => {
+                        let outcome = result.outcome.map(Into::into).map_err(Into::into);
+                        done.push(Done::Write(result.op, outcome));
+                        continue;
+                    }
+                    Action::FromStorageDone(result) => {
+                        let outcome = result.outcome.map(Into::into).map_err(Into::into);
+                        done.push(Done::Read(result.op, outcome));
+                        continue;
+                    }
+                    Action::HealthDone(_)
+                    | Action::ReloadDone(_)
+                    | Action::CloseProvider(_)
+                    | Action::Log(_) => continue,
+                };
+                self.guest.handle_event(&event, self.clock.now())?;
+            }
+        }
+    }
+}
+
+type Outcome<T> = Result<T, crate::model::TransformError>;
+
+/// How an operation that was parked has ended.
+enum Done {
+    Write(u64, Outcome<Encrypted>),
+    Read(u64, Outcome<Decrypted>),
+}
+
+fn trapped(_: Trap) -> HostError {
+    HostError::Trapped
+}

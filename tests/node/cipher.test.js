@@ -1,0 +1,54 @@
+// Node's cipher, which long values go through, and that it is used.
+
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import { Transformer } from "dekker";
+
+import { nodeCipher } from "../../dist/cipher-node.js";
+import { AT, TestKms, config } from "./kms.js";
+
+const filled = (length, byte) => new Uint8Array(length).fill(byte);
+
+test("what is sealed opens, and nothing else does", () => {
+  for (const keyLength of [16, 24, 32]) {
+    const [key, nonce, aad, plaintext] = [filled(keyLength, 1), filled(12, 2), filled(5, 3), filled(300, 4)];
+    const sealed = new Uint8Array(316);
+    assert.equal(nodeCipher.seal(key, nonce, aad, plaintext, sealed), true);
+    const parts = () => [sealed.slice(0, 300), sealed.slice(300)];
+    const out = new Uint8Array(300);
+    assert.equal(nodeCipher.open(key, nonce, aad, ...parts(), out), true);
+    assert.deepEqual(out, plaintext);
+    for (const altered of [0, 1]) {
+      const of = parts();
+      of[altered][7] ^= 1;
+      const none = new Uint8Array(300);
+      assert.equal(nodeCipher.open(key, nonce, aad, ...of, none), false);
+      assert.deepEqual(none, new Uint8Array(300), "nothing of a value that does not open comes out");
+    }
+    assert.equal(nodeCipher.open(key, nonce, filled(5, 9), ...parts(), new Uint8Array(300)), false, "another AAD");
+  }
+  assert.equal(nodeCipher.seal(filled(5, 1), filled(12, 2), filled(1, 3), filled(9, 4), new Uint8Array(25)), false, "no such key");
+});
+
+for (const dekSource of ["counter", "hkdf-seed"]) {
+  test(`long values go through it, and open without it: ${dekSource}`, async (t) => {
+    const seal = t.mock.method(nodeCipher, "seal");
+    const open = t.mock.method(nodeCipher, "open");
+    const transformer = await Transformer.load(config("a"), { kms: { a: new TestKms() }, dekSource });
+    const uses = process.env.DEKKER_CIPHER === "wasm" ? 0 : 1;
+    const long = await transformer.toStorage(AT, filled(256, 7));
+    await transformer.toStorage(AT, filled(255, 7));
+    assert.equal(seal.mock.callCount(), uses);
+    assert.deepEqual((await transformer.fromStorage(AT, long)).plaintext, filled(256, 7));
+    assert.equal(open.mock.callCount(), uses);
+    // The module's own cipher has the word when Node's gives up.
+    open.mock.mockImplementation(() => false);
+    seal.mock.mockImplementation(() => false);
+    assert.deepEqual((await transformer.fromStorage(AT, long)).plaintext, filled(256, 7));
+    const own = await transformer.toStorage(AT, filled(300, 8));
+    open.mock.restore();
+    assert.deepEqual((await transformer.fromStorage(AT, own)).plaintext, filled(300, 8));
+    transformer.free();
+  });
+}

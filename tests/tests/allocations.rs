@@ -1,0 +1,148 @@
+//! How often a write and a read of 4 KiB allocate, natively: ceilings on work, without a clock.
+
+#![allow(unsafe_code)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use dekker_core::crypto::keys::DekSourceType;
+use dekker_core::engine::Options;
+use dekker_core::provider::transformer::Location;
+use dekker_tests::face::{Maker, NativeMaker};
+use dekker_tests::plugin::Plugin;
+use dekker_tests::sim::{Harness, file};
+
+/// Counts what this thread allocates.
+struct Counting;
+
+thread_local! {
+    static COUNTED: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
+}
+
+fn count(bytes: usize) {
+    // While the thread ends there is nothing to count.
+    let _ = COUNTED.try_with(|counted| {
+        let (times, sum) = counted.get();
+        counted.set((times + 1, sum + bytes));
+    });
+}
+
+// SAFETY: System's own.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size());
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(layout.size());
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(size);
+        // SAFETY: as the caller promises.
+        unsafe { System.realloc(block, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+#[global_allocator]
+static HEAP: Counting = Counting;
+
+/// How often it allocates, and how many bytes in all.
+fn counted<T>(work: impl FnOnce() -> T) -> (T, (usize, usize)) {
+    COUNTED.set((0, 0));
+    let done = work();
+    (done, COUNTED.get())
+}
+
+const AT: Location<'static> = Location {
+    resource: "secrets",
+    key: b"/registry/secrets/default/token",
+};
+const LEN: usize = 4096;
+/// What an envelope adds, and a derived key takes.
+const ROOM: usize = 1024;
+
+/// An engine, a value that it reads, and what a write and a read of such a value allocate once all is warm.
+fn write_and_read(
+    maker: &dyn Maker,
+    dek_source: DekSourceType,
+    other_dek: bool,
+) -> [(usize, usize); 2] {
+    let options = Options {
+        dek_source,
+        ..Options::default()
+    };
+    let plugin = Plugin::new("key-1");
+    let mut harness = Harness::new(maker, &file::secrets(), &options, [("a", plugin)]);
+    let plaintext = vec![7; LEN];
+    let mut stored = Vec::new();
+    let (face, now) = (&mut harness.face, harness.now);
+    let mut write = (0, 0);
+    for op in 0..3 {
+        let (written, allocated) = counted(|| face.to_storage(op, AT, &plaintext, now));
+        stored = written
+            .expect("no plugin is asked")
+            .expect("a value")
+            .stored;
+        write = allocated;
+    }
+    if other_dek {
+        harness.plugin("a").key_id = "key-2".into();
+        harness.advance_secs(61);
+    }
+    let (face, now) = (&mut harness.face, harness.now);
+    let mut read = (0, 0);
+    for op in 0..3 {
+        let (opened, allocated) = counted(|| face.from_storage(op, AT, &stored, now));
+        let opened = opened.expect("its DEK is at hand").expect("a plaintext");
+        assert_eq!(opened.plaintext.expose(), plaintext);
+        assert_eq!(opened.stale, other_dek);
+        read = allocated;
+    }
+    [write, read]
+}
+
+#[test]
+fn a_write_and_a_cached_read_allocate_their_outputs() {
+    let key = DekSourceType::AesGcmKey;
+    let seed = DekSourceType::HkdfSha256XnonceAesGcmSeed;
+    let (ring, rust): (&dyn Maker, &dyn Maker) = (&NativeMaker::RING, &NativeMaker::RUST_CRYPTO);
+    // Beside the output: the key that a seed's value has of its own; and for a key ID that is not the one in use, its hash.
+    let table = [
+        ("ring, a key", ring, key, false, [1, 1]),
+        ("ring, a seed", ring, seed, false, [2, 2]),
+        ("ring, a key that was replaced", ring, key, true, [1, 3]),
+        ("RustCrypto, a key", rust, key, false, [1, 1]),
+        ("RustCrypto, a seed", rust, seed, false, [2, 2]),
+        (
+            "RustCrypto, a key that was replaced",
+            rust,
+            key,
+            true,
+            [1, 3],
+        ),
+    ];
+    for (desc, maker, source, other_dek, ceilings) in table {
+        let found = write_and_read(maker, source, other_dek);
+        for (what, (times, bytes), ceiling) in [
+            ("write", found[0], ceilings[0]),
+            ("read", found[1], ceilings[1]),
+        ] {
+            assert!(
+                times <= ceiling,
+                "{desc}: {what}: {times} allocations, at most {ceiling}"
+            );
+            // Nothing of the value's size but the output.
+            assert!(bytes <= LEN + ROOM, "{desc}: {what}: {bytes} bytes");
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! core's keys, with the cipher of JavaScript's surroundings for values that are long enough.
+//!
+//! In Node a call into OpenSSL costs as much as some hundred bytes in WebAssembly, and each further kilobyte next to nothing. Browsers have no
+//! AES that answers at once: there everything stays in the module. Key bytes go out as a view for the time of one call. What the other cipher
+//! says matters only when it succeeds; everything else is for the module's own to judge.
+
+use std::sync::Arc;
+
+use dekker_core::crypto::entropy::Entropy;
+use dekker_core::crypto::keys::{
+    DekSourceType, INFO_LEN, KeyError, KeyStore, NONCE_LEN, OpenError, OpeningKey, SealingKey,
+    TAG_LEN,
+};
+use dekker_core::crypto::local::{LocalCipher, LocalKey};
+use dekker_core::crypto::rustcrypto::RustCrypto;
+use dekker_core::crypto::secret::Secret;
+use hkdf::Hkdf;
+use sha2::Sha256;
+use wasm_bindgen::prelude::wasm_bindgen;
+use zeroize::Zeroizing;
+
+/// 256 bytes: where Node's cipher begins to be faster.
+const LONG: usize = 256;
+
+#[wasm_bindgen(raw_module = "./cipher.js")]
+extern "C" {
+    #[wasm_bindgen(js_name = hasCipher)]
+    fn has_cipher() -> bool;
+    #[wasm_bindgen(js_name = sealGcm)]
+    fn seal_gcm(key: &[u8], nonce: &[u8], aad: &[u8], plaintext: &[u8], out: &mut [u8]) -> bool;
+    #[wasm_bindgen(js_name = openGcm)]
+    fn open_gcm(
+        key: &[u8],
+        nonce: &[u8],
+        aad: &[u8],
+        ciphertext: &[u8],
+        tag: &[u8],
+        out: &mut [u8],
+    ) -> bool;
+}
+
+/// The fastest keys that there are here.
+pub(crate) fn fastest() -> Box<dyn KeyStore> {
+    if has_cipher() {
+        Box::new(Surrounding)
+    } else {
+        Box::new(RustCrypto)
+    }
+}
+
+struct Surrounding;
+
+impl KeyStore for Surrounding {
+    fn generate(
+        &self,
+        source_type: DekSourceType,
+        entropy: &dyn Entropy,
+    ) -> Result<Box<dyn SealingKey>, KeyError> {
+        sealing(source_type, RustCrypto.generate(source_type, entropy)?)
+    }
+
+    fn local(&self, cipher: LocalCipher, bytes: &[u8]) -> Result<Box<dyn LocalKey>, KeyError> {
+        RustCrypto.local(cipher, bytes)
+    }
+
+    fn import(
+        &self,
+        source_type: DekSourceType,
+        bytes: &Secret,
+    ) -> Result<Arc<dyn OpeningKey>, KeyError> {
+        Ok(Arc::new(Opening {
+            own: RustCrypto.import(source_type, bytes)?,
+            source_type,
+            bytes: Secret::new(bytes.expose().to_vec()),
+        }))
+    }
+
+    fn import_sealing(
+        &self,
+        source_type: DekSourceType,
+        bytes: &Secret,
+    ) -> Result<Box<dyn SealingKey>, KeyError> {
+        sealing(source_type, RustCrypto.import_sealing(source_type, bytes)?)
+    }
+}
+
+fn sealing(
+    source_type: DekSourceType,
+    own: Box<dyn SealingKey>,
+) -> Result<Box<dyn SealingKey>, KeyError> {
+    let key = Arc::new(Opening {
+        own: own.opening()?,
+        source_type,
+        bytes: own.export()?,
+    });
+    Ok(Box::new(Sealing { own, key }))
+}
+
+struct Sealing {
+    own: Box<dyn SealingKey>,
+    key: Arc<Opening>,
+}
+
+struct Opening {
+    own: Arc<dyn OpeningKey>,
+    source_type: DekSourceType,
+    bytes: Secret,
+}
+
+impl Opening {
+    /// Calls `work` with a value's key and what follows the info of a seed's value; `None`: it has no such key.
+    fn with_key<T>(&self, value: &[u8], work: impl FnOnce(&[u8], &[u8]) -> Option<T>) -> Option<T> {
+        match self.source_type {
+            DekSourceType::AesGcmKey => work(self.bytes.expose(), value),
+            DekSourceType::HkdfSha256XnonceAesGcmSeed => {
+                let (info, rest) = value.split_first_chunk::<INFO_LEN>()?;
+                let mut key = Zeroizing::new([0; 32]);
+                let seed = Hkdf::<Sha256>::from_prk(self.bytes.expose()).ok()?;
+                seed.expand(info, key.as_mut()).ok()?;
+                work(key.as_ref(), rest)
+            }
+        }
+    }
+}
+
+impl SealingKey for Sealing {
+    fn seal(
+        &self,
+        header: &[u8],
+        aad: &[u8],
+        plaintext: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), KeyError> {
+        if plaintext.len() >= LONG {
+            let start = out.len();
+            out.resize(start + plaintext.len() + TAG_LEN, 0);
+            let sealed = self.key.with_key(header, |key, nonce| {
+                let out = out.get_mut(start..)?;
+                (nonce.len() == NONCE_LEN && seal_gcm(key, nonce, aad, plaintext, out))
+                    .then_some(())
+            });
+            if sealed.is_some() {
+                return Ok(());
+            }
+            out.truncate(start);
+        }
+        // The same bytes for the same header: nothing was sealed under it but this.
+        self.own.seal(header, aad, plaintext, out)
+    }
+
+    fn export(&self) -> Result<Secret, KeyError> {
+        self.own.export()
+    }
+
+    fn opening(&self) -> Result<Arc<dyn OpeningKey>, KeyError> {
+        Ok(self.key.clone())
+    }
+}
+
+impl OpeningKey for Opening {
+    fn open(&self, aad: &[u8], sealed: &[u8]) -> Result<Secret, OpenError> {
+        if sealed.len() >= self.source_type.header_len() + LONG + TAG_LEN {
+            let opened = self.with_key(sealed, |key, rest| {
+                let (nonce, rest) = rest.split_first_chunk::<NONCE_LEN>()?;
+                let (ciphertext, tag) = rest.split_last_chunk::<TAG_LEN>()?;
+                let mut out = Zeroizing::new(vec![0; ciphertext.len()]);
+                open_gcm(key, nonce, aad, ciphertext, tag, &mut out)
+                    .then(|| Secret::new(std::mem::take(&mut *out)))
+            });
+            if let Some(plaintext) = opened {
+                return Ok(plaintext);
+            }
+        }
+        self.own.open(aad, sealed)
+    }
+}
