@@ -55,6 +55,7 @@ class Host:
         # All that the component imports. Keys and nonces are made of it, so it must be the system's.
         with linker.root() as root, root.add_instance("wasi:random/random@0.2.0") as random:
             random.add_func("get-random-bytes", lambda _, count: secrets.token_bytes(count))
+            random.add_func("get-random-u64", lambda _: secrets.randbits(64))
         self.instance = linker.instantiate(self.store, Component.from_file(engine, path))
         self.face = self.instance.get_export_index(self.store, "dekker:transformer/engine@0.1.0")
         options = record(reload=False, dek_source="counter", coast="strict", dek_cache_capacity=0, apiserver_id="")
