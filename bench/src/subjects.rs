@@ -1,5 +1,6 @@
 //! Those that are compared.
 
+mod boundary;
 mod peer;
 
 use std::collections::HashMap;
@@ -15,6 +16,7 @@ use dekker_host::{Location, WriteDekSource};
 use dekker_ring::Ring;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
+pub use boundary::Boundary;
 pub use peer::Peer;
 
 use crate::rounds::{Op, Source, Subject, Work};
@@ -30,6 +32,8 @@ pub mod names {
     pub const ACCELERATED: &str = "accelerated component";
     /// The component that has its own cipher.
     pub const COMPONENT: &str = "self-contained component";
+    /// A component that does nothing but ask its host for the cipher.
+    pub const BOUNDARY: &str = "a component alone";
     /// ring's AES-256-GCM alone.
     pub const RING: &str = "ring alone";
     /// kube-apiserver's transformer.
@@ -324,6 +328,7 @@ mod tests {
             Box::new(Ours::native().unwrap()),
             Box::new(Ours::portable().unwrap()),
             Box::new(Ours::accelerated().unwrap()),
+            Box::new(Boundary::new().unwrap()),
             Box::new(RingAlone::new().unwrap()),
         ];
         for mut subject in subjects {

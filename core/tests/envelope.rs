@@ -24,10 +24,9 @@ impl Parts {
         let annotations = self.annotations.clone().into_iter().collect();
         let source = EncryptedDekSource::new(self.source.clone(), &self.key_id, annotations);
         let tail = EnvelopeTail::new(&source.expect("valid parts"), self.source_type);
-        let mut out = tail.begin(b"", self.data.len());
-        out.extend(&self.data);
-        tail.end(&mut out);
-        out
+        tail.around(b"", &[], self.data.len(), |envelope| {
+            [envelope.start, &self.data, envelope.end].concat()
+        })
     }
 
     fn matches(&self, object: &EncryptedObject<'_>) -> bool {

@@ -16,18 +16,19 @@ pub(crate) mod bindings {
 
 mod convert;
 mod random;
+mod values;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use dekker_keys::{Keys, View};
-use wasmtime::component::{HasSelf, Linker, ResourceAny};
+use wasmtime::component::{HasSelf, Instance, Linker, ResourceAny};
 use wasmtime::{Engine, Store, StoreLimits, StoreLimitsBuilder};
 
-use self::bindings::dekker::transformer::types as wit;
 use self::bindings::exports::dekker::transformer::engine as face;
 use self::bindings::{Transformer, TransformerPre};
 use self::random::RandomBlock;
+use self::values::Values;
 use crate::model::{Check, Decrypted, Encrypted, Location, MetricFamily, TransformError};
 
 pub(crate) use self::bindings::dekker::transformer::types::{ConfigFinding, Severity};
@@ -82,6 +83,7 @@ impl View for State {
 pub(crate) struct Guest {
     store: Store<State>,
     bindings: Transformer,
+    values: Values,
     engine: ResourceAny,
 }
 
@@ -130,7 +132,7 @@ impl Component {
         })
     }
 
-    fn instantiate(&self) -> wasmtime::Result<(Store<State>, Transformer)> {
+    fn instantiate(&self) -> wasmtime::Result<(Store<State>, Instance, Transformer)> {
         let limits = StoreLimitsBuilder::new()
             .memory_size(self.memory_max)
             .instances(16)
@@ -150,8 +152,9 @@ impl Component {
         // Each cached DEK is a handle, and a full cache has more than wasmtime allows a store by default.
         store.set_max_component_handles(Keys::handles_max(self.memory_max));
         arm(&mut store);
-        let bindings = self.pre.instantiate(&mut store)?;
-        Ok((store, bindings))
+        let instance = self.pre.instance_pre().instantiate(&mut store)?;
+        let bindings = Transformer::new(&mut store, &instance)?;
+        Ok((store, instance, bindings))
     }
 
     /// A fresh instance with an engine for `config`; the inner error is every fault of the configuration.
@@ -161,7 +164,8 @@ impl Component {
         options: &Options,
         now: u64,
     ) -> Result<Result<Guest, Vec<ConfigFinding>>, Trap> {
-        let (mut store, bindings) = self.instantiate()?;
+        let (mut store, instance, bindings) = self.instantiate()?;
+        let values = Values::new(&mut store, &instance)?;
         let created = bindings
             .dekker_transformer_engine()
             .engine()
@@ -169,13 +173,14 @@ impl Component {
         Ok(created.map(|engine| Guest {
             store,
             bindings,
+            values,
             engine,
         }))
     }
 
     /// Tells what a value is, as people have it; JSON, or what is wrong with the input.
     pub(crate) fn inspect_input(&self, input: &[u8]) -> Result<Result<String, String>, Trap> {
-        let (mut store, bindings) = self.instantiate()?;
+        let (mut store, _, bindings) = self.instantiate()?;
         bindings
             .dekker_transformer_tools()
             .call_inspect_input(&mut store, input)
@@ -187,7 +192,7 @@ impl Component {
         config: &[u8],
         reload: bool,
     ) -> Result<Vec<ConfigFinding>, Trap> {
-        let (mut store, bindings) = self.instantiate()?;
+        let (mut store, _, bindings) = self.instantiate()?;
         bindings
             .dekker_transformer_tools()
             .call_check_config(&mut store, config, reload)
@@ -200,7 +205,7 @@ impl Component {
         key: &[u8],
         dek: &[u8],
     ) -> Result<Result<Decrypted, TransformError>, Trap> {
-        let (mut store, bindings) = self.instantiate()?;
+        let (mut store, _, bindings) = self.instantiate()?;
         let opened = bindings
             .dekker_transformer_tools()
             .call_open_with_dek(&mut store, stored, key, dek)?;
@@ -215,7 +220,7 @@ impl Component {
         like: (&[u8], &[u8]),
         dek: &[u8],
     ) -> Result<Result<Encrypted, TransformError>, Trap> {
-        let (mut store, bindings) = self.instantiate()?;
+        let (mut store, _, bindings) = self.instantiate()?;
         let sealed = bindings
             .dekker_transformer_tools()
             .call_seal_with_dek(&mut store, plaintext, key, like.0, like.1, dek)?;
@@ -227,7 +232,7 @@ impl Component {
         &self,
         config: &[u8],
     ) -> Result<Result<String, Vec<ConfigFinding>>, Trap> {
-        let (mut store, bindings) = self.instantiate()?;
+        let (mut store, _, bindings) = self.instantiate()?;
         bindings
             .dekker_transformer_tools()
             .call_show_config(&mut store, config)
@@ -242,10 +247,12 @@ impl Guest {
         plaintext: &[u8],
         now: u64,
     ) -> Result<Option<Result<Encrypted, TransformError>>, Trap> {
-        let outcome = self.call(|engine, store, id| {
-            engine.call_to_storage(store, id, op, &location(at), plaintext, now)
-        })?;
-        Ok(outcome.map(|outcome| outcome.map(Into::into).map_err(Into::into)))
+        arm(&mut self.store);
+        let outcome = self
+            .values
+            .to_storage(&mut self.store, self.engine, op, at, plaintext, now);
+        self.store.data_mut().keys.erase();
+        Ok(outcome?.map(|outcome| outcome.map(Into::into).map_err(Into::into)))
     }
 
     pub(crate) fn from_storage(
@@ -255,10 +262,12 @@ impl Guest {
         stored: &[u8],
         now: u64,
     ) -> Result<Option<Result<Decrypted, TransformError>>, Trap> {
-        let outcome = self.call(|engine, store, id| {
-            engine.call_from_storage(store, id, op, &location(at), stored, now)
-        })?;
-        Ok(outcome.map(|outcome| outcome.map(Into::into).map_err(Into::into)))
+        arm(&mut self.store);
+        let outcome = self
+            .values
+            .from_storage(&mut self.store, self.engine, op, at, stored, now);
+        self.store.data_mut().keys.erase();
+        Ok(outcome?.map(|outcome| outcome.map(Into::into).map_err(Into::into)))
     }
 
     pub(crate) fn health(&mut self, op: u64, now: u64) -> Result<Option<Vec<Check>>, Trap> {
@@ -336,13 +345,6 @@ fn arm(store: &mut Store<State>) {
     store.set_epoch_deadline(u64::try_from(ticks).unwrap_or(u64::MAX));
 }
 
-fn location(at: &Location) -> wit::Location {
-    wit::Location {
-        resource: at.resource.clone(),
-        key: at.key.clone(),
-    }
-}
-
 /// Counts epochs while any instance may run.
 struct EpochClock {
     stop: std::sync::mpsc::Sender<()>,
@@ -377,7 +379,7 @@ mod tests {
     #[test]
     fn a_full_cache_has_room_for_its_handles() {
         let component = Component::embedded(MEMORY_MAX).unwrap();
-        let (store, _) = component.instantiate().unwrap();
+        let (store, ..) = component.instantiate().unwrap();
         // The DEK that writes has two, and more than one provider may have a full cache.
         assert!(store.max_component_handles() > 2 * CACHED_DEKS);
     }

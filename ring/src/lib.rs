@@ -18,7 +18,7 @@ use std::sync::Arc;
 use dekker_aead::{Key, OpenError as Refused, SealError};
 use dekker_core::crypto::entropy::Entropy;
 use dekker_core::crypto::keys::{
-    DEK_SOURCE_LEN, DekSourceType, KeyError, KeyStore, NONCE_LEN, OpenError, OpeningKey,
+    DEK_SOURCE_LEN, DekSourceType, Envelope, KeyError, KeyStore, NONCE_LEN, OpenError, OpeningKey,
     SealingKey, TAG_LEN,
 };
 use dekker_core::crypto::local::{LocalCipher, LocalKey};
@@ -94,13 +94,15 @@ struct ExportableKey {
 impl SealingKey for ExportableKey {
     fn seal(
         &self,
-        header: &[u8],
+        envelope: Envelope<'_>,
         aad: &[u8],
         plaintext: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Result<(), KeyError> {
-        let sealed = self.key.0.seal(header, aad, plaintext, out);
-        sealed.map_err(|SealError| KeyError::Cipher)
+    ) -> Result<Vec<u8>, KeyError> {
+        let mut out = envelope.begin(plaintext.len());
+        let sealed = self.key.0.seal(envelope.header, aad, plaintext, &mut out);
+        sealed.map_err(|SealError| KeyError::Cipher)?;
+        out.extend_from_slice(envelope.end);
+        Ok(out)
     }
 
     fn export(&self) -> Result<Secret, KeyError> {

@@ -108,22 +108,48 @@ pub trait OpeningKey: Send + Sync {
     fn open(&self, aad: &[u8], sealed: &[u8]) -> Result<Secret, OpenError>;
 }
 
+/// What a stored value has around its ciphertext: `prefix ‖ start ‖ header ‖ ciphertext ‖ tag[16] ‖ end`.
+///
+/// The cipher writes all of it, so that a value is put together where it is sealed and not copied afterwards.
+#[derive(Clone, Copy, Debug)]
+pub struct Envelope<'a> {
+    /// Which transformer wrote it.
+    pub prefix: &'a [u8],
+    /// What else comes before the header.
+    pub start: &'a [u8],
+    /// `nonce[12]`, or `info[32] nonce[12]` for a seed.
+    pub header: &'a [u8],
+    /// What comes after the tag.
+    pub end: &'a [u8],
+}
+
+impl Envelope<'_> {
+    /// Everything before the ciphertext, with room for the rest.
+    pub fn begin(&self, plaintext_len: usize) -> Vec<u8> {
+        let before = self.prefix.len() + self.start.len() + self.header.len();
+        let mut out = Vec::with_capacity(before + plaintext_len + TAG_LEN + self.end.len());
+        for part in [self.prefix, self.start, self.header] {
+            out.extend_from_slice(part);
+        }
+        out
+    }
+}
+
 /// A DEK or seed that can seal. Not `Clone`: what seals is held once, by the owner of its nonces.
 pub trait SealingKey: Send + Sync {
-    /// Appends `ciphertext ‖ tag[16]` to `out`, whose end must be the header of this sealing.
+    /// A whole stored value: `plaintext`, sealed with `aad`, in its envelope. It is the only allocation.
     ///
-    /// The caller guarantees that no header is ever used twice with one key; see [`super::nonce`]. On an error `out` is as it was.
+    /// The caller guarantees that no header is ever used twice with one key; see [`super::nonce`].
     ///
     /// # Errors
-    /// When `header` does not have [`DekSourceType::header_len`] bytes, or the plaintext is longer than AES-GCM allows
+    /// When the header does not have [`DekSourceType::header_len`] bytes, or the plaintext is longer than AES-GCM allows
     /// (2³⁶ − 32 bytes, NIST SP 800-38D §5.2.1.1).
     fn seal(
         &self,
-        header: &[u8],
+        envelope: Envelope<'_>,
         aad: &[u8],
         plaintext: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Result<(), KeyError>;
+    ) -> Result<Vec<u8>, KeyError>;
 
     /// The bytes of the key, for the plugin to encrypt.
     ///

@@ -18,8 +18,8 @@ use zeroize::Zeroizing;
 
 use super::entropy::Entropy;
 use super::keys::{
-    DEK_SOURCE_LEN, DekSourceType, INFO_LEN, KeyError, KeyStore, NONCE_LEN, OpenError, OpeningKey,
-    SealingKey, TAG_LEN,
+    DEK_SOURCE_LEN, DekSourceType, Envelope, INFO_LEN, KeyError, KeyStore, NONCE_LEN, OpenError,
+    OpeningKey, SealingKey, TAG_LEN,
 };
 use super::local::{LocalCipher, LocalKey};
 use super::secret::Secret;
@@ -83,12 +83,14 @@ struct ExportableKey {
 impl SealingKey for ExportableKey {
     fn seal(
         &self,
-        header: &[u8],
+        envelope: Envelope<'_>,
         aad: &[u8],
         plaintext: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Result<(), KeyError> {
-        self.key.seal(header, aad, plaintext, out)
+    ) -> Result<Vec<u8>, KeyError> {
+        let mut out = envelope.begin(plaintext.len());
+        self.key.seal(envelope.header, aad, plaintext, &mut out)?;
+        out.extend_from_slice(envelope.end);
+        Ok(out)
     }
 
     fn export(&self) -> Result<Secret, KeyError> {

@@ -10,6 +10,7 @@ use super::metrics::{Direction, NON_GRPC, status};
 use super::pending::{Operation, Parked, ReadOperation, ReadProgress, Wait};
 use crate::crypto::secret::Secret;
 use crate::provider::kms::v2::dek_cache::ReadDek;
+use crate::provider::routing::split;
 use crate::provider::transformer::{
     Decrypted, Encrypted, ErrorKind, Location, Transform, TransformError, Transformer, UNKNOWN,
 };
@@ -184,7 +185,7 @@ impl Engine {
         if let Some(Transformer { prefix, .. }) = transformer {
             let resource = resource_label(&at.resource);
             self.counts
-                .transformation(resource, direction, prefix, status);
+                .transformation(resource, direction, prefix.clone(), status);
         }
     }
 
@@ -251,13 +252,13 @@ impl Engine {
         let has_rule = !self.running.routing.is_fallback(list);
         if let Some(key) = &key_prefix {
             self.counts
-                .transformation(resource, Direction::ToStorage, key, "OK");
+                .transformation(resource, Direction::ToStorage, key.clone(), "OK");
         }
         if has_rule {
             self.counts.transformation(
                 resource,
                 Direction::ToStorage,
-                prefix,
+                prefix.clone(),
                 status(written.as_ref().err()),
             );
         }
@@ -308,10 +309,14 @@ impl Engine {
             let dropped = is_identity && read.is_err() && has_rule;
             if let Some(key) = &key_prefix {
                 self.counts
-                    .transformation(resource, Direction::FromStorage, key, "OK");
+                    .transformation(resource, Direction::FromStorage, key.clone(), "OK");
             }
             if !dropped && has_rule {
-                let label = if is_identity { "identity" } else { prefix };
+                let label = if is_identity {
+                    self.counts.identity()
+                } else {
+                    prefix.clone()
+                };
                 self.counts.transformation(
                     resource,
                     Direction::FromStorage,
@@ -350,7 +355,7 @@ impl Engine {
 ///
 /// [`GroupResource`]: crate::config::resource::GroupResource
 pub(super) fn resource_label(resource: &str) -> &str {
-    match resource.split_once('.') {
+    match split(resource) {
         None if resource == "*" => "*.",
         Some(("*", "")) | None => resource,
         Some((name, "")) => name,

@@ -141,7 +141,7 @@ impl Engine {
             self.counts.transformation(
                 resource_label(&at.resource),
                 Direction::ToStorage,
-                prefix,
+                prefix.clone(),
                 status(sealed.as_ref().err()),
             );
             let outcome = sealed.map(|stored| Encrypted {

@@ -6,6 +6,8 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::cmp::Ordering;
+use core::ops::Deref;
 
 use super::Engine;
 use super::event::CallError;
@@ -108,6 +110,8 @@ type TransformationLabels = (String, Direction, Arc<str>, &'static str);
 /// The counts of one engine.
 pub(super) struct Counts {
     apiserver_id_hash: String,
+    /// What a read of plaintext is counted under.
+    identity: Arc<str>,
     transformations: SortedMap<TransformationLabels, u64>,
     key_ids: RecentlyUsed<(Direction, Arc<str>, Arc<str>), Use>,
     key_ids_from_status: RecentlyUsed<(Arc<str>, Arc<str>), Timestamp>,
@@ -123,6 +127,7 @@ impl Counts {
     pub(super) fn new(apiserver_id: &str) -> Self {
         Self {
             apiserver_id_hash: key_id_hash(apiserver_id),
+            identity: "identity".into(),
             transformations: SortedMap::new(),
             key_ids: RecentlyUsed::new(KEY_ID_SERIES_MAX),
             key_ids_from_status: RecentlyUsed::new(KEY_ID_SERIES_MAX),
@@ -134,23 +139,53 @@ impl Counts {
         }
     }
 
+    pub(super) fn identity(&self) -> Arc<str> {
+        self.identity.clone()
+    }
+
     /// Upstream counts a local provider's value twice: under the provider's prefix, and under that of each key that was tried.
     pub(super) fn transformation(
         &mut self,
         resource: &str,
         direction: Direction,
-        prefix: &str,
+        prefix: impl Deref<Target = str> + Into<Arc<str>>,
         status: &'static str,
     ) {
-        let is = |(of, towards, with, ended): &TransformationLabels| {
-            (&**of, *towards, &**with, *ended).cmp(&(resource, direction, prefix, status))
-        };
-        if let Some(count) = self.transformations.get_mut_by(is) {
-            *count += 1;
-            return;
+        if !self.counted(resource, direction, &prefix, status) {
+            self.new_series(resource, direction, prefix.into(), status);
         }
+    }
+
+    fn counted(
+        &mut self,
+        resource: &str,
+        direction: Direction,
+        prefix: &str,
+        status: &'static str,
+    ) -> bool {
+        let is = |(of, towards, with, ended): &TransformationLabels| {
+            of.as_str()
+                .cmp(resource)
+                .then_with(|| towards.cmp(&direction))
+                .then_with(|| order(with, prefix))
+                .then_with(|| order(ended, status))
+        };
+        let Some(count) = self.transformations.get_mut_by(is) else {
+            return false;
+        };
+        *count += 1;
+        true
+    }
+
+    fn new_series(
+        &mut self,
+        resource: &str,
+        direction: Direction,
+        prefix: Arc<str>,
+        status: &'static str,
+    ) {
         let series = self.transformations.len();
-        let mut labels = (resource.to_string(), direction, prefix.into(), status);
+        let mut labels = (resource.to_string(), direction, prefix, status);
         if series >= NAMED_RESOURCE_SERIES_MAX {
             labels.0 = OTHER.to_string();
             if series >= TRANSFORMATION_SERIES_MAX - OTHER_SERIES
@@ -192,7 +227,7 @@ impl Counts {
         now: Timestamp,
     ) {
         let is = |(towards, of, with): &(Direction, Arc<str>, Arc<str>)| {
-            (towards, &**of, &**with) == (&direction, &**provider, &**hash)
+            *towards == direction && order(of, provider).is_eq() && order(with, hash).is_eq()
         };
         let new = || {
             let key = (direction, provider.clone(), hash.clone());
@@ -263,6 +298,14 @@ impl Counts {
         }
         samples
     }
+}
+
+/// The order of texts of which most are one and the same in memory.
+fn order(a: &str, b: &str) -> Ordering {
+    if core::ptr::eq(a, b) {
+        return Ordering::Equal;
+    }
+    a.cmp(b)
 }
 
 /// How an operation ended: upstream names a gRPC code where a plugin's answer caused the fault, and has one word for every other fault.

@@ -61,10 +61,16 @@ impl Routing {
     }
 }
 
+/// The resource and its group, at the first dot. On the way of every value: byte by byte, for which a short name needs no searcher.
+pub(crate) fn split(resource: &str) -> Option<(&str, &str)> {
+    let dot = resource.bytes().position(|byte| byte == b'.')?;
+    Some((resource.get(..dot)?, resource.get(dot + 1..)?))
+}
+
 /// What is said of a resource: `resource.group`, else `*.group` (`*.` is the core group), else `*.*`. A wildcard stands for the resources that
 /// nothing names.
 pub(crate) fn most_exact(rules: &Names<'_>, resource: &str) -> Option<usize> {
-    let (name, group) = resource.split_once('.').unwrap_or((resource, ""));
+    let (name, group) = split(resource).unwrap_or((resource, ""));
     let exact = if group.is_empty() { name } else { resource };
     rules
         .get(exact)

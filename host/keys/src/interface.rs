@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dekker_aead::{Key, OpenError as Refused, SealError};
+use dekker_aead::{Key, OpenError as Refused, SealError, TAG_LEN};
 use dekker_ciphers::{CbcKey, OpenError as LocalRefused, SecretboxKey};
 use wasmtime::component::{ComponentType, Lift, Linker, Lower, Resource, ResourceType, WasmList};
 use wasmtime::{Result, StoreContextMut};
@@ -80,6 +80,16 @@ impl From<LocalRefused> for OpenError {
 type Bytes = WasmList<u8>;
 /// Bytes for the component.
 type Lent = Arc<Vec<u8>>;
+/// The key; prefix, start, header and end; AAD and plaintext.
+type SealParams = (
+    Resource<SealingKey>,
+    Bytes,
+    Bytes,
+    Bytes,
+    Bytes,
+    Bytes,
+    Bytes,
+);
 
 /// Gives the interface to components. Each store has keys of its own.
 ///
@@ -192,19 +202,27 @@ fn sealing_opening<T: View>(
 
 fn sealing_seal<T: View>(
     mut store: StoreContextMut<'_, T>,
-    (key, header, aad, plaintext): (Resource<SealingKey>, Bytes, Bytes, Bytes),
+    (key, prefix, start, header, end, aad, plaintext): SealParams,
 ) -> Result<(Option<Lent>,)> {
     let key = store.data_mut().keys().table.get(&key)?.key.clone();
     let mut out = store.data_mut().keys().take_buffer();
+    let of = |bytes: &Bytes| bytes.as_le_slice(&store).len();
+    // All at once: a buffer that grows later would leave a copy of the plaintext behind.
+    out.reserve(of(&prefix) + of(&start) + of(&header) + of(&plaintext) + TAG_LEN + of(&end));
+    for before in [&prefix, &start, &header] {
+        out.extend_from_slice(before.as_le_slice(&store));
+    }
     let sealed = key.seal(
         header.as_le_slice(&store),
         aad.as_le_slice(&store),
         plaintext.as_le_slice(&store),
         &mut out,
     );
-    let lent = store.data_mut().keys().lend(out);
     Ok((match sealed {
-        Ok(()) => Some(lent),
+        Ok(()) => {
+            out.extend_from_slice(end.as_le_slice(&store));
+            Some(store.data_mut().keys().lend_sealed(out))
+        }
         Err(SealError) => None,
     },))
 }

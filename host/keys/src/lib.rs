@@ -41,6 +41,8 @@ pub struct Keys {
     table: ResourceTable,
     /// What goes to the component passes through here: the canonical ABI reads it after the call has returned.
     buffer: Arc<Vec<u8>>,
+    /// The buffer holds a sealed value, which is no secret and need not be erased.
+    is_sealed: bool,
 }
 
 /// Opens and nothing else.
@@ -71,6 +73,7 @@ impl Keys {
         Self {
             table,
             buffer: Arc::default(),
+            is_sealed: false,
         }
     }
 
@@ -83,7 +86,7 @@ impl Keys {
     pub fn erase(&mut self) {
         match Arc::get_mut(&mut self.buffer) {
             Some(buffer) => {
-                wipe(buffer);
+                wipe(buffer, self.is_sealed);
                 if buffer.capacity() > BUFFER_KEPT {
                     *buffer = Vec::new();
                 }
@@ -97,14 +100,22 @@ impl Keys {
     fn take_buffer(&mut self) -> Zeroizing<Vec<u8>> {
         match Arc::get_mut(&mut self.buffer) {
             Some(buffer) => {
-                wipe(buffer);
+                wipe(buffer, self.is_sealed);
                 Zeroizing::new(std::mem::take(buffer))
             }
             None => Zeroizing::default(),
         }
     }
 
+    /// As [`Self::lend`], for what anybody may see.
+    fn lend_sealed(&mut self, buffer: Zeroizing<Vec<u8>>) -> Arc<Vec<u8>> {
+        let lent = self.lend(buffer);
+        self.is_sealed = true;
+        lent
+    }
+
     fn lend(&mut self, mut buffer: Zeroizing<Vec<u8>>) -> Arc<Vec<u8>> {
+        self.is_sealed = false;
         let lent = std::mem::take(&mut *buffer);
         match Arc::get_mut(&mut self.buffer) {
             Some(buffer) => *buffer = lent,
@@ -124,9 +135,11 @@ impl Keys {
 }
 
 /// Empties a buffer and erases what was in it. Whatever is written there stays in it until then, so that what follows its end is clean.
-fn wipe(buffer: &mut Vec<u8>) {
-    // As one block: a `Vec` erases itself element by element, and all that it has room for.
-    buffer.as_mut_slice().zeroize();
+fn wipe(buffer: &mut Vec<u8>, is_sealed: bool) {
+    if !is_sealed {
+        // As one block: a `Vec` erases itself element by element, and all that it has room for.
+        buffer.as_mut_slice().zeroize();
+    }
     buffer.clear();
 }
 

@@ -1,6 +1,6 @@
 //! Core's words and the contract's, one for one.
 
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use dekker_core::config::{Faults, Finding, KmsVersion, SocketAddress};
@@ -42,10 +42,10 @@ pub(crate) fn encrypted(
              key_id_hash,
          }| wit::Encrypted {
             stored,
-            transformer_prefix: transformer_prefix.to_string(),
-            key_prefix: key_prefix.map(|prefix| prefix.to_string()),
+            transformer_prefix: owned(&transformer_prefix),
+            key_prefix: key_prefix.as_deref().map(owned),
             has_rule,
-            key_id_hash: key_id_hash.map(|hash| hash.to_string()),
+            key_id_hash: key_id_hash.as_deref().map(owned),
         },
     )
 }
@@ -65,12 +65,17 @@ pub(crate) fn decrypted(
             // Freed, and so wiped, once the host has read it.
             plaintext: plaintext.into_exposed(),
             stale,
-            transformer_prefix: transformer_prefix.to_string(),
-            key_prefix: key_prefix.map(|prefix| prefix.to_string()),
+            transformer_prefix: owned(&transformer_prefix),
+            key_prefix: key_prefix.as_deref().map(owned),
             has_rule,
-            key_id_hash: key_id_hash.map(|hash| hash.to_string()),
+            key_id_hash: key_id_hash.as_deref().map(owned),
         },
     )
+}
+
+/// Not `to_string` of an `Arc`, which goes through the formatter.
+fn owned(text: &str) -> String {
+    text.into()
 }
 
 fn error(error: value::TransformError) -> wit::TransformError {

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 use dekker_core::crypto::entropy::Entropy;
 use dekker_core::crypto::keys::{
-    DekSourceType, KeyError, KeyStore, OpenError, OpeningKey, SealingKey,
+    DekSourceType, Envelope, KeyError, KeyStore, OpenError, OpeningKey, SealingKey,
 };
 use dekker_core::crypto::local::{LocalCipher, LocalKey};
 use dekker_core::crypto::secret::Secret;
@@ -101,14 +101,18 @@ struct Sealing(host::SealingKey);
 impl SealingKey for Sealing {
     fn seal(
         &self,
-        header: &[u8],
+        envelope: Envelope<'_>,
         aad: &[u8],
         plaintext: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Result<(), KeyError> {
-        let sealed = self.0.seal(header, aad, plaintext);
-        out.extend_from_slice(&sealed.ok_or(KeyError::Cipher)?);
-        Ok(())
+    ) -> Result<Vec<u8>, KeyError> {
+        let Envelope {
+            prefix,
+            start,
+            header,
+            end,
+        } = envelope;
+        let sealed = self.0.seal(prefix, start, header, end, aad, plaintext);
+        sealed.ok_or(KeyError::Cipher)
     }
 
     fn export(&self) -> Result<Secret, KeyError> {

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use dekker_core::crypto::entropy::Entropy;
 use dekker_core::crypto::keys::{
-    DekSourceType, INFO_LEN, KeyError, KeyStore, NONCE_LEN, OpenError, OpeningKey, SealingKey,
-    TAG_LEN,
+    DekSourceType, Envelope, INFO_LEN, KeyError, KeyStore, NONCE_LEN, OpenError, OpeningKey,
+    SealingKey, TAG_LEN,
 };
 use dekker_core::crypto::local::{LocalCipher, LocalKey};
 use dekker_core::crypto::rustcrypto::RustCrypto;
@@ -126,26 +126,26 @@ impl Opening {
 impl SealingKey for Sealing {
     fn seal(
         &self,
-        header: &[u8],
+        envelope: Envelope<'_>,
         aad: &[u8],
         plaintext: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Result<(), KeyError> {
+    ) -> Result<Vec<u8>, KeyError> {
         if plaintext.len() >= LONG {
+            let mut out = envelope.begin(plaintext.len());
             let start = out.len();
             out.resize(start + plaintext.len() + TAG_LEN, 0);
-            let sealed = self.key.with_key(header, |key, nonce| {
+            let sealed = self.key.with_key(envelope.header, |key, nonce| {
                 let out = out.get_mut(start..)?;
                 (nonce.len() == NONCE_LEN && seal_gcm(key, nonce, aad, plaintext, out))
                     .then_some(())
             });
             if sealed.is_some() {
-                return Ok(());
+                out.extend_from_slice(envelope.end);
+                return Ok(out);
             }
-            out.truncate(start);
         }
         // The same bytes for the same header: nothing was sealed under it but this.
-        self.own.seal(header, aad, plaintext, out)
+        self.own.seal(envelope, aad, plaintext)
     }
 
     fn export(&self) -> Result<Secret, KeyError> {

@@ -4,7 +4,6 @@
 
 use alloc::format;
 use alloc::string::{String, ToString};
-use alloc::vec::Vec;
 
 use super::message::{Annotations, EncryptedDekSource, key_id_hash};
 use super::v1;
@@ -139,11 +138,10 @@ pub fn seal(
             .to_vec(),
     };
     let tail = EnvelopeTail::new(&source, object.source_type);
-    let mut stored: Vec<u8> =
-        tail.begin(prefix.as_bytes(), header.len() + plaintext.len() + TAG_LEN);
-    stored.extend_from_slice(&header);
-    sealing.seal(&header, key, plaintext, &mut stored)?;
-    tail.end(&mut stored);
+    let sealed_len = header.len() + plaintext.len() + TAG_LEN;
+    let stored = tail.around(prefix.as_bytes(), &header, sealed_len, |envelope| {
+        sealing.seal(envelope, key, plaintext)
+    })?;
     Ok(Encrypted {
         stored,
         transformer_prefix: prefix.into(),

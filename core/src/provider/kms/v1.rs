@@ -15,7 +15,7 @@ use super::v2::dek_cache::{CacheKey, DekCache, DekName, ReadDek};
 use super::v2::key_state::{Outcome, Request, Step};
 use super::{DekNeeded, ReadStep};
 use crate::crypto::entropy::Entropy;
-use crate::crypto::keys::{DekSourceType, KeyError, KeyStore, NONCE_LEN, SealingKey, TAG_LEN};
+use crate::crypto::keys::{DekSourceType, Envelope, KeyError, KeyStore, NONCE_LEN, SealingKey};
 use crate::crypto::local::LocalCipher;
 use crate::crypto::secret::Secret;
 use crate::engine::event::{CallError, CallId, DecryptRequest, EncryptResponse, KmsProviderInfo};
@@ -124,13 +124,14 @@ impl KmsV1 {
         };
         let mut nonce = [0; NONCE_LEN];
         entropy.fill(&mut nonce)?;
-        let size = prefix.len() + 2 + encrypted_dek.len() + NONCE_LEN + plaintext.len() + TAG_LEN;
-        let mut out = Vec::with_capacity(size);
-        out.extend_from_slice(prefix.as_bytes());
-        out.extend_from_slice(&len.to_be_bytes());
-        out.extend_from_slice(encrypted_dek);
-        out.extend_from_slice(&nonce);
-        dek.seal(&nonce, aad, plaintext, &mut out)?;
+        let start = [&len.to_be_bytes(), encrypted_dek].concat();
+        let envelope = Envelope {
+            prefix: prefix.as_bytes(),
+            start: &start,
+            header: &nonce,
+            end: &[],
+        };
+        let out = dek.seal(envelope, aad, plaintext)?;
         if let Some(cache) = &mut self.cache {
             cache.insert(name(encrypted_dek), read_dek(keys, &dek.export()?)?);
         }

@@ -19,7 +19,7 @@ use alloc::collections::btree_map::Entry;
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::crypto::keys::DekSourceType;
+use crate::crypto::keys::{DekSourceType, Envelope};
 use crate::map::Names;
 use crate::provider::kms::message::{
     ANNOTATIONS_MAX, EncryptedDekSource, MessageError, validate_annotations,
@@ -140,19 +140,22 @@ impl EnvelopeTail {
         Self(out)
     }
 
-    /// A stored value with room for everything, up to where the sealed value begins: the prefix, then the start of field 1.
+    /// Calls `seal` with all that is around the ciphertext of a value: the prefix, the start of field 1, the header, and the other fields.
     /// `sealed_len` counts header, ciphertext and tag.
-    pub fn begin(&self, prefix: &[u8], sealed_len: usize) -> Vec<u8> {
-        let mut out = Vec::with_capacity(prefix.len() + 11 + sealed_len + self.0.len());
-        out.extend_from_slice(prefix);
-        out.push(1 << 3 | LENGTH_DELIMITED as u8);
-        put_varint(&mut out, sealed_len as u64);
-        out
-    }
-
-    /// Ends a value that [`Self::begin`] began and the cipher went on with.
-    pub fn end(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.0);
+    pub fn around<T>(
+        &self,
+        prefix: &[u8],
+        header: &[u8],
+        sealed_len: usize,
+        seal: impl FnOnce(Envelope<'_>) -> T,
+    ) -> T {
+        let (field, len) = field_start(sealed_len as u64);
+        seal(Envelope {
+            prefix,
+            start: field.get(..len).unwrap_or_default(),
+            header,
+            end: &self.0,
+        })
     }
 }
 
@@ -370,6 +373,25 @@ fn put_bytes(out: &mut Vec<u8>, field: u8, bytes: &[u8]) {
     out.push(field << 3 | LENGTH_DELIMITED as u8);
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
+}
+
+/// The tag of field 1 and the varint of its length, and how many bytes they are.
+fn field_start(mut len: u64) -> ([u8; 11], usize) {
+    let mut start = [0; 11];
+    let mut at = 0;
+    for byte in &mut start {
+        at += 1;
+        if at == 1 {
+            *byte = 1 << 3 | LENGTH_DELIMITED as u8;
+        } else if len < 0x80 {
+            *byte = len as u8;
+            break;
+        } else {
+            *byte = len as u8 | 0x80;
+            len >>= 7;
+        }
+    }
+    (start, at)
 }
 
 fn put_varint(out: &mut Vec<u8>, mut value: u64) {

@@ -105,18 +105,16 @@ impl WriteDek {
         plaintext: &[u8],
         entropy: &dyn Entropy,
     ) -> Result<Vec<u8>, SealError> {
-        let sealed_len = self.source_type().header_len() + plaintext.len() + TAG_LEN;
-        let mut out = self.tail.begin(prefix, sealed_len);
-        let mut seal = |header: &[u8]| {
-            out.extend_from_slice(header);
-            self.key.seal(header, aad, plaintext, &mut out)
+        let seal = |header: &[u8]| {
+            let sealed_len = header.len() + plaintext.len() + TAG_LEN;
+            self.tail.around(prefix, header, sealed_len, |envelope| {
+                self.key.seal(envelope, aad, plaintext)
+            })
         };
-        match &self.nonces {
+        Ok(match &self.nonces {
             Nonces::Counter(nonces) => seal(&nonces.next(entropy)?)?,
             Nonces::Extended => seal(&extended(entropy)?)?,
-        }
-        self.tail.end(&mut out);
-        Ok(out)
+        })
     }
 }
 

@@ -1,0 +1,98 @@
+//! The two calls that every value makes, by hand rather than by `bindgen!`: that one would have the location copied before it is lowered.
+
+use wasmtime::component::{
+    ComponentNamedList, ComponentType, Func, Instance, Lift, Lower, ResourceAny, TypedFunc,
+};
+use wasmtime::{Error, Result, Store};
+
+use super::State;
+use super::bindings::dekker::transformer::types as wit;
+use crate::model::Location;
+
+const INTERFACE: &str = "dekker:transformer/engine@0.1.0";
+
+/// The record `location`, borrowed.
+#[derive(ComponentType, Lower)]
+#[component(record)]
+struct At<'a> {
+    resource: &'a str,
+    key: &'a [u8],
+}
+
+/// The engine, the operation, the location, the value, and the time.
+type Params<'a> = (ResourceAny, u64, At<'a>, &'a [u8], u64);
+/// `None`: parked.
+type Answer<T> = Option<core::result::Result<T, wit::TransformError>>;
+
+/// The functions `to-storage` and `from-storage` of an instance.
+pub(super) struct Values {
+    to_storage: Func,
+    from_storage: Func,
+}
+
+impl Values {
+    /// Finds the functions, and makes sure that they are what they are called as.
+    pub(super) fn new(store: &mut Store<State>, instance: &Instance) -> Result<Self> {
+        Ok(Self {
+            to_storage: find::<wit::Encrypted>(store, instance, "[method]engine.to-storage")?,
+            from_storage: find::<wit::Decrypted>(store, instance, "[method]engine.from-storage")?,
+        })
+    }
+
+    pub(super) fn to_storage(
+        &self,
+        store: &mut Store<State>,
+        engine: ResourceAny,
+        op: u64,
+        at: &Location,
+        plaintext: &[u8],
+        now: u64,
+    ) -> Result<Answer<wit::Encrypted>> {
+        // SAFETY: `new` has checked this function's type.
+        #[allow(unsafe_code)]
+        let func =
+            unsafe { TypedFunc::<_, (Answer<wit::Encrypted>,)>::new_unchecked(self.to_storage) };
+        let (answer,) = func.call(store, (engine, op, borrowed(at), plaintext, now))?;
+        Ok(answer)
+    }
+
+    pub(super) fn from_storage(
+        &self,
+        store: &mut Store<State>,
+        engine: ResourceAny,
+        op: u64,
+        at: &Location,
+        stored: &[u8],
+        now: u64,
+    ) -> Result<Answer<wit::Decrypted>> {
+        // SAFETY: as above.
+        #[allow(unsafe_code)]
+        let func =
+            unsafe { TypedFunc::<_, (Answer<wit::Decrypted>,)>::new_unchecked(self.from_storage) };
+        let (answer,) = func.call(store, (engine, op, borrowed(at), stored, now))?;
+        Ok(answer)
+    }
+}
+
+fn borrowed(at: &Location) -> At<'_> {
+    At {
+        resource: &at.resource,
+        key: &at.key,
+    }
+}
+
+fn find<T>(store: &mut Store<State>, instance: &Instance, name: &str) -> Result<Func>
+where
+    (Answer<T>,): ComponentNamedList + Lift,
+{
+    let missing = || Error::msg(format!("the component does not export {INTERFACE} {name}"));
+    let interface = instance
+        .get_export_index(&mut *store, None, INTERFACE)
+        .ok_or_else(missing)?;
+    let index = instance
+        .get_export_index(&mut *store, Some(&interface), name)
+        .ok_or_else(missing)?;
+    let func = instance.get_func(&mut *store, index).ok_or_else(missing)?;
+    func.typed::<Params<'static>, (Answer<T>,)>(&*store)?;
+    Ok(func)
+}
