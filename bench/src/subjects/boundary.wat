@@ -17,8 +17,8 @@
     (export "[method]sealing-key.opening"
       (func (param "self" (borrow $sealing)) (result (own $opening))))
     (export "[method]sealing-key.seal"
-      (func (param "self" (borrow $sealing)) (param "header" $bytes) (param "aad" $bytes) (param "plaintext" $bytes)
-        (result (option $bytes))))))
+      (func (param "self" (borrow $sealing)) (param "prefix" $bytes) (param "start" $bytes) (param "header" $bytes) (param "end" $bytes)
+        (param "aad" $bytes) (param "plaintext" $bytes) (result (option $bytes))))))
 
   (core module $heap
     (memory (export "memory") 128)
@@ -42,16 +42,17 @@
     (import "keys" "open" (func $open (param i32 i32 i32 i32 i32 i32)))
     (import "keys" "generate" (func $generate (param i32) (result i32)))
     (import "keys" "opening" (func $opening (param i32) (result i32)))
-    (import "keys" "seal" (func $seal (param i32 i32 i32 i32 i32 i32 i32 i32)))
+    (import "keys" "seal" (func $seal (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)))
     (global $sealing-key (mut i32) (i32.const 0))
     (global $opening-key (mut i32) (i32.const 0))
     (func (export "begin")
       (global.set $sealing-key (call $generate (i32.const 0)))
       (global.set $opening-key (call $opening (global.get $sealing-key))))
-    ;; The nonce is at 16, where the count of the values goes up; the result's pointer and length are at 4 and 8.
+    ;; The nonce, which the host also puts in front, is at 16, where the count of the values goes up; the result's pointer and length are at 4 and 8.
     (func (export "to-storage") (param $key i32) (param $key-len i32) (param $value i32) (param $len i32) (result i32)
       (i64.store (i32.const 20) (i64.add (i64.load (i32.const 20)) (i64.const 1)))
-      (call $seal (global.get $sealing-key) (i32.const 16) (i32.const 12)
+      (call $seal (global.get $sealing-key) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)
+        (i32.const 16) (i32.const 12) (i32.const 0) (i32.const 0)
         (local.get $key) (local.get $key-len) (local.get $value) (local.get $len) (i32.const 0))
       (if (i32.ne (i32.load8_u (i32.const 0)) (i32.const 1)) (then unreachable))
       (global.set $next (i32.const 1024))
