@@ -29,12 +29,11 @@ impl Default for RandomBlock {
 }
 
 impl RandomBlock {
-    fn take(&mut self, len: usize) -> wasmtime::Result<Vec<u8>> {
-        let mut given = vec![0; len];
+    fn take(&mut self, given: &mut [u8]) -> wasmtime::Result<()> {
+        let len = given.len();
         // A key is never taken from what lay in memory: only what is as short as a nonce's random part.
         if len > 16 {
-            fill(&mut given)?;
-            return Ok(given);
+            return fill(given);
         }
         if BLOCK - self.used < len {
             fill(&mut self.bytes)?;
@@ -44,7 +43,7 @@ impl RandomBlock {
         given.copy_from_slice(block);
         block.zeroize();
         self.used += len;
-        Ok(given)
+        Ok(())
     }
 }
 
@@ -61,7 +60,11 @@ pub(super) fn fill(bytes: &mut [u8]) -> wasmtime::Result<()> {
 impl Host for State {
     fn get_random_bytes(&mut self, len: u64) -> wasmtime::Result<Vec<u8>> {
         match usize::try_from(len) {
-            Ok(len) if len <= REQUEST_MAX => self.random.take(len),
+            Ok(len) if len <= REQUEST_MAX => {
+                let mut given = vec![0; len];
+                self.random.take(&mut given)?;
+                Ok(given)
+            }
             _ => Err(wasmtime::Error::msg(format!(
                 "the guest asked for {len} random bytes"
             ))),
@@ -69,11 +72,9 @@ impl Host for State {
     }
 
     fn get_random_u64(&mut self) -> wasmtime::Result<u64> {
-        let bytes = self.random.take(8)?;
-        bytes
-            .first_chunk()
-            .map(|bytes| u64::from_le_bytes(*bytes))
-            .ok_or_else(|| wasmtime::Error::msg("no randomness"))
+        let mut given = [0; 8];
+        self.random.take(&mut given)?;
+        Ok(u64::from_le_bytes(given))
     }
 }
 
@@ -86,7 +87,9 @@ mod tests {
         let mut block = RandomBlock::default();
         let mut seen = std::collections::HashSet::new();
         for _ in 0..1000 {
-            assert!(seen.insert(block.take(12).unwrap()));
+            let mut given = [0; 12];
+            block.take(&mut given).unwrap();
+            assert!(seen.insert(given));
             assert!(block.bytes[..block.used].iter().all(|byte| *byte == 0));
         }
     }
@@ -94,7 +97,7 @@ mod tests {
     #[test]
     fn a_key_does_not_come_from_the_block() {
         let mut block = RandomBlock::default();
-        assert_eq!(block.take(32).unwrap().len(), 32);
+        block.take(&mut [0; 32]).unwrap();
         assert_eq!(block.used, BLOCK);
     }
 }
