@@ -4,7 +4,7 @@
 //   clients ◀──status, encrypt, decrypt──────────────── │ Transformer │ ◀─actions─
 //                                                       └─────────────┘ ◀─timer── its next due time
 
-import { bytes, textOrBytes } from "./bytes.js";
+import { atOnce, bytes, isShortText, textOrBytes } from "./bytes.js";
 import { systemClock } from "./clock.js";
 import { DekkerError, invalidArgument, invalidConfig, unwrap } from "./errors.js";
 import { KmsCalls, quietly } from "./kms.js";
@@ -93,14 +93,14 @@ export class Transformer {
   async toStorage(at, plaintext, { signal } = {}) {
     const { resource, key } = location(at);
     const value = bytes(plaintext, "plaintext");
-    const written = await this.#operation(signal, (engine, op, now) => engine.toStorage(op, resource, key, value, now));
+    const written = await this.#operation(signal, (engine, op, now) => engine.toStorage(op, resource, atOnce(key), value, now));
     return written.stored;
   }
 
   async fromStorage(at, stored, { signal } = {}) {
     const { resource, key } = location(at);
     const value = bytes(stored, "stored");
-    return this.#operation(signal, (engine, op, now) => engine.fromStorage(op, resource, key, value, now));
+    return this.#operation(signal, (engine, op, now) => engine.fromStorage(op, resource, atOnce(key), value, now));
   }
 
   async health({ signal } = {}) {
@@ -324,7 +324,8 @@ function freed() {
 
 function location(at) {
   if (typeof at?.resource !== "string") throw invalidArgument("the location's resource must be a string");
-  return { resource: at.resource, key: textOrBytes(at.key, "the location's key") };
+  const { resource, key } = at;
+  return { resource, key: isShortText(key) ? key : textOrBytes(key, "the location's key") };
 }
 
 /** Names come from storage: `__proto__` is one like any other. */

@@ -4,6 +4,7 @@
 //! AES that answers at once: there everything stays in the module. Key bytes go out as a view for the time of one call. What the other cipher
 //! says matters only when it succeeds; everything else is for the module's own to judge.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use dekker_core::crypto::entropy::Entropy;
@@ -96,6 +97,26 @@ fn sealing(
     Ok(Box::new(Sealing { own, key }))
 }
 
+/// A value with zeros where `len` bytes of ciphertext and tag belong, and where that is. From zeroed memory: one by one they would be half of
+/// the work.
+fn around(envelope: Envelope<'_>, len: usize) -> (Vec<u8>, Range<usize>) {
+    let Envelope {
+        prefix,
+        start,
+        header,
+        end,
+    } = envelope;
+    let before = prefix.len() + start.len() + header.len();
+    let mut value = vec![0; before + len + end.len()];
+    let mut rest = value.as_mut_slice();
+    for (part, gap) in [(prefix, 0), (start, 0), (header, len), (end, 0)] {
+        let (room, after) = rest.split_at_mut(part.len());
+        room.copy_from_slice(part);
+        rest = &mut after[gap..];
+    }
+    (value, before..before + len)
+}
+
 struct Sealing {
     own: Box<dyn SealingKey>,
     key: Arc<Opening>,
@@ -131,17 +152,14 @@ impl SealingKey for Sealing {
         plaintext: &[u8],
     ) -> Result<Vec<u8>, KeyError> {
         if plaintext.len() >= LONG {
-            let mut out = envelope.begin(plaintext.len());
-            let start = out.len();
-            out.resize(start + plaintext.len() + TAG_LEN, 0);
             let sealed = self.key.with_key(envelope.header, |key, nonce| {
-                let out = out.get_mut(start..)?;
-                (nonce.len() == NONCE_LEN && seal_gcm(key, nonce, aad, plaintext, out))
-                    .then_some(())
+                let (mut out, sealed) = around(envelope, plaintext.len() + TAG_LEN);
+                let room = out.get_mut(sealed)?;
+                (nonce.len() == NONCE_LEN && seal_gcm(key, nonce, aad, plaintext, room))
+                    .then_some(out)
             });
-            if sealed.is_some() {
-                out.extend_from_slice(envelope.end);
-                return Ok(out);
+            if let Some(value) = sealed {
+                return Ok(value);
             }
         }
         // The same bytes for the same header: nothing was sealed under it but this.

@@ -14,6 +14,7 @@ mod tools;
 use dekker_core::crypto::entropy::{Entropy, EntropyError};
 use dekker_memory::Wiping;
 use dlmalloc::GlobalDlmalloc;
+use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 
 #[cfg_attr(target_arch = "wasm32", global_allocator)]
@@ -22,8 +23,20 @@ static HEAP: Wiping<GlobalDlmalloc> = Wiping(GlobalDlmalloc);
 /// `crypto.getRandomValues`.
 struct WebCrypto;
 
+/// 16 bytes: what comes from a block that JavaScript keeps; a longer request, such as for a key, never does.
+const SHORT: usize = 16;
+
+#[wasm_bindgen(raw_module = "./random.js")]
+extern "C" {
+    #[wasm_bindgen(js_name = fillShort, catch)]
+    fn fill_short(bytes: &mut [u8]) -> Result<(), JsValue>;
+}
+
 impl Entropy for WebCrypto {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
+        if bytes.len() <= SHORT {
+            return fill_short(bytes).map_err(|_| EntropyError);
+        }
         getrandom::fill(bytes).map_err(|_| EntropyError)
     }
 }

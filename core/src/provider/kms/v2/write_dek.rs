@@ -123,9 +123,7 @@ fn same(a: &[u8], b: &[u8]) -> bool {
     let (words_a, rest_a) = a.as_chunks::<8>();
     let (words_b, rest_b) = b.as_chunks::<8>();
     let word = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
-    a.len() == b.len()
-        && words_a.iter().map(word).eq(words_b.iter().map(word))
-        && rest_a == rest_b
+    a.len() == b.len() && words_a.iter().map(word).eq(words_b.iter().map(word)) && rest_a == rest_b
 }
 
 /// Why a value was not written.
