@@ -2,6 +2,8 @@
 //
 // Nothing here knows Node or a browser; `face-node.js` and `../browser/face.js` carry the messages.
 
+import { keepNoBlock } from "../../dist/random.js";
+
 /** SplitMix64 from a seed, the same as `tests/src/entropy.rs`: the same calls on two faces give the same bytes. */
 class Seeded {
   constructor(seed) {
@@ -44,6 +46,7 @@ export function makeHandler(bindings, codec = { encode, decode }) {
   let next = 1;
   let entropy;
   globalThis.crypto.getRandomValues = (bytes) => entropy.fill(bytes);
+  keepNoBlock();
 
   const bytes = (text) => codec.decode(text);
   const methods = {

@@ -156,7 +156,7 @@ mod tests {
         let bytes: Vec<u8> = (0..40).collect();
         for len in 0..bytes.len() {
             let part = &bytes[..len];
-            assert!(same(part, &part.to_vec()), "{len}");
+            assert!(same(part, part), "{len}");
             assert!(!same(part, &bytes[..=len]) && !same(&bytes[..=len], part));
             for at in 0..len {
                 let mut other = part.to_vec();
