@@ -12,6 +12,7 @@ mod calls;
 mod data;
 mod health;
 mod kms;
+pub mod lease;
 mod pending;
 mod readers;
 mod reload;
@@ -121,6 +122,19 @@ impl Engine {
         entropy: Box<dyn Entropy>,
         now: Timestamp,
     ) -> Result<Self, Faults> {
+        let mut engine = Self::idle(config, options, keys, entropy, now)?;
+        engine.handle_timeout(now);
+        Ok(engine)
+    }
+
+    /// Built, and not begun.
+    fn idle(
+        config: &[u8],
+        options: Options,
+        keys: Box<dyn KeyStore>,
+        entropy: Box<dyn Entropy>,
+        now: Timestamp,
+    ) -> Result<Self, Faults> {
         let parsed = Config::load(config, options.reload)?;
         let mut engine = Self {
             counts: Counts::new(&options.apiserver_id),
@@ -149,7 +163,6 @@ impl Engine {
             actions: VecDeque::new(),
         };
         engine.running = Arc::new(engine.build(parsed, sha256_text(config), 0)?);
-        engine.handle_timeout(now);
         Ok(engine)
     }
 

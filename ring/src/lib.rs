@@ -105,6 +105,13 @@ impl SealingKey for ExportableKey {
         Ok(out)
     }
 
+    fn share(&self) -> Result<Box<dyn SealingKey>, KeyError> {
+        Ok(Box::new(Self {
+            bytes: Secret::new(self.bytes.expose().to_vec()),
+            key: self.key.clone(),
+        }))
+    }
+
     fn export(&self) -> Result<Secret, KeyError> {
         Ok(Secret::new(self.bytes.expose().to_vec()))
     }

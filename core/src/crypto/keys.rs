@@ -151,6 +151,13 @@ pub trait SealingKey: Send + Sync {
         plaintext: &[u8],
     ) -> Result<Vec<u8>, KeyError>;
 
+    /// Another handle that seals with the same key. The caller guarantees that no header is ever used by both: each has a part of the nonces
+    /// of its own.
+    ///
+    /// # Errors
+    /// When the backend no longer has the key.
+    fn share(&self) -> Result<Box<dyn SealingKey>, KeyError>;
+
     /// The bytes of the key, for the plugin to encrypt.
     ///
     /// # Errors

@@ -45,6 +45,16 @@ impl CounterNonces {
         }
     }
 
+    /// Cuts off the next `len` values, which this sequence then never gives. `None`: not so many are left.
+    pub fn cut(&self, len: u64) -> Option<CounterRange> {
+        let cut = |start: u64| start.checked_add(len).filter(|end| *end <= self.end);
+        let start = self
+            .next
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, cut)
+            .ok()?;
+        cut(start).map(|end| CounterRange { start, end })
+    }
+
     /// A nonce that this sequence has not given before.
     ///
     /// # Errors
@@ -134,6 +144,22 @@ mod tests {
             .collect();
         assert!(given[0].is_ok() && given[1].is_ok() && given[0] != given[1]);
         assert_eq!(given[2..], [Err(NonceError::Exhausted); 3]);
+    }
+
+    #[test]
+    fn what_is_cut_off_is_given_to_nobody_else() {
+        let nonces = CounterNonces::new(CounterRange { start: 10, end: 20 });
+        let counter = || nonces.next(&Counting).map(|nonce| nonce[4]);
+        assert_eq!(counter(), Ok(10));
+        assert_eq!(nonces.cut(4), Some(CounterRange { start: 11, end: 15 }));
+        assert_eq!(counter(), Ok(15));
+        // Too long by one, which costs nothing; then all that is left.
+        assert_eq!(nonces.cut(5), None);
+        assert_eq!(nonces.cut(4), Some(CounterRange { start: 16, end: 20 }));
+        assert_eq!(nonces.cut(0), Some(CounterRange { start: 20, end: 20 }));
+        assert_eq!(nonces.cut(1), None);
+        assert_eq!(nonces.cut(u64::MAX), None);
+        assert_eq!(counter(), Err(NonceError::Exhausted));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use super::Engine;
 use super::event::{Action, OpId};
-use super::metrics::{Direction, NON_GRPC, status};
+use super::metrics::{Direction, NON_GRPC, OK, status};
 use super::pending::{Operation, Parked, ReadOperation, ReadProgress, Wait};
 use crate::crypto::secret::Secret;
 use crate::provider::kms::v2::dek_cache::ReadDek;
@@ -211,7 +211,7 @@ impl Engine {
     }
 
     /// `Err`: must wait.
-    fn write(
+    pub(super) fn write(
         &mut self,
         at: Location<'_>,
         plaintext: &[u8],
@@ -252,7 +252,7 @@ impl Engine {
         let has_rule = !self.running.routing.is_fallback(list);
         if let Some(key) = &key_prefix {
             self.counts
-                .transformation(resource, Direction::ToStorage, key.clone(), "OK");
+                .transformation(resource, Direction::ToStorage, key.clone(), OK);
         }
         if has_rule {
             self.counts.transformation(
@@ -272,7 +272,7 @@ impl Engine {
     }
 
     /// Every provider whose prefix matches, in order; an error does not stop the search; the first success wins. `Err`: must wait.
-    fn read(
+    pub(super) fn read(
         &mut self,
         at: Location<'_>,
         stored: &[u8],
@@ -309,7 +309,7 @@ impl Engine {
             let dropped = is_identity && read.is_err() && has_rule;
             if let Some(key) = &key_prefix {
                 self.counts
-                    .transformation(resource, Direction::FromStorage, key.clone(), "OK");
+                    .transformation(resource, Direction::FromStorage, key.clone(), OK);
             }
             if !dropped && has_rule {
                 let label = if is_identity {

@@ -59,7 +59,7 @@ impl Engine {
             Err(error) => {
                 // The first such write asks at once; while the plugin fails, later ones leave it to the polls.
                 let is_due = provider.poll_due().is_some_and(|due| due <= now);
-                if error.kind == ErrorKind::NoncesExhausted && is_due {
+                if error.kind == ErrorKind::NoncesExhausted && is_due && !self.counts.is_worker() {
                     self.begin_probe(id);
                 }
                 Ok(Err(error))
@@ -179,7 +179,9 @@ impl Engine {
         }
         let mut key_id_hash = None;
         let step = provider.read(at.key, value, resumed, &mut key_id_hash);
-        if let Some(hash) = &key_id_hash {
+        if let Some(hash) = &key_id_hash
+            && (step.is_ok() || !self.counts.is_worker())
+        {
             let name = &provider.info().name;
             self.counts
                 .key_id_used(Direction::FromStorage, name, hash, self.now);

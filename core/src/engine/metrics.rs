@@ -28,6 +28,8 @@ const OTHER_SERIES: usize = 36;
 const NAMED_RESOURCE_SERIES_MAX: usize = 900;
 /// 100: providers with an invalid key ID; after these they are one, `other`.
 const INVALID_KEY_ID_SERIES_MAX: usize = 100;
+/// Upstream's status of what succeeded.
+pub(super) const OK: &str = "OK";
 /// Upstream's status of a fault that no plugin's answer caused.
 pub(super) const NON_GRPC: &str = "unknown-non-grpc";
 /// What is past a bound.
@@ -121,6 +123,10 @@ pub(super) struct Counts {
     v1_cache_fill: f64,
     cache_misses: u64,
     data_key_failures: u64,
+    /// A worker counts only what it does alone.
+    worker: bool,
+    /// It has met something that it does not count.
+    tripped: bool,
 }
 
 impl Counts {
@@ -136,7 +142,29 @@ impl Counts {
             v1_cache_fill: 0.0,
             cache_misses: 0,
             data_key_failures: 0,
+            worker: false,
+            tripped: false,
         }
+    }
+
+    /// From now on nothing is counted from the first fault of an operation to [`Self::were_faultless`].
+    pub(super) fn be_worker(&mut self) {
+        self.worker = true;
+    }
+
+    pub(super) fn is_worker(&self) -> bool {
+        self.worker
+    }
+
+    /// Whether all that there was to count since the last time was counted.
+    pub(super) fn were_faultless(&mut self) -> bool {
+        !core::mem::take(&mut self.tripped)
+    }
+
+    /// Whether something is not to be counted here.
+    fn trips(&mut self, is_fault: bool) -> bool {
+        self.tripped |= self.worker && is_fault;
+        self.tripped
     }
 
     pub(super) fn identity(&self) -> Arc<str> {
@@ -151,7 +179,7 @@ impl Counts {
         prefix: impl Deref<Target = str> + Into<Arc<str>>,
         status: &'static str,
     ) {
-        if !self.counted(resource, direction, &prefix, status) {
+        if !self.trips(status != OK) && !self.counted(resource, direction, &prefix, status) {
             self.new_series(resource, direction, prefix.into(), status);
         }
     }
@@ -199,6 +227,10 @@ impl Counts {
 
     /// KMS v1 got a value to read or write.
     pub(super) fn v1_arrival(&mut self, direction: Direction, now: Timestamp) {
+        // It needs the plugin, or a cache that a worker does not have.
+        if self.trips(true) {
+            return;
+        }
         let arrivals = self.arrivals[direction as usize].get_or_insert(Arrivals {
             last: now,
             buckets: [0; ARRIVAL_BOUNDS.len()],
@@ -226,6 +258,9 @@ impl Counts {
         hash: &Arc<str>,
         now: Timestamp,
     ) {
+        if self.trips(false) {
+            return;
+        }
         let is = |(towards, of, with): &(Direction, Arc<str>, Arc<str>)| {
             *towards == direction && order(of, provider).is_eq() && order(with, hash).is_eq()
         };
@@ -310,7 +345,7 @@ fn order(a: &str, b: &str) -> Ordering {
 
 /// How an operation ended: upstream names a gRPC code where a plugin's answer caused the fault, and has one word for every other fault.
 pub(super) fn status(error: Option<&TransformError>) -> &'static str {
-    error.map_or("OK", |error| {
+    error.map_or(OK, |error| {
         error.grpc_code.map_or(NON_GRPC, CallError::code_name)
     })
 }

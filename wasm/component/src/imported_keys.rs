@@ -115,6 +115,10 @@ impl SealingKey for Sealing {
         sealed.ok_or(KeyError::Cipher)
     }
 
+    fn share(&self) -> Result<Box<dyn SealingKey>, KeyError> {
+        Ok(Box::new(Sealing(self.0.share())))
+    }
+
     fn export(&self) -> Result<Secret, KeyError> {
         Ok(Secret::new(self.0.export()))
     }

@@ -166,6 +166,13 @@ impl SealingKey for Sealing {
         self.own.seal(envelope, aad, plaintext)
     }
 
+    fn share(&self) -> Result<Box<dyn SealingKey>, KeyError> {
+        Ok(Box::new(Self {
+            own: self.own.share()?,
+            key: self.key.clone(),
+        }))
+    }
+
     fn export(&self) -> Result<Secret, KeyError> {
         self.own.export()
     }

@@ -11,7 +11,7 @@ pub mod write_dek;
 use alloc::string::ToString;
 use alloc::sync::Arc;
 
-use self::dek_cache::{CacheKey, DekCache, DekName, ReadDek};
+use self::dek_cache::{CacheKey, DekCache, ReadDek};
 use self::envelope::EncryptedObject;
 use self::key_state::KeyState;
 use self::write_dek::SealError;
@@ -60,12 +60,9 @@ impl KmsV2 {
         };
         let dek = current
             .validate_encrypt_capability(now)
-            .map_err(|message| TransformError::new(ErrorKind::NotReady, message))?;
-        if !self.has_written {
-            self.has_written = true;
-            let cache = &mut self.cache;
-            dek.with_name(|name| cache.insert(name, dek.read().clone()));
-        }
+            .map_err(|message| TransformError::new(ErrorKind::NotReady, message))?
+            .clone();
+        self.keep_current();
         match dek.seal(prefix.as_bytes(), aad, plaintext, entropy) {
             Ok(stored) => Ok(WriteStep::Done {
                 stored,
@@ -104,12 +101,7 @@ impl KmsV2 {
         let Some(current) = self.state.current() else {
             return Err(self.unprimed());
         };
-        let name = DekName {
-            source_type: object.source_type,
-            source: object.encrypted_dek_source,
-            key_id: object.key_id,
-            annotations: &object.annotations,
-        };
+        let name = object.dek_name();
         let write_key_id = current.dek.source().key_id();
         let has_other_key_id = object.key_id != write_key_id.as_str();
         let stale = has_other_key_id || object.source_type != current.dek.source_type();
@@ -152,6 +144,36 @@ impl KmsV2 {
             self.cache.insert(name, dek);
         }
         Ok(ReadStep::Done { plaintext, stale })
+    }
+
+    /// Keeps the DEK in use for reading, as if it had written.
+    pub fn keep_current(&mut self) {
+        if let Some(current) = self.state.current()
+            && !self.has_written
+        {
+            self.has_written = true;
+            let cache = &mut self.cache;
+            let dek = &current.dek;
+            dek.with_name(|name| cache.insert(name, dek.read().clone()));
+        }
+    }
+
+    /// The DEK of what follows the prefix, if it is at hand.
+    pub fn known_dek(&mut self, stored: &[u8]) -> Option<&ReadDek> {
+        let object = EncryptedObject::decode(stored).ok()?;
+        let name = object.dek_name();
+        match self.state.current() {
+            Some(current) if current.dek.is_named(name) => Some(current.dek.read()),
+            _ => self.cache.find(name),
+        }
+    }
+
+    /// Keeps the DEK of what follows the prefix.
+    pub fn learn(&mut self, stored: &[u8], dek: ReadDek) {
+        if let Ok(object) = EncryptedObject::decode(stored) {
+            let name = object.dek_name();
+            self.cache.insert(name, dek);
+        }
     }
 
     fn unprimed(&self) -> TransformError {

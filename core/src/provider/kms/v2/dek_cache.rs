@@ -36,6 +36,11 @@ impl ReadDek {
         }
     }
 
+    /// The handle that opens with AES-GCM.
+    pub fn opening(&self) -> &Arc<dyn OpeningKey> {
+        &self.key
+    }
+
     /// Opens a sealed value; also whether the fallback did, so that the value should be rewritten.
     ///
     /// # Errors

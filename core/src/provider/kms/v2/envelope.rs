@@ -19,6 +19,7 @@ use alloc::collections::btree_map::Entry;
 use alloc::vec::Vec;
 use core::fmt;
 
+use super::dek_cache::DekName;
 use crate::crypto::keys::{DekSourceType, Envelope};
 use crate::map::Names;
 use crate::provider::kms::message::{
@@ -114,6 +115,18 @@ impl<'a> EncryptedObject<'a> {
         validate_key_id(object.key_id)?;
         validate_annotations(object.annotations.iter().copied())?;
         Ok(object)
+    }
+}
+
+impl EncryptedObject<'_> {
+    /// What names its DEK.
+    pub fn dek_name(&self) -> DekName<'_> {
+        DekName {
+            source_type: self.source_type,
+            source: self.encrypted_dek_source,
+            key_id: self.key_id,
+            annotations: &self.annotations,
+        }
     }
 }
 

@@ -101,6 +101,8 @@ pub struct Current {
     pub since: Timestamp,
     /// After this it encrypts no more.
     pub expiry: Timestamp,
+    /// Counts the DEKs of this key state.
+    pub serial: u64,
 }
 
 impl Current {
@@ -191,6 +193,35 @@ impl KeyState {
     /// When the next poll is due, unless a probe is under way.
     pub fn poll_due(&self) -> Option<Timestamp> {
         (!self.is_probing()).then_some(self.next_poll)
+    }
+
+    /// Takes over a DEK that another key state has verified.
+    pub fn adopt(
+        &mut self,
+        dek: Arc<WriteDek>,
+        since: Timestamp,
+        expiry: Timestamp,
+        now: Timestamp,
+    ) {
+        self.replace(dek, since, expiry);
+        self.health = Some(LastAnswer::new(now, None));
+    }
+
+    /// Sets the expiry of the DEK in use, whose own key state knows it.
+    pub fn extend(&mut self, expiry: Timestamp) {
+        if let Some(current) = &mut self.current {
+            current.expiry = expiry;
+        }
+    }
+
+    fn replace(&mut self, dek: Arc<WriteDek>, since: Timestamp, expiry: Timestamp) {
+        let serial = self.current.as_ref().map_or(0, |current| current.serial) + 1;
+        self.current = Some(Current {
+            dek,
+            since,
+            expiry,
+            serial,
+        });
     }
 
     /// The nonces of the DEK in use are used up: replace it at the next Status, which is due at once.

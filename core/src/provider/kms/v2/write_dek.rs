@@ -83,6 +83,17 @@ impl WriteDek {
                 .eq(annotations.iter().copied())
     }
 
+    /// A handle that seals, with a part of the counter that is nobody else's from now on: `len` values. A seed has no counter, and gives an
+    /// empty part. `None`: not so many are left, or the backend lost the key.
+    pub fn lease(&self, len: u64) -> Option<(Box<dyn SealingKey>, CounterRange)> {
+        let key = self.key.share().ok()?;
+        let range = match &self.nonces {
+            Nonces::Counter(nonces) => nonces.cut(len)?,
+            Nonces::Extended => CounterRange { start: 0, end: 0 },
+        };
+        Some((key, range))
+    }
+
     /// Calls `use_name` with what its values call it.
     pub fn with_name<T>(&self, use_name: impl FnOnce(DekName<'_>) -> T) -> T {
         let annotations: Vec<_> = self.source.annotations().iter().collect();

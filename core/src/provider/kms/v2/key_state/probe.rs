@@ -7,8 +7,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::{
-    Coast, Current, KeyIdFromStatus, KeyState, Outcome, POLL_WHILE_HEALTHY, POLL_WHILE_UNHEALTHY,
-    Request, Step, WRITE_DEK_MAX_TTL,
+    Coast, KeyIdFromStatus, KeyState, Outcome, POLL_WHILE_HEALTHY, POLL_WHILE_UNHEALTHY, Request,
+    Step, WRITE_DEK_MAX_TTL,
 };
 use crate::crypto::entropy::{Entropy, uuid};
 use crate::crypto::keys::{DekSourceType, KeyError, KeyStore, SealingKey};
@@ -248,11 +248,7 @@ impl KeyState {
             .as_ref()
             .map_or("none", |current| current.dek.source().key_id().hash())
             .to_string();
-        self.current = Some(Current {
-            dek: Arc::new(dek),
-            since: begun,
-            expiry,
-        });
+        self.replace(Arc::new(dek), begun, expiry);
         self.rotation_due = false;
         let rotated = format!(
             "a new DEK is in use, uid {uid}, key ID hash {hash}, before it {old}, valid until {expiry}"

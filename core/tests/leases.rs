@@ -1,0 +1,486 @@
+//! Several engines at work for one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use dekker_core::crypto::entropy::{Entropy, EntropyError};
+use dekker_core::crypto::keys::DekSourceType;
+use dekker_core::crypto::nonce::{CounterNonces, CounterRange, NonceError};
+use dekker_core::crypto::rustcrypto::RustCrypto;
+use dekker_core::engine::event::{Action, EncryptResponse, Event, OpId, StatusResponse};
+use dekker_core::engine::lease::LEASE_LEN;
+use dekker_core::engine::{Engine, Options};
+use dekker_core::provider::kms::v2::envelope::EncryptedObject;
+use dekker_core::provider::transformer::{Decrypted, Encrypted, Location, TransformError};
+use dekker_core::time::Timestamp;
+
+const FILE: &[u8] = b"
+apiVersion: apiserver.config.k8s.io/v1
+kind: EncryptionConfiguration
+resources:
+- resources: [secrets]
+  providers:
+  - kms: {apiVersion: v2, name: a, endpoint: 'unix:///run/a.sock'}
+  - identity: {}
+- resources: [configmaps]
+  providers:
+  - aesgcm: {keys: [{name: p, secret: MDEyMzQ1Njc4OWFiY2RlZg==}, {name: q, secret: MTEyMzQ1Njc4OWFiY2RlZg==}]}
+- resources: [pods]
+  providers:
+  - kms: {apiVersion: v1, name: old, endpoint: 'unix:///run/old.sock'}
+  - identity: {}
+";
+/// An aesgcm key of the same name, and one more of that name before it.
+const TWICE: &str = "aesgcm: {keys: [{name: p, secret: MjEyMzQ1Njc4OWFiY2RlZg==}, {name: p, secret: MDEyMzQ1Njc4OWFiY2RlZg==}]}";
+const START: u64 = 1_000_000;
+const PREFIX: &str = "k8s:enc:kms:v2:a:";
+
+/// The random part of a nonce helps nothing.
+struct Zeros;
+impl Entropy for Zeros {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
+        bytes.fill(0);
+        Ok(())
+    }
+}
+
+struct Counting(AtomicU64);
+impl Entropy for Counting {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
+        for chunk in bytes.chunks_mut(8) {
+            let number = self.0.fetch_add(1, Ordering::Relaxed);
+            chunk.copy_from_slice(&number.to_le_bytes()[..chunk.len()]);
+        }
+        Ok(())
+    }
+}
+
+fn options(dek_source: DekSourceType) -> Options {
+    Options {
+        dek_source,
+        ..Options::default()
+    }
+}
+
+fn at(resource: &str) -> Location<'_> {
+    Location {
+        resource,
+        key: b"/k",
+    }
+}
+
+/// A control engine and its plugin, which turns bytes over.
+struct Control {
+    engine: Engine,
+    key_id: &'static str,
+    now: Timestamp,
+    calls: BTreeMap<&'static str, usize>,
+    done: Vec<(OpId, Result<Vec<u8>, TransformError>)>,
+}
+
+impl Control {
+    fn new(dek_source: DekSourceType) -> Self {
+        let now = Timestamp::from_millis(START);
+        let entropy = Box::new(Counting(AtomicU64::new(1)));
+        let engine = Engine::new(
+            FILE,
+            options(dek_source),
+            Box::new(RustCrypto),
+            entropy,
+            now,
+        );
+        let mut control = Self {
+            engine: engine.unwrap(),
+            key_id: "key-1",
+            now,
+            calls: BTreeMap::new(),
+            done: Vec::new(),
+        };
+        control.answer();
+        control
+    }
+
+    fn answer(&mut self) {
+        let turn = |bytes: &[u8]| bytes.iter().map(|byte| !byte).collect::<Vec<_>>();
+        while let Some(action) = self.engine.poll_action() {
+            let event = match action {
+                Action::CallStatus { call, .. } => {
+                    *self.calls.entry("status").or_default() += 1;
+                    let status = StatusResponse {
+                        version: "v2".into(),
+                        healthz: "ok".into(),
+                        key_id: self.key_id.into(),
+                    };
+                    let outcome = Ok(status);
+                    Event::Status { call, outcome }
+                }
+                Action::CallEncrypt {
+                    call, plaintext, ..
+                } => {
+                    *self.calls.entry("encrypt").or_default() += 1;
+                    let answer = EncryptResponse {
+                        ciphertext: turn(plaintext.expose()),
+                        key_id: self.key_id.into(),
+                        annotations: [].into(),
+                    };
+                    let outcome = Ok(answer);
+                    Event::Encrypted { call, outcome }
+                }
+                Action::CallDecrypt { call, request, .. } => {
+                    *self.calls.entry("decrypt").or_default() += 1;
+                    let outcome = Ok(turn(&request.ciphertext).into());
+                    Event::Decrypted { call, outcome }
+                }
+                Action::FromStorageDone { op, outcome } => {
+                    let outcome = outcome.map(|read| read.plaintext.expose().to_vec());
+                    self.done.push((op, outcome));
+                    continue;
+                }
+                _ => continue,
+            };
+            self.engine.handle_event(event, self.now);
+        }
+    }
+
+    /// The key ID changes, and the next poll finds out.
+    fn rotate(&mut self, key_id: &'static str) {
+        self.key_id = key_id;
+        self.pass(60_000);
+    }
+
+    fn pass(&mut self, millis: u64) {
+        self.now = Timestamp::from_millis(self.now.as_millis() + millis);
+        self.engine.handle_timeout(self.now);
+        self.answer();
+    }
+
+    fn write(&mut self, resource: &str, plaintext: &[u8]) -> Vec<u8> {
+        let outcome = self
+            .engine
+            .to_storage(OpId(1), at(resource), plaintext, self.now);
+        outcome.unwrap().unwrap().stored
+    }
+
+    fn read(&mut self, resource: &str, stored: &[u8]) -> Option<Result<Decrypted, TransformError>> {
+        self.engine
+            .from_storage(OpId(1), at(resource), stored, self.now)
+    }
+
+    fn calls(&self) -> (usize, usize, usize) {
+        let of = |name| self.calls.get(name).copied().unwrap_or_default();
+        (of("status"), of("encrypt"), of("decrypt"))
+    }
+}
+
+struct Worker {
+    engine: Engine,
+}
+
+impl Worker {
+    fn new(dek_source: DekSourceType) -> Self {
+        Self::of(FILE, dek_source)
+    }
+
+    fn of(file: &[u8], dek_source: DekSourceType) -> Self {
+        let now = Timestamp::from_millis(START);
+        let options = options(dek_source);
+        let entropy = Box::new(Zeros);
+        let engine = Engine::worker(file, options, Box::new(RustCrypto), entropy, now);
+        Self {
+            engine: engine.unwrap(),
+        }
+    }
+
+    fn leased(control: &mut Control, dek_source: DekSourceType) -> Self {
+        let mut worker = Self::new(dek_source);
+        assert!(worker.engine.adopt(control.engine.lease("a").unwrap()));
+        worker
+    }
+
+    fn write(&mut self, resource: &str, plaintext: &[u8], now: Timestamp) -> Option<Encrypted> {
+        self.engine.try_to_storage(at(resource), plaintext, now)
+    }
+
+    fn read(&mut self, resource: &str, stored: &[u8], now: Timestamp) -> Option<Decrypted> {
+        self.engine.try_from_storage(at(resource), stored, now)
+    }
+
+    /// It asked nobody anything.
+    fn assert_silent(&mut self) {
+        assert!(self.engine.poll_action().is_none());
+    }
+}
+
+fn counted(engine: &Engine) -> String {
+    format!("{:?}", engine.metrics())
+}
+
+const SOURCES: [DekSourceType; 2] = [
+    DekSourceType::AesGcmKey,
+    DekSourceType::HkdfSha256XnonceAesGcmSeed,
+];
+
+#[test]
+fn a_worker_writes_and_reads_what_its_control_engine_does() {
+    for source in SOURCES {
+        let mut control = Control::new(source);
+        let now = control.now;
+        let mut workers = [(); 2].map(|()| Worker::leased(&mut control, source));
+        let calls = control.calls();
+        let own = control.write("secrets", b"control's");
+        for (worker, text) in [(0, b"first".as_slice()), (1, b"second")] {
+            let written = workers[worker].write("secrets", text, now).unwrap();
+            assert_eq!(&*written.transformer_prefix, PREFIX);
+            assert!(written.has_rule && written.key_id_hash.is_some());
+            for reader in &mut workers {
+                let read = reader.read("secrets", &written.stored, now).unwrap();
+                assert_eq!((read.plaintext.expose(), read.stale), (text, false));
+                assert_eq!(read.key_id_hash, written.key_id_hash);
+                let read = reader.read("secrets", &own, now).unwrap();
+                assert_eq!(read.plaintext.expose(), b"control's");
+            }
+            let read = control.read("secrets", &written.stored).unwrap().unwrap();
+            assert_eq!((read.plaintext.expose(), read.stale), (text, false));
+        }
+        for (resource, text) in [("configmaps", b"local".as_slice()), ("nodes", b"no rule")] {
+            let written = workers[0].write(resource, text, now).unwrap();
+            let read = workers[1].read(resource, &written.stored, now).unwrap();
+            assert_eq!((read.plaintext.expose(), read.stale), (text, false));
+        }
+        assert_eq!(control.calls(), calls, "nobody asked the plugin");
+        workers.iter_mut().for_each(Worker::assert_silent);
+    }
+}
+
+#[test]
+fn no_two_workers_make_the_same_nonce() {
+    let source = DekSourceType::AesGcmKey;
+    let mut control = Control::new(source);
+    let mut seen = BTreeSet::new();
+    let mut expect_new = |stored: &[u8]| {
+        let object = EncryptedObject::decode(&stored[PREFIX.len()..]).unwrap();
+        // The random part is left out.
+        assert!(seen.insert(object.encrypted_data[4..12].to_vec()));
+    };
+    for round in 0..20 {
+        let mut workers = [(); 4].map(|()| Worker::leased(&mut control, source));
+        for _ in 0..10 {
+            expect_new(&control.write("secrets", b"x"));
+            for worker in &mut workers {
+                expect_new(&worker.write("secrets", b"x", control.now).unwrap().stored);
+            }
+        }
+        // A worker that goes on with a new lease goes on elsewhere.
+        let [worker, ..] = &mut workers;
+        assert!(
+            worker.engine.adopt(control.engine.lease("a").unwrap()),
+            "{round}"
+        );
+        expect_new(&worker.write("secrets", b"x", control.now).unwrap().stored);
+    }
+}
+
+#[test]
+fn without_a_lease_a_worker_writes_nothing() {
+    for source in SOURCES {
+        let mut control = Control::new(source);
+        let mut worker = Worker::new(source);
+        let before = counted(&worker.engine);
+        let stored = control.write("secrets", b"x");
+        assert!(worker.write("secrets", b"x", control.now).is_none());
+        assert!(worker.read("secrets", &stored, control.now).is_none());
+        assert_eq!(counted(&worker.engine), before);
+        worker.assert_silent();
+        assert!(control.engine.lease("no such provider").is_none());
+        assert!(
+            control.engine.lease("old").is_none(),
+            "KMS v1 has a DEK for each value"
+        );
+    }
+}
+
+#[test]
+fn a_lease_ends_with_its_dek() {
+    for source in SOURCES {
+        let mut control = Control::new(source);
+        let mut worker = Worker::leased(&mut control, source);
+        let stored = worker.write("secrets", b"x", control.now).unwrap().stored;
+        let state = control.engine.write_states().next().unwrap();
+        let after = Timestamp::from_millis(state.expiry.as_millis() + 1);
+        assert!(worker.write("secrets", b"x", state.expiry).is_some());
+        let before = counted(&worker.engine);
+        assert!(worker.write("secrets", b"x", after).is_none());
+        assert_eq!(counted(&worker.engine), before);
+        let read = worker.read("secrets", &stored, after).unwrap();
+        assert_eq!(
+            (read.plaintext.expose(), read.stale),
+            (b"x".as_slice(), false)
+        );
+
+        // A good answer of the plugin moves the expiry on, and the DEK stays.
+        control.pass(60_000);
+        let later = control.engine.write_states().next().unwrap();
+        assert_eq!(later.serial, state.serial);
+        assert!(later.expiry > state.expiry);
+        worker.engine.extend("a", later.expiry);
+        assert!(worker.write("secrets", b"x", after).is_some());
+    }
+}
+
+#[test]
+fn a_dek_that_was_replaced_is_learned_without_the_plugin() {
+    for source in SOURCES {
+        let mut control = Control::new(source);
+        let (mut first, mut second) = (
+            Worker::leased(&mut control, source),
+            Worker::leased(&mut control, source),
+        );
+        // The control engine itself has written nothing with it.
+        let old = first.write("secrets", b"old", control.now).unwrap().stored;
+        let serial = control.engine.write_states().next().unwrap().serial;
+        control.rotate("key-2");
+        assert_ne!(control.engine.write_states().next().unwrap().serial, serial);
+        let calls = control.calls();
+        for worker in [&mut first, &mut second] {
+            assert!(worker.engine.adopt(control.engine.lease("a").unwrap()));
+        }
+        // Who wrote with it has it.
+        let read = first.read("secrets", &old, control.now).unwrap();
+        assert_eq!(
+            (read.plaintext.expose(), read.stale),
+            (b"old".as_slice(), true)
+        );
+        let before = counted(&second.engine);
+        assert!(second.read("secrets", &old, control.now).is_none());
+        assert_eq!(counted(&second.engine), before);
+        let read = control.read("secrets", &old).unwrap().unwrap();
+        assert!(read.stale);
+        let dek = control.engine.known_dek("secrets", &old).unwrap();
+        second.engine.learn("secrets", &old, dek);
+        let read = second.read("secrets", &old, control.now).unwrap();
+        assert_eq!(
+            (read.plaintext.expose(), read.stale),
+            (b"old".as_slice(), true)
+        );
+        let new = second.write("secrets", b"new", control.now).unwrap();
+        let read = control.read("secrets", &new.stored).unwrap().unwrap();
+        assert!(!read.stale);
+        assert_eq!(control.calls(), calls);
+    }
+}
+
+#[test]
+fn every_fault_is_left_to_the_control_engine() {
+    let source = DekSourceType::AesGcmKey;
+    let mut control = Control::new(source);
+    let now = control.now;
+    let mut worker = Worker::leased(&mut control, source);
+    let good = worker.write("secrets", b"x", now).unwrap().stored;
+    let local = worker.write("configmaps", b"x", now).unwrap().stored;
+    let mut altered = good.clone();
+    *altered.last_mut().unwrap() ^= 1;
+    let mut tag = good.clone();
+    tag[PREFIX.len() + 20] ^= 1;
+    let mut broken = local.clone();
+    *broken.last_mut().unwrap() ^= 1;
+    let before = counted(&worker.engine);
+    let table: &[(&str, &str, &[u8])] = &[
+        ("another tag", "secrets", &tag),
+        ("another envelope", "secrets", &altered),
+        ("no envelope", "secrets", PREFIX.as_bytes()),
+        ("another provider's", "secrets", b"k8s:enc:kms:v2:b:x"),
+        ("another local tag", "configmaps", &broken),
+        ("no such key", "configmaps", b"k8s:enc:aesgcm:v1:z:x"),
+        ("plaintext where there is none", "configmaps", b"x"),
+        ("KMS v1", "pods", b"k8s:enc:kms:v1:old:\0\x01xy"),
+        ("encrypted, and no rule", "nodes", &good),
+    ];
+    for (desc, resource, stored) in table {
+        assert!(worker.read(resource, stored, now).is_none(), "{desc}");
+    }
+    assert!(worker.write("pods", b"x", now).is_none(), "KMS v1");
+    assert_eq!(counted(&worker.engine), before, "nothing was counted");
+    worker.assert_silent();
+    // And what comes after it is counted as ever.
+    assert!(worker.read("secrets", &good, now).is_some());
+    assert_ne!(counted(&worker.engine), before);
+}
+
+#[test]
+fn what_succeeds_at_the_second_attempt_is_left_as_well() {
+    let file = String::from_utf8(FILE.to_vec()).unwrap();
+    let file = file.replace(
+        file.lines().find(|line| line.contains("aesgcm")).unwrap(),
+        &format!("  - {TWICE}"),
+    );
+    let source = DekSourceType::AesGcmKey;
+    let mut control = Control::new(source);
+    let stored = control.write("configmaps", b"x");
+    let mut worker = Worker::of(file.as_bytes(), source);
+    let before = counted(&worker.engine);
+    assert!(worker.read("configmaps", &stored, control.now).is_none());
+    assert_eq!(counted(&worker.engine), before);
+    // It can, but the attempt that failed is to be counted too.
+    let read = worker
+        .engine
+        .from_storage(OpId(1), at("configmaps"), &stored, control.now);
+    assert!(read.unwrap().unwrap().stale);
+}
+
+#[test]
+fn a_counter_with_too_few_values_is_not_leased() {
+    let nonces = CounterNonces::new(CounterRange {
+        start: u64::MAX - 2 * LEASE_LEN,
+        end: u64::MAX,
+    });
+    let first = nonces.cut(LEASE_LEN).unwrap();
+    let second = nonces.cut(LEASE_LEN).unwrap();
+    assert_eq!((first.end, second.end), (second.start, u64::MAX));
+    assert_eq!(nonces.cut(LEASE_LEN), None);
+    assert_eq!(nonces.next(&Zeros), Err(NonceError::Exhausted));
+}
+
+/// 2³² values, drawn by 8 threads from 16 leases of one counter.
+#[test]
+fn four_billion_values_over_eight_threads_and_sixteen_leases() {
+    const LEASES: u64 = 16;
+    const EACH: u64 = (1 << 32) / LEASES;
+    let whole = CounterNonces::new(CounterRange::WHOLE);
+    let leases = Mutex::new(Vec::new());
+    let drawn = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..LEASES / 8 {
+                    let range = whole.cut(EACH).unwrap();
+                    leases.lock().unwrap().push(range);
+                    let nonces = CounterNonces::new(range);
+                    let mut expected = range.start;
+                    // One after the other and each once: then there is no duplicate within a lease.
+                    while let Ok(nonce) = nonces.next(&Zeros) {
+                        let counter = u64::from_le_bytes(*nonce.last_chunk().unwrap());
+                        assert_eq!(counter, expected);
+                        expected += 1;
+                    }
+                    assert_eq!(expected, range.end);
+                    drawn.fetch_add(expected - range.start, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    // Nor between them, nor with the control engine's own.
+    let mut leases = leases.into_inner().unwrap();
+    leases.sort_unstable_by_key(|range| range.start);
+    assert_eq!(leases[0].start, CounterRange::WHOLE.start);
+    assert!(leases.array_windows().all(|[a, b]| a.end == b.start));
+    let own = whole.next(&Zeros).unwrap();
+    let own = u64::from_le_bytes(*own.last_chunk().unwrap());
+    assert_eq!(own, leases.last().unwrap().end);
+    let drawn = drawn.into_inner();
+    assert_eq!(drawn, 1 << 32);
+    println!(
+        "FIGURES {drawn} counter values over 8 threads and {} leases: no duplicate",
+        leases.len()
+    );
+}
