@@ -15,6 +15,7 @@ pub(crate) mod bindings {
 }
 
 mod convert;
+mod leases;
 mod random;
 mod values;
 
@@ -27,9 +28,12 @@ use wasmtime::{Engine, Store, StoreLimits, StoreLimitsBuilder};
 
 use self::bindings::exports::dekker::transformer::engine as face;
 use self::bindings::{Transformer, TransformerPre};
+use self::leases::Leases;
 use self::random::RandomBlock;
 use self::values::Values;
 use crate::model::{Check, Decrypted, Encrypted, Location, MetricFamily, TransformError};
+
+pub(crate) use self::leases::{Lease, WriteState};
 
 pub(crate) use self::bindings::dekker::transformer::types::{ConfigFinding, Severity};
 pub(crate) use self::bindings::exports::dekker::transformer::engine::{
@@ -84,6 +88,7 @@ pub(crate) struct Guest {
     store: Store<State>,
     bindings: Transformer,
     values: Values,
+    leases: Option<Leases>,
     engine: ResourceAny,
 }
 
@@ -164,18 +169,42 @@ impl Component {
         options: &Options,
         now: u64,
     ) -> Result<Result<Guest, Vec<ConfigFinding>>, Trap> {
+        self.make(|store, _, bindings| {
+            let engine = bindings.dekker_transformer_engine().engine();
+            engine.call_create(store, config, options, now)
+        })
+    }
+
+    /// A fresh instance with a worker's engine. Accelerated components have them.
+    pub(crate) fn load_worker(
+        &self,
+        config: &[u8],
+        options: &Options,
+        now: u64,
+    ) -> Result<Result<Guest, Vec<ConfigFinding>>, Trap> {
+        self.make(|store, instance, _| leases::worker(store, instance, config, options, now))
+    }
+
+    fn make(
+        &self,
+        engine: impl FnOnce(
+            &mut Store<State>,
+            &Instance,
+            &Transformer,
+        ) -> Result<Result<ResourceAny, Vec<ConfigFinding>>, Trap>,
+    ) -> Result<Result<Guest, Vec<ConfigFinding>>, Trap> {
         let (mut store, instance, bindings) = self.instantiate()?;
         let values = Values::new(&mut store, &instance)?;
-        let created = bindings
-            .dekker_transformer_engine()
-            .engine()
-            .call_create(&mut store, config, options, now)?;
-        Ok(created.map(|engine| Guest {
-            store,
-            bindings,
-            values,
-            engine,
-        }))
+        let leases = Leases::find(&mut store, &instance)?;
+        Ok(
+            engine(&mut store, &instance, &bindings)?.map(|engine| Guest {
+                store,
+                bindings,
+                values,
+                leases,
+                engine,
+            }),
+        )
     }
 
     /// Tells what a value is, as people have it; JSON, or what is wrong with the input.

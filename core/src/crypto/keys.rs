@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::any::Any;
 use core::fmt;
 
 use super::entropy::{Entropy, EntropyError};
@@ -98,7 +99,7 @@ pub trait KeyStore: Send + Sync {
 }
 
 /// A DEK or seed that can open what was sealed with it, and nothing else.
-pub trait OpeningKey: Send + Sync {
+pub trait OpeningKey: Any + Send + Sync {
     /// Opens `header ‖ ciphertext ‖ tag[16]`; the header is `nonce[12]`, or `info[32] nonce[12]` for a seed.
     ///
     /// All bytes are attacker-controlled; this must not panic.
@@ -136,7 +137,7 @@ impl Envelope<'_> {
 }
 
 /// A DEK or seed that can seal. Not `Clone`: what seals is held once, by the owner of its nonces.
-pub trait SealingKey: Send + Sync {
+pub trait SealingKey: Any + Send + Sync {
     /// A whole stored value: `plaintext`, sealed with `aad`, in its envelope. It is the only allocation.
     ///
     /// The caller guarantees that no header is ever used twice with one key; see [`super::nonce`].

@@ -15,13 +15,15 @@ const INTERFACE: &str = "dekker:crypto/keys@0.1.0";
 /// 32 bytes: a new DEK, and a new seed.
 const DEK_SOURCE_LEN: usize = 32;
 
-#[derive(ComponentType, Lift)]
+/// What a DEK source is: the enum `dek-source-type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ComponentType, Lift, Lower)]
 #[component(enum)]
 #[repr(u8)]
-#[expect(dead_code, reason = "made from the component's numbers only")]
-enum DekSourceType {
+pub enum DekSourceType {
+    /// An AES key.
     #[component(name = "aes-gcm-key")]
     AesGcmKey,
+    /// A seed.
     #[component(name = "hkdf-sha256-xnonce-aes-gcm-seed")]
     HkdfSha256XnonceAesGcmSeed,
 }
@@ -103,6 +105,7 @@ pub fn add_to_linker<T: View>(linker: &mut Linker<T>) -> Result<()> {
         store.data_mut().keys().drop_key::<OpeningKey>(rep)
     })?;
     keys.func_wrap("[static]opening-key.import", opening_import)?;
+    keys.func_wrap("[method]opening-key.share", opening_share)?;
     keys.func_wrap("[method]opening-key.open", opening_open)?;
 
     let ty = ResourceType::host::<SealingKey>();
@@ -113,6 +116,7 @@ pub fn add_to_linker<T: View>(linker: &mut Linker<T>) -> Result<()> {
     keys.func_wrap("[static]sealing-key.import", sealing_import)?;
     keys.func_wrap("[method]sealing-key.export", sealing_export)?;
     keys.func_wrap("[method]sealing-key.opening", sealing_opening)?;
+    keys.func_wrap("[method]sealing-key.share", sealing_share)?;
     keys.func_wrap("[method]sealing-key.seal", sealing_seal)?;
 
     let ty = ResourceType::host::<Arc<LocalKey>>();
@@ -133,6 +137,15 @@ fn opening_import<T: View>(
     let keys = store.data_mut().keys();
     let key = key.map(|key| keys.push(OpeningKey(Arc::new(key))));
     Ok((key.transpose()?,))
+}
+
+fn opening_share<T: View>(
+    mut store: StoreContextMut<'_, T>,
+    (key,): (Resource<OpeningKey>,),
+) -> Result<(Resource<OpeningKey>,)> {
+    let keys = store.data_mut().keys();
+    let key = keys.table.get(&key)?.0.clone();
+    Ok((keys.push(OpeningKey(key))?,))
 }
 
 fn opening_open<T: View>(
@@ -198,6 +211,15 @@ fn sealing_opening<T: View>(
     let keys = store.data_mut().keys();
     let key = keys.table.get(&key)?.key.clone();
     Ok((keys.push(OpeningKey(key))?,))
+}
+
+fn sealing_share<T: View>(
+    mut store: StoreContextMut<'_, T>,
+    (key,): (Resource<SealingKey>,),
+) -> Result<(Resource<SealingKey>,)> {
+    let keys = store.data_mut().keys();
+    let key = keys.table.get(&key)?.share();
+    Ok((keys.push(key)?,))
 }
 
 fn sealing_seal<T: View>(

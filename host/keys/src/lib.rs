@@ -16,7 +16,7 @@ use dekker_ciphers::{CbcKey, SecretboxKey};
 use wasmtime::component::{Resource, ResourceTable};
 use zeroize::{Zeroize, Zeroizing};
 
-pub use interface::add_to_linker;
+pub use interface::{DekSourceType, add_to_linker};
 
 /// 64 KiB: what a buffer may keep when it is emptied. Most values are smaller.
 const BUFFER_KEPT: usize = 64 * 1024;
@@ -45,13 +45,34 @@ pub struct Keys {
     is_sealed: bool,
 }
 
-/// Opens and nothing else.
-pub(crate) struct OpeningKey(Arc<Key>);
+/// The resource `opening-key`: opens and nothing else. Outside a table it is a key on its way from one store to another.
+pub struct OpeningKey(Arc<Key>);
 
-/// Seals, and can be exported.
-pub(crate) struct SealingKey {
+/// The resource `sealing-key`: seals, and can be exported. Outside a table it is a key on its way from one store to another.
+pub struct SealingKey {
     bytes: Zeroizing<Vec<u8>>,
     key: Arc<Key>,
+}
+
+impl SealingKey {
+    fn share(&self) -> Self {
+        Self {
+            bytes: self.bytes.clone(),
+            key: self.key.clone(),
+        }
+    }
+}
+
+impl std::fmt::Debug for OpeningKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OpeningKey(..)")
+    }
+}
+
+impl std::fmt::Debug for SealingKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SealingKey(..)")
+    }
 }
 
 /// A key of the configuration file.
@@ -122,6 +143,38 @@ impl Keys {
             None => self.buffer = Arc::new(lent),
         }
         self.buffer.clone()
+    }
+
+    /// Takes out of this table what its component has given away, for another store's.
+    ///
+    /// # Errors
+    /// When there is no such handle, or it is lent.
+    pub fn take_sealing(&mut self, key: Resource<SealingKey>) -> wasmtime::Result<SealingKey> {
+        Ok(self.table.delete(key)?)
+    }
+
+    /// As [`Self::take_sealing`].
+    ///
+    /// # Errors
+    /// As [`Self::take_sealing`].
+    pub fn take_opening(&mut self, key: Resource<OpeningKey>) -> wasmtime::Result<OpeningKey> {
+        Ok(self.table.delete(key)?)
+    }
+
+    /// Puts a key of another store into this table, for its component.
+    ///
+    /// # Errors
+    /// When the table is full.
+    pub fn put_sealing(&mut self, key: SealingKey) -> wasmtime::Result<Resource<SealingKey>> {
+        self.push(key)
+    }
+
+    /// As [`Self::put_sealing`].
+    ///
+    /// # Errors
+    /// As [`Self::put_sealing`].
+    pub fn put_opening(&mut self, key: OpeningKey) -> wasmtime::Result<Resource<OpeningKey>> {
+        self.push(key)
     }
 
     fn push<K: Send + 'static>(&mut self, key: K) -> wasmtime::Result<Resource<K>> {

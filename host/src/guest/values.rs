@@ -14,7 +14,7 @@ const INTERFACE: &str = "dekker:transformer/engine@0.1.0";
 /// The record `location`, borrowed.
 #[derive(ComponentType, Lower)]
 #[component(record)]
-struct At<'a> {
+pub(super) struct At<'a> {
     resource: &'a str,
     key: &'a [u8],
 }
@@ -74,7 +74,7 @@ impl Values {
     }
 }
 
-fn borrowed(at: &Location) -> At<'_> {
+pub(super) fn borrowed(at: &Location) -> At<'_> {
     At {
         resource: &at.resource,
         key: &at.key,

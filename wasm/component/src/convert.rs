@@ -33,44 +33,50 @@ pub(crate) fn finding(severity: wit::Severity, finding: &Finding) -> wit::Config
 pub(crate) fn encrypted(
     outcome: Result<value::Encrypted, value::TransformError>,
 ) -> Result<wit::Encrypted, wit::TransformError> {
-    outcome.map_err(error).map(
-        |value::Encrypted {
-             stored,
-             transformer_prefix,
-             key_prefix,
-             has_rule,
-             key_id_hash,
-         }| wit::Encrypted {
-            stored,
-            transformer_prefix: owned(&transformer_prefix),
-            key_prefix: key_prefix.as_deref().map(owned),
-            has_rule,
-            key_id_hash: key_id_hash.as_deref().map(owned),
-        },
-    )
+    outcome.map_err(error).map(written)
+}
+
+pub(crate) fn written(written: value::Encrypted) -> wit::Encrypted {
+    let value::Encrypted {
+        stored,
+        transformer_prefix,
+        key_prefix,
+        has_rule,
+        key_id_hash,
+    } = written;
+    wit::Encrypted {
+        stored,
+        transformer_prefix: owned(&transformer_prefix),
+        key_prefix: key_prefix.as_deref().map(owned),
+        has_rule,
+        key_id_hash: key_id_hash.as_deref().map(owned),
+    }
 }
 
 pub(crate) fn decrypted(
     outcome: Result<value::Decrypted, value::TransformError>,
 ) -> Result<wit::Decrypted, wit::TransformError> {
-    outcome.map_err(error).map(
-        |value::Decrypted {
-             plaintext,
-             stale,
-             transformer_prefix,
-             key_prefix,
-             has_rule,
-             key_id_hash,
-         }| wit::Decrypted {
-            // Freed, and so wiped, once the host has read it.
-            plaintext: plaintext.into_exposed(),
-            stale,
-            transformer_prefix: owned(&transformer_prefix),
-            key_prefix: key_prefix.as_deref().map(owned),
-            has_rule,
-            key_id_hash: key_id_hash.as_deref().map(owned),
-        },
-    )
+    outcome.map_err(error).map(read)
+}
+
+pub(crate) fn read(read: value::Decrypted) -> wit::Decrypted {
+    let value::Decrypted {
+        plaintext,
+        stale,
+        transformer_prefix,
+        key_prefix,
+        has_rule,
+        key_id_hash,
+    } = read;
+    wit::Decrypted {
+        // Freed, and so wiped, once the host has read it.
+        plaintext: plaintext.into_exposed(),
+        stale,
+        transformer_prefix: owned(&transformer_prefix),
+        key_prefix: key_prefix.as_deref().map(owned),
+        has_rule,
+        key_id_hash: key_id_hash.as_deref().map(owned),
+    }
 }
 
 /// Not `to_string` of an `Arc`, which goes through the formatter.

@@ -22,12 +22,30 @@ impl face::Guest for Component {
 }
 
 /// The resource `engine`. One call at a time: the component has one thread, and no call comes back into it.
-pub(crate) struct EngineResource(RefCell<Engine>);
+pub(crate) struct EngineResource(pub(crate) RefCell<Engine>);
 
-fn location(at: &Location) -> dekker_core::provider::transformer::Location<'_> {
+pub(crate) fn location(at: &Location) -> dekker_core::provider::transformer::Location<'_> {
     dekker_core::provider::transformer::Location {
         resource: &at.resource,
         key: &at.key,
+    }
+}
+
+pub(crate) fn options(options: face::Options) -> Options {
+    let face::Options {
+        reload,
+        dek_source,
+        coast,
+        dek_cache_capacity,
+        apiserver_id,
+    } = options;
+    Options {
+        reload,
+        dek_source: convert::dek_source(dek_source),
+        coast: convert::coast(coast),
+        dek_cache_capacity: NonZeroUsize::new(dek_cache_capacity as usize)
+            .unwrap_or(DekCache::DEFAULT_CAPACITY),
+        apiserver_id,
     }
 }
 
@@ -37,24 +55,9 @@ impl face::GuestEngine for EngineResource {
         options: face::Options,
         now: u64,
     ) -> Result<face::Engine, Vec<ConfigFinding>> {
-        let face::Options {
-            reload,
-            dek_source,
-            coast,
-            dek_cache_capacity,
-            apiserver_id,
-        } = options;
-        let options = Options {
-            reload,
-            dek_source: convert::dek_source(dek_source),
-            coast: convert::coast(coast),
-            dek_cache_capacity: NonZeroUsize::new(dek_cache_capacity as usize)
-                .unwrap_or(DekCache::DEFAULT_CAPACITY),
-            apiserver_id,
-        };
         Engine::new(
             &config,
-            options,
+            self::options(options),
             Box::new(Keys),
             Box::new(WasiRandom),
             Timestamp::from_millis(now),

@@ -27,7 +27,7 @@ impl KeyStore for ImportedKeys {
         source_type: DekSourceType,
         _entropy: &dyn Entropy,
     ) -> Result<Box<dyn SealingKey>, KeyError> {
-        let key = host::SealingKey::generate(convert(source_type));
+        let key = host::SealingKey::generate(dek_source_type(source_type));
         Ok(Box::new(Sealing(key)))
     }
 
@@ -48,7 +48,7 @@ impl KeyStore for ImportedKeys {
         source_type: DekSourceType,
         bytes: &Secret,
     ) -> Result<Arc<dyn OpeningKey>, KeyError> {
-        match host::OpeningKey::import(convert(source_type), bytes.expose()) {
+        match host::OpeningKey::import(dek_source_type(source_type), bytes.expose()) {
             Some(key) => Ok(Arc::new(Opening(key))),
             None => Err(length(source_type, bytes)),
         }
@@ -59,18 +59,27 @@ impl KeyStore for ImportedKeys {
         source_type: DekSourceType,
         bytes: &Secret,
     ) -> Result<Box<dyn SealingKey>, KeyError> {
-        match host::SealingKey::import(convert(source_type), bytes.expose()) {
+        match host::SealingKey::import(dek_source_type(source_type), bytes.expose()) {
             Some(key) => Ok(Box::new(Sealing(key))),
             None => Err(length(source_type, bytes)),
         }
     }
 }
 
-fn convert(source_type: DekSourceType) -> host::DekSourceType {
+pub(crate) fn dek_source_type(source_type: DekSourceType) -> host::DekSourceType {
     match source_type {
         DekSourceType::AesGcmKey => host::DekSourceType::AesGcmKey,
         DekSourceType::HkdfSha256XnonceAesGcmSeed => {
             host::DekSourceType::HkdfSha256XnonceAesGcmSeed
+        }
+    }
+}
+
+pub(crate) fn of_host(source_type: host::DekSourceType) -> DekSourceType {
+    match source_type {
+        host::DekSourceType::AesGcmKey => DekSourceType::AesGcmKey,
+        host::DekSourceType::HkdfSha256XnonceAesGcmSeed => {
+            DekSourceType::HkdfSha256XnonceAesGcmSeed
         }
     }
 }
@@ -88,7 +97,7 @@ fn opened(outcome: Result<Vec<u8>, host::OpenError>) -> Result<Secret, OpenError
     }
 }
 
-struct Opening(host::OpeningKey);
+pub(crate) struct Opening(pub(crate) host::OpeningKey);
 
 impl OpeningKey for Opening {
     fn open(&self, aad: &[u8], sealed: &[u8]) -> Result<Secret, OpenError> {
@@ -96,7 +105,7 @@ impl OpeningKey for Opening {
     }
 }
 
-struct Sealing(host::SealingKey);
+pub(crate) struct Sealing(pub(crate) host::SealingKey);
 
 impl SealingKey for Sealing {
     fn seal(

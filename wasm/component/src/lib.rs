@@ -35,6 +35,8 @@ mod convert;
 mod engine;
 #[cfg(feature = "accelerated")]
 mod imported_keys;
+#[cfg(feature = "accelerated")]
+mod leases;
 mod memory;
 mod tools;
 

@@ -1,0 +1,255 @@
+//! The interface `leases` of the accelerated component, by hand: its handles are those of `dekker-keys`, which `bindgen!` does not know.
+
+use dekker_keys::{DekSourceType, OpeningKey, SealingKey};
+use wasmtime::component::{
+    ComponentNamedList, ComponentType, Func, Instance, Lift, Lower, Resource, ResourceAny,
+    TypedFunc,
+};
+use wasmtime::{Error, Result, Store};
+
+use super::bindings::dekker::transformer::types as wit;
+use super::values::{At, borrowed};
+use super::{Guest, Options, State, arm};
+use crate::model::{Decrypted, Encrypted, Location};
+
+const INTERFACE: &str = "dekker:transformer/leases@0.1.0";
+
+/// The record `lease`.
+#[derive(ComponentType, Lift, Lower)]
+#[component(record)]
+struct Record {
+    provider: String,
+    key: Resource<SealingKey>,
+    #[component(name = "source-type")]
+    source_type: DekSourceType,
+    #[component(name = "encrypted-dek-source")]
+    encrypted_dek_source: Vec<u8>,
+    #[component(name = "key-id")]
+    key_id: String,
+    annotations: Vec<(String, Vec<u8>)>,
+    #[component(name = "counter-start")]
+    counter_start: u64,
+    #[component(name = "counter-end")]
+    counter_end: u64,
+    since: u64,
+    expiry: u64,
+}
+
+/// The record `write-state`.
+#[derive(Clone, Debug, ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct WriteState {
+    /// The provider's name.
+    pub(crate) provider: String,
+    /// Another one with each DEK of this instance.
+    pub(crate) serial: u64,
+    /// After this it encrypts no more.
+    pub(crate) expiry: u64,
+}
+
+/// A lease on its way between two instances. Never used twice: it is not `Clone`, and `adopt` takes it.
+pub(crate) struct Lease {
+    record: Record,
+    /// What was behind the record's handle.
+    key: SealingKey,
+}
+
+/// The interface's functions, found once.
+pub(super) struct Leases {
+    write_states: Func,
+    take_lease: Func,
+    known_dek: Func,
+    adopt: Func,
+    extend: Func,
+    learn: Func,
+    try_to_storage: Func,
+    try_from_storage: Func,
+}
+
+type Loaded = core::result::Result<ResourceAny, Vec<wit::ConfigFinding>>;
+type TryParams<'a> = (ResourceAny, At<'a>, &'a [u8], u64);
+
+impl Leases {
+    /// `None`: the component is self-contained.
+    pub(super) fn find(store: &mut Store<State>, instance: &Instance) -> Result<Option<Self>> {
+        if instance
+            .get_export_index(&mut *store, None, INTERFACE)
+            .is_none()
+        {
+            return Ok(None);
+        }
+        let mut func = |name| function(store, instance, name);
+        let leases = Self {
+            write_states: func("write-states")?,
+            take_lease: func("take-lease")?,
+            known_dek: func("known-dek")?,
+            adopt: func("adopt")?,
+            extend: func("extend")?,
+            learn: func("learn")?,
+            try_to_storage: func("try-to-storage")?,
+            try_from_storage: func("try-from-storage")?,
+        };
+        // What is called without a check each time.
+        let (to, from) = (leases.try_to_storage, leases.try_from_storage);
+        to.typed::<TryParams<'static>, (Option<wit::Encrypted>,)>(&*store)?;
+        from.typed::<TryParams<'static>, (Option<wit::Decrypted>,)>(&*store)?;
+        Ok(Some(leases))
+    }
+}
+
+fn function(store: &mut Store<State>, instance: &Instance, name: &str) -> Result<Func> {
+    let missing = || Error::msg(format!("the component does not export {INTERFACE} {name}"));
+    let interface = instance
+        .get_export_index(&mut *store, None, INTERFACE)
+        .ok_or_else(missing)?;
+    let index = instance
+        .get_export_index(&mut *store, Some(&interface), name)
+        .ok_or_else(missing)?;
+    instance.get_func(&mut *store, index).ok_or_else(missing)
+}
+
+/// Makes a worker's engine.
+pub(super) fn worker(
+    store: &mut Store<State>,
+    instance: &Instance,
+    config: &[u8],
+    options: &Options,
+    now: u64,
+) -> Result<Loaded> {
+    let func = function(store, instance, "worker")?;
+    let func = func.typed::<(&[u8], &Options, u64), (Loaded,)>(&*store)?;
+    let (loaded,) = func.call(store, (config, options, now))?;
+    Ok(loaded)
+}
+
+impl Guest {
+    /// Whether workers can help it.
+    pub(crate) fn has_leases(&self) -> bool {
+        self.leases.is_some()
+    }
+
+    /// The write DEKs of a control engine.
+    pub(crate) fn write_states(&mut self) -> Result<Vec<WriteState>> {
+        self.lease_call(|leases| leases.write_states, |engine, _| Ok((engine,)))
+            .map(|(states,)| states)
+    }
+
+    /// Leases a write DEK of a control engine.
+    pub(crate) fn take_lease(&mut self, provider: &str) -> Result<Option<Lease>> {
+        let (record,): (Option<Record>,) = self.lease_call(
+            |leases| leases.take_lease,
+            |engine, _| Ok((engine, provider)),
+        )?;
+        let Some(record) = record else {
+            return Ok(None);
+        };
+        let handle = Resource::new_own(record.key.rep());
+        let key = self.store.data_mut().keys.take_sealing(handle)?;
+        Ok(Some(Lease { record, key }))
+    }
+
+    /// The DEK of a stored value, if a control engine has it.
+    pub(crate) fn known_dek(&mut self, at: &Location, stored: &[u8]) -> Result<Option<OpeningKey>> {
+        let (key,): (Option<Resource<OpeningKey>>,) = self.lease_call(
+            |leases| leases.known_dek,
+            |engine, _| Ok((engine, &*at.resource, stored)),
+        )?;
+        let keys = &mut self.store.data_mut().keys;
+        key.map(|key| keys.take_opening(key)).transpose()
+    }
+
+    /// Gives a worker a DEK to write with.
+    pub(crate) fn adopt(&mut self, lease: Lease) -> Result<bool> {
+        let Lease { mut record, key } = lease;
+        self.lease_call(
+            |leases| leases.adopt,
+            |engine, state| {
+                record.key = state.keys.put_sealing(key)?;
+                Ok((engine, record))
+            },
+        )
+        .map(|(adopted,)| adopted)
+    }
+
+    /// Tells a worker the expiry of its DEK.
+    pub(crate) fn extend(&mut self, provider: &str, expiry: u64) -> Result<()> {
+        self.lease_call(
+            |leases| leases.extend,
+            |engine, _| Ok((engine, provider, expiry)),
+        )
+    }
+
+    /// Gives a worker the DEK of a stored value.
+    pub(crate) fn learn(&mut self, at: &Location, stored: &[u8], dek: OpeningKey) -> Result<()> {
+        self.lease_call(
+            |leases| leases.learn,
+            |engine, state| {
+                let dek = state.keys.put_opening(dek)?;
+                Ok((engine, &*at.resource, stored, dek))
+            },
+        )
+    }
+
+    /// A write by a worker. `None`: it is the control engine's to do.
+    pub(crate) fn try_to_storage(
+        &mut self,
+        at: &Location,
+        plaintext: &[u8],
+        now: u64,
+    ) -> Result<Option<Encrypted>> {
+        let func = self.leases()?.try_to_storage;
+        let written: Option<wit::Encrypted> = self.attempt(func, at, plaintext, now)?;
+        Ok(written.map(Into::into))
+    }
+
+    /// A read by a worker. `None`: as above.
+    pub(crate) fn try_from_storage(
+        &mut self,
+        at: &Location,
+        stored: &[u8],
+        now: u64,
+    ) -> Result<Option<Decrypted>> {
+        let func = self.leases()?.try_from_storage;
+        let read: Option<wit::Decrypted> = self.attempt(func, at, stored, now)?;
+        Ok(read.map(Into::into))
+    }
+
+    /// `func` is one of the two whose types `Leases::find` has checked.
+    fn attempt<T>(&mut self, func: Func, at: &Location, value: &[u8], now: u64) -> Result<Option<T>>
+    where
+        (Option<T>,): ComponentNamedList + Lift,
+        T: 'static,
+    {
+        arm(&mut self.store);
+        // SAFETY: the caller names the type that `find` has checked.
+        #[allow(unsafe_code)]
+        let func = unsafe { TypedFunc::<TryParams<'_>, (Option<T>,)>::new_unchecked(func) };
+        let outcome = func.call(&mut self.store, (self.engine, borrowed(at), value, now));
+        self.store.data_mut().keys.erase();
+        outcome.map(|(outcome,)| outcome)
+    }
+
+    fn leases(&self) -> Result<&Leases> {
+        self.leases
+            .as_ref()
+            .ok_or_else(|| Error::msg("a self-contained component has no leases"))
+    }
+
+    /// One of the rarer calls.
+    fn lease_call<P, R>(
+        &mut self,
+        pick: impl FnOnce(&Leases) -> Func,
+        params: impl FnOnce(ResourceAny, &mut State) -> Result<P>,
+    ) -> Result<R>
+    where
+        P: ComponentNamedList + Lower,
+        R: ComponentNamedList + Lift + 'static,
+    {
+        let func = pick(self.leases()?).typed::<P, R>(&self.store)?;
+        arm(&mut self.store);
+        let params = params(self.engine, self.store.data_mut())?;
+        let outcome = func.call(&mut self.store, params);
+        self.store.data_mut().keys.erase();
+        outcome
+    }
+}
