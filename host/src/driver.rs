@@ -17,6 +17,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dekker_keys::OpeningKey;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
@@ -25,10 +26,11 @@ use self::kms::KmsCalls;
 use self::requests::{Open, Pending};
 use crate::clock::Clock;
 use crate::guest::{
-    Action, Component, ConfigFinding, Event, Guest, LogLevel, LogLine, Options, Trap,
+    Action, Component, ConfigFinding, Event, Guest, Lease, LogLevel, LogLine, Options, Trap,
 };
 use crate::metrics::Metrics;
 use crate::model::{Check, Decrypted, Encrypted, HostError, Location, MetricFamily};
+use crate::workers::{DekId, Published, Workers, WriteDek};
 
 /// Where an answer goes.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, HostError>>;
@@ -67,6 +69,17 @@ pub(crate) enum Request {
     Reload {
         config: Zeroizing<Vec<u8>>,
         reply: Reply<Result<(), ReloadError>>,
+    },
+    /// Of a worker.
+    Lease {
+        provider: String,
+        reply: Reply<Option<(DekId, Lease)>>,
+    },
+    /// For a worker.
+    KnownDek {
+        at: Location,
+        stored: Vec<u8>,
+        reply: Reply<Option<OpeningKey>>,
     },
 }
 
@@ -116,7 +129,8 @@ pub(crate) struct Driver {
     guest: Option<Guest>,
     /// Counts instances, so that an answer meant for an earlier one is known.
     incarnation: u64,
-    config: Zeroizing<Vec<u8>>,
+    config: Arc<Zeroizing<Vec<u8>>>,
+    workers: Option<Arc<Workers>>,
     reload: Option<Offered>,
     open: HashMap<u64, Pending>,
     kms: KmsCalls,
@@ -150,7 +164,8 @@ impl Driver {
             metrics,
             guest: Some(guest),
             incarnation: 0,
-            config,
+            config: Arc::new(config),
+            workers: None,
             reload: None,
             open: HashMap::new(),
             due: None,
@@ -158,6 +173,54 @@ impl Driver {
         };
         driver.settle(None);
         Ok(Ok(driver))
+    }
+
+    /// Lets `count` workers help, if the component has any; not at all with none.
+    pub(crate) fn start_workers(&mut self, count: usize) -> Option<Arc<Workers>> {
+        if count == 0 || !self.guest.as_ref()?.has_leases() {
+            return None;
+        }
+        self.workers = Some(Arc::new(Workers::new(
+            count,
+            self.component.clone(),
+            self.options.clone(),
+            self.clock,
+            self.metrics.clone(),
+        )));
+        self.publish(true);
+        self.workers.clone()
+    }
+
+    /// Tells the workers which configuration and which DEKs are in use, if any of that has changed. Of a provider whose DEK is not known, as
+    /// after a trap, the one before stands: it encrypts until it expires.
+    fn publish(&mut self, is_new_config: bool) {
+        let Some(workers) = self.workers.clone() else {
+            return;
+        };
+        let Some(states) = self.ask(None, Guest::write_states) else {
+            return;
+        };
+        let before = workers.published();
+        let mut deks = before.deks.clone();
+        if is_new_config {
+            deks.retain(|dek| states.iter().any(|state| state.provider == dek.provider));
+        }
+        for state in states {
+            deks.retain(|dek| dek.provider != state.provider);
+            deks.push(WriteDek {
+                provider: state.provider,
+                id: (self.incarnation, state.serial),
+                expiry: state.expiry,
+            });
+        }
+        deks.sort_unstable_by(|a, b| a.provider.cmp(&b.provider));
+        if is_new_config || deks != before.deks {
+            workers.publish(Published {
+                epoch: before.epoch + u64::from(is_new_config),
+                config: self.config.clone(),
+                deks,
+            });
+        }
     }
 
     /// Serves until every handle is gone.
@@ -199,6 +262,7 @@ impl Driver {
                         .is_some()
                     {
                         self.settle(None);
+                        self.publish(false);
                     }
                 }
                 kms::wipe(&mut event);
@@ -220,6 +284,7 @@ impl Driver {
         let now = self.clock.now();
         if self.call(None, |guest| guest.handle_timeout(now)).is_some() {
             self.settle(None);
+            self.publish(false);
         }
     }
 
@@ -340,7 +405,9 @@ impl Driver {
     fn reload_done(&mut self, outcome: Result<(), ReloadError>) {
         if let Some(Offered { config, reply }) = self.reload.take() {
             if outcome.is_ok() {
-                self.config = config;
+                self.config = Arc::new(config);
+                // Before whoever offered it hears of it.
+                self.publish(true);
             }
             let _ = reply.send(Ok(outcome));
         }

@@ -33,7 +33,7 @@ use self::random::RandomBlock;
 use self::values::Values;
 use crate::model::{Check, Decrypted, Encrypted, Location, MetricFamily, TransformError};
 
-pub(crate) use self::leases::{Lease, WriteState};
+pub(crate) use self::leases::Lease;
 
 pub(crate) use self::bindings::dekker::transformer::types::{ConfigFinding, Severity};
 pub(crate) use self::bindings::exports::dekker::transformer::engine::{

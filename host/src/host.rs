@@ -9,13 +9,27 @@ use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
 
 use crate::driver::{Control, Driver, Fault, ReloadError, Reply, Request};
-use crate::guest::{Coast, Component, DekSource, MEMORY_MAX, Options};
+use crate::guest::{Coast, Component, DekSource, Lease, MEMORY_MAX, Options};
 use crate::http::Service;
-use crate::metrics::{Metrics, TransformationType};
+use crate::metrics::{Metrics, TransformationType, add_up};
 use crate::model::{Check, Decrypted, Encrypted, HostError, Location, MetricFamily};
+use crate::workers::{Attempt, DekId, Workers};
+
+/// What the values of KMS v2 begin with.
+const KMS_V2: &[u8] = b"k8s:enc:kms:v2:";
 
 /// 1024: requests that may wait for the driver; more wait in their callers.
 const REQUESTS_MAX: usize = 1024;
+
+/// 8: more workers than that wait for the same memory rather than for each other.
+const WORKERS_DEFAULT_MAX: usize = 8;
+/// 256: the most workers.
+pub(crate) const WORKERS_MAX: i64 = 256;
+
+/// One worker for each core that this process may use, at most 8.
+pub fn default_workers() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(WORKERS_DEFAULT_MAX))
+}
 
 /// What a new write DEK is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,6 +59,7 @@ pub struct HostBuilder {
     options: Options,
     metrics: Option<Arc<Metrics>>,
     memory_limit: usize,
+    workers: usize,
 }
 
 impl HostBuilder {
@@ -104,6 +119,17 @@ impl HostBuilder {
         self
     }
 
+    /// How many instances may read and write at the same time, beside the one that has the plugins and the polls; [`default_workers`] unless
+    /// set. With 0, and with a self-contained component, that one does everything, a value at a time.
+    ///
+    /// Whatever they are in number, there is one Status poll and one DEK for each provider. Each has the memory that
+    /// [`Self::memory_limit`] says, as far as it needs it.
+    #[must_use]
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers.min(WORKERS_MAX as usize);
+        self
+    }
+
     /// Names this server in metrics, hashed. Empty unless set.
     #[must_use]
     pub fn apiserver_id(mut self, id: impl Into<String>) -> Self {
@@ -133,6 +159,7 @@ impl HostBuilder {
             options,
             metrics,
             memory_limit,
+            workers,
         } = self;
         let metrics = metrics.unwrap_or_else(|| Arc::new(Metrics::new(&options.apiserver_id)));
         let component = match component {
@@ -142,9 +169,10 @@ impl HostBuilder {
         .map_err(component_error)?;
         let (requests, requests_rx) = mpsc::channel(REQUESTS_MAX);
         let (control, control_rx) = mpsc::unbounded_channel();
-        let driver = Driver::new(component, options, config, metrics.clone(), control.clone())
+        let mut driver = Driver::new(component, options, config, metrics.clone(), control.clone())
             .map_err(component_error)?
             .map_err(|faults| BuildError::Faults(faults.iter().map(Fault::from).collect()))?;
+        let workers = driver.start_workers(workers);
         let runtime = tokio::runtime::Handle::current();
         let thread = std::thread::Builder::new().name("dekker-engine".to_owned());
         thread
@@ -156,6 +184,7 @@ impl HostBuilder {
             next_op: AtomicU64::new(1),
             metrics,
             config_file: Mutex::default(),
+            workers,
         };
         Ok(Host(Arc::new(shared)))
     }
@@ -216,6 +245,7 @@ struct Shared {
     next_op: AtomicU64,
     metrics: Arc<Metrics>,
     config_file: Mutex<Option<serde_json::Value>>,
+    workers: Option<Arc<Workers>>,
 }
 
 impl Host {
@@ -233,6 +263,7 @@ impl Host {
             },
             metrics: None,
             memory_limit: MEMORY_MAX,
+            workers: default_workers(),
         }
     }
 
@@ -246,14 +277,7 @@ impl Host {
         plaintext: Zeroizing<Vec<u8>>,
     ) -> Result<Encrypted, HostError> {
         let start = std::time::Instant::now();
-        let encrypted = self
-            .operation(|op, reply| Request::ToStorage {
-                op,
-                at,
-                plaintext,
-                reply,
-            })
-            .await?;
+        let encrypted = self.write(at, plaintext).await?;
         if encrypted.has_rule {
             let prefixes = (
                 &*encrypted.transformer_prefix,
@@ -274,14 +298,7 @@ impl Host {
         stored: Vec<u8>,
     ) -> Result<Decrypted, HostError> {
         let start = std::time::Instant::now();
-        let decrypted = self
-            .operation(|op, reply| Request::FromStorage {
-                op,
-                at,
-                stored,
-                reply,
-            })
-            .await?;
+        let decrypted = self.read(at, stored).await?;
         if decrypted.has_rule {
             let prefix = match &*decrypted.transformer_prefix {
                 // Upstream has no name for it where it writes.
@@ -292,6 +309,66 @@ impl Host {
             self.observe(TransformationType::FromStorage, prefixes, start.elapsed());
         }
         Ok(decrypted)
+    }
+
+    /// By a worker, or as ever.
+    async fn write(
+        &self,
+        at: Location,
+        plaintext: Zeroizing<Vec<u8>>,
+    ) -> Result<Encrypted, HostError> {
+        let workers = self.0.workers.as_deref();
+        let mut attempted = None;
+        if let Some(workers) = workers {
+            match workers.to_storage(self, &at, &plaintext).await? {
+                Attempt::Done(encrypted) => return Ok(encrypted),
+                Attempt::NotMine(worker) => attempted = Some((workers, worker)),
+            }
+        }
+        let encrypted = self
+            .operation(|op, reply| Request::ToStorage {
+                op,
+                at,
+                plaintext,
+                reply,
+            })
+            .await?;
+        if let (Some((workers, worker)), Some(_)) = (attempted, &encrypted.key_id_hash) {
+            workers.renew(worker);
+        }
+        Ok(encrypted)
+    }
+
+    /// By a worker, or as ever.
+    async fn read(&self, at: Location, stored: Vec<u8>) -> Result<Decrypted, HostError> {
+        let Some(workers) = self.0.workers.as_deref() else {
+            return self.read_as_ever(at, stored).await;
+        };
+        if let Attempt::Done(decrypted) = workers.from_storage(self, &at, &stored).await? {
+            return Ok(decrypted);
+        }
+        // Of the others there is nothing to learn.
+        if !stored.starts_with(KMS_V2) {
+            return self.read_as_ever(at, stored).await;
+        }
+        let (seen_at, seen) = (at.clone(), stored.clone());
+        let decrypted = self.read_as_ever(at, stored).await?;
+        let (at, stored) = (seen_at.clone(), seen.clone());
+        let dek = self.ask(|reply| Request::KnownDek { at, stored, reply });
+        if let Ok(Some(dek)) = dek.await {
+            workers.learn(self, &seen_at, &seen, dek).await;
+        }
+        Ok(decrypted)
+    }
+
+    async fn read_as_ever(&self, at: Location, stored: Vec<u8>) -> Result<Decrypted, HostError> {
+        self.operation(|op, reply| Request::FromStorage {
+            op,
+            at,
+            stored,
+            reply,
+        })
+        .await
     }
 
     /// Runs the KMS checks; waits for the plugin when its last answer is too old.
@@ -311,6 +388,11 @@ impl Host {
         self.ask(|reply| Request::CheckNames { reply }).await
     }
 
+    /// How many workers help. None with a self-contained component.
+    pub fn workers(&self) -> usize {
+        self.0.workers.as_ref().map_or(0, |workers| workers.count())
+    }
+
     /// What `/statusz` shows. No secrets, no key IDs.
     ///
     /// # Errors
@@ -319,8 +401,11 @@ impl Host {
         let text = self.ask(|reply| Request::Status { reply }).await?;
         let mut status: serde_json::Value =
             serde_json::from_str(&text).map_err(|_| HostError::Trapped)?;
-        if let (Some(fields), Some(file)) = (status.as_object_mut(), self.config_file().clone()) {
-            fields.insert("configFile".to_owned(), file);
+        if let Some(fields) = status.as_object_mut() {
+            fields.insert("workers".to_owned(), self.workers().into());
+            if let Some(file) = self.config_file().clone() {
+                fields.insert("configFile".to_owned(), file);
+            }
         }
         Ok(status)
     }
@@ -330,7 +415,11 @@ impl Host {
     /// # Errors
     /// When the engine is not there.
     pub async fn metrics(&self) -> Result<Vec<MetricFamily>, HostError> {
-        self.ask(|reply| Request::Metrics { reply }).await
+        let mut families = self.ask(|reply| Request::Metrics { reply }).await?;
+        if let Some(workers) = &self.0.workers {
+            add_up(&mut families, workers.metrics().await);
+        }
+        Ok(families)
     }
 
     /// Offers the bytes of a changed configuration, and waits until they are in use or refused. Requests go on meanwhile; after a refusal
@@ -408,6 +497,13 @@ impl Host {
             .await
             .map_err(|_| HostError::Closed)?;
         answer.await.map_err(|_| HostError::Closed)?
+    }
+}
+
+impl crate::workers::Control for Host {
+    async fn lease(&self, provider: &str) -> Result<Option<(DekId, Lease)>, HostError> {
+        let provider = provider.to_owned();
+        self.ask(|reply| Request::Lease { provider, reply }).await
     }
 }
 

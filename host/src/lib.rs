@@ -18,9 +18,10 @@ mod guest;
 mod host;
 mod model;
 mod sha256;
+mod workers;
 
 pub use driver::{Fault, ReloadError};
-pub use host::{BuildError, Host, HostBuilder, KmsCoast, WriteDekSource};
+pub use host::{BuildError, Host, HostBuilder, KmsCoast, WriteDekSource, default_workers};
 pub use model::{
     Check, Decrypted, Encrypted, ErrorKind, HostError, Location, MetricFamily, MetricKind,
     Plaintext, Sample, TransformError,

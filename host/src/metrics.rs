@@ -5,6 +5,7 @@
 //! the names would no longer be upstream's.
 
 mod series;
+mod sum;
 mod text;
 
 use std::sync::atomic::AtomicU64;
@@ -18,6 +19,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::model::{MetricFamily, MetricKind, Sample};
+pub(crate) use sum::add_up;
+
 use series::{Bounded, Total, data_key_histogram, kms_histogram, transformation_histogram};
 
 /// Most series of one histogram; the one made first gives way to a new one, which then starts at zero.

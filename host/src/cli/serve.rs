@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::{ArgAction, Args};
+use clap::{ArgAction, Args, value_parser};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use super::state_dir::{RunningPlugin, StateDir};
 use super::{EngineArgs, write_output};
 use crate::config_file::{self, Content, Controller, PollNow};
-use crate::host::{Host, HostBuilder};
+use crate::host::{Host, HostBuilder, WORKERS_MAX, default_workers};
 use crate::http::listen::UnixSocket;
 use crate::http::peer::PeerPolicy;
 use crate::http::{api, health};
@@ -45,6 +45,9 @@ pub(super) struct ServeArgs {
     /// Where health, metrics and status listen; they show no secrets
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8081")]
     health_listen: SocketAddr,
+    /// How many instances of the component may read and write at the same time [default: one for each core, at most 8]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..=WORKERS_MAX))]
+    workers: Option<u16>,
     /// Names this server in metrics, hashed
     #[arg(long, value_name = "ID", default_value = "")]
     apiserver_id: String,
@@ -97,7 +100,9 @@ impl EngineArgs {
         let builder = Host::builder()
             .config(config.bytes.as_slice())
             .dek_source(self.dek_source.into())
-            .kms_coast(self.kms_coast.into());
+            .kms_coast(self.kms_coast.into())
+            // One value is soon done.
+            .workers(0);
         match &self.component {
             Some(path) => Ok(builder.component(read_component(path)?)),
             None => Ok(builder),
@@ -137,6 +142,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         .engine
         .builder(&content)?
         .automatic_reload(reload)
+        .workers(args.workers.map_or_else(default_workers, usize::from))
         .apiserver_id(args.apiserver_id.as_str())
         .metrics(metrics.clone())
         .build()

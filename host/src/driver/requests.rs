@@ -127,6 +127,20 @@ impl Driver {
                     Ok(outcome.map_err(|faults| faults.iter().map(Fault::from).collect()))
                 });
             }
+            Request::Lease { provider, reply } => {
+                let incarnation = self.incarnation;
+                self.answer(reply, |guest| {
+                    let Some(lease) = guest.take_lease(&provider)? else {
+                        return Ok(None);
+                    };
+                    let states = guest.write_states()?;
+                    let state = states.iter().find(|state| state.provider == provider);
+                    Ok(state.map(|state| ((incarnation, state.serial), lease)))
+                });
+            }
+            Request::KnownDek { at, stored, reply } => {
+                self.answer(reply, |guest| guest.known_dek(&at, &stored));
+            }
             Request::Reload { config, reply } => {
                 let Some(outcome) = self.call(None, |guest| guest.reload(&config, now)) else {
                     drop(reply.send(Err(HostError::Trapped)));

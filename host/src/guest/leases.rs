@@ -54,6 +54,13 @@ pub(crate) struct Lease {
     key: SealingKey,
 }
 
+impl Lease {
+    /// After this it encrypts no more.
+    pub(crate) fn expiry(&self) -> u64 {
+        self.record.expiry
+    }
+}
+
 /// The interface's functions, found once.
 pub(super) struct Leases {
     write_states: Func,
