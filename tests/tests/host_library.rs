@@ -12,6 +12,8 @@ mod reloads;
 mod room;
 #[path = "host_library/traps.rs"]
 mod traps;
+#[path = "host_library/workers.rs"]
+mod workers;
 
 #[path = "end_to_end/scripted.rs"]
 mod scripted;

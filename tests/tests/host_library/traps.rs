@@ -1,4 +1,4 @@
-//! A component that traps takes one request with it, and nothing else.
+//! A component that traps takes one request with it, and nothing else: the instance that has the plugins, which here has no workers.
 
 use std::sync::Arc;
 
@@ -20,6 +20,7 @@ async fn only_the_request_that_traps_is_lost() {
     let host = room
         .builder("1m")
         .memory_limit(LITTLE)
+        .workers(0)
         .metrics(metrics.clone());
     let host = host.build().expect("a valid configuration");
     let before = write(&host, "/before", b"before").await;
@@ -56,6 +57,7 @@ async fn a_read_that_waits_survives_the_trap_of_another_request() {
     let host = room
         .builder("1m")
         .memory_limit(LITTLE)
+        .workers(0)
         .build()
         .expect("a valid configuration");
     write(&host, "/primed", b"x").await;
@@ -85,6 +87,7 @@ async fn traps_one_after_the_other_are_all_survived() {
     let host = room
         .builder("1m")
         .memory_limit(LITTLE)
+        .workers(0)
         .build()
         .expect("a valid configuration");
     let kept = write(&host, "/kept", b"kept").await;
@@ -104,6 +107,7 @@ async fn a_reload_survives_a_trap_before_it() {
     let host = room
         .builder("1m")
         .memory_limit(LITTLE)
+        .workers(0)
         .automatic_reload(true);
     let host = host.build().expect("a valid configuration");
     write(&host, "/primed", b"x").await;
