@@ -319,6 +319,8 @@ fn native(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
         "-p",
         "dekker-ring",
         "-p",
+        "dekker-shared",
+        "-p",
         "dekker-host",
     ];
     let product = command::run_tests(cargo_test(workspace).args(packages), counts);

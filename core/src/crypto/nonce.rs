@@ -45,6 +45,11 @@ impl CounterNonces {
         }
     }
 
+    /// Whether every value of the range was given.
+    pub fn is_used_up(&self) -> bool {
+        self.next.load(Ordering::Relaxed) >= self.end
+    }
+
     /// Cuts off the next `len` values, which this sequence then never gives. `None`: not so many are left.
     pub fn cut(&self, len: u64) -> Option<CounterRange> {
         let cut = |start: u64| start.checked_add(len).filter(|end| *end <= self.end);

@@ -21,7 +21,7 @@ use crate::crypto::entropy::Entropy;
 use crate::crypto::keys::{DekSourceType, KeyStore, OpeningKey, SealingKey};
 use crate::crypto::nonce::CounterRange;
 use crate::provider::kms::Kms;
-use crate::provider::kms::message::EncryptedDekSource;
+use crate::provider::kms::message::{EncryptedDekSource, sha256_text};
 use crate::provider::kms::v2::KmsV2;
 use crate::provider::kms::v2::dek_cache::ReadDek;
 use crate::provider::kms::v2::key_state::Current;
@@ -101,6 +101,11 @@ impl Engine {
         })
     }
 
+    /// Whether these bytes are the running configuration.
+    pub fn is_running(&self, config: &[u8]) -> bool {
+        self.running.hash == sha256_text(config)
+    }
+
     /// The DEK of a stored value of KMS v2, if it is at hand: for [`Self::learn`].
     #[must_use]
     pub fn known_dek(&mut self, resource: &str, stored: &[u8]) -> Option<Arc<dyn OpeningKey>> {
@@ -153,6 +158,17 @@ impl Engine {
         if let Some(provider) = self.running_v2(provider) {
             provider.state.extend(expiry);
         }
+    }
+
+    /// Whether a worker has used up what it had leased of a provider's DEK: it needs a new lease.
+    pub fn has_used_up(&self, provider: &str) -> bool {
+        self.providers.values().any(|kms| match kms {
+            Kms::V2(of) if *of.info.name == *provider => of
+                .state
+                .current()
+                .is_some_and(|current| current.dek.is_used_up()),
+            _ => false,
+        })
     }
 
     /// Gives a worker the DEK of a stored value.

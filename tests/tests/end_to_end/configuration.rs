@@ -150,7 +150,7 @@ fn a_valid_file_passes_and_shows_without_secrets() {
 fn wrong_usage_is_told_apart_from_faults() {
     play(async |stage| {
         stage.file("empty.yaml", "");
-        let table: [(&[&str], i32, &str); 7] = [
+        let table: [(&[&str], i32, &str); 9] = [
             (&["config", "chekc"], 2, "check"),
             (&["config", "check"], 2, "<FILE>"),
             (&["serve", "--config-poll-interval", "60"], 2, "such as 60s"),
@@ -159,6 +159,8 @@ fn wrong_usage_is_told_apart_from_faults() {
                 2,
                 "only unix sockets are supported",
             ),
+            (&["serve", "--workers", "0"], 2, "--workers"),
+            (&["serve", "--workers", "many"], 2, "--workers"),
             (
                 &["--log", "dekker=loud", "config", "check", "empty.yaml"],
                 2,

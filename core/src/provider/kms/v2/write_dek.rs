@@ -83,6 +83,14 @@ impl WriteDek {
                 .eq(annotations.iter().copied())
     }
 
+    /// Whether it has no nonce left. A seed always has.
+    pub fn is_used_up(&self) -> bool {
+        match &self.nonces {
+            Nonces::Counter(nonces) => nonces.is_used_up(),
+            Nonces::Extended => false,
+        }
+    }
+
     /// A handle that seals, with a part of the counter that is nobody else's from now on: `len` values. A seed has no counter, and gives an
     /// empty part. `None`: not so many are left, or the backend lost the key.
     pub fn lease(&self, len: u64) -> Option<(Box<dyn SealingKey>, CounterRange)> {

@@ -1,0 +1,345 @@
+//! dekker-core's engine for all threads of a native program: reads and writes go through `&self` and take no lock.
+//!
+//! An engine has one thread. Here each thread that reads or writes has a worker of its own (`dekker_core::engine::lease`), with a part of the
+//! write DEK's counter that no other worker has. One control engine, behind a lock, has the plugins: whoever drives it, with
+//! [`SharedEngine::control`], does so as with any engine. A worker takes that lock only to catch up: with its first value, and after the
+//! control engine has changed what workers must know.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use dekker_core::crypto::entropy::{Entropy, EntropyError};
+//! use dekker_core::crypto::rustcrypto::RustCrypto;
+//! use dekker_core::engine::Options;
+//! use dekker_core::provider::transformer::Location;
+//! use dekker_core::time::Timestamp;
+//! use dekker_shared::{Parts, SharedEngine};
+//!
+//! struct System;
+//! impl Entropy for System {
+//!     fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
+//!         // The operating system's.
+//!         # bytes.fill(7);
+//!         Ok(())
+//!     }
+//! }
+//! let parts = Parts {
+//!     keys: || Box::new(RustCrypto),
+//!     entropy: || Box::new(System),
+//! };
+//! let config = b"
+//! apiVersion: apiserver.config.k8s.io/v1
+//! kind: EncryptionConfiguration
+//! resources:
+//! - resources: [secrets]
+//!   providers: [{secretbox: {keys: [{name: a, secret: MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=}]}}]";
+//! let now = Timestamp::from_millis(1_700_000_000_000);
+//! let engine = SharedEngine::new(config, Options::default(), parts, now)?;
+//! std::thread::scope(|scope| {
+//!     for _ in 0..4 {
+//!         scope.spawn(|| {
+//!             let at = Location { resource: "secrets", key: b"/registry/secrets/default/token" };
+//!             // `None`: it needs the plugin, or has a fault; the control engine does it, and says so.
+//!             let stored = engine.to_storage(at, b"hunter2", now).unwrap().stored;
+//!             let read = engine.from_storage(at, &stored, now).unwrap();
+//!             assert_eq!(read.plaintext.expose(), b"hunter2");
+//!         });
+//!     }
+//! });
+//! # Ok::<(), dekker_core::config::Faults>(())
+//! ```
+#![forbid(unsafe_code)]
+
+use std::cell::RefCell;
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use dekker_core::config::Faults;
+use dekker_core::crypto::entropy::Entropy;
+use dekker_core::crypto::keys::KeyStore;
+use dekker_core::engine::lease::WriteState;
+use dekker_core::engine::metrics::MetricFamily;
+use dekker_core::engine::{Engine, Options};
+use dekker_core::provider::transformer::{Decrypted, Encrypted, Location};
+use dekker_core::time::Timestamp;
+use thread_local::ThreadLocal;
+
+/// What each engine is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts {
+    /// The cipher library, the same for all of them.
+    pub keys: fn() -> Box<dyn KeyStore>,
+    /// The source of randomness.
+    pub entropy: fn() -> Box<dyn Entropy>,
+}
+
+/// A control engine, and a worker for each thread that asks for one.
+pub struct SharedEngine {
+    parts: Parts,
+    options: Options,
+    control: Mutex<ControlState>,
+    /// Counts what workers must learn.
+    version: AtomicU64,
+    workers: ThreadLocal<RefCell<Worker>>,
+}
+
+struct ControlState {
+    engine: Engine,
+    config: Vec<u8>,
+    /// A file that was offered and is not in use yet.
+    offered: Option<Vec<u8>>,
+    /// Counts files.
+    epoch: u64,
+    states: Vec<WriteState>,
+}
+
+struct Worker {
+    engine: Engine,
+    version: u64,
+    epoch: u64,
+    states: Vec<WriteState>,
+}
+
+impl SharedEngine {
+    /// Parses, validates and builds. The first probes are due at once: drive [`Self::control`].
+    ///
+    /// # Errors
+    /// Every fault of the configuration.
+    pub fn new(
+        config: &[u8],
+        options: Options,
+        parts: Parts,
+        now: Timestamp,
+    ) -> Result<Self, Faults> {
+        let Parts { keys, entropy } = parts;
+        let engine = Engine::new(config, options.clone(), keys(), entropy(), now)?;
+        Ok(Self {
+            parts,
+            options,
+            control: Mutex::new(ControlState {
+                engine,
+                config: config.to_vec(),
+                offered: None,
+                epoch: 1,
+                states: Vec::new(),
+            }),
+            version: AtomicU64::new(1),
+            workers: ThreadLocal::new(),
+        })
+    }
+
+    /// Encrypts a value. `None`: it is for [`Self::control`] to do, with `Engine::to_storage`: there is no DEK, or there is a fault.
+    #[must_use]
+    pub fn to_storage(
+        &self,
+        at: Location<'_>,
+        plaintext: &[u8],
+        now: Timestamp,
+    ) -> Option<Encrypted> {
+        self.with_worker(now, |worker| worker.try_to_storage(at, plaintext, now))
+    }
+
+    /// Decrypts a stored value. `None`: it is for [`Self::control`] to do, with `Engine::from_storage`; [`Self::learn`] then spares this
+    /// thread the next such value.
+    #[must_use]
+    pub fn from_storage(
+        &self,
+        at: Location<'_>,
+        stored: &[u8],
+        now: Timestamp,
+    ) -> Option<Decrypted> {
+        self.with_worker(now, |worker| worker.try_from_storage(at, stored, now))
+    }
+
+    /// Gives this thread's worker the DEK of a stored value, if the control engine has it.
+    pub fn learn(&self, at: Location<'_>, stored: &[u8], now: Timestamp) {
+        let dek = self.lock().engine.known_dek(at.resource, stored);
+        if let Some(dek) = dek {
+            self.with_worker(now, |worker| {
+                worker.learn(at.resource, stored, dek);
+                Some(())
+            });
+        }
+    }
+
+    /// The control engine: for its actions, events, timeouts and reloads, and for values that no worker could do. What it changed is known to
+    /// every worker before its next value, once this is dropped.
+    ///
+    /// Offer a changed file with [`Control::reload`].
+    pub fn control(&self) -> Control<'_> {
+        Control {
+            state: self.lock(),
+            version: &self.version,
+        }
+    }
+
+    /// What each engine has counted, the control engine's first. Takes no lock that a value needs; a thread that is in the middle of a value
+    /// is left out, so ask when it matters that all are in.
+    pub fn metrics(&mut self) -> Vec<Vec<MetricFamily>> {
+        let control = self.lock().engine.metrics();
+        let workers = self.workers.iter_mut();
+        let workers = workers.map(|worker| worker.get_mut().engine.metrics());
+        std::iter::once(control).chain(workers).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ControlState> {
+        // The engine's own state is whole between calls, whatever a panic between two of them has done.
+        self.control.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `None`: there can be no worker, as for a configuration whose keys the backend refuses.
+    fn with_worker<T>(
+        &self,
+        now: Timestamp,
+        work: impl FnOnce(&mut Engine) -> Option<T>,
+    ) -> Option<T> {
+        let worker = match self.workers.get() {
+            Some(worker) => worker,
+            None => {
+                let worker = self.new_worker(now)?;
+                self.workers.get_or(|| RefCell::new(worker))
+            }
+        };
+        // No call comes back into this from within.
+        let mut worker = worker.try_borrow_mut().ok()?;
+        if worker.version != self.version.load(Ordering::Acquire) {
+            self.catch_up(&mut worker, now);
+        }
+        let done = work(&mut worker.engine);
+        if done.is_none() {
+            // The next value gets a new lease for one that is used up.
+            let Worker { engine, states, .. } = &mut *worker;
+            let leases = states.len();
+            states.retain(|state| !engine.has_used_up(&state.provider));
+            if states.len() < leases {
+                worker.version = 0;
+            }
+        }
+        done
+    }
+
+    fn new_worker(&self, now: Timestamp) -> Option<Worker> {
+        let (config, epoch) = {
+            let control = self.lock();
+            (control.config.clone(), control.epoch)
+        };
+        let Parts { keys, entropy } = self.parts;
+        let engine = Engine::worker(&config, self.options.clone(), keys(), entropy(), now);
+        Some(Worker {
+            engine: engine.ok()?,
+            version: 0,
+            epoch,
+            states: Vec::new(),
+        })
+    }
+
+    fn catch_up(&self, worker: &mut Worker, now: Timestamp) {
+        let version = self.version.load(Ordering::Acquire);
+        let is_old = self.lock().epoch != worker.epoch;
+        if is_old && let Some(new) = self.new_worker(now) {
+            *worker = new;
+        }
+        let mut control = self.lock();
+        if control.epoch != worker.epoch {
+            // Another file came meanwhile; this value is the control engine's, and the next one tries again.
+            return;
+        }
+        for state in control.states.clone() {
+            let known = worker
+                .states
+                .iter_mut()
+                .find(|known| known.provider == state.provider);
+            match known {
+                Some(known) if known.serial == state.serial => {
+                    if known.expiry != state.expiry {
+                        worker.engine.extend(&state.provider, state.expiry);
+                        known.expiry = state.expiry;
+                    }
+                }
+                _ => {
+                    worker
+                        .states
+                        .retain(|known| known.provider != state.provider);
+                    // Without a lease it writes nothing of this provider.
+                    if let Some(lease) = control.engine.lease(&state.provider)
+                        && worker.engine.adopt(lease)
+                    {
+                        worker.states.push(state);
+                    }
+                }
+            }
+        }
+        worker.version = version;
+    }
+}
+
+impl fmt::Debug for SharedEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SharedEngine(..)")
+    }
+}
+
+/// The control engine, while nobody else drives it.
+pub struct Control<'e> {
+    state: MutexGuard<'e, ControlState>,
+    version: &'e AtomicU64,
+}
+
+impl Control<'_> {
+    /// As [`Engine::reload`]. The workers get the file when the engine takes it into use: while this is held, or any later
+    /// [`SharedEngine::control`].
+    ///
+    /// # Errors
+    /// Every fault of the configuration; the running one serves on.
+    pub fn reload(&mut self, config: &[u8], now: Timestamp) -> Result<(), Faults> {
+        self.state.engine.reload(config, now)?;
+        self.state.offered = Some(config.to_vec());
+        Ok(())
+    }
+}
+
+impl Deref for Control<'_> {
+    type Target = Engine;
+
+    fn deref(&self) -> &Engine {
+        &self.state.engine
+    }
+}
+
+impl DerefMut for Control<'_> {
+    fn deref_mut(&mut self) -> &mut Engine {
+        &mut self.state.engine
+    }
+}
+
+impl Drop for Control<'_> {
+    fn drop(&mut self) {
+        let ControlState {
+            engine,
+            config,
+            offered,
+            epoch,
+            states,
+        } = &mut *self.state;
+        let is_new_file = offered
+            .as_ref()
+            .is_some_and(|offered| engine.is_running(offered));
+        if is_new_file && let Some(new) = offered.take() {
+            *config = new;
+            *epoch += 1;
+        }
+        let now: Vec<_> = engine.write_states().collect();
+        if is_new_file || now != *states {
+            *states = now;
+            self.version.fetch_add(1, Ordering::Release);
+        }
+    }
+}
+
+impl fmt::Debug for Control<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Control(..)")
+    }
+}

@@ -1,0 +1,244 @@
+//! Threads that share an engine.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use dekker_core::crypto::entropy::{Entropy, EntropyError};
+use dekker_core::crypto::keys::DekSourceType;
+use dekker_core::engine::Options;
+use dekker_core::engine::event::{Action, EncryptResponse, Event, OpId, StatusResponse};
+use dekker_core::provider::kms::v2::envelope::EncryptedObject;
+use dekker_core::provider::transformer::Location;
+use dekker_core::time::Timestamp;
+use dekker_ring::Ring;
+use dekker_shared::{Control, Parts, SharedEngine};
+
+const PREFIX: &str = "k8s:enc:kms:v2:a:";
+const AT: Location<'static> = Location {
+    resource: "secrets",
+    key: b"/k",
+};
+const START: u64 = 1_000_000;
+
+fn file(timeout: u32) -> Vec<u8> {
+    format!(
+        "
+apiVersion: apiserver.config.k8s.io/v1
+kind: EncryptionConfiguration
+resources:
+- resources: [secrets]
+  providers: [{{kms: {{apiVersion: v2, name: a, endpoint: 'unix:///run/a.sock', timeout: {timeout}s}}}}]
+"
+    )
+    .into_bytes()
+}
+
+fn at(millis: u64) -> Timestamp {
+    Timestamp::from_millis(START + millis)
+}
+
+/// The random part of a nonce helps nothing; every DEK is another.
+struct Counting;
+impl Entropy for Counting {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        bytes.fill(0);
+        if bytes.len() >= 32 {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            bytes[..8].copy_from_slice(&number.to_le_bytes());
+        }
+        Ok(())
+    }
+}
+
+/// A plugin that turns bytes over.
+#[derive(Default)]
+struct Plugin {
+    key_id: &'static str,
+    calls: BTreeMap<&'static str, usize>,
+}
+
+impl Plugin {
+    fn count(&mut self, call: &'static str) {
+        *self.calls.entry(call).or_default() += 1;
+    }
+
+    fn answer(&mut self, control: &mut Control<'_>, now: Timestamp) {
+        let turn = |bytes: &[u8]| bytes.iter().map(|byte| !byte).collect::<Vec<_>>();
+        while let Some(action) = control.poll_action() {
+            let event = match action {
+                Action::CallStatus { call, .. } => {
+                    self.count("status");
+                    let outcome = Ok(StatusResponse {
+                        version: "v2".into(),
+                        healthz: "ok".into(),
+                        key_id: self.key_id.into(),
+                    });
+                    Event::Status { call, outcome }
+                }
+                Action::CallEncrypt {
+                    call, plaintext, ..
+                } => {
+                    self.count("encrypt");
+                    let outcome = Ok(EncryptResponse {
+                        ciphertext: turn(plaintext.expose()),
+                        key_id: self.key_id.into(),
+                        annotations: [].into(),
+                    });
+                    Event::Encrypted { call, outcome }
+                }
+                Action::CallDecrypt { call, request, .. } => {
+                    self.count("decrypt");
+                    let outcome = Ok(turn(&request.ciphertext).into());
+                    Event::Decrypted { call, outcome }
+                }
+                _ => continue,
+            };
+            control.handle_event(event, now);
+        }
+    }
+}
+
+fn engine(dek_source: DekSourceType) -> (SharedEngine, Plugin) {
+    let options = Options {
+        dek_source,
+        reload: true,
+        ..Options::default()
+    };
+    let parts = Parts {
+        keys: || Box::new(Ring),
+        entropy: || Box::new(Counting),
+    };
+    let engine = SharedEngine::new(&file(3), options, parts, at(0)).unwrap();
+    let mut plugin = Plugin {
+        key_id: "key-1",
+        ..Plugin::default()
+    };
+    plugin.answer(&mut engine.control(), at(0));
+    (engine, plugin)
+}
+
+/// The DEK, and the counter of the nonce.
+fn nonce(stored: &[u8]) -> (Vec<u8>, [u8; 8]) {
+    let object = EncryptedObject::decode(&stored[PREFIX.len()..]).unwrap();
+    let counter = *object.encrypted_data[4..].first_chunk().unwrap();
+    (object.encrypted_dek_source.to_vec(), counter)
+}
+
+const SOURCES: [DekSourceType; 2] = [
+    DekSourceType::AesGcmKey,
+    DekSourceType::HkdfSha256XnonceAesGcmSeed,
+];
+
+#[test]
+fn eight_threads_write_and_read_without_the_lock() {
+    for source in SOURCES {
+        let (engine, plugin) = engine(source);
+        let ready = std::sync::Barrier::new(9);
+        let nonces: Vec<_> = std::thread::scope(|scope| {
+            let work = || {
+                // The first value takes the lease, and with it the lock.
+                let first = engine.to_storage(AT, b"first", at(0)).unwrap().stored;
+                ready.wait();
+                ready.wait();
+                let mut nonces = vec![nonce(&first)];
+                for n in 0..5000u32 {
+                    let text = n.to_le_bytes();
+                    let stored = engine.to_storage(AT, &text, at(0)).unwrap().stored;
+                    let read = engine.from_storage(AT, &stored, at(0)).unwrap();
+                    assert_eq!((read.plaintext.expose(), read.stale), (&text[..], false));
+                    nonces.push(nonce(&stored));
+                }
+                nonces
+            };
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(work)).collect();
+            ready.wait();
+            // Held until all are done: whoever needed it would never be.
+            let control = engine.control();
+            ready.wait();
+            let nonces = threads
+                .into_iter()
+                .flat_map(|thread| thread.join().unwrap());
+            let nonces = nonces.collect();
+            drop(control);
+            nonces
+        });
+        assert_eq!(nonces.len(), 8 * 5001);
+        if source == DekSourceType::AesGcmKey {
+            let unique: HashSet<_> = nonces.iter().collect();
+            assert_eq!(unique.len(), nonces.len(), "no nonce twice");
+        }
+        let expected = [("decrypt", 1), ("encrypt", 1), ("status", 1)];
+        assert_eq!(plugin.calls, expected.into(), "one DEK, with its proof");
+    }
+}
+
+#[test]
+fn a_new_dek_a_new_file_and_the_expiry_reach_the_threads() {
+    for source in SOURCES {
+        let (engine, mut plugin) = engine(source);
+        let old = engine.to_storage(AT, b"old", at(0)).unwrap().stored;
+
+        plugin.key_id = "key-2";
+        let mut control = engine.control();
+        control.handle_timeout(at(60_000));
+        plugin.answer(&mut control, at(60_000));
+        drop(control);
+        let new = engine.to_storage(AT, b"new", at(60_000)).unwrap().stored;
+        assert_ne!(nonce(&new).0, nonce(&old).0);
+        assert!(engine.from_storage(AT, &old, at(60_000)).unwrap().stale);
+        assert!(!engine.from_storage(AT, &new, at(60_000)).unwrap().stale);
+
+        // Another timeout makes it another provider.
+        let mut control = engine.control();
+        control.reload(&file(4), at(61_000)).unwrap();
+        plugin.answer(&mut control, at(61_000));
+        control.handle_timeout(at(61_500));
+        plugin.answer(&mut control, at(61_500));
+        assert!(control.is_running(&file(4)));
+        drop(control);
+        let newest = engine.to_storage(AT, b"x", at(62_000)).unwrap().stored;
+        assert_ne!(nonce(&newest).0, nonce(&new).0);
+
+        // A DEK that neither has: the control engine asks the plugin, and this thread learns it.
+        assert!(engine.from_storage(AT, &old, at(62_000)).is_none());
+        let mut control = engine.control();
+        assert!(
+            control
+                .from_storage(OpId(1), AT, &old, at(62_000))
+                .is_none()
+        );
+        plugin.answer(&mut control, at(62_000));
+        drop(control);
+        assert!(engine.from_storage(AT, &old, at(62_000)).is_none());
+        engine.learn(AT, &old, at(62_000));
+        assert!(engine.from_storage(AT, &old, at(62_000)).unwrap().stale);
+
+        // Nobody has polled since: the lease ends with its DEK.
+        assert!(engine.to_storage(AT, b"x", at(300_000)).is_none());
+        let mut control = engine.control();
+        let refused = control.to_storage(OpId(2), AT, b"x", at(300_000));
+        assert!(refused.unwrap().unwrap_err().message.contains("expired"));
+    }
+}
+
+#[test]
+fn what_all_have_counted_is_there() {
+    let (mut engine, _) = engine(DekSourceType::AesGcmKey);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                for _ in 0..10 {
+                    assert!(engine.to_storage(AT, b"x", at(0)).is_some());
+                }
+            });
+        }
+    });
+    let counted = engine.metrics().into_iter().flatten();
+    let writes: f64 = counted
+        .filter(|family| family.name == "apiserver_storage_transformation_operations_total")
+        .flat_map(|family| family.samples)
+        .map(|sample| sample.value)
+        .sum();
+    assert!((writes - 30.0).abs() < f64::EPSILON, "{writes}");
+}
