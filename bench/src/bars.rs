@@ -3,7 +3,9 @@
 use serde::Serialize;
 
 use crate::rounds::{Op, Series, Source, Work};
-use crate::subjects::names::{ACCELERATED, GO, NATIVE, NOBLE, NODE, NPM, RING};
+use crate::subjects::names::{
+    ACCELERATED, BOUNDARY, COPIED, GO, NATIVE, NOBLE, NODE, NPM, RING,
+};
 use crate::{cached, readers, server, sizes, transform};
 
 /// One bar.
@@ -17,6 +19,8 @@ pub struct Bar {
     pub reached: Option<f64>,
     /// By the best rounds.
     pub best: Option<f64>,
+    /// By the medians, what whoever goes the same way reaches and does nothing on it: no bar can ask for more on this machine.
+    pub limit: Option<f64>,
     /// What the two are.
     pub unit: &'static str,
     /// Whether the medians reach it.
@@ -83,6 +87,7 @@ pub fn all(series: &[Series], cores: usize) -> Vec<Bar> {
             bar: limit.words(unit),
             reached: reached.map(|(median, _)| median),
             best: reached.map(|(_, best)| best),
+            limit: None,
             unit,
             met: reached.map(|(median, _)| limit.holds(median)),
         });
@@ -196,7 +201,37 @@ pub fn all(series: &[Series], cores: usize) -> Vec<Bar> {
         " ms",
         figures.find(server::STARTUP, server::DEKKER, nothing),
     );
+    for bar in &mut bars {
+        bar.limit = limit_of(&bar.what, &figures);
+    }
     bars
+}
+
+/// Measured for the bars that compare what has to cross a boundary with what does not.
+fn limit_of(what: &str, figures: &Figures<'_>) -> Option<f64> {
+    let find = |subject, op, size| {
+        let work = Work {
+            op,
+            source: Source::Counter,
+            size,
+            count: 1,
+        };
+        figures.find(transform::NAME, subject, work)
+    };
+    for op in [Op::Write, Op::Read] {
+        for size in [1024, 4096, 8192] {
+            let of = format!("{op}, {} KiB, against ", size / 1024);
+            let ratio = if what == format!("{ACCELERATED}: {of}ring alone") {
+                Figures::ratio(find(RING, op, size), find(BOUNDARY, op, size))
+            } else if what.starts_with(&format!("{NPM}: {of}create")) {
+                Figures::ratio(find(COPIED, op, size), find(NODE, op, size))
+            } else {
+                continue;
+            };
+            return ratio.map(|(median, _)| median);
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -235,6 +270,15 @@ mod tests {
         }
         let bar = bar(&[go], what);
         assert_eq!((bar.reached, bar.met), (None, None), "not measured");
+    }
+
+    #[test]
+    fn what_crosses_a_boundary_has_its_limit_beside_it() {
+        let of = |subject, value| series(transform::NAME, subject, AT, value);
+        let all = [of(ACCELERATED, 1000.0), of(BOUNDARY, 400.0), of(RING, 100.0)];
+        let found = bar(&all, "write, 1 KiB, against ring alone");
+        assert_eq!((found.reached, found.limit), (Some(0.1), Some(0.25)));
+        assert_eq!(bar(&all, "native, ring: write, counter, 1 KiB").limit, None);
     }
 
     #[test]

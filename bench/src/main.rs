@@ -7,7 +7,7 @@ use std::{env, fs};
 use anyhow::{Context, Result, bail};
 use dekker_bench::report::Report;
 use dekker_bench::rounds::{Plan, Subject};
-use dekker_bench::subjects::{Ours, Peer, RingAlone};
+use dekker_bench::subjects::{Boundary, Ours, Peer, RingAlone};
 use dekker_bench::{bars, cached, docs, plots, readers, server, sizes, transform};
 
 /// All benchmarks, in the order in which they run.
@@ -145,6 +145,7 @@ fn subjects(report: &mut Report, node: Option<&Path>) -> Result<Vec<Box<dyn Subj
             .skipped
             .push("the self-contained component: it is not built".into()),
     }
+    all.push(Box::new(Boundary::new()?));
     all.push(Box::new(RingAlone::new()?));
     let go = named("DEKKER_INTEROP_PEER").map(|program| Peer::go(Command::new(program)));
     let node = node.map(|script| {

@@ -70,7 +70,7 @@ impl Table {
 }
 
 fn bars(report: &Report) -> Table {
-    let head = ["what", "bar", "reached", "best rounds", ""];
+    let head = ["what", "bar", "reached", "best rounds", "limit", ""];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for bar in &report.bars {
         let figure = |value: Option<f64>| value.map_or_else(|| "not measured".into(), short);
@@ -79,6 +79,7 @@ fn bars(report: &Report) -> Table {
             bar.bar.clone(),
             figure(bar.reached),
             figure(bar.best),
+            bar.limit.map(short).unwrap_or_default(),
             match bar.met {
                 Some(true) => "met".into(),
                 Some(false) => "NOT MET".into(),

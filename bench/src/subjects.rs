@@ -44,6 +44,8 @@ pub mod names {
     pub const NOBLE: &str = "@noble/ciphers";
     /// `createCipheriv`.
     pub const NODE: &str = "node:crypto";
+    /// `createCipheriv` for a module in WebAssembly that does nothing else.
+    pub const COPIED: &str = "node:crypto, copied";
     /// `crypto.subtle`.
     pub const WEB_CRYPTO: &str = "WebCrypto";
 }

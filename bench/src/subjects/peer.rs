@@ -38,6 +38,7 @@ impl Peer {
             (names::NPM, "npm", true),
             (names::NOBLE, "noble", false),
             (names::NODE, "node", false),
+            (names::COPIED, "copied", false),
             (names::WEB_CRYPTO, "webcrypto", false),
         ];
         Self::start(command, &all)
