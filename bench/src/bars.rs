@@ -3,9 +3,7 @@
 use serde::Serialize;
 
 use crate::rounds::{Op, Series, Source, Work};
-use crate::subjects::names::{
-    ACCELERATED, BOUNDARY, COPIED, GO, NATIVE, NOBLE, NODE, NPM, RING,
-};
+use crate::subjects::names::{ACCELERATED, BOUNDARY, COPIED, GO, NATIVE, NOBLE, NODE, NPM, RING};
 use crate::{cached, readers, server, sizes, transform};
 
 /// One bar.
@@ -275,7 +273,11 @@ mod tests {
     #[test]
     fn what_crosses_a_boundary_has_its_limit_beside_it() {
         let of = |subject, value| series(transform::NAME, subject, AT, value);
-        let all = [of(ACCELERATED, 1000.0), of(BOUNDARY, 400.0), of(RING, 100.0)];
+        let all = [
+            of(ACCELERATED, 1000.0),
+            of(BOUNDARY, 400.0),
+            of(RING, 100.0),
+        ];
         let found = bar(&all, "write, 1 KiB, against ring alone");
         assert_eq!((found.reached, found.limit), (Some(0.1), Some(0.25)));
         assert_eq!(bar(&all, "native, ring: write, counter, 1 KiB").limit, None);

@@ -325,6 +325,9 @@ fn a_lease_ends_with_its_dek() {
         assert!(later.expiry > state.expiry);
         worker.engine.extend("a", later.expiry);
         assert!(worker.write("secrets", b"x", after).is_some());
+        // And whoever takes a lease back needs nothing else.
+        worker.engine.extend("a", Timestamp::from_millis(0));
+        assert!(worker.write("secrets", b"x", control.now).is_none());
     }
 }
 
@@ -367,6 +370,23 @@ fn a_dek_that_was_replaced_is_learned_without_the_plugin() {
         let read = control.read("secrets", &new.stored).unwrap().unwrap();
         assert!(!read.stale);
         assert_eq!(control.calls(), calls);
+    }
+}
+
+#[test]
+fn a_provider_that_is_made_anew_has_other_serials() {
+    let mut control = Control::new(DekSourceType::AesGcmKey);
+    let mut seen = BTreeSet::new();
+    for timeout in ["4s", "5s", "6s"] {
+        let state = control.engine.write_states().next().unwrap();
+        assert!(seen.insert(state.serial), "{seen:?}");
+        let file = String::from_utf8(FILE.to_vec()).unwrap();
+        let other = format!("unix:///run/a.sock', timeout: {timeout}");
+        let file = file.replace("unix:///run/a.sock'", &other);
+        control.engine.reload(file.as_bytes(), control.now).unwrap();
+        control.answer();
+        control.pass(1000);
+        assert!(control.engine.is_running(file.as_bytes()));
     }
 }
 

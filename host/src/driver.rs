@@ -261,8 +261,9 @@ impl Driver {
                         .call(None, |guest| guest.handle_event(&event, now))
                         .is_some()
                     {
-                        self.settle(None);
+                        // Before anybody hears of what it changed.
                         self.publish(false);
+                        self.settle(None);
                     }
                 }
                 kms::wipe(&mut event);
@@ -283,8 +284,8 @@ impl Driver {
         }
         let now = self.clock.now();
         if self.call(None, |guest| guest.handle_timeout(now)).is_some() {
-            self.settle(None);
             self.publish(false);
+            self.settle(None);
         }
     }
 

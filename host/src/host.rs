@@ -417,7 +417,7 @@ impl Host {
     pub async fn metrics(&self) -> Result<Vec<MetricFamily>, HostError> {
         let mut families = self.ask(|reply| Request::Metrics { reply }).await?;
         if let Some(workers) = &self.0.workers {
-            add_up(&mut families, workers.metrics().await);
+            add_up(&mut families, workers.metrics());
         }
         Ok(families)
     }

@@ -66,7 +66,9 @@ pub(crate) struct Workers {
     published: RwLock<Arc<Published>>,
     /// Counts publications, so that a worker sees without a lock that there is nothing new.
     version: AtomicU64,
-    /// What engines counted that a reload has replaced.
+    /// For each worker: what its engine had counted when it was last asked.
+    counted: Vec<Mutex<Vec<MetricFamily>>>,
+    /// What engines had counted that are no more.
     retired: Mutex<Vec<MetricFamily>>,
 }
 
@@ -123,6 +125,7 @@ impl Workers {
             used_up: (0..count).map(|_| AtomicBool::new(false)).collect(),
             published: RwLock::default(),
             version: AtomicU64::new(0),
+            counted: (0..count).map(|_| Mutex::default()).collect(),
             retired: Mutex::default(),
         }
     }
@@ -200,21 +203,19 @@ impl Workers {
         let _ = busy.call(|guest| guest.learn(at, stored, dek));
     }
 
-    /// What all workers have counted.
-    pub(crate) async fn metrics(&self) -> Vec<MetricFamily> {
-        let mut sum = locked(&self.retired).clone();
-        let all = u32::try_from(self.count()).unwrap_or(u32::MAX);
-        // None is closed: the pool never closes it.
-        let Ok(_permits) = self.free.acquire_many(all).await else {
-            return sum;
-        };
-        for worker in locked(&self.idle).iter_mut() {
-            let counted = worker.guest.as_mut().map(Guest::metrics);
-            match counted {
-                Some(Ok(families)) => add_up(&mut sum, families),
-                Some(Err(trap)) => self.trapped(worker, &trap),
-                None => {}
+    /// What all workers have counted; one that is at work, until it was asked before. Nobody waits for the slowest of them.
+    pub(crate) fn metrics(&self) -> Vec<MetricFamily> {
+        let mut idle: Vec<_> = std::iter::from_fn(|| self.idle_worker()).collect();
+        for busy in &mut idle {
+            if let Some(Ok(counted)) = busy.call(Guest::metrics)
+                && let Some(worker) = &mut busy.worker
+            {
+                *locked(&self.counted[worker.number]) = counted;
             }
+        }
+        let mut sum = locked(&self.retired).clone();
+        for counted in &self.counted {
+            add_up(&mut sum, locked(counted).clone());
         }
         sum
     }
@@ -249,15 +250,31 @@ impl Workers {
             let Ok(permit) = self.free.acquire().await else {
                 continue;
             };
-            // Each permit is a worker, which goes back before its permit does.
-            if let Some(worker) = locked(&self.idle).pop() {
-                return Busy {
-                    pool: self,
-                    worker: Some(worker),
-                    _permit: permit,
-                };
+            if let Some(busy) = self.busy(permit) {
+                return busy;
             }
         }
+    }
+
+    /// If there is one.
+    fn idle_worker(&self) -> Option<Busy<'_>> {
+        self.busy(self.free.try_acquire().ok()?)
+    }
+
+    /// Each permit is a worker, which goes back before its permit does.
+    fn busy<'w>(&'w self, permit: SemaphorePermit<'w>) -> Option<Busy<'w>> {
+        let worker = locked(&self.idle).pop()?;
+        Some(Busy {
+            pool: self,
+            worker: Some(worker),
+            _permit: permit,
+        })
+    }
+
+    /// An engine is no more: what it had counted when it was last asked stays, so that no sum goes back.
+    fn retire(&self, worker: usize) {
+        let counted = std::mem::take(&mut *locked(&self.counted[worker]));
+        add_up(&mut locked(&self.retired), counted);
     }
 
     fn trapped(&self, worker: &mut Worker, trap: &Trap) {
@@ -267,6 +284,7 @@ impl Workers {
             "the component trapped in a worker; a fresh instance takes its place"
         );
         self.metrics.trap();
+        self.retire(worker.number);
         worker.forget();
         worker.has_trapped = true;
     }
@@ -326,28 +344,36 @@ impl Busy<'_> {
         let Some(worker) = &mut self.worker else {
             return;
         };
-        if let Err(error) = caught_up {
-            tracing::error!(
-                error,
-                worker = worker.number,
-                "a worker has no instance until the configuration or a DEK changes"
-            );
-            worker.forget();
+        match caught_up {
+            Ok(true) => worker.version = version,
+            // It tries again with its next value.
+            Ok(false) => {}
+            Err(error) => {
+                tracing::error!(
+                    error,
+                    worker = worker.number,
+                    "a worker has no instance until the configuration or a DEK changes"
+                );
+                self.pool.retire(worker.number);
+                worker.forget();
+                worker.version = version;
+            }
         }
-        worker.version = version;
     }
 
+    /// `false`: some lease could not be had.
     async fn follow(
         &mut self,
         control: &impl Control,
         published: &Published,
-    ) -> Result<(), String> {
+    ) -> Result<bool, String> {
         let pool = self.pool;
         let worker = self.worker.as_mut().ok_or("no worker")?;
         if worker.guest.is_none() || worker.epoch != published.epoch {
             if let Some(Ok(counted)) = worker.guest.as_mut().map(Guest::metrics) {
-                add_up(&mut locked(&pool.retired), counted);
+                *locked(&pool.counted[worker.number]) = counted;
             }
+            pool.retire(worker.number);
             worker.forget();
             let loaded =
                 pool.component
@@ -361,6 +387,7 @@ impl Busy<'_> {
                 pool.metrics.restart();
             }
         }
+        let mut has_all = true;
         for dek in &published.deks {
             let known = worker
                 .leased
@@ -376,14 +403,18 @@ impl Busy<'_> {
                     }
                 }
                 _ => {
-                    // Without one it writes nothing of this provider, and the control instance does.
+                    // The DEK that it had is none any more, whatever comes of this: without a lease the control instance writes.
+                    guest
+                        .extend(&dek.provider, 0)
+                        .map_err(|trap| format!("{trap:#}"))?;
+                    worker.leased.retain(|had| had.provider != dek.provider);
                     let Ok(Some((id, lease))) = control.lease(&dek.provider).await else {
+                        has_all = false;
                         continue;
                     };
+                    let guest = worker.guest.as_mut().ok_or("no instance")?;
                     let expiry = lease.expiry();
-                    let adopted = guest.adopt(lease).map_err(|trap| format!("{trap:#}"))?;
-                    worker.leased.retain(|had| had.provider != dek.provider);
-                    if adopted {
+                    if guest.adopt(lease).map_err(|trap| format!("{trap:#}"))? {
                         worker.leased.push(WriteDek {
                             provider: dek.provider.clone(),
                             id,
@@ -393,7 +424,7 @@ impl Busy<'_> {
                 }
             }
         }
-        Ok(())
+        Ok(has_all)
     }
 }
 

@@ -246,6 +246,7 @@ impl SharedEngine {
             // Another file came meanwhile; this value is the control engine's, and the next one tries again.
             return;
         }
+        let mut has_all = true;
         for state in control.states.clone() {
             let known = worker
                 .states
@@ -262,16 +263,23 @@ impl SharedEngine {
                     worker
                         .states
                         .retain(|known| known.provider != state.provider);
-                    // Without a lease it writes nothing of this provider.
+                    // The DEK that it had is none any more: without a lease it writes nothing of this provider.
+                    worker
+                        .engine
+                        .extend(&state.provider, Timestamp::from_millis(0));
                     if let Some(lease) = control.engine.lease(&state.provider)
                         && worker.engine.adopt(lease)
                     {
                         worker.states.push(state);
+                    } else {
+                        has_all = false;
                     }
                 }
             }
         }
-        worker.version = version;
+        if has_all {
+            worker.version = version;
+        }
     }
 }
 

@@ -56,7 +56,7 @@ pub struct Lease {
 pub struct WriteState {
     /// The provider's name.
     pub provider: Arc<str>,
-    /// Another one with each DEK of an engine.
+    /// Another one with each DEK of an engine, whatever files come.
     pub serial: u64,
     /// After this it encrypts no more. It moves on with each good answer of the plugin.
     pub expiry: Timestamp,
@@ -73,7 +73,8 @@ impl Engine {
             let Current { serial, expiry, .. } = provider.state.current()?;
             Some(WriteState {
                 provider: provider.info.name.clone(),
-                serial: *serial,
+                // Providers are numbered through all files, so one that is made anew under the same name has other serials.
+                serial: u64::from(id.0) << 32 | (*serial & u64::from(u32::MAX)),
                 expiry: *expiry,
             })
         })

@@ -81,7 +81,7 @@ async fn a_hundred_thousand_writes_of_eight_workers_cost_one_dek() {
     // One at the start, and one a minute: on a machine where this takes as long.
     let polls = 1 + start.elapsed().as_secs() / 60;
     assert!(
-        (1..=polls).contains(&(calls.status as u64)),
+        (1..=polls).contains(&calls.status),
         "{} Status calls",
         calls.status
     );
