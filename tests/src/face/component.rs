@@ -4,6 +4,8 @@ mod convert;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::{env, fmt, fs};
 
 use dekker_core::crypto::keys::DekSourceType;
@@ -50,6 +52,8 @@ impl fmt::Display for Missing {
 pub struct ComponentMaker {
     engine: Engine,
     pre: bindings::TransformerPre<State>,
+    /// How many instructions the guest has run in the last read or write, if they are counted.
+    instructions: Option<Arc<AtomicU64>>,
 }
 
 /// What an instance has of its host: for the accelerated component the very keys that `dekker` has.
@@ -82,7 +86,7 @@ impl ComponentMaker {
     /// # Panics
     /// When there is one and it does not load.
     pub fn find() -> Result<Self, Missing> {
-        Self::load("DEKKER_COMPONENT", "dekker/transformer.wasm")
+        Self::load("DEKKER_COMPONENT", "dekker/transformer.wasm", None)
     }
 
     /// The accelerated component: the one that `DEKKER_COMPONENT_ACCELERATED` names, else `dekker/transformer-accelerated.wasm`.
@@ -96,10 +100,32 @@ impl ComponentMaker {
         Self::load(
             "DEKKER_COMPONENT_ACCELERATED",
             "dekker/transformer-accelerated.wasm",
+            None,
         )
     }
 
-    fn load(variable: &str, file: &str) -> Result<Self, Missing> {
+    /// The accelerated component, and how many WebAssembly instructions it has run in its last read or write: the same number on every machine.
+    ///
+    /// # Errors
+    /// [`Missing`].
+    ///
+    /// # Panics
+    /// As [`Self::find`].
+    pub fn find_accelerated_and_count() -> Result<(Self, Arc<AtomicU64>), Missing> {
+        let instructions = Arc::new(AtomicU64::new(0));
+        let maker = Self::load(
+            "DEKKER_COMPONENT_ACCELERATED",
+            "dekker/transformer-accelerated.wasm",
+            Some(instructions.clone()),
+        )?;
+        Ok((maker, instructions))
+    }
+
+    fn load(
+        variable: &str,
+        file: &str,
+        instructions: Option<Arc<AtomicU64>>,
+    ) -> Result<Self, Missing> {
         let candidates: Vec<PathBuf> = match env::var_os(variable) {
             Some(path) => vec![path.into()],
             None => {
@@ -116,7 +142,9 @@ impl ComponentMaker {
                 looked_at: candidates,
             });
         };
-        let engine = Engine::new(&Config::new()).expect("an engine");
+        let mut config = Config::new();
+        config.consume_fuel(instructions.is_some());
+        let engine = Engine::new(&config).expect("an engine");
         let component =
             wasmtime::component::Component::from_binary(&engine, &bytes).expect("a component");
         let mut linker = Linker::new(&engine);
@@ -125,7 +153,11 @@ impl ComponentMaker {
         dekker_keys::add_to_linker(&mut linker).expect("no import twice");
         let pre = linker.instantiate_pre(&component).expect("no more imports");
         let pre = bindings::TransformerPre::new(pre).expect("the world's exports");
-        Ok(Self { engine, pre })
+        Ok(Self {
+            engine,
+            pre,
+            instructions,
+        })
     }
 
     fn instance(&self, seed: u64) -> (Store<State>, bindings::Transformer) {
@@ -134,6 +166,9 @@ impl ComponentMaker {
             keys: Keys::new(KEYS_MEMORY),
         };
         let mut store = Store::new(&self.engine, state);
+        if self.instructions.is_some() {
+            store.set_fuel(FUEL).expect("it is counted");
+        }
         let instance = self.pre.instantiate(&mut store).expect("an instance");
         (store, instance)
     }
@@ -153,6 +188,9 @@ impl bindings::wasi::random::random::Host for State {
 
 /// Types only: nothing to answer.
 impl wit::Host for State {}
+
+/// More than any call takes.
+const FUEL: u64 = u64::MAX / 2;
 
 const TRAP: &str = "the guest does not trap";
 
@@ -195,6 +233,7 @@ impl Maker for ComponentMaker {
                 store,
                 instance,
                 engine,
+                instructions: self.instructions.clone(),
             })),
             Err(findings) => Err(findings.into_iter().map(convert::finding).collect()),
         }
@@ -244,6 +283,23 @@ struct Component {
     store: Store<State>,
     instance: bindings::Transformer,
     engine: ResourceAny,
+    instructions: Option<Arc<AtomicU64>>,
+}
+
+impl Component {
+    /// Fills up what is used as instructions run, and says how much that was.
+    fn count(&mut self) {
+        if let Some(instructions) = &self.instructions {
+            let left = self.store.get_fuel().expect("it is counted");
+            instructions.store(FUEL - left, Ordering::Relaxed);
+        }
+    }
+
+    fn fill_up(&mut self) {
+        if self.instructions.is_some() {
+            self.store.set_fuel(FUEL).expect("it is counted");
+        }
+    }
 }
 
 /// Calls a method of the guest's engine, whose fault would be a trap.
@@ -273,7 +329,9 @@ impl Face for Component {
         plaintext: &[u8],
         now: Timestamp,
     ) -> Option<Result<Encrypted, TransformError>> {
+        self.fill_up();
         let outcome = call!(self.call_to_storage(op, &location(at), plaintext, now.as_millis()));
+        self.count();
         outcome.map(convert::encrypted)
     }
 
@@ -284,7 +342,9 @@ impl Face for Component {
         stored: &[u8],
         now: Timestamp,
     ) -> Option<Result<Decrypted, TransformError>> {
+        self.fill_up();
         let outcome = call!(self.call_from_storage(op, &location(at), stored, now.as_millis()));
+        self.count();
         outcome.map(convert::decrypted)
     }
 

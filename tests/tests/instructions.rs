@@ -1,0 +1,72 @@
+//! How many instructions a write and a read are in the accelerated component: ceilings on work, without a clock.
+
+use std::sync::atomic::Ordering;
+
+use dekker_core::crypto::keys::DekSourceType;
+use dekker_core::engine::Options;
+use dekker_core::provider::transformer::Location;
+use dekker_tests::face::ComponentMaker;
+use dekker_tests::interop;
+use dekker_tests::plugin::Plugin;
+use dekker_tests::sim::{Harness, file};
+
+const AT: Location<'static> = Location {
+    resource: "secrets",
+    key: b"/registry/secrets/default/token",
+};
+
+/// What a write and a read cost whatever the value's length, by DEK source.
+const CEILINGS: [(DekSourceType, u64, u64); 2] = [
+    (DekSourceType::AesGcmKey, 6_500, 9_500),
+    (DekSourceType::HkdfSha256XnonceAesGcmSeed, 7_500, 9_900),
+];
+/// A plaintext and a stored value are wiped where they were; a fill counts each byte, and so does a copy.
+const EACH_BYTE: u64 = 2;
+
+#[test]
+fn a_write_and_a_read_are_few_instructions() {
+    let (maker, instructions) = match ComponentMaker::find_accelerated_and_count() {
+        Ok(found) => found,
+        Err(missing) if std::env::var_os("CI").is_some() => panic!("{missing}"),
+        Err(missing) => return interop::tell(&format!("SKIPPED instructions: {missing}")),
+    };
+    for (dek_source, to_write, to_read) in CEILINGS {
+        let options = Options {
+            dek_source,
+            ..Options::default()
+        };
+        let plugin = Plugin::new("key-1");
+        let mut harness = Harness::new(&maker, &file::secrets(), &options, [("a", plugin)]);
+        let (face, now) = (&mut harness.face, harness.now);
+        for len in [64usize, 1024, 4096, 65_536] {
+            let plaintext = vec![7; len];
+            let (mut write, mut read) = (0, 0);
+            // The first ones make what the later ones find.
+            for op in 0..5 {
+                let written = face.to_storage(op, AT, &plaintext, now);
+                write = instructions.load(Ordering::Relaxed);
+                let stored = written
+                    .expect("no plugin is asked")
+                    .expect("a value")
+                    .stored;
+                let opened = face.from_storage(op, AT, &stored, now);
+                read = instructions.load(Ordering::Relaxed);
+                let opened = opened.expect("its DEK is at hand").expect("a plaintext");
+                assert_eq!(opened.plaintext.expose(), plaintext);
+            }
+            interop::tell(&format!(
+                "{}, {len} bytes: {write} instructions to write, {read} to read",
+                dek_source.name()
+            ));
+            let more = len as u64 * EACH_BYTE;
+            assert!(
+                write <= to_write + more,
+                "{len} bytes: {write} instructions to write"
+            );
+            assert!(
+                read <= to_read + more,
+                "{len} bytes: {read} instructions to read"
+            );
+        }
+    }
+}
