@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dekker_keys::{Keys, View};
-use wasmtime::component::{HasSelf, Instance, Linker, ResourceAny};
+use wasmtime::component::{Func, HasSelf, Instance, Linker, ResourceAny};
 use wasmtime::{Engine, Store, StoreLimits, StoreLimitsBuilder};
 
 use self::bindings::exports::dekker::transformer::engine as face;
@@ -367,6 +367,24 @@ impl Guest {
         self.store.data_mut().keys.erase();
         outcome
     }
+}
+
+/// A function that an instance exports.
+fn export(
+    store: &mut Store<State>,
+    instance: &Instance,
+    interface: &str,
+    name: &str,
+) -> wasmtime::Result<Func> {
+    let missing =
+        || wasmtime::Error::msg(format!("the component does not export {interface} {name}"));
+    let interface = instance
+        .get_export_index(&mut *store, None, interface)
+        .ok_or_else(missing)?;
+    let index = instance
+        .get_export_index(&mut *store, Some(&interface), name)
+        .ok_or_else(missing)?;
+    instance.get_func(&mut *store, index).ok_or_else(missing)
 }
 
 fn arm(store: &mut Store<State>) {

@@ -9,7 +9,7 @@ use wasmtime::{Error, Result, Store};
 
 use super::bindings::dekker::transformer::types as wit;
 use super::values::{At, borrowed};
-use super::{Guest, Options, State, arm};
+use super::{Guest, Options, State, arm, export};
 use crate::model::{Decrypted, Encrypted, Location};
 
 const INTERFACE: &str = "dekker:transformer/leases@0.1.0";
@@ -85,7 +85,7 @@ impl Leases {
         {
             return Ok(None);
         }
-        let mut func = |name| function(store, instance, name);
+        let mut func = |name| export(store, instance, INTERFACE, name);
         let leases = Self {
             write_states: func("write-states")?,
             take_lease: func("take-lease")?,
@@ -104,17 +104,6 @@ impl Leases {
     }
 }
 
-fn function(store: &mut Store<State>, instance: &Instance, name: &str) -> Result<Func> {
-    let missing = || Error::msg(format!("the component does not export {INTERFACE} {name}"));
-    let interface = instance
-        .get_export_index(&mut *store, None, INTERFACE)
-        .ok_or_else(missing)?;
-    let index = instance
-        .get_export_index(&mut *store, Some(&interface), name)
-        .ok_or_else(missing)?;
-    instance.get_func(&mut *store, index).ok_or_else(missing)
-}
-
 /// Makes a worker's engine.
 pub(super) fn worker(
     store: &mut Store<State>,
@@ -123,7 +112,7 @@ pub(super) fn worker(
     options: &Options,
     now: u64,
 ) -> Result<Loaded> {
-    let func = function(store, instance, "worker")?;
+    let func = export(store, instance, INTERFACE, "worker")?;
     let func = func.typed::<(&[u8], &Options, u64), (Loaded,)>(&*store)?;
     let (loaded,) = func.call(store, (config, options, now))?;
     Ok(loaded)

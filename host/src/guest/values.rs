@@ -3,10 +3,10 @@
 use wasmtime::component::{
     ComponentNamedList, ComponentType, Func, Instance, Lift, Lower, ResourceAny, TypedFunc,
 };
-use wasmtime::{Error, Result, Store};
+use wasmtime::{Result, Store};
 
-use super::State;
 use super::bindings::dekker::transformer::types as wit;
+use super::{State, export};
 use crate::model::Location;
 
 const INTERFACE: &str = "dekker:transformer/engine@0.1.0";
@@ -85,14 +85,7 @@ fn find<T>(store: &mut Store<State>, instance: &Instance, name: &str) -> Result<
 where
     (Answer<T>,): ComponentNamedList + Lift,
 {
-    let missing = || Error::msg(format!("the component does not export {INTERFACE} {name}"));
-    let interface = instance
-        .get_export_index(&mut *store, None, INTERFACE)
-        .ok_or_else(missing)?;
-    let index = instance
-        .get_export_index(&mut *store, Some(&interface), name)
-        .ok_or_else(missing)?;
-    let func = instance.get_func(&mut *store, index).ok_or_else(missing)?;
+    let func = export(store, instance, INTERFACE, name)?;
     func.typed::<Params<'static>, (Answer<T>,)>(&*store)?;
     Ok(func)
 }
