@@ -175,8 +175,7 @@ impl SharedEngine {
         }
     }
 
-    /// What each engine has counted, the control engine's first. Takes no lock that a value needs; a thread that is in the middle of a value
-    /// is left out, so ask when it matters that all are in.
+    /// What each engine has counted, the control engine's first. Nobody else has the engine meanwhile, so every value is in.
     pub fn metrics(&mut self) -> Vec<Vec<MetricFamily>> {
         let control = self.lock().engine.metrics();
         let workers = self.workers.iter_mut();

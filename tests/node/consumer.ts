@@ -36,7 +36,7 @@ function told(event: TransformerEvent): string {
   }
 }
 
-const clock: Clock = { now: () => 0, setTimeout: (callback, ms) => setTimeout(callback, ms), clearTimeout: () => {} };
+const clock: Clock = { now: () => 0, setTimeout: (callback, ms) => ({ callback, ms }), clearTimeout: () => {} };
 const options: LoadOptions = {
   kms: factory,
   automaticReload: true,
