@@ -16,11 +16,8 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        let since_epoch = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
         Self {
-            start: millis(since_epoch),
+            start: millis(time_of_day()),
             booted: boot_time(),
         }
     }
@@ -37,12 +34,28 @@ impl Clock {
     }
 }
 
-fn boot_time() -> Duration {
+/// What has passed since the machine started, sleep included.
+pub(crate) fn boot_time() -> Duration {
+    #[cfg(test)]
+    if let Some(time) = crate::simulation::seams::boot_time() {
+        return time;
+    }
     let time = clock_gettime(ClockId::Boottime);
     Duration::new(
         u64::try_from(time.tv_sec).unwrap_or(0),
         u32::try_from(time.tv_nsec).unwrap_or(0),
     )
+}
+
+/// What has passed since 1970, as this machine has it.
+pub(crate) fn time_of_day() -> Duration {
+    #[cfg(test)]
+    if let Some(time) = crate::simulation::seams::time_of_day() {
+        return time;
+    }
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -155,6 +155,10 @@ impl Controller {
     }
 
     async fn read(&self) -> Result<Content, String> {
+        #[cfg(test)]
+        if crate::simulation::seams::is_simulated() {
+            return read(&self.path);
+        }
         let path = self.path.clone();
         tokio::task::spawn_blocking(move || read(&path))
             .await
@@ -252,6 +256,10 @@ impl Controller {
 
 /// Watches the file's directory, and that of what the file links to, for any change; polling finds what this misses.
 fn watch(path: &Path, poll_now: Arc<PollNow>) -> Option<notify::RecommendedWatcher> {
+    #[cfg(test)]
+    if crate::simulation::seams::is_simulated() {
+        return None;
+    }
     let hint = move |event: notify::Result<notify::Event>| {
         if event.is_ok_and(|event| !event.kind.is_access()) {
             poll_now.hint();

@@ -55,7 +55,7 @@ const EPOCH: Duration = Duration::from_millis(100);
 /// 512 MiB: the most memory that an instance may have unless told otherwise. 100 000 cached DEKs and all that may wait fit in half of it.
 pub(crate) const MEMORY_MAX: usize = 512 * 1024 * 1024;
 
-/// A compiled component.
+/// A compiled component. Clones share its code.
 #[derive(Clone)]
 pub(crate) struct Component {
     engine: Engine,
@@ -107,6 +107,15 @@ impl Component {
             None => wasmtime::component::Component::from_binary(&engine, EMBEDDED)?,
         };
         Self::new(engine, &component, memory_max)
+    }
+
+    /// The same, with another limit.
+    #[cfg(test)]
+    pub(crate) fn limited(&self, memory_max: usize) -> Self {
+        Self {
+            memory_max,
+            ..self.clone()
+        }
     }
 
     /// Compiles a component's bytes, self-contained or accelerated; no instance gets more than `memory_max` bytes of memory.
@@ -389,6 +398,12 @@ fn export(
 
 fn arm(store: &mut Store<State>) {
     let ticks = CALL_DEADLINE.as_millis() / EPOCH.as_millis();
+    #[cfg(test)]
+    let ticks = match crate::simulation::seams::traps() {
+        // The deadline has passed: the call traps where it begins.
+        true => 0,
+        false => ticks,
+    };
     store.set_epoch_deadline(u64::try_from(ticks).unwrap_or(u64::MAX));
 }
 

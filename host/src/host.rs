@@ -164,7 +164,7 @@ impl HostBuilder {
         let metrics = metrics.unwrap_or_else(|| Arc::new(Metrics::new(&options.apiserver_id)));
         let component = match component {
             Some(bytes) => Component::compile(&bytes, memory_limit),
-            None => Component::embedded(memory_limit),
+            None => embedded(memory_limit),
         }
         .map_err(component_error)?;
         let (requests, requests_rx) = mpsc::channel(REQUESTS_MAX);
@@ -173,11 +173,7 @@ impl HostBuilder {
             .map_err(component_error)?
             .map_err(|faults| BuildError::Faults(faults.iter().map(Fault::from).collect()))?;
         let workers = driver.start_workers(workers);
-        let runtime = tokio::runtime::Handle::current();
-        let thread = std::thread::Builder::new().name("dekker-engine".to_owned());
-        thread
-            .spawn(move || runtime.block_on(driver.run(requests_rx, control_rx)))
-            .map_err(BuildError::Thread)?;
+        start(driver, requests_rx, control_rx).map_err(BuildError::Thread)?;
         let shared = Shared {
             requests,
             control,
@@ -188,6 +184,33 @@ impl HostBuilder {
         };
         Ok(Host(Arc::new(shared)))
     }
+}
+
+/// The component that is part of this crate.
+fn embedded(memory_limit: usize) -> wasmtime::Result<Component> {
+    #[cfg(test)]
+    if crate::simulation::seams::is_simulated() {
+        return crate::simulation::seams::component(memory_limit);
+    }
+    Component::embedded(memory_limit)
+}
+
+/// Runs the driver on a thread of its own.
+fn start(
+    driver: Driver,
+    requests: mpsc::Receiver<Request>,
+    control: mpsc::UnboundedReceiver<Control>,
+) -> std::io::Result<()> {
+    #[cfg(test)]
+    if crate::simulation::seams::is_simulated() {
+        crate::simulation::seams::spawn(driver.run(requests, control));
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Handle::current();
+    std::thread::Builder::new()
+        .name("dekker-engine".to_owned())
+        .spawn(move || runtime.block_on(driver.run(requests, control)))?;
+    Ok(())
 }
 
 fn component_error(error: wasmtime::Error) -> BuildError {

@@ -18,6 +18,8 @@ mod guest;
 mod host;
 mod model;
 mod sha256;
+#[cfg(test)]
+mod simulation;
 mod workers;
 
 pub use driver::{Fault, ReloadError};

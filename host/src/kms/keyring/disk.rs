@@ -164,6 +164,8 @@ impl Directory {
             .mode(0o600)
             .open(path)
             .map_err(fault("create", path))?;
+        #[cfg(test)]
+        crate::simulation::seams::write_to_disk().map_err(fault("write", path))?;
         file.write_all(bytes).map_err(fault("write", path))?;
         file.sync_all().map_err(fault("write", path))?;
         let metadata = file.metadata().map_err(fault("read", path))?;

@@ -56,7 +56,11 @@ impl Stream for Accepted {
                 self.pause = None;
             }
             match ready!(self.listener.poll_accept(cx)) {
-                Ok((stream, _)) if self.admits(&stream) => return Poll::Ready(Some(Ok(stream))),
+                Ok((stream, _)) if self.admits(&stream) => {
+                    #[cfg(test)]
+                    crate::simulation::seams::accepted(&stream);
+                    return Poll::Ready(Some(Ok(stream)));
+                }
                 Ok(_) => {}
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
