@@ -4,6 +4,7 @@
 //! ([`keyring`]); kube-apiserver can use it too. [`claim`] takes a socket path without stealing it from a living server.
 
 pub mod address;
+mod bounds;
 pub mod claim;
 pub mod client;
 pub mod keyring;
@@ -24,12 +25,6 @@ use plugin::Counts;
 
 /// 3 seconds: upstream's default timeout of a KMS provider (apiserver/v1 `defaultTimeout`), long for a local socket.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// 128 KiB: the most that one message may hold, decoded.
-///
-/// The largest legal one is a DecryptRequest: 32 KiB of annotations, 1 KiB each of ciphertext and key ID, a UUID. The rest
-/// is room for protobuf's framing of many short annotations.
-const MAX_MESSAGE: usize = 128 << 10;
 
 /// What [`plugin_status`] found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +62,7 @@ pub async fn plugin_status(address: &SocketAddress) -> anyhow::Result<PluginStat
         .status()
         .await
         .with_context(|| format!("the KMS plugin on {address} did not answer Status"))?;
-    let introspection = IntrospectionClient::new(client.channel());
+    let introspection = IntrospectionClient::new(client.plugin());
     let counts = client.attempt(CountsRequest {}, |request| {
         let mut introspection = introspection.clone();
         async move { introspection.counts(request).await }

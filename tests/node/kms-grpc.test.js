@@ -74,6 +74,31 @@ test("a plugin's own fault comes back as it was told", { skip }, async (context)
   client.close();
 });
 
+test("a plugin's long error text comes back whole, and is asked for once", async (context) => {
+  const path = join(await folder(context), "long.sock");
+  const proto = fileURLToPath(new URL("../../dist/kms/v2.proto", import.meta.url));
+  const { v2 } = grpc.loadPackageDefinition(protoLoader.loadSync(proto, { defaults: true }));
+  const details = "the HSM is away ".repeat(2048);
+  let asked = 0;
+  const server = new grpc.Server();
+  const fail = (_, callback) => {
+    asked++;
+    callback({ code: grpc.status.UNAVAILABLE, details });
+  };
+  const large = (_, callback) => callback(null, { ciphertext: Buffer.alloc(5 << 20) });
+  server.addService(v2.KeyManagementService.service, { status: fail, encrypt: large, decrypt: fail });
+  await new Promise((resolve, reject) => {
+    const listening = (fault) => (fault ? reject(fault) : resolve());
+    server.bindAsync(`unix:${path}`, grpc.ServerCredentials.createInsecure(), listening);
+  });
+  context.after(() => server.forceShutdown());
+  const client = kmsGrpc({ socketPath: path });
+  await assert.rejects(client.status(), { code: grpc.status.UNAVAILABLE, details });
+  assert.equal(asked, 1);
+  await assert.rejects(client.encrypt({ uid: "1", plaintext: bytes("v") }), { code: grpc.status.RESOURCE_EXHAUSTED });
+  client.close();
+});
+
 test("a call that nobody waits for any more is cancelled", async (context) => {
   const client = kmsGrpc({ socketPath: join(await folder(context), "nobody.sock") });
   const gone = new AbortController();

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::clients;
 use crate::command;
 use crate::component;
 use crate::host;
@@ -110,6 +111,12 @@ pub static PARTS: &[&Part] = &[
         run: run_hosts,
     },
     &INTEROP,
+    &Part {
+        name: "clients",
+        about: "KMS clients against dekker kms serve: kube-apiserver 1.31 and 1.37, gRPC for Python and for Node",
+        needs: Needs::Binary,
+        run: run_clients,
+    },
     &Part {
         name: "node",
         about: "the npm package in Node: its tests, its types, what it packs, and the behaviour suite",
@@ -332,9 +339,11 @@ fn native(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
 }
 
 fn end_to_end(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
-    // The tests that need Go are the part `interop`.
+    // The tests that need Go are the part `interop`, those that need more the part `clients`.
     let mut tests = cargo_test(workspace);
-    tests.env("DEKKER_INTEROP", "off");
+    tests
+        .env("DEKKER_INTEROP", "off")
+        .env("DEKKER_CLIENTS", "off");
     command::run_tests(tests.args(["-p", "dekker-tests"]), counts)?;
     Ok(Done::Passed)
 }
@@ -355,6 +364,11 @@ fn run_hosts(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
 
 fn run_interop(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
     interop::run(workspace, counts)?;
+    Ok(Done::Passed)
+}
+
+fn run_clients(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
+    clients::run(workspace, counts)?;
     Ok(Done::Passed)
 }
 

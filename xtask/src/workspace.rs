@@ -137,6 +137,16 @@ impl Workspace {
         self.target.join("dekker/python")
     }
 
+    /// The same for gRPC.
+    pub fn grpc_python(&self) -> PathBuf {
+        self.target.join("dekker/grpc-python")
+    }
+
+    /// Programs that are KMS clients.
+    pub fn clients(&self) -> PathBuf {
+        self.target.join("dekker/clients")
+    }
+
     /// What measures.
     pub fn bench(&self) -> PathBuf {
         self.target.join("release/dekker-bench")

@@ -5,6 +5,7 @@
 //!
 //! KMS v1 (`v1beta1.KeyManagementService`) has the same socket, deadline and waiting but other messages.
 
+mod answer;
 mod v1;
 
 use std::collections::BTreeMap;
@@ -22,12 +23,14 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, ConnectError, Request, Response};
 use zeroize::Zeroizing;
 
+use self::answer::Plugin;
 use self::v1::V1;
-use super::MAX_MESSAGE;
 use super::address::SocketAddress;
+use super::bounds::MAX_MESSAGE;
 
-/// 16 KiB: the most that a plugin's headers, its error message among them, may hold.
-const MAX_HEADERS: u32 = 16 << 10;
+/// 16 MiB: the most that a plugin's headers, its error message among them, may hold. grpc-go's `defaultClientMaxHeaderListSize`. Of what
+/// comes, 4 KiB are kept as soon as its call looks at it.
+const MAX_HEADERS: u32 = 16 << 20;
 
 /// 5 ms, doubled up to 200 ms: how long to wait between two looks for a socket. Short, since a plugin that starts must not
 /// cost a call its deadline; capped low, since a look at a local socket is cheap.
@@ -42,14 +45,14 @@ const MAX_LOSSES: u32 = 3;
 #[derive(Debug)]
 pub struct KmsClient {
     api: Api,
-    channel: Channel,
+    plugin: Plugin,
     timeout: Duration,
 }
 
 /// Which of upstream's two services the plugin speaks.
 #[derive(Debug)]
 enum Api {
-    V2(KeyManagementServiceClient<Channel>),
+    V2(KeyManagementServiceClient<Plugin>),
     V1(V1),
 }
 
@@ -59,12 +62,12 @@ impl KmsClient {
     /// # Panics
     /// Outside a tokio runtime: the connection's task will run in it.
     pub fn v2(address: SocketAddress, timeout: Duration) -> Self {
-        let channel = channel(address);
+        let plugin = Plugin::new(channel(address));
         let client =
-            KeyManagementServiceClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE);
+            KeyManagementServiceClient::new(plugin.clone()).max_decoding_message_size(MAX_MESSAGE);
         Self {
             api: Api::V2(client),
-            channel,
+            plugin,
             timeout,
         }
     }
@@ -74,15 +77,16 @@ impl KmsClient {
     /// # Panics
     /// Outside a tokio runtime: the connection's task will run in it.
     pub fn v1(address: SocketAddress, timeout: Duration) -> Self {
-        let channel = channel(address);
+        let plugin = Plugin::new(channel(address));
         Self {
-            api: Api::V1(V1::new(channel.clone())),
-            channel,
+            api: Api::V1(V1::new(plugin.clone())),
+            plugin,
             timeout,
         }
     }
 
-    /// Asks for the plugin's health and its current key ID; KMS v1 has no such call. Nothing in the answer is checked here.
+    /// Asks for the plugin's health and its current key ID; KMS v1 has no such call. Nothing in the answer is checked here, but
+    /// texts for people are cut to 4 KiB.
     ///
     /// # Errors
     /// What the plugin answered, or why it did not.
@@ -99,9 +103,12 @@ impl KmsClient {
                 async move { client.status(request).await }
             })
             .await?;
+        let (mut version, mut healthz) = (status.version, status.healthz);
+        answer::cut(&mut version);
+        answer::cut(&mut healthz);
         Ok(Status {
-            version: status.version,
-            healthz: status.healthz,
+            version,
+            healthz,
             key_id: status.key_id,
         })
     }
@@ -178,8 +185,8 @@ impl KmsClient {
     }
 
     /// The connection, for another service on the same socket.
-    pub(super) fn channel(&self) -> Channel {
-        self.channel.clone()
+    pub(super) fn plugin(&self) -> Plugin {
+        self.plugin.clone()
     }
 
     /// Makes one call, again if its connection was lost, until the deadline.
@@ -247,7 +254,7 @@ impl KmsClient {
 
 /// Why the connection broke, if it did; the plugin may or may not have seen the call.
 ///
-/// tonic puts the cause into a status that it made itself; one that the plugin sent has none. [`connect`] fails only where
+/// tonic puts the cause into a status that it made itself; one that stands for what the plugin did has none ([`answer`]). [`connect`] fails only where
 /// trying again is no use, so that is not a loss.
 fn lost_connection(status: &tonic::Status) -> Option<String> {
     let mut cause = status.source();
@@ -255,6 +262,14 @@ fn lost_connection(status: &tonic::Status) -> Option<String> {
     while let Some(error) = cause {
         if error.is::<ConnectError>() {
             return None;
+        }
+        if error
+            .downcast_ref::<h2::Error>()
+            .is_some_and(|error| error.is_library() && error.is_go_away())
+        {
+            return Some(format!(
+                "what listens there does not speak gRPC as a KMS plugin does: {error}"
+            ));
         }
         last = Some(error);
         cause = error.source();
@@ -345,14 +360,12 @@ impl fmt::Debug for Encrypted {
     }
 }
 
-/// A call that failed, at the plugin or on the way.
-///
-/// An answer over 128 KiB is tonic's code 11 (`OutOfRange`); grpc-go, whose bound is 4 MiB, says 8.
+/// A call that failed, at the plugin or on the way, with the code and the text that kube-apiserver's client would give.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallError {
     /// gRPC's status code, 1 to 16; 0 for a fault that is no gRPC status, such as a KMS v1 plugin of another version.
     pub code: u32,
-    /// The plugin's own words, or what broke.
+    /// The plugin's own words, cut to 4 KiB, or what broke.
     pub message: String,
 }
 

@@ -4,6 +4,10 @@
 //! can read the key file: for that the keys must live in a KMS or an HSM, behind another plugin.
 
 mod accept;
+mod authority;
+mod guard;
+mod refusals;
+mod wire;
 
 use std::fmt;
 use std::future::Future;
@@ -25,14 +29,16 @@ use tokio::time::sleep;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
-use super::MAX_MESSAGE;
+use super::bounds::{self, LargeMessages};
 use super::keyring::{Keyring, OpenError, SealError};
 use accept::Accepted;
+use guard::GuardLayer;
+use refusals::Refusals;
 
-/// 16 KiB: the most that a caller's headers may hold.
-const MAX_HEADERS: u32 = 16 << 10;
+/// 64 KiB: the most that a caller's headers may hold. kube-apiserver's hold some hundred bytes, of which tracing may want 8 KiB more.
+const MAX_HEADERS: u32 = 64 << 10;
 
-/// 64: calls that one connection may have under way. Each is bounded and none waits, so more would only be memory.
+/// 64: calls that one connection may have under way. None waits, so more would only be memory.
 const MAX_STREAMS: u32 = 64;
 
 /// 5 seconds: how long calls under way may take after the end was asked for. Ours take microseconds; but hyper waits for a connection
@@ -255,16 +261,19 @@ async fn serve_and_drain(
     shutdown: impl Future<Output = ()>,
     drain: Duration,
 ) -> Result<(), tonic::transport::Error> {
-    let kms =
-        KeyManagementServiceServer::new(plugin.clone()).max_decoding_message_size(MAX_MESSAGE);
-    let introspection = IntrospectionServer::new(plugin).max_decoding_message_size(MAX_MESSAGE);
+    let refusals = Refusals::default();
+    let kms = KeyManagementServiceServer::new(plugin.clone())
+        .max_decoding_message_size(bounds::MAX_MESSAGE);
+    let introspection =
+        IntrospectionServer::new(plugin).max_decoding_message_size(bounds::MAX_MESSAGE);
     let (stop, stopped) = oneshot::channel::<()>();
     let server = Server::builder()
         .http2_max_header_list_size(MAX_HEADERS)
         .max_concurrent_streams(MAX_STREAMS)
+        .layer(GuardLayer::new(refusals.clone(), LargeMessages::default()))
         .add_service(kms)
         .add_service(introspection)
-        .serve_with_incoming_shutdown(Accepted::new(listener), async {
+        .serve_with_incoming_shutdown(Accepted::new(listener, refusals), async {
             // Dropping the other end is the signal.
             stopped.await.unwrap_or(());
         });

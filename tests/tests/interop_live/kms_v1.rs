@@ -1,4 +1,4 @@
-//! A KMS v1 plugin, in a peer process: upstream's client of KMS v1 names the socket's path as `:authority`, which a server of tonic's refuses.
+//! A KMS v1 plugin, in a peer process: upstream's client of KMS v1 names the socket's path as `:authority`, which a bare server of tonic's refuses.
 
 use std::path::{Path, PathBuf};
 

@@ -7,8 +7,8 @@ import protoLoader from "@grpc/proto-loader";
 
 import { DekkerError, invalidArgument } from "./errors.js";
 
-/** 128 KiB: more than any valid answer holds. */
-const MAX_MESSAGE = 128 << 10;
+/** 4 MiB: grpc-go's limit, and so kube-apiserver's. No valid answer has 128 KiB. */
+const MAX_MESSAGE = 4 << 20;
 
 /** KMS v1's one version. */
 const V1 = "v1beta1";

@@ -1,8 +1,9 @@
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use dekker_proto::kms::v2::key_management_service_server::KeyManagementService;
 use dekker_proto::kms::v2::{DecryptResponse, EncryptResponse, StatusResponse};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 use tonic::metadata::MetadataMap;
 
@@ -189,10 +190,11 @@ async fn dropping_the_client_closes_the_connection() {
 #[derive(Clone, Default)]
 struct Rogue {
     ciphertext: Vec<u8>,
-    error: Option<(Code, &'static str)>,
+    error: Option<(Code, String)>,
     hangs: bool,
     metadata: Arc<Mutex<MetadataMap>>,
     reached: Arc<Notify>,
+    calls: Arc<AtomicU32>,
 }
 
 impl Rogue {
@@ -202,12 +204,13 @@ impl Rogue {
         answer: T,
     ) -> Result<Response<T>, tonic::Status> {
         *self.metadata.lock().unwrap() = request.metadata().clone();
+        self.calls.fetch_add(1, Ordering::Relaxed);
         self.reached.notify_one();
         if self.hangs {
             std::future::pending::<()>().await;
         }
-        match self.error {
-            Some((code, message)) => Err(tonic::Status::new(code, message)),
+        match &self.error {
+            Some((code, message)) => Err(tonic::Status::new(*code, message)),
             None => Ok(Response::new(answer)),
         }
     }
@@ -250,13 +253,25 @@ fn rogue(dir: &tempfile::TempDir, rogue: &Rogue, timeout: Duration) -> (KmsClien
 #[tokio::test]
 async fn an_answer_over_the_bound_is_an_error_and_the_next_call_works() {
     let dir = tempfile::tempdir().unwrap();
-    let service = Rogue {
-        ciphertext: vec![0; MAX_MESSAGE],
+    // Legal for grpc-go, although KMS v2 has no use for it.
+    let mut service = Rogue {
+        ciphertext: vec![0; MAX_MESSAGE - 100],
         ..Default::default()
     };
+    let (client, running) = rogue(&dir, &service, PATIENCE);
+    let encrypted = client.encrypt("1".into(), secret(b"x")).await.unwrap();
+    assert_eq!(encrypted.ciphertext.len(), MAX_MESSAGE - 100);
+    running.stop().await;
+    std::fs::remove_file(dir.path().join("kms.sock")).unwrap();
+
+    service.ciphertext = vec![0; MAX_MESSAGE];
     let (client, _running) = rogue(&dir, &service, PATIENCE);
     let error = client.encrypt("1".into(), secret(b"x")).await.unwrap_err();
-    assert_eq!(error.code, Code::OutOfRange as u32, "{error}");
+    assert_eq!(error.code, Code::ResourceExhausted as u32);
+    assert_eq!(
+        error.message,
+        "grpc: received message larger than max (4194309 vs. 4194304)"
+    );
     client.status().await.unwrap();
 }
 
@@ -266,9 +281,43 @@ async fn a_request_over_the_bound_is_refused_by_the_plugin() {
     let address = socket(dir.path());
     let _running = Running::plugin(new_plugin(dir.path()), address.bind().unwrap());
     let client = KmsClient::v2(address, PATIENCE);
+    let large = secret(&vec![0; MAX_MESSAGE - 100]);
+    let error = client.encrypt("1".into(), large).await.unwrap_err();
+    assert_eq!(error.code, Code::InvalidArgument as u32, "{error}");
     let long = secret(&vec![0; MAX_MESSAGE]);
     let error = client.encrypt("1".into(), long).await.unwrap_err();
-    assert_eq!(error.code, Code::OutOfRange as u32, "{error}");
+    assert_eq!(error.code, Code::ResourceExhausted as u32);
+    assert_eq!(
+        error.message,
+        "grpc: received message larger than max (4194312 vs. 4194304)"
+    );
+    client.status().await.unwrap();
+}
+
+#[tokio::test]
+async fn large_answers_to_many_calls_at_once_hold_up_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let service = Rogue {
+        ciphertext: vec![7; 1 << 20],
+        ..Default::default()
+    };
+    let (client, _running) = rogue(&dir, &service, PATIENCE);
+    let client = Arc::new(client);
+    let calls = (0..32).map(|_| {
+        let client = Arc::clone(&client);
+        tokio::spawn(async move { client.encrypt("1".into(), secret(b"x")).await })
+    });
+    let mut come = 0;
+    for call in calls.collect::<Vec<_>>() {
+        match call.await.unwrap() {
+            Ok(encrypted) => {
+                assert_eq!(encrypted.ciphertext.len(), 1 << 20);
+                come += 1;
+            }
+            Err(error) => assert_eq!(error.code, Code::ResourceExhausted as u32, "{error}"),
+        }
+    }
+    assert!(come >= 4, "{come}");
     client.status().await.unwrap();
 }
 
@@ -301,7 +350,7 @@ async fn a_plugins_error_comes_through_and_is_not_repeated() {
     let dir = tempfile::tempdir().unwrap();
     // The code that a lost connection has too.
     let service = Rogue {
-        error: Some((Code::Unavailable, "the HSM is away")),
+        error: Some((Code::Unavailable, "the HSM is away".into())),
         ..Default::default()
     };
     let (client, _running) = rogue(&dir, &service, PATIENCE);
@@ -310,6 +359,54 @@ async fn a_plugins_error_comes_through_and_is_not_repeated() {
         error.to_string(),
         "rpc error: code = Unavailable desc = the HSM is away"
     );
+}
+
+#[tokio::test]
+async fn a_plugins_long_error_comes_through_and_is_not_repeated() {
+    let dir = tempfile::tempdir().unwrap();
+    let service = Rogue {
+        error: Some((Code::Internal, "pkcs11: ".repeat(100 << 10))),
+        ..Default::default()
+    };
+    let (client, _running) = rogue(&dir, &service, PATIENCE);
+    let client = Arc::new(client);
+    let calls = (0..32).map(|_| {
+        let client = Arc::clone(&client);
+        tokio::spawn(async move { client.status().await })
+    });
+    for call in calls.collect::<Vec<_>>() {
+        let error = call.await.unwrap().unwrap_err();
+        assert_eq!(error.code, Code::Internal as u32, "{error}");
+        assert_eq!(error.message, "pkcs11: ".repeat(512));
+    }
+    assert_eq!(service.calls.load(Ordering::Relaxed), 32);
+}
+
+/// It answers in its own way, and closes.
+#[tokio::test]
+async fn a_server_of_http_1_is_named_as_the_fault() {
+    let dir = tempfile::tempdir().unwrap();
+    let address = socket(dir.path());
+    let listener = address.bind().unwrap();
+    let client = KmsClient::v2(address, PATIENCE);
+    let serve = async {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.read_u8().await.unwrap();
+            // It fails when the client has gone.
+            let _ = stream
+                .write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+                .await;
+        }
+    };
+    tokio::select! {
+        status = client.status() => {
+            let error = status.unwrap_err();
+            assert_eq!(error.code, Code::Unavailable as u32, "{error}");
+            assert!(error.message.contains("does not speak gRPC"), "{error}");
+        }
+        () = serve => {}
+    }
 }
 
 #[test]

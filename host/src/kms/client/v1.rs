@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use dekker_proto::kms::v1beta1::key_management_service_client::KeyManagementServiceClient;
 use dekker_proto::kms::v1beta1::{DecryptRequest, EncryptRequest, VersionRequest};
 use tokio::time::Instant;
-use tonic::transport::Channel;
 use zeroize::Zeroizing;
 
-use super::super::MAX_MESSAGE;
+use super::answer::Plugin;
 use super::{CallError, KmsClient};
+use crate::kms::bounds::MAX_MESSAGE;
 
 /// The one version there is.
 const VERSION: &str = "v1beta1";
@@ -17,14 +17,14 @@ const VERSION: &str = "v1beta1";
 /// A KMS v1 plugin, asked for its version before the first call that needs it.
 #[derive(Debug)]
 pub(super) struct V1 {
-    client: KeyManagementServiceClient<Channel>,
+    client: KeyManagementServiceClient<Plugin>,
     version_checked: AtomicBool,
 }
 
 impl V1 {
-    pub(super) fn new(channel: Channel) -> Self {
+    pub(super) fn new(plugin: Plugin) -> Self {
         Self {
-            client: KeyManagementServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE),
+            client: KeyManagementServiceClient::new(plugin).max_decoding_message_size(MAX_MESSAGE),
             version_checked: AtomicBool::new(false),
         }
     }

@@ -10,6 +10,9 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::time::{Sleep, sleep};
 use tokio_stream::Stream;
 
+use super::refusals::{Refusal, Refusals};
+use super::wire::Wire;
+
 /// 50 ms: how long to leave the system alone after it refused to accept, as it does when there are no descriptors left.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -18,15 +21,17 @@ pub(super) struct Accepted {
     listener: UnixListener,
     /// Checked when there is no file whose mode could do it.
     own_user_only: bool,
+    refusals: Refusals,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl Accepted {
-    pub(super) fn new(listener: UnixListener) -> Self {
+    pub(super) fn new(listener: UnixListener, refusals: Refusals) -> Self {
         let has_file = |address: tokio::net::unix::SocketAddr| address.as_pathname().is_some();
         Self {
             own_user_only: !listener.local_addr().is_ok_and(has_file),
             listener,
+            refusals,
             pause: None,
         }
     }
@@ -36,18 +41,17 @@ impl Accepted {
             return true;
         }
         let own = rustix::process::geteuid().as_raw();
-        let known = stream
-            .peer_cred()
-            .is_ok_and(|peer| [own, 0].contains(&peer.uid()));
+        let peer = stream.peer_cred().ok().map(|peer| peer.uid());
+        let known = peer.is_some_and(|peer| [own, 0].contains(&peer));
         if !known {
-            tracing::warn!("refused another user's connection to an abstract socket");
+            self.refusals.note(Refusal::stranger(peer));
         }
         known
     }
 }
 
 impl Stream for Accepted {
-    type Item = io::Result<UnixStream>;
+    type Item = io::Result<Wire<UnixStream>>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
@@ -59,11 +63,11 @@ impl Stream for Accepted {
                 Ok((stream, _)) if self.admits(&stream) => {
                     #[cfg(test)]
                     crate::simulation::seams::accepted(&stream);
-                    return Poll::Ready(Some(Ok(stream)));
+                    return Poll::Ready(Some(Ok(Wire::new(stream, self.refusals.clone()))));
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
+                    self.refusals.note(Refusal::accept(&error));
                     self.pause = Some(Box::pin(sleep(PAUSE)));
                 }
             }

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::Code;
 
 use super::*;
@@ -184,6 +185,55 @@ async fn every_call_is_counted() {
     let counts = Introspection::counts(&plugin, Request::new(CountsRequest {})).await;
     let counts = counts.unwrap().into_inner();
     assert_eq!((counts.status, counts.encrypt, counts.decrypt), (1, 1, 2));
+}
+
+/// A frame's head, then its payload.
+fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let [.., a, b] = payload.len().to_be_bytes();
+    [&[0, a, b, kind, flags, 0, 0, 0, stream][..], payload].concat()
+}
+
+/// HPACK's literal without an entry, of a name and a value.
+fn field(name: &str, value: &str) -> Vec<u8> {
+    let string = |text: &str| [&[text.len() as u8][..], text.as_bytes()].concat();
+    [vec![0], string(name), string(value)].concat()
+}
+
+/// Its own HTTP/2, for no library sends such an authority.
+#[tokio::test]
+async fn clients_whose_authority_is_a_path_are_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let address = crate::kms::tests::socket(dir.path());
+    let running =
+        crate::kms::tests::Running::plugin(new_plugin(dir.path()), address.bind().unwrap());
+    for authority in ["/run/kms.sock", "run%2Fkms.sock", "\0kms", "localhost"] {
+        let mut stream = address.connect().await.unwrap();
+        // `:method: POST` and `:scheme: http`; `:authority` with an entry, as clients have it.
+        let mut block = vec![0x83, 0x86, 0x41];
+        block.extend(field("", authority).split_off(2));
+        block.extend(field(":path", "/v2.KeyManagementService/Status"));
+        block.extend(field("content-type", "application/grpc"));
+        block.extend(field("te", "trailers"));
+        let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+        sent.extend(frame(4, 0, 0, &[]));
+        sent.extend(frame(1, 4, 1, &block));
+        sent.extend(frame(0, 1, 1, &[0; 5]));
+        stream.write_all(&sent).await.unwrap();
+        // HEADERS, DATA and trailers; RST_STREAM for one that is refused.
+        let mut kinds = Vec::new();
+        while kinds.len() < 3 {
+            let mut head = [0; 9];
+            stream.read_exact(&mut head).await.unwrap();
+            let mut payload = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
+            stream.read_exact(&mut payload).await.unwrap();
+            if head[8] == 1 {
+                kinds.push(head[3]);
+            }
+            assert_ne!(head[3], 3, "{authority}: RST_STREAM");
+        }
+        assert_eq!(kinds, [1, 0, 1], "{authority}");
+    }
+    running.stop().await;
 }
 
 #[tokio::test]
