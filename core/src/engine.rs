@@ -30,7 +30,9 @@ use core::time::Duration;
 
 pub use self::pending::{PARKED_BYTES_MAX, PARKED_MAX};
 
-use self::event::{Action, CallId, KmsProviderInfo, LogLevel, LogLine, OpId, ProviderId};
+use self::event::{
+    Action, CallId, Generation, KmsProviderInfo, LogLevel, LogLine, OpId, ProviderId,
+};
 use self::metrics::Counts;
 use self::pending::{Call, ParkedOperations};
 use self::readers::Readers;
@@ -38,6 +40,7 @@ use self::reload::{Candidate, LastReload};
 use crate::config::{Config, Faults};
 use crate::crypto::entropy::Entropy;
 use crate::crypto::keys::{DekSourceType, KeyStore, SealingKey};
+use crate::crypto::secret::Secret;
 use crate::map::SortedMap;
 use crate::provider::kms::Kms;
 use crate::provider::kms::message::sha256_text;
@@ -81,13 +84,14 @@ pub struct Engine {
     now: Timestamp,
     next_call: u64,
     next_provider: u32,
+    next_generation: u64,
     /// Every provider that the running configuration, a candidate or a parked operation uses.
     providers: SortedMap<ProviderId, Kms>,
     running: Arc<ConfigSet>,
     candidate: Option<Candidate>,
     last_reload: Option<LastReload>,
     /// Configurations that were replaced, and when their last operations must have ended.
-    retired: Vec<(u64, Timestamp)>,
+    retired: Vec<(Generation, Timestamp)>,
     parked: ParkedOperations,
     calls: SortedMap<CallId, Box<Call>>,
     /// The DEKs of KMS v1 writes that the plugin is encrypting.
@@ -98,8 +102,7 @@ pub struct Engine {
 
 /// What was built from one file. The KMS providers it names live in the engine, so that two sets may share one.
 struct ConfigSet {
-    generation: u64,
-    hash: String,
+    file: File,
     routing: Routing,
     /// In the order of the file.
     kms: Vec<ProviderId>,
@@ -108,6 +111,25 @@ struct ConfigSet {
     /// The sum of the providers' timeouts.
     timeouts: Duration,
     readers: Readers,
+}
+
+/// A file as it was offered.
+struct File {
+    generation: Generation,
+    /// Local providers' keys are among them.
+    bytes: Secret,
+    /// `sha256:<hex>` of the bytes.
+    hash: String,
+}
+
+impl File {
+    fn new(generation: Generation, bytes: &[u8]) -> Self {
+        Self {
+            generation,
+            bytes: Secret::new(bytes.to_vec()),
+            hash: sha256_text(bytes),
+        }
+    }
 }
 
 impl Engine {
@@ -144,10 +166,10 @@ impl Engine {
             now,
             next_call: 1,
             next_provider: 1,
+            next_generation: 1,
             providers: SortedMap::new(),
             running: Arc::new(ConfigSet {
-                generation: 0,
-                hash: sha256_text(config),
+                file: File::new(Generation(0), config),
                 routing: Routing::new([]),
                 kms: Vec::new(),
                 collapsed: false,
@@ -162,8 +184,19 @@ impl Engine {
             deks: SortedMap::new(),
             actions: VecDeque::new(),
         };
-        engine.running = Arc::new(engine.build(parsed, sha256_text(config), 0)?);
+        engine.running = Arc::new(engine.build(parsed, File::new(Generation(0), config))?);
         Ok(engine)
+    }
+
+    /// Which file is in use. Whatever else depends on the file must follow this, and not what was offered: read it after every call that may
+    /// change state.
+    pub fn running_generation(&self) -> Generation {
+        self.running.file.generation
+    }
+
+    /// The bytes of the file in use, with the keys of its local providers in them.
+    pub fn running_config(&self) -> &Secret {
+        &self.running.file.bytes
     }
 
     /// The next thing to do. Call until it gives `None`, after every other call that may change state.

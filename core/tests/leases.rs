@@ -386,7 +386,7 @@ fn a_provider_that_is_made_anew_has_other_serials() {
         control.engine.reload(file.as_bytes(), control.now).unwrap();
         control.answer();
         control.pass(1000);
-        assert!(control.engine.is_running(file.as_bytes()));
+        assert_eq!(control.engine.running_config().expose(), file.as_bytes());
     }
 }
 

@@ -40,6 +40,11 @@ export class TestClock {
     await settled();
   }
 
+  /** Time passes and no timer fires, as in a tab that sleeps or a worker without timers. */
+  sleep(ms) {
+    this.#now += ms;
+  }
+
   seconds = (seconds) => this.advance(seconds * 1000);
 }
 

@@ -330,6 +330,51 @@ test("a newer reload takes the place of one that is still looked at", async () =
   transformer.free();
 });
 
+test("a reload that took effect is not taken for the one that was begun since", async () => {
+  const clock = new TestClock();
+  const [a, b, c] = ["a", "b", "c"].map((name) => new TestKms(`key-${name}`));
+  c.hang();
+  const kms = { a, b, c };
+  let second;
+  const onEvent = ({ type, message }) => {
+    // From within the very step in which the first takes effect.
+    if (type === "log" && second === undefined && /is in use/.test(message) && /configuration/.test(message)) {
+      second = transformer.reload(config("c"));
+    }
+  };
+  const transformer = await Transformer.load(config("a"), { kms, clock, onEvent });
+  await settled();
+  await transformer.reload(config("b"));
+  assert.equal(await state(second), "open");
+  assert.equal(Buffer.from(await transformer.toStorage(AT, bytes("v"))).toString("latin1").slice(0, 17), "k8s:enc:kms:v2:b:");
+  const refused = assert.rejects(second, { code: "RELOAD_REFUSED" });
+  await clock.seconds(10);
+  await refused;
+  transformer.free();
+});
+
+test("an operation after a sleep does first what is due", async () => {
+  const { transformer, kms, clock } = await primed();
+  clock.sleep(240_000);
+  await transformer.toStorage(AT, bytes("v"));
+  assert.deepEqual(kms.calls, { status: 2, encrypt: 1, decrypt: 1 });
+  // The call that is under way when the sleep begins is never answered, and no timer ends it.
+  kms.hang();
+  await clock.seconds(60);
+  assert.equal(kms.calls.status, 3);
+  clock.sleep(240_000);
+  kms.up();
+  await transformer.toStorage(AT, bytes("v"));
+  assert.equal(kms.calls.status, 4);
+  // A plugin that was just asked, and does not answer well, is not waited for again.
+  kms.down();
+  clock.sleep(240_000);
+  await assert.rejects(transformer.toStorage(AT, bytes("v")), { code: "NOT_READY", message: /expired/ });
+  await assert.rejects(transformer.toStorage(AT, bytes("v")), { code: "NOT_READY", message: /expired/ });
+  assert.equal(kms.calls.status, 5);
+  transformer.free();
+});
+
 test("a function makes a client for each provider, and each is closed when it is gone", async () => {
   const made = [];
   const kms = (provider) => {

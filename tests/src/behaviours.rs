@@ -12,6 +12,7 @@ mod local;
 mod reading;
 mod reload;
 mod show;
+mod sleep;
 mod writing;
 
 use crate::face::Maker;
@@ -109,10 +110,24 @@ macro_rules! with_behaviours {
                 unhealthy_answer_extends_the_life_only_upstreams_way
                 new_dek_that_does_not_decrypt_is_never_used
             }
+            sleep {
+                write_after_a_sleep_waits_for_the_poll_that_is_overdue
+                write_during_a_probe_waits_for_its_end
+                write_fails_at_once_when_the_plugin_was_just_asked
+                operation_waits_for_no_second_answer
+                probe_that_time_has_overtaken_says_nothing
+                good_answer_that_comes_too_late_is_asked_for_again
+                first_dek_is_waited_for_when_its_poll_is_overdue
+                read_after_a_sleep_does_not_wait_for_a_call_from_before
+                health_after_a_sleep_is_the_plugins_as_it_is_now
+                waiting_writes_are_bounded
+            }
             answers {
                 invalid_status_is_a_fault_in_upstreams_words
                 longest_key_id_is_accepted
-                version_must_not_change
+                upgraded_plugin_is_accepted_with_a_new_dek
+                downgraded_plugin_is_a_fault_once
+                version_must_not_change_upstreams_way
                 invalid_encrypt_answer_is_never_used
                 garbage_ciphertext_is_never_used
                 texts_of_the_plugin_are_cut_and_cleaned
@@ -141,6 +156,7 @@ macro_rules! with_behaviours {
                 too_many_waiting_operations_are_refused
                 too_many_waiting_bytes_are_refused
                 overloaded_read_asks_nothing_of_the_plugin
+                silent_plugin_leaves_room_for_what_waits_for_others
                 time_never_goes_back
                 slow_answers_work
             }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use dekker_core::engine::Options;
-use dekker_core::engine::event::{Action, Check, Event, KmsProviderInfo};
+use dekker_core::engine::event::{Action, Check, Event, Generation, KmsProviderInfo};
 use dekker_core::provider::transformer::{Decrypted, Encrypted, Location, TransformError};
 use dekker_core::time::Timestamp;
 
@@ -108,11 +108,11 @@ pub trait Face {
     fn health(&mut self, op: u64, now: Timestamp) -> Option<Vec<Check>>;
     /// Forgets a parked operation.
     fn cancel(&mut self, op: u64);
-    /// Offers the bytes of a changed file.
+    /// Offers the bytes of a changed file; its number.
     ///
     /// # Errors
     /// Every fault of the configuration.
-    fn reload(&mut self, config: &[u8], now: Timestamp) -> Result<(), Vec<Finding>>;
+    fn reload(&mut self, config: &[u8], now: Timestamp) -> Result<Generation, Vec<Finding>>;
     /// What the running configuration reads and this one would not.
     ///
     /// # Errors

@@ -48,6 +48,10 @@ pub enum Step {
     Health,
     /// Time passes, in milliseconds.
     Wait(u32),
+    /// Time passes, in milliseconds, and nobody calls: the machine sleeps.
+    Sleep(u32),
+    /// A plugin is replaced by one that speaks `v2`, or else `v2beta1`: `a` or `b`.
+    Replace(bool, bool),
     /// A plugin changes: `a` or `b`.
     Turn(bool, Mood),
     /// A plugin's KEK is rotated: `a` or `b`, to one of a few.
@@ -135,6 +139,12 @@ impl<'a> History<'a> {
             Step::Read(_) => {}
             Step::Health => self.checks.push(self.h.begin_health()),
             Step::Wait(millis) => self.h.advance(Duration::from_millis(millis.into())),
+            Step::Sleep(millis) => self.h.now = self.h.now + Duration::from_millis(millis.into()),
+            // Upstream never takes it back.
+            Step::Replace(..) if self.options.coast == Coast::Upstream => {}
+            Step::Replace(is_b, is_v2) => {
+                self.plugin(is_b).version = if is_v2 { "v2" } else { "v2beta1" }.into();
+            }
             Step::Turn(is_b, mood) => self.turn(is_b, mood),
             Step::Rotate(is_b, kek) => self.plugin(is_b).key_id = format!("needle-{}", kek % 4),
             Step::Reload(which) => {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dekker_core::engine::Options;
-use dekker_core::engine::event::{Action, CallId, Check, Event, LogLine, ProviderId};
+use dekker_core::engine::event::{Action, CallId, Check, Event, Generation, LogLine, ProviderId};
 use dekker_core::provider::transformer::{Decrypted, Encrypted, TransformError};
 use dekker_core::time::Timestamp;
 
@@ -40,6 +40,8 @@ pub struct Harness {
     pub sockets: BTreeMap<String, String>,
     /// How the reloads ended, in order.
     pub reloads: Vec<Result<(), String>>,
+    /// Which files were offered, and are neither in use nor refused.
+    pub undecided: Vec<Generation>,
     /// Which providers were closed, in order.
     pub closed: Vec<ProviderId>,
     /// Every log line.
@@ -93,6 +95,7 @@ impl Harness {
                 .collect(),
             sockets: BTreeMap::new(),
             reloads: Vec::new(),
+            undecided: Vec::new(),
             closed: Vec::new(),
             logs: Vec::new(),
             placed: Vec::new(),
@@ -229,7 +232,16 @@ impl Harness {
                 self.note_checks(&checks);
                 self.checks.insert(op.0, checks);
             }
-            Action::ReloadDone { outcome } => {
+            Action::ReloadDone {
+                generation,
+                outcome,
+            } => {
+                let undecided = self.undecided.len();
+                self.undecided.retain(|offered| *offered != generation);
+                assert!(
+                    self.undecided.len() < undecided,
+                    "{generation:?} was not offered, or was decided before"
+                );
                 self.texts.extend(outcome.as_ref().err().cloned());
                 self.reloads.push(outcome);
             }

@@ -19,14 +19,15 @@ impl Engine {
         let now = self.advance(now);
         match event {
             Event::Status { call, outcome } => {
-                if let Some(Call { provider: id, .. }) =
-                    self.take_call(call, |purpose| purpose == Purpose::Status)
-                    && let Some(Kms::V2(provider)) = self.providers.get_mut(&id)
+                if let Some(call) = self.take_call(call, |purpose| purpose == Purpose::Status)
+                    && let Some(Kms::V2(provider)) = self.providers.get_mut(&call.provider)
                 {
+                    let id = call.provider;
+                    let at = call.ended(&outcome, now);
                     let (step, seen) =
                         provider
                             .state
-                            .on_status(outcome, &*self.keys, &*self.entropy, now);
+                            .on_status(outcome, &*self.keys, &*self.entropy, at);
                     match seen {
                         Some(KeyIdFromStatus::Valid(hash)) => {
                             self.counts
@@ -51,9 +52,10 @@ impl Engine {
                         purpose: Purpose::EncryptDek,
                         ..
                     }) => self.dek_encrypted(call, id, outcome),
-                    Some(Call { provider: id, .. }) => {
+                    Some(asked @ Call { provider: id, .. }) => {
                         if let Some(provider) = self.providers.get_mut(&id) {
-                            let step = provider.on_encrypted(outcome, now);
+                            let at = asked.ended(&outcome, now);
+                            let step = provider.on_encrypted(outcome, at);
                             self.step_probe(id, step);
                         }
                     }
@@ -79,9 +81,10 @@ impl Engine {
                         let dek = self.read_dek(source_type, cbc_fallback, outcome);
                         self.dek_decrypted(call, id, key, &dek);
                     }
-                    Some(Call { provider: id, .. }) => {
+                    Some(asked @ Call { provider: id, .. }) => {
                         if let Some(provider) = self.providers.get_mut(&id) {
-                            let step = provider.on_decrypted(outcome, now);
+                            let at = asked.ended(&outcome, now);
+                            let step = provider.on_decrypted(outcome, at);
                             self.step_probe(id, step);
                         }
                     }
@@ -208,7 +211,8 @@ impl Engine {
         if let Some(fault) = &fault {
             self.log(LogLevel::Warn, Some(id), fault.clone());
         }
-        for op in self.parked.find(|parked| parked.wait == Wait::Priming(id)) {
+        let waits = [Wait::Priming(id), Wait::Probe(id)];
+        for op in self.parked.find(|parked| waits.contains(&parked.wait)) {
             self.resume(op, None);
         }
         self.health_probed(id, fault);
@@ -247,7 +251,9 @@ impl Engine {
         key: CacheKey,
         dek: &Result<ReadDek, TransformError>,
     ) {
-        if let Some(provider) = self.providers.get_mut(&id) {
+        if let Some(provider) = self.providers.get_mut(&id)
+            && provider.in_flight().get(&key) == Some(&call)
+        {
             provider.in_flight().remove(&key);
         }
         // A failed Decrypt wakes every waiter as well: each goes on with its next provider.

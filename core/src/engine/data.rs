@@ -5,9 +5,9 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::Engine;
-use super::event::{Action, OpId};
+use super::event::{Action, Generation, OpId};
 use super::metrics::{Direction, NON_GRPC, OK, status};
-use super::pending::{Operation, Parked, ReadOperation, ReadProgress, Wait};
+use super::pending::{Operation, Parked, Parking, Place, ReadOperation, ReadProgress, Wait};
 use crate::crypto::secret::Secret;
 use crate::provider::kms::v2::dek_cache::ReadDek;
 use crate::provider::routing::split;
@@ -36,11 +36,8 @@ impl Engine {
             return Some(Err(error));
         }
         let list = self.running.routing.find(at.resource).clone();
-        // What is parked holds a copy of the value: whether there is room for it is known before the plugin is asked.
-        let room = self
-            .parked
-            .has_room(at.resource.len() + at.key.len() + plaintext.len());
-        match self.write(at, plaintext, &list, room) {
+        let parking = self.parking(at.resource.len() + at.key.len() + plaintext.len());
+        match self.write(at, plaintext, &list, parking) {
             Ok(encrypted) => Some(encrypted),
             Err(wait) => {
                 let operation = Operation::Write {
@@ -48,7 +45,7 @@ impl Engine {
                     plaintext: Secret::new(plaintext.to_vec()),
                     list,
                 };
-                self.park(op, wait, self.running.generation, operation);
+                self.park(op, wait, (self.running_generation(), self.now), operation);
                 None
             }
         }
@@ -71,10 +68,8 @@ impl Engine {
         }
         let list = self.running.routing.find(at.resource).clone();
         let mut progress = ReadProgress::default();
-        let room = self
-            .parked
-            .has_room(at.resource.len() + at.key.len() + stored.len());
-        match self.read(at, stored, &list, &mut progress, None, room) {
+        let parking = self.parking(at.resource.len() + at.key.len() + stored.len());
+        match self.read(at, stored, &list, &mut progress, None, parking) {
             Ok(decrypted) => Some(decrypted),
             Err(wait) => {
                 let read = ReadOperation {
@@ -83,7 +78,8 @@ impl Engine {
                     list,
                     progress,
                 };
-                self.park(op, wait, self.running.generation, Operation::Read(read));
+                let begun = (self.running_generation(), self.now);
+                self.park(op, wait, begun, Operation::Read(read));
                 None
             }
         }
@@ -93,25 +89,32 @@ impl Engine {
     pub(super) fn resume(&mut self, op: OpId, resumed: Resumed) {
         let Some(Parked {
             wait,
+            provider: _,
             generation,
+            since,
             operation,
         }) = self.parked.remove(op)
         else {
             return;
+        };
+        let begun = (generation, since);
+        let parking = Parking {
+            place: Place::Taken,
+            since,
         };
         match operation {
             Operation::Write {
                 at,
                 plaintext,
                 list,
-            } => match self.write(at.borrow(), plaintext.expose(), &list, true) {
+            } => match self.write(at.borrow(), plaintext.expose(), &list, parking) {
                 Ok(outcome) => self
                     .actions
                     .push_back(Action::ToStorageDone { op, outcome }),
                 Err(wait) => self.park(
                     op,
                     wait,
-                    generation,
+                    begun,
                     Operation::Write {
                         at,
                         plaintext,
@@ -124,14 +127,14 @@ impl Engine {
                 stored,
                 list,
                 mut progress,
-            }) => match self.read(at.borrow(), &stored, &list, &mut progress, resumed, true) {
+            }) => match self.read(at.borrow(), &stored, &list, &mut progress, resumed, parking) {
                 Ok(outcome) => self
                     .actions
                     .push_back(Action::FromStorageDone { op, outcome }),
                 Err(wait) => self.park(
                     op,
                     wait,
-                    generation,
+                    begun,
                     Operation::Read(ReadOperation {
                         at,
                         stored,
@@ -140,7 +143,7 @@ impl Engine {
                     }),
                 ),
             },
-            Operation::Health(health) => self.park(op, wait, generation, Operation::Health(health)),
+            Operation::Health(health) => self.park(op, wait, begun, Operation::Health(health)),
         }
     }
 
@@ -199,12 +202,37 @@ impl Engine {
         Ok(())
     }
 
-    pub(super) fn park(&mut self, op: OpId, wait: Wait, generation: u64, operation: Operation) {
+    /// What is parked holds a copy of the value, of so many bytes: whether there is room for it is known before the plugin is asked.
+    fn parking(&self, len: usize) -> Parking {
+        Parking {
+            place: Place::Needed(len),
+            since: self.now,
+        }
+    }
+
+    /// `begun`: under which configuration, and when.
+    pub(super) fn park(
+        &mut self,
+        op: OpId,
+        wait: Wait,
+        begun: (Generation, Timestamp),
+        operation: Operation,
+    ) {
+        let (generation, since) = begun;
+        let provider = match wait {
+            Wait::Priming(id) | Wait::Probe(id) => Some(id),
+            Wait::Dek(call) | Wait::EncryptedDek(call) => {
+                self.calls.get(&call).map(|call| call.provider)
+            }
+            Wait::Probes => None,
+        };
         self.parked.insert(
             op,
             Parked {
                 wait,
+                provider,
                 generation,
+                since,
                 operation,
             },
         );
@@ -216,7 +244,7 @@ impl Engine {
         at: Location<'_>,
         plaintext: &[u8],
         list: &Arc<[Transformer]>,
-        room: bool,
+        parking: Parking,
     ) -> Result<Result<Encrypted, TransformError>, Wait> {
         // Validation guarantees a provider; without one, nothing may be written.
         let Some(transformer) = list.first() else {
@@ -247,7 +275,7 @@ impl Engine {
                         (stored, None)
                     })
             }
-            Transform::Kms(id) => self.write_kms(*id, prefix, at, plaintext, room)?,
+            Transform::Kms(id) => self.write_kms(*id, prefix, at, plaintext, parking)?,
         };
         let has_rule = !self.running.routing.is_fallback(list);
         if let Some(key) = &key_prefix {
@@ -279,7 +307,7 @@ impl Engine {
         list: &Arc<[Transformer]>,
         progress: &mut ReadProgress,
         mut resumed: Resumed,
-        room: bool,
+        parking: Parking,
     ) -> Result<Result<Decrypted, TransformError>, Wait> {
         let resource = resource_label(at.resource);
         let has_rule = !self.running.routing.is_fallback(list);
@@ -303,7 +331,7 @@ impl Engine {
                             (plaintext, stale, None)
                         })
                 }
-                Transform::Kms(id) => self.read_kms(*id, at, value, resumed.take(), room)?,
+                Transform::Kms(id) => self.read_kms(*id, at, value, resumed.take(), parking)?,
             };
             let is_identity = prefix.is_empty();
             let dropped = is_identity && read.is_err() && has_rule;

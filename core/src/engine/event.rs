@@ -23,6 +23,10 @@ pub struct CallId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProviderId(pub u32);
 
+/// Numbers the files that one engine was given: 0 for the one that it began with, then one for each that was offered. Never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Generation(pub u64);
+
 /// A KMS provider as the host needs it to place calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KmsProviderInfo {
@@ -95,8 +99,11 @@ pub enum Action {
         /// As `health` would have answered.
         checks: Vec<Check>,
     },
-    /// A reload took effect, or was refused and why. After a refusal the old configuration still serves.
+    /// A reload took effect, or was refused and why. After a refusal the old configuration still serves. Comes once for each file that was
+    /// offered without faults.
     ReloadDone {
+        /// Which file, as `reload` numbered it.
+        generation: Generation,
         /// Why it was refused.
         outcome: Result<(), String>,
     },

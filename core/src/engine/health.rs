@@ -20,6 +20,10 @@ impl Engine {
     #[must_use]
     pub fn health(&mut self, op: OpId, now: Timestamp) -> Option<Vec<Check>> {
         let now = self.advance(now);
+        if self.poll_timeout().is_some_and(|due| due <= now) {
+            // A probe that time has overtaken, as while the machine slept, must not answer for the plugin as it is now.
+            self.handle_timeout(now);
+        }
         let set = self.running.clone();
         let mut faults = Vec::new();
         let mut waiting = Vec::new();
@@ -38,7 +42,7 @@ impl Engine {
                 }
             }
         }
-        if waiting.is_empty() || self.accept(op).is_err() || !self.parked.has_room(0) {
+        if waiting.is_empty() || self.accept(op).is_err() || !self.parked.has_room_for_health() {
             faults.extend(waiting.into_iter().map(|id| {
                 (
                     id,
@@ -47,12 +51,12 @@ impl Engine {
             }));
             return Some(self.checks(&set, &faults));
         }
-        let generation = set.generation;
+        let generation = set.file.generation;
         let probes = waiting.clone();
         self.park(
             op,
             Wait::Probes,
-            generation,
+            (generation, now),
             Operation::Health(HealthOperation {
                 set,
                 waiting,

@@ -8,7 +8,7 @@ use super::Engine;
 use super::data::{Resumed, resource_label};
 use super::event::{self, Action, CallError, CallId, EncryptResponse, ProviderId};
 use super::metrics::{Direction, status};
-use super::pending::{Operation, Parked, Purpose, Wait, closed, overloaded};
+use super::pending::{Operation, Parked, Parking, Purpose, Wait, closed, overloaded};
 use crate::crypto::entropy::uuid;
 use crate::crypto::keys::DekSourceType;
 use crate::crypto::secret::Secret;
@@ -29,9 +29,10 @@ impl Engine {
         prefix: &str,
         at: Location<'_>,
         plaintext: &[u8],
-        room: bool,
+        parking: Parking,
     ) -> Result<Result<KmsWritten, TransformError>, Wait> {
         let now = self.now;
+        let is_only = self.running.kms.len() == 1;
         let Some(provider) = self.providers.get_mut(&id) else {
             return Ok(Err(closed()));
         };
@@ -50,12 +51,17 @@ impl Engine {
                 }
                 Ok(Ok((stored, key_id_hash)))
             }
-            Ok(WriteStep::Priming | WriteStep::NeedsEncryptedDek) if !room => Ok(Err(overloaded())),
+            Ok(WriteStep::Priming | WriteStep::NeedsEncryptedDek)
+                if !self.parked.has_room(id, parking.place, is_only) =>
+            {
+                Ok(Err(overloaded()))
+            }
             Ok(WriteStep::Priming) => Err(Wait::Priming(id)),
             Ok(WriteStep::NeedsEncryptedDek) => match self.ask_for_encrypted_dek(id) {
                 Ok(call) => Err(Wait::EncryptedDek(call)),
                 Err(error) => Ok(Err(error)),
             },
+            Err(error) if error.kind == ErrorKind::NotReady => self.not_ready(id, error, parking),
             Err(error) => {
                 // The first such write asks at once; while the plugin fails, later ones leave it to the polls.
                 let is_due = provider.poll_due().is_some_and(|due| due <= now);
@@ -65,6 +71,31 @@ impl Engine {
                 Ok(Err(error))
             }
         }
+    }
+
+    /// There is no DEK, or it has expired: it may be that the poll is overdue which would have renewed it, because the process, the machine or
+    /// the tab slept, or that it is under way. Then the operation waits for its end. A plugin that was asked since the operation began, and
+    /// has brought no DEK, has failed it; and so has one whose poll is not due yet. MUST DIFFER: upstream fails it at once.
+    fn not_ready<T>(
+        &mut self,
+        id: ProviderId,
+        error: TransformError,
+        parking: Parking,
+    ) -> Result<Result<T, TransformError>, Wait> {
+        let now = self.now;
+        let Some(Kms::V2(provider)) = self.providers.get(&id) else {
+            return Ok(Err(error));
+        };
+        let is_overdue = provider.state.poll_due().is_none_or(|due| due <= now);
+        if self.counts.is_worker() || !is_overdue || provider.state.was_asked_since(parking.since) {
+            return Ok(Err(error));
+        }
+        let is_only = self.running.kms.len() == 1;
+        if !self.parked.has_room(id, parking.place, is_only) {
+            return Ok(Err(overloaded()));
+        }
+        self.begin_probe(id);
+        Err(Wait::Probe(id))
     }
 
     /// Makes a DEK for one write of KMS v1, and has the plugin encrypt it.
@@ -163,7 +194,7 @@ impl Engine {
         at: Location<'_>,
         value: &[u8],
         resumed: Resumed,
-        room: bool,
+        parking: Parking,
     ) -> Result<Result<KmsRead, TransformError>, Wait> {
         let resumed = match resumed {
             None => None,
@@ -174,6 +205,7 @@ impl Engine {
             return Ok(Err(closed()));
         };
         let is_new = resumed.is_some();
+        let is_only = self.running.kms.len() == 1;
         if let (Kms::V1(_), false) = (&*provider, is_new) {
             self.counts.v1_arrival(Direction::FromStorage, self.now);
         }
@@ -195,14 +227,21 @@ impl Engine {
                 }
                 Ok(Ok((plaintext, stale, key_id_hash)))
             }
-            Ok(ReadStep::Priming | ReadStep::NeedsDek(..)) if !room => Ok(Err(overloaded())),
+            Ok(ReadStep::Priming | ReadStep::NeedsDek(..))
+                if !self.parked.has_room(id, parking.place, is_only) =>
+            {
+                Ok(Err(overloaded()))
+            }
             Ok(ReadStep::Priming) => Err(Wait::Priming(id)),
             Ok(ReadStep::NeedsDek(key, needed)) => {
                 if provider.cache().is_some() {
                     self.counts.cache_miss();
                 }
-                if let Some(call) = provider.in_flight().get(&key) {
-                    return Err(Wait::Dek(*call));
+                if let Some(call) = provider.in_flight().get(&key).copied()
+                    // One that time has overtaken says nothing of the plugin as it is now.
+                    && self.calls.get(&call).is_some_and(|call| call.deadline > self.now)
+                {
+                    return Err(Wait::Dek(call));
                 }
                 let DekNeeded {
                     request,
@@ -234,6 +273,7 @@ impl Engine {
                 }
                 Err(Wait::Dek(call))
             }
+            Err(error) if error.kind == ErrorKind::NotReady => self.not_ready(id, error, parking),
             Err(error) => Ok(Err(error)),
         }
     }

@@ -14,14 +14,14 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use super::event::ProviderId;
-use super::pending::{ReadProgress, Wait};
+use super::pending::{Parking, ReadProgress, Wait};
 use super::{Engine, Options};
 use crate::config::Faults;
 use crate::crypto::entropy::Entropy;
 use crate::crypto::keys::{DekSourceType, KeyStore, OpeningKey, SealingKey};
 use crate::crypto::nonce::CounterRange;
 use crate::provider::kms::Kms;
-use crate::provider::kms::message::{EncryptedDekSource, sha256_text};
+use crate::provider::kms::message::EncryptedDekSource;
 use crate::provider::kms::v2::KmsV2;
 use crate::provider::kms::v2::dek_cache::ReadDek;
 use crate::provider::kms::v2::key_state::Current;
@@ -100,11 +100,6 @@ impl Engine {
             since: *since,
             expiry: *expiry,
         })
-    }
-
-    /// Whether these bytes are the running configuration.
-    pub fn is_running(&self, config: &[u8]) -> bool {
-        self.running.hash == sha256_text(config)
     }
 
     /// The DEK of a stored value of KMS v2, if it is at hand: for [`Self::learn`].
@@ -189,7 +184,7 @@ impl Engine {
     ) -> Option<Encrypted> {
         self.advance(now);
         let list = self.running.routing.find(at.resource).clone();
-        let written = self.write(at, plaintext, &list, false);
+        let written = self.write(at, plaintext, &list, Parking::never(self.now));
         self.done_alone(written)
     }
 
@@ -204,7 +199,8 @@ impl Engine {
         self.advance(now);
         let list = self.running.routing.find(at.resource).clone();
         let mut progress = ReadProgress::default();
-        let read = self.read(at, stored, &list, &mut progress, None, false);
+        let parking = Parking::never(self.now);
+        let read = self.read(at, stored, &list, &mut progress, None, parking);
         self.done_alone(read)
     }
 

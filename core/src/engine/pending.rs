@@ -6,7 +6,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::ConfigSet;
-use super::event::{CallId, OpId, ProviderId};
+use super::event::{CallId, Generation, OpId, ProviderId};
 use crate::crypto::keys::DekSourceType;
 use crate::crypto::secret::Secret;
 use crate::map::SortedMap;
@@ -16,6 +16,8 @@ use crate::time::Timestamp;
 
 /// 4096: operations that may wait at once. A plugin that is out of reach must not let the memory fill.
 pub const PARKED_MAX: usize = 4096;
+/// 64: health checks that may wait beside them. They ask nothing of their own: all of them wait for the same probes.
+pub(super) const HEALTH_PARKED_MAX: usize = 64;
 /// 64 MiB: bytes that waiting operations may hold.
 pub const PARKED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -30,6 +32,37 @@ pub(super) enum Wait {
     EncryptedDek(CallId),
     /// The end of several probes.
     Probes,
+    /// The end of a probe that may renew an expired DEK, or bring a first one.
+    Probe(ProviderId),
+}
+
+/// Where an operation may wait.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place {
+    /// It has one.
+    Taken,
+    /// It would hold so many bytes.
+    Needed(usize),
+    /// Nowhere.
+    Never,
+}
+
+/// Whether an operation may wait.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Parking {
+    pub(super) place: Place,
+    /// Since when it is open: it waits for no second answer of a plugin that was asked since.
+    pub(super) since: Timestamp,
+}
+
+impl Parking {
+    /// A worker's operation, which is the control engine's to do if it cannot be done at once.
+    pub(super) fn never(now: Timestamp) -> Self {
+        Self {
+            place: Place::Never,
+            since: now,
+        }
+    }
 }
 
 /// A copy of a [`Location`].
@@ -59,8 +92,11 @@ impl From<Location<'_>> for OwnedLocation {
 /// A parked operation.
 pub(super) struct Parked {
     pub(super) wait: Wait,
+    /// Whose plugin it waits for; a health check may wait for several.
+    pub(super) provider: Option<ProviderId>,
     /// Which configuration it began under.
-    pub(super) generation: u64,
+    pub(super) generation: Generation,
+    pub(super) since: Timestamp,
     pub(super) operation: Operation,
 }
 
@@ -122,11 +158,22 @@ impl Operation {
     }
 }
 
+/// What waits for one plugin.
+#[derive(Clone, Copy, Default)]
+struct Share {
+    count: usize,
+    bytes: usize,
+}
+
 /// All parked operations, within bounds.
 #[derive(Default)]
 pub(super) struct ParkedOperations {
     by_id: SortedMap<OpId, Box<Parked>>,
+    /// How many of them are health checks.
+    health: usize,
     bytes: usize,
+    /// What waits for each plugin.
+    shares: SortedMap<ProviderId, Share>,
 }
 
 impl ParkedOperations {
@@ -138,19 +185,54 @@ impl ParkedOperations {
         self.by_id.len()
     }
 
-    /// Whether `bytes` more may wait.
-    pub(super) fn has_room(&self, bytes: usize) -> bool {
-        self.by_id.len() < PARKED_MAX && self.bytes.saturating_add(bytes) <= PARKED_BYTES_MAX
+    /// Whether a read or a write may wait for this provider. Where there are several, what waits for one takes no more than it leaves free, so
+    /// that a plugin that is out of reach leaves room for what waits for the others.
+    pub(super) fn has_room(&self, provider: ProviderId, place: Place, is_only: bool) -> bool {
+        let len = match place {
+            Place::Taken => return true,
+            Place::Never => return false,
+            Place::Needed(len) => len,
+        };
+        let own = match self.shares.get(&provider) {
+            Some(share) if !is_only => *share,
+            Some(_) | None => Share::default(),
+        };
+        let free = PARKED_MAX.saturating_sub(self.by_id.len() - self.health);
+        let free_bytes = PARKED_BYTES_MAX.saturating_sub(self.bytes);
+        own.count < free && own.bytes.saturating_add(len) <= free_bytes
+    }
+
+    /// Whether one more health check may.
+    pub(super) fn has_room_for_health(&self) -> bool {
+        self.health < HEALTH_PARKED_MAX
     }
 
     pub(super) fn insert(&mut self, op: OpId, parked: Parked) {
-        self.bytes += parked.operation.len();
+        let len = parked.operation.len();
+        self.bytes += len;
+        self.health += usize::from(matches!(parked.operation, Operation::Health(_)));
+        if let Some(provider) = parked.provider {
+            let mut share = self.shares.remove(&provider).unwrap_or_default();
+            share.count += 1;
+            share.bytes += len;
+            self.shares.insert(provider, share);
+        }
         self.by_id.insert(op, Box::new(parked));
     }
 
     pub(super) fn remove(&mut self, op: OpId) -> Option<Parked> {
         let parked = self.by_id.remove(&op)?;
-        self.bytes -= parked.operation.len();
+        let len = parked.operation.len();
+        self.bytes -= len;
+        self.health -= usize::from(matches!(parked.operation, Operation::Health(_)));
+        if let Some(provider) = parked.provider
+            && let Some(mut share) = self.shares.remove(&provider)
+            && share.count > 1
+        {
+            share.count -= 1;
+            share.bytes -= len;
+            self.shares.insert(provider, share);
+        }
         Some(*parked)
     }
 
@@ -183,6 +265,17 @@ pub(super) struct Call {
     /// When it counts as failed, whether or not the host says so.
     pub(super) deadline: Timestamp,
     pub(super) purpose: Purpose,
+}
+
+impl Call {
+    /// When it ended, as far as that says anything of the plugin. A fault that is reported after the deadline, as when the machine slept, is the
+    /// deadline's: what comes next is due from there, not from now.
+    pub(super) fn ended<T, E>(&self, outcome: &Result<T, E>, now: Timestamp) -> Timestamp {
+        match outcome {
+            Ok(_) => now,
+            Err(_) => now.min(self.deadline),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,15 +8,14 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::event::{Action, KmsProviderInfo, LogLevel, ProviderId};
+use super::event::{Action, Generation, KmsProviderInfo, LogLevel, ProviderId};
 use super::readers::Readers;
-use super::{ConfigSet, Engine};
+use super::{ConfigSet, Engine, File};
 use crate::config::{Config, Faults, Finding, KmsProvider, KmsVersion, NamedKey, Provider};
 use crate::crypto::local::LocalCipher;
 use crate::crypto::nonce::CounterRange;
 use crate::map::SortedMap;
 use crate::provider::kms::Kms;
-use crate::provider::kms::message::sha256_text;
 use crate::provider::kms::v1::KmsV1;
 use crate::provider::kms::v2::KmsV2;
 use crate::provider::kms::v2::dek_cache::DekCache;
@@ -47,7 +46,7 @@ impl Candidate {
     }
 
     pub(super) fn hash(&self) -> &str {
-        &self.set.hash
+        &self.set.file.hash
     }
 }
 
@@ -63,32 +62,35 @@ impl Engine {
     /// it is healthy, for at most max(10 s, twice the sum of its KMS timeouts); then it takes over in one step, and [`Action::ReloadDone`]
     /// says so. A KMS provider whose name, version, endpoint and timeout are unchanged keeps its DEK and its cache.
     ///
-    /// A candidate that is still being probed gives way to the newer one.
+    /// A candidate that is still being probed gives way to the newer one. Returns the file's number: [`Self::running_generation`] is that
+    /// from the moment at which it is in use.
     ///
     /// # Errors
     /// Every fault of the configuration; the running one serves on.
-    pub fn reload(&mut self, config: &[u8], now: Timestamp) -> Result<(), Faults> {
+    pub fn reload(&mut self, config: &[u8], now: Timestamp) -> Result<Generation, Faults> {
         let now = self.advance(now);
-        let hash = sha256_text(config);
-        let generation = self
-            .candidate
-            .as_ref()
-            .map_or(&self.running, |candidate| &candidate.set)
-            .generation
-            + 1;
-        match Config::load(config, self.options.reload)
-            .and_then(|config| self.build(config, hash.clone(), generation))
+        let generation = Generation(self.next_generation);
+        self.next_generation += 1;
+        let file = File::new(generation, config);
+        let hash = file.hash.clone();
+        match Config::load(config, self.options.reload).and_then(|config| self.build(config, file))
         {
             Ok(set) => {
                 let grace = set.grace().max(CANDIDATE_MIN_GRACE);
-                self.candidate = Some(Candidate {
+                let older = self.candidate.replace(Candidate {
                     set: Arc::new(set),
                     deadline: now + grace,
                     next_probe: now,
                 });
+                if let Some(older) = older {
+                    self.actions.push_back(Action::ReloadDone {
+                        generation: older.set.file.generation,
+                        outcome: Err("a newer file took its place".to_string()),
+                    });
+                }
                 self.step_candidate();
                 self.close_unused();
-                Ok(())
+                Ok(generation)
             }
             Err(faults) => {
                 self.last_reload = Some(LastReload {
@@ -115,12 +117,7 @@ impl Engine {
     }
 
     /// Builds what a configuration describes, taking over the KMS providers that did not change.
-    pub(super) fn build(
-        &mut self,
-        config: Config,
-        hash: String,
-        generation: u64,
-    ) -> Result<ConfigSet, Faults> {
+    pub(super) fn build(&mut self, config: Config, file: File) -> Result<ConfigSet, Faults> {
         let readers = Readers::of(&config);
         let mut kms = Vec::new();
         let mut v1_used = false;
@@ -158,8 +155,7 @@ impl Engine {
         }
         let collapsed = self.options.reload || (!kms.is_empty() && !v1_used);
         Ok(ConfigSet {
-            generation,
-            hash,
+            file,
             routing: Routing::new(rules),
             kms,
             collapsed,
@@ -280,7 +276,7 @@ impl Engine {
                 "health check for new transformers failed, polling error context deadline exceeded: {}",
                 aggregate(faults.iter().map(String::as_str))
             );
-            self.reload_done(set.hash.clone(), Err(error));
+            self.reload_done(&set, Err(error));
         } else if probe_due {
             if let Some(candidate) = &mut self.candidate {
                 candidate.next_probe = now + CANDIDATE_PROBE_INTERVAL;
@@ -292,22 +288,21 @@ impl Engine {
     }
 
     fn commit(&mut self, set: Arc<ConfigSet>) {
-        let hash = set.hash.clone();
-        let old = core::mem::replace(&mut self.running, set);
+        let old = core::mem::replace(&mut self.running, set.clone());
+        let generation = old.file.generation;
         if self
             .parked
             .iter()
-            .any(|parked| parked.generation <= old.generation)
+            .any(|parked| parked.generation <= generation)
         {
-            self.retired.push((
-                old.generation,
-                self.now + old.grace().max(CANDIDATE_MIN_GRACE),
-            ));
+            let deadline = self.now + old.grace().max(CANDIDATE_MIN_GRACE);
+            self.retired.push((generation, deadline));
         }
-        self.reload_done(hash, Ok(()));
+        self.reload_done(&set, Ok(()));
     }
 
-    fn reload_done(&mut self, hash: String, outcome: Result<(), String>) {
+    fn reload_done(&mut self, set: &ConfigSet, outcome: Result<(), String>) {
+        let hash = set.file.hash.clone();
         match &outcome {
             Ok(()) => self.log(
                 LogLevel::Info,
@@ -325,7 +320,10 @@ impl Engine {
             hash,
             error: outcome.as_ref().err().cloned(),
         });
-        self.actions.push_back(Action::ReloadDone { outcome });
+        self.actions.push_back(Action::ReloadDone {
+            generation: set.file.generation,
+            outcome,
+        });
     }
 
     /// Closes the providers that neither configuration nor any parked operation uses.

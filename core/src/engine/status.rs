@@ -17,7 +17,7 @@ impl Engine {
         let mut json = Writer::default();
         json.open('{');
         json.text("time", &now.to_string());
-        json.text("configHash", &self.running.hash);
+        json.text("configHash", &self.running.file.hash);
         json.flag("automaticReload", Some(self.options.reload));
         let candidate = self.candidate.as_ref();
         json.text_or_null(

@@ -2,10 +2,11 @@
 
 use dekker_core::engine::Options;
 use dekker_core::engine::event::{EncryptResponse, StatusResponse};
+use dekker_core::provider::kms::v2::key_state::Coast;
 use dekker_core::provider::transformer::ErrorKind;
 
 use crate::face::Maker;
-use crate::object::sha256_text;
+use crate::object::{EncryptedObject, sha256_text};
 use crate::plugin::{Plugin, Reply};
 use crate::sim::{Harness, file};
 
@@ -85,21 +86,83 @@ pub(super) fn longest_key_id_is_accepted(maker: &dyn Maker) {
     assert!(!h.read("/k", &value).stale);
 }
 
-pub(super) fn version_must_not_change(maker: &dyn Maker) {
+/// What upstream says of a version that is another than before.
+fn changed(from: &str, to: &str) -> String {
+    format!(
+        "KMSv2 API version should not change after the initial status response version {from}, got {to}"
+    )
+}
+
+pub(super) fn upgraded_plugin_is_accepted_with_a_new_dek(maker: &dyn Maker) {
     let mut plugin = Plugin::new("key-1");
     plugin.version = "v2beta1".into();
     let mut h = with(plugin, maker);
     assert_eq!(h.fault(), None, "v2beta1 is fine");
+    let old = h.write("/k", b"x");
+    h.plugin("a").version = "v2".into();
+    h.advance_secs(60);
+    assert_eq!(h.fault(), None);
+    let new = h.write("/k", b"x");
+    let dek = |value: &[u8]| EncryptedObject::of("a", value).encrypted_dek_source;
+    assert_ne!(dek(&new), dek(&old), "the plugin as it is now has made it");
+    assert_eq!(h.plugin("a").calls.encrypt, 2);
+    assert!(!h.read("/k", &old).stale, "the key ID is the same");
+    h.advance_secs(600);
+    assert_eq!(h.plugin("a").calls.encrypt, 2, "once");
+    h.write("/k", b"x");
+    // The new DEK must still be proved: one that the upgraded plugin cannot make leaves the old one to its end.
+    let mut plugin = Plugin::new("key-1");
+    plugin.version = "v2beta1".into();
+    let mut h = with(plugin, maker);
+    let old = h.write("/k", b"x");
+    h.plugin("a").version = "v2".into();
+    h.plugin("a").on_encrypt(|_| Reply::Fail(13, "no"));
+    h.advance_secs(180);
+    assert_eq!(dek(&h.write("/k", b"x")), dek(&old));
+    assert!(h.fault().is_some());
+    h.plugin("a").up();
+    h.advance_secs(10);
+    assert_ne!(dek(&h.write("/k", b"x")), dek(&old));
+}
+
+pub(super) fn downgraded_plugin_is_a_fault_once(maker: &dyn Maker) {
+    let mut h = with(Plugin::new("key-1"), maker);
+    h.plugin("a").version = "v2beta1".into();
+    h.advance_secs(60);
+    let fault = h.fault().expect("unhealthy");
+    assert!(fault.ends_with(&changed("v2", "v2beta1")), "{fault}");
+    assert_eq!(h.plugin("a").calls.encrypt, 1);
+    h.write("/k", b"x");
+    h.advance_secs(10);
+    assert_eq!(h.fault(), None);
+    assert_eq!(h.plugin("a").calls.encrypt, 2, "a new DEK");
+    // Two plugins behind one socket that answer in turn: writes go on.
+    for _ in 0..20 {
+        for version in ["v2", "v2beta1"] {
+            h.plugin("a").version = version.into();
+            h.advance_secs(60);
+            h.write("/k", b"x");
+        }
+    }
+}
+
+pub(super) fn version_must_not_change_upstreams_way(maker: &dyn Maker) {
+    let mut plugin = Plugin::new("key-1");
+    plugin.version = "v2beta1".into();
+    let options = Options {
+        coast: Coast::Upstream,
+        ..Options::default()
+    };
+    let mut h = Harness::new(maker, &file::secrets(), &options, [("a", plugin)]);
     h.plugin("a").version = "v2".into();
     h.advance_secs(60);
     let fault = h.fault().expect("unhealthy");
-    let expected = "KMSv2 API version should not change after the initial status response version v2beta1, got v2";
-    assert!(fault.ends_with(expected), "{fault}");
-    h.advance_secs(180);
-    assert!(h.try_write("secrets", "/k", b"x").is_err());
+    assert!(fault.ends_with(&changed("v2beta1", "v2")), "{fault}");
+    h.advance_secs(600);
+    assert!(h.fault().is_some(), "for as long as the process lives");
     h.plugin("a").version = "v2beta1".into();
     h.advance_secs(10);
-    h.write("/k", b"x");
+    assert_eq!(h.fault(), None);
 }
 
 pub(super) fn invalid_encrypt_answer_is_never_used(maker: &dyn Maker) {

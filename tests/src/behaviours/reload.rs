@@ -247,7 +247,10 @@ pub(super) fn operations_of_the_old_configuration_end_with_its_grace_period(make
     h.plugin("a").on_decrypt(|_| Reply::Never);
     h.advance_secs(25);
     let write = h.begin_write("secrets", "/k", b"x");
-    assert!(h.written(write).is_some(), "its first probe has failed");
+    assert!(
+        h.written(write).is_none(),
+        "its first probe has failed, and another one is under way"
+    );
     let health = h.begin_health();
     assert!(h.checked(health).is_none(), "a probe is under way");
     h.reload(&file::secrets_with(&[file::kms("b")]))
@@ -262,7 +265,14 @@ pub(super) fn operations_of_the_old_configuration_end_with_its_grace_period(make
         checks[0].fault.is_some(),
         "no answer is not a good answer: {checks:?}"
     );
+    let error = h.written(write).expect("ended").unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Kms);
     assert_eq!(h.closed, [ProviderId(1)]);
+}
+
+/// What a candidate ends with that gave way to a newer one.
+fn replaced() -> Result<(), String> {
+    Err("a newer file took its place".to_string())
 }
 
 pub(super) fn newer_file_replaces_a_pending_candidate(maker: &dyn Maker) {
@@ -274,7 +284,7 @@ pub(super) fn newer_file_replaces_a_pending_candidate(maker: &dyn Maker) {
     assert!(h.reloads.is_empty());
     let newer = file::secrets_with(&[file::kms("a"), file::identity()]);
     h.reload(&newer).expect("valid");
-    assert_eq!(h.reloads, [Ok(())]);
+    assert_eq!(h.reloads, [replaced(), Ok(())]);
     assert_eq!(h.status()["configHash"], sha256_text(&newer));
     assert_eq!(
         h.closed.len(),
@@ -282,7 +292,7 @@ pub(super) fn newer_file_replaces_a_pending_candidate(maker: &dyn Maker) {
         "the older candidate's provider is closed"
     );
     h.advance_secs(60);
-    assert_eq!(h.reloads.len(), 1, "nothing more is heard of it");
+    assert_eq!(h.reloads.len(), 2, "nothing more is heard of it");
 }
 
 pub(super) fn newer_candidate_keeps_the_probe_of_the_older(maker: &dyn Maker) {
@@ -293,7 +303,7 @@ pub(super) fn newer_candidate_keeps_the_probe_of_the_older(maker: &dyn Maker) {
     h.advance_secs(1);
     h.reload(&b_then_a()).expect("valid");
     h.advance(Duration::from_millis(500));
-    assert_eq!(h.reloads, [Ok(())]);
+    assert_eq!(h.reloads, [replaced(), Ok(())]);
     assert_eq!(h.plugin("b").calls.status, 1);
     assert!(h.closed.is_empty());
 }
@@ -306,7 +316,7 @@ pub(super) fn same_file_again_ends_a_pending_candidate(maker: &dyn Maker) {
     h.reload(&b_then_a()).expect("valid");
     h.advance_secs(1);
     h.reload(&file::secrets()).expect("valid");
-    assert_eq!(h.reloads, [Ok(())], "back to what was");
+    assert_eq!(h.reloads, [replaced(), Ok(())], "back to what was");
     assert_eq!(h.status()["candidateConfigHash"], serde_json::Value::Null);
     assert_eq!(counter(&h.write("/k", b"x")), first + 1);
     assert_eq!(h.plugin("a").calls.encrypt, 1);

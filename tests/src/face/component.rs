@@ -10,7 +10,7 @@ use std::{env, fmt, fs};
 
 use dekker_core::crypto::keys::DekSourceType;
 use dekker_core::engine::Options;
-use dekker_core::engine::event::{Action, Check, Event, KmsProviderInfo};
+use dekker_core::engine::event::{Action, Check, Event, Generation, KmsProviderInfo};
 use dekker_core::provider::kms::v2::key_state::Coast;
 use dekker_core::provider::transformer::{Decrypted, Encrypted, Location, TransformError};
 use dekker_core::time::Timestamp;
@@ -357,9 +357,13 @@ impl Face for Component {
         call!(self.call_cancel(op));
     }
 
-    fn reload(&mut self, config: &[u8], now: Timestamp) -> Result<(), Vec<Finding>> {
-        call!(self.call_reload(config, now.as_millis()))
-            .map_err(|findings| findings.into_iter().map(convert::finding).collect())
+    fn reload(&mut self, config: &[u8], now: Timestamp) -> Result<Generation, Vec<Finding>> {
+        let outcome = call!(self.call_reload(config, now.as_millis())).map(Generation);
+        // What the component says is in use is what its actions say.
+        if let Ok(offered) = outcome {
+            assert!(Generation(call!(self.call_running_generation())) <= offered);
+        }
+        outcome.map_err(|findings| findings.into_iter().map(convert::finding).collect())
     }
 
     fn unreadable_after(&mut self, config: &[u8]) -> Result<Vec<String>, Vec<Finding>> {

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use dekker_core::crypto::keys::DekSourceType;
 use dekker_core::engine::Options;
-use dekker_core::engine::event::{Action, Check, Event, KmsProviderInfo};
+use dekker_core::engine::event::{Action, Check, Event, Generation, KmsProviderInfo};
 use dekker_core::provider::kms::v2::key_state::Coast;
 use dekker_core::provider::transformer::{Decrypted, Encrypted, Location, TransformError};
 use dekker_core::time::Timestamp;
@@ -320,14 +320,11 @@ impl Face for JavaScript {
         self.ask("cancel", json!({ "op": op })).ok()
     }
 
-    fn reload(&mut self, config: &[u8], now: Timestamp) -> Result<(), Vec<Finding>> {
+    fn reload(&mut self, config: &[u8], now: Timestamp) -> Result<Generation, Vec<Finding>> {
         let request = json!({ "config": base64(config), "now": now.as_millis() });
         match self.ask("reload", request) {
             Outcome::Faults(faults) => Err(convert::findings(faults)),
-            outcome => {
-                let () = outcome.ok();
-                Ok(())
-            }
+            outcome => Ok(Generation(outcome.ok())),
         }
     }
 

@@ -6,7 +6,7 @@ use dekker_core::config::{self, Faults};
 use dekker_core::crypto::keys::KeyStore;
 use dekker_core::crypto::rustcrypto::RustCrypto;
 use dekker_core::crypto::secret::Secret;
-use dekker_core::engine::event::{Action, Check, Event, KmsProviderInfo, OpId};
+use dekker_core::engine::event::{Action, Check, Event, Generation, KmsProviderInfo, OpId};
 use dekker_core::engine::{Engine, Options};
 use dekker_core::inspect;
 use dekker_core::provider::kms::at_hand;
@@ -126,7 +126,7 @@ impl Face for Native {
         self.0.cancel(OpId(op));
     }
 
-    fn reload(&mut self, config: &[u8], now: Timestamp) -> Result<(), Vec<Finding>> {
+    fn reload(&mut self, config: &[u8], now: Timestamp) -> Result<Generation, Vec<Finding>> {
         self.0
             .reload(config, now)
             .map_err(|faults| findings(&faults))

@@ -150,11 +150,12 @@ impl Harness {
     /// Its faults.
     pub fn reload(&mut self, config: &str) -> Result<(), Vec<Finding>> {
         let outcome = self.face.reload(config.as_bytes(), self.now);
-        if let Err(faults) = &outcome {
-            self.texts.extend(faults.iter().map(ToString::to_string));
+        match &outcome {
+            Ok(generation) => self.undecided.push(*generation),
+            Err(faults) => self.texts.extend(faults.iter().map(ToString::to_string)),
         }
         self.settle();
-        outcome
+        outcome.map(drop)
     }
 
     /// What the running configuration reads and this one would not.

@@ -188,7 +188,13 @@ pub(crate) fn action(action: core::Action) -> face::Action {
             op: op.0,
             checks: checks.into_iter().map(check).collect(),
         }),
-        core::Action::ReloadDone { outcome } => face::Action::ReloadDone(outcome),
+        core::Action::ReloadDone {
+            generation,
+            outcome,
+        } => face::Action::ReloadDone(face::ReloadResult {
+            generation: generation.0,
+            outcome,
+        }),
         core::Action::CloseProvider { provider } => face::Action::CloseProvider(provider.0),
         core::Action::Log(line) => face::Action::Log(face::LogLine {
             level: match line.level {

@@ -114,11 +114,16 @@ impl face::GuestEngine for EngineResource {
         self.0.borrow_mut().cancel(OpId(op));
     }
 
-    fn reload(&self, config: Vec<u8>, now: u64) -> Result<(), Vec<ConfigFinding>> {
+    fn reload(&self, config: Vec<u8>, now: u64) -> Result<u64, Vec<ConfigFinding>> {
         self.0
             .borrow_mut()
             .reload(&config, Timestamp::from_millis(now))
+            .map(|generation| generation.0)
             .map_err(|faults| convert::faults(&faults))
+    }
+
+    fn running_generation(&self) -> u64 {
+        self.0.borrow().running_generation().0
     }
 
     fn unreadable_after(&self, config: Vec<u8>) -> Result<Vec<String>, Vec<ConfigFinding>> {

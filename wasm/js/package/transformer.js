@@ -31,8 +31,11 @@ export class Transformer {
   #automaticReload;
   #open = new Map();
   #nextOp = 1;
-  #reload;
+  /** By their numbers: the files that were offered and are not decided. */
+  #reloads = new Map();
   #timer;
+  /** When the engine wants to be called again. */
+  #due = Infinity;
   #freed = false;
 
   static async load(config, options = {}) {
@@ -138,15 +141,14 @@ export class Transformer {
     this.#demandAlive();
     this.#kms.demandClients(kmsProvidersOf(file, this.#automaticReload), kms);
     this.#kms.add(kms);
+    let generation;
     try {
-      this.#ask((engine, now) => engine.reload(file, now));
+      generation = this.#ask((engine, now) => engine.reload(file, now));
     } catch (fault) {
       throw Array.isArray(fault) ? invalidConfig(fault) : fault;
     }
-    // An earlier file that is still being looked at gives way, in the engine as well.
-    this.#reload?.reject(new DekkerError("RELOAD_REFUSED", "a newer configuration took its place"));
     const done = new Promise((resolve, reject) => {
-      this.#reload = { resolve, reject };
+      this.#reloads.set(generation, { resolve, reject });
     });
     this.#settle();
     return done;
@@ -164,7 +166,10 @@ export class Transformer {
   #operation(signal, begin) {
     signal?.throwIfAborted();
     const op = this.#nextOp++;
-    const outcome = this.#ask((engine, now) => begin(engine, op, now));
+    const now = this.#clock.now();
+    // Where no timer runs, as in a tab that slept, time passes only here.
+    if (now >= this.#due) this.#tell((engine) => engine.advance(now));
+    const outcome = this.#ask((engine) => begin(engine, op, now), now);
     if (outcome !== undefined) {
       // What succeeded at once has left the engine nothing else to do.
       if (outcome.error !== undefined || Array.isArray(outcome)) this.#settle();
@@ -188,10 +193,10 @@ export class Transformer {
   }
 
   /** One call into the engine. A trap ends everything that is open. */
-  #ask(into) {
+  #ask(into, now = this.#clock.now()) {
     this.#demandAlive();
     try {
-      return call(() => into(this.#engine, this.#clock.now()), this.#instance);
+      return call(() => into(this.#engine, now), this.#instance);
     } catch (fault) {
       if (fault instanceof DekkerError && fault.code === "TRAPPED") this.#end(fault);
       throw fault;
@@ -238,7 +243,7 @@ export class Transformer {
       case "healthDone":
         return this.#done(action.op, action.checks);
       case "reloadDone":
-        return this.#reloadDone(action.error);
+        return this.#reloadDone(action);
       case "closeProvider":
         return this.#kms.close(action.provider);
       case "log": {
@@ -267,9 +272,9 @@ export class Transformer {
     }
   }
 
-  #reloadDone(error) {
-    const reload = this.#reload;
-    this.#reload = undefined;
+  #reloadDone({ generation, error }) {
+    const reload = this.#reloads.get(generation);
+    this.#reloads.delete(generation);
     this.#emit(error === undefined ? { type: "reload" } : { type: "reload", error });
     if (error === undefined) reload?.resolve();
     else reload?.reject(new DekkerError("RELOAD_REFUSED", error));
@@ -282,14 +287,14 @@ export class Transformer {
   #schedule() {
     this.#clock.clearTimeout(this.#timer);
     this.#timer = undefined;
-    const due = this.#ask((engine) => engine.poll());
-    if (due === undefined) return;
-    const wait = Math.min(Math.max(due - this.#clock.now(), 0), TIMER_MAX_MS);
+    this.#due = this.#ask((engine) => engine.poll()) ?? Infinity;
+    if (this.#due === Infinity) return;
+    const wait = Math.min(Math.max(this.#due - this.#clock.now(), 0), TIMER_MAX_MS);
     this.#timer = this.#clock.setTimeout(() => {
       this.#tell((engine, now) => engine.advance(now));
     }, wait);
     // Polls alone keep no process alive; a caller who waits does.
-    if (this.#open.size === 0 && this.#reload === undefined) this.#timer?.unref?.();
+    if (this.#open.size === 0 && this.#reloads.size === 0) this.#timer?.unref?.();
   }
 
   /** Nothing comes any more. */
@@ -302,8 +307,10 @@ export class Transformer {
       close();
       reject(fault);
     }
-    this.#reload?.reject(fault);
-    this.#reload = undefined;
+    this.#due = Infinity;
+    const reloads = [...this.#reloads.values()];
+    this.#reloads.clear();
+    for (const { reject } of reloads) reject(fault);
     this.#kms.closeAll();
   }
 }

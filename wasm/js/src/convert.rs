@@ -316,6 +316,7 @@ enum Action<'a> {
         checks: Vec<Check<'a>>,
     },
     ReloadDone {
+        generation: f64,
         #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<&'a str>,
     },
@@ -378,7 +379,11 @@ pub(crate) fn action(of: &core::Action) -> Result<JsValue, JsError> {
             op: number(op.0),
             checks: checks(of),
         },
-        core::Action::ReloadDone { outcome } => Action::ReloadDone {
+        core::Action::ReloadDone {
+            generation,
+            outcome,
+        } => Action::ReloadDone {
+            generation: number(generation.0),
             error: outcome.as_ref().err().map(|error| &**error),
         },
         core::Action::CloseProvider { provider } => Action::CloseProvider {

@@ -141,13 +141,15 @@ impl Engine {
         Ok(())
     }
 
-    /// Offers the bytes of a changed file.
+    /// Offers the bytes of a changed file; its number.
     ///
     /// # Errors
     /// Every fault of the configuration, as an array; or the engine is in use.
-    pub fn reload(&self, config: &[u8], now: f64) -> Result<(), JsValue> {
+    #[allow(clippy::cast_precision_loss)]
+    pub fn reload(&self, config: &[u8], now: f64) -> Result<f64, JsValue> {
         self.borrow()?
             .reload(config, time(now))
+            .map(|generation| generation.0 as f64)
             .map_err(|faults| convert::thrown_faults(&faults))
     }
 

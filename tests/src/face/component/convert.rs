@@ -123,7 +123,10 @@ pub(super) fn action(action: face::Action) -> core::Action {
             op: core::OpId(done.op),
             checks: done.checks.into_iter().map(check).collect(),
         },
-        face::Action::ReloadDone(outcome) => core::Action::ReloadDone { outcome },
+        face::Action::ReloadDone(done) => core::Action::ReloadDone {
+            generation: core::Generation(done.generation),
+            outcome: done.outcome,
+        },
         face::Action::CloseProvider(id) => core::Action::CloseProvider {
             provider: core::ProviderId(id),
         },

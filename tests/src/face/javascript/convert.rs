@@ -188,6 +188,7 @@ pub(super) enum Action {
         checks: Vec<Check>,
     },
     ReloadDone {
+        generation: u64,
         error: Option<String>,
     },
     CloseProvider {
@@ -251,7 +252,8 @@ pub(super) fn action(action: Action) -> core::Action {
             op: core::OpId(op),
             checks: checks.into_iter().map(check).collect(),
         },
-        Action::ReloadDone { error } => core::Action::ReloadDone {
+        Action::ReloadDone { generation, error } => core::Action::ReloadDone {
+            generation: core::Generation(generation),
             outcome: error.map_or(Ok(()), Err),
         },
         Action::CloseProvider { provider } => core::Action::CloseProvider {

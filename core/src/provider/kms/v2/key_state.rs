@@ -128,6 +128,10 @@ pub struct KeyState {
     version: Option<String>,
     current: Option<Current>,
     probe: Probe,
+    /// When the last probe began, whether or not it has ended.
+    sent: Timestamp,
+    /// When the last probe began that has ended.
+    asked: Option<Timestamp>,
     health: Option<LastAnswer>,
     next_poll: Timestamp,
     rotation_due: bool,
@@ -150,6 +154,8 @@ impl KeyState {
             version: None,
             current: None,
             probe: Probe::Idle,
+            sent: now,
+            asked: None,
             health: None,
             next_poll: now,
             rotation_due: false,
@@ -170,6 +176,11 @@ impl KeyState {
     /// Whether the first probe has not ended yet: operations wait for it.
     pub fn is_priming(&self) -> bool {
         self.health.is_none()
+    }
+
+    /// Whether a probe has ended that began then or later.
+    pub fn was_asked_since(&self, then: Timestamp) -> bool {
+        self.asked.is_some_and(|asked| asked >= then)
     }
 
     /// Whether a probe is under way.

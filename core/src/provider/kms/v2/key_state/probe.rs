@@ -7,8 +7,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::{
-    Coast, KeyIdFromStatus, KeyState, Outcome, POLL_WHILE_HEALTHY, POLL_WHILE_UNHEALTHY, Request,
-    Step, WRITE_DEK_MAX_TTL,
+    Coast, Current, KeyIdFromStatus, KeyState, Outcome, POLL_WHILE_HEALTHY, POLL_WHILE_UNHEALTHY,
+    Request, Step, WRITE_DEK_MAX_TTL,
 };
 use crate::crypto::entropy::{Entropy, uuid};
 use crate::crypto::keys::{DekSourceType, KeyError, KeyStore, SealingKey};
@@ -47,6 +47,7 @@ impl KeyState {
         if self.is_probing() {
             return None;
         }
+        self.sent = now;
         self.probe = Probe::Status { sent: now };
         Some(Request::Status)
     }
@@ -87,13 +88,7 @@ impl KeyState {
                 shown_without(&status.version, &status.key_id)
             ));
         } else {
-            let first = self.version.get_or_insert_with(|| status.version.clone());
-            if *first != status.version {
-                faults.push(format!(
-                    "KMSv2 API version should not change after the initial status response version {first}, got {}",
-                    status.version
-                ));
-            }
+            faults.extend(self.version_fault(&status.version));
         }
         let key_id = match KeyId::try_from(status.key_id.as_str()) {
             Ok(key_id) => key_id,
@@ -256,6 +251,29 @@ impl KeyState {
         self.finish(&faults, Some(rotated), now)
     }
 
+    /// What is wrong with a version that is one.
+    ///
+    /// MUST DIFFER: upstream holds the plugin to its first version for as long as the process lives, so that one upgraded from `v2beta1` to
+    /// `v2` stops all writes. Here an upgrade is accepted, and a downgrade is a fault once and then accepted; with either, a new DEK proves
+    /// that the plugin as it is now can encrypt and decrypt. [`Coast::Upstream`] does as upstream.
+    fn version_fault(&mut self, version: &str) -> Option<String> {
+        let first = self.version.get_or_insert_with(|| version.to_string());
+        if first == version {
+            return None;
+        }
+        let fault = format!(
+            "KMSv2 API version should not change after the initial status response version {first}, got {version}"
+        );
+        match self.coast {
+            Coast::Upstream => Some(fault),
+            Coast::Strict => {
+                *first = version.to_string();
+                self.rotation_due = true;
+                (version != "v2").then_some(fault)
+            }
+        }
+    }
+
     /// A plugin that is asked for its Status may complain about the key that it used last.
     fn without_key_id(&self, error: CallError) -> CallError {
         match &self.current {
@@ -352,12 +370,16 @@ impl KeyState {
     ) -> Step {
         let (kept, fault) = fault.unzip();
         self.probe = Probe::Idle;
-        self.next_poll = now
-            + if kept.is_none() {
-                POLL_WHILE_HEALTHY
-            } else {
-                POLL_WHILE_UNHEALTHY
-            };
+        self.asked = Some(self.sent);
+        let has_expired = |current: &Current| now > current.expiry;
+        self.next_poll = if kept.is_some() {
+            now + POLL_WHILE_UNHEALTHY
+        } else if self.current.as_ref().is_some_and(has_expired) {
+            // A good answer so late that the DEK has expired again: it counts from when it was asked for.
+            now
+        } else {
+            now + POLL_WHILE_HEALTHY
+        };
         self.health = Some(LastAnswer::new(now, kept));
         Step::Done(Outcome {
             fault,
