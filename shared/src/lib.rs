@@ -59,6 +59,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use dekker_core::config::Faults;
 use dekker_core::crypto::entropy::Entropy;
 use dekker_core::crypto::keys::KeyStore;
+use dekker_core::crypto::secret::Secret;
+use dekker_core::engine::event::Generation;
 use dekker_core::engine::lease::WriteState;
 use dekker_core::engine::metrics::MetricFamily;
 use dekker_core::engine::{Engine, Options};
@@ -86,19 +88,17 @@ pub struct SharedEngine {
 }
 
 struct ControlState {
+    /// It alone knows which file is in use: workers are made from what it says, whoever offered it and whatever was offered since.
     engine: Engine,
-    config: Vec<u8>,
-    /// A file that was offered and is not in use yet.
-    offered: Option<Vec<u8>>,
-    /// Counts files.
-    epoch: u64,
-    states: Vec<WriteState>,
+    /// What workers were told of last.
+    published: (Generation, Vec<WriteState>),
 }
 
 struct Worker {
     engine: Engine,
     version: u64,
-    epoch: u64,
+    /// Which of the control engine's files it has.
+    generation: Generation,
     states: Vec<WriteState>,
 }
 
@@ -119,11 +119,8 @@ impl SharedEngine {
             parts,
             options,
             control: Mutex::new(ControlState {
+                published: (engine.running_generation(), Vec::new()),
                 engine,
-                config: config.to_vec(),
-                offered: None,
-                epoch: 1,
-                states: Vec::new(),
             }),
             version: AtomicU64::new(1),
             workers: ThreadLocal::new(),
@@ -166,8 +163,6 @@ impl SharedEngine {
 
     /// The control engine: for its actions, events, timeouts and reloads, and for values that no worker could do. What it changed is known to
     /// every worker before its next value, once this is dropped.
-    ///
-    /// Offer a changed file with [`Control::reload`].
     pub fn control(&self) -> Control<'_> {
         Control {
             state: self.lock(),
@@ -203,8 +198,10 @@ impl SharedEngine {
         };
         // No call comes back into this from within.
         let mut worker = worker.try_borrow_mut().ok()?;
-        if worker.version != self.version.load(Ordering::Acquire) {
-            self.catch_up(&mut worker, now);
+        if worker.version != self.version.load(Ordering::Acquire)
+            && !self.catch_up(&mut worker, now)
+        {
+            return None;
         }
         let done = work(&mut worker.engine);
         if done.is_none() {
@@ -220,33 +217,36 @@ impl SharedEngine {
     }
 
     fn new_worker(&self, now: Timestamp) -> Option<Worker> {
-        let (config, epoch) = {
+        let (config, generation) = {
             let control = self.lock();
-            (control.config.clone(), control.epoch)
+            let config = control.engine.running_config().expose().to_vec();
+            (Secret::new(config), control.engine.running_generation())
         };
         let Parts { keys, entropy } = self.parts;
-        let engine = Engine::worker(&config, self.options.clone(), keys(), entropy(), now);
+        let options = self.options.clone();
+        let engine = Engine::worker(config.expose(), options, keys(), entropy(), now);
         Some(Worker {
             engine: engine.ok()?,
             version: 0,
-            epoch,
+            generation,
             states: Vec::new(),
         })
     }
 
-    fn catch_up(&self, worker: &mut Worker, now: Timestamp) {
+    /// `false`: it has not the file in use, and its value is the control engine's to do.
+    fn catch_up(&self, worker: &mut Worker, now: Timestamp) -> bool {
         let version = self.version.load(Ordering::Acquire);
-        let is_old = self.lock().epoch != worker.epoch;
+        let is_old = self.lock().engine.running_generation() != worker.generation;
         if is_old && let Some(new) = self.new_worker(now) {
             *worker = new;
         }
         let mut control = self.lock();
-        if control.epoch != worker.epoch {
-            // Another file came meanwhile; this value is the control engine's, and the next one tries again.
-            return;
+        if control.engine.running_generation() != worker.generation {
+            // Another file came meanwhile, or there can be no worker for it; the next value tries again.
+            return false;
         }
         let mut has_all = true;
-        for state in control.states.clone() {
+        for state in control.engine.write_states().collect::<Vec<_>>() {
             let known = worker
                 .states
                 .iter_mut()
@@ -279,6 +279,7 @@ impl SharedEngine {
         if has_all {
             worker.version = version;
         }
+        true
     }
 }
 
@@ -292,19 +293,6 @@ impl fmt::Debug for SharedEngine {
 pub struct Control<'e> {
     state: MutexGuard<'e, ControlState>,
     version: &'e AtomicU64,
-}
-
-impl Control<'_> {
-    /// As [`Engine::reload`]. The workers get the file when the engine takes it into use: while this is held, or any later
-    /// [`SharedEngine::control`].
-    ///
-    /// # Errors
-    /// Every fault of the configuration; the running one serves on.
-    pub fn reload(&mut self, config: &[u8], now: Timestamp) -> Result<(), Faults> {
-        self.state.engine.reload(config, now)?;
-        self.state.offered = Some(config.to_vec());
-        Ok(())
-    }
 }
 
 impl Deref for Control<'_> {
@@ -323,23 +311,10 @@ impl DerefMut for Control<'_> {
 
 impl Drop for Control<'_> {
     fn drop(&mut self) {
-        let ControlState {
-            engine,
-            config,
-            offered,
-            epoch,
-            states,
-        } = &mut *self.state;
-        let is_new_file = offered
-            .as_ref()
-            .is_some_and(|offered| engine.is_running(offered));
-        if is_new_file && let Some(new) = offered.take() {
-            *config = new;
-            *epoch += 1;
-        }
-        let now: Vec<_> = engine.write_states().collect();
-        if is_new_file || now != *states {
-            *states = now;
+        let ControlState { engine, published } = &mut *self.state;
+        let now = (engine.running_generation(), engine.write_states().collect());
+        if now != *published {
+            *published = now;
             self.version.fetch_add(1, Ordering::Release);
         }
     }
