@@ -18,8 +18,10 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use crate::clock::Clock;
+use crate::driver::{ConfigsInUse, Judged, ReloadError};
 use crate::host::Host;
 use crate::metrics::Metrics;
+use crate::model::HostError;
 
 /// 1 second, doubled up to the poll interval: how long to wait before a refused file is offered again.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -71,32 +73,102 @@ impl PollNow {
     }
 }
 
-/// Keeps a running [`Host`] in step with a file.
-pub(crate) struct Controller {
-    pub(crate) path: PathBuf,
-    pub(crate) interval: Duration,
+/// The engine that runs what the file holds.
+pub(crate) trait Engine: Sync {
+    /// What it runs and what it looks at.
+    fn configs_in_use(&self) -> impl Future<Output = Result<ConfigsInUse, HostError>> + Send;
+
+    /// What a file would make unreadable.
+    fn judge(
+        &self,
+        config: Zeroizing<Vec<u8>>,
+    ) -> impl Future<Output = Result<Judged, HostError>> + Send;
+
+    /// Offers a file, to follow the one of this hash, and waits for what becomes of it. The engine goes on with it if this is dropped.
+    fn reload_over(
+        &self,
+        config: Zeroizing<Vec<u8>>,
+        over: Arc<str>,
+    ) -> impl Future<Output = Result<Result<(), ReloadError>, HostError>> + Send;
+
+    /// Takes what `/statusz` says of the file.
+    fn set_config_file(&self, status: serde_json::Value);
+}
+
+impl Engine for Host {
+    fn configs_in_use(&self) -> impl Future<Output = Result<ConfigsInUse, HostError>> + Send {
+        Host::configs_in_use(self)
+    }
+
+    fn judge(
+        &self,
+        config: Zeroizing<Vec<u8>>,
+    ) -> impl Future<Output = Result<Judged, HostError>> + Send {
+        Host::judge(self, config)
+    }
+
+    fn reload_over(
+        &self,
+        config: Zeroizing<Vec<u8>>,
+        over: Arc<str>,
+    ) -> impl Future<Output = Result<Result<(), ReloadError>, HostError>> + Send {
+        Host::reload_over(self, config, Some(over))
+    }
+
+    fn set_config_file(&self, status: serde_json::Value) {
+        Host::set_config_file(self, status);
+    }
+}
+
+/// Keeps a running engine in step with a file.
+///
+/// It asks the engine what is in use, each time, and remembers nothing of it: an offer whose end nobody waited for may have taken effect.
+pub(crate) struct Controller<E> {
+    path: PathBuf,
+    interval: Duration,
     /// How long a file that can read less than the one in use must stay as it is.
-    pub(crate) hold: Duration,
-    pub(crate) host: Host,
-    pub(crate) metrics: Arc<Metrics>,
-    /// The hash of what is in use.
-    pub(crate) loaded: String,
+    hold: Duration,
+    engine: E,
+    metrics: Arc<Metrics>,
+    poll_now: Arc<PollNow>,
     /// The hash of what was there at the last poll, taken or not.
-    pub(crate) seen: Option<String>,
-    /// What the last poll held back.
-    pub(crate) held: Option<Held>,
-    pub(crate) poll_now: Arc<PollNow>,
+    seen: Option<String>,
+    /// The last file that can read less than the one in use.
+    held: Option<Held>,
+    /// The hash of the file that a person said is whole.
+    confirmed: Option<String>,
 }
 
 /// A file that can read less than the one in use.
-pub(crate) struct Held {
+struct Held {
     hash: String,
     since: Instant,
     /// When it takes over, as people tell it: seconds since the Unix epoch.
     until: f64,
 }
 
-impl Controller {
+impl<E: Engine> Controller<E> {
+    /// `interval`: between two polls; `hold`: how long a file that can read less than the one in use must stay as it is.
+    pub(crate) fn new(
+        path: PathBuf,
+        (interval, hold): (Duration, Duration),
+        engine: E,
+        metrics: Arc<Metrics>,
+        poll_now: Arc<PollNow>,
+    ) -> Self {
+        Self {
+            path,
+            interval,
+            hold,
+            engine,
+            metrics,
+            poll_now,
+            seen: None,
+            held: None,
+            confirmed: None,
+        }
+    }
+
     /// Polls for ever, at once to begin with.
     pub(crate) async fn run(mut self) {
         let _watcher = watch(&self.path, self.poll_now.clone());
@@ -111,7 +183,6 @@ impl Controller {
                 Ok(None) => {}
                 Ok(Some(hash)) => {
                     tracing::info!(hash, path = %self.path.display(), "the changed configuration is in use");
-                    self.metrics.reload_succeeded(hash, now);
                 }
                 Err(error) => {
                     // The same fault again is no news.
@@ -125,16 +196,17 @@ impl Controller {
                 }
             }
             let error = outcome.err();
-            self.host.set_config_file(serde_json::json!({
+            let held = self.held.as_ref().filter(|held| self.is_held(held));
+            self.engine.set_config_file(serde_json::json!({
                 "path": self.path.display().to_string(),
                 "lastPollUnixSeconds": now,
-                "loadedHash": self.loaded,
                 "seenHash": self.seen,
                 "error": error,
                 "refusals": refusals,
-                "heldUntilUnixSeconds": self.held.as_ref().map(|held| held.until),
+                "heldUntilUnixSeconds": held.map(|held| held.until),
             }));
-            let wait = if error.is_some() {
+            // A file that is held back is looked at again when its time is over.
+            let wait = if error.is_some() && held.is_none() {
                 let wait = retry.min(self.interval);
                 retry = retry.saturating_mul(2);
                 wait
@@ -144,7 +216,7 @@ impl Controller {
             };
             last_error = error;
             let mut next = Instant::now() + wait;
-            if let Some(held) = &self.held {
+            if let Some(held) = held {
                 next = next.min(held.since + self.hold);
             }
             tokio::select! {
@@ -168,90 +240,120 @@ impl Controller {
     /// `Ok(None)`: nothing changed.
     async fn poll(&mut self, clock: &Clock) -> Result<Option<String>, String> {
         let confirmed = self.poll_now.confirmed.swap(false, Ordering::Relaxed);
-        // What was held stays held only if it is found again.
-        let held = self.held.take();
         self.seen = None;
         let mut content = self.read().await?;
-        self.seen = Some(content.hash.clone());
-        if content.hash == self.loaded {
-            return Ok(None);
-        }
-        // The reload tells the faults of a file that has any.
-        let unreadable = self.unreadable_after(&content).await?.unwrap_or_default();
-        if !unreadable.is_empty() {
-            let held = held
-                .filter(|held| held.hash == content.hash)
-                .unwrap_or_else(|| Held {
-                    hash: content.hash.clone(),
-                    since: Instant::now(),
-                    until: clock.now() as f64 / 1000.0 + self.hold.as_secs_f64(),
-                });
-            let unreadable = unreadable.join("; ");
-            if !confirmed && held.since.elapsed() < self.hold {
-                self.held = Some(held);
-                return Err(format!(
-                    "the file may be half-written, for it no longer reads what the one in use does ({unreadable}): it takes effect when it \
-                     has been the same for {:?}, or at once on SIGHUP",
-                    self.hold
-                ));
-            }
-            tracing::warn!(
-                unreadable,
-                "the changed configuration reads less than the one in use"
-            );
+        if confirmed {
+            self.confirmed = Some(content.hash.clone());
         }
         let mut missed = false;
         let outcome = loop {
-            let Content { bytes, hash } = content;
-            tokio::select! {
-                outcome = self.host.reload(bytes) => break outcome.map(|outcome| outcome.map(|()| hash)),
-                // A file whose plugins are not there is looked at for long: a better one does not wait for its end.
-                newer = self.better_than(&hash, &mut missed) => {
-                    self.seen = Some(newer.hash.clone());
-                    content = newer;
-                }
+            self.seen = Some(content.hash.clone());
+            let in_use = self.engine.configs_in_use().await.map_err(text)?;
+            // An older file that is still being looked at may take over when nobody expects it any more.
+            let is_settled = in_use
+                .candidate
+                .is_none_or(|candidate| *candidate == *content.hash);
+            if *in_use.running == *content.hash && is_settled {
+                break Ok(None);
             }
+            let judged = self.engine.judge(content.bytes.clone()).await;
+            let Judged { over, outcome } = judged.map_err(text)?;
+            // The reload tells the faults of a file that has any.
+            let unreadable = outcome.unwrap_or_default().join("; ");
+            if !unreadable.is_empty() {
+                if self.holds(&content.hash, clock) {
+                    break Err(format!(
+                        "the file may be half-written, for it no longer reads what the one in use does ({unreadable}): it takes effect \
+                         when it has been the same for {:?}, or at once on SIGHUP",
+                        self.hold
+                    ));
+                }
+                tracing::warn!(
+                    unreadable,
+                    "the changed configuration reads less than the one in use"
+                );
+            }
+            let Content { bytes, hash } = content;
+            let mut confirmed = None;
+            let outcome = tokio::select! {
+                outcome = self.engine.reload_over(bytes, over) => Ok(outcome.map_err(text)?),
+                // A file whose plugins are not there is looked at for long: a better one does not wait for its end.
+                newer = self.better_than(&hash, &mut missed, &mut confirmed) => Err(newer),
+            };
+            if confirmed.is_some() {
+                self.confirmed = confirmed;
+            }
+            content = match outcome {
+                Ok(Ok(())) => break Ok(Some(hash)),
+                Ok(Err(ReloadError::Overtaken)) => self.read().await?,
+                Ok(Err(error)) => break Err(error.to_string()),
+                // Compared again with what is in use then: the older one may have taken effect meanwhile.
+                Err(newer) => newer,
+            };
         };
         if missed {
             self.poll_now.hint();
         }
-        match outcome {
-            Ok(Ok(hash)) => {
-                self.loaded.clone_from(&hash);
-                Ok(Some(hash))
-            }
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(error) => Err(error.to_string()),
-        }
+        outcome
     }
 
-    /// What the file in use reads and this one does not. `None`: it has faults.
-    async fn unreadable_after(&self, content: &Content) -> Result<Option<Vec<String>>, String> {
-        let outcome = self.host.unreadable_after(content.bytes.clone()).await;
-        outcome.map(Result::ok).map_err(|error| error.to_string())
+    /// Whether a file that can read less than the one in use must still prove that it is whole.
+    fn holds(&mut self, hash: &str, clock: &Clock) -> bool {
+        let known = self.held.take().filter(|held| held.hash == hash);
+        let held = known.unwrap_or_else(|| Held {
+            hash: hash.to_owned(),
+            since: Instant::now(),
+            until: clock.now() as f64 / 1000.0 + self.hold.as_secs_f64(),
+        });
+        let is_held = self.is_held(&held);
+        self.held = Some(held);
+        is_held
+    }
+
+    fn is_held(&self, held: &Held) -> bool {
+        self.seen.as_ref() == Some(&held.hash)
+            && self.confirmed.as_ref() != Some(&held.hash)
+            && held.since.elapsed() < self.hold
     }
 
     /// Waits until the file is another than that of this hash, valid, and reads all that the one in use reads. `missed`: it was another for a
-    /// while.
-    async fn better_than(&self, hash: &str, missed: &mut bool) -> Content {
+    /// while. `confirmed`: the file that a person said is whole.
+    async fn better_than(
+        &self,
+        hash: &str,
+        missed: &mut bool,
+        confirmed: &mut Option<String>,
+    ) -> Content {
         loop {
             self.poll_now.notify.notified().await;
             // Before anything else is waited for: what comes of this hint must not be lost if the older file's time ends meanwhile.
             *missed = true;
             tokio::time::sleep(SETTLE).await;
-            match self.read().await {
-                Ok(content) if content.hash == hash => *missed = false,
-                Ok(content) => {
-                    let unreadable = self.unreadable_after(&content).await;
-                    if unreadable.is_ok_and(|lost| lost.is_some_and(|lost| lost.is_empty())) {
-                        *missed = false;
-                        return content;
-                    }
-                }
-                Err(_) => {}
+            let Ok(content) = self.read().await else {
+                continue;
+            };
+            if self.poll_now.confirmed.swap(false, Ordering::Relaxed) {
+                *confirmed = Some(content.hash.clone());
+            }
+            if content.hash == hash {
+                *missed = false;
+                continue;
+            }
+            let judged = self.engine.judge(content.bytes.clone()).await;
+            let is_valid = |judged: &Judged| match &judged.outcome {
+                Ok(lost) => lost.is_empty() || confirmed.as_ref() == Some(&content.hash),
+                Err(_) => false,
+            };
+            if judged.is_ok_and(|judged| is_valid(&judged)) {
+                *missed = false;
+                return content;
             }
         }
     }
+}
+
+fn text(error: HostError) -> String {
+    error.to_string()
 }
 
 /// Watches the file's directory, and that of what the file links to, for any change; polling finds what this misses.
@@ -286,18 +388,4 @@ fn watch(path: &Path, poll_now: Arc<PollNow>) -> Option<notify::RecommendedWatch
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_is_known_by_its_hash() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("c.yaml");
-        std::fs::write(&path, b"abc").unwrap();
-        let content = read(&path).unwrap();
-        assert_eq!(
-            content.hash,
-            "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-        );
-    }
-}
+mod tests;

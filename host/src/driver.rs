@@ -8,10 +8,14 @@
 //!
 //! It runs on a thread of its own, because sealing a large value takes a while and must not hold up the sockets. After a trap it makes a fresh
 //! instance with the configuration in use and hands it everything that was open but the request that trapped; the fresh instance asks the
-//! plugin for its Status before it serves them.
+//! plugin for its Status before it serves them. Instances that trap without a request to blame follow each other ever more slowly, and what
+//! is asked meanwhile fails.
 
+mod configs;
 mod kms;
 mod requests;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,6 +26,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
+pub(crate) use self::configs::ConfigFile;
+
+use self::configs::{Configs, Unknown};
 use self::kms::KmsCalls;
 use self::requests::{Open, Pending};
 use crate::clock::Clock;
@@ -35,7 +42,8 @@ use crate::workers::{DekId, Published, Workers, WriteDek};
 /// Where an answer goes.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, HostError>>;
 
-/// What the host's handle asks of the driver.
+/// What the host's handle asks of the driver. Values have a queue of their own, and all else another one: however many ask how the engine is, no
+/// value waits behind more than one of them.
 pub(crate) enum Request {
     ToStorage {
         op: u64,
@@ -64,11 +72,16 @@ pub(crate) enum Request {
     },
     UnreadableAfter {
         config: Zeroizing<Vec<u8>>,
-        reply: Reply<Result<Vec<String>, Vec<Fault>>>,
+        reply: Reply<Judged>,
     },
     Reload {
         config: Zeroizing<Vec<u8>>,
+        /// What must be in use for that; `None`: whatever is.
+        over: Option<Arc<str>>,
         reply: Reply<Result<(), ReloadError>>,
+    },
+    ConfigsInUse {
+        reply: Reply<ConfigsInUse>,
     },
     /// Of a worker.
     Lease {
@@ -91,6 +104,20 @@ pub(crate) enum Control {
     Cancel(u64),
 }
 
+/// What the engine runs, and what it looks at, by the files' hashes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ConfigsInUse {
+    pub(crate) running: Arc<str>,
+    pub(crate) candidate: Option<Arc<str>>,
+}
+
+/// What a file would make unreadable.
+pub(crate) struct Judged {
+    /// The hash of the file that it was compared with.
+    pub(crate) over: Arc<str>,
+    pub(crate) outcome: Result<Vec<String>, Vec<Fault>>,
+}
+
 /// Why a changed file is not in use.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -99,6 +126,8 @@ pub enum ReloadError {
     Faults(Vec<Fault>),
     /// It is valid, and was refused: its KMS plugins did not become healthy in time, or the engine failed meanwhile.
     Refused(String),
+    /// It was meant to follow a configuration that is in use no more.
+    Overtaken,
 }
 
 /// One fault of a configuration file. Never holds a secret.
@@ -112,14 +141,12 @@ pub struct Fault {
     pub position: Option<(u32, u32)>,
 }
 
-/// 1 second: how long to wait before another instance is made when a fresh one failed at once.
-const RESTART_INTERVAL: Duration = Duration::from_secs(1);
-
-/// A changed file that the guest looks at.
-struct Offered {
-    config: Zeroizing<Vec<u8>>,
-    reply: Reply<Result<(), ReloadError>>,
-}
+/// 1 second, doubled up to a minute: how long to wait before another instance is made when one failed that had lived for less than
+/// [`LIVED`]. The first is replaced at once.
+const FIRST_RESTART_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_RESTART_WAIT: Duration = Duration::from_secs(60);
+/// 1 minute: an instance that lived so long was a good one.
+const LIVED: Duration = Duration::from_secs(60);
 
 pub(crate) struct Driver {
     pub(crate) component: Component,
@@ -129,12 +156,19 @@ pub(crate) struct Driver {
     guest: Option<Guest>,
     /// Counts instances, so that an answer meant for an earlier one is known.
     incarnation: u64,
-    config: Arc<Zeroizing<Vec<u8>>>,
+    /// When the last instance was made.
+    made: Instant,
+    /// How long to wait before the next one; zero after one that was good.
+    restart_wait: Duration,
+    has_leases: bool,
+    configs: Configs,
     workers: Option<Arc<Workers>>,
-    reload: Option<Offered>,
     open: HashMap<u64, Pending>,
     kms: KmsCalls,
+    /// When to call the guest, or to make a fresh one.
     due: Option<Instant>,
+    /// When the guest wants to be called, as it tells time. The machine may sleep through the one above.
+    due_at: Option<u64>,
     /// How long the guest took over the last call that may have generated a DEK.
     call_took: Duration,
 }
@@ -162,22 +196,26 @@ impl Driver {
             clock,
             kms: KmsCalls::new(control, metrics.clone()),
             metrics,
+            has_leases: guest.has_leases(),
             guest: Some(guest),
             incarnation: 0,
-            config: Arc::new(config),
+            made: Instant::now(),
+            restart_wait: Duration::ZERO,
+            configs: Configs::new(ConfigFile::new(config)),
             workers: None,
-            reload: None,
             open: HashMap::new(),
             due: None,
+            due_at: None,
             call_took: Duration::ZERO,
         };
         driver.settle(None);
+        driver.keep_alive();
         Ok(Ok(driver))
     }
 
     /// Lets `count` workers help, if the component has any; not at all with none.
     pub(crate) fn start_workers(&mut self, count: usize) -> Option<Arc<Workers>> {
-        if count == 0 || !self.guest.as_ref()?.has_leases() {
+        if count == 0 || !self.has_leases {
             return None;
         }
         self.workers = Some(Arc::new(Workers::new(
@@ -187,19 +225,42 @@ impl Driver {
             self.clock,
             self.metrics.clone(),
         )));
-        self.publish(true);
+        self.publish(None, true);
         self.workers.clone()
     }
 
+    /// Learns from the guest which configuration it runs, and tells those who depend on it, before anybody hears of what came of the last
+    /// call. `None`: it trapped.
+    fn follow(&mut self, culprit: Option<u64>) -> Option<()> {
+        let generation = self.ask(culprit, Guest::running_generation)?;
+        let is_new = match self.configs.follow(generation) {
+            Ok(is_new) => is_new,
+            Err(Unknown) => {
+                let trap = Trap::msg("the component runs a configuration that it was not offered");
+                self.recover(culprit, &trap);
+                return None;
+            }
+        };
+        if is_new {
+            let now = self.clock.now() as f64 / 1000.0;
+            self.metrics
+                .reload_succeeded(&self.configs.running().hash, now);
+        }
+        self.publish(culprit, is_new)
+    }
+
     /// Tells the workers which configuration and which DEKs are in use, if any of that has changed. Of a provider whose DEK is not known, as
-    /// after a trap, the one before stands: it encrypts until it expires.
-    fn publish(&mut self, is_new_config: bool) {
+    /// after a trap, the one before stands: it encrypts until it expires. `None`: the guest trapped.
+    fn publish(&mut self, culprit: Option<u64>, is_new_config: bool) -> Option<()> {
         let Some(workers) = self.workers.clone() else {
-            return;
+            return Some(());
         };
-        let Some(states) = self.ask(None, Guest::write_states) else {
-            return;
-        };
+        let states = self.ask(culprit, Guest::write_states);
+        if states.is_none() && !is_new_config {
+            return None;
+        }
+        let has_states = states.is_some();
+        let states = states.unwrap_or_default();
         let before = workers.published();
         let mut deks = before.deks.clone();
         if is_new_config {
@@ -217,19 +278,26 @@ impl Driver {
         if is_new_config || deks != before.deks {
             workers.publish(Published {
                 epoch: before.epoch + u64::from(is_new_config),
-                config: self.config.clone(),
+                config: self.configs.running().bytes.clone(),
                 deks,
             });
         }
+        has_states.then_some(())
     }
 
-    /// Serves until every handle is gone.
+    /// Serves until every handle is gone. The two queues take turns while both are full.
     pub(crate) async fn run(
         mut self,
-        mut requests: mpsc::Receiver<Request>,
+        [mut values, mut others]: [mpsc::Receiver<Request>; 2],
         mut control: mpsc::UnboundedReceiver<Control>,
     ) {
+        let mut others_first = false;
         loop {
+            let (first, second) = if others_first {
+                (&mut others, &mut values)
+            } else {
+                (&mut values, &mut others)
+            };
             let due = self.due;
             let timer = async {
                 match due {
@@ -241,11 +309,19 @@ impl Driver {
                 biased;
                 Some(control) = control.recv() => self.control(control),
                 () = timer => self.timeout(),
-                request = requests.recv() => match request {
+                request = first.recv() => match request {
+                    Some(request) => {
+                        others_first = !others_first;
+                        self.request(request);
+                    }
+                    None => break,
+                },
+                request = second.recv() => match request {
                     Some(request) => self.request(request),
                     None => break,
                 },
             }
+            self.keep_alive();
         }
     }
 
@@ -261,8 +337,6 @@ impl Driver {
                         .call(None, |guest| guest.handle_event(&event, now))
                         .is_some()
                     {
-                        // Before anybody hears of what it changed.
-                        self.publish(false);
                         self.settle(None);
                     }
                 }
@@ -278,18 +352,15 @@ impl Driver {
         }
     }
 
+    /// Does what is due; without an instance, [`Self::keep_alive`] does.
     fn timeout(&mut self) {
-        if self.guest.is_none() {
-            return self.restart();
-        }
         let now = self.clock.now();
         if self.call(None, |guest| guest.handle_timeout(now)).is_some() {
-            self.publish(false);
             self.settle(None);
         }
     }
 
-    /// One call into the guest. `None`: there is no instance, or it trapped, and all is recovered; `culprit` is the operation that dies with it.
+    /// One call into the guest. `None`: there is no instance, or it trapped and is gone; `culprit` is the operation that dies with it.
     fn call<T>(
         &mut self,
         culprit: Option<u64>,
@@ -316,20 +387,23 @@ impl Driver {
         }
     }
 
-    /// Does what the guest says, and learns when it wants to be called again.
+    /// Follows what the last call changed, does what the guest says, and learns when it wants to be called again.
     fn settle(&mut self, culprit: Option<u64>) {
+        if self.follow(culprit).is_none() {
+            return;
+        }
         let Some(actions) = self.ask(culprit, Guest::poll_actions) else {
             return;
         };
-        let incarnation = self.incarnation;
         for action in actions {
             self.act(action);
             // What a dead instance still wanted is for the fresh one to want anew: its calls would be taken for the fresh one's.
-            if self.incarnation != incarnation {
+            if self.guest.is_none() {
                 return;
             }
         }
         if let Some(due) = self.ask(culprit, Guest::poll_timeout) {
+            self.due_at = due;
             self.due = due.map(|due| Instant::now() + self.clock.until(due));
         }
     }
@@ -386,7 +460,10 @@ impl Driver {
                     let _ = reply.send(Ok(done.checks.into_iter().map(Into::into).collect()));
                 }
             }
-            Action::ReloadDone(outcome) => self.reload_done(outcome.map_err(ReloadError::Refused)),
+            Action::ReloadDone(done) => {
+                let outcome = done.outcome.map_err(ReloadError::Refused);
+                self.configs.decided(done.generation, outcome);
+            }
             Action::CloseProvider(id) => self.kms.close(id),
             Action::Log(line) => log(&line),
         }
@@ -403,61 +480,86 @@ impl Driver {
         call(&mut self.kms, self.incarnation);
     }
 
-    fn reload_done(&mut self, outcome: Result<(), ReloadError>) {
-        if let Some(Offered { config, reply }) = self.reload.take() {
-            if outcome.is_ok() {
-                self.config = Arc::new(config);
-                // Before whoever offered it hears of it.
-                self.publish(true);
-            }
-            let _ = reply.send(Ok(outcome));
-        }
-    }
-
-    /// The instance is of no use any more: makes a fresh one and hands it what was open.
+    /// The instance is of no use any more. [`Self::keep_alive`] makes the next one: here, in the midst of a call, one that traps as well would
+    /// come back to here.
     fn recover(&mut self, culprit: Option<u64>, trap: &Trap) {
         tracing::error!(
             error = format!("{trap:#}"),
             "the component trapped; a fresh instance takes over"
         );
         self.metrics.trap();
-        self.guest = None;
-        self.reload_done(Err(ReloadError::Refused(
-            "the component trapped while the file was looked at".to_owned(),
-        )));
-        if let Some(Pending { open, .. }) = culprit.and_then(|op| self.open.remove(&op)) {
-            open.fail(HostError::Trapped);
+        self.lose_instance();
+        match culprit.and_then(|op| self.open.remove(&op)) {
+            // An operation that traps does so in whichever instance gets it, and says nothing of the instance.
+            Some(Pending { open, .. }) => {
+                open.fail(HostError::Trapped);
+                self.restart_after(Duration::ZERO);
+            }
+            None => self.restart_slowly(),
         }
-        self.restart();
+    }
+
+    fn lose_instance(&mut self) {
+        self.guest = None;
+        self.due_at = None;
+        self.kms.forget_all();
+        self.configs.begin_anew();
+    }
+
+    /// Instances that fail one after the other are made ever more seldom.
+    fn restart_slowly(&mut self) {
+        if self.made.elapsed() >= LIVED {
+            self.restart_wait = Duration::ZERO;
+        }
+        let wait = self.restart_wait;
+        self.restart_wait = (wait * 2).clamp(FIRST_RESTART_WAIT, LONGEST_RESTART_WAIT);
+        self.restart_after(wait);
+    }
+
+    fn restart_after(&mut self, wait: Duration) {
+        if !wait.is_zero() {
+            tracing::error!(
+                seconds = wait.as_secs(),
+                "the component fails again and again; the next instance is made later"
+            );
+            // Nobody waits that long.
+            for (_, Pending { open, .. }) in self.open.drain() {
+                open.fail(HostError::Trapped);
+            }
+        }
+        self.due = Some(Instant::now() + wait);
+    }
+
+    /// Makes a fresh instance if there is none and its time has come, and hands it what was open.
+    fn keep_alive(&mut self) {
+        while self.guest.is_none() && self.due.is_none_or(|due| due <= Instant::now()) {
+            self.restart();
+        }
     }
 
     fn restart(&mut self) {
         self.incarnation += 1;
-        self.kms.forget_all();
-        match self
-            .component
-            .load(&self.config, &self.options, self.clock.now())
-        {
+        self.made = Instant::now();
+        let config = &self.configs.running().bytes;
+        let failed = match self.component.load(config, &self.options, self.clock.now()) {
             Ok(Ok(guest)) => {
                 self.metrics.restart();
                 self.guest = Some(guest);
                 self.settle(None);
-                self.replay();
+                return self.replay();
             }
-            Ok(Err(faults)) => self.cannot_restart(&format!(
-                "the configuration in use is now refused: {}",
-                describe(&faults)
-            )),
-            Err(trap) => self.cannot_restart(&format!("{trap:#}")),
-        }
-    }
-
-    fn cannot_restart(&mut self, error: &str) {
-        tracing::error!(error, "no fresh instance could be made; trying again");
-        for (_, Pending { open, .. }) in self.open.drain() {
-            open.fail(HostError::Trapped);
-        }
-        self.due = Some(Instant::now() + RESTART_INTERVAL);
+            Ok(Err(faults)) => {
+                let faults = describe(&faults);
+                format!("the configuration in use is now refused: {faults}")
+            }
+            Err(trap) => format!("{trap:#}"),
+        };
+        tracing::error!(
+            error = failed,
+            "no fresh instance could be made; trying again"
+        );
+        self.restart_wait = self.restart_wait.max(FIRST_RESTART_WAIT);
+        self.restart_slowly();
     }
 }
 
@@ -527,6 +629,7 @@ impl std::fmt::Display for ReloadError {
                 )
             }
             Self::Refused(why) => f.write_str(why),
+            Self::Overtaken => f.write_str("another configuration was taken into use meanwhile"),
         }
     }
 }

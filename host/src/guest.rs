@@ -43,7 +43,8 @@ pub(crate) use self::bindings::exports::dekker::transformer::engine::{
 };
 
 /// The accelerated component, which is part of this crate.
-const EMBEDDED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/transformer-accelerated.wasm"));
+pub(crate) const EMBEDDED: &[u8] =
+    include_bytes!(concat!(env!("OUT_DIR"), "/transformer-accelerated.wasm"));
 /// The same, compiled; empty when it was not.
 const EMBEDDED_COMPILED: &[u8] =
     include_bytes!(concat!(env!("OUT_DIR"), "/transformer-accelerated.cwasm"));
@@ -325,8 +326,12 @@ impl Guest {
         &mut self,
         config: &[u8],
         now: u64,
-    ) -> Result<Result<(), Vec<ConfigFinding>>, Trap> {
+    ) -> Result<Result<u64, Vec<ConfigFinding>>, Trap> {
         self.call(|engine, store, id| engine.call_reload(store, id, config, now))
+    }
+
+    pub(crate) fn running_generation(&mut self) -> Result<u64, Trap> {
+        self.call(|engine, store, id| engine.call_running_generation(store, id))
     }
 
     pub(crate) fn unreadable_after(

@@ -1,14 +1,18 @@
 //! A running engine behind a handle that any task may use.
 
+mod single_flight;
+
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
 
-use crate::driver::{Control, Driver, Fault, ReloadError, Reply, Request};
+use self::single_flight::SingleFlight;
+use crate::driver::{ConfigsInUse, Control, Driver, Fault, Judged, ReloadError, Reply, Request};
 use crate::guest::{Coast, Component, DekSource, Lease, MEMORY_MAX, Options};
 use crate::http::Service;
 use crate::metrics::{Metrics, TransformationType, add_up};
@@ -18,8 +22,15 @@ use crate::workers::{Attempt, DekId, Workers};
 /// What the values of KMS v2 begin with.
 const KMS_V2: &[u8] = b"k8s:enc:kms:v2:";
 
-/// 1024: requests that may wait for the driver; more wait in their callers.
-const REQUESTS_MAX: usize = 1024;
+/// 1024: reads and writes that may wait for the driver; more wait in their callers.
+const VALUES_MAX: usize = 1024;
+/// 64: other requests that may.
+const OTHERS_MAX: usize = 64;
+
+/// 10 milliseconds: health is asked for no more often. The engine itself uses a plugin's answer for seconds.
+const HEALTH_INTERVAL: Duration = Duration::from_millis(10);
+/// 50 milliseconds: what is counted, and what `/statusz` shows, is asked for no more often.
+const FIGURES_INTERVAL: Duration = Duration::from_millis(50);
 
 /// 8: more workers than that wait for the same memory rather than for each other.
 const WORKERS_DEFAULT_MAX: usize = 8;
@@ -167,16 +178,22 @@ impl HostBuilder {
             None => embedded(memory_limit),
         }
         .map_err(component_error)?;
-        let (requests, requests_rx) = mpsc::channel(REQUESTS_MAX);
+        let (values, values_rx) = mpsc::channel(VALUES_MAX);
+        let (others, others_rx) = mpsc::channel(OTHERS_MAX);
         let (control, control_rx) = mpsc::unbounded_channel();
         let mut driver = Driver::new(component, options, config, metrics.clone(), control.clone())
             .map_err(component_error)?
             .map_err(|faults| BuildError::Faults(faults.iter().map(Fault::from).collect()))?;
         let workers = driver.start_workers(workers);
-        start(driver, requests_rx, control_rx).map_err(BuildError::Thread)?;
+        start(driver, [values_rx, others_rx], control_rx).map_err(BuildError::Thread)?;
         let shared = Shared {
-            requests,
+            values,
+            others,
             control,
+            runtime: Handle::current(),
+            health: SingleFlight::new(HEALTH_INTERVAL),
+            figures: SingleFlight::new(FIGURES_INTERVAL),
+            status: SingleFlight::new(FIGURES_INTERVAL),
             next_op: AtomicU64::new(1),
             metrics,
             config_file: Mutex::default(),
@@ -198,7 +215,7 @@ fn embedded(memory_limit: usize) -> wasmtime::Result<Component> {
 /// Runs the driver on a thread of its own.
 fn start(
     driver: Driver,
-    requests: mpsc::Receiver<Request>,
+    requests: [mpsc::Receiver<Request>; 2],
     control: mpsc::UnboundedReceiver<Control>,
 ) -> std::io::Result<()> {
     #[cfg(test)]
@@ -206,7 +223,7 @@ fn start(
         crate::simulation::seams::spawn(driver.run(requests, control));
         return Ok(());
     }
-    let runtime = tokio::runtime::Handle::current();
+    let runtime = Handle::current();
     std::thread::Builder::new()
         .name("dekker-engine".to_owned())
         .spawn(move || runtime.block_on(driver.run(requests, control)))?;
@@ -263,7 +280,12 @@ impl std::error::Error for BuildError {}
 pub struct Host(Arc<Shared>);
 
 struct Shared {
-    requests: mpsc::Sender<Request>,
+    values: mpsc::Sender<Request>,
+    others: mpsc::Sender<Request>,
+    runtime: Handle,
+    health: SingleFlight<Result<Vec<Check>, HostError>>,
+    figures: SingleFlight<Result<Vec<MetricFamily>, HostError>>,
+    status: SingleFlight<Result<serde_json::Value, HostError>>,
     control: mpsc::UnboundedSender<Control>,
     next_op: AtomicU64,
     metrics: Arc<Metrics>,
@@ -377,7 +399,7 @@ impl Host {
         let (seen_at, seen) = (at.clone(), stored.clone());
         let decrypted = self.read_as_ever(at, stored).await?;
         let (at, stored) = (seen_at.clone(), seen.clone());
-        let dek = self.ask(|reply| Request::KnownDek { at, stored, reply });
+        let dek = self.ask_for_value(|reply| Request::KnownDek { at, stored, reply });
         if let Ok(Some(dek)) = dek.await {
             workers.learn(self, &seen_at, &seen, dek).await;
         }
@@ -394,13 +416,21 @@ impl Host {
         .await
     }
 
-    /// Runs the KMS checks; waits for the plugin when its last answer is too old.
+    /// Runs the KMS checks; waits for the plugin when its last answer is too old. All who ask while they run get what comes of that one run,
+    /// whoever goes away meanwhile.
     ///
     /// # Errors
     /// When the engine is not there.
     pub async fn health(&self) -> Result<Vec<Check>, HostError> {
-        self.operation(|op, reply| Request::Health { op, reply })
-            .await
+        let run = || {
+            let host = self.clone();
+            async move {
+                let op = host.0.next_op.fetch_add(1, Ordering::Relaxed);
+                host.ask(|reply| Request::Health { op, reply }).await
+            }
+        };
+        let checks = self.0.health.join(&self.0.runtime, run).await;
+        checks.unwrap_or(Err(HostError::Closed))
     }
 
     /// The names of the KMS checks, without running them.
@@ -416,28 +446,49 @@ impl Host {
         self.0.workers.as_ref().map_or(0, |workers| workers.count())
     }
 
-    /// What `/statusz` shows. No secrets, no key IDs.
+    /// What `/statusz` shows. No secrets, no key IDs. As with [`Self::health`], one run is for all who ask meanwhile.
     ///
     /// # Errors
     /// When the engine is not there.
     pub async fn status(&self) -> Result<serde_json::Value, HostError> {
+        let run = || {
+            let host = self.clone();
+            async move { host.status_now().await }
+        };
+        let status = self.0.status.join(&self.0.runtime, run).await;
+        status.unwrap_or(Err(HostError::Closed))
+    }
+
+    async fn status_now(&self) -> Result<serde_json::Value, HostError> {
         let text = self.ask(|reply| Request::Status { reply }).await?;
         let mut status: serde_json::Value =
             serde_json::from_str(&text).map_err(|_| HostError::Trapped)?;
         if let Some(fields) = status.as_object_mut() {
             fields.insert("workers".to_owned(), self.workers().into());
-            if let Some(file) = self.config_file().clone() {
+            if let Some(mut file) = self.config_file().clone() {
+                // Of the same moment as all else here, whatever the controller has heard of.
+                file["loadedHash"] = fields.get("configHash").cloned().unwrap_or_default();
                 fields.insert("configFile".to_owned(), file);
             }
         }
         Ok(status)
     }
 
-    /// What the engine counts. No secrets, no key IDs.
+    /// What the engine counts. No secrets, no key IDs. As with [`Self::health`], one run is for all who ask meanwhile. A worker at work is not
+    /// waited for: what it counts since it was asked last comes with the next run.
     ///
     /// # Errors
     /// When the engine is not there.
     pub async fn metrics(&self) -> Result<Vec<MetricFamily>, HostError> {
+        let run = || {
+            let host = self.clone();
+            async move { host.metrics_now().await }
+        };
+        let figures = self.0.figures.join(&self.0.runtime, run).await;
+        figures.unwrap_or(Err(HostError::Closed))
+    }
+
+    async fn metrics_now(&self) -> Result<Vec<MetricFamily>, HostError> {
         let mut families = self.ask(|reply| Request::Metrics { reply }).await?;
         if let Some(workers) = &self.0.workers {
             add_up(&mut families, workers.metrics());
@@ -454,7 +505,26 @@ impl Host {
         &self,
         config: Zeroizing<Vec<u8>>,
     ) -> Result<Result<(), ReloadError>, HostError> {
-        self.ask(|reply| Request::Reload { config, reply }).await
+        self.reload_over(config, None).await
+    }
+
+    /// The same, if the configuration in use is still the one of this hash; otherwise [`ReloadError::Overtaken`].
+    pub(crate) async fn reload_over(
+        &self,
+        config: Zeroizing<Vec<u8>>,
+        over: Option<Arc<str>>,
+    ) -> Result<Result<(), ReloadError>, HostError> {
+        self.ask(|reply| Request::Reload {
+            config,
+            over,
+            reply,
+        })
+        .await
+    }
+
+    /// What the engine runs and looks at now.
+    pub(crate) async fn configs_in_use(&self) -> Result<ConfigsInUse, HostError> {
+        self.ask(|reply| Request::ConfigsInUse { reply }).await
     }
 
     /// Times an operation for the provider and, as upstream does, for its named key as well.
@@ -481,6 +551,11 @@ impl Host {
         &self,
         config: Zeroizing<Vec<u8>>,
     ) -> Result<Result<Vec<String>, Vec<Fault>>, HostError> {
+        Ok(self.judge(config).await?.outcome)
+    }
+
+    /// The same, and what it was compared with.
+    pub(crate) async fn judge(&self, config: Zeroizing<Vec<u8>>) -> Result<Judged, HostError> {
         self.ask(|reply| Request::UnreadableAfter { config, reply })
             .await
     }
@@ -507,26 +582,40 @@ impl Host {
             op,
             control: &self.0.control,
         };
-        let outcome = self.ask(|reply| request(op, reply)).await;
+        let outcome = self.ask_for_value(|reply| request(op, reply)).await;
         std::mem::forget(abandoned);
         outcome
     }
 
     async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, HostError> {
-        let (reply, answer) = oneshot::channel();
-        self.0
-            .requests
-            .send(request(reply))
-            .await
-            .map_err(|_| HostError::Closed)?;
-        answer.await.map_err(|_| HostError::Closed)?
+        ask(&self.0.others, request).await
     }
+
+    async fn ask_for_value<T>(
+        &self,
+        request: impl FnOnce(Reply<T>) -> Request,
+    ) -> Result<T, HostError> {
+        ask(&self.0.values, request).await
+    }
+}
+
+async fn ask<T>(
+    queue: &mpsc::Sender<Request>,
+    request: impl FnOnce(Reply<T>) -> Request,
+) -> Result<T, HostError> {
+    let (reply, answer) = oneshot::channel();
+    queue
+        .send(request(reply))
+        .await
+        .map_err(|_| HostError::Closed)?;
+    answer.await.map_err(|_| HostError::Closed)?
 }
 
 impl crate::workers::Control for Host {
     async fn lease(&self, provider: &str) -> Result<Option<(DekId, Lease)>, HostError> {
         let provider = provider.to_owned();
-        self.ask(|reply| Request::Lease { provider, reply }).await
+        self.ask_for_value(|reply| Request::Lease { provider, reply })
+            .await
     }
 }
 

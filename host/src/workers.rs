@@ -63,6 +63,8 @@ pub(crate) struct Workers {
     idle: Mutex<Vec<Worker>>,
     /// For each worker: its lease is used up.
     used_up: Vec<AtomicBool>,
+    /// For each worker: somebody wants to know what its engine has counted, and it was at work.
+    asked: Vec<AtomicBool>,
     published: RwLock<Arc<Published>>,
     /// Counts publications, so that a worker sees without a lock that there is nothing new.
     version: AtomicU64,
@@ -81,13 +83,21 @@ struct Worker {
     leased: Vec<WriteDek>,
     /// Its last instance trapped.
     has_trapped: bool,
+    /// When to try again to make an instance, and how long to wait should that fail as well; milliseconds.
+    retry: (u64, u64),
 }
+
+/// 1 second, doubled up to a minute: when to try again to make an instance. In milliseconds.
+const FIRST_RETRY_MS: u64 = 1000;
+const LONGEST_RETRY_MS: u64 = 60_000;
 
 /// A worker at work. It goes back when this is dropped.
 struct Busy<'w> {
     pool: &'w Workers,
     /// None once it has gone back.
     worker: Option<Worker>,
+    /// Where it goes back to, from the bottom; `None`: on top.
+    place: Option<usize>,
     /// Given back after the worker.
     _permit: SemaphorePermit<'w>,
 }
@@ -114,6 +124,7 @@ impl Workers {
             epoch: 0,
             leased: Vec::new(),
             has_trapped: false,
+            retry: (0, FIRST_RETRY_MS),
         });
         Self {
             component,
@@ -123,6 +134,7 @@ impl Workers {
             free: Semaphore::new(count),
             idle: Mutex::new(idle.collect()),
             used_up: (0..count).map(|_| AtomicBool::new(false)).collect(),
+            asked: (0..count).map(|_| AtomicBool::new(false)).collect(),
             published: RwLock::default(),
             version: AtomicU64::new(0),
             counted: (0..count).map(|_| Mutex::default()).collect(),
@@ -203,14 +215,13 @@ impl Workers {
         let _ = busy.call(|guest| guest.learn(at, stored, dek));
     }
 
-    /// What all workers have counted; one that is at work, until it was asked before. Nobody waits for the slowest of them.
+    /// What all workers have counted. One that is at work is not waited for: it tells what it has counted after its value, and until then
+    /// counts as when it was asked before. Of the idle ones, only one is held at a time.
     pub(crate) fn metrics(&self) -> Vec<MetricFamily> {
-        let mut idle: Vec<_> = std::iter::from_fn(|| self.idle_worker()).collect();
-        for busy in &mut idle {
-            if let Some(Ok(counted)) = busy.call(Guest::metrics)
-                && let Some(worker) = &mut busy.worker
-            {
-                *locked(&self.counted[worker.number]) = counted;
+        for number in 0..self.count() {
+            match self.idle_worker(number) {
+                Some(mut idle) => idle.tell_counts(),
+                None => self.asked[number].store(true, Ordering::Relaxed),
             }
         }
         let mut sum = locked(&self.retired).clone();
@@ -228,7 +239,12 @@ impl Workers {
         let mut busy = self.take(control).await;
         let number = busy.number();
         let now = self.clock.now();
-        match busy.call(|guest| work(guest, now)) {
+        let outcome = busy.call(|guest| work(guest, now));
+        let asked = self.asked.get(number);
+        if asked.is_some_and(|asked| asked.load(Ordering::Relaxed)) {
+            busy.tell_counts();
+        }
+        match outcome {
             None | Some(Ok(None)) => Ok(Attempt::NotMine(number)),
             Some(Ok(Some(done))) => Ok(Attempt::Done(done)),
             Some(Err(Trapped)) => Err(HostError::Trapped),
@@ -256,9 +272,17 @@ impl Workers {
         }
     }
 
-    /// If there is one.
-    fn idle_worker(&self) -> Option<Busy<'_>> {
-        self.busy(self.free.try_acquire().ok()?)
+    /// The one of that number, if nobody uses it.
+    fn idle_worker(&self, number: usize) -> Option<Busy<'_>> {
+        let permit = self.free.try_acquire().ok()?;
+        let mut idle = locked(&self.idle);
+        let place = idle.iter().position(|worker| worker.number == number)?;
+        Some(Busy {
+            pool: self,
+            worker: Some(idle.remove(place)),
+            place: Some(place),
+            _permit: permit,
+        })
     }
 
     /// Each permit is a worker, which goes back before its permit does.
@@ -267,6 +291,7 @@ impl Workers {
         Some(Busy {
             pool: self,
             worker: Some(worker),
+            place: None,
             _permit: permit,
         })
     }
@@ -310,7 +335,10 @@ impl Busy<'_> {
 
     fn is_behind(&self) -> bool {
         let used_up = self.pool.used_up.get(self.number());
-        let is_old = |worker: &Worker| worker.version != self.pool.version.load(Ordering::Acquire);
+        let is_old = |worker: &Worker| {
+            worker.version != self.pool.version.load(Ordering::Acquire)
+                || worker.guest.is_none() && worker.retry.0 <= self.pool.clock.now()
+        };
         self.worker.as_ref().is_some_and(is_old)
             || used_up.is_some_and(|used_up| used_up.load(Ordering::Relaxed))
     }
@@ -327,8 +355,19 @@ impl Busy<'_> {
         }))
     }
 
-    /// Learns what was published. A worker that cannot, for its instance traps or cannot be made, has none until the next publication, and
-    /// leaves all to the control instance.
+    /// Tells what its engine has counted.
+    fn tell_counts(&mut self) {
+        let number = self.number();
+        if let Some(asked) = self.pool.asked.get(number) {
+            asked.store(false, Ordering::Relaxed);
+        }
+        if let Some(Ok(counted)) = self.call(Guest::metrics) {
+            *locked(&self.pool.counted[number]) = counted;
+        }
+    }
+
+    /// Learns what was published. A worker that cannot, for its instance traps or cannot be made, has none for a while, and leaves all to the
+    /// control instance.
     async fn catch_up(&mut self, control: &impl Control) {
         let version = self.pool.version.load(Ordering::Acquire);
         let published = self.pool.published();
@@ -337,26 +376,37 @@ impl Busy<'_> {
             .used_up
             .get(self.number())
             .is_some_and(|used_up| used_up.swap(false, Ordering::Relaxed));
-        if used_up && let Some(worker) = &mut self.worker {
-            worker.leased.clear();
+        if let Some(worker) = &mut self.worker {
+            // Should this be dropped halfway, it is behind as before.
+            worker.version = 0;
+            if used_up {
+                worker.leased.clear();
+            }
         }
         let caught_up = self.follow(control, &published).await;
         let Some(worker) = &mut self.worker else {
             return;
         };
         match caught_up {
-            Ok(true) => worker.version = version,
+            Ok(true) => {
+                worker.version = version;
+                worker.retry = (0, FIRST_RETRY_MS);
+            }
             // It tries again with its next value.
             Ok(false) => {}
             Err(error) => {
+                let (_, wait) = worker.retry;
                 tracing::error!(
                     error,
                     worker = worker.number,
-                    "a worker has no instance until the configuration or a DEK changes"
+                    seconds = wait / 1000,
+                    "a worker has no instance; trying again later"
                 );
                 self.pool.retire(worker.number);
                 worker.forget();
                 worker.version = version;
+                let again = self.pool.clock.now().saturating_add(wait);
+                worker.retry = (again, (wait * 2).min(LONGEST_RETRY_MS));
             }
         }
     }
@@ -431,7 +481,9 @@ impl Busy<'_> {
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
         if let Some(worker) = self.worker.take() {
-            locked(&self.pool.idle).push(worker);
+            let mut idle = locked(&self.pool.idle);
+            let place = self.place.unwrap_or(idle.len()).min(idle.len());
+            idle.insert(place, worker);
         }
     }
 }

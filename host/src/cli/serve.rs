@@ -184,17 +184,13 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     ));
     let poll_now = Arc::<PollNow>::default();
     let controller = reload.then(|| {
-        let controller = Controller {
-            path: config_path.clone(),
-            interval: args.config_poll_interval,
-            host: host.clone(),
-            metrics: metrics.clone(),
-            loaded: content.hash.clone(),
-            seen: None,
-            held: None,
-            hold: args.config_hold,
-            poll_now: poll_now.clone(),
-        };
+        let controller = Controller::new(
+            config_path.clone(),
+            (args.config_poll_interval, args.config_hold),
+            host.clone(),
+            metrics.clone(),
+            poll_now.clone(),
+        );
         tokio::spawn(controller.run())
     });
     let hangups = tokio::spawn(poll_on_hangup(poll_now)?);

@@ -1,6 +1,6 @@
 //! Requests: answered at once, or kept until the guest has an answer.
 
-use super::{Driver, Fault, Offered, ReloadError, Reply, Request};
+use super::{ConfigFile, ConfigsInUse, Driver, Fault, Judged, ReloadError, Reply, Request};
 use crate::guest::{Guest, Trap};
 use crate::model::{Check, Decrypted, Encrypted, HostError, Location, TransformError};
 
@@ -122,10 +122,20 @@ impl Driver {
             Request::Status { reply } => self.answer(reply, |guest| guest.status(now)),
             Request::Metrics { reply } => self.answer(reply, Guest::metrics),
             Request::UnreadableAfter { config, reply } => {
+                let over = self.configs.running().hash.clone();
                 self.answer(reply, |guest| {
                     let outcome = guest.unreadable_after(&config)?;
-                    Ok(outcome.map_err(|faults| faults.iter().map(Fault::from).collect()))
+                    let outcome =
+                        outcome.map_err(|faults| faults.iter().map(Fault::from).collect());
+                    Ok(Judged { over, outcome })
                 });
+            }
+            Request::ConfigsInUse { reply } => {
+                let in_use = ConfigsInUse {
+                    running: self.configs.running().hash.clone(),
+                    candidate: self.configs.candidate().map(|file| file.hash.clone()),
+                };
+                drop(reply.send(Ok(in_use)));
             }
             Request::Lease { provider, reply } => {
                 let incarnation = self.incarnation;
@@ -141,18 +151,23 @@ impl Driver {
             Request::KnownDek { at, stored, reply } => {
                 self.answer(reply, |guest| guest.known_dek(&at, &stored));
             }
-            Request::Reload { config, reply } => {
+            Request::Reload {
+                config,
+                over,
+                reply,
+            } => {
+                if over.is_some_and(|over| over != self.configs.running().hash) {
+                    drop(reply.send(Ok(Err(ReloadError::Overtaken))));
+                    return;
+                }
                 let Some(outcome) = self.call(None, |guest| guest.reload(&config, now)) else {
                     drop(reply.send(Err(HostError::Trapped)));
                     return;
                 };
                 match outcome {
-                    Ok(()) => {
-                        // An earlier file that is still being looked at gives way, in the engine as well.
-                        self.reload_done(Err(ReloadError::Refused(
-                            "a newer file took its place".to_owned(),
-                        )));
-                        self.reload = Some(Offered { config, reply });
+                    Ok(generation) => {
+                        self.configs
+                            .offer(generation, ConfigFile::new(config), reply);
                     }
                     Err(faults) => drop(reply.send(Ok(Err(ReloadError::Faults(
                         faults.iter().map(Fault::from).collect(),
@@ -165,9 +180,16 @@ impl Driver {
 
     /// Hands the open operations to a fresh instance, which parks them until it has asked the plugin.
     pub(super) fn replay(&mut self) {
-        let mut open: Vec<_> = self.open.drain().collect();
-        open.sort_unstable_by_key(|(op, _)| *op);
-        for (op, Pending { open, replays }) in open {
+        let mut ops: Vec<_> = self.open.keys().copied().collect();
+        ops.sort_unstable();
+        for op in ops {
+            // One that traps as well leaves the others to the next.
+            if self.guest.is_none() {
+                return;
+            }
+            let Some(Pending { open, replays }) = self.open.remove(&op) else {
+                continue;
+            };
             if replays < REPLAYS_MAX {
                 self.begin(op, open, replays + 1);
             } else {
@@ -181,6 +203,10 @@ impl Driver {
             return;
         }
         let now = self.clock.now();
+        if self.due_at.is_some_and(|due| due <= now) {
+            // The machine may have slept through the timer.
+            self.timeout();
+        }
         let Some(guest) = &mut self.guest else {
             return open.fail(HostError::Trapped);
         };
@@ -199,8 +225,8 @@ impl Driver {
                 self.settle(None);
             }
             Err(trap) => {
-                open.fail(HostError::Trapped);
-                self.recover(None, &trap);
+                self.open.insert(op, Pending { open, replays });
+                self.recover(Some(op), &trap);
             }
         }
     }

@@ -1,0 +1,286 @@
+//! The controller before an engine that does what each test says, in simulated time.
+
+use std::future::pending;
+use std::sync::{Mutex, MutexGuard};
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::*;
+
+#[test]
+fn a_file_is_known_by_its_hash() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("c.yaml");
+    std::fs::write(&path, b"abc").unwrap();
+    let content = read(&path).unwrap();
+    assert_eq!(
+        content.hash,
+        "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    );
+}
+
+/// What the engine makes of the next offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mood {
+    /// They take effect.
+    Takes,
+    /// They are looked at until the next one comes.
+    Looks,
+    /// They are refused.
+    Refuses,
+}
+
+struct State {
+    running: Vec<u8>,
+    candidate: Option<Vec<u8>>,
+    mood: Mood,
+    /// The candidate takes effect when this file is judged.
+    commits_at: Option<&'static [u8]>,
+    /// The second loses something that the first reads.
+    losing: Vec<(&'static [u8], &'static [u8])>,
+}
+
+/// An engine, and what was asked of it.
+#[derive(Clone)]
+struct Fake {
+    state: Arc<Mutex<State>>,
+    log: Arc<watch::Sender<Vec<String>>>,
+}
+
+fn hash(bytes: &[u8]) -> Arc<str> {
+    crate::sha256::text(bytes).into()
+}
+
+impl Fake {
+    fn running(bytes: &[u8]) -> Self {
+        let state = State {
+            running: bytes.to_vec(),
+            candidate: None,
+            mood: Mood::Takes,
+            commits_at: None,
+            losing: Vec::new(),
+        };
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            log: Arc::new(watch::channel(Vec::new()).0),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    fn log(&self, what: &str, bytes: &[u8]) {
+        let line = format!("{what} {}", String::from_utf8_lossy(bytes));
+        self.log.send_modify(|log| log.push(line));
+    }
+
+    /// Waits for what was asked, an hour of simulated time at the most, and forgets it and all before it.
+    async fn until(&self, line: &str) {
+        let mut log = self.log.subscribe();
+        let found = log.wait_for(|log| log.iter().any(|of| of == line));
+        let found = tokio::time::timeout(Duration::from_secs(3600), found).await;
+        let seen = self.log.borrow().clone();
+        found
+            .unwrap_or_else(|_| panic!("{line:?} is not in {seen:?}"))
+            .expect("the sender is here");
+        self.log.send_modify(|log| {
+            let at = log.iter().position(|of| of == line).expect("it is there");
+            log.drain(..=at);
+        });
+    }
+}
+
+impl Engine for Fake {
+    async fn configs_in_use(&self) -> Result<ConfigsInUse, HostError> {
+        let state = self.state();
+        Ok(ConfigsInUse {
+            running: hash(&state.running),
+            candidate: state.candidate.as_deref().map(hash),
+        })
+    }
+
+    async fn judge(&self, config: Zeroizing<Vec<u8>>) -> Result<Judged, HostError> {
+        let mut state = self.state();
+        let over = hash(&state.running);
+        let of = |(old, new): &(&[u8], &[u8])| (*old, *new) == (&*state.running, &**config);
+        let loses = state.losing.iter().any(of);
+        if state.commits_at == Some(&**config) {
+            state.commits_at = None;
+            if let Some(candidate) = state.candidate.take() {
+                self.log("commits", &candidate);
+                state.running = candidate;
+            }
+        }
+        Ok(Judged {
+            over,
+            outcome: Ok(loses
+                .then(|| "secrets: what it read".to_owned())
+                .into_iter()
+                .collect()),
+        })
+    }
+
+    async fn reload_over(
+        &self,
+        config: Zeroizing<Vec<u8>>,
+        over: Arc<str>,
+    ) -> Result<Result<(), ReloadError>, HostError> {
+        let mood = {
+            let mut state = self.state();
+            if over != hash(&state.running) {
+                self.log("overtakes", &config);
+                return Ok(Err(ReloadError::Overtaken));
+            }
+            match state.mood {
+                Mood::Takes => {
+                    state.candidate = None;
+                    state.running = config.to_vec();
+                }
+                Mood::Looks => state.candidate = Some(config.to_vec()),
+                Mood::Refuses => state.candidate = None,
+            }
+            state.mood
+        };
+        self.log("is offered", &config);
+        match mood {
+            Mood::Takes => Ok(Ok(())),
+            Mood::Looks => pending().await,
+            Mood::Refuses => Ok(Err(ReloadError::Refused("no".to_owned()))),
+        }
+    }
+
+    fn set_config_file(&self, status: serde_json::Value) {
+        let held = !status["heldUntilUnixSeconds"].is_null();
+        self.log("polled", if held { b"held" } else { b"" });
+    }
+}
+
+struct Room {
+    dir: tempfile::TempDir,
+    engine: Fake,
+    poll_now: Arc<PollNow>,
+    controller: JoinHandle<()>,
+}
+
+impl Room {
+    /// The file is what runs, and was polled once.
+    async fn new(bytes: &[u8]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Fake::running(bytes);
+        let poll_now = Arc::<PollNow>::default();
+        let path = dir.path().join("config.yaml");
+        std::fs::write(&path, bytes).unwrap();
+        let times = (Duration::from_secs(60), Duration::from_secs(30));
+        let metrics = Arc::new(Metrics::new(""));
+        let controller = Controller::new(path, times, engine.clone(), metrics, poll_now.clone());
+        let room = Self {
+            dir,
+            engine,
+            poll_now,
+            controller: tokio::spawn(controller.run()),
+        };
+        room.engine.until("polled ").await;
+        room
+    }
+
+    /// The file is this from now on.
+    fn write(&self, bytes: &[u8]) {
+        let new = self.dir.path().join("new");
+        std::fs::write(&new, bytes).unwrap();
+        std::fs::rename(new, self.dir.path().join("config.yaml")).unwrap();
+        self.poll_now.hint();
+    }
+
+    fn running(&self) -> String {
+        String::from_utf8(self.engine.state().running.clone()).unwrap()
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.controller.abort();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_nobody_waited_for_is_not_forgotten() {
+    let room = Room::new(b"C0").await;
+    room.engine.state().mood = Mood::Looks;
+    room.write(b"C1");
+    room.engine.until("is offered C1").await;
+    // C2 appears, and while it is looked at, C1 takes effect; nobody waits for C1 any more. Then C2 is refused.
+    room.engine.state().commits_at = Some(b"C2");
+    room.engine.state().mood = Mood::Refuses;
+    room.write(b"C2");
+    room.engine.until("commits C1").await;
+    room.engine.until("is offered C2").await;
+    assert_eq!(room.running(), "C1");
+    // What is in the file is what was in use at the beginning, and not what is in use now.
+    room.engine.state().mood = Mood::Takes;
+    room.write(b"C0");
+    room.engine.until("is offered C0").await;
+    assert_eq!(room.running(), "C0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_is_still_looked_at_gives_way_to_the_one_in_use() {
+    let room = Room::new(b"C0").await;
+    room.engine.state().mood = Mood::Looks;
+    room.write(b"C1");
+    room.engine.until("is offered C1").await;
+    // Back to what is in use: C1 must not take effect later.
+    room.engine.state().mood = Mood::Takes;
+    room.write(b"C0");
+    room.engine.until("is offered C0").await;
+    assert_eq!(room.running(), "C0");
+    assert_eq!(room.engine.state().candidate, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_is_compared_with_what_is_in_use_when_it_is_offered() {
+    let room = Room::new(b"C0").await;
+    room.engine.state().mood = Mood::Looks;
+    room.write(b"C1");
+    room.engine.until("is offered C1").await;
+    room.engine.state().mood = Mood::Takes;
+    room.engine.state().commits_at = Some(b"C2");
+    // It loses what C1 reads, and was better than C1 while C0 was in use.
+    room.engine.state().losing.push((b"C1", b"C2"));
+    room.write(b"C2");
+    room.engine.until("commits C1").await;
+    room.engine.until("polled held").await;
+    assert_eq!(room.running(), "C1");
+    room.engine.until("is offered C2").await;
+    assert_eq!(room.running(), "C2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_has_proved_that_it_is_whole_need_not_again() {
+    let room = Room::new(b"C0").await;
+    {
+        let mut state = room.engine.state();
+        state.losing.push((b"C0", b"C1"));
+        state.mood = Mood::Refuses;
+    }
+    room.write(b"C1");
+    room.engine.until("polled held").await;
+    // Refused, for its plugin is not there: the next try comes a second later, not after another hold.
+    room.engine.until("is offered C1").await;
+    let first = Instant::now();
+    room.engine.until("is offered C1").await;
+    assert!(first.elapsed() < Duration::from_secs(30));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_person_may_say_that_the_file_is_whole() {
+    let room = Room::new(b"C0").await;
+    room.engine.state().losing.push((b"C0", b"C1"));
+    room.write(b"C1");
+    room.engine.until("polled held").await;
+    let held = Instant::now();
+    room.poll_now.confirm();
+    room.engine.until("is offered C1").await;
+    assert!(held.elapsed() < Duration::from_secs(1));
+}
