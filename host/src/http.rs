@@ -3,8 +3,10 @@
 //! [`api`] can decrypt, so it listens on a unix socket only and asks who calls ([`peer`]). [`health`] tells nothing that is
 //! secret and listens on TCP. Neither knows the engine: both speak to a [`Service`].
 
+mod admission;
 pub mod api;
 mod body;
+mod coalesce;
 #[cfg(test)]
 mod fake;
 pub mod health;
@@ -18,11 +20,13 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use zeroize::Zeroizing;
 
 use crate::metrics::Metrics;
 use crate::model::{Check, Decrypted, Encrypted, HostError, Location, MetricFamily};
+use listen::Exchange;
+use problem::Problem;
 
 /// The engine, as the servers see it.
 ///
@@ -55,10 +59,19 @@ pub trait Service: Clone + Send + Sync + 'static {
     fn metrics(&self) -> impl Future<Output = Result<Vec<MetricFamily>, HostError>> + Send;
 }
 
-/// Counts each answer in `dekker_http_requests_total`, under a path that the server knows.
-async fn count(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
+/// Counts each answer in `dekker_http_requests_total`, under a path that the server knows. A request whose place is needed is refused here.
+async fn answer(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
     let path = known_path(request.uri().path());
-    let response = next.run(request).await;
+    let exchange = request.extensions().get::<Exchange>().cloned();
+    let answer = next.run(request);
+    let response = match exchange {
+        Some(exchange) => tokio::select! {
+            biased;
+            response = answer => response,
+            () = exchange.shed() => Problem::overloaded().into_response(),
+        },
+        None => answer.await,
+    };
     metrics.http_request(path, response.status().as_u16());
     response
 }

@@ -28,14 +28,20 @@ mod awaiting;
 mod commands;
 #[path = "end_to_end/configuration.rs"]
 mod configuration;
+#[path = "end_to_end/crowds.rs"]
+mod crowds;
 #[path = "end_to_end/five_providers.rs"]
 mod five_providers;
+#[path = "end_to_end/floods.rs"]
+mod floods;
 #[path = "end_to_end/half_written.rs"]
 mod half_written;
 #[path = "end_to_end/health.rs"]
 mod health;
 #[path = "end_to_end/inspecting.rs"]
 mod inspecting;
+#[path = "end_to_end/large_bodies.rs"]
+mod large_bodies;
 #[path = "end_to_end/metrics.rs"]
 mod metrics;
 #[path = "end_to_end/peers.rs"]

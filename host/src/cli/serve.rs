@@ -16,7 +16,7 @@ use super::state_dir::{RunningPlugin, StateDir};
 use super::{EngineArgs, write_output};
 use crate::config_file::{self, Content, Controller, PollNow};
 use crate::host::{Host, HostBuilder, WORKERS_MAX, default_workers};
-use crate::http::listen::UnixSocket;
+use crate::http::listen::{UnixSocket, raise_limit};
 use crate::http::peer::PeerPolicy;
 use crate::http::{api, health};
 use crate::kms::address::SocketAddress;
@@ -126,6 +126,7 @@ pub(super) enum Embedded {
 
 pub(super) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let stopped = shutdown_signal()?;
+    raise_limit();
     let state_dir = args.engine.state_dir()?;
     let socket_path = match &args.listen {
         None => state_dir.api_socket(),

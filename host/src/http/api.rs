@@ -9,6 +9,10 @@
 //! and a `+` in it is a plus sign; `resource` is UTF-8. `dekker-key-id-hash` is absent where there is no key ID. Faults are `application/problem+json`, and their member `kind` is
 //! the engine's kind of fault, or `bad-request`, `forbidden`, `not-found`, `method-not-allowed`, `too-large`,
 //! `request-timeout`, `trapped` or `closed`.
+//!
+//! A request that finds no place, or no memory for its value, is answered 503 of kind `overloaded` with `Retry-After`; see [`listen`](super::listen)
+//! for the limits of connections, and `admission` for those of requests. A client that sends its whole body before it reads gets every answer, as
+//! the rest of a body that is refused is read and dropped, up to 64 MiB; one that sends `Expect: 100-continue` sends nothing in vain.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -21,13 +25,13 @@ use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use zeroize::Zeroizing;
 
-use super::listen::{self, Limits, Routes, UnixSocket};
+use super::admission::{Admission, Place};
+use super::listen::{self, Limits, Registry, Routes, UnixSocket};
 use super::peer::PeerPolicy;
 use super::problem::Problem;
-use super::{Service, body, count, query};
+use super::{Service, body, query};
 use crate::metrics::Metrics;
 use crate::model::{Decrypted, Encrypted, Location, Plaintext};
 
@@ -54,7 +58,7 @@ pub async fn serve<S: Service>(
     peers: PeerPolicy,
     shutdown: impl Future<Output = ()> + Send,
 ) {
-    serve_within(socket, service, metrics, peers, Limits::default(), shutdown).await;
+    serve_within(socket, service, metrics, peers, Limits::api(), shutdown).await;
 }
 
 async fn serve_within<S: Service>(
@@ -65,8 +69,9 @@ async fn serve_within<S: Service>(
     limits: Limits,
     shutdown: impl Future<Output = ()> + Send,
 ) {
+    let registry = Registry::new(&limits);
     let welcome = Routes {
-        router: router(service, metrics, &limits),
+        router: router(service, metrics, &limits, registry.clone()),
         once: false,
     };
     let refused = Routes {
@@ -81,36 +86,39 @@ async fn serve_within<S: Service>(
         tracing::warn!(uid, "refused a connection to the transform API");
         Some(refused.clone())
     };
-    listen::serve(socket, &limits, shutdown, admit).await;
+    listen::serve(socket, &limits, registry, shutdown, admit).await;
 }
 
 struct Api<S> {
     service: S,
-    /// One for each request that may run.
-    requests: Semaphore,
+    admission: Admission,
     limits: Limits,
 }
 
 impl<S: Service> Api<S> {
-    /// Reads what both requests have in common; holds the permit as long as the request runs.
+    /// Reads what both requests have in common; the place is theirs until the answer is written.
     async fn take(
         &self,
         request: Request,
         limit: usize,
-    ) -> Result<(Location, Zeroizing<Vec<u8>>, SemaphorePermit<'_>), Problem> {
-        let permit = self
-            .requests
-            .try_acquire()
-            .map_err(|_| Problem::overloaded())?;
+    ) -> Result<(Location, Zeroizing<Vec<u8>>, Place<'_>), Problem> {
         let at = query::location(request.uri().query().unwrap_or_default())?;
-        let value = body::read(request.into_body(), limit, self.limits.body).await?;
-        Ok((at, value, permit))
+        let body = request.into_body();
+        // Known without a place or memory for it.
+        body::announced(&body, limit)?;
+        let mut place = self.admission.request().await?;
+        let value = body::read(body, limit, self.limits.body, &mut place).await?;
+        Ok((at, value, place))
     }
 }
 
-fn router<S: Service>(service: S, metrics: Arc<Metrics>, limits: &Limits) -> Router {
-    let requests = Semaphore::new(limits.requests);
-    let counted = from_fn_with_state(Arc::clone(&metrics), count);
+fn router<S: Service>(
+    service: S,
+    metrics: Arc<Metrics>,
+    limits: &Limits,
+    registry: Registry,
+) -> Router {
+    let counted = from_fn_with_state(metrics, super::answer);
     Router::new()
         .route(TO_STORAGE, post(to_storage::<S>))
         .route(FROM_STORAGE, post(from_storage::<S>))
@@ -119,7 +127,7 @@ fn router<S: Service>(service: S, metrics: Arc<Metrics>, limits: &Limits) -> Rou
         .layer(counted)
         .with_state(Arc::new(Api {
             service,
-            requests,
+            admission: Admission::new(limits, registry),
             limits: limits.clone(),
         }))
 }
@@ -128,7 +136,7 @@ async fn to_storage<S: Service>(
     State(api): State<Arc<Api<S>>>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (at, plaintext, _permit) = api.take(request, body::LIMIT).await?;
+    let (at, plaintext, place) = api.take(request, body::LIMIT).await?;
     let Encrypted {
         stored,
         transformer_prefix: _,
@@ -137,14 +145,14 @@ async fn to_storage<S: Service>(
         key_id_hash,
     } = api.service.to_storage(at, plaintext).await?;
     // What identity stores is the plaintext.
-    Ok(answer(stored.into(), key_id_hash))
+    Ok(answer(stored.into(), key_id_hash, place))
 }
 
 async fn from_storage<S: Service>(
     State(api): State<Arc<Api<S>>>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (at, mut stored, _permit) = api.take(request, body::STORED_LIMIT).await?;
+    let (at, mut stored, place) = api.take(request, body::STORED_LIMIT).await?;
     let Decrypted {
         plaintext,
         stale,
@@ -156,15 +164,16 @@ async fn from_storage<S: Service>(
         .service
         .from_storage(at, std::mem::take(&mut *stored))
         .await?;
-    let mut response = answer(plaintext, key_id_hash);
+    let mut response = answer(plaintext, key_id_hash, place);
     let stale = HeaderValue::from_static(if stale { "true" } else { "false" });
     response.headers_mut().insert(STALE, stale);
     Ok(response)
 }
 
-/// 200 with raw bytes that are erased once they are sent.
-fn answer(value: Plaintext, key_id_hash: Option<String>) -> Response {
+/// 200 with raw bytes that are erased once they are sent; until then the request keeps its place.
+fn answer(value: Plaintext, key_id_hash: Option<String>, place: Place<'_>) -> Response {
     let mut response = Response::new(body::erasing(value));
+    response.extensions_mut().insert(place.held());
     let headers = response.headers_mut();
     headers.insert(
         CONTENT_TYPE,
@@ -178,7 +187,7 @@ fn answer(value: Plaintext, key_id_hash: Option<String>) -> Response {
     response
 }
 
-/// Refuses without reading the body.
+/// Refuses; the body is read and dropped.
 async fn forbidden(_request: Request<Body>) -> Response {
     Problem::forbidden().into_response()
 }

@@ -9,6 +9,7 @@ use std::future::Future;
 use std::sync::{Arc, OnceLock};
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::header::{ALLOW, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderValue, Method, StatusCode, Uri};
@@ -16,11 +17,13 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use tokio::net::TcpListener;
 
-use super::listen::{self, Limits, Routes};
+use super::admission::Admission;
+use super::coalesce::Coalesced;
+use super::listen::{self, Limits, Registry, Routes};
 use super::problem::Problem;
-use super::{Service, count, query};
+use super::{Service, query};
 use crate::metrics::{self, Metrics};
-use crate::model::{Check, HostError};
+use crate::model::{Check, ErrorKind, HostError, TransformError};
 use report::{Outcome, Report};
 
 /// The check that always passes and stands first.
@@ -35,14 +38,14 @@ pub async fn serve<S: Service>(
     metrics: Arc<Metrics>,
     shutdown: impl Future<Output = ()> + Send,
 ) {
+    let limits = Limits::health();
+    let registry = Registry::new(&limits);
     let routes = Routes {
-        router: router(service, metrics),
+        router: router(service, metrics, &limits, &registry),
         once: false,
     };
-    listen::serve(listener, &Limits::default(), shutdown, move |_| {
-        Some(routes.clone())
-    })
-    .await;
+    let admit = move |_: &_| Some(routes.clone());
+    listen::serve(listener, &limits, registry, shutdown, admit).await;
 }
 
 #[derive(Clone, Copy)]
@@ -77,14 +80,35 @@ struct Health<S> {
     metrics: Arc<Metrics>,
     /// Set at the first answer: the names do not change while the process lives.
     kms_names: OnceLock<Vec<String>>,
+    checks: Coalesced<Arc<Result<Vec<Check>, HostError>>>,
+    texts: Coalesced<Bytes>,
+    statuses: Coalesced<Result<Bytes, HostError>>,
+    /// For requests that wait for checks.
+    asking: Admission,
+    /// For metrics and status, so that a plugin that hangs takes no place from them.
+    reporting: Admission,
 }
 
-fn router<S: Service>(service: S, metrics: Arc<Metrics>) -> Router {
-    let counted = from_fn_with_state(Arc::clone(&metrics), count);
+/// 4: after the engine and its workers were asked for metrics or status, they are left alone four times as long, up to 250 ms. A scrape that
+/// comes by itself waits for nothing.
+const REST: u32 = 4;
+
+fn router<S: Service>(
+    service: S,
+    metrics: Arc<Metrics>,
+    limits: &Limits,
+    registry: &Registry,
+) -> Router {
+    let counted = from_fn_with_state(Arc::clone(&metrics), super::answer);
     let health = Health {
         service,
         metrics,
         kms_names: OnceLock::new(),
+        checks: Coalesced::with_rest(0),
+        texts: Coalesced::with_rest(REST),
+        statuses: Coalesced::with_rest(REST),
+        asking: Admission::new(limits, registry.clone()),
+        reporting: Admission::new(limits, registry.clone()),
     };
     Router::new()
         .fallback(dispatch::<S>)
@@ -186,8 +210,8 @@ impl<S: Service> Health<S> {
             .collect();
         let asks = |(name, excluded): (&String, &bool)| name != PING && !excluded;
         let checks = match installed.iter().zip(&excluded).any(asks) {
-            true => self.service.health().await,
-            false => Ok(Vec::new()),
+            true => self.checks().await,
+            false => Arc::new(Ok(Vec::new())),
         };
         let mut report = Report::new(endpoint.name());
         for (name, excluded) in installed.iter().zip(excluded) {
@@ -210,8 +234,8 @@ impl<S: Service> Health<S> {
     /// One check that is installed.
     async fn one(&self, name: &str) -> Response {
         let checks = match name {
-            PING => Ok(Vec::new()),
-            _ => self.service.health().await,
+            PING => Arc::new(Ok(Vec::new())),
+            _ => self.checks().await,
         };
         match outcome(name, &checks) {
             // Upstream sets no header here, and Go finds the type in the text: no nosniff.
@@ -223,23 +247,72 @@ impl<S: Service> Health<S> {
         }
     }
 
+    /// The KMS checks, once for all who ask at the same time. Why one failed goes to the log only, as the endpoints are public.
+    async fn checks(&self) -> Arc<Result<Vec<Check>, HostError>> {
+        let Ok(_place) = self.asking.request().await else {
+            // As the engine says it; the answer is a check's that failed.
+            return Arc::new(Err(HostError::Transform(TransformError {
+                kind: ErrorKind::Overloaded,
+                message: "too many requests wait for the KMS plugin".to_owned(),
+                grpc_code: None,
+            })));
+        };
+        let run = async || {
+            let checks = self.service.health().await;
+            log_failed(&checks);
+            Arc::new(checks)
+        };
+        self.checks.get(run).await
+    }
+
     /// What the host counts, and what the engine counts if it answers.
     async fn metrics(&self) -> Response {
-        let engine = self.service.metrics().await.unwrap_or_default();
+        let Ok(place) = self.reporting.request().await else {
+            return Problem::overloaded().into_response();
+        };
+        let run = async || {
+            let engine = self.service.metrics().await.unwrap_or_default();
+            Bytes::from(self.metrics.render(&engine))
+        };
+        let text = self.texts.get(run).await;
         let headers = [(
             CONTENT_TYPE,
             HeaderValue::from_static(metrics::CONTENT_TYPE),
         )];
-        (headers, self.metrics.render(&engine)).into_response()
+        let mut response = (headers, text).into_response();
+        response.extensions_mut().insert(place.held());
+        response
     }
 
     async fn status(&self) -> Response {
-        match self.service.status().await {
+        let Ok(place) = self.reporting.request().await else {
+            return Problem::overloaded().into_response();
+        };
+        let run = async || {
+            let status = self.service.status().await?;
+            Ok(Bytes::from(status.to_string()))
+        };
+        match self.statuses.get(run).await {
             Ok(status) => {
                 let headers = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-                (headers, status.to_string()).into_response()
+                let mut response = (headers, status).into_response();
+                response.extensions_mut().insert(place.held());
+                response
             }
             Err(error) => Problem::from(error).into_response(),
+        }
+    }
+}
+
+fn log_failed(checks: &Result<Vec<Check>, HostError>) {
+    match checks {
+        Err(error) => tracing::info!(%error, "the health checks failed"),
+        Ok(checks) => {
+            for Check { name, fault } in checks {
+                if let Some(fault) = fault {
+                    tracing::info!(check = name, fault, "health check failed");
+                }
+            }
         }
     }
 }

@@ -1,12 +1,40 @@
 //! Sockets, connections, and how they end.
+//!
+//! A server never waits for a client without a limit, and a new connection never waits for an old one:
+//!
+//! | what | limit | then |
+//! |---|---|---|
+//! | from the connection to the end of the first header; HTTP/1.1: from an answer to the next header | [`Limits::header`] 30 s | closed |
+//! | HTTP/2: no stream is open | [`Limits::idle`] 90 s | GOAWAY, closed |
+//! | a body | 10 s and what 64 KiB/s takes, at most [`Limits::body`] 30 s | 408 |
+//! | an answer, from its head to its last byte | [`Limits::answer`] 30 s | closed |
+//! | an answer that came before the end of the body | 64 MiB, 5 s without a byte, [`Limits::body`] | closed |
+//! | a plugin's call | the timeout in the configuration | as the engine says |
+//! | connections | [`Limits::connections`] 512 | the longest idle one is closed, or the one whose client stalls for longest |
+//! | connections at work beyond them | [`Limits::connections_max`] | the oldest request is answered 503 |
+//! | HTTP/1.1: a header, and what is read ahead | 64 KiB | 431 |
+//! | HTTP/2: streams, header list, windows | 100, 16 KiB, 256 KiB | refused, 431, flow control |
+//! | HTTP/2: streams reset by the client before they were accepted | 20 | GOAWAY ENHANCE_YOUR_CALM (CVE-2023-44487) |
+//! | HTTP/2: streams reset for the client's faults | 1024 | GOAWAY ENHANCE_YOUR_CALM |
+//!
+//! A client that floods with PING or SETTINGS gets one answer at a time, and h2 reads no more before that is written; CONTINUATION frames
+//! count towards the header list.
 
+mod activity;
+mod bodies;
+mod counted;
+mod descriptors;
+#[cfg(test)]
+pub(super) mod memory;
+mod registry;
 mod unix;
 
-use std::future::Future;
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
@@ -17,24 +45,39 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 use tower::ServiceExt;
 
+use activity::Ending;
+pub(super) use activity::Exchange;
+use counted::Counted;
+pub use descriptors::raise_limit;
+use registry::Member;
+pub(super) use registry::Registry;
 pub use unix::{BindError, UnixSocket};
 
 /// How much a server takes on, and how long it waits. One set for each server; tests shorten it.
 #[derive(Clone, Debug)]
 pub(super) struct Limits {
-    /// Connections at once; more wait in the kernel's queue.
+    /// Connections at once; over that, one that is idle or stalls goes for each that comes.
     pub(super) connections: usize,
-    /// Requests at once over all connections; more are refused.
+    /// Connections at once when the server works for all of them.
+    pub(super) connections_max: usize,
+    /// Requests at once over all connections, from their headers to the last byte of their answers. The API's is more than what the engine
+    /// lets wait for plugins, which is 4096: so there is always a place for what needs no plugin.
     pub(super) requests: usize,
-    /// From the connection, or from the end of an answer, to the end of the next request's header. Closes idle HTTP/1.1
-    /// connections too.
+    /// How long a request may wait for a place, or for memory, before it is refused.
+    pub(super) patience: Duration,
+    /// From the connection, or from the end of an answer over HTTP/1.1, to the end of the next request's header.
     pub(super) header: Duration,
+    /// Without a stream over HTTP/2. Upstream: pkg/server/secure_serving.go, `IdleTimeout`.
+    pub(super) idle: Duration,
     /// From a request's header to the end of its body.
     pub(super) body: Duration,
+    /// From an answer's head to its last byte.
+    pub(super) answer: Duration,
     /// From the wish to stop to the end of the last request; what still runs then is cut off.
     pub(super) drain: Duration,
 }
@@ -43,20 +86,74 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 512,
-            requests: 1024,
+            connections_max: 512 + 5120,
+            requests: 5120,
+            patience: Duration::from_secs(2),
             header: Duration::from_secs(30),
+            idle: Duration::from_secs(90),
             body: Duration::from_secs(30),
+            answer: Duration::from_secs(30),
             // Below the 30 s that Kubernetes and others give between SIGTERM and SIGKILL.
             drain: Duration::from_secs(20),
         }
     }
 }
 
-/// Requests at once on one HTTP/2 connection.
-const MAX_STREAMS: u32 = 256;
+impl Limits {
+    /// The transform API's: three quarters of the descriptors that the process may have.
+    pub(super) fn api() -> Self {
+        Self::default().within(descriptors::available() / 4 * 3)
+    }
+
+    /// The health server's: a quarter of the descriptors.
+    pub(super) fn health() -> Self {
+        let limits = Self {
+            connections_max: 512 + 1024,
+            requests: 1024,
+            ..Self::default()
+        };
+        limits.within(descriptors::available() / 4)
+    }
+
+    fn within(self, descriptors: usize) -> Self {
+        let connections_max = self.connections_max.min(descriptors);
+        Self {
+            connections: self.connections.min(connections_max),
+            connections_max,
+            ..self
+        }
+    }
+
+    /// How often the connections are looked through for what is overdue.
+    fn sweep(&self) -> Duration {
+        let shortest = self.header.min(self.idle).min(self.body).min(self.answer) / 8;
+        shortest.clamp(Duration::from_millis(1), Duration::from_secs(1))
+    }
+}
+
+/// Requests at once on one HTTP/2 connection: what RFC 9113 §6.5.2 recommends as the least.
+const MAX_STREAMS: u32 = 100;
+
+/// 16 KiB: an HTTP/2 request's header, as the sum that RFC 9113 §6.5.2 defines.
+const MAX_HEADER_LIST: u32 = 16 * 1024;
+
+/// 256 KiB: what a client may send ahead, for a stream and for an HTTP/2 connection.
+const WINDOW: u32 = 256 * 1024;
+
+/// 64 KiB: an HTTP/1.1 request's header, and what is read ahead of its body.
+const READ_AHEAD: usize = 64 * 1024;
+
+/// 20: h2's own bound, named here because it is what stops a rapid reset.
+const MAX_PENDING_RESETS: usize = 20;
+
+/// 1024: hyper's own bound on streams that we reset for faults of the client.
+const MAX_ERROR_RESETS: usize = 1024;
 
 /// Between HTTP/2 pings, and then for the answer: finds peers that are gone.
 const PING: Duration = Duration::from_secs(20);
+
+/// 100 milliseconds: between attempts to accept a connection where the system refuses them.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A listening socket.
 pub(super) trait Accept: Send {
@@ -95,41 +192,46 @@ pub(super) struct Routes {
 pub(super) async fn serve<A: Accept>(
     socket: A,
     limits: &Limits,
+    registry: Registry,
     shutdown: impl Future<Output = ()> + Send,
     admit: impl Fn(&A::Connection) -> Option<Routes> + Send,
 ) {
-    let slots = Arc::new(Semaphore::new(limits.connections));
     let (stop, stopped) = watch::channel(false);
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
+    let mut sweep = tokio::time::interval(limits.sweep());
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let next = async {
-            let slot = Arc::clone(&slots).acquire_owned().await;
-            (slot, socket.accept().await)
-        };
-        let (slot, accepted) = tokio::select! {
+        let accepted = tokio::select! {
             () = shutdown.as_mut() => break,
             // Forgets the connections that are over.
             Some(_) = connections.join_next() => continue,
-            next = next => next,
+            _ = sweep.tick() => {
+                registry.sweep();
+                continue;
+            }
+            accepted = socket.accept() => accepted,
         };
         match accepted {
             Ok(connection) => {
                 let Some(routes) = admit(&connection) else {
                     continue;
                 };
-                let serve = serve_connection(connection, routes, limits.header, stopped.clone());
-                connections.spawn(async move {
-                    serve.await;
-                    drop(slot);
-                });
+                let member = registry.admit();
+                let limits = limits.clone();
+                let stopped = stopped.clone();
+                connections.spawn(serve_connection(
+                    connection, routes, limits, member, stopped,
+                ));
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
-                // Out of file descriptors, most likely: give connections time to end.
-                let pause = tokio::time::sleep(Duration::from_millis(100));
+                // Out of file descriptors, most likely: one connection makes room for the next.
+                registry.make_room();
+                let pause = tokio::time::sleep(ACCEPT_PAUSE);
                 tokio::select! {
                     () = shutdown.as_mut() => break,
+                    Some(_) = connections.join_next() => {}
                     () = pause => {}
                 }
             }
@@ -148,20 +250,24 @@ pub(super) async fn serve<A: Accept>(
 async fn serve_connection(
     connection: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     routes: Routes,
-    header_timeout: Duration,
+    limits: Limits,
+    member: Member,
     mut stopped: watch::Receiver<bool>,
 ) {
     let Routes { router, once } = routes;
-    let started = Arc::new(AtomicBool::new(false));
-    let (answer_last, mut last) = watch::channel(false);
+    let activity = &member.activity;
     let service = {
-        let started = Arc::clone(&started);
+        let activity = Arc::clone(activity);
+        let within = limits.body;
         service_fn(move |request: Request<Incoming>| {
-            started.store(true, Ordering::Relaxed);
+            let exchange = activity.begin();
             if once {
-                let _ = answer_last.send(true);
+                activity.end(Ending::Gracefully);
             }
-            router.clone().oneshot(request)
+            let mut request = bodies::incoming(request, &exchange, within);
+            request.extensions_mut().insert(exchange.clone());
+            let answer = router.clone().oneshot(request);
+            async move { Ok::<_, Infallible>(bodies::outgoing(answer.await?, exchange)) }
         })
     };
 
@@ -169,41 +275,44 @@ async fn serve_connection(
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout);
+        .header_read_timeout(limits.header)
+        .max_buf_size(READ_AHEAD);
     builder
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .max_header_list_size(MAX_HEADER_LIST)
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        .max_local_error_reset_streams(MAX_ERROR_RESETS)
         .max_concurrent_streams(MAX_STREAMS);
+    let connection = Counted::new(connection, Arc::clone(activity));
     let mut serving = pin!(builder.serve_connection(TokioIo::new(connection), service));
 
-    // hyper's own header timeout begins only when the first bytes have told the versions apart.
-    let mut first = pin!(tokio::time::sleep(header_timeout));
-    let mut waiting = true;
     let mut finishing = false;
     loop {
-        tokio::select! {
+        let ending = tokio::select! {
             result = serving.as_mut() => {
                 if let Err(error) = result {
                     tracing::debug!(error, "a connection broke off");
                 }
                 return;
             }
-            () = first.as_mut(), if waiting => {
-                if once || !started.load(Ordering::Relaxed) {
-                    return;
-                }
-                waiting = false;
-            }
-            _ = stopped.wait_for(|stop| *stop), if !finishing => {
-                finishing = true;
-                serving.as_mut().graceful_shutdown();
-            }
-            _ = last.wait_for(|last| *last), if !finishing => {
-                finishing = true;
-                serving.as_mut().graceful_shutdown();
-            }
+            ending = activity.told() => ending,
+            _ = stopped.wait_for(|stop| *stop), if !finishing => Ending::Gracefully,
+        };
+        finishing = true;
+        serving.as_mut().graceful_shutdown();
+        match ending {
+            Ending::Gracefully => {}
+            Ending::Now => break,
         }
     }
+    // Once, so that a GOAWAY is written if there is room for it.
+    poll_fn(|cx| Poll::Ready(drop(serving.as_mut().poll(cx)))).await;
 }
+
+#[cfg(test)]
+mod tests;

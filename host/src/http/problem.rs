@@ -5,12 +5,16 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
+use super::admission::Overloaded;
 use super::body::BodyError;
 use super::query::QueryError;
 use crate::model::{ErrorKind, HostError, TransformError};
 
 /// Seconds after which a write that found no usable DEK may be tried again: upstream polls an unhealthy plugin every 10 s.
 const NOT_READY_RETRY_SECONDS: u16 = 10;
+
+/// Seconds after which a request that found no place or no memory may be tried again.
+const OVERLOADED_RETRY_SECONDS: u16 = 1;
 
 /// All that a caller learns about a value that does not decrypt: not which provider, not which step.
 const DECRYPT_FAILED: &str =
@@ -68,17 +72,27 @@ impl Problem {
 
     /// 503: too many requests at once.
     pub(super) fn overloaded() -> Self {
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            ErrorKind::Overloaded.as_str(),
-            "too many requests at once; try again",
-        )
+        Self::try_again("too many requests at once; try again")
+    }
+
+    fn try_again(detail: &str) -> Self {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Self {
+            retry_after: Some(OVERLOADED_RETRY_SECONDS),
+            ..Self::new(status, ErrorKind::Overloaded.as_str(), detail)
+        }
     }
 }
 
 impl From<QueryError> for Problem {
     fn from(error: QueryError) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad-request", error.to_string())
+    }
+}
+
+impl From<Overloaded> for Problem {
+    fn from(Overloaded: Overloaded) -> Self {
+        Self::overloaded()
     }
 }
 
@@ -94,6 +108,9 @@ impl From<BodyError> for Problem {
                 StatusCode::REQUEST_TIMEOUT,
                 "request-timeout",
                 "the body did not arrive in time",
+            ),
+            BodyError::Overloaded => Self::try_again(
+                "the values of other requests take up the memory for values; try again",
             ),
             BodyError::Broken => {
                 Self::new(StatusCode::BAD_REQUEST, "bad-request", "the body broke off")
@@ -133,7 +150,17 @@ impl From<TransformError> for Problem {
             }
             ErrorKind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, message),
         };
-        let retry_after = (kind == ErrorKind::NotReady).then_some(NOT_READY_RETRY_SECONDS);
+        let retry_after = match kind {
+            ErrorKind::NotReady => Some(NOT_READY_RETRY_SECONDS),
+            ErrorKind::Overloaded => Some(OVERLOADED_RETRY_SECONDS),
+            ErrorKind::NoMatchingPrefix
+            | ErrorKind::EncryptedData
+            | ErrorKind::DecryptFailed
+            | ErrorKind::Malformed
+            | ErrorKind::Kms
+            | ErrorKind::NoncesExhausted
+            | ErrorKind::Internal => None,
+        };
         Self {
             grpc_code,
             retry_after,

@@ -56,6 +56,10 @@ impl Process {
         said
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         kill_process(pid.expect("a process ID"), signal).expect("it runs, or is not waited for");

@@ -1,5 +1,7 @@
+mod budgets;
 mod connections;
 mod harness;
+mod refusals;
 
 use axum::http::{Method, StatusCode};
 use serde_json::json;
@@ -165,7 +167,11 @@ async fn faults_of_the_engine_are_problems() {
                 expected["grpc-code"] = 14.into();
             }
             assert_eq!(answer.problem(), expected, "{fault:?}");
-            let retry = (kind == "not-ready").then_some("10");
+            let retry = match kind {
+                "not-ready" => Some("10"),
+                "overloaded" => Some("1"),
+                _ => None,
+            };
             assert_eq!(answer.header("retry-after"), retry, "{fault:?}");
         }
     }
@@ -255,7 +261,7 @@ async fn body_over_two_mib_is_refused_before_it_is_read_whole() {
 
     // Nothing of the body is ever sent.
     let answer = server
-        .raw(format!("{head}content-length: 2097153\r\n\r\n").as_bytes())
+        .raw_answer(format!("{head}content-length: 2097153\r\n\r\n").as_bytes())
         .await;
     assert!(answer.starts_with("HTTP/1.1 413 "), "announced: {answer}");
     assert!(
@@ -267,7 +273,7 @@ async fn body_over_two_mib_is_refused_before_it_is_read_whole() {
     let mut request = format!("{head}transfer-encoding: chunked\r\n\r\n200000\r\n").into_bytes();
     request.resize(request.len() + body::LIMIT, b'x');
     request.extend_from_slice(b"\r\n1\r\nx\r\n");
-    let answer = server.raw(&request).await;
+    let answer = server.raw_answer(&request).await;
     assert!(answer.starts_with("HTTP/1.1 413 "), "chunked: {answer}");
 
     let mut client = server.http2().await;

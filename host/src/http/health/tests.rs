@@ -22,7 +22,9 @@ fn separate(first: Option<&str>, second: Option<&str>) -> Fake {
 }
 
 fn app(fake: &Fake) -> Router {
-    router(fake.clone(), Arc::new(Metrics::new("")))
+    let limits = Limits::default();
+    let registry = Registry::new(&limits);
+    router(fake.clone(), Arc::new(Metrics::new("")), &limits, &registry)
 }
 
 async fn send(app: Router, method: &str, target: &str) -> (u16, axum::http::HeaderMap, String) {

@@ -32,6 +32,7 @@ async fn other_users_are_refused_and_hung_up_on() {
 async fn one_request_too_many_is_refused() {
     let server = Server::start(Limits {
         requests: 1,
+        patience: Duration::ZERO,
         ..Limits::default()
     });
     let gate = server.fake.gate();
@@ -50,16 +51,15 @@ async fn one_request_too_many_is_refused() {
 }
 
 #[tokio::test]
-async fn connections_beyond_the_limit_wait() {
+async fn a_connection_beyond_the_limit_takes_the_place_of_an_idle_one() {
     let server = Server::start(Limits {
         connections: 1,
+        connections_max: 1,
         ..Limits::default()
     });
-    let first = server.http1().await;
-    let mut second = server.http1().await;
-    let second = tokio::spawn(async move { second.post(TARGET, b"x").await.status });
-    drop(first);
-    assert_eq!(second.await.unwrap(), 200);
+    let mut idle = server.connect().await;
+    assert_eq!(server.http1().await.post(TARGET, b"x").await.status, 200);
+    assert_eq!(idle.read_to_end(&mut Vec::new()).await.unwrap(), 0);
 }
 
 #[tokio::test]

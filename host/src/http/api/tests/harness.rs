@@ -78,6 +78,18 @@ impl Server {
         Client::Http2(sender)
     }
 
+    /// Sends bytes and reads one answer, whose length its header says.
+    pub(super) async fn raw_answer(&self, request: &[u8]) -> String {
+        let mut stream = self.connect().await;
+        stream.write_all(request).await.unwrap();
+        let mut response = Vec::new();
+        while !is_whole(&response) {
+            let read = stream.read_buf(&mut response).await.unwrap();
+            assert_ne!(read, 0, "{:?}", String::from_utf8_lossy(&response));
+        }
+        String::from_utf8(response).unwrap()
+    }
+
     /// Sends bytes and reads to the end of what comes back.
     pub(super) async fn raw(&self, request: &[u8]) -> String {
         let mut stream = self.connect().await;
@@ -87,6 +99,17 @@ impl Server {
         let _ = stream.read_to_end(&mut response).await;
         String::from_utf8(response).unwrap()
     }
+}
+
+/// Whether the bytes are an answer and all of its body.
+pub(super) fn is_whole(response: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(response);
+    let Some((head, body)) = text.split_once("\r\n\r\n") else {
+        return false;
+    };
+    let mut lines = head.lines();
+    let len = lines.find_map(|line| line.strip_prefix("content-length: "));
+    len.is_some_and(|len| body.len() >= len.parse().unwrap())
 }
 
 pub(super) enum Client {
@@ -128,7 +151,10 @@ impl Client {
             .body(Full::new(Bytes::copy_from_slice(body)))
             .unwrap();
         let response = match self {
-            Self::Http1(sender) => sender.send_request(request).await?,
+            Self::Http1(sender) => {
+                sender.ready().await?;
+                sender.send_request(request).await?
+            }
             Self::Http2(sender) => sender.send_request(request).await?,
         };
         let (parts, body) = response.into_parts();

@@ -1,0 +1,126 @@
+//! One run for all who ask at the same time.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+/// Runs something for whoever asks, one run at a time. Who asks during a run gets the result of the next one, together with all others who
+/// did: so a result is never older than the question, and a flood of questions is as much work as one after the other.
+///
+/// Upstream's plugin checks behave so: a check waits for the one under way, and then finds a fresh answer (encryptionconfig/config.go,
+/// `kmsv2PluginProbe.check`).
+pub(super) struct Coalesced<T> {
+    /// How many runs have begun.
+    begun: AtomicU64,
+    last: Mutex<Option<Last<T>>>,
+    /// After a run there is a pause of so many times its length, at most [`PAUSE_MAX`].
+    rest: u32,
+}
+
+struct Last<T> {
+    number: u64,
+    value: T,
+    /// Not before.
+    next: Instant,
+}
+
+/// 250 milliseconds: a question is never held up for longer by the pause.
+const PAUSE_MAX: Duration = Duration::from_millis(250);
+
+impl<T: Clone> Coalesced<T> {
+    /// After a run no other begins for `rest` times as long as it took.
+    pub(super) fn with_rest(rest: u32) -> Self {
+        Self {
+            begun: AtomicU64::new(0),
+            last: Mutex::const_new(None),
+            rest,
+        }
+    }
+
+    /// The result of a run that begins after this call. A caller that goes away leaves the run to the next.
+    pub(super) async fn get<F: Future<Output = T>>(&self, run: impl FnOnce() -> F) -> T {
+        let begun = self.begun.load(Ordering::Acquire);
+        let mut last = self.last.lock().await;
+        if let Some(last) = &*last {
+            if last.number > begun {
+                return last.value.clone();
+            }
+            tokio::time::sleep_until(last.next).await;
+        }
+        let number = self.begun.fetch_add(1, Ordering::AcqRel) + 1;
+        let start = Instant::now();
+        let value = run().await;
+        let pause = start.elapsed().saturating_mul(self.rest).min(PAUSE_MAX);
+        *last = Some(Last {
+            number,
+            value: value.clone(),
+            next: Instant::now() + pause,
+        });
+        value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_is_two_runs_and_each_result_is_newer_than_its_question() {
+        let coalesced = Arc::new(Coalesced::with_rest(0));
+        let gate = Arc::new(Semaphore::new(0));
+        let runs = Arc::new(AtomicU64::new(0));
+        let ask = || {
+            let (coalesced, gate, runs) = (coalesced.clone(), gate.clone(), runs.clone());
+            tokio::spawn(async move {
+                let run = async || {
+                    let run = runs.fetch_add(1, Ordering::Relaxed) + 1;
+                    gate.acquire().await.unwrap().forget();
+                    run
+                };
+                coalesced.get(run).await
+            })
+        };
+        let first = ask();
+        while runs.load(Ordering::Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+        let flood: Vec<_> = (0..100).map(|_| ask()).collect();
+        for _ in 0..3 {
+            tokio::task::yield_now().await;
+        }
+        gate.add_permits(100);
+        assert_eq!(first.await.unwrap(), 1);
+        for asked in flood {
+            assert_eq!(asked.await.unwrap(), 2);
+        }
+        assert_eq!(runs.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_that_goes_away_leaves_the_run_to_the_next() {
+        let coalesced = Coalesced::with_rest(0);
+        let never = coalesced.get(std::future::pending::<u32>);
+        let given_up = tokio::time::timeout(Duration::from_secs(1), never).await;
+        assert!(given_up.is_err());
+        let next = coalesced.get(|| std::future::ready(7));
+        assert_eq!(next.await, 7);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn runs_leave_time_for_others() {
+        let coalesced = Coalesced::with_rest(4);
+        let run = || tokio::time::sleep(Duration::from_millis(10));
+        let start = Instant::now();
+        coalesced.get(run).await;
+        assert_eq!(start.elapsed().as_millis(), 10, "the first at once");
+        coalesced.get(run).await;
+        assert_eq!(start.elapsed().as_millis(), 10 + 40 + 10);
+    }
+}
