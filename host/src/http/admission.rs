@@ -167,7 +167,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_request_waits_for_a_place_and_not_for_ever() {
         let admission = admission(1);
-        let first = admission.request().await.ok().expect("a place");
+        let first = admission.request().await.expect("a place");
         let began = Instant::now();
         assert_eq!(admission.request().await.err(), Some(Overloaded));
         assert_eq!(began.elapsed(), Limits::default().patience);
@@ -182,11 +182,11 @@ mod tests {
         let mut places = Vec::new();
         let large = MEMORY / 32;
         for _ in 0..32 {
-            let mut place = admission.request().await.ok().expect("a place");
+            let mut place = admission.request().await.expect("a place");
             place.reserve(large).await.expect("memory");
             places.push(place);
         }
-        let mut place = admission.request().await.ok().expect("a place");
+        let mut place = admission.request().await.expect("a place");
         assert_eq!(place.reserve(large).await, Err(Overloaded));
         assert_eq!(place.try_reserve(2 * large), Err(Overloaded));
         assert_eq!(place.reserve(UNCOUNTED).await, Ok(()));

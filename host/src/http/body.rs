@@ -145,14 +145,14 @@ mod tests {
 
     async fn read_within(body: Body, within: Duration) -> Result<Zeroizing<Vec<u8>>, BodyError> {
         let admission = admission();
-        let mut place = admission.request().await.ok().expect("a place");
+        let mut place = admission.request().await.expect("a place");
         read(body, LIMIT, within, &mut place).await
     }
 
     #[tokio::test]
     async fn appending_keeps_what_was_there() {
         let admission = admission();
-        let mut place = admission.request().await.ok().expect("a place");
+        let mut place = admission.request().await.expect("a place");
         let mut buffer = Zeroizing::new(Vec::new());
         let mut expected = Vec::new();
         for (i, len) in [0, 1, FIRST_CAPACITY, 3, 5 * FIRST_CAPACITY]

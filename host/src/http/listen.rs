@@ -4,14 +4,14 @@
 //!
 //! | what | limit | then |
 //! |---|---|---|
-//! | from the connection to the end of the first header; HTTP/1.1: from an answer to the next header | [`Limits::header`] 30 s | closed |
-//! | HTTP/2: no stream is open | [`Limits::idle`] 90 s | GOAWAY, closed |
-//! | a body | 10 s and what 64 KiB/s takes, at most [`Limits::body`] 30 s | 408 |
-//! | an answer, from its head to its last byte | [`Limits::answer`] 30 s | closed |
-//! | an answer that came before the end of the body | 64 MiB, 5 s without a byte, [`Limits::body`] | closed |
+//! | from the connection to the end of the first header; HTTP/1.1: from an answer to the next header | `Limits::header` 30 s | closed |
+//! | HTTP/2: no stream is open | `Limits::idle` 90 s | GOAWAY, closed |
+//! | a body | 10 s and what 64 KiB/s takes, at most `Limits::body` 30 s | 408 |
+//! | an answer, from its head to its last byte | `Limits::answer` 30 s | closed |
+//! | an answer that came before the end of the body | 64 MiB, 5 s without a byte, `Limits::body` | closed |
 //! | a plugin's call | the timeout in the configuration | as the engine says |
-//! | connections | [`Limits::connections`] 512 | the longest idle one is closed, or the one whose client stalls for longest |
-//! | connections at work beyond them | [`Limits::connections_max`] | the oldest request is answered 503 |
+//! | connections | `Limits::connections` 512 | the longest idle one is closed, or the one whose client stalls for longest |
+//! | connections at work beyond them | `Limits::connections_max` | the oldest request is answered 503 |
 //! | HTTP/1.1: a header, and what is read ahead | 64 KiB | 431 |
 //! | HTTP/2: streams, header list, windows | 100, 16 KiB, 256 KiB | refused, 431, flow control |
 //! | HTTP/2: streams reset by the client before they were accepted | 20 | GOAWAY ENHANCE_YOUR_CALM (CVE-2023-44487) |
