@@ -4,6 +4,8 @@
 
 mod kms;
 mod serve;
+#[cfg(test)]
+pub(crate) mod simulated;
 mod state_dir;
 mod tools;
 mod value;

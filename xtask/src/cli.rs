@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fmt::{self, Write as _};
 
 use crate::parts::{self, Part};
+use crate::simulate::{HISTORIES, Simulation};
 
 /// What to do.
 #[derive(Debug, PartialEq)]
@@ -27,6 +28,8 @@ pub enum Task {
         /// In the order of [`parts::PARTS`]; never empty.
         parts: Vec<&'static Part>,
     },
+    /// Play the host in simulated time.
+    Simulate(Simulation),
     /// Format all code.
     Fmt,
     /// Take the pictures that README shows.
@@ -100,6 +103,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, UsageErr
         Some("build") => build(args),
         Some("serve") => Ok(Task::Serve { args }),
         Some("test") => test(&args),
+        Some("simulate") => simulate(args),
         Some("fmt") => without_arguments("fmt", args, Task::Fmt),
         Some("lint") => without_arguments(
             "lint",
@@ -141,6 +145,10 @@ usage: cargo xtask <command>
   build --inspector-only    build the npm package, and the Inspector from it
   serve [ARGS...]           build, then run `dekker serve ARGS...` with automatic reload on
   test [PARTS...]           run all parts of the test suite, or those named
+  simulate [--histories N]  play random histories of the host in simulated time: 10000, or so many
+  simulate --without FIX [--histories N]
+                            the same in a copy of the tree without a fix of tests/without, or each of them (`all`), and see it fail
+  simulate --matrix         every fault in every phase, and renew docs/fault-matrix.md
   fmt                       format all code
   lint                      the same as `test clippy`
   doc                       the same as `test doc`
@@ -197,6 +205,45 @@ fn build(args: Vec<OsString>) -> Result<Task, UsageError> {
         only = product;
     }
     Ok(Task::Build { only })
+}
+
+fn simulate(args: Vec<OsString>) -> Result<Task, UsageError> {
+    let unexpected = |argument: OsString| UsageError::UnexpectedArgument {
+        command: "simulate",
+        argument,
+    };
+    let (mut fix, mut histories, mut matrix) = (None, None, false);
+    let mut args = args.into_iter();
+    while let Some(flag) = args.next() {
+        let value = match flag.to_str() {
+            Some("--matrix") => {
+                matrix = true;
+                continue;
+            }
+            Some("--histories" | "--without") => args.next(),
+            Some(_) | None => None,
+        };
+        let Some(value) = value.as_ref().and_then(|value| value.to_str()) else {
+            return Err(unexpected(flag));
+        };
+        if flag == "--without" {
+            fix = Some(value.to_owned());
+        } else {
+            let Ok(number) = value.parse() else {
+                return Err(unexpected(value.into()));
+            };
+            histories = Some(number);
+        }
+    }
+    if matrix && (fix.is_some() || histories.is_some()) {
+        return Err(unexpected("--matrix".into()));
+    }
+    let histories = histories.unwrap_or(HISTORIES);
+    Ok(Task::Simulate(match fix {
+        _ if matrix => Simulation::Matrix,
+        Some(fix) => Simulation::Without { fix, histories },
+        None => Simulation::Histories(histories),
+    }))
 }
 
 /// Parts run in the table's order and once each, however they are named.
@@ -267,6 +314,24 @@ mod tests {
                     args: vec!["--help".into(), "a b".into()],
                 },
             ),
+            (
+                "simulate",
+                &["simulate"],
+                Task::Simulate(Simulation::Histories(10_000)),
+            ),
+            (
+                "simulate without a fix",
+                &["simulate", "--without", "all", "--histories", "7"],
+                Task::Simulate(Simulation::Without {
+                    fix: "all".into(),
+                    histories: 7,
+                }),
+            ),
+            (
+                "simulate the matrix",
+                &["simulate", "--matrix"],
+                Task::Simulate(Simulation::Matrix),
+            ),
             ("fmt", &["fmt"], Task::Fmt),
             ("pictures", &["pictures"], Task::Pictures),
             (
@@ -309,6 +374,16 @@ mod tests {
                 "an argument too many",
                 &["fmt", "core"],
                 unexpected("fmt", "core"),
+            ),
+            (
+                "a flag without its value",
+                &["simulate", "--histories"],
+                unexpected("simulate", "--histories"),
+            ),
+            (
+                "no number",
+                &["simulate", "--histories", "many"],
+                unexpected("simulate", "many"),
             ),
             (
                 "no such part",

@@ -15,6 +15,7 @@ mod optimize;
 mod parts;
 mod report;
 mod setup;
+mod simulate;
 mod test;
 mod wasi_command;
 mod workspace;
@@ -86,6 +87,7 @@ fn perform(task: Task) -> Result<bool> {
             host::build(&workspace)?;
             host::serve(&workspace, args)?;
         }
+        Task::Simulate(simulation) => simulate::run(&Workspace::find()?, &simulation)?,
         Task::Test { parts } => return Ok(test::run(&Workspace::find()?, &parts)),
         Task::Fmt => {
             let workspace = Workspace::find()?;

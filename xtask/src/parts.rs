@@ -15,6 +15,7 @@ use crate::interop;
 use crate::npm;
 use crate::report::Counts;
 use crate::setup::{self, Missing, Toolchain};
+use crate::simulate;
 use crate::wasi_command;
 use crate::workspace::Workspace;
 
@@ -97,6 +98,12 @@ pub static PARTS: &[&Part] = &[
         about: "the component under wasmtime, and the dekker binary from end to end",
         needs: Needs::Binary,
         run: end_to_end,
+    },
+    &Part {
+        name: "simulation",
+        about: "random histories of the whole host in simulated time: no nonce twice, no value lost",
+        needs: Needs::Component,
+        run: simulation,
     },
     &Part {
         name: "wasmtime",
@@ -345,6 +352,11 @@ fn end_to_end(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
         .env("DEKKER_INTEROP", "off")
         .env("DEKKER_CLIENTS", "off");
     command::run_tests(tests.args(["-p", "dekker-tests"]), counts)?;
+    Ok(Done::Passed)
+}
+
+fn simulation(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
+    simulate::play(workspace, simulate::HISTORIES, counts)?;
     Ok(Done::Passed)
 }
 

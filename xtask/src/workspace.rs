@@ -45,6 +45,25 @@ impl Workspace {
         Ok(Self { root, target, ci })
     }
 
+    /// A copy of the tree in another place, with a target directory in it.
+    pub fn at(&self, root: PathBuf) -> Self {
+        Self {
+            target: root.join("target"),
+            root,
+            ci: self.ci,
+        }
+    }
+
+    /// Where cargo builds.
+    pub fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// Where the tree is copied to, to take a fix out.
+    pub fn without(&self) -> PathBuf {
+        self.target.join("without")
+    }
+
     /// The directory of the workspace's Cargo.toml.
     pub fn root(&self) -> &Path {
         &self.root

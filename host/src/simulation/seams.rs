@@ -135,6 +135,16 @@ pub(super) fn trap_after(calls: u32) {
     with(|seams| seams.trap = Some(calls));
 }
 
+/// No call traps any more.
+pub(super) fn trap_no_more() {
+    with(|seams| seams.trap = None);
+}
+
+/// Whether a call will trap.
+pub(super) fn will_trap() -> bool {
+    with(|seams| seams.trap.is_some()).unwrap_or(false)
+}
+
 /// Whether the call that begins traps.
 pub(crate) fn traps() -> bool {
     with(|seams| match seams.trap {

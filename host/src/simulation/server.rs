@@ -1,0 +1,199 @@
+//! One process: a host and what keeps it in step with its file.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::AbortHandle;
+
+use super::seams;
+use crate::cli::simulated::{self, Own};
+use crate::config_file::{self, Controller, PollNow};
+use crate::host::{Host, HostBuilder, KmsCoast, WriteDekSource};
+use crate::metrics::Metrics;
+
+/// How the processes of a history are started.
+#[derive(Clone, Debug)]
+pub(super) struct Options {
+    pub(super) dek_source: WriteDekSource,
+    pub(super) coast: KmsCoast,
+    pub(super) workers: usize,
+    pub(super) reload: bool,
+    pub(super) interval: Duration,
+    pub(super) hold: Duration,
+    pub(super) memory_limit: usize,
+    pub(super) file: PathBuf,
+    /// The state directory, if the plugin is Dekker's own.
+    pub(super) own: Option<PathBuf>,
+}
+
+/// A running `dekker serve`, without its sockets.
+pub(super) struct Server {
+    pub(super) name: String,
+    pub(super) host: Host,
+    /// The hash of the file that it began with.
+    pub(super) began_with: String,
+    pub(super) reloads: bool,
+    poll_now: Arc<PollNow>,
+    tasks: Vec<AbortHandle>,
+    own: Option<Own>,
+    state_dir: Option<PathBuf>,
+}
+
+impl Server {
+    /// # Errors
+    /// As the command's.
+    pub(super) async fn start(name: String, options: &Options) -> Result<Self, String> {
+        let (path, own) = begin(options).await?;
+        let metrics = Arc::new(Metrics::new(""));
+        let built = config_file::read(&path).and_then(|content| {
+            let host = builder(options, &content.bytes)
+                .metrics(metrics.clone())
+                .automatic_reload(options.reload)
+                .workers(options.workers)
+                .build();
+            Ok((content, host.map_err(|error| error.to_string())?))
+        });
+        let (content, host) = match built {
+            Ok(built) => built,
+            Err(error) => {
+                end_own(own, options).await;
+                return Err(error);
+            }
+        };
+        let mut tasks = seams::spawned();
+        let poll_now = Arc::<PollNow>::default();
+        if options.reload {
+            let controller = Controller::new(
+                path,
+                (options.interval, options.hold),
+                host.clone(),
+                metrics,
+                poll_now.clone(),
+            );
+            tasks.push(tokio::spawn(controller.run()).abort_handle());
+        }
+        Ok(Self {
+            name,
+            host,
+            began_with: content.hash,
+            reloads: options.reload,
+            poll_now,
+            tasks,
+            own,
+            state_dir: options.own.clone(),
+        })
+    }
+
+    /// The file's watcher has seen something.
+    pub(super) fn hint(&self) {
+        self.poll_now.hint();
+    }
+
+    /// SIGHUP.
+    pub(super) fn hang_up(&self) {
+        self.poll_now.confirm();
+    }
+
+    /// `kill -9`.
+    pub(super) async fn kill(self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+        drop(self.host);
+        if let (Some(own), Some(state_dir)) = (self.own, &self.state_dir) {
+            kill_own(own, state_dir).await;
+        }
+    }
+
+    /// SIGTERM.
+    pub(super) async fn stop(self) {
+        let Self {
+            host, tasks, own, ..
+        } = self;
+        // The driver ends with the last handle; the controller is the other task.
+        for task in tasks.iter().skip(1) {
+            task.abort();
+        }
+        drop(host);
+        if let Some(own) = own {
+            own.stop().await;
+        }
+    }
+}
+
+/// Its connections end and its lock goes; the file of its socket stays.
+async fn kill_own(own: Own, state_dir: &Path) {
+    let served = own.is_owner();
+    drop(own);
+    if !served {
+        return;
+    }
+    let socket = state_dir.join("kms.sock");
+    seams::cut(&socket);
+    yields().await;
+    if !socket.exists() {
+        // Nobody accepts at what is left. Who has taken over meanwhile has a socket of its own there.
+        drop(std::os::unix::net::UnixListener::bind(socket));
+    }
+}
+
+/// A process that ends with a fault.
+async fn end_own(own: Option<Own>, options: &Options) {
+    if let (Some(own), Some(state_dir)) = (own, &options.own) {
+        kill_own(own, state_dir).await;
+    }
+}
+
+/// Lets all tasks go as far as they can at this moment.
+pub(super) async fn yields() {
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A command that does one thing and ends.
+pub(super) async fn one_shot<T>(
+    options: &Options,
+    work: impl AsyncFnOnce(&Host) -> T,
+) -> Result<T, String> {
+    let (path, own) = begin(options).await?;
+    let built = config_file::read(&path).and_then(|content| {
+        let host = builder(options, &content.bytes).workers(0).build();
+        host.map_err(|error| error.to_string())
+    });
+    let host = match built {
+        Ok(host) => host,
+        Err(error) => {
+            end_own(own, options).await;
+            return Err(error);
+        }
+    };
+    // The driver ends with the last handle.
+    seams::spawned();
+    let done = work(&host).await;
+    drop(host);
+    if let Some(own) = own {
+        own.stop().await;
+    }
+    Ok(done)
+}
+
+async fn begin(options: &Options) -> Result<(PathBuf, Option<Own>), String> {
+    match &options.own {
+        None => Ok((options.file.clone(), None)),
+        Some(state_dir) => {
+            let begun = simulated::begin(state_dir).await;
+            let (path, own) = begun.map_err(|error| format!("{error:#}"))?;
+            Ok((path, Some(own)))
+        }
+    }
+}
+
+fn builder(options: &Options, config: &[u8]) -> HostBuilder {
+    Host::builder()
+        .config(config)
+        .dek_source(options.dek_source)
+        .kms_coast(options.coast)
+        .memory_limit(options.memory_limit)
+}
