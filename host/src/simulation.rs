@@ -114,3 +114,12 @@ fn a_seed_plays_the_same_history_each_time() {
         assert_eq!(first.trace, second.trace, "DEKKER_SEED={seed}");
     }
 }
+
+#[test]
+fn histories_that_once_broke_a_promise_keep_it() {
+    // The controller took a file that was committed behind its back for the one before.
+    for seed in [4514920681319860204, 11730483012526896925] {
+        let broken = history::play(seed).broken;
+        assert!(broken.is_none(), "DEKKER_SEED={seed}: {broken:?}");
+    }
+}

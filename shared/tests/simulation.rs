@@ -623,3 +623,15 @@ fn histories_keep_every_promise() {
         histories as f64 / took
     );
 }
+
+#[test]
+fn histories_that_once_broke_a_promise_keep_it() {
+    // A worker went on with a file that had been replaced under the same guard.
+    for seed in [
+        6348298239648197933,
+        3300041140308929973,
+        9374818170643882753,
+    ] {
+        play(seed).unwrap_or_else(|fault| panic!("DEKKER_SEED={seed}: {fault}"));
+    }
+}
