@@ -5,7 +5,6 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use axum::http::StatusCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::TARGET;
