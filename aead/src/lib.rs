@@ -1,9 +1,11 @@
-//! AES-GCM as stored values have it, on ring: with a DEK, or with a seed from which a key is derived for each value.
+//! AES-GCM as stored values have it, on ring: with a DEK, or with a seed from which a key is derived for each value. And the random bytes that
+//! keys and nonces are made of.
 //!
 //! dekker-core's backend for native programs (`dekker-ring`) and what a host lends to the accelerated component (`dekker-keys`) are both
 //! this. It makes no nonce and counts none: a header comes from core, which guarantees that none is used twice with one key.
 
 mod cipher;
+pub mod random;
 mod wiped;
 
 use std::fmt;

@@ -14,10 +14,10 @@ use dekker_core::provider::kms::message::{Annotations, EncryptedDekSource};
 use dekker_core::provider::kms::v2::write_dek::WriteDek;
 use dekker_host::instance::{Instance, Plugin};
 use dekker_host::{Location, WriteDekSource};
-use dekker_ring::Ring;
+use dekker_ring::{KernelEntropy, Ring};
 
 use crate::rounds::{Op, Plan, Series, Source, Subject, Work, take_turns};
-use crate::subjects::{SystemEntropy, names, plaintext};
+use crate::subjects::{names, plaintext};
 use crate::vault::{CONFIG, KEY, Native, PROVIDER, RESOURCE, Vault};
 
 /// This benchmark's name.
@@ -108,7 +108,7 @@ impl Readers {
         let (values, len) = values(&mut vault, deks, count)?;
         let room = NonZeroUsize::new(2 * deks).context("no DEK")?;
         let mut engine = if name == names::NATIVE {
-            let entropy = Box::new(SystemEntropy::default());
+            let entropy = Box::new(KernelEntropy);
             let native = Native::new(Box::new(Ring), entropy, Source::Counter, Some(room), vault)?;
             Engine::Native(Box::new(native))
         } else {
@@ -158,7 +158,7 @@ impl Subject for Readers {
 
 /// Values under so many DEKs in turn, as another writer would have left them.
 fn values(vault: &mut Vault, deks: usize, count: usize) -> Result<(Vec<u8>, usize)> {
-    let entropy = SystemEntropy::default();
+    let entropy = KernelEntropy;
     let source_type = Source::Counter.dek_source_type();
     let text = plaintext(SIZE);
     let prefix = format!("k8s:enc:kms:v2:{PROVIDER}:");

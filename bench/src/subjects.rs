@@ -8,12 +8,11 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use dekker_core::crypto::entropy::{Entropy, EntropyError};
 use dekker_core::crypto::keys::KeyStore;
 use dekker_core::crypto::rustcrypto::RustCrypto;
 use dekker_host::instance::Instance;
 use dekker_host::{Location, WriteDekSource};
-use dekker_ring::Ring;
+use dekker_ring::{KernelEntropy, Ring};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
 pub use boundary::Boundary;
@@ -59,21 +58,6 @@ pub fn plaintext(size: usize) -> Vec<u8> {
 /// How many values are read in turn: 64, or as many as make 1 MiB, but four.
 pub fn values_of(size: usize) -> usize {
     (0x10_0000 / size.max(1)).clamp(4, 64)
-}
-
-/// The operating system's randomness, asked anew each time.
-pub struct SystemEntropy(ring::rand::SystemRandom);
-
-impl Default for SystemEntropy {
-    fn default() -> Self {
-        Self(ring::rand::SystemRandom::new())
-    }
-}
-
-impl Entropy for SystemEntropy {
-    fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
-        ring::rand::SecureRandom::fill(&self.0, bytes).map_err(|_| EntropyError)
-    }
 }
 
 /// One engine, whatever it runs in.
@@ -145,7 +129,7 @@ impl Ours {
 
     fn of_core(name: &'static str, keys: impl Fn() -> Box<dyn KeyStore>) -> Result<Self> {
         Self::new(name, |source| {
-            let entropy = Box::new(SystemEntropy::default());
+            let entropy = Box::new(KernelEntropy);
             let native = Native::new(keys(), entropy, source, None, Vault::default())?;
             Ok(Box::new(native))
         })

@@ -301,6 +301,35 @@ fn without_a_lease_a_worker_writes_nothing() {
 }
 
 #[test]
+fn a_lease_ends_with_a_restore() {
+    for source in SOURCES {
+        let mut control = Control::new(source);
+        let mut worker = Worker::leased(&mut control, source);
+        let before = worker.write("secrets", b"x", control.now).unwrap().stored;
+        control.engine.handle_event(Event::Restored, control.now);
+        // Before the plugin has answered anything: what the control engine tells its workers ends the lease.
+        let state = control.engine.write_states().next().unwrap();
+        worker.engine.extend("a", state.expiry);
+        assert!(worker.write("secrets", b"x", control.now).is_none());
+        assert!(worker.read("secrets", &before, control.now).is_some());
+        // A lease of the old DEK is as dead.
+        let lease = control.engine.lease("a").unwrap();
+        assert!(worker.engine.adopt(lease));
+        assert!(worker.write("secrets", b"x", control.now).is_none());
+        control.answer();
+        let renewed = control.engine.write_states().next().unwrap();
+        assert_ne!(renewed.serial, state.serial);
+        assert!(worker.engine.adopt(control.engine.lease("a").unwrap()));
+        let after = worker.write("secrets", b"x", control.now).unwrap().stored;
+        let source_of = |stored: &[u8]| {
+            let object = EncryptedObject::decode(&stored[PREFIX.len()..]).unwrap();
+            object.encrypted_dek_source.to_vec()
+        };
+        assert_ne!(source_of(&before), source_of(&after));
+    }
+}
+
+#[test]
 fn a_lease_ends_with_its_dek() {
     for source in SOURCES {
         let mut control = Control::new(source);

@@ -37,6 +37,7 @@ use crate::guest::{
 };
 use crate::metrics::Metrics;
 use crate::model::{Check, Decrypted, Encrypted, HostError, Location, MetricFamily};
+use crate::restore::{Sign, Watch};
 use crate::workers::{DekId, Published, Workers, WriteDek};
 
 /// Where an answer goes.
@@ -102,6 +103,8 @@ pub(crate) enum Control {
     Answer { incarnation: u64, event: Event },
     /// Nobody waits for this operation any more.
     Cancel(u64),
+    /// The process or its machine was restored from a snapshot, or may have been.
+    Restored,
 }
 
 /// What the engine runs, and what it looks at, by the files' hashes.
@@ -292,6 +295,7 @@ impl Driver {
         mut control: mpsc::UnboundedReceiver<Control>,
     ) {
         let mut others_first = false;
+        let mut restore = Watch::start();
         loop {
             let (first, second) = if others_first {
                 (&mut others, &mut values)
@@ -309,15 +313,16 @@ impl Driver {
                 biased;
                 Some(control) = control.recv() => self.control(control),
                 () = timer => self.timeout(),
+                sign = restore.sign() => self.restored(sign),
                 request = first.recv() => match request {
                     Some(request) => {
                         others_first = !others_first;
-                        self.request(request);
+                        self.request_after_a_look(request, &mut restore);
                     }
                     None => break,
                 },
                 request = second.recv() => match request {
-                    Some(request) => self.request(request),
+                    Some(request) => self.request_after_a_look(request, &mut restore),
                     None => break,
                 },
             }
@@ -342,6 +347,7 @@ impl Driver {
                 }
                 kms::wipe(&mut event);
             }
+            Control::Restored => self.restored(Sign::Told),
             Control::Cancel(op) => {
                 if self.open.remove(&op).is_some()
                     && self.call(None, |guest| guest.cancel(op)).is_some()
@@ -350,6 +356,31 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// Nothing is written with a DEK that was in a snapshot.
+    fn restored(&mut self, sign: Sign) {
+        tracing::warn!(
+            %sign,
+            "this process or its machine was restored from a snapshot, or so it seems: the write DEKs are replaced"
+        );
+        let now = self.clock.now();
+        if self
+            .call(None, |guest| guest.handle_event(&Event::Restored, now))
+            .is_some()
+        {
+            self.settle(None);
+        }
+    }
+
+    /// A lease is four billion numbers of a counter, which a restored one has given before.
+    fn request_after_a_look(&mut self, request: Request, restore: &mut Watch) {
+        if let Request::Lease { .. } = &request
+            && let Some(sign) = restore.look()
+        {
+            self.restored(sign);
+        }
+        self.request(request);
     }
 
     /// Does what is due; without an instance, [`Self::keep_alive`] does.

@@ -29,7 +29,6 @@ use wasmtime::{Engine, Store, StoreLimits, StoreLimitsBuilder};
 use self::bindings::exports::dekker::transformer::engine as face;
 use self::bindings::{Transformer, TransformerPre};
 use self::leases::Leases;
-use self::random::RandomBlock;
 use self::values::Values;
 use crate::model::{Check, Decrypted, Encrypted, Location, MetricFamily, TransformError};
 
@@ -69,7 +68,6 @@ pub(crate) struct Component {
 /// What an instance has of the host.
 struct State {
     limits: StoreLimits,
-    random: RandomBlock,
     keys: Keys,
 }
 
@@ -159,7 +157,6 @@ impl Component {
             &self.engine,
             State {
                 limits,
-                random: RandomBlock::default(),
                 keys: Keys::new(self.memory_max),
             },
         );

@@ -433,6 +433,14 @@ impl Host {
         checks.unwrap_or(Err(HostError::Closed))
     }
 
+    /// Says that this process, or the machine that it runs on, was restored from a snapshot: each write DEK is replaced before the next write,
+    /// which waits for it; while a plugin is down, writes with it are refused. For a program that knows better than what the host sees itself:
+    /// the kernel's word of a new VM generation ID, a time of day that runs ahead, or a process that CRIU made anew.
+    pub fn restored(&self) {
+        // Without an engine there is nothing to replace.
+        let _ = self.0.control.send(Control::Restored);
+    }
+
     /// The names of the KMS checks, without running them.
     ///
     /// # Errors

@@ -17,6 +17,7 @@ mod driver;
 mod guest;
 mod host;
 mod model;
+mod restore;
 mod sha256;
 #[cfg(test)]
 mod simulation;

@@ -1,4 +1,4 @@
-//! dekker-core's keys on ring: for native programs that want more speed than the portable backend has.
+//! dekker-core's keys on ring, and the kernel's randomness: for native programs that want more speed than the portable backend has.
 //!
 //! AES-GCM is ring's; the local ciphers that ring does not have, aescbc and secretbox, are RustCrypto's as ever.
 //!
@@ -16,7 +16,7 @@
 use std::sync::Arc;
 
 use dekker_aead::{Key, OpenError as Refused, SealError};
-use dekker_core::crypto::entropy::Entropy;
+use dekker_core::crypto::entropy::{Entropy, EntropyError};
 use dekker_core::crypto::keys::{
     DEK_SOURCE_LEN, DekSourceType, Envelope, KeyError, KeyStore, NONCE_LEN, OpenError, OpeningKey,
     SealingKey, TAG_LEN,
@@ -83,6 +83,18 @@ fn handle(source_type: DekSourceType, bytes: &Secret) -> Result<Handle, KeyError
         source_type,
         len: bytes.len(),
     })
+}
+
+/// The kernel's random bytes, at the moment they are wanted: what an engine's keys and nonces should be made of.
+///
+/// It keeps nothing that a restored snapshot would give a second time; see `dekker_aead::random`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KernelEntropy;
+
+impl Entropy for KernelEntropy {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
+        dekker_aead::random::fill(bytes).map_err(|_| EntropyError)
+    }
 }
 
 /// A key that can seal, with its bytes for the plugin to encrypt.

@@ -18,7 +18,7 @@
 //! struct System;
 //! impl Entropy for System {
 //!     fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
-//!         // The operating system's.
+//!         // The kernel's, each time: `dekker_ring::KernelEntropy`. Nothing kept in memory, which a restored snapshot would give again.
 //!         # bytes.fill(7);
 //!         Ok(())
 //!     }
@@ -73,7 +73,7 @@ use thread_local::ThreadLocal;
 pub struct Parts {
     /// The cipher library, the same for all of them.
     pub keys: fn() -> Box<dyn KeyStore>,
-    /// The source of randomness.
+    /// The source of randomness; see [`Entropy`] for what it must not be.
     pub entropy: fn() -> Box<dyn Entropy>,
 }
 

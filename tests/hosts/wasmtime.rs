@@ -3,6 +3,8 @@
 //! The engine in the component does no I/O and reads no clock. Its host (this program) tells it what happened and when, and does what it says
 //! next. `dekker-host` is such a host, and whole; this one needs nothing of Dekker but the component and its contract.
 
+use std::fs::File;
+use std::io::Read;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use wasmtime::component::{Component, HasSelf, Linker, ResourceAny};
@@ -28,18 +30,21 @@ resources:
   providers: [{kms: {apiVersion: v2, name: my-kms, endpoint: "unix:///run/my-kms.sock"}}]
 "#;
 
-/// All that the component imports. Keys and nonces are made of it, so it must be the system's.
-struct Random;
+/// All that the component imports. Keys and nonces are made of it, so it must be the kernel's each time: bytes from a buffer or a generator in
+/// this process would come again after a snapshot of it was restored.
+struct Random(File);
 
 impl random::Host for Random {
     fn get_random_bytes(&mut self, len: u64) -> Result<Vec<u8>> {
         let mut bytes = vec![0; usize::try_from(len)?];
-        getrandom::fill(&mut bytes)?;
+        self.0.read_exact(&mut bytes)?;
         Ok(bytes)
     }
 
     fn get_random_u64(&mut self) -> Result<u64> {
-        Ok(getrandom::u64()?)
+        let mut bytes = [0; 8];
+        self.0.read_exact(&mut bytes)?;
+        Ok(u64::from_le_bytes(bytes))
     }
 }
 
@@ -107,7 +112,7 @@ impl Host {
         let wasmtime = Engine::default();
         let mut linker = Linker::new(&wasmtime);
         random::add_to_linker::<_, HasSelf<_>>(&mut linker, |random| random)?;
-        let mut store = Store::new(&wasmtime, Random);
+        let mut store = Store::new(&wasmtime, Random(File::open("/dev/urandom")?));
         let component = Component::from_file(&wasmtime, path)?;
         let bindings = Transformer::instantiate(&mut store, &component, &linker)?;
         let options = face::Options {

@@ -45,6 +45,21 @@ test("small corrections of the time of day do not add up", () => {
   assert.equal(pass(0), start + 20_000);
 });
 
+test("a time of day that leaps ahead is told of once, and at most each ten seconds", () => {
+  const { clock, pass } = clocks();
+  assert.equal(clock.hasLeapt(), false);
+  pass(1000, 1999);
+  pass(1000, -5000);
+  assert.equal(clock.hasLeapt(), false, "corrections and steps back");
+  pass(10, 3_600_000);
+  assert.equal(clock.hasLeapt(), true);
+  assert.equal(clock.hasLeapt(), false);
+  pass(1000, 3_600_000);
+  assert.equal(clock.hasLeapt(), false, "too soon");
+  pass(9000);
+  assert.equal(clock.hasLeapt(), true, "but not forgotten");
+});
+
 test("the system's clock tells the time", () => {
   const clock = systemClock();
   const first = clock.now();

@@ -498,3 +498,32 @@ test("annotations of any name reach the client as they were stored", async () =>
   assert.deepEqual({ ...request.annotations }, kms.annotations);
   reader.transformer.free();
 });
+
+test("after a leap of the time of day nothing is written with the DEK of before", async () => {
+  const clock = new TestClock();
+  let hasLeapt = false;
+  clock.hasLeapt = () => {
+    const had = hasLeapt;
+    hasLeapt = false;
+    return had;
+  };
+  const { transformer, kms } = await primed({ clock });
+  const before = await transformer.toStorage(AT, bytes("before"));
+  const later = [];
+  kms.hooks.status = (make) => new Promise((resolve) => later.push(() => resolve(make())));
+  hasLeapt = true;
+  const write = transformer.toStorage(AT, bytes("after"));
+  assert.equal(await state(write), "open");
+  const read = await transformer.fromStorage(AT, before);
+  assert.deepEqual([read.plaintext, read.stale], [bytes("before"), false]);
+  later.forEach((answer) => answer());
+  assert.equal(await state(write), "done");
+  assert.deepEqual(kms.calls, { status: 2, encrypt: 2, decrypt: 2 });
+  // By hand, while the plugin is down: refused, although the DEK of before has three minutes to live.
+  kms.down();
+  transformer.restored();
+  await assert.rejects(transformer.toStorage(AT, bytes("refused")), { code: "NOT_READY", message: /connect ECONNREFUSED|expired at/ });
+  assert.deepEqual((await transformer.fromStorage(AT, before)).plaintext, bytes("before"));
+  transformer.free();
+  assert.throws(() => transformer.restored(), { code: "FREED" });
+});

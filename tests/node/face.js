@@ -2,7 +2,7 @@
 //
 // Nothing here knows Node or a browser; `face-node.js` and `../browser/face.js` carry the messages.
 
-import { keepNoBlock } from "../../dist/random.js";
+import { useKernel } from "../../dist/random.js";
 
 /** SplitMix64 from a seed, the same as `tests/src/entropy.rs`: the same calls on two faces give the same bytes. */
 class Seeded {
@@ -46,7 +46,8 @@ export function makeHandler(bindings, codec = { encode, decode }) {
   let next = 1;
   let entropy;
   globalThis.crypto.getRandomValues = (bytes) => entropy.fill(bytes);
-  keepNoBlock();
+  // With a seed: not from the kernel.
+  useKernel(undefined);
 
   const bytes = (text) => codec.decode(text);
   const methods = {
@@ -83,6 +84,7 @@ export function makeHandler(bindings, codec = { encode, decode }) {
     },
     completeDecrypt: (engine, { call, plaintext, now }) => engine.completeDecrypt(call, bytes(plaintext), now),
     completeError: (engine, { call, method, code, message, now }) => engine.completeError(call, method, code, message, now),
+    restored: (engine, { now }) => engine.restored(now),
     advance: (engine, { now }) => engine.advance(now),
     kmsProviders: (engine) => engine.kmsProviders(),
     status: (engine, { now }) => engine.status(now),

@@ -51,6 +51,7 @@ test("it holds the code, its types, README and licence, and nothing else", () =>
     "dist/kms/v1beta1.proto",
     "dist/kms/v2.proto",
     "dist/outcome.js",
+    "dist/random-node.js",
     "dist/random.js",
     "dist/tools.js",
     "dist/transformer.js",

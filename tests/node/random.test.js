@@ -1,34 +1,92 @@
-// What a nonce's random part is made of.
+// Where random bytes come from: the kernel, each time, and never from memory.
 
 import assert from "node:assert/strict";
+import { closeSync, mkdtempSync, openSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import test from "node:test";
 
-import { fillShort, keepNoBlock } from "../../dist/random.js";
+import { Transformer } from "dekker";
 
-test("no byte is given twice, and one call fetches many", (context) => {
-  const fetched = [];
-  context.mock.method(globalThis.crypto, "getRandomValues", (bytes) => {
-    for (let at = 0; at < bytes.length; at++) bytes[at] = (fetched.length * 7 + at) % 251;
-    fetched.push(bytes.length);
-    return bytes;
+import { fillFromKernel, useKernel } from "../../dist/random.js";
+import { kernelRandom } from "../../dist/random-node.js";
+import { AT, TestKms, config, rule } from "./kms.js";
+
+/** Every read of the kernel's device while `body` runs: how many bytes each gave. */
+async function readsDuring(body) {
+  const reads = [];
+  const kernel = kernelRandom();
+  useKernel((out) => {
+    reads.push(out.length);
+    kernel(out);
   });
-  const given = [];
-  const expected = [];
-  for (let call = 0; call < 200; call++) {
-    const out = new Uint8Array(4);
-    fillShort(out);
-    given.push(...out);
+  try {
+    await body();
+  } finally {
+    useKernel(kernel);
   }
-  for (let block = 0; expected.length < given.length; block++) {
-    for (let at = 0; at < 256 && expected.length < given.length; at++) expected.push((block * 7 + at) % 251);
+  return reads;
+}
+
+const local = (provider) => rule(`  - ${provider}: {keys: [{name: key1, secret: ${Buffer.alloc(32, 7).toString("base64")}}]}\n`);
+
+for (const [provider, nonce] of [
+  ["aesgcm", 12],
+  ["aescbc", 16],
+  ["secretbox", 24],
+]) {
+  test(`each ${provider} value asks the kernel once, for its whole nonce`, async () => {
+    const transformer = await Transformer.load(local(provider));
+    const reads = await readsDuring(async () => {
+      for (let write = 0; write < 20; write++) await transformer.toStorage(AT, "text");
+    });
+    transformer.free();
+    assert.deepEqual(reads, Array(20).fill(nonce));
+  });
+}
+
+test("a KMS v2 value asks the kernel once, for its whole header", async () => {
+  for (const [dekSource, header] of [
+    ["counter", 4],
+    ["hkdf-seed", 44],
+  ]) {
+    const kms = new TestKms();
+    const transformer = await Transformer.load(config("a"), { kms: { a: kms }, dekSource });
+    await transformer.toStorage(AT, "the first waits for a DEK");
+    const reads = await readsDuring(async () => {
+      for (let write = 0; write < 20; write++) await transformer.toStorage(AT, "text");
+    });
+    transformer.free();
+    assert.deepEqual(reads, Array(20).fill(header), dekSource);
   }
-  assert.deepEqual(given, expected);
-  assert.deepEqual(fetched, [256, 256, 256, 256]);
-  // What does not fit into the rest of a block comes from a fresh one.
-  for (let call = 0; call < 56; call++) fillShort(new Uint8Array(4));
-  fillShort(new Uint8Array(4));
-  fillShort(new Uint8Array(16));
-  keepNoBlock();
-  fillShort(new Uint8Array(4));
-  assert.deepEqual(fetched.slice(4), [256, 4]);
+});
+
+test("a descriptor that somebody else closed gives no bytes of what it has become", () => {
+  const number = openSync("/dev/null");
+  closeSync(number);
+  const kernel = kernelRandom();
+  const path = join(mkdtempSync(join(tmpdir(), "dekker-")), "file");
+  writeFileSync(path, new Uint8Array(64).fill(7));
+  closeSync(number);
+  const file = openSync(path);
+  assert.equal(file, number, "the file has the descriptor's number");
+  const seen = new Set();
+  for (let call = 0; call < 100; call++) {
+    const out = new Uint8Array(12);
+    kernel(out);
+    seen.add(Buffer.from(out).toString("hex"));
+  }
+  assert.equal(seen.size, 100);
+  assert.ok(!seen.has("07".repeat(12)));
+  closeSync(file);
+});
+
+test("where the kernel cannot be reached it is said so, and nothing is filled", () => {
+  const out = new Uint8Array(4);
+  const kernel = kernelRandom();
+  useKernel(undefined);
+  assert.equal(fillFromKernel(out), false);
+  assert.deepEqual(out, new Uint8Array(4));
+  useKernel(kernel);
+  assert.equal(fillFromKernel(out), true);
 });

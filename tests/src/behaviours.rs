@@ -109,6 +109,9 @@ macro_rules! with_behaviours {
                 seed_rotates_as_a_key_does
                 unhealthy_answer_extends_the_life_only_upstreams_way
                 new_dek_that_does_not_decrypt_is_never_used
+                write_dek_is_replaced_after_a_restore_before_the_next_write
+                dek_on_its_way_at_a_restore_is_never_used
+                writes_after_a_restore_are_refused_while_the_plugin_is_down
             }
             sleep {
                 write_after_a_sleep_waits_for_the_poll_that_is_overdue

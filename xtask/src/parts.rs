@@ -392,7 +392,10 @@ fn node(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
     let mut portable = cargo_test(workspace);
     portable.env("DEKKER_CIPHER", "wasm");
     let portable = on_face(portable, "node", counts);
-    all([suite, behaviours, portable])?;
+    let mut restored = cargo_test(workspace);
+    restored.args(["-p", "dekker-tests", "--test", "restored_memory_node"]);
+    let restored = command::run_tests(&mut restored, counts);
+    all([suite, behaviours, portable, restored])?;
     Ok(Done::Passed)
 }
 

@@ -4,8 +4,9 @@ use core::fmt;
 
 /// A cryptographically secure source of random bytes.
 ///
-/// DEKs, seeds and nonces come from here: an implementation that repeats itself costs every secret. It must not answer from a
-/// buffer that a fork, a snapshot or a restored virtual machine would replay.
+/// DEKs, seeds and nonces come from here: an implementation that repeats itself costs every secret. Each call must ask the kernel, for just
+/// these bytes. A buffer filled ahead, or a generator in this process' memory (a seeded one, OpenSSL's, the vDSO's), gives the same bytes again
+/// after a fork or a restored snapshot.
 pub trait Entropy: Send + Sync {
     /// Fills `bytes`.
     ///

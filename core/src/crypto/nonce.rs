@@ -28,7 +28,9 @@ impl CounterRange {
 
 /// The nonces of one DEK: `random[4] ‖ counter[8, little-endian]`.
 ///
-/// The counter alone makes them unique; the random part guards against a restored snapshot that rewinds the counter. Not `Clone`; used
+/// The counter alone makes them unique within one process. After a snapshot of it was restored, the counter goes over the same numbers again:
+/// then the random part, which must be fresh ([`Entropy`]), keeps two nonces of one number apart but for one case in 2³², and the engine
+/// replaces the DEK as soon as it is told ([`Event::Restored`](crate::engine::event::Event::Restored)). Not `Clone`; used
 /// through `&self` from any number of threads. Upstream: encrypt/aes/aes.go. Cf. NIST SP 800-38D §8.2.1.
 #[derive(Debug)]
 pub struct CounterNonces {

@@ -91,9 +91,37 @@ impl Engine {
                     None => {}
                 }
             }
+            Event::Restored => self.replace_write_deks(now),
         }
         self.step_candidate();
         self.close_unused();
+    }
+
+    /// A counter that was in a snapshot goes on from the same number wherever the snapshot is restored.
+    fn replace_write_deks(&mut self, now: Timestamp) {
+        self.log(
+            LogLevel::Warn,
+            None,
+            "this process or its machine was restored from a snapshot, or its clock leapt: each write DEK is replaced before the next write"
+                .into(),
+        );
+        let mut replaced = alloc::vec::Vec::new();
+        for (id, provider) in self.providers.iter_mut() {
+            if let Kms::V2(provider) = provider {
+                provider.state.retire(now);
+                replaced.push(*id);
+            }
+        }
+        // What a probe under way has asked was asked before: its DEK may be in another memory too. Answers find no call.
+        self.calls.retain(|_, call| match call.purpose {
+            Purpose::Status | Purpose::Encrypt | Purpose::Verify => {
+                !replaced.contains(&call.provider)
+            }
+            Purpose::Dek { .. } | Purpose::EncryptDek => true,
+        });
+        for id in replaced {
+            self.begin_probe(id);
+        }
     }
 
     /// A new call with the provider's deadline; `None` when the provider is gone.

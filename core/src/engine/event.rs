@@ -288,6 +288,10 @@ pub enum Event {
         /// What the plugin said.
         outcome: Result<Secret, CallError>,
     },
+    /// The process, or the machine that it runs on, was restored from a snapshot, or may have been: another one may run from the same memory.
+    /// No write DEK of KMS v2 that was in it encrypts any more, nor does a lease of one, once the worker is told its expiry. New ones are
+    /// asked for at once, and writes wait for them; without them writes are refused, as after a DEK's expiry. Reads go on.
+    Restored,
 }
 
 impl fmt::Debug for StatusResponse {

@@ -29,7 +29,8 @@ pub trait View: 'static {
     /// The keys of this store.
     fn keys(&mut self) -> &mut Keys;
 
-    /// Fills `bytes` with what nobody can guess: a new DEK or seed.
+    /// Fills `bytes` with what nobody can guess: a new DEK or seed. From the kernel at this moment (`dekker_aead::random`), not from a buffer or
+    /// a generator in this process, which a restored snapshot would have give the same bytes again.
     ///
     /// # Errors
     /// When there is no randomness; the component then traps.

@@ -237,7 +237,7 @@ pub(super) fn wipe(event: &mut Event) {
             outcome: Ok(plaintext),
             ..
         }) => plaintext.zeroize(),
-        Event::Decrypted(_) | Event::Status(_) | Event::Encrypted(_) => {}
+        Event::Decrypted(_) | Event::Status(_) | Event::Encrypted(_) | Event::Restored => {}
     }
 }
 

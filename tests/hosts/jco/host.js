@@ -1,7 +1,7 @@
 // Dekker's component in a Node program, transpiled by jco: `node transpile.js transformer.wasm`, then `node host.js`.
 //
 // The engine in the component does no I/O and reads no clock. Its host (this program) tells it what happened and when, and does what it says
-// next. Randomness, the one thing that the component imports, comes from jco's preview2-shim, which takes it from the system.
+// next. Randomness, the one thing that the component imports, is `random.js`.
 
 import assert from "node:assert/strict";
 

@@ -7,7 +7,9 @@ import { dirname } from "node:path";
 import { transpile } from "@bytecodealliance/jco-transpile";
 
 const outDir = new URL("transpiled/", import.meta.url).pathname;
-const { files } = await transpile(process.argv[2], { name: "transformer", outDir });
+// What the component imports, and which module has it.
+const map = { "wasi:random/random": "../random.js" };
+const { files } = await transpile(process.argv[2], { name: "transformer", outDir, map });
 for (const [path, bytes] of Object.entries(files)) {
   await mkdir(dirname(path), { recursive: true });
   await writeFile(path, bytes);

@@ -3,7 +3,6 @@
 The engine in the component does no I/O and reads no clock. Its host (this program) tells it what happened and when, and does what it says next.
 """
 
-import secrets
 import sys
 import time
 
@@ -52,10 +51,12 @@ class Host:
         self.kms, self.now = kms, int(time.time() * 1000)  # Milliseconds since 1970, which must never go back.
         engine = Engine()
         self.store, linker = Store(engine), Linker(engine)
-        # All that the component imports. Keys and nonces are made of it, so it must be the system's.
+        # All that the component imports. Keys and nonces are made of it, so it must be the kernel's each time: bytes from a buffer or a generator
+        # in this process would come again after a snapshot of it was restored.
+        kernel = open("/dev/urandom", "rb", buffering=0)
         with linker.root() as root, root.add_instance("wasi:random/random@0.2.0") as random:
-            random.add_func("get-random-bytes", lambda _, count: secrets.token_bytes(count))
-            random.add_func("get-random-u64", lambda _: secrets.randbits(64))
+            random.add_func("get-random-bytes", lambda _, count: kernel.read(count))
+            random.add_func("get-random-u64", lambda _: int.from_bytes(kernel.read(8), "little"))
         self.instance = linker.instantiate(self.store, Component.from_file(engine, path))
         self.face = self.instance.get_export_index(self.store, "dekker:transformer/engine@0.1.0")
         options = record(reload=False, dek_source="counter", coast="strict", dek_cache_capacity=0, apiserver_id="")

@@ -1,9 +1,11 @@
 //! The life of a write DEK: priming, polling, expiry, coasting, rotation.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use dekker_core::engine::Options;
-use dekker_core::engine::event::LogLevel;
+use dekker_core::engine::event::{Event, LogLevel};
 use dekker_core::provider::kms::v2::key_state::Coast;
 use dekker_core::provider::transformer::ErrorKind;
 use dekker_core::time::Timestamp;
@@ -348,4 +350,86 @@ pub(super) fn new_dek_that_does_not_decrypt_is_never_used(maker: &dyn Maker) {
         let error = h.try_write("secrets", "/k", b"x").unwrap_err();
         assert_eq!(error.kind, ErrorKind::NotReady, "{desc}: nor as the first");
     }
+}
+
+pub(super) fn write_dek_is_replaced_after_a_restore_before_the_next_write(maker: &dyn Maker) {
+    for options in [Options::default(), seeds()] {
+        let mut h = Harness::new(maker, &file::secrets(), &options, [("a", slow(10))]);
+        h.advance_secs(1);
+        let before = h.write("/k", b"before");
+        h.tell(Event::Restored);
+        let write = h.begin_write("secrets", "/k", b"after");
+        assert_eq!(
+            h.read("/k", &before).plaintext,
+            b"before",
+            "reads do not wait"
+        );
+        h.advance(Duration::from_millis(29));
+        assert!(h.written(write).is_none(), "not with the old DEK");
+        h.advance(MS);
+        let after = h.written(write).expect("woken").expect("a write");
+        let dek = |stored: &[u8]| EncryptedObject::of("a", stored).encrypted_dek_source;
+        assert_ne!(dek(&before), dek(&after.stored));
+        let calls = &h.plugin("a").calls;
+        assert_eq!((calls.status, calls.encrypt), (2, 2), "{options:?}");
+        assert!(
+            h.logs
+                .iter()
+                .any(|line| line.level == LogLevel::Warn && line.message.contains("restored"))
+        );
+        let read = h.read("/k", &before);
+        assert_eq!((&*read.plaintext, read.stale), (&b"before"[..], false));
+        assert_eq!(h.read("/k", &after.stored).plaintext, b"after");
+        assert_eq!(h.plugin("a").calls.decrypt, 2, "both DEKs are at hand");
+    }
+}
+
+pub(super) fn dek_on_its_way_at_a_restore_is_never_used(maker: &dyn Maker) {
+    // The snapshot is taken while the first DEK is being made: before its Status, its Encrypt and its Decrypt are answered.
+    for answered in 0..3 {
+        let mut h = Harness::new(
+            maker,
+            &file::secrets(),
+            &Options::default(),
+            [("a", slow(10))],
+        );
+        let made = Rc::new(RefCell::new(Vec::new()));
+        let seen = made.clone();
+        h.plugin("a").on_encrypt(move |answer| {
+            seen.borrow_mut().push(answer.ciphertext.clone());
+            Reply::Answer(answer)
+        });
+        h.advance(Duration::from_millis(10 * answered + 5));
+        let before = made.borrow().len();
+        h.tell(Event::Restored);
+        let write = h.begin_write("secrets", "/k", b"x");
+        h.advance(Duration::from_millis(30));
+        let written = h.written(write).expect("woken").expect("a write");
+        let used = EncryptedObject::of("a", &written.stored).encrypted_dek_source;
+        assert!(
+            made.borrow()[before..].contains(&used),
+            "{answered} answered: one of those made since"
+        );
+        assert_eq!(h.read("/k", &written.stored).plaintext, b"x");
+    }
+}
+
+pub(super) fn writes_after_a_restore_are_refused_while_the_plugin_is_down(maker: &dyn Maker) {
+    let mut h = Harness::primed(maker);
+    let before = h.write("/k", b"before");
+    h.plugin("a").down();
+    h.tell(Event::Restored);
+    // The old DEK has two minutes and more to live, and would coast on them.
+    for _ in 0..4 {
+        let error = h.try_write("secrets", "/k", b"x").unwrap_err();
+        assert_eq!(error.kind, ErrorKind::NotReady, "{error}");
+        assert!(error.message.contains("expired at"), "{error}");
+        assert_eq!(h.read("/k", &before).plaintext, b"before");
+        h.advance_secs(5);
+    }
+    h.plugin("a").up();
+    h.advance_secs(10);
+    let after = h.write("/k", b"after");
+    let dek = |stored: &[u8]| EncryptedObject::of("a", stored).encrypted_dek_source;
+    assert_ne!(dek(&before), dek(&after));
 }

@@ -241,6 +241,7 @@ pub(crate) fn event(event: face::Event) -> core::Event {
             call: core::CallId(call),
             outcome: outcome.map_err(error).map(Into::into),
         },
+        face::Event::Restored => core::Event::Restored,
     }
 }
 

@@ -51,23 +51,18 @@ struct Component;
 
 bindings::export!(Component with_types_in bindings);
 
-/// 16 bytes: what is asked for in numbers of eight bytes. The host answers these from a block, and a longer request, such as for a key, never.
-const SHORT: usize = 16;
-
-/// `wasi:random`, which the host answers.
+/// `wasi:random`, which the host answers: one question for each nonce or key, so that it takes one system call.
 struct WasiRandom;
 
 impl Entropy for WasiRandom {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
-        // A nonce's random part needs no list, for which the host would have to call back for memory.
-        if bytes.len() <= SHORT {
-            for chunk in bytes.chunks_mut(8) {
-                let mut random = bindings::wasi::random::random::get_random_u64().to_le_bytes();
-                for (byte, random) in chunk.iter_mut().zip(random) {
-                    *byte = random;
-                }
-                zeroize::Zeroize::zeroize(&mut random);
+        // The random part of a counted nonce needs no list, for which the host would have to call back for memory.
+        if bytes.len() <= size_of::<u64>() {
+            let mut random = bindings::wasi::random::random::get_random_u64().to_le_bytes();
+            for (byte, random) in bytes.iter_mut().zip(random) {
+                *byte = random;
             }
+            zeroize::Zeroize::zeroize(&mut random);
             return Ok(());
         }
         let mut random = bindings::wasi::random::random::get_random_bytes(bytes.len() as u64);

@@ -226,6 +226,8 @@ export type TransformerEvent =
 export interface Clock {
   /** Milliseconds since the Unix epoch, a whole number that never goes back. */
   now(): number;
+  /** Whether the time of day has leapt ahead since this was last asked, as after a restored snapshot: write DEKs are then replaced. */
+  hasLeapt?(): boolean;
   setTimeout(callback: () => void, milliseconds: number): unknown;
   clearTimeout(timer: unknown): void;
 }
@@ -358,6 +360,13 @@ export class Transformer {
 
   /** What has been counted, under kube-apiserver's names. */
   metrics(): MetricFamily[];
+
+  /**
+   * Says that the process or its machine was restored from a snapshot. The DEK of each KMS v2 provider is replaced before the next write, which
+   * waits for it; while the plugin is down, writes are refused with `NOT_READY`. Called by itself when the time of day has leapt ahead by a
+   * second and more, as it does after a restore once the clock is set, and after sleep.
+   */
+  restored(): void;
 
   /** Ends everything that is open with `FREED`, and erases every key. */
   free(): void;

@@ -4,10 +4,14 @@ import { readFileSync } from "node:fs";
 
 import { useCipher } from "./cipher.js";
 import { nodeCipher } from "./cipher-node.js";
+import { useKernel } from "./random.js";
+import { kernelRandom } from "./random-node.js";
 import { setLoader, use } from "./wasm.js";
 
 // Values of some size go through OpenSSL, which is faster than WebAssembly there.
 if (process.env.DEKKER_CIPHER !== "wasm") useCipher(nodeCipher);
+
+useKernel(kernelRandom());
 
 const load = () => new WebAssembly.Module(readFileSync(new URL("./dekker_bg.wasm", import.meta.url)));
 

@@ -1,27 +1,16 @@
-// The random part of a nonce: four bytes, for which a call into the operating system takes longer than the rest of a write.
+// Where random bytes come from. Nothing is fetched ahead and nothing is kept: what lies in memory is there again after a snapshot of the process
+// or of its machine was restored, and would make the same nonce twice.
 
-/** 256 bytes: 64 nonces. */
-let block = new Uint8Array(256);
-let used = block.length;
+let kernel;
 
-/** Fills a few bytes. Each byte of the block is given once, and erased when it is given. */
-export function fillShort(out) {
-  if (block === undefined) {
-    crypto.getRandomValues(out);
-    return;
-  }
-  if (block.length - used < out.length) {
-    crypto.getRandomValues(block);
-    used = 0;
-  }
-  const given = block.subarray(used, used + out.length);
-  out.set(given);
-  given.fill(0);
-  used += out.length;
+/** @param {((out: Uint8Array) => void) | undefined} fill what fills `out` from the kernel, where the surroundings can reach it */
+export function useKernel(fill) {
+  kernel = fill;
 }
 
-/** From now on the operating system is asked each time, for just the bytes that are needed. */
-export function keepNoBlock() {
-  block?.fill(0);
-  block = undefined;
+/** Fills `out` from the kernel. `false`: it cannot be reached from here, and `crypto.getRandomValues` is the best that there is. */
+export function fillFromKernel(out) {
+  if (kernel === undefined) return false;
+  kernel(out);
+  return true;
 }

@@ -154,6 +154,11 @@ export class Transformer {
     return done;
   }
 
+  restored() {
+    this.#demandAlive();
+    this.#tell((engine, now) => engine.restored(now));
+  }
+
   free() {
     if (this.#freed) return;
     this.#freed = true;
@@ -196,6 +201,9 @@ export class Transformer {
   #ask(into, now = this.#clock.now()) {
     this.#demandAlive();
     try {
+      // Before the operation: it must not use a nonce counter that is in a snapshot.
+      if (this.#clock.hasLeapt?.()) this.restored();
+      this.#demandAlive();
       return call(() => into(this.#engine, now), this.#instance);
     } catch (fault) {
       if (fault instanceof DekkerError && fault.code === "TRAPPED") this.#end(fault);

@@ -14,7 +14,7 @@ use js_sys::{Array, Uint8Array};
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsError, JsValue};
 
-use crate::{WebCrypto, convert, keys};
+use crate::{Surroundings, convert, keys};
 
 /// One configuration at work; see `dekker_core::engine::Engine` for what each function means.
 #[wasm_bindgen]
@@ -67,7 +67,7 @@ impl Engine {
             config,
             options,
             keys::fastest(),
-            Box::new(WebCrypto),
+            Box::new(Surroundings),
             time(now),
         )
         .map(|engine| Self(RefCell::new(engine), RefCell::default()))
@@ -260,6 +260,14 @@ impl Engine {
             _ => return Err(JsError::new("there is no such method")),
         };
         self.complete(event, now)
+    }
+
+    /// The process or its machine was restored from a snapshot, or may have been.
+    ///
+    /// # Errors
+    /// The engine is in use.
+    pub fn restored(&self, now: f64) -> Result<(), JsError> {
+        self.complete(Event::Restored, now)
     }
 
     /// Does what is due.

@@ -20,24 +20,24 @@ use wasm_bindgen::prelude::wasm_bindgen;
 #[cfg_attr(target_arch = "wasm32", global_allocator)]
 static HEAP: Wiping<GlobalDlmalloc> = Wiping(GlobalDlmalloc);
 
-/// `crypto.getRandomValues`.
-struct WebCrypto;
-
-/// 16 bytes: what comes from a block that JavaScript keeps; a longer request, such as for a key, never does.
-const SHORT: usize = 16;
+/// The kernel's random bytes at that moment, where JavaScript can reach it; elsewhere those of `crypto.getRandomValues`. In a browser they come
+/// from the browser, which keeps no promise about snapshots.
+struct Surroundings;
 
 #[wasm_bindgen(raw_module = "./random.js")]
 extern "C" {
-    #[wasm_bindgen(js_name = fillShort, catch)]
-    fn fill_short(bytes: &mut [u8]) -> Result<(), JsValue>;
+    #[wasm_bindgen(js_name = fillFromKernel, catch)]
+    fn fill_from_kernel(bytes: &mut [u8]) -> Result<bool, JsValue>;
 }
 
-impl Entropy for WebCrypto {
+impl Entropy for Surroundings {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
-        if bytes.len() <= SHORT {
-            return fill_short(bytes).map_err(|_| EntropyError);
+        match fill_from_kernel(bytes) {
+            Ok(true) => Ok(()),
+            Ok(false) => getrandom::fill(bytes).map_err(|_| EntropyError),
+            // A kernel that fails is no reason to take bytes from memory.
+            Err(_) => Err(EntropyError),
         }
-        getrandom::fill(bytes).map_err(|_| EntropyError)
     }
 }
 

@@ -7,7 +7,7 @@ use dekker_core::provider::kms::at_hand;
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsError, JsValue};
 
-use crate::WebCrypto;
+use crate::Surroundings;
 use crate::convert::{self, NamedProvider, Texts};
 
 /// What a stored value is, as JSON.
@@ -51,7 +51,7 @@ pub fn seal_with_dek(
     dek: Vec<u8>,
 ) -> Result<JsValue, JsError> {
     let like = (like, like_key);
-    let (dek, with) = (dek.into(), (&RustCrypto as _, &WebCrypto as _));
+    let (dek, with) = (dek.into(), (&RustCrypto as _, &Surroundings as _));
     let sealed = at_hand::seal(plaintext, key, like, &dek, with);
     convert::encrypted(&Some(sealed), &mut Texts::default())
 }

@@ -40,7 +40,7 @@ pub struct KmsV2 {
 }
 
 impl KmsV2 {
-    /// Writes a value, or waits for the end of the first probe.
+    /// Writes a value, or waits for the end of the first probe, or of the one that replaces a DEK which may encrypt no more.
     ///
     /// # Errors
     /// [`ErrorKind::NotReady`] without a DEK that may encrypt; [`ErrorKind::NoncesExhausted`], after which a rotation is due.
@@ -58,10 +58,11 @@ impl KmsV2 {
         let Some(current) = self.state.current() else {
             return Err(self.unprimed());
         };
-        let dek = current
-            .validate_encrypt_capability(now)
-            .map_err(|message| TransformError::new(ErrorKind::NotReady, message))?
-            .clone();
+        let dek = match current.validate_encrypt_capability(now) {
+            Ok(dek) => dek.clone(),
+            Err(_) if self.state.is_replacing() => return Ok(WriteStep::Priming),
+            Err(message) => return Err(TransformError::new(ErrorKind::NotReady, message)),
+        };
         self.keep_current();
         match dek.seal(prefix.as_bytes(), aad, plaintext, entropy) {
             Ok(stored) => Ok(WriteStep::Done {

@@ -169,5 +169,6 @@ pub(super) fn event(event: core::Event) -> face::Event {
             call: call.0,
             outcome: outcome.map_err(error).map(|dek| dek.into_exposed()),
         }),
+        core::Event::Restored => face::Event::Restored,
     }
 }

@@ -325,6 +325,7 @@ pub(super) fn event(event: core::Event) -> (&'static str, Value) {
             ),
             Err(error) => failed(call, "decrypt", error),
         },
+        core::Event::Restored => ("restored", json!({})),
     }
 }
 

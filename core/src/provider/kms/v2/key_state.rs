@@ -235,6 +235,24 @@ impl KeyState {
         });
     }
 
+    /// The process or its machine was restored from a snapshot, and what is in memory may be in another memory too: the DEK in use, its
+    /// counter, and a DEK that was on its way. None of them encrypts from now on. A probe under way is given up; the next is due at once, and
+    /// makes a new DEK.
+    pub fn retire(&mut self, now: Timestamp) {
+        self.probe = Probe::Idle;
+        self.rotation_due = true;
+        self.next_poll = now;
+        if let Some(current) = &mut self.current {
+            let before_now = Timestamp::from_millis(now.as_millis().saturating_sub(1));
+            current.expiry = current.expiry.min(before_now);
+        }
+    }
+
+    /// Whether a DEK that must be replaced is being replaced.
+    pub fn is_replacing(&self) -> bool {
+        self.rotation_due && self.is_probing()
+    }
+
     /// The nonces of the DEK in use are used up: replace it at the next Status, which is due at once.
     pub fn force_rotation(&mut self, now: Timestamp) {
         if !self.rotation_due {

@@ -1,0 +1,32 @@
+//! A Node process whose memory and registers are put back repeats none of its nonces.
+//!
+//! `cargo xtask test node` builds what it needs and runs it; `cargo test` alone leaves it out.
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+
+use std::process::Command;
+
+use dekker_tests::restored::{BATCH, Provider, expect_no_nonce_twice};
+
+#[test]
+fn npm_package_repeats_no_nonce_after_its_memory_was_put_back() {
+    for provider in Provider::ALL {
+        expect_no_nonce_twice(writer(provider), provider);
+    }
+}
+
+fn writer(provider: Provider) -> Command {
+    let mut command = Command::new("node");
+    command
+        // Memory that the collector gives back to the system could not be put back.
+        .args([
+            "--single-threaded",
+            "--min-semi-space-size=64",
+            "--max-semi-space-size=64",
+        ])
+        .arg(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/node/restored-writer.js"
+        ))
+        .args([provider.name(), &provider.config(), &BATCH.to_string()]);
+    command
+}
