@@ -311,7 +311,11 @@ async fn serve_connection(
         }
     }
     // Once, so that a GOAWAY is written if there is room for it.
-    poll_fn(|cx| Poll::Ready(drop(serving.as_mut().poll(cx)))).await;
+    poll_fn(|cx| {
+        drop(serving.as_mut().poll(cx));
+        Poll::Ready(())
+    })
+    .await;
 }
 
 #[cfg(test)]

@@ -346,7 +346,8 @@ mod tests {
     async fn every_wait_for_a_client_has_an_end() {
         let limits = Limits::default();
         let soon = Duration::from_millis(1);
-        let table: [(&str, fn(&Arc<Activity>) -> Option<Exchange>, _, _); 4] = [
+        type Begin = fn(&Arc<Activity>) -> Option<Exchange>;
+        let table: [(&str, Begin, _, _); 4] = [
             ("no request", |_| None, limits.header, Some(Ending::Now)),
             (
                 "idle",
