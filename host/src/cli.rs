@@ -2,7 +2,10 @@
 //!
 //! Exit codes: 0 done, 1 a fault, 2 wrong usage.
 
+mod access;
 mod kms;
+mod log;
+mod protect;
 mod serve;
 #[cfg(test)]
 pub(crate) mod simulated;
@@ -19,6 +22,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use dekker_cli::io::{INPUT_MAX, read_input, write_output};
 use dekker_cli::{config, inspect};
 
+use self::log::Log;
+use self::protect::ProtectArgs;
 use crate::host::{KmsCoast, WriteDekSource};
 
 /// Kubernetes' encryption at rest as a WebAssembly component.
@@ -29,6 +34,8 @@ struct Cli {
     command: Command,
     #[command(flatten)]
     log: LogArgs,
+    #[command(flatten)]
+    protect: ProtectArgs,
 }
 
 #[derive(Args)]
@@ -121,13 +128,21 @@ impl From<CoastArg> for KmsCoast {
 
 /// Runs the command that the process' arguments name.
 pub fn main() -> ExitCode {
-    let Cli { command, log } = Cli::parse();
-    if let Err(error) = start_log(&log) {
-        eprintln!("dekker: {error:#}");
-        return ExitCode::from(2);
-    }
+    let Cli {
+        command,
+        log,
+        protect,
+    } = Cli::parse();
+    let log = match start_log(&log) {
+        Ok(log) => log,
+        Err(error) => {
+            eprintln!("dekker: {error:#}");
+            return ExitCode::from(2);
+        }
+    };
+    protect::protect(&protect);
     let outcome = match command {
-        Command::Serve(args) => block_on(serve::run(args)),
+        Command::Serve(args) => block_on(serve::run(args, log.clone())),
         Command::Encrypt(args) => block_on(value::encrypt(args)),
         Command::Decrypt(args) => block_on(value::decrypt(args)),
         Command::Inspect(args) => {
@@ -138,13 +153,19 @@ pub fn main() -> ExitCode {
         }
         Command::Kms(command) => block_on(kms::run(command)),
     };
-    match outcome {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("dekker: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    let code = outcome.unwrap_or_else(|error| {
+        log.say(format!("dekker: {error:#}\n").as_bytes());
+        ExitCode::FAILURE
+    });
+    log.flush();
+    code
+}
+
+/// Writes to standard output, whose reader may have stopped: then this waits, and nothing else does.
+async fn announce(text: String) -> anyhow::Result<()> {
+    tokio::task::spawn_blocking(move || write_output(text.as_bytes()))
+        .await
+        .context("cannot write to standard output")?
 }
 
 fn block_on(task: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
@@ -158,18 +179,20 @@ fn block_on(task: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Res
     outcome
 }
 
-fn start_log(args: &LogArgs) -> anyhow::Result<()> {
+fn start_log(args: &LogArgs) -> anyhow::Result<Log> {
     let filter = tracing_subscriber::EnvFilter::try_new(&args.log)
         .with_context(|| format!("--log {:?}", args.log))?;
-    let log = tracing_subscriber::fmt()
+    let log = Log::to_stderr()?;
+    log.take_panics();
+    let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(log.clone());
     match args.log_format {
-        LogFormat::Text => log
+        LogFormat::Text => subscriber
             .with_ansi(std::io::stderr().is_terminal())
             .with_target(false)
             .init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
+        LogFormat::Json => subscriber.json().flatten_event(true).init(),
     }
-    Ok(())
+    Ok(log)
 }

@@ -41,9 +41,14 @@ pub(crate) struct Content {
 /// # Errors
 /// As [`dekker_cli::io::read_config`].
 pub(crate) fn read(path: &Path) -> Result<Content, String> {
-    let bytes = dekker_cli::io::read_config(path)?;
-    let hash = crate::sha256::text(&bytes);
-    Ok(Content { bytes, hash })
+    Ok(Content::of(dekker_cli::io::read_config(path)?))
+}
+
+impl Content {
+    pub(crate) fn of(bytes: Zeroizing<Vec<u8>>) -> Self {
+        let hash = crate::sha256::text(&bytes);
+        Self { bytes, hash }
+    }
 }
 
 /// Causes a poll from outside.

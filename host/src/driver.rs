@@ -35,6 +35,7 @@ use crate::clock::Clock;
 use crate::guest::{
     Action, Component, ConfigFinding, Event, Guest, Lease, LogLevel, LogLine, Options, Trap,
 };
+use crate::kms::address::Detour;
 use crate::metrics::Metrics;
 use crate::model::{Check, Decrypted, Encrypted, HostError, Location, MetricFamily};
 use crate::restore::{Sign, Watch};
@@ -105,6 +106,8 @@ pub(crate) enum Control {
     Cancel(u64),
     /// The process or its machine was restored from a snapshot, or may have been.
     Restored,
+    /// The engine is to end, whoever still has a handle.
+    Close,
 }
 
 /// What the engine runs, and what it looks at, by the files' hashes.
@@ -187,6 +190,7 @@ impl Driver {
         config: Zeroizing<Vec<u8>>,
         metrics: Arc<Metrics>,
         control: mpsc::UnboundedSender<Control>,
+        detour: Option<Detour>,
     ) -> Result<Result<Self, Vec<ConfigFinding>>, Trap> {
         let clock = Clock::start();
         let guest = match component.load(&config, &options, clock.now())? {
@@ -197,7 +201,7 @@ impl Driver {
             component,
             options,
             clock,
-            kms: KmsCalls::new(control, metrics.clone()),
+            kms: KmsCalls::new(control, metrics.clone(), detour),
             metrics,
             has_leases: guest.has_leases(),
             guest: Some(guest),
@@ -288,7 +292,7 @@ impl Driver {
         has_states.then_some(())
     }
 
-    /// Serves until every handle is gone. The two queues take turns while both are full.
+    /// Serves until every handle is gone, or one of them closes it. The two queues take turns while both are full.
     pub(crate) async fn run(
         mut self,
         [mut values, mut others]: [mpsc::Receiver<Request>; 2],
@@ -311,7 +315,12 @@ impl Driver {
             };
             tokio::select! {
                 biased;
-                Some(control) = control.recv() => self.control(control),
+                Some(control) = control.recv() => match control {
+                    Control::Answer { incarnation, event } => self.kms_call_done(incarnation, event),
+                    Control::Cancel(op) => self.cancel(op),
+                    Control::Restored => self.restored(Sign::Told),
+                    Control::Close => break,
+                },
                 () = timer => self.timeout(),
                 sign = restore.sign() => self.restored(sign),
                 request = first.recv() => match request {
@@ -330,31 +339,22 @@ impl Driver {
         }
     }
 
-    fn control(&mut self, control: Control) {
-        match control {
-            Control::Answer {
-                incarnation,
-                mut event,
-            } => {
-                if incarnation == self.incarnation {
-                    let now = self.clock.now();
-                    if self
-                        .call(None, |guest| guest.handle_event(&event, now))
-                        .is_some()
-                    {
-                        self.settle(None);
-                    }
-                }
-                kms::wipe(&mut event);
+    fn kms_call_done(&mut self, incarnation: u64, mut event: Event) {
+        if incarnation == self.incarnation {
+            let now = self.clock.now();
+            if self
+                .call(None, |guest| guest.handle_event(&event, now))
+                .is_some()
+            {
+                self.settle(None);
             }
-            Control::Restored => self.restored(Sign::Told),
-            Control::Cancel(op) => {
-                if self.open.remove(&op).is_some()
-                    && self.call(None, |guest| guest.cancel(op)).is_some()
-                {
-                    self.settle(None);
-                }
-            }
+        }
+        kms::wipe(&mut event);
+    }
+
+    fn cancel(&mut self, op: u64) {
+        if self.open.remove(&op).is_some() && self.call(None, |guest| guest.cancel(op)).is_some() {
+            self.settle(None);
         }
     }
 

@@ -1,13 +1,16 @@
 //! KMS over gRPC: the client that asks a plugin, and the plugin that Dekker brings along.
 //!
 //! [`client`] speaks to any KMS plugin on a unix socket. [`plugin`] is one, with its key-encryption keys in a file
-//! ([`keyring`]); kube-apiserver can use it too. [`claim`] takes a socket path without stealing it from a living server.
+//! ([`keyring`]); kube-apiserver can use it too. [`claim`] takes a socket path without stealing it from a living server, and [`ownership`] sees
+//! to it that of several processes one always serves it.
 
 pub mod address;
 mod bounds;
 pub mod claim;
 pub mod client;
+pub(crate) mod embedded;
 pub mod keyring;
+pub mod ownership;
 pub mod plugin;
 
 use std::path::Path;

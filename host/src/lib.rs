@@ -14,6 +14,7 @@ pub mod metrics;
 mod clock;
 mod config_file;
 mod driver;
+mod durable;
 mod guest;
 mod host;
 mod model;
@@ -21,6 +22,7 @@ mod restore;
 mod sha256;
 #[cfg(test)]
 mod simulation;
+mod socket_lock;
 mod workers;
 
 pub use driver::{Fault, ReloadError};

@@ -21,7 +21,9 @@ use prometheus_client::registry::Registry;
 use crate::model::{MetricFamily, MetricKind, Sample};
 pub(crate) use sum::add_up;
 
-use series::{Bounded, Total, data_key_histogram, kms_histogram, transformation_histogram};
+use series::{
+    Bounded, Counted, Total, data_key_histogram, kms_histogram, transformation_histogram,
+};
 
 /// Most series of one histogram; the one made first gives way to a new one, which then starts at zero.
 ///
@@ -151,6 +153,20 @@ impl Metrics {
             last_config_hash: Mutex::new(None),
             apiserver_id_hash: sha256_label(apiserver_id),
         }
+    }
+
+    /// Shows how many log lines were dropped, as something else counts them.
+    #[must_use]
+    pub(crate) fn count_dropped_log_lines(
+        mut self,
+        count: impl Fn() -> u64 + Send + Sync + 'static,
+    ) -> Self {
+        self.registry.register(
+            "dekker_log_lines_dropped_total",
+            "Log lines that nobody read in time and that were dropped",
+            Counted(Box::new(count)),
+        );
+        self
     }
 
     /// A DEK or seed was generated. Only the component could time that alone, and it has no clock: `took` is how long the call into it was in

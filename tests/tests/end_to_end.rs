@@ -40,6 +40,8 @@ mod half_written;
 mod health;
 #[path = "end_to_end/inspecting.rs"]
 mod inspecting;
+#[path = "end_to_end/keys_lost.rs"]
+mod keys_lost;
 #[path = "end_to_end/large_bodies.rs"]
 mod large_bodies;
 #[path = "end_to_end/metrics.rs"]
@@ -48,12 +50,20 @@ mod metrics;
 mod peers;
 #[path = "end_to_end/plugins.rs"]
 mod plugins;
+#[path = "end_to_end/protecting.rs"]
+mod protecting;
 #[path = "end_to_end/reloading.rs"]
 mod reloading;
 #[path = "end_to_end/secrecy.rs"]
 mod secrecy;
 #[path = "end_to_end/serving.rs"]
 mod serving;
+#[path = "end_to_end/stalled.rs"]
+mod stalled;
+#[path = "end_to_end/stopping.rs"]
+mod stopping;
+#[path = "end_to_end/taking_over.rs"]
+mod taking_over;
 #[path = "end_to_end/values.rs"]
 mod values;
 #[path = "end_to_end/writing.rs"]

@@ -5,11 +5,13 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Subcommand;
+use tokio::sync::watch;
 
 use super::serve::shutdown_signal;
-use super::state_dir::{RunningPlugin, StateDir};
-use super::write_output;
+use super::state_dir::StateDir;
+use super::{announce, write_output};
 use crate::kms::address::SocketAddress;
+use crate::kms::ownership::Standing;
 use crate::kms::{self, PluginStatus};
 
 #[derive(Subcommand)]
@@ -22,6 +24,9 @@ pub(super) enum KmsCommand {
         /// Where its keys are
         #[arg(long, value_name = "DIR")]
         state_dir: Option<PathBuf>,
+        /// Start although keys are missing that the state directory had: gives up every value that needs one of them. For one start
+        #[arg(long)]
+        init_keyring: bool,
     },
     /// Make a new key-encryption key; the old ones go on decrypting
     Rotate {
@@ -42,23 +47,22 @@ pub(super) enum KmsCommand {
 
 pub(super) async fn run(command: KmsCommand) -> anyhow::Result<ExitCode> {
     match command {
-        KmsCommand::Serve { listen, state_dir } => {
+        KmsCommand::Serve {
+            listen,
+            state_dir,
+            init_keyring,
+        } => {
             let state_dir = StateDir::open(state_dir.as_deref())?;
             let address = listen.unwrap_or_else(|| state_dir.kms_address());
             let stopped = shutdown_signal()?;
-            let plugin = RunningPlugin::start(state_dir.path(), &address).await?;
-            anyhow::ensure!(plugin.is_some(), "another process serves {address}");
-            write_output(
-                format!(
-                    "KMS v2 plugin at {address}, keys in {}\n",
-                    state_dir.path().display()
-                )
-                .as_bytes(),
-            )?;
-            stopped.await;
-            if let Some(plugin) = plugin {
-                plugin.stop().await;
+            let plugin = state_dir
+                .serve_plugin(address.clone(), init_keyring)
+                .await?;
+            tokio::select! {
+                () = stopped => {}
+                told = tell(plugin.standing(), &address, &state_dir) => told?,
             }
+            plugin.stop().await;
         }
         KmsCommand::Rotate { state_dir } => {
             let state_dir = StateDir::open(state_dir.as_deref())?;
@@ -77,7 +81,7 @@ pub(super) async fn run(command: KmsCommand) -> anyhow::Result<ExitCode> {
         } => {
             let address = match endpoint {
                 Some(address) => address,
-                None => StateDir::open(state_dir.as_deref())?.kms_address(),
+                None => StateDir::existing(state_dir.as_deref())?.kms_address(),
             };
             let PluginStatus {
                 version,
@@ -105,4 +109,28 @@ pub(super) async fn run(command: KmsCommand) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says who serves the plugin, whenever that changes. Never ends by itself, unless it cannot say so.
+async fn tell(
+    mut standing: watch::Receiver<Standing>,
+    address: &SocketAddress,
+    state_dir: &StateDir,
+) -> anyhow::Result<()> {
+    loop {
+        let text = match &*standing.borrow_and_update() {
+            Standing::Serving => format!(
+                "KMS v2 plugin at {address}, keys in {}\n",
+                state_dir.path().display()
+            ),
+            Standing::Elsewhere => {
+                format!("another process serves {address}; this one takes over when that ends\n")
+            }
+            Standing::Failed(fault) => format!("the plugin at {address} is not served: {fault}\n"),
+        };
+        announce(text).await?;
+        if standing.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
 }

@@ -1,7 +1,8 @@
 //! `dekker serve`.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,14 +13,17 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use super::state_dir::{RunningPlugin, StateDir};
-use super::{EngineArgs, write_output};
+use super::access;
+use super::log::Log;
+use super::state_dir::StateDir;
+use super::{EngineArgs, announce};
 use crate::config_file::{self, Content, Controller, PollNow};
 use crate::host::{Host, HostBuilder, WORKERS_MAX, default_workers};
 use crate::http::listen::{UnixSocket, raise_limit};
 use crate::http::peer::PeerPolicy;
 use crate::http::{api, health};
 use crate::kms::address::SocketAddress;
+use crate::kms::ownership::Standing;
 use crate::metrics::Metrics;
 
 #[derive(Args)]
@@ -36,12 +40,22 @@ pub(super) struct ServeArgs {
     /// takes it at once
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_interval)]
     config_hold: Duration,
+    /// Start although keys are missing that the state directory had: gives up every value that needs one of them. For one start
+    #[arg(long, conflicts_with = "encryption_provider_config")]
+    init_keyring: bool,
     /// Where the transform API listens: unix:///path [default: api.sock in the state directory]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddress>,
-    /// Who else may use the transform API, beside this user; repeatable
+    /// Who else may use the transform API, beside this user; repeatable. The socket must be where they can reach it
     #[arg(long, value_name = "UID")]
     allow_uid: Vec<u32>,
+    /// Who can connect to the API socket at all, as chmod takes it [default: 0600; 0666 with --allow-uid, whose users are told by the
+    /// kernel; 0660 with --listen-group]
+    #[arg(long, value_name = "MODE", value_parser = access::parse_mode)]
+    listen_mode: Option<u32>,
+    /// The group of the API socket's file
+    #[arg(long, value_name = "GID")]
+    listen_group: Option<u32>,
     /// Where health, metrics and status listen; they show no secrets
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8081")]
     health_listen: SocketAddr,
@@ -81,20 +95,6 @@ impl EngineArgs {
         StateDir::open(self.state_dir.as_deref())
     }
 
-    /// The configuration's file: the one given, or the default one with the plugin that it names.
-    pub(super) async fn configuration(&self) -> anyhow::Result<(PathBuf, Embedded)> {
-        if let Some(path) = &self.encryption_provider_config {
-            return Ok((path.clone(), Embedded::NotUsed));
-        }
-        let state_dir = self.state_dir()?;
-        let path = state_dir.configuration()?;
-        let embedded = state_dir
-            .start_plugin()
-            .await?
-            .map_or(Embedded::Elsewhere, Embedded::Running);
-        Ok((path, embedded))
-    }
-
     /// What all commands that run an engine have in common.
     pub(super) fn builder(&self, config: &Content) -> anyhow::Result<HostBuilder> {
         let builder = Host::builder()
@@ -114,18 +114,8 @@ pub(super) fn read_component(path: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("cannot read the component {}", path.display()))
 }
 
-/// Dekker's own plugin, as far as the default configuration is used.
-pub(super) enum Embedded {
-    /// A configuration was given.
-    NotUsed,
-    /// Another process serves it.
-    Elsewhere,
-    /// In this process.
-    Running(RunningPlugin),
-}
-
-pub(super) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
-    let stopped = shutdown_signal()?;
+pub(super) async fn run(args: ServeArgs, log: Log) -> anyhow::Result<ExitCode> {
+    let mut stopped = pin!(shutdown_signal()?);
     raise_limit();
     let state_dir = args.engine.state_dir()?;
     let socket_path = match &args.listen {
@@ -135,9 +125,20 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
             "--listen takes unix:///path: an abstract socket has no mode to protect it"
         ),
     };
-    let (config_path, embedded) = args.engine.configuration().await?;
+    let access = access::of(&args.allow_uid, args.listen_mode, args.listen_group)?;
+    access::check_way(&socket_path, &args.allow_uid)?;
+    let (config_path, plugin) = match &args.engine.encryption_provider_config {
+        Some(path) => (path.clone(), None),
+        None => {
+            let plugin = state_dir
+                .serve_plugin(state_dir.kms_address(), args.init_keyring)
+                .await?;
+            (state_dir.configuration()?, Some(plugin))
+        }
+    };
     let content = config_file::read(&config_path).map_err(anyhow::Error::msg)?;
-    let metrics = Arc::new(Metrics::new(&args.apiserver_id));
+    let metrics =
+        Arc::new(Metrics::new(&args.apiserver_id).count_dropped_log_lines(move || log.dropped()));
     let reload = args.encryption_provider_config_automatic_reload;
     let host = args
         .engine
@@ -149,8 +150,11 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         .build()
         .with_context(|| config_path.display().to_string())?;
     metrics.config_loaded(&content.hash);
+    if let Some(plugin) = &plugin {
+        host.set_embedded_plugin(state_dir.kms_address(), plugin.standing());
+    }
 
-    let socket = UnixSocket::bind(&socket_path)?;
+    let socket = UnixSocket::bind(&socket_path, access)?;
     let health_listener = TcpListener::bind(args.health_listen)
         .await
         .with_context(|| {
@@ -202,38 +206,44 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         None => "healthy".to_owned(),
     };
     let interval = args.config_poll_interval;
-    let embedded_text = match &embedded {
-        Embedded::NotUsed => String::new(),
-        Embedded::Elsewhere => format!(
-            "  KMS plugin       {} (served by another process)\n",
-            state_dir.kms_address()
-        ),
-        Embedded::Running(_) => format!(
-            "  KMS plugin       {} (Dekker's own, in this process)\n",
-            state_dir.kms_address()
-        ),
-    };
-    write_output(
+    let plugin_text = plugin.as_ref().map_or_else(String::new, |plugin| {
+        let served = match &*plugin.standing().borrow() {
+            Standing::Serving => "Dekker's own, in this process",
+            Standing::Elsewhere => "served by another process; this one takes over when that ends",
+            Standing::Failed(_) => "Dekker's own, not served: the log says why",
+        };
         format!(
-            "dekker {} is ready; KMS: {kms}\n  \
+            "  KMS plugin       {} ({served})\n",
+            state_dir.kms_address()
+        )
+    });
+    let banner = format!(
+        "dekker {} is ready; KMS: {kms}\n  \
              API socket       unix://{}\n  \
              health           http://{health_address}/readyz, also /livez, /healthz, /metrics, /statusz\n  \
              state directory  {}\n  \
-             configuration    {}, {}\n{embedded_text}\
+             configuration    {}, {}\n{plugin_text}\
              Try:\n  \
              printf hello | curl -sS --unix-socket {} --data-binary @- \\\n    \
              'http://dekker/v1/to-storage?resource=secrets&key=/registry/secrets/default/token' | dekker inspect\n",
-            env!("CARGO_PKG_VERSION"),
-            socket_path.display(),
-            state_dir.path().display(),
-            config_path.display(),
-            if reload { format!("reloaded when it changes, polled every {interval:?}") } else { "read once".to_owned() },
-            quoted(&socket_path),
-        )
-        .as_bytes(),
-    )?;
-
-    stopped.await;
+        env!("CARGO_PKG_VERSION"),
+        socket_path.display(),
+        state_dir.path().display(),
+        config_path.display(),
+        if reload {
+            format!("reloaded when it changes, polled every {interval:?}")
+        } else {
+            "read once".to_owned()
+        },
+        quoted(&socket_path),
+    );
+    tokio::select! {
+        () = &mut stopped => {}
+        announced = announce(banner) => {
+            announced?;
+            stopped.await;
+        }
+    }
     tracing::info!("stopping: what is under way is finished first");
     drop(stop);
     for server in [api, health] {
@@ -245,8 +255,9 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     if let Some(controller) = controller {
         controller.abort();
     }
-    drop(host);
-    if let Embedded::Running(plugin) = embedded {
+    // Before the plugin ends, and before the runtime does.
+    host.close().await;
+    if let Some(plugin) = plugin {
         plugin.stop().await;
     }
     Ok(ExitCode::SUCCESS)

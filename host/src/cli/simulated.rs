@@ -2,39 +2,65 @@
 
 use std::path::{Path, PathBuf};
 
-use super::serve::Embedded;
-use super::{CoastArg, DekSourceArg, EngineArgs};
+use super::state_dir::StateDir;
+use crate::config_file::Content;
+use crate::kms::address::Detour;
+use crate::kms::embedded::PrivatePlugin;
+use crate::kms::keyring::Keyring;
+use crate::kms::ownership::{Ownership, Standing};
 
-/// A process's part in Dekker's own plugin, as far as it has one.
-pub(crate) struct Own(Embedded);
+/// A server's part in Dekker's own plugin.
+pub(crate) struct Own(Ownership);
 
-/// What a command that runs an engine begins with.
-pub(crate) async fn begin(state_dir: &Path) -> anyhow::Result<(PathBuf, Own)> {
-    let args = EngineArgs {
-        state_dir: Some(state_dir.to_owned()),
-        encryption_provider_config: None,
-        component: None,
-        dek_source: DekSourceArg::Counter,
-        kms_coast: CoastArg::Strict,
-    };
-    let (path, embedded) = args.configuration().await?;
-    Ok((path, Own(embedded)))
+/// What `dekker serve` begins with.
+pub(crate) async fn serve(state_dir: &Path) -> anyhow::Result<(PathBuf, Own)> {
+    let state_dir = StateDir::open(Some(state_dir))?;
+    let plugin = state_dir.serve_plugin(state_dir.kms_address(), false);
+    let own = Own(plugin.await?);
+    match state_dir.configuration() {
+        Ok(path) => Ok((path, own)),
+        Err(error) => {
+            own.stop().await;
+            Err(error)
+        }
+    }
 }
 
 impl Own {
     /// Whether it serves the plugin.
     pub(crate) fn is_owner(&self) -> bool {
-        match &self.0 {
-            Embedded::Running(_) => true,
-            Embedded::NotUsed | Embedded::Elsewhere => false,
+        match &*self.0.standing().borrow() {
+            Standing::Serving => true,
+            Standing::Elsewhere | Standing::Failed(_) => false,
         }
     }
 
     /// The orderly end.
     pub(crate) async fn stop(self) {
-        match self.0 {
-            Embedded::Running(plugin) => plugin.stop().await,
-            Embedded::NotUsed | Embedded::Elsewhere => {}
-        }
+        self.0.stop().await;
     }
+
+    /// `kill -9`.
+    pub(crate) async fn kill(self) {
+        self.0.kill().await;
+    }
+}
+
+/// What a command for one value begins with.
+pub(crate) struct OneShot {
+    pub(crate) content: Content,
+    pub(crate) detour: Option<Detour>,
+    pub(crate) plugin: Option<PrivatePlugin>,
+}
+
+/// As `dekker encrypt` does.
+pub(crate) fn one_shot(state_dir: &Path) -> anyhow::Result<OneShot> {
+    let state_dir = StateDir::open(Some(state_dir))?;
+    let one_shot = state_dir.one_shot(Keyring::open_or_create)?;
+    state_dir.configuration()?;
+    Ok(OneShot {
+        detour: one_shot.detour(),
+        content: one_shot.content,
+        plugin: one_shot.plugin,
+    })
 }

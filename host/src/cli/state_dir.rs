@@ -1,16 +1,17 @@
 //! The state directory: what Dekker keeps when it is given nothing.
 
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use crate::kms::address::SocketAddress;
-use crate::kms::claim::{Claim, ClaimError, claim};
-use crate::kms::keyring::Keyring;
-use crate::kms::plugin::{self, Plugin};
+use crate::config_file::{self, Content};
+use crate::durable;
+use crate::kms::address::{Detour, SocketAddress};
+use crate::kms::embedded::{PrivatePlugin, SharedPlugin};
+use crate::kms::keyring::{CONFIGURATION_NAME, Keyring, KeyringError};
+use crate::kms::ownership::Ownership;
 
 /// A directory of mode 0700 that belongs to this user.
 pub(super) struct StateDir(PathBuf);
@@ -18,18 +19,22 @@ pub(super) struct StateDir(PathBuf);
 impl StateDir {
     /// Opens it, or makes it.
     pub(super) fn open(path: Option<&Path>) -> anyhow::Result<Self> {
-        let path = match path {
-            Some(path) => path.to_path_buf(),
-            None => default_path()
-                .context("there is no home directory: name a state directory with --state-dir")?,
-        };
-        let path = std::path::absolute(&path)
-            .with_context(|| format!("the state directory {}", path.display()))?;
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&path)
+        let path = absolute(path)?;
+        durable::create_directory(&path)
             .with_context(|| format!("cannot make the state directory {}", path.display()))?;
+        // Whoever made it may have been cut short before this. A directory above it that cannot even be read is not ours to judge.
+        if let Some(parent) = path.parent() {
+            let _ = durable::sync_directory(parent);
+        }
+        Self::check(path)
+    }
+
+    /// Opens it for reading alone.
+    pub(super) fn existing(path: Option<&Path>) -> anyhow::Result<Self> {
+        Self::check(absolute(path)?)
+    }
+
+    fn check(path: PathBuf) -> anyhow::Result<Self> {
         let metadata = fs::metadata(&path)
             .with_context(|| format!("the state directory {}", path.display()))?;
         let uid = rustix::process::geteuid().as_raw();
@@ -56,74 +61,104 @@ impl StateDir {
         SocketAddress::Path(self.0.join("kms.sock"))
     }
 
-    /// The configuration that names Dekker's own plugin, written at the first start and left alone from then on.
+    fn configuration_path(&self) -> PathBuf {
+        self.0.join(CONFIGURATION_NAME)
+    }
+
+    /// The configuration that names Dekker's own plugin, written at the first start and left alone from then on. There is a keyring.
     pub(super) fn configuration(&self) -> anyhow::Result<PathBuf> {
-        let path = self.0.join("encryption-config.yaml");
+        let path = self.configuration_path();
         let context = || format!("cannot write the configuration {}", path.display());
         let text = default_configuration(&self.kms_address());
-        // Written whole under another name first: a start that is cut short leaves nothing half-done.
         if !path.exists() {
-            let new = self.0.join("encryption-config.yaml.new");
-            let mut file = fs::OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&new)
-                .with_context(context)?;
-            file.write_all(text.as_bytes())
-                .and_then(|()| file.sync_all())
-                .with_context(context)?;
-            fs::rename(&new, &path).with_context(context)?;
+            // Of several first starts at once, one writes it.
+            durable::publish(&path, text.as_bytes()).with_context(context)?;
         }
         Ok(path)
     }
 
-    /// Starts Dekker's own plugin, unless one serves this directory already.
-    pub(super) async fn start_plugin(&self) -> anyhow::Result<Option<RunningPlugin>> {
-        RunningPlugin::start(&self.0, &self.kms_address()).await
+    /// Serves Dekker's own plugin whenever no other process does. Where there never was a keyring, makes one; with `init`, whatever there was.
+    pub(super) async fn serve_plugin(
+        &self,
+        address: SocketAddress,
+        init: bool,
+    ) -> anyhow::Result<Ownership> {
+        // Whoever serves the plugin: there is a keyring before anything else is written that tells of one.
+        if init {
+            tracing::warn!(
+                "--init-keyring: values that need a key which is not in the keyring can never be read again"
+            );
+            drop(Keyring::init(&self.0)?);
+        } else {
+            drop(Keyring::open_or_create(&self.0)?);
+        }
+        Ownership::start(SharedPlugin {
+            state_dir: self.0.clone(),
+            address,
+        })
+        .await
     }
-}
 
-/// Dekker's own plugin on a task of this process; it stops when this is dropped.
-pub(super) struct RunningPlugin {
-    stop: tokio::sync::oneshot::Sender<()>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl RunningPlugin {
-    /// `None`: another process serves this address.
-    pub(super) async fn start(
-        state_dir: &Path,
-        address: &SocketAddress,
-    ) -> anyhow::Result<Option<Self>> {
-        let Claim { listener, guard } = match claim(address).await {
-            Ok(claim) => claim,
-            Err(ClaimError::AlreadyServed(_)) => return Ok(None),
-            Err(error) => return Err(error.into()),
+    /// The configuration for one value, and the plugin that it asks; none if it names another one. Writes nothing.
+    pub(super) fn one_shot(
+        &self,
+        keyring: impl FnOnce(&Path) -> Result<Keyring, KeyringError>,
+    ) -> anyhow::Result<OneShot> {
+        let path = self.configuration_path();
+        let content = if path.exists() {
+            config_file::read(&path).map_err(anyhow::Error::msg)?
+        } else {
+            Content::of(
+                default_configuration(&self.kms_address())
+                    .into_bytes()
+                    .into(),
+            )
         };
-        let keyring = Keyring::open_or_create(state_dir)?;
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let task = tokio::spawn(async move {
-            let stopped = async {
-                // Dropping the sender is how it is told.
-                let _ = stopped.await;
-            };
-            if let Err(error) = plugin::serve(Plugin::new(keyring), listener, stopped).await {
-                tracing::error!(%error, "the embedded KMS plugin stopped");
-            }
-            drop(guard);
-        });
-        Ok(Some(Self { stop, task }))
+        let address = self.kms_address();
+        // Its text is enough: escaped otherwise it would still be asked, where a server has it.
+        let named = address.to_string().into_bytes();
+        let names_it = content.bytes.windows(named.len()).any(|part| part == named);
+        let plugin = if names_it {
+            let plugin = PrivatePlugin::start(keyring(&self.0)?);
+            Some(plugin.context("cannot start the KMS plugin of this command")?)
+        } else {
+            None
+        };
+        Ok(OneShot {
+            path,
+            content,
+            address,
+            plugin,
+        })
     }
+}
 
-    /// Stops it, once it has answered what is under way, and waits for its end.
-    pub(super) async fn stop(self) {
-        let Self { stop, task } = self;
-        drop(stop);
-        // A task that panicked has ended as well.
-        let _ = task.await;
+/// What it takes to read or write one value with the configuration in the state directory.
+pub(super) struct OneShot {
+    pub(super) path: PathBuf,
+    pub(super) content: Content,
+    address: SocketAddress,
+    pub(super) plugin: Option<PrivatePlugin>,
+}
+
+impl OneShot {
+    /// The way to the plugin.
+    pub(super) fn detour(&self) -> Option<Detour> {
+        let plugin = self.plugin.as_ref()?;
+        Some(Detour {
+            from: self.address.clone(),
+            to: plugin.address().clone(),
+        })
     }
+}
+
+fn absolute(path: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let path = match path {
+        Some(path) => path.to_path_buf(),
+        None => default_path()
+            .context("there is no home directory: name a state directory with --state-dir")?,
+    };
+    std::path::absolute(&path).with_context(|| format!("the state directory {}", path.display()))
 }
 
 fn default_path() -> Option<PathBuf> {
@@ -156,4 +191,41 @@ fn default_configuration(kms: &SocketAddress) -> String {
          \x20     timeout: 3s\n\
          \x20 - identity: {{}}\n"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn a_new_state_directory_and_its_configuration_are_on_disk() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("a/state");
+        durable::synced::take();
+        let state_dir = StateDir::open(Some(&path)).unwrap();
+        let synced = durable::synced::take();
+        for directory in [root.path(), &root.path().join("a")] {
+            assert!(
+                synced.iter().any(|synced| synced == directory),
+                "{synced:?}"
+            );
+        }
+        let configuration = state_dir.configuration().unwrap();
+        assert_eq!(durable::synced::take(), [path.clone()]);
+        fs::write(&configuration, "mine").unwrap();
+        state_dir.configuration().unwrap();
+        assert_eq!(fs::read(&configuration).unwrap(), b"mine");
+        // It may be there because a start made it that was cut short.
+        StateDir::open(Some(&path)).unwrap();
+        assert!(durable::synced::take().contains(&root.path().join("a")));
+    }
+
+    #[test]
+    fn one_that_is_only_read_is_not_made() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("state");
+        assert!(StateDir::existing(Some(&path)).is_err());
+        assert!(!path.exists());
+    }
 }

@@ -13,12 +13,15 @@ use hyper_util::rt::TokioIo;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use zeroize::Zeroizing;
 
-use super::serve::Embedded;
+use super::state_dir::StateDir;
 use super::tools::Compiled;
 use super::{EngineArgs, INPUT_MAX, read_input};
 use crate::config_file;
+use crate::host::Host;
 use crate::http::api::{FROM_STORAGE, KEY_ID_HASH, STALE, TO_STORAGE};
 use crate::kms::address::SocketAddress;
+use crate::kms::embedded::PrivatePlugin;
+use crate::kms::keyring::Keyring;
 use crate::model::Location;
 
 #[derive(Args)]
@@ -74,9 +77,10 @@ pub(super) async fn encrypt(args: EncryptArgs) -> anyhow::Result<ExitCode> {
     let encrypted = match &engine.connect {
         Some(address) => ask(address, TO_STORAGE, &at, &plaintext).await?,
         None => {
-            let (host, embedded) = engine.host().await?;
-            let encrypted = host.to_storage(at, plaintext).await?;
-            end(host, embedded).await;
+            let command = OneCommand::start(&engine.engine, Direction::Encrypt)?;
+            let encrypted = command.host.to_storage(at, plaintext).await;
+            command.end().await;
+            let encrypted = encrypted?;
             Opened {
                 bytes: Zeroizing::new(encrypted.stored),
                 stale: None,
@@ -102,9 +106,10 @@ pub(super) async fn decrypt(args: DecryptArgs) -> anyhow::Result<ExitCode> {
     let decrypted = match &engine.connect {
         Some(address) => ask(address, FROM_STORAGE, &at, &stored).await?,
         None => {
-            let (host, embedded) = engine.host().await?;
-            let decrypted = host.from_storage(at, stored.to_vec()).await?;
-            end(host, embedded).await;
+            let command = OneCommand::start(&engine.engine, Direction::Decrypt)?;
+            let decrypted = command.host.from_storage(at, stored.to_vec()).await;
+            command.end().await;
+            let decrypted = decrypted?;
             Opened {
                 bytes: decrypted.plaintext.into_zeroizing(),
                 stale: Some(decrypted.stale),
@@ -122,24 +127,59 @@ fn location(place: &Place) -> Location {
     }
 }
 
-impl Engine {
-    async fn host(&self) -> anyhow::Result<(crate::host::Host, Embedded)> {
-        let (path, embedded) = self.engine.configuration().await?;
-        let content = config_file::read(&path).map_err(anyhow::Error::msg)?;
-        let host = self
-            .engine
-            .builder(&content)?
-            .build()
-            .with_context(|| path.display().to_string())?;
-        Ok((host, embedded))
-    }
+#[derive(Clone, Copy)]
+enum Direction {
+    Encrypt,
+    Decrypt,
 }
 
-async fn end(host: crate::host::Host, embedded: Embedded) {
-    drop(host);
-    match embedded {
-        Embedded::Running(plugin) => plugin.stop().await,
-        Embedded::NotUsed | Embedded::Elsewhere => {}
+/// An engine for one value, with a plugin of its own where it needs Dekker's: what a server serves is left to the server.
+struct OneCommand {
+    host: Host,
+    plugin: Option<PrivatePlugin>,
+}
+
+impl OneCommand {
+    /// To decrypt takes no more than to read the state directory, so that values can be recovered from a copy of it that is read-only.
+    fn start(engine: &EngineArgs, direction: Direction) -> anyhow::Result<Self> {
+        if let Some(path) = &engine.encryption_provider_config {
+            let content = config_file::read(path).map_err(anyhow::Error::msg)?;
+            let host = engine
+                .builder(&content)?
+                .build()
+                .with_context(|| path.display().to_string())?;
+            return Ok(Self { host, plugin: None });
+        }
+        let one_shot = match direction {
+            Direction::Encrypt => {
+                let state_dir = engine.state_dir()?;
+                let one_shot = state_dir.one_shot(Keyring::open_or_create)?;
+                state_dir.configuration()?;
+                one_shot
+            }
+            Direction::Decrypt => {
+                StateDir::existing(engine.state_dir.as_deref())?.one_shot(Keyring::open)?
+            }
+        };
+        let mut builder = engine.builder(&one_shot.content)?;
+        if let Some(detour) = one_shot.detour() {
+            builder = builder.detour(detour);
+        }
+        let host = builder
+            .build()
+            .with_context(|| one_shot.path.display().to_string())?;
+        Ok(Self {
+            host,
+            plugin: one_shot.plugin,
+        })
+    }
+
+    async fn end(self) {
+        let Self { host, plugin } = self;
+        host.close().await;
+        if let Some(plugin) = plugin {
+            plugin.stop().await;
+        }
     }
 }
 

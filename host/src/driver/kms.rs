@@ -5,6 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use zeroize::{Zeroize, Zeroizing};
@@ -17,6 +18,7 @@ use crate::guest::{
     CallError, DecryptedEvent, EncryptResponse, EncryptedEvent, Event, KmsProvider, KmsVersion,
     SocketAddress, StatusEvent, StatusResponse,
 };
+use crate::kms::address::Detour;
 use crate::kms::client::{self, KmsClient};
 use crate::metrics::Metrics;
 
@@ -25,6 +27,9 @@ pub(super) struct KmsCalls {
     control: mpsc::UnboundedSender<Control>,
     metrics: Arc<Metrics>,
     providers: HashMap<u32, Provider>,
+    /// Where calls and connections run: not on the engine's thread, which may be busy with a large value.
+    runtime: Handle,
+    detour: Option<Detour>,
 }
 
 /// A provider, and its calls under way; both end together.
@@ -56,11 +61,21 @@ static V2_METHODS: Methods = Methods {
 };
 
 impl KmsCalls {
-    pub(super) fn new(control: mpsc::UnboundedSender<Control>, metrics: Arc<Metrics>) -> Self {
+    /// In the runtime whose tasks the calls will be.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub(super) fn new(
+        control: mpsc::UnboundedSender<Control>,
+        metrics: Arc<Metrics>,
+        detour: Option<Detour>,
+    ) -> Self {
         Self {
             control,
             metrics,
             providers: HashMap::new(),
+            runtime: Handle::current(),
+            detour,
         }
     }
 
@@ -69,6 +84,7 @@ impl KmsCalls {
     }
 
     pub(super) fn learn(&mut self, providers: Vec<KmsProvider>) {
+        let _entered = self.runtime.enter();
         for provider in providers {
             let KmsProvider {
                 id,
@@ -86,6 +102,10 @@ impl KmsCalls {
                     SocketAddress::AbstractName(name) => {
                         crate::kms::address::SocketAddress::Abstract(name)
                     }
+                };
+                let address = match &self.detour {
+                    Some(Detour { from, to }) if *from == address => to.clone(),
+                    Some(_) | None => address,
                 };
                 let timeout = Duration::from_millis(before_the_engine(timeout_ms));
                 let (client, methods) = match version {
@@ -217,7 +237,7 @@ impl KmsCalls {
         let call = call(provider.client.clone());
         let method = method(provider.methods);
         while provider.calls.try_join_next().is_some() {}
-        provider.calls.spawn(async move {
+        let call = async move {
             let start = Instant::now();
             let (code, event) = call.await;
             metrics.observe_kms(&name, method, code, start.elapsed());
@@ -226,7 +246,8 @@ impl KmsCalls {
             {
                 wipe(&mut event);
             }
-        });
+        };
+        provider.calls.spawn_on(call, &self.runtime);
     }
 }
 

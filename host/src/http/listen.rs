@@ -56,7 +56,7 @@ use counted::Counted;
 pub use descriptors::raise_limit;
 use registry::Member;
 pub(super) use registry::Registry;
-pub use unix::{BindError, UnixSocket};
+pub use unix::{Access, BindError, UnixSocket};
 
 /// How much a server takes on, and how long it waits. One set for each server; tests shorten it.
 #[derive(Clone, Debug)]

@@ -34,6 +34,13 @@ pub enum SocketAddress {
     Abstract(String),
 }
 
+/// Another way to a socket: whoever is to connect to `from` connects to `to`.
+#[derive(Clone, Debug)]
+pub(crate) struct Detour {
+    pub(crate) from: SocketAddress,
+    pub(crate) to: SocketAddress,
+}
+
 impl SocketAddress {
     /// Connects once.
     ///

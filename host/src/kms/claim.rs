@@ -1,12 +1,11 @@
 //! Taking a socket's address without taking it from a living server.
 
 use std::fmt;
-use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError};
+use std::fs::{self, File, Metadata, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
 use tokio::net::UnixListener;
 
 use super::address::SocketAddress;
@@ -36,7 +35,7 @@ pub async fn claim(address: &SocketAddress) -> Result<Claim, ClaimError> {
     };
     let fault = |error| ClaimError::Io(address.clone(), error);
     prepare_directory(path)?;
-    let lock = match lock(path) {
+    let lock = match crate::socket_lock::lock(path) {
         Ok(lock) => lock,
         Err(TryLockError::WouldBlock) => return Err(ClaimError::AlreadyServed(address.clone())),
         Err(TryLockError::Error(error)) => return Err(fault(error)),
@@ -114,42 +113,18 @@ fn identity(metadata: &Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }
 
-fn lock(path: &Path) -> Result<File, TryLockError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(OFlags::NOFOLLOW.bits() as i32)
-        .open(name)
-        .map_err(TryLockError::Error)?;
-    file.try_lock()?;
-    Ok(file)
-}
-
 /// Makes the directory, or sees that nobody else can put another socket in this one's place.
 fn prepare_directory(socket: &Path) -> Result<(), ClaimError> {
     let Some(directory) = socket.parent() else {
         return Ok(());
     };
     let fault = |error| ClaimError::Io(SocketAddress::Path(socket.to_owned()), error);
-    if !directory.exists() {
-        DirBuilder::new()
-            .mode(0o700)
-            .recursive(true)
-            .create(directory)
-            .map_err(fault)?;
+    crate::durable::create_directory(directory).map_err(fault)?;
+    match crate::socket_lock::is_ours_to_fill(directory) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(ClaimError::OpenDirectory(directory.to_owned())),
+        Err(error) => Err(fault(error)),
     }
-    let found = fs::metadata(directory).map_err(fault)?;
-    let (mode, owner) = (found.mode(), found.uid());
-    // The sticky bit, as on /tmp, lets only a file's owner replace it.
-    let theirs = mode & 0o022 != 0 && mode & 0o1000 == 0;
-    if theirs || ![0, rustix::process::geteuid().as_raw()].contains(&owner) {
-        return Err(ClaimError::OpenDirectory(directory.to_owned()));
-    }
-    Ok(())
 }
 
 /// Why a socket's address could not be claimed.

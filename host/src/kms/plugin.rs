@@ -30,7 +30,7 @@ use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
 use super::bounds::{self, LargeMessages};
-use super::keyring::{Keyring, OpenError, SealError};
+use super::keyring::{Keyring, OpenError, SealError, Snapshot};
 use accept::Accepted;
 use guard::GuardLayer;
 use refusals::Refusals;
@@ -53,8 +53,11 @@ const OK: &str = "ok";
 pub struct Plugin(Arc<Inner>);
 
 struct Inner {
-    /// Held for microseconds by an Encrypt or a Decrypt, for one `lstat` by a Status, and for reading at most 1 MiB from a local
-    /// disk after a rotation. Never across an await.
+    /// Held while its file is looked at: as long as the disk takes, so by threads for blocking work only.
+    keyring: Mutex<Keyring>,
+    /// Who looks at the file; others wait here, without a thread each.
+    looking: Arc<tokio::sync::Mutex<()>>,
+    /// Held for microseconds. Never across an await, nor while the disk is asked.
     state: Mutex<State>,
     status: AtomicU64,
     encrypt: AtomicU64,
@@ -62,7 +65,7 @@ struct Inner {
 }
 
 struct State {
-    keyring: Keyring,
+    keys: Snapshot,
     /// Why the file could not be read when last looked at.
     fault: Option<String>,
 }
@@ -83,9 +86,11 @@ impl Plugin {
     pub fn new(keyring: Keyring) -> Self {
         Self(Arc::new(Inner {
             state: Mutex::new(State {
-                keyring,
+                keys: keyring.snapshot(),
                 fault: None,
             }),
+            keyring: Mutex::new(keyring),
+            looking: Arc::default(),
             status: AtomicU64::new(0),
             encrypt: AtomicU64::new(0),
             decrypt: AtomicU64::new(0),
@@ -101,9 +106,55 @@ impl Plugin {
         }
     }
 
-    /// A call that panicked can't have left a keyring half changed: it is replaced as a whole.
+    /// A call that panicked can't have left it half changed: it is replaced as a whole.
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same holds of its keys.
+    fn keyring(&self) -> MutexGuard<'_, Keyring> {
+        let keyring = self.0.keyring.lock();
+        keyring.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at the file, on a thread that may wait for the disk; one at a time, whoever is still there to hear of it. `None`: the runtime ends.
+    async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Option<T> {
+        let looking = self.0.looking.clone().lock_owned().await;
+        let plugin = self.clone();
+        let looked = tokio::task::spawn_blocking(move || {
+            let _looking = looking;
+            look(&plugin)
+        });
+        looked.await.ok()
+    }
+
+    /// Takes up a rotation, or notes why it can't.
+    fn refresh(&self) {
+        let mut keyring = self.keyring();
+        let outcome = keyring.reload_if_changed();
+        let mut state = self.state();
+        state.keys = keyring.snapshot();
+        match outcome {
+            Ok(changed) => {
+                if state.fault.take().is_some() {
+                    tracing::info!("the keyring can be used again");
+                }
+                if changed {
+                    let key_id_hash = state.keys.current().id().hash();
+                    tracing::info!(key_id_hash, "took up a changed keyring");
+                }
+            }
+            Err(error) => {
+                let fault = error.to_string();
+                if state.fault.as_ref() != Some(&fault) {
+                    tracing::warn!(%error, "the keyring can't be used; keys in memory still decrypt");
+                }
+                state.fault = Some(fault);
+            }
+        }
     }
 }
 
@@ -113,40 +164,16 @@ impl fmt::Debug for Plugin {
     }
 }
 
-impl State {
-    /// Takes up a rotation, or notes why it can't.
-    fn refresh(&mut self) {
-        match self.keyring.reload_if_changed() {
-            Ok(changed) => {
-                if self.fault.take().is_some() {
-                    tracing::info!("the keyring can be read again");
-                }
-                if changed {
-                    let key_id_hash = self.keyring.current().id().hash();
-                    tracing::info!(key_id_hash, "took up a changed keyring");
-                }
-            }
-            Err(error) => {
-                let fault = error.to_string();
-                if self.fault.as_ref() != Some(&fault) {
-                    tracing::warn!(%error, "the keyring can't be read; keys in memory still decrypt");
-                }
-                self.fault = Some(fault);
-            }
-        }
-    }
-}
-
 #[tonic::async_trait]
 impl KeyManagementService for Plugin {
     /// Looks at the keyring's file, so this is when a rotation takes effect. With a file that can't be read it answers
     /// unhealthy, with the key ID as it was.
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
         self.0.status.fetch_add(1, Ordering::Relaxed);
-        let mut state = self.state();
-        state.refresh();
+        self.look(Self::refresh).await;
+        let state = self.state();
         let healthz = state.fault.clone().unwrap_or_else(|| OK.to_owned());
-        let current = state.keyring.current().id();
+        let current = state.keys.current().id();
         tracing::debug!(
             healthy = state.fault.is_none(),
             key_id_hash = current.hash(),
@@ -167,11 +194,16 @@ impl KeyManagementService for Plugin {
     ) -> Result<Response<EncryptResponse>, Status> {
         self.0.encrypt.fetch_add(1, Ordering::Relaxed);
         let request = request.into_inner();
+        // The file may have been replaced since the last Status.
+        let checked = self.look(|plugin| plugin.keyring().check_current()).await;
+        if let Some(Err(error)) = checked {
+            return Err(Status::failed_precondition(error.to_string()));
+        }
         let state = self.state();
         if let Some(fault) = &state.fault {
             return Err(Status::failed_precondition(fault.clone()));
         }
-        let kek = state.keyring.current();
+        let kek = state.keys.current();
         let sealed = kek.seal(&request.plaintext);
         tracing::debug!(uid = ?request.uid, key_id_hash = kek.id().hash(), ok = sealed.is_ok(), "Encrypt");
         match sealed {
@@ -202,11 +234,12 @@ impl KeyManagementService for Plugin {
                 "this plugin gives no annotations, so it takes none",
             ));
         }
-        let mut state = self.state();
-        if state.keyring.find(&request.key_id).is_none() {
-            state.refresh();
+        let is_known = self.state().keys.find(&request.key_id).is_some();
+        if !is_known {
+            self.look(Self::refresh).await;
         }
-        let Some(kek) = state.keyring.find(&request.key_id) else {
+        let keys = self.state().keys.clone();
+        let Some(kek) = keys.find(&request.key_id) else {
             tracing::debug!(uid = ?request.uid, "Decrypt with an unknown key ID");
             return Err(Status::not_found(
                 "no key in the keyring has the request's key ID: restore the keyring that encrypted this value",

@@ -40,6 +40,25 @@ impl TypedMetric for Total {
     const TYPE: MetricType = MetricType::Counter;
 }
 
+/// A counter that something else counts, under its whole name as [`Total`] is.
+pub(super) struct Counted(pub(super) Box<dyn Fn() -> u64 + Send + Sync>);
+
+impl std::fmt::Debug for Counted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Counted").field(&(self.0)()).finish()
+    }
+}
+
+impl EncodeMetric for Counted {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> std::fmt::Result {
+        encoder.encode_gauge(&(self.0)())
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Counter
+    }
+}
+
 /// A family of histograms of at most [`MAX_SERIES`] series.
 #[derive(Debug)]
 pub(super) struct Bounded<L> {

@@ -146,13 +146,9 @@ fn kinds(random: &mut fastrand::Rng) -> Vec<(Kind, u32)> {
     kinds.map(|(kind, weight, _)| (*kind, *weight)).collect()
 }
 
-/// What no history has unless `DEKKER_NEVER` says otherwise.
-const NEVER: &str = "Snapshot,Own";
-
-/// Whether no history is to have this kind of event.
+/// Whether `DEKKER_NEVER` says that no history is to have this kind of event.
 pub(super) fn is_left_out(name: &str) -> bool {
-    let never = std::env::var("DEKKER_NEVER");
-    let never = never.as_deref().unwrap_or(NEVER);
+    let never = std::env::var("DEKKER_NEVER").unwrap_or_default();
     never.split(',').any(|left_out| left_out == name)
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 
 use super::seams;
-use crate::cli::simulated::{self, Own};
+use crate::cli::simulated::{self, OneShot, Own};
 use crate::config_file::{self, Controller, PollNow};
 use crate::host::{Host, HostBuilder, KmsCoast, WriteDekSource};
 use crate::metrics::Metrics;
@@ -111,11 +111,11 @@ impl Server {
         let Self {
             host, tasks, own, ..
         } = self;
-        // The driver ends with the last handle; the controller is the other task.
+        // The controller, which is the other task than the driver.
         for task in tasks.iter().skip(1) {
             task.abort();
         }
-        drop(host);
+        host.close().await;
         if let Some(own) = own {
             own.stop().await;
         }
@@ -125,7 +125,7 @@ impl Server {
 /// Its connections end and its lock goes; the file of its socket stays.
 async fn kill_own(own: Own, state_dir: &Path) {
     let served = own.is_owner();
-    drop(own);
+    own.kill().await;
     if !served {
         return;
     }
@@ -157,33 +157,42 @@ pub(super) async fn one_shot<T>(
     options: &Options,
     work: impl AsyncFnOnce(&Host) -> T,
 ) -> Result<T, String> {
-    let (path, own) = begin(options).await?;
-    let built = config_file::read(&path).and_then(|content| {
-        let host = builder(options, &content.bytes).workers(0).build();
-        host.map_err(|error| error.to_string())
-    });
-    let host = match built {
-        Ok(host) => host,
-        Err(error) => {
-            end_own(own, options).await;
-            return Err(error);
-        }
+    let OneShot {
+        content,
+        detour,
+        plugin,
+    } = match &options.own {
+        None => OneShot {
+            content: config_file::read(&options.file)?,
+            detour: None,
+            plugin: None,
+        },
+        Some(state_dir) => simulated::one_shot(state_dir).map_err(|error| format!("{error:#}"))?,
     };
-    // The driver ends with the last handle.
-    seams::spawned();
-    let done = work(&host).await;
-    drop(host);
-    if let Some(own) = own {
-        own.stop().await;
+    let mut builder = builder(options, &content.bytes).workers(0);
+    if let Some(detour) = detour {
+        builder = builder.detour(detour);
     }
-    Ok(done)
+    let done = match builder.build() {
+        Ok(host) => {
+            seams::spawned();
+            let done = work(&host).await;
+            host.close().await;
+            Ok(done)
+        }
+        Err(error) => Err(error.to_string()),
+    };
+    if let Some(plugin) = plugin {
+        plugin.stop().await;
+    }
+    done
 }
 
 async fn begin(options: &Options) -> Result<(PathBuf, Option<Own>), String> {
     match &options.own {
         None => Ok((options.file.clone(), None)),
         Some(state_dir) => {
-            let begun = simulated::begin(state_dir).await;
+            let begun = simulated::serve(state_dir).await;
             let (path, own) = begun.map_err(|error| format!("{error:#}"))?;
             Ok((path, Some(own)))
         }

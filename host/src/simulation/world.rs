@@ -17,6 +17,7 @@ use super::snapshot;
 use super::stored::Stored;
 use crate::guest::MEMORY_MAX;
 use crate::host::{Host, KmsCoast, WriteDekSource};
+use crate::kms::keyring::Keyring;
 use crate::model::Location;
 
 /// 60 seconds: every operation ends before. What takes longest is one that a trap hands to a fresh instance twice, each time with three calls of
@@ -84,6 +85,8 @@ impl World {
             use std::os::unix::fs::DirBuilderExt;
             let mut builder = std::fs::DirBuilder::new();
             builder.mode(0o700).create(&state_dir).expect("a directory");
+            // Before the file, as `dekker serve` does.
+            drop(Keyring::open_or_create(&state_dir).expect("a keyring"));
             state_dir.clone()
         });
         let path = match &own {
@@ -137,6 +140,9 @@ impl World {
             Err(error) => {
                 let error = error.lines().next().unwrap_or_default();
                 let error = error.split(':').next().unwrap_or_default();
+                // Another one each time the history is played.
+                let root = self.directory.path().display().to_string();
+                let error = error.replace(&root, "");
                 self.ledger
                     .note(format_args!("{name} does not start: {error}"));
                 false

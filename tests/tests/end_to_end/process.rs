@@ -1,8 +1,8 @@
 //! A child process whose output is kept, and which does not outlive its test.
 
 use std::io::{Read, Write};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -19,7 +19,14 @@ pub struct Process {
 
 impl Process {
     /// Starts it, with `input` on its standard input.
-    pub fn start(mut command: Command, input: &[u8]) -> Self {
+    pub fn start(command: Command, input: &[u8]) -> Self {
+        let (process, unread) = Self::start_unread(command, input);
+        drop(unread);
+        process
+    }
+
+    /// The same, but nobody reads its standard error until the other value is dropped.
+    pub fn start_unread(mut command: Command, input: &[u8]) -> (Self, Unread) {
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -32,12 +39,15 @@ impl Process {
         let input = input.to_vec();
         // A command that does not read its input closes it; that is its right.
         thread::spawn(move || drop(stdin.write_all(&input)));
-        Self {
+        let (unread, read) = mpsc::channel();
+        let stderr = child.stderr.take().expect("piped");
+        let process = Self {
             name,
             stdout: Capture::of(child.stdout.take().expect("piped")),
-            stderr: Capture::of(child.stderr.take().expect("piped")),
+            stderr: Capture::of(Gated { stderr, read }),
             child,
-        }
+        };
+        (process, Unread { _gate: unread })
     }
 
     /// Waits until its standard output has `text`; gives all of it.
@@ -65,6 +75,18 @@ impl Process {
         kill_process(pid.expect("a process ID"), signal).expect("it runs, or is not waited for");
     }
 
+    /// Whether it has ended, whatever became of its output.
+    pub fn is_gone(&self) -> bool {
+        let pid = self.child.id();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+        // Its parent has not asked for its status yet, so it stays as a zombie.
+        status.is_ok_and(|stat| {
+            stat.rsplit(')')
+                .next()
+                .is_some_and(|rest| rest.starts_with(" Z"))
+        })
+    }
+
     /// Waits for its end, and for the end of its output.
     pub async fn ended(&mut self) -> ExitStatus {
         let what = format!("{} ends", self.name);
@@ -83,6 +105,24 @@ impl Process {
             stdout: self.stdout.bytes(),
             stderr: self.stderr.text(),
         }
+    }
+}
+
+/// As long as it lives, nobody reads what a process says on standard error.
+pub struct Unread {
+    _gate: mpsc::Sender<()>,
+}
+
+struct Gated {
+    stderr: ChildStderr,
+    read: mpsc::Receiver<()>,
+}
+
+impl Read for Gated {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        // Nothing is ever sent: this ends when the sender goes away.
+        let _ = self.read.recv();
+        self.stderr.read(buffer)
     }
 }
 

@@ -44,7 +44,11 @@ impl Stage {
 
 impl Server {
     pub async fn start(command: Command) -> Self {
-        let mut process = Process::start(command, b"");
+        Self::ready(Process::start(command, b"")).await
+    }
+
+    /// Waits until a process that was started says that it is ready.
+    pub async fn ready(mut process: Process) -> Self {
         let banner = process.says("| dekker inspect\n").await;
         let row = |name: &str| {
             let row = banner

@@ -56,6 +56,7 @@ fn what_it_makes_is_for_its_user_only() {
             "api.sock",
             "kms.sock",
             "keyring.json",
+            "keyring.ids",
             "encryption-config.yaml",
         ] {
             let path = state.join(name);

@@ -1,9 +1,9 @@
-//! A unix socket that only its owner can reach, and that a crash does not leave in the way.
+//! A unix socket that only those can reach who may, and that a crash does not leave in the way.
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, fchmod};
@@ -13,48 +13,82 @@ use rustix::net::{
 };
 use tokio::net::UnixListener;
 
+use crate::socket_lock;
+
 /// Connections that wait to be accepted; the kernel's own bound (`net.core.somaxconn`) may be lower.
 const BACKLOG: i32 = 1024;
 
-/// Read and write for the owner: connecting takes write permission.
-const MODE: u32 = 0o600;
+/// Who can connect to a socket: connecting takes write permission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// The permission bits of the socket's file.
+    pub mode: u32,
+    /// The file's group; `None` leaves it as the system has it.
+    pub group: Option<u32>,
+}
+
+impl Access {
+    /// Its owner, and root.
+    pub const OWNER: Self = Self {
+        mode: 0o600,
+        group: None,
+    };
+}
 
 /// A listening unix socket. Dropping it removes its file.
 #[derive(Debug)]
 pub struct UnixSocket {
     listener: UnixListener,
-    /// Only to be dropped.
+    /// Only to be dropped, in this order: the path is free once the lock is.
     _file: SocketFile,
+    _lock: File,
 }
 
 impl UnixSocket {
-    /// Listens on `path`, with mode 0600 before the first connection. The directory must exist.
+    /// Listens on `path`, whose directory must exist. From the first connection the file has the group and the mode that `access` says,
+    /// whatever the umask is.
     ///
-    /// The socket's own mode is set before `bind`, and Linux gives it to the file, less what the umask takes: the file is never
-    /// open to others, and the process-wide umask, which other threads use, stays alone. For a kernel that does not do so the
-    /// file's mode is set again before `listen`: until then the kernel refuses every connection.
+    /// The socket's own mode is narrowed before `bind`, and Linux gives it to the file: the file is never open to more than it should be, and
+    /// the process-wide umask, which other threads use, stays alone. Group and mode are set before `listen`: until then the kernel refuses
+    /// every connection.
     ///
-    /// A socket file on which nothing answers was left by a crash and is replaced.
+    /// A socket file on which nothing answers was left by a crash and is replaced. Of several servers that find it at once, one wins:
+    /// `<path>.lock` is locked for as long as the socket lives, and stays behind, empty.
     ///
     /// # Errors
     ///
-    /// [`BindError::InUse`] if a server answers there, [`BindError::NotASocket`] if something else stands there; neither is
-    /// touched.
+    /// [`BindError::InUse`] if a server has the lock or answers there, [`BindError::NotASocket`] if something else stands there; neither is
+    /// touched. [`BindError::OpenDirectory`] if others could put a socket of theirs there.
     ///
     /// # Panics
     ///
     /// Outside a tokio runtime.
-    pub fn bind(path: &Path) -> Result<Self, BindError> {
+    pub fn bind(path: &Path, access: Access) -> Result<Self, BindError> {
         let failed = |source: io::Error| BindError::Io {
             path: path.to_owned(),
             source,
         };
         let address = SocketAddrUnix::new(path).map_err(|e| failed(e.into()))?;
+        let directory = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            Some(_) | None => Path::new("."),
+        };
+        if !socket_lock::is_ours_to_fill(directory).map_err(failed)? {
+            return Err(BindError::OpenDirectory {
+                directory: directory.to_owned(),
+            });
+        }
+        let lock = socket_lock::lock(path).map_err(|error| match error {
+            TryLockError::WouldBlock => BindError::InUse {
+                path: path.to_owned(),
+            },
+            TryLockError::Error(error) => failed(error),
+        })?;
         remove_stale(path, &address)?;
 
         let socket = new_socket().map_err(failed)?;
         // A kernel that refuses this has the second chance below.
-        let _ = fchmod(&socket, Mode::from_raw_mode(MODE));
+        let _ = fchmod(&socket, Mode::from_raw_mode(Access::OWNER.mode));
         bind(&socket, &address).map_err(|errno| match errno {
             Errno::ADDRINUSE => BindError::InUse {
                 path: path.to_owned(),
@@ -62,13 +96,19 @@ impl UnixSocket {
             errno => failed(errno.into()),
         })?;
         let file = SocketFile::new(path).map_err(failed)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(MODE)).map_err(failed)?;
+        // The group first: it must not have, even for a moment, what is meant for another.
+        let Access { mode, group } = access;
+        if group.is_some() {
+            lchown(path, None, group).map_err(failed)?;
+        }
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed)?;
         listen(&socket, BACKLOG).map_err(|e| failed(e.into()))?;
 
         let listener = UnixListener::from_std(socket.into()).map_err(failed)?;
         Ok(Self {
             listener,
             _file: file,
+            _lock: lock,
         })
     }
 
@@ -91,6 +131,11 @@ pub enum BindError {
         /// The file.
         path: PathBuf,
     },
+    /// Other users could put a socket of theirs in its place.
+    OpenDirectory {
+        /// The directory.
+        directory: PathBuf,
+    },
     /// The system refused.
     Io {
         /// The socket.
@@ -111,6 +156,11 @@ impl fmt::Display for BindError {
                     path.display()
                 )
             }
+            Self::OpenDirectory { directory } => write!(
+                f,
+                "other users can put files into {}: chown it to this user and chmod go-w it, or choose another directory for the socket",
+                directory.display()
+            ),
             Self::Io { path, source } => write!(f, "cannot listen on {}: {source}", path.display()),
         }
     }
@@ -119,7 +169,7 @@ impl fmt::Display for BindError {
 impl std::error::Error for BindError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::InUse { .. } | Self::NotASocket { .. } => None,
+            Self::InUse { .. } | Self::NotASocket { .. } | Self::OpenDirectory { .. } => None,
             Self::Io { source, .. } => Some(source),
         }
     }
@@ -167,10 +217,7 @@ fn new_socket() -> io::Result<std::os::fd::OwnedFd> {
     )?)
 }
 
-/// Removes a socket file on which nothing answers.
-///
-/// Two servers that find the same stale file at the same time can both get past this; the one that binds second then takes the
-/// path from the first, as a rename would.
+/// Removes a socket file on which nothing answers. Whoever has the lock may.
 fn remove_stale(path: &Path, address: &SocketAddrUnix) -> Result<(), BindError> {
     let failed = |source: io::Error| BindError::Io {
         path: path.to_owned(),
@@ -210,7 +257,7 @@ mod tests {
     async fn socket_is_its_owners_alone_and_goes_with_the_server() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
-        let socket = UnixSocket::bind(&path).unwrap();
+        let socket = UnixSocket::bind(&path, Access::OWNER).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
         UnixStream::connect(&path).unwrap();
         drop(socket);
@@ -224,7 +271,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
         let socket = new_socket().unwrap();
-        fchmod(&socket, Mode::from_raw_mode(MODE)).unwrap();
+        fchmod(&socket, Mode::from_raw_mode(Access::OWNER.mode)).unwrap();
         bind(&socket, &SocketAddrUnix::new(&path).unwrap()).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
         assert!(UnixStream::connect(&path).is_err(), "nothing listens yet");
@@ -235,8 +282,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
 
-        let live = UnixSocket::bind(&path).unwrap();
-        let error = UnixSocket::bind(&path).unwrap_err();
+        let live = UnixSocket::bind(&path, Access::OWNER).unwrap();
+        let error = UnixSocket::bind(&path, Access::OWNER).unwrap_err();
         assert!(matches!(error, BindError::InUse { .. }), "{error:?}");
         assert_eq!(
             error.to_string(),
@@ -248,18 +295,18 @@ mod tests {
         // std leaves the file behind, as a crash does.
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         assert!(path.exists());
-        let successor = UnixSocket::bind(&path).unwrap();
+        let successor = UnixSocket::bind(&path, Access::OWNER).unwrap();
         UnixStream::connect(&path).unwrap();
         drop(successor);
 
         fs::write(&path, "precious").unwrap();
-        let error = UnixSocket::bind(&path).unwrap_err();
+        let error = UnixSocket::bind(&path, Access::OWNER).unwrap_err();
         assert!(matches!(error, BindError::NotASocket { .. }), "{error:?}");
         assert_eq!(fs::read(&path).unwrap(), b"precious");
         fs::remove_file(&path).unwrap();
 
         let _datagrams = UnixDatagram::bind(&path).unwrap();
-        let error = UnixSocket::bind(&path).unwrap_err();
+        let error = UnixSocket::bind(&path, Access::OWNER).unwrap_err();
         assert!(matches!(error, BindError::NotASocket { .. }), "{error:?}");
     }
 
@@ -267,9 +314,10 @@ mod tests {
     async fn file_of_another_socket_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
-        let ours = UnixSocket::bind(&path).unwrap();
+        let ours = UnixSocket::bind(&path, Access::OWNER).unwrap();
         fs::rename(&path, dir.path().join("old")).unwrap();
-        let theirs = UnixSocket::bind(&path).unwrap();
+        // Of a program that knows nothing of the lock.
+        let theirs = std::os::unix::net::UnixListener::bind(&path).unwrap();
         drop(ours);
         assert!(path.exists());
         drop(theirs);
@@ -279,8 +327,76 @@ mod tests {
     async fn system_faults_name_the_path() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("missing/s");
-        let error = UnixSocket::bind(&path).unwrap_err();
+        let error = UnixSocket::bind(&path, Access::OWNER).unwrap_err();
         assert!(matches!(error, BindError::Io { .. }), "{error:?}");
         assert!(error.to_string().contains("missing/s"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn of_several_servers_that_find_a_dead_socket_one_wins() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        for _ in 0..50 {
+            drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+            let runtime = tokio::runtime::Handle::current();
+            let bound: Vec<_> = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..8)
+                    .map(|_| {
+                        let (path, runtime) = (&path, &runtime);
+                        scope.spawn(move || {
+                            let _entered = runtime.enter();
+                            UnixSocket::bind(path, Access::OWNER)
+                        })
+                    })
+                    .collect();
+                threads
+                    .into_iter()
+                    .map(|thread| thread.join().unwrap())
+                    .collect()
+            });
+            let (won, lost): (Vec<_>, Vec<_>) = bound.into_iter().partition(Result::is_ok);
+            assert_eq!(won.len(), 1);
+            for error in lost {
+                let error = error.unwrap_err();
+                assert!(matches!(error, BindError::InUse { .. }), "{error:?}");
+            }
+            UnixStream::connect(&path).unwrap();
+            drop(won);
+            assert!(!path.exists());
+        }
+    }
+
+    #[tokio::test]
+    async fn mode_and_group_are_exact() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let own = fs::metadata(dir.path()).unwrap().gid();
+        // Root may give a file to any group, others to one of theirs.
+        let group = if rustix::process::geteuid().is_root() {
+            54_321
+        } else {
+            own
+        };
+        for (mode, group) in [(0o600, None), (0o660, Some(group)), (0o666, None)] {
+            let _socket = UnixSocket::bind(&path, Access { mode, group }).unwrap();
+            let made = fs::metadata(&path).unwrap();
+            assert_eq!(made.mode() & 0o7777, mode);
+            assert_eq!(made.gid(), group.unwrap_or(own));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_others_can_write_to_is_refused_unless_sticky() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let set = |mode| fs::set_permissions(dir.path(), PermissionsExt::from_mode(mode)).unwrap();
+        set(0o777);
+        let error = UnixSocket::bind(&path, Access::OWNER).unwrap_err();
+        assert!(
+            matches!(error, BindError::OpenDirectory { .. }),
+            "{error:?}"
+        );
+        set(0o1777);
+        UnixSocket::bind(&path, Access::OWNER).unwrap();
     }
 }

@@ -1,14 +1,15 @@
 //! A directory of files that only their owner may read, replaced atomically.
 
-use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
 use super::{Damage, KeyringError};
+use crate::durable;
 
 /// The file whose lock a writer holds. It stays: removing a lock file that another process has open would give two locks.
 const LOCK_NAME: &str = "keyring.lock";
@@ -42,19 +43,7 @@ pub(super) struct Directory(PathBuf);
 impl Directory {
     /// Makes it, mode 0700, if it is not there.
     pub(super) fn open_or_create(path: &Path) -> Result<Self, KeyringError> {
-        if !path.exists() {
-            DirBuilder::new()
-                .mode(0o700)
-                .recursive(true)
-                .create(path)
-                .map_err(fault("create", path))?;
-            // Its own entry must outlast a crash too, or the keys in it would not.
-            match path.parent() {
-                Some(parent) if !parent.as_os_str().is_empty() => sync(parent)?,
-                Some(_) => sync(Path::new("."))?,
-                None => {}
-            }
-        }
+        durable::create_directory(path).map_err(fault("create", path))?;
         Self::open(path)
     }
 
@@ -153,7 +142,7 @@ impl Directory {
         }
         let stamp = written?;
         fs::rename(&temporary, &path).map_err(fault("replace", &path))?;
-        sync(&self.0)?;
+        durable::sync_directory(&self.0).map_err(fault("sync", &self.0))?;
         Ok(stamp)
     }
 
@@ -199,13 +188,6 @@ fn check_mode(
         mode: metadata.mode() & 0o7777,
         remedy,
     })
-}
-
-/// A directory's entries reach the disk by themselves only.
-fn sync(directory: &Path) -> Result<(), KeyringError> {
-    File::open(directory)
-        .and_then(|directory| directory.sync_all())
-        .map_err(fault("sync", directory))
 }
 
 fn changing(path: PathBuf) -> KeyringError {

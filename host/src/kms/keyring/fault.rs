@@ -59,6 +59,28 @@ pub enum KeyringError {
         /// What is wrong with it.
         damage: Damage,
     },
+    /// There was a keyring, and it is gone.
+    Lost {
+        /// Where it was.
+        path: PathBuf,
+    },
+    /// The file lacks keys that it once had.
+    Forgotten {
+        /// The file.
+        path: PathBuf,
+        /// How many.
+        keys: usize,
+    },
+    /// The file has another key under the ID of one in memory.
+    Contradicts {
+        /// The file.
+        path: PathBuf,
+    },
+    /// No key is missing, so none can be given up.
+    Complete {
+        /// The file.
+        path: PathBuf,
+    },
     /// There is no room for another key.
     Full {
         /// The file.
@@ -97,6 +119,8 @@ pub enum Damage {
     },
     /// Its size changed while it was read.
     Changing,
+    /// A line of the list of keys is not a hash of a key ID.
+    NotHashes,
 }
 
 impl fmt::Display for KeyringError {
@@ -138,6 +162,28 @@ impl fmt::Display for KeyringError {
                 super::MAX_FILE
             ),
             Self::Damaged { path, damage } => write!(f, "{} {damage}", path.display()),
+            Self::Lost { path } => write!(
+                f,
+                "{} is gone, and there are files beside it that are written only once there is one, so values may need its keys: put it back; if no \
+                 value needs them, start once with --init-keyring, which makes a new key",
+                path.display()
+            ),
+            Self::Forgotten { path, keys } => write!(
+                f,
+                "{} lacks {keys} of the keys that it once had, so it is an older copy or another keyring: put the newest one back; if no value needs \
+                 what is missing, start once with --init-keyring",
+                path.display()
+            ),
+            Self::Contradicts { path } => write!(
+                f,
+                "{} has another key under the ID of one in use: put back the keyring that was there before",
+                path.display()
+            ),
+            Self::Complete { path } => write!(
+                f,
+                "{} lacks none of its keys: start without --init-keyring, which is for a keyring that is lost",
+                path.display()
+            ),
             Self::Full { path } => write!(
                 f,
                 "{} has no room for another key: rewrite all values, then remove keys that nothing uses",
@@ -175,6 +221,11 @@ impl fmt::Display for Damage {
             Self::Changing => {
                 f.write_str("changed while it was read: replace it, never edit it in place")?
             }
+            Self::NotHashes => {
+                return f.write_str(
+                    "is not a list of key ID hashes: restore it from a backup, or remove it if the keyring beside it is the newest",
+                );
+            }
         }
         f.write_str("; restore it from a backup")
     }
@@ -191,6 +242,10 @@ impl std::error::Error for KeyringError {
             | Self::Permissions { .. }
             | Self::TooLarge { .. }
             | Self::Damaged { .. }
+            | Self::Lost { .. }
+            | Self::Forgotten { .. }
+            | Self::Contradicts { .. }
+            | Self::Complete { .. }
             | Self::Full { .. } => None,
         }
     }

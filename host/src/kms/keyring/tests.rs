@@ -312,7 +312,7 @@ fn what_a_crash_left_behind_does_not_matter() {
 fn a_full_keyring_refuses_to_rotate() {
     let (_root, dir) = state_dir();
     let mut keyring = Keyring::open_or_create(&dir).unwrap();
-    let mut keys = Keys::new(Kek::generate(now()).unwrap());
+    let mut keys = file::decode(&fs::read(keyring.path()).unwrap()).unwrap();
     let frame = file::encode(&keys).len();
     keys.push(Kek::generate(now()).unwrap());
     let entry = file::encode(&keys).len() - frame;
@@ -345,4 +345,209 @@ fn encoding_never_grows_its_buffer() {
             .collect::<Vec<_>>()
     };
     assert_eq!(secrets(&decoded), secrets(&keys));
+}
+
+#[test]
+fn a_keyring_is_made_only_where_there_never_was_one() {
+    type Leave = fn(&Path);
+    let table: [(&str, Leave, bool); 5] = [
+        ("nothing", |_| {}, true),
+        (
+            "a start that was cut short",
+            |dir| {
+                fs::write(dir.join("keyring.lock"), "").unwrap();
+                fs::write(dir.join("keyring.json.tmp"), "half").unwrap();
+            },
+            true,
+        ),
+        (
+            "the list of keys",
+            |dir| {
+                let elsewhere = dir.join("elsewhere");
+                Keyring::open_or_create(&elsewhere).unwrap();
+                fs::rename(elsewhere.join(known::FILE_NAME), dir.join(known::FILE_NAME)).unwrap();
+            },
+            false,
+        ),
+        (
+            "an empty list of keys, as nobody writes it",
+            |dir| {
+                fs::write(dir.join(known::FILE_NAME), "").unwrap();
+                set_mode(&dir.join(known::FILE_NAME), 0o600);
+            },
+            true,
+        ),
+        (
+            "the configuration",
+            |dir| fs::write(dir.join(CONFIGURATION_NAME), "x").unwrap(),
+            false,
+        ),
+    ];
+    for (desc, leave, is_made) in table {
+        let root = tempfile::tempdir().unwrap();
+        leave(root.path());
+        match Keyring::open_or_create(root.path()) {
+            Ok(_) => assert!(is_made, "{desc}"),
+            Err(error) => {
+                assert!(!is_made, "{desc}: {error}");
+                assert!(matches!(error, KeyringError::Lost { .. }), "{desc}");
+                assert!(error.to_string().contains("--init-keyring"), "{error}");
+                assert!(!root.path().join(FILE_NAME).exists(), "{desc}");
+                Keyring::init(root.path()).unwrap();
+            }
+        }
+        let again = Keyring::open_or_create(root.path()).unwrap();
+        assert_eq!(again.keys().len(), 1, "{desc}");
+        let error = Keyring::init(root.path()).unwrap_err();
+        assert!(matches!(error, KeyringError::Complete { .. }), "{desc}");
+    }
+}
+
+#[test]
+fn a_keyring_older_than_the_list_of_keys_gets_one() {
+    let (_root, dir) = state_dir();
+    let made = Keyring::open_or_create(&dir).unwrap();
+    let list = dir.join(known::FILE_NAME);
+    let before = fs::read(&list).unwrap();
+    fs::remove_file(&list).unwrap();
+    fs::write(dir.join(CONFIGURATION_NAME), "x").unwrap();
+    let again = Keyring::open_or_create(&dir).unwrap();
+    assert_eq!(ids(&again), ids(&made));
+    assert_eq!(fs::read(&list).unwrap(), before);
+    assert_eq!(mode(&list), 0o600);
+    assert_eq!(
+        before,
+        format!("{}\n", made.current().id().hash()).as_bytes()
+    );
+    fs::write(&list, "sha256:no\n").unwrap();
+    let error = Keyring::open_or_create(&dir).unwrap_err().to_string();
+    assert!(error.contains("keyring.ids is not a list"), "{error}");
+    Keyring::open(&dir).unwrap();
+}
+
+#[test]
+fn an_older_file_is_refused_and_makes_nobody_forget() {
+    let (_root, dir) = state_dir();
+    let mut ours = Keyring::open_or_create(&dir).unwrap();
+    let older = fs::read(ours.path()).unwrap();
+    ours.rotate().unwrap();
+    let newer = fs::read(ours.path()).unwrap();
+    let before = ids(&ours);
+    let sealed = ours.current().seal(b"seed").unwrap();
+    ours.check_current().unwrap();
+
+    ours.directory.replace(FILE_NAME, &older).unwrap();
+    for _ in 0..2 {
+        let error = ours.reload_if_changed().unwrap_err();
+        assert!(
+            matches!(error, KeyringError::Forgotten { keys: 1, .. }),
+            "{error}"
+        );
+    }
+    assert_eq!(ids(&ours), before);
+    assert_eq!(
+        *ours.find(&before[1]).unwrap().open(&sealed).unwrap(),
+        b"seed"
+    );
+    for error in [
+        ours.check_current().unwrap_err(),
+        ours.rotate().unwrap_err(),
+        Keyring::open(&dir).unwrap().rotate().unwrap_err(),
+        Keyring::open_or_create(&dir).unwrap_err(),
+    ] {
+        assert!(
+            matches!(error, KeyringError::Forgotten { keys: 1, .. }),
+            "{error}"
+        );
+    }
+    assert_eq!(fs::read(ours.path()).unwrap(), older, "left alone");
+
+    ours.directory.replace(FILE_NAME, &newer).unwrap();
+    assert!(!ours.reload_if_changed().unwrap());
+    ours.check_current().unwrap();
+    ours.rotate().unwrap();
+}
+
+#[test]
+fn what_another_keyring_in_its_place_holds_is_read_but_not_written_with() {
+    let (root, dir) = state_dir();
+    let mut ours = Keyring::open_or_create(&dir).unwrap();
+    let own = fs::read(ours.path()).unwrap();
+    let before = ours.current().id().clone();
+    let theirs = Keyring::open_or_create(&root.path().join("theirs")).unwrap();
+    let foreign = theirs.current().id().as_str();
+    let bytes = fs::read(theirs.path()).unwrap();
+    ours.directory.replace(FILE_NAME, &bytes).unwrap();
+    assert!(ours.reload_if_changed().is_err());
+    assert_eq!(*ours.current().id(), before);
+    assert!(ours.find(foreign).is_some());
+    assert!(ours.check_current().is_err());
+    // Put right again, it lacks nothing: the others were never ours.
+    ours.directory.replace(FILE_NAME, &own).unwrap();
+    ours.reload_if_changed().unwrap();
+    assert!(ours.find(foreign).is_none());
+    ours.check_current().unwrap();
+}
+
+#[test]
+fn another_key_under_a_known_id_is_refused() {
+    let (root, dir) = state_dir();
+    let mut ours = Keyring::open_or_create(&dir).unwrap();
+    let theirs = Keyring::open_or_create(&root.path().join("theirs")).unwrap();
+    let text = |keyring: &Keyring| String::from_utf8(fs::read(keyring.path()).unwrap()).unwrap();
+    let own_id = ours.current().id().as_str();
+    let forged = text(&theirs).replace(theirs.current().id().as_str(), own_id);
+    let sealed = ours.current().seal(b"seed").unwrap();
+    ours.directory
+        .replace(FILE_NAME, forged.as_bytes())
+        .unwrap();
+    for error in [
+        ours.reload_if_changed().unwrap_err(),
+        ours.check_current().unwrap_err(),
+        ours.rotate().unwrap_err(),
+    ] {
+        assert!(matches!(error, KeyringError::Contradicts { .. }), "{error}");
+    }
+    assert_eq!(*ours.current().open(&sealed).unwrap(), b"seed");
+}
+
+#[test]
+fn a_start_beside_rotations_never_misses_a_key() {
+    let (_root, dir) = state_dir();
+    Keyring::open_or_create(&dir).unwrap();
+    std::thread::scope(|scope| {
+        let rotating = scope.spawn(|| {
+            let mut keyring = Keyring::open(&dir).unwrap();
+            for _ in 0..50 {
+                keyring.rotate().unwrap();
+            }
+        });
+        while !rotating.is_finished() {
+            Keyring::open_or_create(&dir).unwrap();
+        }
+    });
+    assert_eq!(Keyring::open_or_create(&dir).unwrap().keys().len(), 51);
+}
+
+#[test]
+fn the_directories_of_everything_new_are_on_disk() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("a/b");
+    crate::durable::synced::take();
+    Keyring::open_or_create(&dir).unwrap();
+    let synced = crate::durable::synced::take();
+    for directory in [root.path(), &root.path().join("a"), &dir] {
+        assert!(synced.iter().any(|path| path == directory), "{synced:?}");
+    }
+    assert_eq!(*synced.last().unwrap(), dir, "after the last rename");
+}
+
+#[test]
+fn opening_what_is_there_writes_nothing() {
+    let (_root, dir) = state_dir();
+    Keyring::open_or_create(&dir).unwrap();
+    fs::remove_file(dir.join("keyring.lock")).unwrap();
+    Keyring::open_or_create(&dir).unwrap();
+    Keyring::open(&dir).unwrap();
+    assert!(!dir.join("keyring.lock").exists());
 }

@@ -63,7 +63,7 @@ async fn faulty_decrypts_are_told_apart_only_as_far_as_they_may_be() {
     };
     let annotated = with(|it| it.annotations = BTreeMap::from([("a.b".into(), vec![])]));
     let mut current = good.clone();
-    current.key_id = plugin.state().keyring.current().id().as_str().to_owned();
+    current.key_id = plugin.state().keys.current().id().as_str().to_owned();
     let failed = (Code::InvalidArgument, "decryption failed");
     let layout = (
         Code::InvalidArgument,
@@ -102,9 +102,9 @@ async fn faulty_decrypts_are_told_apart_only_as_far_as_they_may_be() {
 
 /// Another process's.
 fn rotate(plugin: &Plugin) {
-    let dir = plugin.state().keyring.path();
+    let dir = plugin.keyring().path();
     crate::kms::rotate(dir.parent().unwrap()).unwrap();
-    plugin.state().refresh();
+    plugin.refresh();
 }
 
 #[tokio::test]
@@ -253,4 +253,78 @@ async fn a_silent_connection_does_not_hold_up_the_end() {
     crate::kms::plugin_status(&address).await.unwrap();
     drop(stop);
     served.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn an_older_keyring_is_unhealthy_still_decrypts_and_encrypts_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let plugin = new_plugin(dir.path());
+    let path = dir.path().join("keyring.json");
+    let older = fs::read(&path).unwrap();
+    rotate(&plugin);
+    let newer = fs::read(&path).unwrap();
+    let encrypted = encrypt(&plugin, b"seed").await.unwrap();
+    let put = |bytes| {
+        fs::write(&path, bytes).unwrap();
+    };
+    put(&older);
+    // Before any Status has seen it.
+    let error = encrypt(&plugin, b"x").await.unwrap_err();
+    assert_eq!(error.code(), Code::FailedPrecondition);
+    assert!(error.message().contains("lacks 1"), "{error}");
+    for _ in 0..2 {
+        let ill = status(&plugin).await;
+        assert!(ill.healthz.contains("lacks 1"), "{}", ill.healthz);
+        assert_eq!(ill.key_id, encrypted.key_id);
+        assert_eq!(decrypt(&plugin, &encrypted).await.unwrap(), b"seed");
+    }
+    put(&newer);
+    assert_eq!(status(&plugin).await.healthz, "ok");
+    assert_eq!(
+        encrypt(&plugin, b"x").await.unwrap().key_id,
+        encrypted.key_id
+    );
+}
+
+#[tokio::test]
+async fn a_disk_that_stalls_holds_up_no_decrypt() {
+    let dir = tempfile::tempdir().unwrap();
+    let plugin = new_plugin(dir.path());
+    let encrypted = encrypt(&plugin, b"seed").await.unwrap();
+    let (stall, stalled) = std::sync::mpsc::channel::<()>();
+    let (started, has_started) = oneshot::channel();
+    let disk = plugin.clone();
+    let disk = std::thread::spawn(move || {
+        let _keyring = disk.keyring();
+        started.send(()).unwrap();
+        // Until the sender is dropped.
+        let _ = stalled.recv();
+    });
+    has_started.await.unwrap();
+    let statuses: Vec<_> = (0..100)
+        .map(|_| {
+            let plugin = plugin.clone();
+            tokio::spawn(async move { status(&plugin).await.healthz })
+        })
+        .collect();
+    let tasks = || {
+        tokio::runtime::Handle::current()
+            .metrics()
+            .num_alive_tasks()
+    };
+    while tasks() < 100 {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..100 {
+        assert_eq!(decrypt(&plugin, &encrypted).await.unwrap(), b"seed");
+        tokio::task::yield_now().await;
+    }
+    assert!(statuses.iter().all(|status| !status.is_finished()));
+    // All but the one who looks gave up, as callers do at their deadline; a new one is served when the disk is back.
+    for status in statuses.iter().skip(1) {
+        status.abort();
+    }
+    drop(stall);
+    disk.join().unwrap();
+    assert_eq!(status(&plugin).await.healthz, "ok");
 }

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 
 use crate::http::api::serve_within;
 use crate::http::fake::Fake;
-use crate::http::listen::{Limits, UnixSocket};
+use crate::http::listen::{Access, Limits, UnixSocket};
 use crate::http::peer::PeerPolicy;
 use crate::metrics::Metrics;
 
@@ -38,7 +38,7 @@ impl Server {
     pub(super) fn start_for(peers: PeerPolicy, limits: Limits) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("dekker.sock");
-        let socket = UnixSocket::bind(&path).unwrap();
+        let socket = UnixSocket::bind(&path, Access::OWNER).unwrap();
         let (fake, metrics) = (Fake::default(), Arc::new(Metrics::new("")));
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(serve_within(

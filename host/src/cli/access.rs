@@ -1,0 +1,206 @@
+//! Who can reach the API socket: its file's mode and group, and the directories on the way to it.
+//!
+//! Who may then call is for the kernel to say ([`PeerPolicy`](crate::http::peer::PeerPolicy)); what is decided here must not keep out those whom
+//! that lets in.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use crate::http::listen::Access;
+
+/// Read and write, for owner, group and others: a socket has no other use of its bits.
+const MEANINGFUL: u32 = 0o666;
+
+/// An octal mode, such as 0660.
+pub(super) fn parse_mode(text: &str) -> Result<u32, String> {
+    let mode =
+        u32::from_str_radix(text, 8).map_err(|_| "an octal number, such as 0660".to_owned())?;
+    if mode & !MEANINGFUL != 0 {
+        return Err("a socket has bits for reading and writing only, such as 0660".to_owned());
+    }
+    if mode & 0o600 != 0o600 {
+        return Err("its owner must be able to connect: 0600 and more".to_owned());
+    }
+    Ok(mode)
+}
+
+/// Those beside this user who are kept out or let in by a file's mode; root is not.
+fn others(allowed: &[u32]) -> impl Iterator<Item = u32> {
+    let own = rustix::process::geteuid().as_raw();
+    allowed
+        .iter()
+        .copied()
+        .filter(move |uid| *uid != 0 && *uid != own)
+}
+
+/// What `--allow-uid`, `--listen-mode` and `--listen-group` come to.
+///
+/// # Errors
+/// When they contradict each other.
+pub(super) fn of(allowed: &[u32], mode: Option<u32>, group: Option<u32>) -> anyhow::Result<Access> {
+    let for_others = others(allowed).next().is_some();
+    let mode = match (mode, group) {
+        (Some(mode), _) => mode,
+        (None, Some(_)) => 0o660,
+        (None, None) if for_others => 0o666,
+        (None, None) => Access::OWNER.mode,
+    };
+    anyhow::ensure!(
+        for_others || mode & 0o002 == 0,
+        "--listen-mode {mode:04o} lets every user connect, and none but this one may call: name those who may with --allow-uid"
+    );
+    anyhow::ensure!(
+        !for_others || mode & 0o022 != 0,
+        "--listen-mode {mode:04o} keeps out the users that --allow-uid lets in: name a mode with which they can write, such as 0666, or 0660 \
+         with --listen-group"
+    );
+    anyhow::ensure!(
+        group.is_none() || mode & 0o020 != 0,
+        "--listen-mode {mode:04o} keeps out the group of --listen-group: name a mode with which it can write, such as 0660"
+    );
+    Ok(Access { mode, group })
+}
+
+/// Sees whether the allowed users can get to the socket's directory at all.
+///
+/// # Errors
+/// When a directory on the way is closed to all but its owner, who is none of them.
+pub(super) fn check_way(socket: &Path, allowed: &[u32]) -> anyhow::Result<()> {
+    let Some(directory) = socket.parent() else {
+        return Ok(());
+    };
+    let Ok(directory) = fs::canonicalize(directory) else {
+        // That it is not there is told by whoever makes the socket.
+        return Ok(());
+    };
+    for uid in others(allowed) {
+        if let Some((closed, mode)) = closed_to(&directory, uid)? {
+            anyhow::bail!(
+                "--allow-uid {uid}: that user cannot reach the API socket {}, for {} is open to its owner only (mode {mode:04o}): choose a directory \
+                 that both can enter with --listen, such as unix:///run/dekker/api.sock; the state directory stays closed",
+                socket.display(),
+                closed.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The first directory on the way down that a user cannot pass, whatever groups it is in; with its mode.
+fn closed_to(directory: &Path, uid: u32) -> anyhow::Result<Option<(PathBuf, u32)>> {
+    let mut way: Vec<&Path> = directory.ancestors().collect();
+    way.reverse();
+    for directory in way {
+        let found = fs::metadata(directory).with_context(|| directory.display().to_string())?;
+        // An access control list shows in the group's bits.
+        if found.uid() != uid && found.mode() & 0o011 == 0 {
+            return Ok(Some((directory.to_owned(), found.mode() & 0o7777)));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn modes_are_octal_and_leave_the_owner_in() {
+        let table = [
+            ("0660", Some(0o660)),
+            ("600", Some(0o600)),
+            ("0666", Some(0o666)),
+            ("0620", Some(0o620)),
+            ("0700", None),
+            ("4660", None),
+            ("0066", None),
+            ("0400", None),
+            ("rw", None),
+            ("0o660", None),
+            ("999", None),
+            ("", None),
+        ];
+        for (text, expected) in table {
+            assert_eq!(parse_mode(text).ok(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn mode_and_group_follow_from_who_may_call() {
+        let own = rustix::process::geteuid().as_raw();
+        let other = own + 1;
+        let access = |mode, group| Some(Access { mode, group });
+        let table = [
+            ("this user", vec![], None, None, access(0o600, None)),
+            ("by name", vec![own], None, None, access(0o600, None)),
+            (
+                "root needs no mode",
+                vec![0],
+                None,
+                None,
+                access(0o600, None),
+            ),
+            ("another user", vec![other], None, None, access(0o666, None)),
+            ("a group", vec![], None, Some(7), access(0o660, Some(7))),
+            (
+                "a user, by group",
+                vec![other],
+                None,
+                Some(7),
+                access(0o660, Some(7)),
+            ),
+            (
+                "a mode",
+                vec![other],
+                Some(0o622),
+                None,
+                access(0o622, None),
+            ),
+            ("the world, for nobody", vec![], Some(0o666), None, None),
+            (
+                "a user that is kept out",
+                vec![other],
+                Some(0o600),
+                None,
+                None,
+            ),
+            (
+                "a group that is kept out",
+                vec![other],
+                Some(0o602),
+                Some(7),
+                None,
+            ),
+        ];
+        for (desc, allowed, mode, group, expected) in table {
+            assert_eq!(of(&allowed, mode, group).ok(), expected, "{desc}");
+        }
+    }
+
+    #[test]
+    fn a_closed_directory_on_the_way_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        let set = |path: &Path, mode| {
+            fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+        };
+        set(root.path(), 0o755);
+        let way = root.path().join("a/b");
+        fs::create_dir_all(&way).unwrap();
+        let own = rustix::process::geteuid().as_raw();
+        let socket = way.join("s");
+        set(&way, 0o711);
+        set(&root.path().join("a"), 0o710);
+        check_way(&socket, &[own + 1]).unwrap();
+        set(&root.path().join("a"), 0o700);
+        let error = check_way(&socket, &[own + 1]).unwrap_err().to_string();
+        let closed = fs::canonicalize(root.path().join("a")).unwrap();
+        for part in [&closed.display().to_string(), "0700", "--listen"] {
+            assert!(error.contains(part), "{error}");
+        }
+        check_way(&socket, &[own, 0]).unwrap();
+    }
+}

@@ -1,0 +1,261 @@
+//! Log lines on their way to standard error, whose reader may be slow or may have stopped.
+//!
+//! A line is put into a queue and written by a thread of its own, so that a full pipe stops nothing but the log. The queue is bounded in
+//! bytes; what has no room is dropped and counted, and when the reader is back the log says how much it has missed.
+//!
+//! tracing-appender does not fit: it counts lines, not bytes, says nothing when it recovers, and its end writes to the very stream that may be
+//! stuck.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// 1 MiB: what may wait to be written. Some 5,000 lines.
+const QUEUE_MAX: usize = 1 << 20;
+
+/// 1 second: how long the end waits for what is still in the queue.
+const FLUSH: Duration = Duration::from_secs(1);
+
+/// The way into the log. Clones share it.
+#[derive(Clone)]
+pub(super) struct Log(Arc<Shared>);
+
+struct Shared {
+    queue: Mutex<Queue>,
+    /// There is something to write, or to say.
+    filled: Condvar,
+    /// Everything is written.
+    drained: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    lines: VecDeque<Vec<u8>>,
+    bytes: usize,
+    /// The thread has a line in its hands.
+    is_writing: bool,
+    /// Since the log last said so.
+    dropped: u64,
+    /// Since the start.
+    dropped_in_all: u64,
+}
+
+impl Log {
+    /// To standard error, by a thread that lives as long as the process.
+    ///
+    /// # Errors
+    /// The system's: no descriptor, or no thread.
+    pub(super) fn to_stderr() -> anyhow::Result<Self> {
+        // Not the standard library's handle: whoever is stuck in a write would hold its lock.
+        let out = io::stderr()
+            .as_fd()
+            .try_clone_to_owned()
+            .context("cannot use standard error")?;
+        Self::to(File::from(out)).context("cannot start the log")
+    }
+
+    fn to(out: impl Write + Send + 'static) -> io::Result<Self> {
+        let log = Self(Arc::new(Shared {
+            queue: Mutex::default(),
+            filled: Condvar::new(),
+            drained: Condvar::new(),
+        }));
+        let writer = log.clone();
+        std::thread::Builder::new()
+            .name("dekker-log".to_owned())
+            .spawn(move || writer.write_for_ever(out))?;
+        Ok(log)
+    }
+
+    /// Adds a line, or drops it. Never waits for the reader.
+    pub(super) fn say(&self, line: &[u8]) {
+        let mut queue = self.queue();
+        if queue.bytes.saturating_add(line.len()) > QUEUE_MAX {
+            queue.dropped += 1;
+            queue.dropped_in_all += 1;
+            return;
+        }
+        queue.bytes += line.len();
+        queue.lines.push_back(line.to_vec());
+        drop(queue);
+        self.0.filled.notify_one();
+    }
+
+    /// Lines dropped since the start.
+    pub(super) fn dropped(&self) -> u64 {
+        self.queue().dropped_in_all
+    }
+
+    /// Waits until everything is written, but not for long.
+    pub(super) fn flush(&self) {
+        let pending =
+            |queue: &mut Queue| queue.is_writing || !queue.lines.is_empty() || queue.dropped > 0;
+        // What is still there after that time stays unsaid.
+        let _ = self
+            .0
+            .drained
+            .wait_timeout_while(self.queue(), FLUSH, pending);
+    }
+
+    /// Panics go the same way: the default hook would wait for the reader.
+    pub(super) fn take_panics(&self) {
+        let log = self.clone();
+        std::panic::set_hook(Box::new(move |panic| {
+            let thread = std::thread::current();
+            let name = thread.name().unwrap_or("<unnamed>");
+            let place = panic.location().map(ToString::to_string);
+            let place = place.as_deref().unwrap_or("an unknown place");
+            let what = panic.payload_as_str().unwrap_or("no text");
+            let backtrace = std::backtrace::Backtrace::capture();
+            let backtrace = match backtrace.status() {
+                std::backtrace::BacktraceStatus::Captured => format!("{backtrace}\n"),
+                _ => String::new(),
+            };
+            let line = format!("thread '{name}' panicked at {place}: {what}\n{backtrace}");
+            log.say(line.as_bytes());
+        }));
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        // Nothing in it is ever half changed.
+        self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_for_ever(&self, mut out: impl Write) {
+        loop {
+            let mut queue = self.queue();
+            queue.is_writing = false;
+            if queue.lines.is_empty() && queue.dropped == 0 {
+                self.0.drained.notify_all();
+            }
+            let idle = |queue: &mut Queue| queue.lines.is_empty() && queue.dropped == 0;
+            let mut queue = self
+                .0
+                .filled
+                .wait_while(queue, idle)
+                .unwrap_or_else(PoisonError::into_inner);
+            let Some(line) = queue.lines.pop_front() else {
+                // All before it has been read, so somebody reads again.
+                let lines = std::mem::take(&mut queue.dropped);
+                drop(queue);
+                tracing::warn!(lines, "log lines were dropped, for nobody read the log");
+                continue;
+            };
+            queue.bytes -= line.len();
+            queue.is_writing = true;
+            drop(queue);
+            // A reader that has gone will not hear of it.
+            let _ = out.write_all(&line);
+        }
+    }
+}
+
+/// One write is one line: so tracing-subscriber hands them over.
+impl Write for Log {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.say(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Log {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    /// A reader that takes a write only when it is told to.
+    struct Stalled {
+        go: mpsc::Receiver<()>,
+        written: mpsc::Sender<Vec<u8>>,
+    }
+
+    impl Write for Stalled {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            // Without anybody to tell it, it takes everything.
+            let _ = self.go.recv();
+            let _ = self.written.send(bytes.to_vec());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn stalled() -> (Log, mpsc::Sender<()>, mpsc::Receiver<Vec<u8>>) {
+        let (go, go_rx) = mpsc::channel();
+        let (written, written_rx) = mpsc::channel();
+        let out = Stalled { go: go_rx, written };
+        (Log::to(out).unwrap(), go, written_rx)
+    }
+
+    #[test]
+    fn lines_keep_their_order_and_are_there_after_a_flush() {
+        let (log, go, written) = stalled();
+        drop(go);
+        for n in 0..100 {
+            log.say(format!("{n}\n").as_bytes());
+        }
+        log.flush();
+        let lines: Vec<_> = written.try_iter().collect();
+        let expected: Vec<_> = (0..100).map(|n| format!("{n}\n").into_bytes()).collect();
+        assert_eq!(lines, expected);
+        assert_eq!(log.dropped(), 0);
+    }
+
+    #[test]
+    fn a_reader_that_stalls_costs_lines_and_nothing_else() {
+        let (log, go, written) = stalled();
+        let line = [b'x'; 1024];
+        // One is in the thread's hands sooner or later; then the queue fills.
+        for _ in 0..3 * QUEUE_MAX / line.len() {
+            log.say(&line);
+        }
+        let dropped = log.dropped();
+        let kept = 3 * QUEUE_MAX / line.len() - usize::try_from(dropped).unwrap();
+        let full = QUEUE_MAX / line.len();
+        assert!((full..=full + 1).contains(&kept), "{kept}");
+        log.flush();
+        assert_eq!(
+            written.try_iter().count(),
+            0,
+            "the end does not wait for it"
+        );
+        drop(go);
+        for _ in 0..kept {
+            assert_eq!(written.recv().unwrap(), line);
+        }
+        log.say(b"afterwards");
+        assert_eq!(written.recv().unwrap(), b"afterwards");
+        assert_eq!(log.dropped(), dropped);
+    }
+
+    #[test]
+    fn a_line_longer_than_the_queue_is_dropped() {
+        let (log, go, written) = stalled();
+        drop(go);
+        log.say(&vec![b'x'; QUEUE_MAX + 1]);
+        log.say(b"short");
+        log.flush();
+        assert_eq!(written.try_iter().collect::<Vec<_>>(), [b"short"]);
+        assert_eq!(log.dropped(), 1);
+    }
+}

@@ -1,0 +1,71 @@
+//! The list of every key that a keyring ever had: `sha256:<hex>` of its ID, one a line, in `keyring.ids`.
+//!
+//! It is written after the keyring and before anything is encrypted with it, and replaced as a whole. So it never names a key that is not
+//! in the keyring, unless somebody has put an older keyring there, or none. It holds no secret.
+
+use std::collections::BTreeSet;
+
+use super::disk::Directory;
+use super::{Damage, KeyringError, Keys, MAX_KEYS};
+
+/// The list's file in the state directory.
+pub(super) const FILE_NAME: &str = "keyring.ids";
+
+/// `sha256:`, 64 digits and a newline.
+const LINE: usize = 72;
+
+/// Hashes of key IDs.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Known(BTreeSet<String>);
+
+impl Known {
+    pub(super) fn of(keys: &Keys) -> Self {
+        Self(keys.all.iter().map(|kek| kek.id().hash()).collect())
+    }
+
+    /// Empty where there is none: the keyring is new, or older than this list.
+    pub(super) fn read(directory: &Directory) -> Result<Self, KeyringError> {
+        let bytes = match directory.read(FILE_NAME, LINE * MAX_KEYS) {
+            Err(KeyringError::Missing { .. }) => return Ok(Self(BTreeSet::new())),
+            read => read?.0,
+        };
+        let damaged = || KeyringError::Damaged {
+            path: directory.path(FILE_NAME),
+            damage: Damage::NotHashes,
+        };
+        let text = str::from_utf8(&bytes).map_err(|_| damaged())?;
+        let hashes = text.lines().map(|line| {
+            let digits = line.strip_prefix("sha256:")?;
+            let is_hash = digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+            is_hash.then(|| line.to_owned())
+        });
+        hashes.collect::<Option<_>>().map(Self).ok_or_else(damaged)
+    }
+
+    /// Replaces the list, unless it is the same. The caller holds the directory's lock.
+    pub(super) fn write(&self, directory: &Directory) -> Result<(), KeyringError> {
+        if Self::read(directory)? == *self {
+            return Ok(());
+        }
+        let mut text = String::with_capacity(LINE * self.0.len());
+        for hash in &self.0 {
+            text.push_str(hash);
+            text.push('\n');
+        }
+        directory.replace(FILE_NAME, text.as_bytes())?;
+        Ok(())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn is(&self, keys: &Keys) -> bool {
+        *self == Self::of(keys)
+    }
+
+    /// How many of them these keys lack.
+    pub(super) fn missing_in(&self, keys: &Keys) -> usize {
+        self.0.difference(&Self::of(keys).0).count()
+    }
+}

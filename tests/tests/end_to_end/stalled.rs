@@ -1,0 +1,121 @@
+//! A server whose output nobody reads.
+
+use std::fs::File;
+use std::io::Write;
+use std::process::{Child, Stdio};
+
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::process::Signal;
+use tokio::time::timeout;
+
+use crate::http::Connection;
+use crate::process::Process;
+use crate::server::{Server, metric};
+use crate::stage::play;
+use crate::wait::{PATIENCE, until};
+
+const KEY: &[u8] = b"/registry/secrets/default/token";
+
+/// A process that does not outlive its test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // Both fail when it has ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+async fn dropped(server: &Server) -> f64 {
+    metric(
+        &server.metrics().await,
+        "dekker_log_lines_dropped_total",
+        &[],
+    )
+}
+
+#[test]
+fn a_log_that_nobody_reads_stops_nothing_and_says_afterwards_what_it_lost() {
+    play(async |stage| {
+        let (process, unread) =
+            Process::start_unread(stage.serve_command(&["--log", "trace"]), b"");
+        let mut server = Server::ready(process).await;
+        assert_eq!(dropped(&server).await, 0.0);
+        // More lines than pipe and queue hold; each write is answered all the same.
+        let mut connection = server.connect().await;
+        let mut writes = 0;
+        while dropped(&server).await == 0.0 {
+            for _ in 0..10 {
+                let answer = timeout(PATIENCE, connection.write(KEY, &[7; 1000])).await;
+                let answer = answer.expect("it does not wait for the log's reader");
+                answer.expect("an answer").ok();
+                writes += 1;
+            }
+        }
+        assert!(writes > 10, "the queue holds some lines");
+        assert_eq!(server.get("/readyz").await.status, 200);
+
+        drop(unread);
+        until("it says what it lost", async || {
+            let log = server.process.stderr.text();
+            log.contains("log lines were dropped, for nobody read the log")
+                .then_some(())
+        })
+        .await;
+        server.process.signal(Signal::TERM);
+        assert_eq!(server.process.ended().await.code(), Some(0));
+    });
+}
+
+#[test]
+fn a_log_that_nobody_reads_does_not_hold_up_the_end() {
+    play(async |stage| {
+        let (process, unread) =
+            Process::start_unread(stage.serve_command(&["--log", "trace"]), b"");
+        let server = Server::ready(process).await;
+        let mut connection = server.connect().await;
+        while dropped(&server).await == 0.0 {
+            connection.write(KEY, b"x").await.expect("an answer").ok();
+        }
+        server.process.signal(Signal::TERM);
+        // Its sockets are gone before its log is; then the process is.
+        until("it has ended, unread", async || {
+            server.process.is_gone().then_some(())
+        })
+        .await;
+        drop(unread);
+    });
+}
+
+#[test]
+fn standard_output_that_nobody_reads_does_not_hold_up_a_server_nor_its_end() {
+    play(async |stage| {
+        // A pipe that is full to the last byte.
+        let (_reader, writer) = std::io::pipe().expect("a pipe");
+        let flags = fcntl_getfl(&writer).expect("flags");
+        fcntl_setfl(&writer, flags | OFlags::NONBLOCK).expect("no blocking");
+        let mut full = File::from(std::os::fd::OwnedFd::from(writer));
+        while full.write(&[0; 4096]).is_ok() {}
+        while full.write(&[0]).is_ok() {}
+        fcntl_setfl(&full, flags).expect("blocking again");
+
+        let mut command = stage.serve_command(&[]);
+        command
+            .stdin(Stdio::null())
+            .stdout(full)
+            .stderr(Stdio::null());
+        let mut child = Killed(command.spawn().expect("it starts"));
+        let socket = stage.state().join("api.sock");
+        let mut connection =
+            until("it listens", async || Connection::unix(&socket).await.ok()).await;
+        let answer = timeout(PATIENCE, connection.write(KEY, b"hunter2")).await;
+        answer.expect("in time").expect("an answer").ok();
+        let pid = i32::try_from(child.0.id())
+            .ok()
+            .and_then(rustix::process::Pid::from_raw);
+        rustix::process::kill_process(pid.expect("a process ID"), Signal::TERM).expect("it runs");
+        let status = until("it ends", async || child.0.try_wait().expect("a child")).await;
+        assert_eq!(status.code(), Some(0));
+    });
+}
