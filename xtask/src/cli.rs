@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt::{self, Write as _};
+use std::num::NonZeroU32;
 
 use crate::parts::{self, Part};
 use crate::simulate::{HISTORIES, Simulation};
@@ -34,6 +35,11 @@ pub enum Task {
     Fmt,
     /// Take the pictures that README shows.
     Pictures,
+    /// Build, then kill the binary in every way the tests know.
+    Crash {
+        /// How often at random moments; `None`: as often as in CI.
+        kills: Option<NonZeroU32>,
+    },
     /// Build, then measure.
     Bench {
         /// Handed to `dekker-bench`, which knows its benchmarks by name.
@@ -128,6 +134,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, UsageErr
         ),
         Some("pictures") => without_arguments("pictures", args, Task::Pictures),
         Some("bench") => Ok(Task::Bench { args }),
+        Some("crash") => crash(args),
         Some(_) | None => Err(UsageError::UnknownCommand(command)),
     }
 }
@@ -157,6 +164,7 @@ usage: cargo xtask <command>
   bench [--quick] [NAMES...]
                             measure against other ciphers and kube-apiserver's: transform, cached-deks, readers, http, startup, sizes
   bench --write-docs        the same, in full, and renew docs/PERFORMANCE.md
+  crash [--kills N]         build, then run the part `crash` with N kills at random moments (200 without)
   help                      print this
 
 Each command sets up what it needs. Parts of `test`:
@@ -246,6 +254,28 @@ fn simulate(args: Vec<OsString>) -> Result<Task, UsageError> {
     }))
 }
 
+fn crash(args: Vec<OsString>) -> Result<Task, UsageError> {
+    let mut args = args.into_iter();
+    let Some(flag) = args.next() else {
+        return Ok(Task::Crash { kills: None });
+    };
+    let unexpected = |argument| UsageError::UnexpectedArgument {
+        command: "crash",
+        argument,
+    };
+    if flag != "--kills" {
+        return Err(unexpected(flag));
+    }
+    let count = args.next().ok_or_else(|| unexpected(flag))?;
+    let Some(kills) = count.to_str().and_then(|count| count.parse().ok()) else {
+        return Err(unexpected(count));
+    };
+    match args.next() {
+        None => Ok(Task::Crash { kills: Some(kills) }),
+        Some(argument) => Err(unexpected(argument)),
+    }
+}
+
 /// Parts run in the table's order and once each, however they are named.
 fn test(names: &[OsString]) -> Result<Task, UsageError> {
     if let Some(unknown) = names
@@ -333,6 +363,14 @@ mod tests {
                 Task::Simulate(Simulation::Matrix),
             ),
             ("fmt", &["fmt"], Task::Fmt),
+            ("crash", &["crash"], Task::Crash { kills: None }),
+            (
+                "crash, so many times",
+                &["crash", "--kills", "5000"],
+                Task::Crash {
+                    kills: NonZeroU32::new(5000),
+                },
+            ),
             ("pictures", &["pictures"], Task::Pictures),
             (
                 "bench",
@@ -384,6 +422,16 @@ mod tests {
                 "no number",
                 &["simulate", "--histories", "many"],
                 unexpected("simulate", "many"),
+            ),
+            (
+                "kills without a number",
+                &["crash", "--kills"],
+                unexpected("crash", "--kills"),
+            ),
+            (
+                "no kills",
+                &["crash", "--kills", "0"],
+                unexpected("crash", "0"),
             ),
             (
                 "no such part",

@@ -5,6 +5,7 @@ mod cli;
 mod clients;
 mod command;
 mod component;
+mod crash;
 mod host;
 mod hosts;
 mod inspector;
@@ -99,6 +100,7 @@ fn perform(task: Task) -> Result<bool> {
             build_inspector(&workspace)?;
             inspector::take_pictures(&workspace)?;
         }
+        Task::Crash { kills } => crash::by_hand(&Workspace::find()?, kills)?,
         Task::Bench { args } => bench::run(&Workspace::find()?, args)?,
     }
     Ok(true)

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::clients;
 use crate::command;
 use crate::component;
+use crate::crash;
 use crate::host;
 use crate::hosts;
 use crate::inspector;
@@ -104,6 +105,12 @@ pub static PARTS: &[&Part] = &[
         about: "random histories of the whole host in simulated time: no nonce twice, no value lost",
         needs: Needs::Component,
         run: simulation,
+    },
+    &Part {
+        name: "crash",
+        about: "the dekker binary under kill -9, many starts and stops at once, full disks, few descriptors and little memory",
+        needs: Needs::Binary,
+        run: run_crash,
     },
     &Part {
         name: "wasmtime",
@@ -358,6 +365,10 @@ fn end_to_end(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
 fn simulation(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
     simulate::play(workspace, simulate::HISTORIES, counts)?;
     Ok(Done::Passed)
+}
+
+fn run_crash(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
+    crash::run(workspace, counts).map(Done::PassedWith)
 }
 
 fn wasmtime(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {

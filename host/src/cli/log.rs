@@ -40,10 +40,10 @@ struct Queue {
     bytes: usize,
     /// The thread has a line in its hands.
     is_writing: bool,
-    /// Since the log last said so.
-    dropped: u64,
+    /// Lines dropped since the log last reported any.
+    unreported: u64,
     /// Since the start.
-    dropped_in_all: u64,
+    dropped: u64,
 }
 
 impl Log {
@@ -77,8 +77,8 @@ impl Log {
     pub(super) fn say(&self, line: &[u8]) {
         let mut queue = self.queue();
         if queue.bytes.saturating_add(line.len()) > QUEUE_MAX {
+            queue.unreported += 1;
             queue.dropped += 1;
-            queue.dropped_in_all += 1;
             return;
         }
         queue.bytes += line.len();
@@ -89,13 +89,13 @@ impl Log {
 
     /// Lines dropped since the start.
     pub(super) fn dropped(&self) -> u64 {
-        self.queue().dropped_in_all
+        self.queue().dropped
     }
 
     /// Waits until everything is written, but not for long.
     pub(super) fn flush(&self) {
         let pending =
-            |queue: &mut Queue| queue.is_writing || !queue.lines.is_empty() || queue.dropped > 0;
+            |queue: &mut Queue| queue.is_writing || !queue.lines.is_empty() || queue.unreported > 0;
         // What is still there after that time stays unsaid.
         let _ = self
             .0
@@ -131,10 +131,10 @@ impl Log {
         loop {
             let mut queue = self.queue();
             queue.is_writing = false;
-            if queue.lines.is_empty() && queue.dropped == 0 {
+            if queue.lines.is_empty() && queue.unreported == 0 {
                 self.0.drained.notify_all();
             }
-            let idle = |queue: &mut Queue| queue.lines.is_empty() && queue.dropped == 0;
+            let idle = |queue: &mut Queue| queue.lines.is_empty() && queue.unreported == 0;
             let mut queue = self
                 .0
                 .filled
@@ -142,7 +142,7 @@ impl Log {
                 .unwrap_or_else(PoisonError::into_inner);
             let Some(line) = queue.lines.pop_front() else {
                 // All before it has been read, so somebody reads again.
-                let lines = std::mem::take(&mut queue.dropped);
+                let lines = std::mem::take(&mut queue.unreported);
                 drop(queue);
                 tracing::warn!(lines, "log lines were dropped, for nobody read the log");
                 continue;

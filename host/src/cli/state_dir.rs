@@ -212,7 +212,7 @@ mod tests {
             );
         }
         let configuration = state_dir.configuration().unwrap();
-        assert_eq!(durable::synced::take(), [path.clone()]);
+        assert_eq!(durable::synced::take(), std::slice::from_ref(&path));
         fs::write(&configuration, "mine").unwrap();
         state_dir.configuration().unwrap();
         assert_eq!(fs::read(&configuration).unwrap(), b"mine");

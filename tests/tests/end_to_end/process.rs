@@ -173,7 +173,8 @@ struct Captured {
 }
 
 impl Capture {
-    fn of(mut from: impl Read + Send + 'static) -> Self {
+    /// Reads to the end, on a thread.
+    pub fn of(mut from: impl Read + Send + 'static) -> Self {
         let capture = Self(Arc::default());
         let to = capture.clone();
         thread::spawn(move || {
@@ -194,7 +195,8 @@ impl Capture {
         String::from_utf8_lossy(&self.bytes()).into_owned()
     }
 
-    fn is_closed(&self) -> bool {
+    /// The process, and whoever has its output from it, has closed it.
+    pub fn is_closed(&self) -> bool {
         self.with(|captured| captured.closed)
     }
 

@@ -50,25 +50,15 @@ impl Server {
     /// Waits until a process that was started says that it is ready.
     pub async fn ready(mut process: Process) -> Self {
         let banner = process.says("| dekker inspect\n").await;
-        let row = |name: &str| {
-            let row = banner
-                .lines()
-                .find_map(|line| line.trim_start().strip_prefix(name));
-            row.unwrap_or_else(|| panic!("no {name:?} in {banner:?}"))
-                .trim()
-        };
-        let api = row("API socket")
-            .strip_prefix("unix://")
-            .expect("a unix socket");
-        let health = row("health")
-            .strip_prefix("http://")
-            .and_then(|rest| rest.split('/').next());
+        Self::of(process, banner)
+    }
+
+    /// One that has said that it is ready.
+    pub fn of(process: Process, banner: String) -> Self {
+        let (api, health) = addresses(&banner);
         Self {
-            api: api.into(),
-            health: health
-                .expect("an address")
-                .parse()
-                .expect("an IP address and a port"),
+            api,
+            health,
             process,
             banner,
         }
@@ -123,6 +113,28 @@ impl Server {
         assert_eq!(status.code(), Some(0), "{}", self.process.stderr.text());
         self.process.stderr.text()
     }
+}
+
+/// The transform API's socket, and where health listens, of what a server says when it is ready.
+pub fn addresses(banner: &str) -> (PathBuf, SocketAddr) {
+    let row = |name: &str| {
+        let row = banner
+            .lines()
+            .find_map(|line| line.trim_start().strip_prefix(name));
+        row.unwrap_or_else(|| panic!("no {name:?} in {banner:?}"))
+            .trim()
+    };
+    let api = row("API socket")
+        .strip_prefix("unix://")
+        .expect("a unix socket");
+    let health = row("health")
+        .strip_prefix("http://")
+        .and_then(|rest| rest.split('/').next());
+    let health = health
+        .expect("an address")
+        .parse()
+        .expect("an IP address and a port");
+    (api.into(), health)
 }
 
 /// The sum of a metric's samples that have these labels.

@@ -1,0 +1,58 @@
+//! The `dekker` binary under the faults that end or cramp a process: kill -9 at random moments and at each system call that writes, many
+//! starts and stops at once, one-shot commands beside a server, a full disk, a read-only state directory, few descriptors, little memory, a log
+//! that nobody reads.
+//!
+//! After each fault the state directory must serve again: a new server becomes healthy, reads every value that was acknowledged, and no nonce
+//! occurs twice with one key over the directory's whole life.
+//!
+//! Every run takes a fresh seed and prints it; `DEKKER_SEED=` repeats its choices (not the kernel's scheduling). `DEKKER_KILLS=` says how often
+//! a server is killed at a random moment. As in `end_to_end.rs`, without the binary every test passes and says so, except in CI.
+
+// Shared with the end-to-end tests.
+#[allow(dead_code, reason = "the end-to-end tests use the rest")]
+#[path = "end_to_end/http.rs"]
+mod http;
+#[allow(dead_code, reason = "the end-to-end tests use the rest")]
+#[path = "end_to_end/process.rs"]
+mod process;
+#[allow(dead_code, reason = "the end-to-end tests use the rest")]
+#[path = "end_to_end/server.rs"]
+mod server;
+#[allow(dead_code, reason = "the end-to-end tests use the rest")]
+#[path = "end_to_end/stage.rs"]
+mod stage;
+#[allow(dead_code, reason = "the end-to-end tests use the rest")]
+#[path = "end_to_end/wait.rs"]
+mod wait;
+
+// What the tests are built on.
+#[path = "crash/lanes.rs"]
+mod lanes;
+#[path = "crash/life.rs"]
+mod life;
+#[path = "crash/nonces.rs"]
+mod nonces;
+#[path = "crash/ptrace.rs"]
+mod ptrace;
+#[path = "crash/seed.rs"]
+mod seed;
+#[path = "crash/syscalls.rs"]
+mod syscalls;
+#[path = "crash/tracer.rs"]
+mod tracer;
+
+// The tests.
+#[path = "crash/at_each_call.rs"]
+mod at_each_call;
+#[path = "crash/at_random.rs"]
+mod at_random;
+#[path = "crash/concurrent.rs"]
+mod concurrent;
+#[path = "crash/limits.rs"]
+mod limits;
+#[path = "crash/owners.rs"]
+mod owners;
+#[path = "crash/small_disk.rs"]
+mod small_disk;
+#[path = "crash/stopped.rs"]
+mod stopped;

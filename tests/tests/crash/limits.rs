@@ -1,0 +1,210 @@
+//! Little of what a process needs: descriptors, memory, a reader of its log.
+
+use std::io::PipeReader;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinSet;
+
+use crate::http::target;
+use crate::life::{Life, READY, behind};
+use crate::seed::report;
+use crate::server::{Server, addresses};
+use crate::stage::play;
+use crate::wait::{breathe, until};
+
+/// A command whose process, and no other, has this limit of `ulimit`.
+fn limited(command: &Command, limit: &str) -> Command {
+    let script = format!("ulimit {limit} && exec \"$0\" \"$@\"");
+    behind("/bin/sh", &["-c".to_owned(), script], command)
+}
+
+#[test]
+fn with_64_descriptors_a_server_serves_on() {
+    play(async |stage| {
+        let mut life = Life::new(&stage, "state");
+        life.serve(&stage).await.stop().await;
+        let server = Server::start(limited(&life.serve_command(&stage), "-n 64")).await;
+        let mut connection = server.connect().await;
+        life.write(&mut connection).await.expect("an answer");
+        // More than it has descriptors for, on both interfaces. What it cannot accept waits in the kernel's queue.
+        let (mut api, mut health) = (Vec::new(), Vec::new());
+        for _ in 0..100 {
+            api.push(
+                UnixStream::connect(&server.api)
+                    .await
+                    .expect("a queue of 1024"),
+            );
+            health.push(TcpStream::connect(server.health).await.expect("a queue"));
+        }
+        // Connections that do nothing must give way to those that have a request, and a configuration that cannot be opened now is taken
+        // into use later.
+        for _ in 0..20 {
+            write_reconnecting(&mut life, &server).await;
+        }
+        let hash = life.change_configuration();
+        server.process.signal(rustix::process::Signal::HUP);
+        write_reconnecting(&mut life, &server).await;
+        drop((api, health));
+        until("the server is ready", async || {
+            let answer = server.get("/readyz").await;
+            (answer.status == 200).then_some(())
+        })
+        .await;
+        until("the configuration is in use", async || {
+            let status = server.status().await;
+            (status["configFile"]["loadedHash"] == *hash).then_some(())
+        })
+        .await;
+        life.write_with_new(&server).await;
+        drop(connection);
+        let log = server.stop().await;
+        assert!(!log.contains("panicked"), "{log}");
+        life.finish(&stage).await;
+    });
+}
+
+/// Writes a value on a connection of its own; one that the server closes is replaced.
+async fn write_reconnecting(life: &mut Life, server: &Server) {
+    until("a value is written", async || {
+        let mut connection = server.connect().await;
+        life.write(&mut connection).await.ok()
+    })
+    .await;
+}
+
+/// 2 MiB: the largest body that is served.
+const BODY: usize = 2 << 20;
+
+/// 256 MiB of writable private memory; the bodies together have 1000.
+const MEMORY: &str = "-d 262144";
+
+#[test]
+fn with_little_memory_a_server_refuses_and_does_not_abort() {
+    play(async |stage| {
+        let mut life = Life::new(&stage, "state");
+        life.serve(&stage).await.stop().await;
+        let mut server = Server::start(limited(&life.serve_command(&stage), MEMORY)).await;
+        let mut connection = server.connect().await;
+        life.write(&mut connection).await.expect("an answer");
+        let mut requests = JoinSet::new();
+        for at in 0..500 {
+            let api = server.api.clone();
+            requests.spawn(async move { write_large(&api, at).await });
+        }
+        let (mut served, mut refused, mut others) = (0, 0, Vec::new());
+        while let Some(status) = requests.join_next().await {
+            match status.expect("no panic") {
+                Ok(200) => served += 1,
+                Ok(503) => refused += 1,
+                other => others.push(format!("{other:?}")),
+            }
+        }
+        report(&format!(
+            "500 bodies of 2 MiB with 256 MiB of memory: {served} served, {refused} refused with 503, {} without either",
+            others.len()
+        ));
+        if server.process.stdout.is_closed() {
+            let status = server.process.ended().await;
+            panic!("it ended: {status}: {}", server.process.stderr.text());
+        }
+        assert!(others.is_empty(), "{}: {}", others.len(), others[0]);
+        assert!(served > 0, "nothing was served");
+        life.write(&mut connection).await.expect("an answer");
+        drop(connection);
+        let log = server.stop().await;
+        assert!(!log.contains("panicked"), "{log}");
+        life.finish(&stage).await;
+    });
+}
+
+/// One request with a body of zeros, which is not copied here for each: the status of its answer, which is read whole.
+async fn write_large(api: &Path, at: usize) -> std::io::Result<u16> {
+    static CHUNK: [u8; 64 << 10] = [0; 64 << 10];
+    let target = target("to-storage", "secrets", format!("/large/{at}").as_bytes());
+    let head = format!(
+        "POST {target} HTTP/1.1\r\nhost: dekker\r\nconnection: close\r\ncontent-length: {BODY}\r\n\r\n"
+    );
+    let (mut from, mut to) = UnixStream::connect(api).await?.into_split();
+    let send = async {
+        to.write_all(head.as_bytes()).await?;
+        for _ in 0..BODY / CHUNK.len() {
+            to.write_all(&CHUNK).await?;
+        }
+        std::io::Result::Ok(to)
+    };
+    let receive = async {
+        let mut start = [0; 12];
+        from.read_exact(&mut start).await?;
+        let mut buffer = vec![0; 64 << 10];
+        while from.read(&mut buffer).await? > 0 {}
+        std::io::Result::Ok(start)
+    };
+    // A refusal may come before all was sent; the sender then hears of it by its own fault, which is no fault of the answer.
+    let (_, start) = tokio::join!(send, receive);
+    let start = String::from_utf8_lossy(&start?).into_owned();
+    let status = start
+        .strip_prefix("HTTP/1.1 ")
+        .and_then(|rest| rest.parse().ok());
+    status.ok_or_else(|| std::io::Error::other(start))
+}
+
+#[test]
+fn a_log_that_nobody_reads_stops_no_request() {
+    play(async |stage| {
+        let mut life = Life::new(&stage, "state");
+        life.serve(&stage).await.stop().await;
+        let (unread, log) = std::io::pipe().expect("a pipe");
+        let mut command = life.serve_command(&stage);
+        command
+            .args(["--log", "trace"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log);
+        let mut child = command.spawn().expect("the binary");
+        // Its copy of the pipe's end goes too.
+        drop(command);
+        let stdout = crate::process::Capture::of(child.stdout.take().expect("piped"));
+        let _ended = KillOnDrop(child);
+        let banner = until("it is ready", async || {
+            let said = stdout.text();
+            said.contains(READY).then_some(said)
+        })
+        .await;
+        let (api, _) = addresses(&banner);
+        let mut connection = crate::http::Connection::unix(&api)
+            .await
+            .expect("it listens");
+        let mut requests = 0;
+        while !is_full(&unread) {
+            life.write(&mut connection).await.expect("an answer");
+            requests += 1;
+            breathe().await;
+        }
+        for _ in 0..200 {
+            life.write(&mut connection).await.expect("an answer");
+        }
+        report(&format!(
+            "a log that nobody reads: full after {requests} requests, 200 of 200 served after that"
+        ));
+        drop(_ended);
+        life.finish(&stage).await;
+    });
+}
+
+/// A pipe of 64 KiB that has no room for another line, or none for a page.
+fn is_full(pipe: &PipeReader) -> bool {
+    let waiting = rustix::io::ioctl_fionread(pipe).expect("a pipe");
+    waiting >= 60 << 10
+}
+
+struct KillOnDrop(std::process::Child);
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

@@ -1,0 +1,42 @@
+//! A process that stood still: time has passed and nothing that was due was done.
+
+use std::env;
+
+use rustix::process::Signal;
+
+use crate::life::{Life, pass};
+use crate::seed::report;
+use crate::stage::play;
+
+#[test]
+fn a_server_that_was_stopped_serves_on() {
+    play(async |stage| {
+        // A run by hand takes 240, so that every DEK has expired.
+        let seconds: u64 = env::var("DEKKER_STOPPED_SECONDS")
+            .map_or(1, |text| text.parse().expect("a whole number of seconds"));
+        let mut life = Life::new(&stage, "state");
+        let server = life.serve(&stage).await;
+        let mut connection = server.connect().await;
+        life.write(&mut connection).await.expect("an answer");
+        server.process.signal(Signal::STOP);
+        let written = {
+            let write = life.write(&mut connection);
+            // It is answered when the process goes on.
+            let go_on = async {
+                pass(seconds * 1_000_000).await;
+                server.process.signal(Signal::CONT);
+            };
+            tokio::join!(write, go_on).0
+        };
+        written.expect("an answer");
+        for _ in 0..20 {
+            life.write(&mut connection).await.expect("an answer");
+        }
+        drop(connection);
+        report(&format!(
+            "stopped with SIGSTOP for {seconds} s: 0 of 21 writes refused"
+        ));
+        server.stop().await;
+        life.finish(&stage).await;
+    });
+}
