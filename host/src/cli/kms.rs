@@ -81,7 +81,7 @@ pub(super) async fn run(command: KmsCommand) -> anyhow::Result<ExitCode> {
         } => {
             let address = match endpoint {
                 Some(address) => address,
-                None => StateDir::existing(state_dir.as_deref())?.kms_address(),
+                None => StateDir::plugin_address(state_dir.as_deref())?,
             };
             let PluginStatus {
                 version,

@@ -1,6 +1,7 @@
 //! The state directory: what Dekker keeps when it is given nothing.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -34,9 +35,23 @@ impl StateDir {
         Self::check(absolute(path)?)
     }
 
+    /// Where Dekker's own plugin listens. Without the directory nothing does.
+    pub(super) fn plugin_address(path: Option<&Path>) -> anyhow::Result<SocketAddress> {
+        let path = absolute(path)?;
+        let directory = match fs::symlink_metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Self(path),
+            _ => Self::check(path)?,
+        };
+        Ok(directory.kms_address())
+    }
+
     fn check(path: PathBuf) -> anyhow::Result<Self> {
-        let metadata = fs::metadata(&path)
-            .with_context(|| format!("the state directory {}", path.display()))?;
+        let metadata = fs::metadata(&path).with_context(|| {
+            format!(
+                "the state directory {}, which --state-dir names",
+                path.display()
+            )
+        })?;
         let uid = rustix::process::geteuid().as_raw();
         anyhow::ensure!(
             metadata.uid() == uid && metadata.mode() & 0o022 == 0,
