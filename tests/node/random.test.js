@@ -10,7 +10,7 @@ import { Transformer } from "dekker";
 
 import { fillFromKernel, useKernel } from "../../dist/random.js";
 import { kernelRandom } from "../../dist/random-node.js";
-import { AT, TestKms, config, rule } from "./kms.js";
+import { AT, TestKms, bytes, config, rule } from "./kms.js";
 
 /** Every read of the kernel's device while `body` runs: how many bytes each gave. */
 async function readsDuring(body) {
@@ -38,7 +38,7 @@ for (const [provider, nonce] of [
   test(`each ${provider} value asks the kernel once, for its whole nonce`, async () => {
     const transformer = await Transformer.load(local(provider));
     const reads = await readsDuring(async () => {
-      for (let write = 0; write < 20; write++) await transformer.toStorage(AT, "text");
+      for (let write = 0; write < 20; write++) await transformer.toStorage(AT, bytes("text"));
     });
     transformer.free();
     assert.deepEqual(reads, Array(20).fill(nonce));
@@ -52,9 +52,9 @@ test("a KMS v2 value asks the kernel once, for its whole header", async () => {
   ]) {
     const kms = new TestKms();
     const transformer = await Transformer.load(config("a"), { kms: { a: kms }, dekSource });
-    await transformer.toStorage(AT, "the first waits for a DEK");
+    await transformer.toStorage(AT, bytes("the first waits for a DEK"));
     const reads = await readsDuring(async () => {
-      for (let write = 0; write < 20; write++) await transformer.toStorage(AT, "text");
+      for (let write = 0; write < 20; write++) await transformer.toStorage(AT, bytes("text"));
     });
     transformer.free();
     assert.deepEqual(reads, Array(20).fill(header), dekSource);

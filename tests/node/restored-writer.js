@@ -4,7 +4,7 @@ import { readSync, writeSync } from "node:fs";
 
 import { Transformer } from "dekker";
 
-import { AT, TestKms } from "./kms.js";
+import { AT, TestKms, bytes } from "./kms.js";
 
 const [provider, config, batch] = process.argv.slice(2);
 const dekSource = provider === "seed" ? "hkdf-seed" : "counter";
@@ -20,7 +20,7 @@ const byte = Buffer.alloc(1);
 while (readSync(0, byte) === 1) {
   let lines = "";
   for (let value = 0; value < Number(batch); value++) {
-    lines += `${Buffer.from(await transformer.toStorage(AT, "text")).toString("hex")}\n`;
+    lines += `${Buffer.from(await transformer.toStorage(AT, bytes("text"))).toString("hex")}\n`;
   }
   print(`${lines}done\n`);
 }
