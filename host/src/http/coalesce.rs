@@ -2,10 +2,8 @@
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use tokio::sync::Mutex;
-use tokio::time::Instant;
 
 /// Runs something for whoever asks, one run at a time. Who asks during a run gets the result of the next one, together with all others who
 /// did: so a result is never older than the question, and a flood of questions is as much work as one after the other.
@@ -15,50 +13,32 @@ use tokio::time::Instant;
 pub(super) struct Coalesced<T> {
     /// How many runs have begun.
     begun: AtomicU64,
-    last: Mutex<Option<Last<T>>>,
-    /// After a run there is a pause of so many times its length, at most [`PAUSE_MAX`].
-    rest: u32,
+    /// The result of the last run that ended, with its number.
+    last: Mutex<Option<(u64, T)>>,
 }
 
-struct Last<T> {
-    number: u64,
-    value: T,
-    /// Not before.
-    next: Instant,
-}
-
-/// 250 milliseconds: a question is never held up for longer by the pause.
-const PAUSE_MAX: Duration = Duration::from_millis(250);
-
-impl<T: Clone> Coalesced<T> {
-    /// After a run no other begins for `rest` times as long as it took.
-    pub(super) fn with_rest(rest: u32) -> Self {
+impl<T> Default for Coalesced<T> {
+    fn default() -> Self {
         Self {
             begun: AtomicU64::new(0),
             last: Mutex::const_new(None),
-            rest,
         }
     }
+}
 
+impl<T: Clone> Coalesced<T> {
     /// The result of a run that begins after this call. A caller that goes away leaves the run to the next.
     pub(super) async fn get<F: Future<Output = T>>(&self, run: impl FnOnce() -> F) -> T {
         let begun = self.begun.load(Ordering::Acquire);
         let mut last = self.last.lock().await;
-        if let Some(last) = &*last {
-            if last.number > begun {
-                return last.value.clone();
-            }
-            tokio::time::sleep_until(last.next).await;
+        if let Some((number, value)) = &*last
+            && *number > begun
+        {
+            return value.clone();
         }
         let number = self.begun.fetch_add(1, Ordering::AcqRel) + 1;
-        let start = Instant::now();
         let value = run().await;
-        let pause = start.elapsed().saturating_mul(self.rest).min(PAUSE_MAX);
-        *last = Some(Last {
-            number,
-            value: value.clone(),
-            next: Instant::now() + pause,
-        });
+        *last = Some((number, value.clone()));
         value
     }
 }
@@ -73,7 +53,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_flood_is_two_runs_and_each_result_is_newer_than_its_question() {
-        let coalesced = Arc::new(Coalesced::with_rest(0));
+        let coalesced = Arc::new(Coalesced::default());
         let gate = Arc::new(Semaphore::new(0));
         let runs = Arc::new(AtomicU64::new(0));
         let ask = || {
@@ -105,22 +85,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_caller_that_goes_away_leaves_the_run_to_the_next() {
-        let coalesced = Coalesced::with_rest(0);
+        let coalesced = Coalesced::default();
         let never = coalesced.get(std::future::pending::<u32>);
         let given_up = tokio::time::timeout(Duration::from_secs(1), never).await;
         assert!(given_up.is_err());
         let next = coalesced.get(|| std::future::ready(7));
         assert_eq!(next.await, 7);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn runs_leave_time_for_others() {
-        let coalesced = Coalesced::with_rest(4);
-        let run = || tokio::time::sleep(Duration::from_millis(10));
-        let start = Instant::now();
-        coalesced.get(run).await;
-        assert_eq!(start.elapsed().as_millis(), 10, "the first at once");
-        coalesced.get(run).await;
-        assert_eq!(start.elapsed().as_millis(), 10 + 40 + 10);
     }
 }

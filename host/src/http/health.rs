@@ -89,10 +89,6 @@ struct Health<S> {
     reporting: Admission,
 }
 
-/// 4: after the engine and its workers were asked for metrics or status, they are left alone four times as long, up to 250 ms. A scrape that
-/// comes by itself waits for nothing.
-const REST: u32 = 4;
-
 fn router<S: Service>(
     service: S,
     metrics: Arc<Metrics>,
@@ -104,9 +100,9 @@ fn router<S: Service>(
         service,
         metrics,
         kms_names: OnceLock::new(),
-        checks: Coalesced::with_rest(0),
-        texts: Coalesced::with_rest(REST),
-        statuses: Coalesced::with_rest(REST),
+        checks: Coalesced::default(),
+        texts: Coalesced::default(),
+        statuses: Coalesced::default(),
         asking: Admission::new(limits, registry.clone()),
         reporting: Admission::new(limits, registry.clone()),
     };

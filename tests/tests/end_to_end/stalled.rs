@@ -35,25 +35,36 @@ async fn dropped(server: &Server) -> f64 {
     )
 }
 
+/// Writes and reads until lines are dropped; each request is answered all the same. How many there were.
+async fn fill_log(server: &Server) -> u32 {
+    assert_eq!(dropped(server).await, 0.0);
+    let mut connection = server.connect().await;
+    let mut requests = 0_u32;
+    while dropped(server).await == 0.0 {
+        let answer = timeout(PATIENCE, connection.write(KEY, &[7; 1000])).await;
+        let mut stored = answer
+            .expect("it does not wait for the log's reader")
+            .expect("an answer")
+            .ok();
+        // A DEK of nobody's, each time another: the plugin is asked, and the trace of that call is some 30 kB.
+        for (byte, other) in stored.iter_mut().rev().zip(requests.to_le_bytes()) {
+            *byte ^= !other;
+        }
+        let answer = timeout(PATIENCE, connection.read(KEY, &stored)).await;
+        let answer = answer.expect("nor does this").expect("an answer");
+        assert_eq!(answer.status, 502, "{}", answer.text());
+        requests += 1;
+    }
+    requests
+}
+
 #[test]
 fn a_log_that_nobody_reads_stops_nothing_and_says_afterwards_what_it_lost() {
     play(async |stage| {
         let (process, unread) =
             Process::start_unread(stage.serve_command(&["--log", "trace"]), b"");
         let mut server = Server::ready(process).await;
-        assert_eq!(dropped(&server).await, 0.0);
-        // More lines than pipe and queue hold; each write is answered all the same.
-        let mut connection = server.connect().await;
-        let mut writes = 0;
-        while dropped(&server).await == 0.0 {
-            for _ in 0..10 {
-                let answer = timeout(PATIENCE, connection.write(KEY, &[7; 1000])).await;
-                let answer = answer.expect("it does not wait for the log's reader");
-                answer.expect("an answer").ok();
-                writes += 1;
-            }
-        }
-        assert!(writes > 10, "the queue holds some lines");
+        assert!(fill_log(&server).await > 10, "the queue holds some lines");
         assert_eq!(server.get("/readyz").await.status, 200);
 
         drop(unread);
@@ -74,10 +85,7 @@ fn a_log_that_nobody_reads_does_not_hold_up_the_end() {
         let (process, unread) =
             Process::start_unread(stage.serve_command(&["--log", "trace"]), b"");
         let server = Server::ready(process).await;
-        let mut connection = server.connect().await;
-        while dropped(&server).await == 0.0 {
-            connection.write(KEY, b"x").await.expect("an answer").ok();
-        }
+        fill_log(&server).await;
         server.process.signal(Signal::TERM);
         // Its sockets are gone before its log is; then the process is.
         until("it has ended, unread", async || {
