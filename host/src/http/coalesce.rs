@@ -46,6 +46,7 @@ impl<T: Clone> Coalesced<T> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use tokio::sync::Semaphore;
 
