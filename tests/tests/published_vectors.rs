@@ -34,7 +34,7 @@ fn read_all(set: &Set, provider: Provider, maker: &dyn Maker) -> Comparison {
             Ok(read) => {
                 opened.extend((!vector.valid).then_some(vector.id));
                 let is_plaintext = set.is_plaintext(vector, &read.plaintext);
-                (!is_plaintext).then(|| format!("read as {:02x?}", read.plaintext))
+                (!is_plaintext).then(|| "another plaintext".into())
             }
             // A key that is not found, or a plugin that fails, would refuse every vector.
             Err(error) => match error.kind {
@@ -69,7 +69,7 @@ fn write_all(set: &Set, provider: Provider, every: usize, maker: &dyn Maker) -> 
                 written.starts_with(&expected) && written.len() == expected.len() + 16
             }
         };
-        comparison.add((!is_same).then(|| format!("{what}: written as {written:02x?}")));
+        comparison.add((!is_same).then(|| format!("{what}: other bytes are stored")));
         let read = harness.try_read("secrets", aad, &written).expect(&what);
         assert_eq!(&read.plaintext, plaintext, "{what}");
     }
