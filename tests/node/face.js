@@ -10,7 +10,18 @@ class Seeded {
     this.state = BigInt(seed);
   }
 
+  /** The next call of `fill` returns these. */
+  choose(bytes) {
+    this.chosen = bytes;
+  }
+
   fill(bytes) {
+    if (this.chosen !== undefined) {
+      if (this.chosen.length !== bytes.length) throw new Error(`${bytes.length} bytes wanted, ${this.chosen.length} chosen`);
+      bytes.set(this.chosen);
+      this.chosen = undefined;
+      return bytes;
+    }
     const number = new DataView(new ArrayBuffer(8));
     for (let at = 0; at < bytes.length; at += 8) {
       this.state = BigInt.asUintN(64, this.state + 0x9e3779b97f4a7c15n);
@@ -87,6 +98,7 @@ export function makeHandler(bindings, codec = { encode, decode }) {
     restored: (engine, { now }) => engine.restored(now),
     advance: (engine, { now }) => engine.advance(now),
     kmsProviders: (engine) => engine.kmsProviders(),
+    chooseRandom: (_, { bytes: chosen }) => entropy.choose(bytes(chosen)),
     status: (engine, { now }) => engine.status(now),
     metrics: (engine) => engine.metrics(),
   };

@@ -130,6 +130,8 @@ pub trait Face {
     fn kms_providers(&mut self) -> Vec<KmsProviderInfo>;
     /// JSON for `/statusz`.
     fn status(&mut self, now: Timestamp) -> String;
+    /// The next random bytes that the engine asks for are these, all of them at once.
+    fn choose_random(&mut self, bytes: &[u8]);
     /// What the engine counts, by name.
     fn metrics(&mut self) -> BTreeMap<String, Vec<Sample>>;
 }

@@ -35,7 +35,11 @@ struct Vector {
     plaintext: String,
 }
 
-fn hex(text: &str) -> Vec<u8> {
+/// The bytes that hex digits stand for.
+///
+/// # Panics
+/// When the text is anything else.
+pub fn hex(text: &str) -> Vec<u8> {
     let digits = text.as_bytes().chunks(2);
     let byte = |pair| {
         let pair = std::str::from_utf8(pair).expect("ASCII");

@@ -422,12 +422,17 @@ fn browser(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
     Ok(Done::Passed)
 }
 
-/// The behaviour suite against one face of the npm package, and everything recorded of upstream.
+/// The behaviour suite against one face of the npm package, published vectors, and everything recorded of upstream.
 fn on_face(mut tests: Command, face: &str, counts: &mut Counts) -> Result<()> {
     tests
         .args(["-p", "dekker-tests", "--test"])
         .arg(format!("behaviour_{face}"));
-    for recorded in ["vectors", "config_verdicts", "key_states"] {
+    for recorded in [
+        "vectors",
+        "published_vectors",
+        "config_verdicts",
+        "key_states",
+    ] {
         tests.args(["--test", recorded]);
     }
     command::run_tests(tests.env("DEKKER_FACE", face), counts)

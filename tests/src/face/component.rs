@@ -397,6 +397,10 @@ impl Face for Component {
         call!(self.call_status(now.as_millis()))
     }
 
+    fn choose_random(&mut self, bytes: &[u8]) {
+        self.store.data().entropy.choose(bytes);
+    }
+
     fn metrics(&mut self) -> BTreeMap<String, Vec<Sample>> {
         let families = call!(self.call_metrics());
         families

@@ -363,6 +363,11 @@ impl Face for JavaScript {
         self.ask("status", json!({ "now": now.as_millis() })).ok()
     }
 
+    fn choose_random(&mut self, bytes: &[u8]) {
+        let request = json!({ "bytes": base64(bytes) });
+        self.ask("chooseRandom", request).ok()
+    }
+
     fn metrics(&mut self) -> BTreeMap<String, Vec<Sample>> {
         let families: Vec<convert::Family> = self.ask("metrics", json!({})).ok();
         families.into_iter().map(convert::family).collect()

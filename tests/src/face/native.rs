@@ -1,6 +1,7 @@
 //! Core itself, in this process.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use dekker_core::config::{self, Faults};
 use dekker_core::crypto::keys::KeyStore;
@@ -15,7 +16,7 @@ use dekker_core::time::Timestamp;
 use dekker_ring::Ring;
 
 use super::{Face, Finding, Maker, Sample};
-use crate::entropy::Seeded;
+use crate::entropy::{Seeded, SharedSeeded};
 
 /// Makes engines of dekker-core with one of its backends.
 #[derive(Clone, Copy, Debug)]
@@ -52,14 +53,15 @@ impl<Keys: KeyStore + Copy + 'static> Maker for NativeMaker<Keys> {
         seed: u64,
         now: Timestamp,
     ) -> Result<Box<dyn Face>, Vec<Finding>> {
+        let entropy = SharedSeeded(Arc::new(Seeded::new(seed)));
         Engine::new(
             config,
             options.clone(),
             Box::new(self.0),
-            Box::new(Seeded::new(seed)),
+            Box::new(entropy.clone()),
             now,
         )
-        .map(|engine| Box::new(Native(engine)) as Box<dyn Face>)
+        .map(|engine| Box::new(Native(engine, entropy)) as Box<dyn Face>)
         .map_err(|faults| findings(&faults))
     }
 
@@ -95,7 +97,7 @@ impl<Keys: KeyStore + Copy + 'static> Maker for NativeMaker<Keys> {
     }
 }
 
-struct Native(Engine);
+struct Native(Engine, SharedSeeded);
 
 impl Face for Native {
     fn to_storage(
@@ -160,6 +162,10 @@ impl Face for Native {
 
     fn status(&mut self, now: Timestamp) -> String {
         self.0.status(now)
+    }
+
+    fn choose_random(&mut self, bytes: &[u8]) {
+        self.1.0.choose(bytes);
     }
 
     fn metrics(&mut self) -> BTreeMap<String, Vec<Sample>> {

@@ -13,9 +13,9 @@ impl Harness {
     }
 
     /// Begins a write; [`Self::written`] tells how it ended.
-    pub fn begin_write(&mut self, resource: &str, key: &str, plaintext: &[u8]) -> u64 {
+    pub fn begin_write(&mut self, resource: &str, key: impl AsRef<[u8]>, plaintext: &[u8]) -> u64 {
         let op = self.op();
-        let key = key.as_bytes();
+        let key = key.as_ref();
         let at = Location { resource, key };
         if let Some(outcome) = self.face.to_storage(op, at, plaintext, self.now) {
             self.note(outcome.as_ref().err());
@@ -85,7 +85,7 @@ impl Harness {
     pub fn try_write(
         &mut self,
         resource: &str,
-        key: &str,
+        key: impl AsRef<[u8]>,
         plaintext: &[u8],
     ) -> Result<Vec<u8>, TransformError> {
         let op = self.begin_write(resource, key, plaintext);
