@@ -17,8 +17,11 @@ const FILES: [&str; 4] = [
     "core/src/engine.rs",
 ];
 
-/// Runs it. Each mutant is built and meets dekker-core's own tests and the behaviour suite's native face; what it found is in
-/// `target/mutants/mutants.out`.
+/// What each mutant meets: dekker-core's own tests, threads and histories of dekker-shared, and the corpora of the fuzz targets. The behaviour
+/// suite would link wasmtime for each.
+const TESTS: &str = "dekker-core,dekker-shared,dekker-fuzz-targets";
+
+/// Runs it. What it found is in `target/mutants/mutants.out`.
 ///
 /// # Errors
 /// cargo-mutants cannot be had, or a mutant was missed.
@@ -29,14 +32,12 @@ pub fn run(workspace: &Workspace, args: Vec<OsString>) -> Result<()> {
     let tools = tool.parent().unwrap_or(Path::new("")).display();
     mutants
         .env("PATH", format!("{tools}:{path}"))
+        .env("PROPTEST_CASES", "32")
         .arg("mutants")
         .args(["--package", "dekker-core"])
-        .args([
-            "--test-package",
-            "dekker-core,dekker-shared,dekker-fuzz-targets",
-        ])
-        // The profile that everything else is built in, and incremental: each mutant changes one function.
-        .args(["--profile", "mutants"])
+        .args(["--test-package", TESTS])
+        // Examples in documentation take longer to link than all tests to run.
+        .args(["--profile", "mutants", "--cargo-test-arg=--tests"])
         .args(["--timeout", "60", "--build-timeout", "300"])
         .args(["--no-shuffle", "--colors", "never"])
         .arg("--output")

@@ -341,7 +341,7 @@ pub fn nightly(workspace: &Workspace, components: &[&str]) -> Result<(), Missing
                 .is_ok_and(|list| list.lines().any(|line| line.starts_with(component)))
         };
         let add = ["component", "add", component, "--toolchain", "nightly"];
-        if !is_there() && !(attempt(&mut rustup(&add)) && is_there()) {
+        if !(is_there() || attempt(&mut rustup(&add)) && is_there()) {
             return Err(Missing {
                 message: format!(
                     "nightly's {component} is missing; run `rustup component add {component} --toolchain nightly`"

@@ -25,6 +25,9 @@ const START: Timestamp = Timestamp::from_millis(1_767_323_045_000);
 /// Longer than anything may wait: timeouts, one after the other, and what replaced configurations are given.
 const LONGEST: Duration = Duration::from_secs(700);
 
+/// A resource, and a key in it.
+type At = (&'static str, [u8; 2]);
+
 /// An acknowledged write.
 struct Written {
     resource: &'static str,
@@ -226,7 +229,7 @@ impl World {
         self.now = end;
     }
 
-    fn begin(&mut self, open: Open, stored: &[u8], at: (&'static str, [u8; 2])) {
+    fn begin(&mut self, open: Open, stored: &[u8], at: At) {
         let op = self.next_op;
         self.next_op += 1;
         let (resource, key) = at;

@@ -6,7 +6,7 @@ use dekker_core::engine::event::{CallError, CallId, Event, OpId};
 use dekker_core::provider::kms::v2::key_state::Coast;
 use dekker_core::provider::transformer::Location;
 
-use super::{Expected, Open, Worker, World, check_read, files, no_key_id};
+use super::{At, Expected, Open, Worker, World, check_read, files, no_key_id};
 use crate::bytes::Bytes;
 
 /// A write: of which resource, under which key, and what.
@@ -127,14 +127,14 @@ impl World {
     }
 
     /// What was written, where, and what it says.
-    fn chosen(&self, input: &mut Bytes<'_>) -> Option<((&'static str, [u8; 2]), Vec<u8>, Vec<u8>)> {
+    fn chosen(&self, input: &mut Bytes<'_>) -> Option<(At, Vec<u8>, Vec<u8>)> {
         let which = usize::from(input.byte()) % self.written.len().max(1);
         let written = self.written.get(which)?;
         let at = (written.resource, written.key);
         Some((at, written.stored.clone(), written.plaintext.clone()))
     }
 
-    fn value(input: &mut Bytes<'_>) -> ((&'static str, [u8; 2]), Vec<u8>) {
+    fn value(input: &mut Bytes<'_>) -> (At, Vec<u8>) {
         let resource = *input.pick(&files::RESOURCES);
         let key = [b'/', input.byte() % 4];
         // As plaintext it would be refused if it began as an encrypted value does.
@@ -153,7 +153,7 @@ impl World {
         }
     }
 
-    fn read(&mut self, expected: Expected, stored: &[u8], at: (&'static str, [u8; 2])) {
+    fn read(&mut self, expected: Expected, stored: &[u8], at: At) {
         if self.open.len() < OPEN_MAX {
             self.begin(Open::Read(expected), stored, at);
         }
