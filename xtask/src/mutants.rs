@@ -9,7 +9,7 @@ use crate::command;
 use crate::setup;
 use crate::workspace::Workspace;
 
-/// What is broken, a small way at a time.
+/// What is broken, a small way at a time, unless the arguments name files.
 const FILES: [&str; 4] = [
     "core/src/crypto/**",
     "core/src/provider/kms/**",
@@ -42,8 +42,10 @@ pub fn run(workspace: &Workspace, args: Vec<OsString>) -> Result<()> {
         .args(["--no-shuffle", "--colors", "never"])
         .arg("--output")
         .arg(workspace.target().join("mutants"));
-    for file in FILES {
-        mutants.args(["--file", file]);
+    if !args.iter().any(|arg| arg == "--file" || arg == "-f") {
+        for file in FILES {
+            mutants.args(["--file", file]);
+        }
     }
     command::run(mutants.args(args))
 }
