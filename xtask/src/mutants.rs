@@ -38,7 +38,7 @@ pub fn run(workspace: &Workspace, args: Vec<OsString>) -> Result<()> {
         .args(["--test-package", TESTS])
         // Examples in documentation take longer to link than all tests to run.
         .args(["--profile", "mutants", "--cargo-test-arg=--tests"])
-        .args(["--timeout", "60", "--build-timeout", "300"])
+        .args(["--timeout", "120", "--build-timeout", "300"])
         .args(["--no-shuffle", "--colors", "never"])
         .arg("--output")
         .arg(workspace.target().join("mutants"));
