@@ -9,6 +9,8 @@ mod body;
 mod coalesce;
 #[cfg(test)]
 mod fake;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 pub mod health;
 pub mod listen;
 pub mod peer;

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fmt::{self, Write as _};
 use std::num::NonZeroU32;
 
+use crate::fuzz::{self, Fuzzing};
 use crate::parts::{self, Part};
 use crate::simulate::{HISTORIES, Simulation};
 
@@ -31,6 +32,15 @@ pub enum Task {
     },
     /// Play the host in simulated time.
     Simulate(Simulation),
+    /// Give the parsers and the engine bytes that nobody would write.
+    Fuzz(Fuzzing),
+    /// Run tests of unsafe code and of the engine in an interpreter that sees undefined behaviour.
+    Miri,
+    /// Break the code in small ways, and see the tests fail.
+    Mutants {
+        /// Handed to cargo-mutants as they are.
+        args: Vec<OsString>,
+    },
     /// Format all code.
     Fmt,
     /// Take the pictures that README shows.
@@ -135,6 +145,9 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, UsageErr
         Some("pictures") => without_arguments("pictures", args, Task::Pictures),
         Some("bench") => Ok(Task::Bench { args }),
         Some("crash") => crash(args),
+        Some("fuzz") => fuzz(args),
+        Some("miri") => without_arguments("miri", args, Task::Miri),
+        Some("mutants") => Ok(Task::Mutants { args }),
         Some(_) | None => Err(UsageError::UnknownCommand(command)),
     }
 }
@@ -165,6 +178,10 @@ usage: cargo xtask <command>
                             measure against other ciphers and kube-apiserver's: transform, cached-deks, readers, http, startup, sizes
   bench --write-docs        the same, in full, and renew docs/PERFORMANCE.md
   crash [--kills N]         build, then run the part `crash` with N kills at random moments (200 without)
+  fuzz [TARGET] [--minutes N] [--keep]
+                            a target of tests/fuzz, or each of them, for ten minutes or so many; `--keep` renews its corpus
+  miri                      tests of core, the ciphers and the unsafe code under Miri
+  mutants [ARGS...]         break core's crypto, KMS and engine in small ways, and see the tests fail; ARGS are cargo-mutants'
   help                      print this
 
 Each command sets up what it needs. Parts of `test`:
@@ -276,6 +293,37 @@ fn crash(args: Vec<OsString>) -> Result<Task, UsageError> {
     }
 }
 
+fn fuzz(args: Vec<OsString>) -> Result<Task, UsageError> {
+    let unexpected = |argument: OsString| UsageError::UnexpectedArgument {
+        command: "fuzz",
+        argument,
+    };
+    let mut fuzzing = Fuzzing {
+        target: None,
+        minutes: fuzz::MINUTES,
+        keep: false,
+    };
+    let mut args = args.into_iter();
+    while let Some(argument) = args.next() {
+        if argument == "--keep" {
+            fuzzing.keep = true;
+        } else if argument == "--minutes" {
+            let minutes = args.next().ok_or_else(|| unexpected(argument))?;
+            match minutes.to_str().and_then(|minutes| minutes.parse().ok()) {
+                Some(number) => fuzzing.minutes = number,
+                None => return Err(unexpected(minutes)),
+            }
+        } else {
+            let target = fuzz::TARGETS.into_iter().find(|name| argument == *name);
+            if target.is_none() || fuzzing.target.is_some() {
+                return Err(unexpected(argument));
+            }
+            fuzzing.target = target;
+        }
+    }
+    Ok(Task::Fuzz(fuzzing))
+}
+
 /// Parts run in the table's order and once each, however they are named.
 fn test(names: &[OsString]) -> Result<Task, UsageError> {
     if let Some(unknown) = names
@@ -371,6 +419,32 @@ mod tests {
                     kills: NonZeroU32::new(5000),
                 },
             ),
+            (
+                "fuzz",
+                &["fuzz"],
+                Task::Fuzz(Fuzzing {
+                    target: None,
+                    minutes: fuzz::MINUTES,
+                    keep: false,
+                }),
+            ),
+            (
+                "fuzz of one target",
+                &["fuzz", "--minutes", "2", "json", "--keep"],
+                Task::Fuzz(Fuzzing {
+                    target: Some("json"),
+                    minutes: NonZeroU32::MIN.saturating_add(1),
+                    keep: true,
+                }),
+            ),
+            ("miri", &["miri"], Task::Miri),
+            (
+                "mutants passes everything on",
+                &["mutants", "--file", "core/src/map.rs"],
+                Task::Mutants {
+                    args: vec!["--file".into(), "core/src/map.rs".into()],
+                },
+            ),
             ("pictures", &["pictures"], Task::Pictures),
             (
                 "bench",
@@ -427,6 +501,26 @@ mod tests {
                 "kills without a number",
                 &["crash", "--kills"],
                 unexpected("crash", "--kills"),
+            ),
+            (
+                "no such target",
+                &["fuzz", "jsno"],
+                unexpected("fuzz", "jsno"),
+            ),
+            (
+                "two targets",
+                &["fuzz", "json", "config"],
+                unexpected("fuzz", "config"),
+            ),
+            (
+                "no minutes",
+                &["fuzz", "--minutes", "0"],
+                unexpected("fuzz", "0"),
+            ),
+            (
+                "an argument to miri",
+                &["miri", "core"],
+                unexpected("miri", "core"),
             ),
             (
                 "no kills",

@@ -6,11 +6,14 @@ mod clients;
 mod command;
 mod component;
 mod crash;
+mod fuzz;
 mod host;
 mod hosts;
 mod inspector;
 mod interop;
 mod kept;
+mod miri;
+mod mutants;
 mod npm;
 mod optimize;
 mod parts;
@@ -101,6 +104,9 @@ fn perform(task: Task) -> Result<bool> {
             inspector::take_pictures(&workspace)?;
         }
         Task::Crash { kills } => crash::by_hand(&Workspace::find()?, kills)?,
+        Task::Fuzz(fuzzing) => fuzz::run(&Workspace::find()?, &fuzzing)?,
+        Task::Miri => miri::run(&Workspace::find()?)?,
+        Task::Mutants { args } => mutants::run(&Workspace::find()?, args)?,
         Task::Bench { args } => bench::run(&Workspace::find()?, args)?,
     }
     Ok(true)

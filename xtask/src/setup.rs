@@ -308,6 +308,80 @@ pub fn clippy(workspace: &Workspace) -> Result<(), Missing> {
     component(workspace, "clippy", "clippy")
 }
 
+/// Finds or gets a nightly toolchain, with these components of it.
+///
+/// # Errors
+/// rustup does not have it.
+pub fn nightly(workspace: &Workspace, components: &[&str]) -> Result<(), Missing> {
+    let rustup = |args: &[&str]| {
+        let mut rustup = workspace.command("rustup");
+        rustup.args(args);
+        rustup
+    };
+    let is_there = || answers(&mut rustup(&["run", "nightly", "rustc", "--version"]));
+    if !is_there() {
+        attempt(&mut rustup(&[
+            "toolchain",
+            "install",
+            "nightly",
+            "--profile",
+            "minimal",
+        ]));
+        if !is_there() {
+            return Err(Missing {
+                message: "a nightly toolchain is missing; run `rustup toolchain install nightly`"
+                    .into(),
+            });
+        }
+    }
+    for component in components {
+        let is_there = || {
+            let list = ["component", "list", "--installed", "--toolchain", "nightly"];
+            command::capture(&mut rustup(&list))
+                .is_ok_and(|list| list.lines().any(|line| line.starts_with(component)))
+        };
+        let add = ["component", "add", component, "--toolchain", "nightly"];
+        if !(is_there() || attempt(&mut rustup(&add)) && is_there()) {
+            return Err(Missing {
+                message: format!(
+                    "nightly's {component} is missing; run `rustup component add {component} --toolchain nightly`"
+                ),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Finds or gets a subcommand of cargo's in this version, in a folder of the target directory. Gives its program.
+///
+/// # Errors
+/// It cannot be had from the package registry, or does not compile.
+pub fn tool(workspace: &Workspace, name: &str, version: &str) -> Result<PathBuf, Missing> {
+    let program = workspace.tools().join("bin").join(name);
+    let subcommand = name.strip_prefix("cargo-").unwrap_or(name);
+    let is_there = || {
+        let said = command::capture(Command::new(&program).args([subcommand, "--version"]));
+        said.is_ok_and(|said| said.trim_end().ends_with(&format!(" {version}")))
+    };
+    let get = || {
+        let mut cargo = workspace.cargo();
+        cargo
+            .args(["install", name, "--version", version, "--locked", "--force"])
+            .arg("--root")
+            .arg(workspace.tools());
+        attempt(&mut cargo)
+    };
+    if is_there() || (get() && is_there()) {
+        return Ok(program);
+    }
+    Err(Missing {
+        message: format!(
+            "{name} {version} is missing and could not be installed; run `cargo install {name} --version {version} --locked --root {}`",
+            workspace.tools().display()
+        ),
+    })
+}
+
 /// Finds or gets `cargo fmt`.
 ///
 /// # Errors

@@ -176,6 +176,16 @@ impl Workspace {
         self.target.join("dekker/bench.json")
     }
 
+    /// Where fuzzers build, and what they leave behind.
+    pub fn fuzz(&self) -> PathBuf {
+        self.target.join("fuzz")
+    }
+
+    /// Where tools of cargo's are installed that are no part of a toolchain.
+    pub fn tools(&self) -> PathBuf {
+        self.target.join("dekker/tools")
+    }
+
     /// The `dekker` binary.
     pub fn binary(&self) -> PathBuf {
         self.target.join("release/dekker")

@@ -6,6 +6,8 @@
 //! KMS v1 (`v1beta1.KeyManagementService`) has the same socket, deadline and waiting but other messages.
 
 mod answer;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod v1;
 
 use std::collections::BTreeMap;

@@ -12,6 +12,8 @@
 mod disk;
 mod fault;
 mod file;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod kek;
 mod known;
 

@@ -63,7 +63,7 @@ impl Service<Request<Body>> for Plugin {
 }
 
 /// Looks at the headers of an answer.
-async fn begin(
+pub(super) async fn begin(
     response: Response<Body>,
     large: LargeMessages,
 ) -> Result<Response<AnswerBody>, Status> {

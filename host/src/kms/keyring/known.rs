@@ -29,17 +29,30 @@ impl Known {
             Err(KeyringError::Missing { .. }) => return Ok(Self(BTreeSet::new())),
             read => read?.0,
         };
-        let damaged = || KeyringError::Damaged {
+        Self::parse(&bytes).ok_or_else(|| KeyringError::Damaged {
             path: directory.path(FILE_NAME),
             damage: Damage::NotHashes,
-        };
-        let text = str::from_utf8(&bytes).map_err(|_| damaged())?;
-        let hashes = text.lines().map(|line| {
+        })
+    }
+
+    /// `None` for anything but hashes, one a line.
+    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
+        let hashes = str::from_utf8(bytes).ok()?.lines().map(|line| {
             let digits = line.strip_prefix("sha256:")?;
             let is_hash = digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit());
             is_hash.then(|| line.to_owned())
         });
-        hashes.collect::<Option<_>>().map(Self).ok_or_else(damaged)
+        hashes.collect::<Option<_>>().map(Self)
+    }
+
+    /// As it is in the file.
+    pub(super) fn text(&self) -> String {
+        let mut text = String::with_capacity(LINE * self.0.len());
+        for hash in &self.0 {
+            text.push_str(hash);
+            text.push('\n');
+        }
+        text
     }
 
     /// Replaces the list, unless it is the same. The caller holds the directory's lock.
@@ -47,12 +60,7 @@ impl Known {
         if Self::read(directory)? == *self {
             return Ok(());
         }
-        let mut text = String::with_capacity(LINE * self.0.len());
-        for hash in &self.0 {
-            text.push_str(hash);
-            text.push('\n');
-        }
-        directory.replace(FILE_NAME, text.as_bytes())?;
+        directory.replace(FILE_NAME, self.text().as_bytes())?;
         Ok(())
     }
 

@@ -1,0 +1,198 @@
+//! Takes the source under model as it stands in the tree, and puts Shuttle's locks and atomics in the place of the system's. Beside each it
+//! writes variants with one mistake, which the models must see.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+/// A replacement: what must be there, and what comes in its place.
+type Change = (&'static str, &'static str);
+
+const NONCE: &[Change] = &[
+    ("use core::sync::atomic::", "use shuttle::sync::atomic::"),
+    ("use super::entropy::", "use dekker_core::crypto::entropy::"),
+    ("use super::keys::", "use dekker_core::crypto::keys::"),
+    // A link of the documentation.
+    (
+        "crate::engine::event::Event::Restored",
+        "dekker_core::engine::event::Event::Restored",
+    ),
+];
+
+const SHARED: &[Change] = &[
+    ("use std::sync::atomic::", "use shuttle::sync::atomic::"),
+    (
+        "use std::sync::{Mutex, MutexGuard, PoisonError};",
+        "use std::sync::PoisonError; use shuttle::sync::{Mutex, MutexGuard};",
+    ),
+    (
+        "use thread_local::ThreadLocal;",
+        "use crate::per_thread::ThreadLocal;",
+    ),
+];
+
+const WORKERS: &[Change] = &[
+    ("use std::sync::atomic::", "use shuttle::sync::atomic::"),
+    (
+        "use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};",
+        "use std::sync::{Arc, PoisonError}; use shuttle::sync::{Mutex, MutexGuard, RwLock};",
+    ),
+    (
+        "use dekker_keys::OpeningKey;",
+        "use crate::stand_in::OpeningKey;",
+    ),
+    ("use crate::clock::Clock;", "use crate::stand_in::Clock;"),
+    (
+        "use crate::driver::describe;",
+        "use crate::stand_in::describe;",
+    ),
+    (
+        "use crate::guest::{Component, Guest, Lease, Options, Trap};",
+        "use crate::stand_in::{Component, Guest, Lease, Options, Trap};",
+    ),
+    (
+        "use crate::metrics::{Metrics, add_up};",
+        "use crate::stand_in::{Metrics, add_up};",
+    ),
+    ("use crate::model::{", "use crate::stand_in::{"),
+];
+
+fn main() {
+    let source = Source::new();
+    source.write("nonce", "core/src/crypto/nonce.rs", NONCE, &[]);
+    source.write(
+        "nonce_read_then_write",
+        "core/src/crypto/nonce.rs",
+        NONCE,
+        &[(
+            "            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |value| {
+                (value < self.end).then(|| value + 1)
+            })
+            .map_err(|_| NonceError::Exhausted)?;",
+            "            .load(Ordering::Relaxed);
+        if value >= self.end { return Err(NonceError::Exhausted); }
+        self.next.store(value + 1, Ordering::Relaxed);",
+        )],
+    );
+    source.write(
+        "nonce_cut_apart",
+        "core/src/crypto/nonce.rs",
+        NONCE,
+        &[(
+            "            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, cut)
+            .ok()?;",
+            "            .load(Ordering::Relaxed);
+        self.next.store(cut(start)?, Ordering::Relaxed);",
+        )],
+    );
+    source.write(
+        "nonce_wraps",
+        "core/src/crypto/nonce.rs",
+        NONCE,
+        &[(
+            "            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |value| {
+                (value < self.end).then(|| value + 1)
+            })
+            .map_err(|_| NonceError::Exhausted)?;",
+            "            .load(Ordering::Relaxed);
+        if value >= self.end { return Err(NonceError::Exhausted); }
+        let value = self.next.fetch_add(1, Ordering::Relaxed);",
+        )],
+    );
+    source.write("shared", "shared/src/lib.rs", SHARED, &[]);
+    source.write(
+        "shared_version_read_late",
+        "shared/src/lib.rs",
+        SHARED,
+        &[(
+            "            worker.version = version;",
+            "            drop(control); let _ = version;
+            worker.version = self.version.load(Ordering::Acquire);",
+        )],
+    );
+    source.write(
+        "shared_unpublished_file",
+        "shared/src/lib.rs",
+        SHARED,
+        &[(
+            "        if now != *published {",
+            "        if now.1 != published.1 {",
+        )],
+    );
+    source.write(
+        "shared_lease_kept",
+        "shared/src/lib.rs",
+        SHARED,
+        &[(
+            "Some(known) if known.serial == state.serial => {",
+            "Some(known) => {",
+        )],
+    );
+    source.write("workers", "host/src/workers.rs", WORKERS, &[]);
+    source.write(
+        "workers_counted_before_published",
+        "host/src/workers.rs",
+        WORKERS,
+        &[(
+            "        *current = Arc::new(published);
+        self.version.fetch_add(1, Ordering::Release);",
+            "        drop(current);
+        self.version.fetch_add(1, Ordering::Release);
+        *self.published.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(published);",
+        )],
+    );
+    source.write(
+        "workers_version_read_late",
+        "host/src/workers.rs",
+        WORKERS,
+        &[(
+            "                worker.version = version;
+                worker.retry = (0, FIRST_RETRY_MS);",
+            "                worker.version = self.pool.version.load(Ordering::Acquire);
+                worker.retry = (0, FIRST_RETRY_MS);",
+        )],
+    );
+    source.write(
+        "workers_lease_kept",
+        "host/src/workers.rs",
+        WORKERS,
+        &[("Some(known) if known.id == dek.id => {", "Some(known) => {")],
+    );
+}
+
+struct Source {
+    root: PathBuf,
+    out: PathBuf,
+}
+
+impl Source {
+    fn new() -> Self {
+        let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
+        println!("cargo::rerun-if-changed=build.rs");
+        Self {
+            root: manifest.join("../.."),
+            out: env::var_os("OUT_DIR").expect("cargo sets it").into(),
+        }
+    }
+
+    fn write(&self, name: &str, path: &str, changes: &[Change], mistake: &[Change]) {
+        let from = self.root.join(path);
+        println!("cargo::rerun-if-changed={}", from.display());
+        let text = fs::read_to_string(&from).expect("a source");
+        // Its unit tests are its own, and what is said of the whole crate is not said of a module.
+        let text = text.split("\n#[cfg(test)]").next().unwrap_or_default();
+        let lines = text.lines();
+        let mut text = lines
+            .filter(|line| !line.starts_with("//!") && !line.starts_with("#!["))
+            .collect::<Vec<_>>()
+            .join("\n");
+        for (there, instead) in changes.iter().chain(mistake) {
+            assert!(
+                text.contains(there),
+                "{path} has no {there:?}: this build script is behind it"
+            );
+            text = text.replace(there, instead);
+        }
+        let to: &Path = &self.out.join(format!("{name}.rs"));
+        fs::write(to, text).expect("it is written");
+    }
+}

@@ -1,0 +1,96 @@
+//! The code under model. `build.rs` takes it from the tree, and adds variants with one mistake each.
+
+// What nobody here uses is used elsewhere, and a mistake may leave something unused.
+#![allow(missing_docs, unused, clippy::all)]
+
+pub mod per_thread;
+pub mod stand_in;
+
+/// A module of a source that the build script has prepared, for each name.
+macro_rules! prepared {
+    ($($name:ident),* $(,)?) => {
+        $(pub mod $name {
+            include!(concat!(env!("OUT_DIR"), "/", stringify!($name), ".rs"));
+        })*
+    };
+}
+
+prepared!(
+    nonce,
+    nonce_read_then_write,
+    nonce_cut_apart,
+    nonce_wraps,
+    shared,
+    shared_version_read_late,
+    shared_unpublished_file,
+    shared_lease_kept,
+);
+
+/// The pool is the host's own: what it shares with the models is made public here.
+macro_rules! pools {
+    ($($name:ident),* $(,)?) => {
+        $(pub mod $name {
+            include!(concat!(env!("OUT_DIR"), "/", stringify!($name), ".rs"));
+
+            /// The pool, as the models reach it.
+            pub struct Pool(Workers);
+
+            impl Pool {
+                pub fn new(count: usize, component: Component) -> Self {
+                    Self(Workers::new(count, component, Options, Clock, Arc::new(Metrics::default())))
+                }
+
+                pub fn publish(&self, epoch: u64, dek: u64) {
+                    self.0.publish(Published {
+                        epoch,
+                        config: Arc::new(Zeroizing::new(epoch.to_le_bytes().to_vec())),
+                        deks: vec![WriteDek { provider: "a".into(), id: (0, dek), expiry: u64::MAX }],
+                    });
+                }
+
+                /// What was written; `None`: the control instance must.
+                pub fn write(&self, control: &crate::stand_in::ControlInstance) -> Result<Option<Encrypted>, HostError> {
+                    let at = Location;
+                    match shuttle::future::block_on(self.0.to_storage(control, &at, b""))? {
+                        Attempt::Done(done) => Ok(Some(done)),
+                        Attempt::NotMine(number) => {
+                            self.0.renew(number);
+                            Ok(None)
+                        }
+                    }
+                }
+
+                /// Begins a write, and gives it up before it is done.
+                pub fn begin(&self, control: &crate::stand_in::ControlInstance) {
+                    let at = Location;
+                    let mut write = Box::pin(self.0.to_storage(control, &at, b""));
+                    let waker = std::task::Waker::noop();
+                    let _ = write.as_mut().poll(&mut std::task::Context::from_waker(waker));
+                }
+
+                pub fn metrics(&self) {
+                    let _ = self.0.metrics();
+                }
+
+                /// Whether every worker is idle.
+                pub fn is_idle(&self) -> bool {
+                    let idle = locked(&self.0.idle).len();
+                    idle == self.0.count() && self.0.free.available_permits() == idle
+                }
+            }
+
+            impl Control for crate::stand_in::ControlInstance {
+                async fn lease(&self, provider: &str) -> Result<Option<(DekId, Lease)>, HostError> {
+                    crate::stand_in::ControlInstance::lease(self).await
+                }
+            }
+        })*
+    };
+}
+
+pools!(
+    workers,
+    workers_counted_before_published,
+    workers_version_read_late,
+    workers_lease_kept,
+);

@@ -1,0 +1,5 @@
+//! Any bytes for the target `config`.
+
+#![no_main]
+
+dekker_fuzz::target!("config");

@@ -1,0 +1,5 @@
+//! Any bytes for the target `engine`.
+
+#![no_main]
+
+dekker_fuzz::target!("engine");

@@ -1,0 +1,5 @@
+//! Any bytes for the target `envelope`.
+
+#![no_main]
+
+dekker_fuzz::target!("envelope");

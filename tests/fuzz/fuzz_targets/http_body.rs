@@ -1,0 +1,5 @@
+//! Any bytes for the target `http_body`.
+
+#![no_main]
+
+dekker_fuzz::target!("http_body");

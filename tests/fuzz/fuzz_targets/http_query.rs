@@ -1,0 +1,5 @@
+//! Any bytes for the target `http_query`.
+
+#![no_main]
+
+dekker_fuzz::target!("http_query");

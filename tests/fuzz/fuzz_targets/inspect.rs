@@ -1,0 +1,5 @@
+//! Any bytes for the target `inspect`.
+
+#![no_main]
+
+dekker_fuzz::target!("inspect");

@@ -1,0 +1,5 @@
+//! Any bytes for the target `json`.
+
+#![no_main]
+
+dekker_fuzz::target!("json");

@@ -1,0 +1,5 @@
+//! Any bytes for the target `keyring`.
+
+#![no_main]
+
+dekker_fuzz::target!("keyring");

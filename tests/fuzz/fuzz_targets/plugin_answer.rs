@@ -1,0 +1,5 @@
+//! Any bytes for the target `plugin_answer`.
+
+#![no_main]
+
+dekker_fuzz::target!("plugin_answer");

@@ -1,0 +1,132 @@
+//! The encryption configuration: loaded or refused with a place, shown so that it can be loaded again, and no secret in any text.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use dekker_core::config::{Config, NamedKey, Provider, check, show};
+use dekker_core::crypto::rustcrypto::RustCrypto;
+use dekker_core::engine::{Engine, Options};
+use dekker_core::time::Timestamp;
+
+use crate::engine::Counting;
+
+/// Any bytes as the file.
+///
+/// # Panics
+/// When something does not hold.
+pub fn run(input: &[u8]) {
+    let [plain, reloading] = [false, true].map(|reload| loaded(input, reload));
+    assert!(
+        reloading.is_none() || plain.is_some(),
+        "reload forbids, and allows nothing more"
+    );
+    match (show(input), plain) {
+        (Ok(text), Some(config)) => shown(&text, &config),
+        (Err(_), None) => {}
+        _ => panic!("what is shown is not what is loaded"),
+    }
+}
+
+fn loaded(input: &[u8], reload: bool) -> Option<Config> {
+    let report = check(input, reload);
+    let lines: Vec<&[u8]> = input.split(|byte| *byte == b'\n').collect();
+    for finding in report.faults.iter().chain(&report.warnings) {
+        assert!(!finding.message.is_empty(), "a finding says what");
+        let Some(at) = finding.position else {
+            assert!(finding.path.is_empty(), "a field has a place: {finding}");
+            continue;
+        };
+        assert!(at.line >= 1 && at.column >= 1, "a place counts from 1");
+        // A lone CR ends a line as well.
+        let ends = input.iter().filter(|byte| matches!(byte, b'\r' | b'\n'));
+        let line = at.line as usize;
+        assert!(line <= ends.count() + 2, "a line behind the end: {finding}");
+        if let Some(text) = lines.get(line - 1)
+            && !input.contains(&b'\r')
+        {
+            assert!(at.column as usize <= text.len() + 2, "{at}: {finding}");
+        }
+    }
+    let config = match Config::load(input, reload) {
+        Ok(config) => config,
+        Err(faults) => {
+            assert_eq!(faults.into_vec(), report.faults, "two verdicts");
+            return None;
+        }
+    };
+    assert!(report.faults.is_empty(), "loaded in spite of faults");
+    assert!(!config.rules.is_empty(), "no rule");
+    for rule in &config.rules {
+        assert!(!rule.resources.is_empty() && !rule.providers.is_empty());
+    }
+    let options = Options {
+        reload,
+        ..Options::default()
+    };
+    let now = Timestamp::from_millis(1_767_323_045_000);
+    let engine = Engine::new(
+        input,
+        options,
+        Box::new(RustCrypto),
+        Box::new(Counting::default()),
+        now,
+    );
+    let mut engine = engine.expect("what is loaded can be built");
+    let lost = engine.unreadable_after(input);
+    assert_eq!(lost.expect("valid"), [] as [String; 0], "it reads itself");
+    let status: serde_json::Value = serde_json::from_str(&engine.status(now)).expect("JSON");
+    assert!(status.is_object());
+    Some(config)
+}
+
+fn keys(config: &Config) -> impl Iterator<Item = &NamedKey> {
+    let providers = config.rules.iter().flat_map(|rule| &rule.providers);
+    providers.flat_map(|provider| match provider {
+        Provider::AesGcm(keys) | Provider::AesCbc(keys) | Provider::Secretbox(keys) => &keys[..],
+        Provider::Kms(_) | Provider::Identity => &[],
+    })
+}
+
+fn shown(text: &str, config: &Config) {
+    const REDACTED: &str = "        secret: REDACTED";
+    const KEY: &str = "        secret: MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+    for key in keys(config) {
+        assert!([16, 24, 32].contains(&key.secret.len()), "no key's length");
+        let secret = STANDARD.encode(&*key.secret);
+        assert!(!text.contains(&secret), "a secret is shown");
+    }
+    let lines = text.lines().filter(|line| *line == REDACTED).count();
+    assert_eq!(lines, keys(config).count(), "a secret for each key");
+    // A name that holds a secret is redacted too: then it is another configuration.
+    if text.matches("REDACTED").count() == lines {
+        let whole = text.replace(&format!("{REDACTED}\n"), &format!("{KEY}\n"));
+        let again = show(whole.as_bytes());
+        assert_eq!(again.as_deref(), Ok(text), "it does not load again");
+    }
+}
+
+/// Every provider, every kind of scalar and collection, aliases, JSON, and faults of each kind.
+pub fn seeds() -> Vec<Vec<u8>> {
+    const HEAD: &str =
+        "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n";
+    let file = |rules: &str| format!("{HEAD}{rules}");
+    let texts = [
+        file(
+            "- resources: [secrets, configmaps.apps]\n  providers:\n  - kms: {apiVersion: v2, name: a, endpoint: 'unix:///run/a.sock', timeout: 3s}\n  - identity: {}\n",
+        ),
+        file(
+            "- resources:\n  - '*.*'\n  - \"*.apps\"\n  providers:\n  - kms:\n      name: old\n      endpoint: unix:///@abstract\n      cachesize: -1\n      timeout: 1m2.5s\n  - aesgcm:\n      keys:\n      - name: k1\n        secret: MDEyMzQ1Njc4OWFiY2RlZg==\n",
+        ),
+        file(
+            "- resources: [secrets]\n  providers:\n  - aescbc: {keys: &k [{name: x, secret: MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=}]}\n  - secretbox: {keys: *k}\n  - identity: {}\n",
+        ),
+        file(
+            "- resources: [secrets, secrets]\n  providers:\n  - kms: {name: 'a:b', endpoint: 'http://x', timeout: -1s}\n  - aesgcm: {keys: [{name: '', secret: '!'}]}\n  unknown: 1\n",
+        ),
+        format!("%YAML 1.1\n---\n{}...\n---\nsecond: 1\n", file("- resources: []\n  providers: []\n")),
+        "{\"apiVersion\":\"apiserver.config.k8s.io/v1\",\"kind\":\"EncryptionConfiguration\",\"resources\":[{\"resources\":[\"secrets\"],\"providers\":[{\"identity\":{}}]}]}".into(),
+        "# comment\na: &a [|\n  block\n , >-\n  folded\n]\nb: *a\n? complex\n: !!str 1\n".into(),
+        "a: {<<: {b: 1}, c: 0x1F, d: 1e3, e: .inf, f: ~, g: yes}\r\n".into(),
+        "\u{feff}a: [\u{e9}, \"\\u00e9\\x41\\n\"]\n".into(),
+    ];
+    texts.map(String::into_bytes).into()
+}

@@ -1,0 +1,126 @@
+//! `EncryptedObject` of KMS v2: what is decoded is what prost decodes, encodes to what prost encodes, and a refusal names a place within.
+
+use std::collections::BTreeMap;
+
+use dekker_core::crypto::keys::DekSourceType;
+use dekker_core::provider::kms::message::EncryptedDekSource;
+use dekker_core::provider::kms::v2::envelope::{EncryptedObject, EnvelopeError, EnvelopeTail};
+use prost::Message;
+
+/// Upstream: kmsv2/v2/api.proto.
+#[derive(Clone, PartialEq, Message)]
+pub struct Object {
+    /// The sealed value.
+    #[prost(bytes = "vec", tag = "1")]
+    pub encrypted_data: Vec<u8>,
+    /// In the clear.
+    #[prost(string, tag = "2")]
+    pub key_id: String,
+    /// What the plugin made of the DEK or seed.
+    #[prost(bytes = "vec", tag = "3")]
+    pub encrypted_dek_source: Vec<u8>,
+    /// The plugin's.
+    #[prost(btree_map = "string, bytes", tag = "4")]
+    pub annotations: BTreeMap<String, Vec<u8>>,
+    /// 0: an AES key; 1: a seed.
+    #[prost(int32, tag = "5")]
+    pub encrypted_dek_source_type: i32,
+}
+
+/// Any bytes as what follows `k8s:enc:kms:v2:<name>:`.
+///
+/// # Panics
+/// When something does not hold.
+pub fn run(input: &[u8]) {
+    let object = match EncryptedObject::decode(input) {
+        Ok(object) => object,
+        Err(error) => return refused(input, &error),
+    };
+    let ours = owned(&object);
+    // prost refuses fields of another wire type, which Go and we skip; where it has an answer, it is ours.
+    if let Ok(theirs) = Object::decode(input) {
+        assert_eq!(ours, theirs, "another reading than prost's");
+    }
+    // What is valid can be written, and what was written is read as the same.
+    let annotations = ours.annotations.clone().into_iter().collect();
+    let source =
+        EncryptedDekSource::new(ours.encrypted_dek_source.clone(), &ours.key_id, annotations);
+    let source = source.expect("what was decoded is valid");
+    let tail = EnvelopeTail::new(&source, object.source_type);
+    let len = object.encrypted_data.len();
+    let (header, sealed) = object.encrypted_data.split_at(len.min(12));
+    let written = tail.around(b"", header, len, |envelope| {
+        let mut written = envelope.begin(sealed.len());
+        written.extend_from_slice(sealed);
+        written.extend_from_slice(envelope.end);
+        written
+    });
+    // Of a map's entry prost leaves an empty value out; Go writes it, and so do we.
+    if ours.annotations.values().all(|value| !value.is_empty()) {
+        assert_eq!(written, ours.encode_to_vec(), "other bytes than prost's");
+    }
+    let again = EncryptedObject::decode(&written);
+    assert_eq!(again.as_ref(), Ok(&object), "it reads back");
+}
+
+fn refused(input: &[u8], error: &EnvelopeError) {
+    assert!(!error.to_string().is_empty(), "a refusal says why");
+    match error {
+        EnvelopeError::Truncated { offset }
+        | EnvelopeError::VarintOverflow { offset }
+        | EnvelopeError::FieldNumber { offset }
+        | EnvelopeError::WireType { offset } => {
+            assert!(*offset <= input.len(), "a place behind the end");
+        }
+        EnvelopeError::NotUtf8 { field } => assert!(matches!(field, 2 | 4), "no text"),
+        _ => {}
+    }
+}
+
+fn owned(object: &EncryptedObject<'_>) -> Object {
+    let annotations = object.annotations.iter();
+    Object {
+        encrypted_data: object.encrypted_data.to_vec(),
+        key_id: object.key_id.to_owned(),
+        encrypted_dek_source: object.encrypted_dek_source.to_vec(),
+        annotations: annotations
+            .map(|(key, value)| ((*key).to_owned(), value.to_vec()))
+            .collect(),
+        encrypted_dek_source_type: match object.source_type {
+            DekSourceType::AesGcmKey => 0,
+            DekSourceType::HkdfSha256XnonceAesGcmSeed => 1,
+        },
+    }
+}
+
+/// Both kinds of DEK source, with and without annotations, fields in another order, unknown ones, and groups.
+pub fn seeds() -> Vec<Vec<u8>> {
+    let object = |source_type, annotations: &[(&str, &[u8])]| Object {
+        encrypted_data: (0..60).collect(),
+        key_id: "key-1".into(),
+        encrypted_dek_source: vec![7; 40],
+        annotations: annotations
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), value.to_vec()))
+            .collect(),
+        encrypted_dek_source_type: source_type,
+    };
+    let plain = object(0, &[]).encode_to_vec();
+    let annotated = object(1, &[("a.example.com", b"1"), ("b.example.com", b"")]).encode_to_vec();
+    let longest = Object {
+        key_id: "k".repeat(1024),
+        encrypted_dek_source: vec![1; 1024],
+        ..object(0, &[])
+    };
+    // A group of an unknown field that holds a number and another group; a varint of ten bytes; a fixed64 and a fixed32.
+    let unknown = [0x33, 0x08, 0x01, 0x3b, 0x3c, 0x34, 0x40];
+    let varint = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01];
+    let fixed = [0x49, 1, 2, 3, 4, 5, 6, 7, 8, 0x4d, 1, 2, 3, 4];
+    vec![
+        annotated.clone(),
+        [&annotated[..], &plain].concat(),
+        longest.encode_to_vec(),
+        [&unknown[..], &varint, &fixed, &plain].concat(),
+        plain,
+    ]
+}

@@ -1,0 +1,114 @@
+//! What a stored value is: parts without gaps, JSON that is JSON, no key ID in the clear, and the same value in every encoding.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use dekker_core::inspect::input::{Encoding, find, inspect_input_json};
+use dekker_core::inspect::{inspect, inspect_json};
+use dekker_core::provider::kms::v2::envelope::EncryptedObject;
+use serde_json::Value;
+
+/// Any bytes as an input of `dekker inspect`.
+///
+/// # Panics
+/// When something does not hold.
+pub fn run(input: &[u8]) {
+    one(input);
+    let Ok(found) = find(input) else {
+        assert!(inspect_input_json(input).is_err(), "nothing was found");
+        return;
+    };
+    assert!(!found.is_empty(), "no value and no fault");
+    let held: usize = found.iter().map(|found| found.stored.len()).sum();
+    assert!(held <= input.len(), "more was found than there was");
+    for found in &found {
+        if found.encoding != Encoding::Raw {
+            one(&found.stored);
+        }
+    }
+    let json = inspect_input_json(input).expect("values were found");
+    let shown: Vec<Value> = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(shown.len(), found.len());
+    if input.starts_with(b"k8s:enc:") {
+        in_every_encoding(input);
+    }
+}
+
+/// One value, raw.
+fn one(stored: &[u8]) {
+    let (seen, json) = match (inspect(stored), inspect_json(stored)) {
+        (Ok(seen), Ok(json)) => (seen, json),
+        (Err(error), Err(text)) => {
+            assert_eq!(error.to_string(), text, "two refusals");
+            assert!(!text.is_empty(), "a refusal says why");
+            return;
+        }
+        _ => panic!("what it is and what it is in JSON differ"),
+    };
+    let mut end = 0;
+    for part in &seen.layout {
+        assert_eq!(part.offset, end, "a gap or an overlap");
+        assert!(part.length > 0, "a part of nothing");
+        end += part.length;
+    }
+    assert_eq!(
+        (end, seen.size),
+        (stored.len(), stored.len()),
+        "not all of it"
+    );
+    assert!(seen.plaintext_size <= stored.len(), "more than there is");
+    let shown: Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(shown["size"], seen.size as u64);
+    if (seen.provider, seen.api_version) == ("kms", Some("v2")) {
+        let name = seen.provider_name.as_deref().expect("a name");
+        let start = "k8s:enc:kms:v2:".len() + name.len() + 1;
+        let object = EncryptedObject::decode(&stored[start..]).expect("it was decoded");
+        let value = |name: &str| seen.layout.iter().find(|part| part.name == name);
+        if let Some(part) = value("keyID") {
+            let at = part.offset..part.offset + part.length;
+            assert_eq!(&stored[at], object.key_id.as_bytes(), "another key ID");
+        }
+        // By chance a short one may stand anywhere.
+        let hidden = object.key_id.len() < 16 || name.contains(object.key_id);
+        let annotated = object.annotations.iter();
+        let hidden = hidden || { annotated }.any(|(name, _)| name.contains(object.key_id));
+        assert!(hidden || !json.contains(object.key_id), "a key ID");
+    }
+}
+
+fn in_every_encoding(stored: &[u8]) {
+    let hex: String = stored.iter().map(|byte| format!("{byte:02x}")).collect();
+    let base64 = STANDARD.encode(stored);
+    let etcdctl = format!(r#"{{"header":{{}},"kvs":[{{"key":"L2E=","value":"{base64}"}}]}}"#);
+    for (text, encoding) in [
+        (hex, Encoding::Hex),
+        (base64, Encoding::Base64),
+        (etcdctl, Encoding::Etcdctl),
+    ] {
+        let found = find(text.as_bytes()).expect("a value");
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].encoding, encoding);
+        assert_eq!(found[0].stored, stored, "another value");
+    }
+}
+
+/// A value of each provider, raw and in each encoding.
+pub fn seeds() -> Vec<Vec<u8>> {
+    let value = |prefix: &str, rest: &[u8]| [prefix.as_bytes(), rest].concat();
+    let mut seeds: Vec<Vec<u8>> = crate::envelope::seeds()
+        .iter()
+        .map(|object| value("k8s:enc:kms:v2:a:", object))
+        .collect();
+    seeds.extend([
+        value("k8s:enc:aesgcm:v1:key1:", &[5; 40]),
+        value("k8s:enc:aescbc:v1:key1:", &[5; 48]),
+        value("k8s:enc:secretbox:v1:key1:", &[5; 50]),
+        value("k8s:enc:kms:v1:old:", &[&[0, 4][..], &[5; 40]].concat()),
+        b"k8s:enc:other:".to_vec(),
+        b"k8s\0\x0a\x02v1".to_vec(),
+        b"{\"kind\":\"Secret\"}".to_vec(),
+        br#"{"header":{"revision":7},"kvs":[{"key":"L2E=","value":"azhzOmVuYzphZXNnY206djE6azo="},{"key":"L2I="}],"count":2}"#.to_vec(),
+        b"0x6b38733a656e633a".to_vec(),
+        b"azhzOmVuYzphZXNnY206djE6\nazo=".to_vec(),
+    ]);
+    seeds
+}

@@ -1,0 +1,200 @@
+//! JSON, wherever core reads it: the same verdict, place and texts as serde_json's.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use dekker_core::config::{Config, NamedKey, Provider, check};
+use dekker_core::inspect::input::{Encoding, Found, InputError, find};
+use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde_json::Value;
+
+/// Any bytes as etcdctl's output, and as a configuration in JSON.
+///
+/// # Panics
+/// When something does not hold.
+pub fn run(input: &[u8]) {
+    etcdctl(input);
+    if let Ok(text) = str::from_utf8(input)
+        && text.trim_start().starts_with('{')
+    {
+        configuration(text);
+    }
+}
+
+/// A file that begins with `{` must be JSON, and says where it is not.
+fn configuration(text: &str) {
+    let report = check(text.as_bytes(), false);
+    let syntax = report.faults.first().and_then(|fault| {
+        let words = fault.message.strip_prefix("json: ")?;
+        let words = words.strip_suffix(" (a file that starts with '{' must be JSON)")?;
+        Some((words.to_owned(), fault.position.expect("a place")))
+    });
+    match (serde_json::from_str::<IgnoredAny>(text), syntax) {
+        (Ok(_), None) => {}
+        (Err(error), Some((words, at))) => {
+            let theirs = error.to_string();
+            let theirs = theirs.split(" at line ").next().unwrap_or_default();
+            assert_eq!(words, theirs);
+            let place = (at.line as usize, at.column as usize);
+            assert_eq!(place, (error.line(), error.column().max(1)));
+        }
+        (theirs, ours) => panic!("serde_json: {theirs:?}, ours: {ours:?}"),
+    }
+    let (Ok(config), Ok(value)) = (
+        Config::load(text.as_bytes(), false),
+        serde_json::from_str::<Value>(text),
+    ) else {
+        return;
+    };
+    for (at, rule) in config.rules.iter().enumerate() {
+        for (nth, provider) in rule.providers.iter().enumerate() {
+            let theirs = &value["resources"][at]["providers"][nth];
+            match provider {
+                Provider::Kms(kms) => {
+                    same(&kms.name, &theirs["kms"]["name"]);
+                    same(&kms.endpoint, &theirs["kms"]["endpoint"]);
+                }
+                Provider::AesGcm(keys) => names(keys, &theirs["aesgcm"]),
+                Provider::AesCbc(keys) => names(keys, &theirs["aescbc"]),
+                Provider::Secretbox(keys) => names(keys, &theirs["secretbox"]),
+                Provider::Identity => {}
+            }
+        }
+    }
+}
+
+fn names(keys: &[NamedKey], theirs: &Value) {
+    for (at, key) in keys.iter().enumerate() {
+        same(&key.name, &theirs["keys"][at]["name"]);
+    }
+}
+
+/// A field's name may be written in another case; then there is nothing to compare with.
+fn same(ours: &str, theirs: &Value) {
+    if let Some(theirs) = theirs.as_str() {
+        assert_eq!(ours, theirs, "another text than serde_json's");
+    }
+}
+
+/// What core finds in etcdctl's output is what serde_json finds there.
+fn etcdctl(input: &[u8]) {
+    let stored = |bytes: &[u8]| bytes.starts_with(b"k8s:enc:") || bytes.starts_with(b"k8s\0");
+    let text = input.trim_ascii();
+    if text.is_empty() || stored(input) {
+        return;
+    }
+    let found = find(input);
+    let Some(kvs) = kvs(text) else {
+        let etcdctls = |found: &Found| found.encoding == Encoding::Etcdctl;
+        let found = found.expect("it is itself the value");
+        assert!(!found.iter().any(etcdctls), "serde_json finds nothing");
+        return;
+    };
+    if kvs.is_empty() {
+        assert_eq!(found, Err(InputError::NoValues));
+        return;
+    }
+    let decoded = kvs
+        .iter()
+        .map(|(key, value)| Some((STANDARD.decode(key).ok()?, STANDARD.decode(value).ok()?)));
+    let wrong = decoded.clone().position(|pair| pair.is_none());
+    if let Some(index) = wrong {
+        assert_eq!(found, Err(InputError::Etcdctl { index }));
+        return;
+    }
+    let found = found.expect("pairs");
+    assert_eq!(found.len(), kvs.len());
+    for (found, pair) in found.into_iter().zip(decoded) {
+        assert_eq!(found.encoding, Encoding::Etcdctl);
+        assert_eq!(Some((found.key.expect("a key"), found.stored)), pair);
+    }
+}
+
+/// The two members of an object that matter.
+trait Names {
+    const NAMES: [&str; 2];
+    type First: for<'de> Deserialize<'de>;
+    type Second: for<'de> Deserialize<'de>;
+}
+
+/// Them, as serde_json reads them. Neither may come twice.
+struct Two<N: Names> {
+    first: Option<N::First>,
+    second: Option<N::Second>,
+}
+
+impl<'de, N: Names> Deserialize<'de> for Two<N> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visit<N>(PhantomData<N>);
+        impl<'de, N: Names> Visitor<'de> for Visit<N> {
+            type Value = Two<N>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Two<N>, A::Error> {
+                let [first, second] = N::NAMES;
+                let mut two = Two {
+                    first: None,
+                    second: None,
+                };
+                while let Some(name) = map.next_key::<String>()? {
+                    let twice = if name == first {
+                        two.first.replace(map.next_value()?).is_some()
+                    } else if name == second {
+                        two.second.replace(map.next_value()?).is_some()
+                    } else {
+                        map.next_value::<IgnoredAny>()?;
+                        false
+                    };
+                    if twice {
+                        return Err(A::Error::custom("it comes twice"));
+                    }
+                }
+                Ok(two)
+            }
+        }
+        deserializer.deserialize_map(Visit(PhantomData))
+    }
+}
+
+struct Output;
+impl Names for Output {
+    const NAMES: [&str; 2] = ["header", "kvs"];
+    type First = Option<IgnoredAny>;
+    type Second = Option<Vec<Two<Pair>>>;
+}
+
+struct Pair;
+impl Names for Pair {
+    const NAMES: [&str; 2] = ["key", "value"];
+    type First = String;
+    type Second = String;
+}
+
+/// The `kvs` of etcdctl's output: keys and values, still in base64.
+fn kvs(text: &[u8]) -> Option<Vec<(String, String)>> {
+    let output: Two<Output> = serde_json::from_slice(text).ok()?;
+    output.first??;
+    let pairs = output.second.flatten().unwrap_or_default().into_iter();
+    let pair = |pair: Two<Pair>| Some((pair.first?, pair.second.unwrap_or_default()));
+    pairs.map(pair).collect()
+}
+
+/// Both kinds of file, with every kind of value and escape.
+pub fn seeds() -> Vec<Vec<u8>> {
+    let texts = [
+        r#"{"header":{"revision":7},"kvs":[{"key":"L2E=","value":"azhzAA=="},{"key":"L2I="}],"count":2}"#,
+        r#"{"header":{},"kvs":null}"#,
+        r#"{"header":{},"kvs":[{"key":"é!","value":"x"}]}"#,
+        r#"{"header":1,"\u006bvs":[{"\u006bey":"L2E\u003d","value":null}]}"#,
+        r#"{"a":[1,-2.5e+10,true,false,null,"\"\\\/\b\f\n\r\t\ud83d\ude00"],"b":{"c":{}}}"#,
+        r#"{"a":[1,2"#,
+        "{\"a\":\t1,\n \"b\" x}",
+        r#"{"apiVersion":"apiserver.config.k8s.io/v1","kind":"EncryptionConfiguration","resources":[{"resources":["secrets"],"providers":[{"kms":{"apiVersion":"v2","name":"a\u00e9\/\ud83d\ude00","endpoint":"unix:///run/a.sock","timeout":"3s"}},{"aesgcm":{"keys":[{"name":"k\t1","secret":"MDEyMzQ1Njc4OWFiY2RlZg=="}]}},{"identity":{}}]}]}"#,
+    ];
+    texts.map(|text| text.as_bytes().to_vec()).into()
+}

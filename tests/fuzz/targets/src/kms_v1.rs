@@ -1,0 +1,160 @@
+//! KMS v1's framing, `len[2] encryptedDEK[len]`: read as written, refused as its lengths say, and never another plaintext without a word.
+
+use dekker_core::config::{KmsVersion, SocketAddress};
+use dekker_core::crypto::entropy::{Entropy, EntropyError};
+use dekker_core::crypto::keys::{DekSourceType, KeyStore};
+use dekker_core::crypto::local::LocalCipher;
+use dekker_core::crypto::rustcrypto::RustCrypto;
+use dekker_core::crypto::secret::Secret;
+use dekker_core::engine::event::{KmsProviderInfo, ProviderId};
+use dekker_core::provider::kms::ReadStep;
+use dekker_core::provider::kms::v1::{KmsV1, read_dek};
+use dekker_core::provider::transformer::{ErrorKind, TransformError};
+
+use crate::bytes::Bytes;
+
+const PREFIX: &str = "k8s:enc:kms:v1:old:";
+const AAD: &[u8] = b"/registry/secrets/ns/name";
+
+/// The same bytes each time: nothing here is a secret.
+struct Fixed;
+impl Entropy for Fixed {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
+        bytes.fill(0x5d);
+        Ok(())
+    }
+}
+
+fn provider() -> KmsV1 {
+    let info = KmsProviderInfo {
+        id: ProviderId(1),
+        name: "old".into(),
+        version: KmsVersion::V1,
+        endpoint: "unix:///run/old.sock".into(),
+        address: SocketAddress::Path("/run/old.sock".into()),
+        timeout: std::time::Duration::from_secs(3),
+    };
+    KmsV1::new(info, 2, &[0; 16])
+}
+
+/// The first byte says what is done: any bytes are read; or a value is written, perhaps altered, and read.
+///
+/// # Panics
+/// When something does not hold.
+pub fn run(input: &[u8]) {
+    let mut input = Bytes::new(input);
+    let how = input.byte();
+    if how & 1 == 0 {
+        read_any(input.rest());
+    } else {
+        write(how, input);
+    }
+}
+
+fn read_any(stored: &[u8]) {
+    let framed = match stored {
+        [high, low, rest @ ..] => {
+            rest.split_at_checked(usize::from(*high) << 8 | usize::from(*low))
+        }
+        _ => None,
+    };
+    let mut provider = provider();
+    match (provider.read(AAD, stored, None), framed) {
+        (Err(error), None) => assert_eq!(error.kind, ErrorKind::Malformed),
+        (Ok(ReadStep::NeedsDek(_, needed)), Some((dek, sealed))) => {
+            assert_eq!(needed.request.ciphertext, dek, "the DEK that stands there");
+            // Whatever the plugin makes of it: opened or not, it is an answer.
+            let dek = Secret::new(vec![9; [16, 24, 32][dek.len() % 3]]);
+            let dek = read_dek(&RustCrypto, &dek).expect("a length of AES");
+            match provider.read(AAD, stored, Some(dek)) {
+                Ok(ReadStep::Done { plaintext, .. }) => {
+                    assert!(plaintext.expose().len() <= sealed.len());
+                }
+                Ok(_) => panic!("a DEK was there, and another is asked for"),
+                Err(error) => assert_eq!(error.kind, ErrorKind::DecryptFailed),
+            }
+        }
+        _ => panic!("another framing than the lengths say"),
+    }
+}
+
+fn write(how: u8, mut input: Bytes<'_>) {
+    let encrypted_dek = if how & 2 == 0 {
+        input.run().to_vec()
+    } else {
+        vec![how; usize::from(input.short())]
+    };
+    let dek = vec![input.byte(); 32];
+    let alter = (how & 4 != 0).then(|| (usize::from(input.short()), input.byte().max(1)));
+    let plaintext = input.rest();
+    let source = Secret::new(dek);
+    let key = RustCrypto.import_sealing(DekSourceType::AesGcmKey, &source);
+    let key = key.expect("32 bytes");
+    let with: (&dyn KeyStore, &dyn Entropy) = (&RustCrypto, &Fixed);
+    let mut provider = provider();
+    let sealed = provider.seal(PREFIX, AAD, plaintext, &*key, &encrypted_dek, with);
+    let stored = match sealed {
+        Ok(stored) => stored,
+        Err(error) => {
+            assert_eq!(error.kind, ErrorKind::Kms);
+            assert!(encrypted_dek.is_empty(), "only no DEK is too short");
+            return;
+        }
+    };
+    let seen = dekker_core::inspect::inspect(&stored).expect("what was written");
+    assert_eq!(seen.encrypted_dek_source_size, Some(encrypted_dek.len()));
+    assert_eq!(seen.plaintext_size, plaintext.len());
+    let mut value = stored[PREFIX.len()..].to_vec();
+    // The DEK is at hand: it wrote.
+    assert_eq!(
+        opened(&mut provider, &value, None),
+        Ok((plaintext.to_vec(), false))
+    );
+    let dek = || read_dek(&RustCrypto, &source).expect("32 bytes");
+    if how & 8 != 0 {
+        // As Kubernetes before 1.25 wrote: AES-CBC, and stale.
+        let cbc = RustCrypto.local(LocalCipher::AesCbc, source.expose());
+        let sealed = cbc.expect("32 bytes").seal(AAD, plaintext, &Fixed);
+        value.truncate(2 + encrypted_dek.len());
+        value.extend(sealed.expect("it seals"));
+        let read = opened(&mut self::provider(), &value, Some(dek()));
+        assert_eq!(read, Ok((plaintext.to_vec(), true)));
+    } else if let Some((at, with)) = alter {
+        let at = 2 + encrypted_dek.len() + at % (value.len() - 2 - encrypted_dek.len());
+        value[at] ^= with;
+        // AES-CBC is not authenticated: it may open to anything, which is then called stale.
+        if let Ok((_, stale)) = opened(&mut self::provider(), &value, Some(dek())) {
+            assert!(stale, "an altered value was opened");
+        }
+    }
+}
+
+type Opened = Result<(Vec<u8>, bool), TransformError>;
+
+fn opened(
+    provider: &mut KmsV1,
+    stored: &[u8],
+    dek: Option<dekker_core::provider::kms::v2::dek_cache::ReadDek>,
+) -> Opened {
+    match provider.read(AAD, stored, dek)? {
+        ReadStep::Done { plaintext, stale } => Ok((plaintext.expose().to_vec(), stale)),
+        ReadStep::Priming | ReadStep::NeedsDek(..) => panic!("its DEK is at hand"),
+    }
+}
+
+/// Values of every length that matters, whole and altered.
+pub fn seeds() -> Vec<Vec<u8>> {
+    let framed = |len: u16, rest: usize| [&[0][..], &len.to_be_bytes(), &vec![3; rest]].concat();
+    vec![
+        framed(0, 28),
+        framed(16, 16 + 28),
+        framed(16, 16 + 32),
+        framed(300, 10),
+        vec![0, 1],
+        [&[1, 4][..], b"edekXplaintext"].concat(),
+        [&[1, 0][..], b"no DEK"].concat(),
+        [&[3][..], &u16::MAX.to_le_bytes(), b"Xthe longest DEK"].concat(),
+        [&[5, 4][..], b"edekX\x05\x00\x01plaintext"].concat(),
+        [&[9, 4][..], b"edekXas it was before 1.25"].concat(),
+    ]
+}
