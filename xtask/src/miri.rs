@@ -38,7 +38,10 @@ pub fn run(workspace: &Workspace) -> Result<()> {
         // What cargo has told xtask of the toolchain would win over `+nightly`.
         miri.env_remove("RUSTUP_TOOLCHAIN")
             .env_remove("RUSTC")
-            .env("MIRIFLAGS", "-Zmiri-strict-provenance")
+            .env(
+                "MIRIFLAGS",
+                "-Zmiri-strict-provenance -Zmiri-disable-isolation",
+            )
             .env("PROPTEST_CASES", "2")
             .env("CARGO_TARGET_DIR", workspace.target().join("miri"))
             .args(["+nightly", "miri", "test"])
