@@ -83,8 +83,10 @@ fn histories_keep_every_promise() {
                 seconds.fetch_add(report.time.as_secs(), Ordering::Relaxed);
                 if let Some(fault) = report.broken {
                     broken.store(true, Ordering::Relaxed);
+                    // With its trace: what the seed does not choose, such as the order of two threads, may differ in a replay.
+                    let trace = report.trace.join("\n");
                     return Some(format!(
-                        "after {played} histories, DEKKER_SEED={seed}: {fault}"
+                        "after {played} histories, DEKKER_SEED={seed}: {fault}\n{trace}"
                     ));
                 }
             }

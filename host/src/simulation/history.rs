@@ -10,6 +10,7 @@ use super::ledger::{Broken, Promise};
 use super::plugin::{FaultyPlugin, Mood};
 use super::seams;
 use super::server;
+use super::snapshot;
 use super::world::{self, Settings, World};
 use crate::host::{Host, KmsCoast, WriteDekSource};
 
@@ -102,6 +103,7 @@ pub(super) fn play(seed: u64) -> Report {
 
 /// Runs it on one thread, with a clock that goes on when nobody has anything to do.
 pub(super) fn on_a_runtime<T>(work: impl Future<Output = T>) -> T {
+    let _playing = snapshot::playing();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .start_paused(true)

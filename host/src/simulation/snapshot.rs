@@ -1,18 +1,61 @@
 //! A snapshot of the machine, restored: two copies of one memory go on.
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::io::Read;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::task::{Context, Poll, Waker};
 
 use crate::host::Host;
 use crate::model::Location;
+
+/// Held for reading by each history while it plays, and for writing by one that copies the process. A copy has the descriptors of every thread:
+/// a listener that another history closes, or a lock that it gives up, would live on until the copy ends.
+static COPYING: RwLock<()> = RwLock::new(());
+
+thread_local! {
+    static PLAYING: RefCell<Option<RwLockReadGuard<'static, ()>>> = const { RefCell::new(None) };
+}
+
+/// While it is there no other thread copies the process, unless this one does.
+pub(super) struct Playing(());
+
+/// Waits until no copy is left.
+pub(super) fn playing() -> Playing {
+    let guard = COPYING.read().unwrap_or_else(PoisonError::into_inner);
+    PLAYING.set(Some(guard));
+    Playing(())
+}
+
+impl Drop for Playing {
+    fn drop(&mut self) {
+        PLAYING.set(None);
+    }
+}
+
+/// Lets every other history of this process come to its end first, and holds the next ones up until `work` is done.
+fn alone<T>(work: impl FnOnce() -> T) -> T {
+    let was_playing = PLAYING.take().is_some();
+    let copying = COPYING.write().unwrap_or_else(PoisonError::into_inner);
+    let done = work();
+    drop(copying);
+    if was_playing {
+        let guard = COPYING.read().unwrap_or_else(PoisonError::into_inner);
+        PLAYING.set(Some(guard));
+    }
+    done
+}
 
 /// Copies this process with its memory, lets the copy write these values, and tells what it stored. What needs more than the memory, such
 /// as a plugin, the copy does not do.
 ///
 /// Only this thread is in the copy, so it calls nothing that another one may have locked: a worker's writes need no other thread.
 pub(super) fn written_by_a_copy(host: &Host, values: &[(Location, Vec<u8>)]) -> Vec<Vec<u8>> {
+    alone(|| write_in_a_copy(host, values))
+}
+
+fn write_in_a_copy(host: &Host, values: &[(Location, Vec<u8>)]) -> Vec<Vec<u8>> {
     let (read, write) = std::io::pipe().expect("a pipe");
     let (read, write) = (OwnedFd::from(read), OwnedFd::from(write));
     // SAFETY: the copy calls the functions below, writes to its pipe and ends without running anything else.
