@@ -19,14 +19,16 @@ mod history;
 mod ledger;
 mod matrix;
 mod plugin;
+mod processes;
 pub(crate) mod seams;
 mod server;
 mod snapshot;
 mod stored;
 mod world;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
+
+use self::processes::Share;
 
 /// How many histories a run of the tests plays unless it is told.
 const HISTORIES: u64 = 200;
@@ -59,53 +61,22 @@ fn histories_keep_every_promise() {
     }
     let first = number("DEKKER_FIRST_SEED").unwrap_or_else(|| fastrand::u64(..));
     let histories = number("DEKKER_HISTORIES").unwrap_or(HISTORIES);
+    if let Some(share) = Share::of_this_process() {
+        return share.play(first, histories);
+    }
     eprintln!("simulation: {histories} histories from DEKKER_FIRST_SEED={first}");
     let began = Instant::now();
-    let (next, played, broken) = (
-        AtomicU64::new(0),
-        AtomicUsize::new(0),
-        AtomicBool::new(false),
-    );
-    let (writes, failures, seconds) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let faults: Vec<String> = std::thread::scope(|scope| {
-        let play = || {
-            while !broken.load(Ordering::Relaxed) {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                if number >= histories {
-                    break;
-                }
-                let seed = mixed(first.wrapping_add(number));
-                let report = history::play(seed);
-                let played = played.fetch_add(1, Ordering::Relaxed) + 1;
-                writes.fetch_add(report.writes as u64, Ordering::Relaxed);
-                failures.fetch_add(u64::from(report.failures), Ordering::Relaxed);
-                seconds.fetch_add(report.time.as_secs(), Ordering::Relaxed);
-                if let Some(fault) = report.broken {
-                    broken.store(true, Ordering::Relaxed);
-                    // With its trace: what the seed does not choose, such as the order of two threads, may differ in a replay.
-                    let trace = report.trace.join("\n");
-                    return Some(format!(
-                        "after {played} histories, DEKKER_SEED={seed}: {fault}\n{trace}"
-                    ));
-                }
-            }
-            None
-        };
-        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(play)).collect();
-        let ended = threads.into_iter().map(|thread| thread.join());
-        ended.filter_map(|fault| fault.expect("no panic")).collect()
-    });
+    let (figures, is_whole) = processes::play(first, histories);
     let took = began.elapsed().as_secs_f64();
-    let played = played.into_inner();
     eprintln!(
-        "simulation: {played} histories in {took:.1} s, {:.0} a second; {} simulated hours, {} acknowledged writes, {} operations failed",
-        played as f64 / took,
-        seconds.into_inner() / 3600,
-        writes.into_inner(),
-        failures.into_inner(),
+        "simulation: {} histories in {took:.1} s, {:.0} a second; {} simulated hours, {} acknowledged writes, {} operations failed",
+        figures.histories,
+        figures.histories as f64 / took,
+        figures.seconds / 3600,
+        figures.writes,
+        figures.failures,
     );
-    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    assert!(is_whole, "a promise was broken: see above");
 }
 
 #[test]

@@ -1,0 +1,151 @@
+//! Histories on all cores: a process for each, since a history may copy its process, with the descriptors of all that goes on there.
+
+use std::io::Read;
+use std::ops::AddAssign;
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{history, mixed};
+
+/// What came of some histories.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Figures {
+    pub(super) histories: u64,
+    /// Acknowledged.
+    pub(super) writes: u64,
+    /// Operations that failed, as they may.
+    pub(super) failures: u64,
+    /// Simulated.
+    pub(super) seconds: u64,
+}
+
+impl AddAssign for Figures {
+    fn add_assign(&mut self, other: Self) {
+        self.histories += other.histories;
+        self.writes += other.writes;
+        self.failures += other.failures;
+        self.seconds += other.seconds;
+    }
+}
+
+/// Begins the line with a share's figures.
+const FIGURES: &str = "figures of a share:";
+
+impl Figures {
+    fn tell(self) {
+        let Self {
+            histories,
+            writes,
+            failures,
+            seconds,
+        } = self;
+        println!("{FIGURES} {histories} {writes} {failures} {seconds}");
+    }
+
+    fn heard(text: &str) -> Option<Self> {
+        let line = text.lines().find_map(|line| line.split_once(FIGURES))?.1;
+        let mut numbers = line.split_whitespace().map(str::parse);
+        let mut next = || numbers.next()?.ok();
+        Some(Self {
+            histories: next()?,
+            writes: next()?,
+            failures: next()?,
+            seconds: next()?,
+        })
+    }
+}
+
+/// Of the numbers of all histories, every `of`th is one process'.
+pub(super) struct Share {
+    number: u64,
+    of: u64,
+}
+
+const SHARE: &str = "DEKKER_SHARE";
+
+impl Share {
+    /// None in the process that shares them out.
+    pub(super) fn of_this_process() -> Option<Self> {
+        let text = std::env::var(SHARE).ok()?;
+        let (number, of) = text.split_once('/').expect("number/of");
+        Some(Self {
+            number: number.parse().expect("a number"),
+            of: of.parse().expect("a number"),
+        })
+    }
+
+    /// Plays these until one breaks a promise.
+    ///
+    /// # Panics
+    /// When one did. It is printed with its trace: what the seed does not choose, such as the order of two threads, may differ in a replay.
+    pub(super) fn play(&self, first: u64, histories: u64) {
+        let mut figures = Figures::default();
+        let mut broken = None;
+        let mut number = self.number;
+        while number < histories && broken.is_none() {
+            let seed = mixed(first.wrapping_add(number));
+            let report = history::play(seed);
+            figures += Figures {
+                histories: 1,
+                writes: report.writes as u64,
+                failures: u64::from(report.failures),
+                seconds: report.time.as_secs(),
+            };
+            broken = report.broken.map(|fault| {
+                let trace = report.trace.join("\n");
+                format!("after some {number} histories, DEKKER_SEED={seed}: {fault}\n{trace}")
+            });
+            number += self.of;
+        }
+        figures.tell();
+        if let Some(broken) = broken {
+            panic!("{broken}");
+        }
+    }
+}
+
+/// Plays all of them; the second is whether every promise was kept. One that is broken ends the other processes.
+pub(super) fn play(first: u64, histories: u64) -> (Figures, bool) {
+    let of = std::thread::available_parallelism().map_or(1, usize::from);
+    let exe = std::env::current_exe().expect("a program");
+    let start = |number| {
+        let mut command = Command::new(&exe);
+        let test = "simulation::histories_keep_every_promise";
+        command
+            .args(["--exact", test, "--nocapture"])
+            .env(SHARE, format!("{number}/{of}"))
+            .env("DEKKER_FIRST_SEED", first.to_string())
+            .env("DEKKER_HISTORIES", histories.to_string())
+            .stdout(Stdio::piped());
+        command.spawn().expect("this program once more")
+    };
+    let children: Vec<Child> = (0..of).map(start).collect();
+    let pids: Vec<Pid> = children.iter().map(Pid::from_child).collect();
+    let outcomes: Vec<(Figures, bool)> = std::thread::scope(|scope| {
+        let wait = |mut child: Child| {
+            let mut told = String::new();
+            let mut stdout = child.stdout.take().expect("piped");
+            stdout.read_to_string(&mut told).expect("text");
+            let is_whole = child.wait().is_ok_and(|status| status.success());
+            if !is_whole {
+                for pid in &pids {
+                    // Whoever has ended by itself is as well.
+                    let _ = kill_process(*pid, Signal::KILL);
+                }
+            }
+            (Figures::heard(&told).unwrap_or_default(), is_whole)
+        };
+        let waiting: Vec<_> = { children.into_iter() }
+            .map(|child| scope.spawn(move || wait(child)))
+            .collect();
+        let ended = waiting.into_iter();
+        ended.map(|child| child.join().expect("no panic")).collect()
+    });
+    let mut all = (Figures::default(), true);
+    for (figures, is_whole) in outcomes {
+        all.0 += figures;
+        all.1 &= is_whole;
+    }
+    all
+}
