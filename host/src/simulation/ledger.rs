@@ -134,14 +134,20 @@ impl Ledger {
         self.state().failed
     }
 
-    /// A write was acknowledged, just now. What its value begins with.
-    pub(super) fn acknowledge(&self, at: &Location, plaintext: &[u8], stored: Vec<u8>) -> String {
+    /// A write that began then was acknowledged, just now. What its value begins with.
+    pub(super) fn acknowledge(
+        &self,
+        begun: Duration,
+        at: &Location,
+        plaintext: &[u8],
+        stored: Vec<u8>,
+    ) -> String {
         let Some(parsed) = Stored::parse(&stored) else {
             self.breaks(Promise::Readable, "a write gave what is no stored value");
             return String::new();
         };
         self.sees(&parsed);
-        if let Some(late) = self.after_expiry(&parsed) {
+        if let Some(late) = self.after_expiry(begun, &parsed) {
             self.breaks(
                 Promise::NotExpired,
                 format!("a write {late:?} after the expiry of its DEK"),
@@ -178,13 +184,13 @@ impl Ledger {
     }
 
     /// How long after the expiry of the DEK this is, by the plugin's own account of its Status calls.
-    fn after_expiry(&self, value: &Stored) -> Option<Duration> {
+    fn after_expiry(&self, begun: Duration, value: &Stored) -> Option<Duration> {
         let kms = value.kms.as_ref()?;
         let state = self.state();
         let plugin = state.plugins.get(kms_name(&value.prefix)?)?;
         let last = plugin.last_status(&kms.key_id, !state.coasts);
         let expiry = last.unwrap_or_default() + WRITE_DEK_TTL;
-        let now = seams::boot_time()?;
+        let now = seams::earliest_end(begun)?;
         // The host's clock has milliseconds.
         (now > expiry + Duration::from_millis(1)).then(|| now - expiry)
     }

@@ -28,6 +28,8 @@ struct Seams {
     began: Instant,
     /// How long the machine has slept: `CLOCK_BOOTTIME` knows, the clock of timers does not.
     slept: Duration,
+    /// When it slept last, by the clock of timers, and for how long.
+    last_sleep: Option<(Instant, Duration)>,
     /// How far the time of day has run ahead of `CLOCK_BOOTTIME`, as after a restored snapshot.
     ahead: Duration,
     spawned: Vec<AbortHandle>,
@@ -45,6 +47,7 @@ pub(super) fn install() -> Installed {
     SEAMS.set(Some(Seams {
         began: Instant::now(),
         slept: Duration::ZERO,
+        last_sleep: None,
         ahead: Duration::ZERO,
         spawned: Vec::new(),
         accepted: Vec::new(),
@@ -78,7 +81,21 @@ pub(crate) fn time_of_day() -> Option<Duration> {
 
 /// The machine sleeps: no timer runs meanwhile.
 pub(super) fn sleep_machine(time: Duration) {
-    with(|seams| seams.slept += time);
+    with(|seams| {
+        seams.slept += time;
+        seams.last_sleep = Some((Instant::now(), time));
+    });
+}
+
+/// The time now, and if the machine has slept since then and no timer has run after that sleep, the time before it: what had been done by then may
+/// be heard of only now.
+pub(super) fn earliest_end(begun: Duration) -> Option<Duration> {
+    let now = boot_time()?;
+    let last_sleep = with(|seams| seams.last_sleep)?;
+    Some(match last_sleep {
+        Some((at, time)) if at == Instant::now() && begun + time <= now => now - time,
+        _ => now,
+    })
 }
 
 /// The machine is a copy of what it was so long ago.

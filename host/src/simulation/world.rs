@@ -455,10 +455,11 @@ pub(super) async fn write(
     (at, plaintext): (Location, Vec<u8>),
     patience: Option<Duration>,
 ) -> Option<String> {
+    let begun = seams::boot_time().unwrap_or_default();
     let write = host.to_storage(at.clone(), plaintext.clone().into());
     match timeout(patience.unwrap_or(OPERATION_MAX), write).await {
         Ok(Ok(encrypted)) => {
-            let prefix = ledger.acknowledge(&at, &plaintext, encrypted.stored);
+            let prefix = ledger.acknowledge(begun, &at, &plaintext, encrypted.stored);
             ledger.note(format_args!("{name} writes with {prefix}"));
             Some(prefix)
         }
