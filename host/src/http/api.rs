@@ -10,7 +10,7 @@
 //! the engine's kind of fault, or `bad-request`, `forbidden`, `not-found`, `method-not-allowed`, `too-large`,
 //! `request-timeout`, `trapped` or `closed`.
 //!
-//! A request that finds no place, or no memory for its value, is answered 503 of kind `overloaded` with `Retry-After`; see [`listen`](super::listen)
+//! A request that finds no place, or no memory for its value, is answered 503 of kind `overloaded` with `Retry-After`; see [`super::listen`]
 //! for the limits of connections, and `admission` for those of requests. A client that sends its whole body before it reads gets every answer, as
 //! the rest of a body that is refused is read and dropped, up to 64 MiB; one that sends `Expect: 100-continue` sends nothing in vain.
 
