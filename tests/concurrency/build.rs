@@ -56,6 +56,12 @@ const WORKERS: &[Change] = &[
     ("use crate::model::{", "use crate::stand_in::{"),
 ];
 
+/// How a counter takes its next number, in one step.
+const TAKE_NEXT: &str = "            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |value| {
+                (value < self.end).then(|| value + 1)
+            })
+            .map_err(|_| NonceError::Exhausted)?;";
+
 fn main() {
     let source = Source::new();
     source.write("nonce", "core/src/crypto/nonce.rs", NONCE, &[]);
@@ -64,10 +70,7 @@ fn main() {
         "core/src/crypto/nonce.rs",
         NONCE,
         &[(
-            "            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |value| {
-                (value < self.end).then(|| value + 1)
-            })
-            .map_err(|_| NonceError::Exhausted)?;",
+            TAKE_NEXT,
             "            .load(Ordering::Relaxed);
         if value >= self.end { return Err(NonceError::Exhausted); }
         self.next.store(value + 1, Ordering::Relaxed);",
@@ -89,10 +92,7 @@ fn main() {
         "core/src/crypto/nonce.rs",
         NONCE,
         &[(
-            "            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |value| {
-                (value < self.end).then(|| value + 1)
-            })
-            .map_err(|_| NonceError::Exhausted)?;",
+            TAKE_NEXT,
             "            .load(Ordering::Relaxed);
         if value >= self.end { return Err(NonceError::Exhausted); }
         let value = self.next.fetch_add(1, Ordering::Relaxed);",

@@ -46,12 +46,8 @@ impl StateDir {
     }
 
     fn check(path: PathBuf) -> anyhow::Result<Self> {
-        let metadata = fs::metadata(&path).with_context(|| {
-            format!(
-                "the state directory {}, which --state-dir names",
-                path.display()
-            )
-        })?;
+        let metadata = fs::metadata(&path)
+            .with_context(|| format!("the state directory {}", path.display()))?;
         let uid = rustix::process::geteuid().as_raw();
         anyhow::ensure!(
             metadata.uid() == uid && metadata.mode() & 0o022 == 0,

@@ -2,9 +2,8 @@
 
 use std::io::Read;
 use std::ops::AddAssign;
-use std::process::{Child, Command, Stdio};
-
-use rustix::process::{Pid, Signal, kill_process};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Mutex;
 
 use super::{history, mixed};
 
@@ -33,7 +32,7 @@ impl AddAssign for Figures {
 const FIGURES: &str = "figures of a share:";
 
 impl Figures {
-    fn tell(self) {
+    fn print(self) {
         let Self {
             histories,
             writes,
@@ -43,7 +42,7 @@ impl Figures {
         println!("{FIGURES} {histories} {writes} {failures} {seconds}");
     }
 
-    fn heard(text: &str) -> Option<Self> {
+    fn parse(text: &str) -> Option<Self> {
         let line = text.lines().find_map(|line| line.split_once(FIGURES))?.1;
         let mut numbers = line.split_whitespace().map(str::parse);
         let mut next = || numbers.next()?.ok();
@@ -98,7 +97,7 @@ impl Share {
             });
             number += self.of;
         }
-        figures.tell();
+        figures.print();
         if let Some(broken) = broken {
             panic!("{broken}");
         }
@@ -120,24 +119,29 @@ pub(super) fn play(first: u64, histories: u64) -> (Figures, bool) {
             .stdout(Stdio::piped());
         command.spawn().expect("this program once more")
     };
-    let children: Vec<Child> = (0..of).map(start).collect();
-    let pids: Vec<Pid> = children.iter().map(Pid::from_child).collect();
-    let outcomes: Vec<(Figures, bool)> = std::thread::scope(|scope| {
-        let wait = |mut child: Child| {
-            let mut told = String::new();
-            let mut stdout = child.stdout.take().expect("piped");
-            stdout.read_to_string(&mut told).expect("text");
-            let is_whole = child.wait().is_ok_and(|status| status.success());
-            if !is_whole {
-                for pid in &pids {
-                    // Whoever has ended by itself is as well.
-                    let _ = kill_process(*pid, Signal::KILL);
-                }
+    let mut children: Vec<Child> = (0..of).map(start).collect();
+    let outputs: Vec<ChildStdout> = { children.iter_mut() }
+        .map(|child| child.stdout.take().expect("piped"))
+        .collect();
+    let children = Mutex::new(children);
+    let wait = |number: usize, mut output: ChildStdout| {
+        let mut printed = String::new();
+        // To its end, which is the child's.
+        output.read_to_string(&mut printed).expect("text");
+        let mut children = children.lock().expect("no panic");
+        let is_whole = children[number].wait().is_ok_and(|status| status.success());
+        if !is_whole {
+            for child in children.iter_mut() {
+                // One that has ended by itself is as good.
+                let _ = child.kill();
             }
-            (Figures::heard(&told).unwrap_or_default(), is_whole)
-        };
-        let waiting: Vec<_> = { children.into_iter() }
-            .map(|child| scope.spawn(move || wait(child)))
+        }
+        (Figures::parse(&printed).unwrap_or_default(), is_whole)
+    };
+    let wait = &wait;
+    let outcomes: Vec<(Figures, bool)> = std::thread::scope(|scope| {
+        let waiting: Vec<_> = { outputs.into_iter().enumerate() }
+            .map(|(number, output)| scope.spawn(move || wait(number, output)))
             .collect();
         let ended = waiting.into_iter();
         ended.map(|child| child.join().expect("no panic")).collect()

@@ -3,7 +3,7 @@
 #[doc(hidden)]
 pub use {dekker_fuzz_targets, libfuzzer_sys};
 
-/// A fuzzer that writes its seeds where it is told, and then runs the target of this name.
+/// A fuzzer for the target of this name. If `DEKKER_FUZZ_SEEDS` names a folder, it writes the seeds there first.
 #[macro_export]
 macro_rules! target {
     ($name:literal) => {

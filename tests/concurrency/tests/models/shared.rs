@@ -99,7 +99,7 @@ impl Plugin {
     }
 }
 
-/// What was in use before a value began: how many DEKs there had been, and whether the file had a key of its own.
+/// What was in use when a write began: the number of DEKs until then, and whether the file held its own key.
 #[derive(Clone, Copy, Default)]
 struct InUse {
     dek: u64,
