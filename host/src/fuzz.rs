@@ -1,6 +1,15 @@
 //! Fuzz targets of what is private here: their bodies stand beside what they try. `tests/fuzz` runs them under a fuzzer; the tests below play
 //! their corpora.
 
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::body::Bytes;
+use axum::http::HeaderMap;
+use hyper::body::{Body, Frame, SizeHint};
+
 use crate::http::fuzz as http;
 use crate::kms::client::fuzz as client;
 use crate::kms::keyring::fuzz as keyring;
@@ -25,6 +34,39 @@ pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
             .expect("a runtime");
     }
     RUNTIME.with(|runtime| runtime.block_on(work))
+}
+
+/// An HTTP body made of the given frames, each of which is ready at once.
+pub(crate) struct Frames {
+    /// The data, frame by frame.
+    pub data: VecDeque<Bytes>,
+    /// The length that the body announces, which need not be true.
+    pub announced: Option<u64>,
+    /// Sent after the data.
+    pub trailers: Option<HeaderMap>,
+}
+
+impl Body for Frames {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let data = self.data.pop_front().map(Frame::data);
+        let frame = data.or_else(|| self.trailers.take().map(Frame::trailers));
+        Poll::Ready(frame.map(Ok))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.data.is_empty() && self.trailers.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.announced
+            .map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use dekker_core::engine::event::DecryptRequest;
 use serde::{Deserialize, Deserializer};
 
 use crate::face::{ComponentMaker, JavaScriptMaker, Maker, NativeMaker};
-use crate::object::EncryptedObject;
+use crate::object::{EncryptedObject, Stored};
 use crate::plugin::Plugin;
 use crate::sim::Harness;
 

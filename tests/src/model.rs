@@ -9,7 +9,7 @@ use dekker_core::provider::kms::v2::key_state::Coast;
 
 use crate::entropy::Seeded;
 use crate::face::Maker;
-use crate::object::{EncryptedObject, sha256_text};
+use crate::object::{EncryptedObject, Stored, sha256_text};
 use crate::plugin::{Plugin, Reply};
 use crate::sim::{Harness, file};
 

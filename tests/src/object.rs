@@ -1,72 +1,67 @@
 //! `EncryptedObject` through prost, and its sealed value opened step by step: both independent of core's code.
 
-use std::collections::BTreeMap;
-
 use aes_gcm::aead::{Aead, Payload};
 use aes_gcm::{Aes128Gcm, Aes256Gcm, KeyInit};
 use prost::Message;
 use sha2::{Digest, Sha256};
 
-/// Upstream: kmsv2/v2/api.proto.
-#[derive(Clone, PartialEq, Message)]
-pub struct EncryptedObject {
-    /// The sealed value.
-    #[prost(bytes = "vec", tag = "1")]
-    pub encrypted_data: Vec<u8>,
-    /// In the clear.
-    #[prost(string, tag = "2")]
-    pub key_id: String,
-    /// What the plugin made of the DEK or seed.
-    #[prost(bytes = "vec", tag = "3")]
-    pub encrypted_dek_source: Vec<u8>,
-    /// The plugin's.
-    #[prost(btree_map = "string, bytes", tag = "4")]
-    pub annotations: BTreeMap<String, Vec<u8>>,
-    /// 0: an AES key; 1: a seed.
-    #[prost(int32, tag = "5")]
-    pub encrypted_dek_source_type: i32,
-}
+pub use dekker_proto::storage::EncryptedObject;
 
-impl EncryptedObject {
+/// An [`EncryptedObject`] as a stored value.
+pub trait Stored: Sized {
     /// What follows `k8s:enc:kms:v2:<provider>:`.
     ///
     /// # Panics
-    /// When the value does not have that prefix, or is not protobuf.
-    pub fn of(provider: &str, stored: &[u8]) -> Self {
+    /// Panics if the value does not have that prefix, or is not protobuf.
+    fn of(provider: &str, stored: &[u8]) -> Self;
+
+    /// The object in a value of any KMS v2 provider; `None` if it is not such a value.
+    fn find(stored: &[u8]) -> Option<Self>;
+
+    /// The object as the provider stores it.
+    fn stored(&self, provider: &str) -> Vec<u8>;
+
+    /// The counter in its nonce; for AES keys.
+    ///
+    /// # Panics
+    /// Panics if the ciphertext is shorter than a nonce.
+    fn counter(&self) -> u64;
+
+    /// The random part of its nonce; for AES keys.
+    fn random_part(&self) -> &[u8];
+
+    /// The plaintext, opened with the DEK or seed `source`.
+    fn open(&self, source: &[u8], aad: &[u8]) -> Option<Vec<u8>>;
+}
+
+impl Stored for EncryptedObject {
+    fn of(provider: &str, stored: &[u8]) -> Self {
         let prefix = format!("k8s:enc:kms:v2:{provider}:");
         let value = stored.strip_prefix(prefix.as_bytes()).expect("the prefix");
         Self::decode(value).expect("an EncryptedObject")
     }
 
-    /// The object in a value of any provider of KMS v2; `None`: there is none.
-    pub fn find(stored: &[u8]) -> Option<Self> {
+    fn find(stored: &[u8]) -> Option<Self> {
         let value = stored.strip_prefix(b"k8s:enc:kms:v2:")?;
         let name = value.iter().position(|byte| *byte == b':')?;
         Self::decode(&value[name + 1..]).ok()
     }
 
-    /// The object as the provider stores it.
-    pub fn stored(&self, provider: &str) -> Vec<u8> {
+    fn stored(&self, provider: &str) -> Vec<u8> {
         let mut stored = format!("k8s:enc:kms:v2:{provider}:").into_bytes();
         stored.extend(self.encode_to_vec());
         stored
     }
 
-    /// The counter in its nonce; for AES keys.
-    ///
-    /// # Panics
-    /// When there is none.
-    pub fn counter(&self) -> u64 {
+    fn counter(&self) -> u64 {
         u64::from_le_bytes(self.encrypted_data[4..12].try_into().expect("8 bytes"))
     }
 
-    /// The random part of its nonce; for AES keys.
-    pub fn random_part(&self) -> &[u8] {
+    fn random_part(&self) -> &[u8] {
         &self.encrypted_data[..4]
     }
 
-    /// What is sealed in it, opened with its DEK or seed.
-    pub fn open(&self, source: &[u8], aad: &[u8]) -> Option<Vec<u8>> {
+    fn open(&self, source: &[u8], aad: &[u8]) -> Option<Vec<u8>> {
         let data = &self.encrypted_data;
         let (key, sealed) = match self.encrypted_dek_source_type {
             0 => (source.to_vec(), &data[..]),

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
-use crate::object::EncryptedObject;
+use crate::object::{EncryptedObject, Stored};
 use crate::snapshot::Traced;
 
 /// How many values a writer writes each time.

@@ -9,7 +9,7 @@ use dekker_core::engine::Options;
 use dekker_core::provider::kms::v2::key_state::Coast;
 use dekker_tests::face::Maker;
 use dekker_tests::interop::{self, Comparison, on_every_face};
-use dekker_tests::object::{EncryptedObject, sha256_text};
+use dekker_tests::object::{EncryptedObject, Stored, sha256_text};
 use dekker_tests::plugin::{Plugin, Reply};
 use dekker_tests::sim::{Harness, START, file};
 use serde::Deserialize;

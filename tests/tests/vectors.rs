@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dekker_core::provider::transformer::{ErrorKind, TransformError};
 use dekker_tests::face::Maker;
 use dekker_tests::interop::{Comparison, VectorFile, on_every_face, tell};
-use dekker_tests::object::EncryptedObject;
+use dekker_tests::object::{EncryptedObject, Stored};
 use dekker_tests::sim::{Harness, Read};
 
 /// What upstream wrote, provider by provider.

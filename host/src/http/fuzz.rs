@@ -1,19 +1,15 @@
 //! Fuzz targets: queries and bodies.
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes, HttpBody};
-use hyper::body::{Frame, SizeHint};
+use axum::body::{Body, Bytes};
 
 use super::admission::Admission;
 use super::body::{BodyError, read};
 use super::listen::{Limits, Registry};
 use super::query::{go_pairs, location, unescape};
-use crate::fuzz::block_on;
+use crate::fuzz::{Frames, block_on};
 use crate::model::Location;
 
 /// Any text as a query; and any location as a query that names it.
@@ -88,29 +84,6 @@ pub(crate) fn query_seeds() -> Vec<Vec<u8>> {
     texts.map(|text| text.as_bytes().to_vec()).into()
 }
 
-/// Frames, with or without a word of how long they are together.
-struct Frames {
-    frames: VecDeque<Bytes>,
-    announced: Option<u64>,
-}
-
-impl HttpBody for Frames {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.frames.pop_front().map(|data| Ok(Frame::data(data))))
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.announced
-            .map_or_else(SizeHint::default, SizeHint::with_exact)
-    }
-}
-
 /// Any bytes as a body: a limit, how long it says that it is, and frames of any length.
 ///
 /// # Panics
@@ -135,7 +108,11 @@ pub(crate) fn body(input: &[u8]) {
         _ => Some(u64::from(*announced).pow(8)),
     };
     let too_long = whole.len() > limit || announced.is_some_and(|len| len > limit as u64);
-    let body = Body::new(Frames { frames, announced });
+    let body = Body::new(Frames {
+        data: frames,
+        announced,
+        trailers: None,
+    });
     let limits = Limits::default();
     let admission = Admission::new(&limits, Registry::new(&limits));
     let read = block_on(async {

@@ -117,18 +117,23 @@ impl Plugin {
         keyring.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at the file, on a thread that may wait for the disk; one at a time, whoever is still there to hear of it. `None`: the runtime ends.
+    /// Looks at the file, on a thread that may wait for the disk. Looks do not overlap, and one that has begun ends even if the caller is gone.
+    ///
+    /// # Errors
+    /// Returns `UNAVAILABLE` if the look did not end: it panicked, or the runtime is stopping.
     async fn look<T: Send + 'static>(
         &self,
         look: impl FnOnce(&Self) -> T + Send + 'static,
-    ) -> Option<T> {
+    ) -> Result<T, Status> {
         let looking = self.0.looking.clone().lock_owned().await;
         let plugin = self.clone();
         let looked = tokio::task::spawn_blocking(move || {
             let _looking = looking;
             look(&plugin)
         });
-        looked.await.ok()
+        looked.await.map_err(|_| {
+            Status::unavailable("the keyring could not be checked: see the plugin's log")
+        })
     }
 
     /// Takes up a rotation, or notes why it can't.
@@ -170,7 +175,7 @@ impl KeyManagementService for Plugin {
     /// unhealthy, with the key ID as it was.
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
         self.0.status.fetch_add(1, Ordering::Relaxed);
-        self.look(Self::refresh).await;
+        self.look(Self::refresh).await?;
         let state = self.state();
         let healthz = state.fault.clone().unwrap_or_else(|| OK.to_owned());
         let current = state.keys.current().id();
@@ -195,8 +200,8 @@ impl KeyManagementService for Plugin {
         self.0.encrypt.fetch_add(1, Ordering::Relaxed);
         let request = request.into_inner();
         // The file may have been replaced since the last Status.
-        let checked = self.look(|plugin| plugin.keyring().check_current()).await;
-        if let Some(Err(error)) = checked {
+        let checked = self.look(|plugin| plugin.keyring().check_current());
+        if let Err(error) = checked.await? {
             return Err(Status::failed_precondition(error.to_string()));
         }
         let state = self.state();
@@ -236,7 +241,8 @@ impl KeyManagementService for Plugin {
         }
         let is_known = self.state().keys.find(&request.key_id).is_some();
         if !is_known {
-            self.look(Self::refresh).await;
+            // The keys in memory can still decrypt if the file cannot be checked.
+            self.look(Self::refresh).await.ok();
         }
         let keys = self.state().keys.clone();
         let Some(kek) = keys.find(&request.key_id) else {

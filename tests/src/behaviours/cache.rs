@@ -8,7 +8,7 @@ use dekker_core::engine::event::DecryptRequest;
 use dekker_core::provider::transformer::ErrorKind;
 
 use crate::face::Maker;
-use crate::object::EncryptedObject;
+use crate::object::{EncryptedObject, Stored};
 use crate::plugin::{Plugin, Reply};
 use crate::sim::{Harness, file};
 

@@ -12,7 +12,7 @@ use dekker_core::time::Timestamp;
 
 use super::writing::seeds;
 use crate::face::Maker;
-use crate::object::{EncryptedObject, sha256_text};
+use crate::object::{EncryptedObject, Stored, sha256_text};
 use crate::plugin::{Plugin, Reply};
 use crate::sim::{Harness, START, file};
 

@@ -5,6 +5,7 @@ use dekker_core::provider::transformer::ErrorKind;
 
 use super::writing::seeds;
 use crate::face::Maker;
+use crate::object::{EncryptedObject, Stored};
 use crate::plugin::Plugin;
 use crate::sim::{Harness, Read, file};
 
@@ -234,7 +235,7 @@ pub(super) fn recorded_ciphertexts_are_readable(maker: &dyn Maker) {
             &Options::default(),
             [("a", plugin)],
         );
-        let object = crate::object::EncryptedObject {
+        let object = EncryptedObject {
             encrypted_data: vector.stored.clone(),
             key_id: "key-1".into(),
             encrypted_dek_source: b"wrapped".to_vec(),

@@ -7,7 +7,7 @@ use dekker_core::engine::event::ProviderId;
 use dekker_core::provider::transformer::ErrorKind;
 
 use crate::face::Maker;
-use crate::object::{EncryptedObject, sha256_text};
+use crate::object::{EncryptedObject, Stored, sha256_text};
 use crate::plugin::{Plugin, Reply};
 use crate::sim::{Harness, file};
 

@@ -8,7 +8,7 @@ use dekker_core::provider::kms::message::Annotations;
 use dekker_core::provider::transformer::ErrorKind;
 
 use crate::face::Maker;
-use crate::object::{EncryptedObject, sha256_text};
+use crate::object::{EncryptedObject, Stored, sha256_text};
 use crate::plugin::{Calls, Plugin};
 use crate::sim::{Harness, file};
 

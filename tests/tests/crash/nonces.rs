@@ -12,7 +12,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 
-use dekker_tests::object::EncryptedObject;
+use dekker_tests::object::{EncryptedObject, Stored};
 
 /// The prefix of what the tests' own `aesgcm` provider stores.
 pub const LOCAL_PREFIX: &[u8] = b"k8s:enc:aesgcm:v1:local:";

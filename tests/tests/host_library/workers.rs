@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use dekker_host::metrics::Metrics;
 use dekker_host::{Host, HostError};
 use dekker_tests::interop;
-use dekker_tests::object::EncryptedObject;
+use dekker_tests::object::{EncryptedObject, Stored};
 use tokio::task::JoinSet;
 
 use crate::room::{Room, at, fault, read, write};

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use dekker_core::engine::Options;
 use dekker_tests::face::Maker;
-use dekker_tests::object::EncryptedObject;
+use dekker_tests::object::{EncryptedObject, Stored};
 use dekker_tests::plugin::Plugin;
 use dekker_tests::sim::{Harness, file};
 

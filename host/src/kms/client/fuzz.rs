@@ -1,7 +1,6 @@
 //! A fuzz target: a plugin's answer to Status, from its headers to its trailers.
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -9,13 +8,12 @@ use axum::body::Bytes;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use dekker_proto::kms::v2::key_management_service_client::KeyManagementServiceClient;
 use dekker_proto::kms::v2::{StatusRequest, StatusResponse};
-use hyper::body::Frame;
 use prost::Message;
 use tonic::body::Body;
 use tower::{BoxError, Service};
 
 use super::answer::{AnswerBody, MAX_TEXT, begin};
-use crate::fuzz::block_on;
+use crate::fuzz::{Frames, block_on};
 use crate::kms::bounds::{LargeMessages, MAX_MESSAGE};
 
 /// More than any answer's text: what is kept of the plugin's, quoted and in our own words.
@@ -156,31 +154,15 @@ impl Service<Request<Body>> for Answering {
                 frames,
                 trailers,
             } = answer.ok_or("asked twice")?;
-            let mut response = Response::new(Body::new(Frames(frames, trailers)));
+            let mut response = Response::new(Body::new(Frames {
+                data: frames,
+                announced: None,
+                trailers,
+            }));
             *response.status_mut() = http;
             *response.headers_mut() = headers;
             Ok(begin(response, LargeMessages::default()).await?)
         })
-    }
-}
-
-struct Frames(VecDeque<Bytes>, Option<HeaderMap>);
-
-impl hyper::body::Body for Frames {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let data = self.0.pop_front().map(Frame::data);
-        let frame = data.or_else(|| self.1.take().map(Frame::trailers));
-        Poll::Ready(frame.map(Ok))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.is_empty() && self.1.is_none()
     }
 }
 

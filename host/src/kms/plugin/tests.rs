@@ -328,3 +328,13 @@ async fn a_disk_that_stalls_holds_up_no_decrypt() {
     disk.join().unwrap();
     assert_eq!(status(&plugin).await.healthz, "ok");
 }
+
+#[tokio::test]
+async fn an_unfinished_keyring_check_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let plugin = new_plugin(dir.path());
+    let looked = plugin.look::<()>(|_| panic!("on purpose")).await;
+    assert_eq!(looked.unwrap_err().code(), Code::Unavailable);
+    // The next check is not affected.
+    encrypt(&plugin, b"seed").await.unwrap();
+}

@@ -5,27 +5,8 @@ use std::collections::BTreeMap;
 use dekker_core::crypto::keys::DekSourceType;
 use dekker_core::provider::kms::message::EncryptedDekSource;
 use dekker_core::provider::kms::v2::envelope::{EncryptedObject, EnvelopeError, EnvelopeTail};
+use dekker_proto::storage::EncryptedObject as Object;
 use prost::Message;
-
-/// Upstream: kmsv2/v2/api.proto.
-#[derive(Clone, PartialEq, Message)]
-pub struct Object {
-    /// The sealed value.
-    #[prost(bytes = "vec", tag = "1")]
-    pub encrypted_data: Vec<u8>,
-    /// In the clear.
-    #[prost(string, tag = "2")]
-    pub key_id: String,
-    /// What the plugin made of the DEK or seed.
-    #[prost(bytes = "vec", tag = "3")]
-    pub encrypted_dek_source: Vec<u8>,
-    /// The plugin's.
-    #[prost(btree_map = "string, bytes", tag = "4")]
-    pub annotations: BTreeMap<String, Vec<u8>>,
-    /// 0: an AES key; 1: a seed.
-    #[prost(int32, tag = "5")]
-    pub encrypted_dek_source_type: i32,
-}
 
 /// Any bytes as what follows `k8s:enc:kms:v2:<name>:`.
 ///
