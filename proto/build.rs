@@ -1,4 +1,4 @@
-//! Turns the `.proto` files into Rust. protox parses them in process: no protoc.
+//! Generates Rust from the `.proto` files. protox parses them in process, so protoc is not needed.
 
 use std::error::Error;
 
@@ -9,7 +9,8 @@ const FILES: [&str; 4] = [
     "dekker/plugin.proto",
 ];
 
-/// Messages whose derived `Debug` would print a key, a plaintext or a key ID: `src/redact.rs` writes it by hand.
+/// Messages whose derived `Debug` would print a key, a plaintext or a key ID. `src/redact.rs` implements theirs
+/// by hand.
 const REDACTED: [&str; 10] = [
     ".v2.StatusResponse",
     ".v2.DecryptRequest",

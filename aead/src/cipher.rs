@@ -1,4 +1,5 @@
-//! AES-GCM with each key size that upstream reads; what Dekker writes is always AES-256.
+//! AES-GCM with each key size that upstream accepts. The DEKs that Dekker generates are always
+//! AES-256.
 
 use aes_gcm::aead::AeadInOut;
 use aes_gcm::aead::consts::U12;
@@ -13,7 +14,7 @@ use crate::{INFO_LEN, NONCE_LEN, OpenError, SealError, TAG_LEN};
 
 pub(crate) enum Cipher {
     Ring(Box<Wiped<LessSafeKey>>),
-    /// ring has no AES-192.
+    /// ring does not support AES-192.
     Aes192(Box<AesGcm<Aes192, U12>>),
 }
 
@@ -30,7 +31,7 @@ impl Cipher {
         }
     }
 
-    /// The key of one value.
+    /// Derives the key of one value from a seed.
     pub(crate) fn derive(seed: &Prk, info: &[u8; INFO_LEN]) -> Option<Self> {
         let info = [info.as_slice()];
         let key = seed.expand(&info, &AES_256_GCM).ok()?;
@@ -50,7 +51,8 @@ impl Cipher {
     ) -> Result<(), SealError> {
         let nonce: &[u8; NONCE_LEN] = nonce.try_into().map_err(|_| SealError)?;
         let start = out.len();
-        // All at once: a buffer that grows later would leave a copy of the plaintext behind.
+        // Reserve everything at once: a buffer that grows later would leave a copy of the plaintext
+        // behind.
         out.reserve(plaintext.len() + TAG_LEN);
         out.extend_from_slice(plaintext);
         let text = &mut out[start..];
@@ -82,7 +84,7 @@ impl Cipher {
         }
     }
 
-    /// Opens into `out`, which is empty.
+    /// Opens into `out`, which must be empty.
     pub(crate) fn open(
         &self,
         aad: &[u8],

@@ -1,8 +1,9 @@
-//! AES-GCM as stored values have it, on ring: with a DEK, or with a seed from which a key is derived for each value. And the random bytes that
-//! keys and nonces are made of.
+//! AES-GCM in the layouts of stored values, on ring: with a DEK, or with a seed from which a key is derived for each value. Also the random bytes for
+//! keys and nonces.
 //!
-//! dekker-core's backend for native programs (`dekker-ring`) and what a host lends to the accelerated component (`dekker-keys`) are both
-//! this. It makes no nonce and counts none: a header comes from core, which guarantees that none is used twice with one key.
+//! Both dekker-core's backend for native programs (`dekker-ring`) and the keys that a host provides to the accelerated component (`dekker-keys`) use
+//! this crate. It creates no nonces and counts none: the caller supplies each header. dekker-core guarantees that no header is used twice with the
+//! same key.
 
 mod cipher;
 pub mod random;
@@ -16,13 +17,13 @@ use zeroize::{Zeroize, Zeroizing};
 use self::cipher::Cipher;
 use self::wiped::Wiped;
 
-/// 12 bytes: the nonce of AES-GCM.
+/// The length of an AES-GCM nonce, 12 bytes.
 pub const NONCE_LEN: usize = 12;
-/// 16 bytes: the tag of AES-GCM.
+/// The length of an AES-GCM tag, 16 bytes.
 pub const TAG_LEN: usize = 16;
-/// 32 bytes: the info of the key derivation.
+/// The length of the key derivation's info, 32 bytes.
 pub const INFO_LEN: usize = 32;
-/// 32 bytes: the least that a seed has.
+/// The minimum length of a seed, 32 bytes.
 pub const SEED_MIN_LEN: usize = 32;
 
 /// An expanded key in this process' memory, erased when dropped.
@@ -34,14 +35,14 @@ enum Kind {
 }
 
 impl Key {
-    /// An AES key of 16, 24 or 32 bytes. A header is `nonce[12]`. `None` for any other length.
+    /// Creates a key from an AES key of 16, 24 or 32 bytes. Its headers are `nonce[12]`. Returns `None` for any other length.
     pub fn aes(bytes: &[u8]) -> Option<Self> {
         Cipher::new(bytes).map(Kind::Cipher).map(Self)
     }
 
-    /// A seed of at least [`SEED_MIN_LEN`] bytes. A header is `info[32] nonce[12]`. `None` for a shorter one.
+    /// Creates a key from a seed of at least [`SEED_MIN_LEN`] bytes. Its headers are `info[32] nonce[12]`. Returns `None` if the seed is shorter.
     ///
-    /// Each value's key is the first 32 bytes of HKDF-Expand-SHA256(prk = seed, info), without an extract step: RFC 5869 §2.3, upstream's
+    /// The AES key of each value is the first 32 bytes of HKDF-Expand-SHA256(prk = seed, info), without an extract step: RFC 5869 §2.3, upstream's
     /// aes_extended_nonce.go.
     pub fn seed(bytes: &[u8]) -> Option<Self> {
         (bytes.len() >= SEED_MIN_LEN).then(|| {
@@ -50,10 +51,10 @@ impl Key {
         })
     }
 
-    /// Appends `ciphertext ‖ tag[16]` to `out`. The caller guarantees that no header is ever used twice with one key.
+    /// Appends `ciphertext ‖ tag[16]` to `out`. The caller guarantees that no header is used twice with the same key.
     ///
     /// # Errors
-    /// When the header has another length, or the plaintext is longer than AES-GCM allows. `out` is then as it was.
+    /// Returns an error if the header has the wrong length, or the plaintext is longer than AES-GCM allows. `out` then has its previous content.
     pub fn seal(
         &self,
         header: &[u8],
@@ -71,17 +72,18 @@ impl Key {
         }
     }
 
-    /// Opens `header ‖ ciphertext ‖ tag[16]` into `out`, which is erased and emptied first. All bytes may be an attacker's; this does not panic.
+    /// Opens `header ‖ ciphertext ‖ tag[16]` into `out`, which is first erased and emptied. All bytes may be attacker-controlled; this function does
+    /// not panic.
     ///
     /// # Errors
-    /// [`OpenError::TooShort`] when not even the header is there; [`OpenError::Failed`] for everything else. `out` is then empty.
+    /// Returns [`OpenError::TooShort`] if the header is incomplete, and [`OpenError::Failed`] for every other cause. `out` is then empty.
     pub fn open(
         &self,
         aad: &[u8],
         sealed: &[u8],
         out: &mut Zeroizing<Vec<u8>>,
     ) -> Result<(), OpenError> {
-        // As one block: a `Vec` erases itself element by element.
+        // Erases as one block; `Vec`'s own `zeroize` erases element by element.
         out.as_mut_slice().zeroize();
         out.clear();
         match &self.0 {
@@ -101,7 +103,7 @@ impl fmt::Debug for Key {
     }
 }
 
-/// The cipher refused to seal.
+/// The cipher could not seal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SealError;
 
@@ -113,12 +115,12 @@ impl fmt::Display for SealError {
 
 impl std::error::Error for SealError {}
 
-/// Why a value did not open.
+/// Why a value could not be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenError {
-    /// Shorter than its header.
+    /// The header is incomplete.
     TooShort,
-    /// Wrong key, wrong AAD, or altered bytes: deliberately not told apart.
+    /// The key or the AAD is wrong, or the bytes were altered. The causes are deliberately not distinguished.
     Failed,
 }
 

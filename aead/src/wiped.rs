@@ -1,23 +1,23 @@
-//! Memory that is erased when it is given up.
+//! Memory that is erased when it is dropped.
 
 use std::hint::black_box;
 use std::mem::{MaybeUninit, needs_drop};
 
 /// A value whose bytes are overwritten when it is dropped.
 ///
-/// ring erases no key of its own, and has no way to reach one. What moving a value here may have left on the stack is not erased; it is
-/// overwritten by whatever runs next.
+/// ring does not erase its keys and provides no access to their bytes. Moving a value into this type may leave a copy on the stack. That copy is not
+/// erased; later calls overwrite it.
 pub(crate) struct Wiped<T>(MaybeUninit<T>);
 
 impl<T> Wiped<T> {
     pub(crate) fn new(value: T) -> Self {
-        // Nobody would drop it, and what it points to would not be erased either.
+        // A `MaybeUninit` never drops its value, and memory that the value points to would not be erased.
         const { assert!(!needs_drop::<T>()) };
         Self(MaybeUninit::new(value))
     }
 
     pub(crate) fn get(&self) -> &T {
-        // SAFETY: made with a value, and only `drop` takes that away.
+        // SAFETY: created with a value, which only `drop` removes.
         #[allow(unsafe_code)]
         unsafe {
             self.0.assume_init_ref()
@@ -28,7 +28,7 @@ impl<T> Wiped<T> {
 impl<T> Drop for Wiped<T> {
     fn drop(&mut self) {
         self.0 = MaybeUninit::zeroed();
-        // The zeros count as read, so the compiler may not leave them out.
+        // `black_box` counts as a read of the zeros, so the compiler does not omit the write.
         black_box(&mut self.0);
     }
 }
@@ -43,7 +43,7 @@ mod tests {
         let mut memory = MaybeUninit::<Wiped<[u8; 64]>>::zeroed();
         memory.write(Wiped::new([7; 64]));
         let at = memory.as_mut_ptr();
-        // SAFETY: it was written and is dropped once; bytes are valid whatever they hold.
+        // SAFETY: the value was written and is dropped once; `u8`s are valid whatever their value.
         unsafe {
             assert_eq!((*at).get(), &[7; 64]);
             at.drop_in_place();

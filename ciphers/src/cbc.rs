@@ -10,10 +10,10 @@ use zeroize::Zeroizing;
 
 use crate::OpenError;
 
-/// 16 bytes: the block of AES, and the IV.
+/// The length of an AES block and of the IV, 16 bytes.
 pub const BLOCK: usize = 16;
 
-/// `iv[16] ciphertext`; the plaintext is padded to whole blocks by PKCS#7 (RFC 5652 §6.3). Upstream: encrypt/aes/aes.go,
+/// An AES-CBC key. A sealed value is `iv[16] ciphertext`; PKCS#7 (RFC 5652 §6.3) pads the plaintext to whole blocks. Upstream: encrypt/aes/aes.go,
 /// `NewCBCTransformer`.
 pub struct CbcKey(Aes);
 
@@ -24,7 +24,7 @@ enum Aes {
 }
 
 impl CbcKey {
-    /// `None` for a length that AES does not take.
+    /// Creates a key of 16, 24 or 32 bytes. Returns `None` for any other length.
     pub fn new(key: &[u8]) -> Option<Self> {
         let aes = match key.len() {
             16 => Aes128::new_from_slice(key)
@@ -44,9 +44,9 @@ impl CbcKey {
         aes.map(Self)
     }
 
-    /// A whole value. The caller guarantees that nobody could guess `iv`.
+    /// Seals `plaintext` and returns the whole value, `iv[16] ciphertext`. The caller guarantees that `iv` is unpredictable.
     pub fn seal(&self, iv: &[u8; BLOCK], plaintext: &[u8]) -> Vec<u8> {
-        // One to sixteen bytes, each its own count.
+        // PKCS#7: 1 to 16 bytes, each with their number as its value.
         let padding = BLOCK - plaintext.len() % BLOCK;
         let mut out = Vec::with_capacity(BLOCK + plaintext.len() + padding);
         out.extend_from_slice(iv);
@@ -68,15 +68,16 @@ impl CbcKey {
         out
     }
 
-    /// Opens a whole value. All bytes are attacker-controlled; this does not panic.
+    /// Opens a whole value. All bytes are attacker-controlled; this function does not panic.
     ///
     /// # Errors
-    /// [`OpenError::TooShort`] by length alone; [`OpenError::Failed`] for everything else, told apart in no way, not by its time either.
+    /// Returns [`OpenError::TooShort`] based on the length alone, and [`OpenError::Failed`] for every other cause, without distinction, not even by
+    /// timing.
     pub fn open(&self, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
         let (iv, ciphertext) = sealed
             .split_first_chunk::<BLOCK>()
             .ok_or(OpenError::TooShort)?;
-        // An IV and nothing else makes upstream panic.
+        // Upstream panics if nothing follows the IV.
         if ciphertext.is_empty() {
             return Err(OpenError::TooShort);
         }
@@ -103,9 +104,9 @@ impl CbcKey {
     }
 }
 
-/// How many bytes of padding end `text`; `None` if they are not what they should be. Takes the same time for every content.
+/// Returns the length of the padding at the end of `text`, or `None` if the padding is invalid. The time taken does not depend on the content.
 ///
-/// Upstream takes padding of more than one block, up to the whole text, and so does this.
+/// Like upstream, accepts padding longer than one block, up to the whole text.
 fn padding(text: &[u8]) -> Option<usize> {
     let count = *text.last()?;
     let most = u8::try_from(text.len()).unwrap_or(u8::MAX);

@@ -1,7 +1,7 @@
-//! The ciphers of aescbc and secretbox over RustCrypto, with the layouts of stored values.
+//! The ciphers of aescbc and secretbox, on RustCrypto, with the layouts of stored values.
 //!
-//! dekker-core's portable backend and what a host lends to the accelerated component are both this: the check of a padding is not written
-//! twice. Nothing here makes a nonce.
+//! Both dekker-core's portable backend and the ciphers that a host provides to the accelerated component use this crate, so that the padding check
+//! exists only once. This crate creates no nonces.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -13,11 +13,11 @@ mod secretbox;
 pub use cbc::{BLOCK, CbcKey};
 pub use secretbox::{NONCE_LEN as SECRETBOX_NONCE_LEN, SecretboxKey};
 
-/// Why a value did not open.
+/// Why a value could not be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenError {
-    /// Too short, by its length alone.
+    /// The value is too short, judged by its length alone.
     TooShort,
-    /// Wrong key or altered bytes: deliberately not told apart.
+    /// The key is wrong or the bytes were altered. The causes are deliberately not distinguished.
     Failed,
 }

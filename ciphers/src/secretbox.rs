@@ -8,21 +8,22 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::OpenError;
 
-/// 24 bytes: long enough to be random.
+/// The length of a nonce, 24 bytes: long enough to be chosen at random.
 pub const NONCE_LEN: usize = 24;
-/// 16 bytes: the tag of Poly1305.
+/// The length of a Poly1305 tag, 16 bytes.
 const TAG_LEN: usize = 16;
 
-/// `nonce[24] tag[16] ciphertext`, as NaCl's secretbox. Upstream: encrypt/secretbox/secretbox.go.
+/// An XSalsa20-Poly1305 key. A sealed value is `nonce[24] tag[16] ciphertext`, as NaCl's secretbox. Upstream: encrypt/secretbox/secretbox.go.
 pub struct SecretboxKey(XSalsa20Poly1305);
 
 impl SecretboxKey {
-    /// `None` for any length but 32.
+    /// Creates a key of 32 bytes. Returns `None` for any other length.
     pub fn new(key: &[u8]) -> Option<Self> {
         (key.len() == 32).then(|| Self(XSalsa20Poly1305::new(Key::from_slice(key))))
     }
 
-    /// A whole value; `None` when the cipher refuses. The caller guarantees that no nonce is ever used twice with one key.
+    /// Seals `plaintext` and returns the whole value, or `None` if the cipher fails. The caller guarantees that no nonce is used twice with the same
+    /// key.
     pub fn seal(&self, nonce: &[u8; NONCE_LEN], plaintext: &[u8]) -> Option<Vec<u8>> {
         let mut out = Vec::with_capacity(NONCE_LEN + TAG_LEN + plaintext.len());
         out.extend_from_slice(nonce);
@@ -42,10 +43,10 @@ impl SecretboxKey {
         Some(out)
     }
 
-    /// Opens a whole value. All bytes are attacker-controlled; this does not panic.
+    /// Opens a whole value. All bytes are attacker-controlled; this function does not panic.
     ///
     /// # Errors
-    /// [`OpenError::TooShort`] by length alone; [`OpenError::Failed`] for everything else.
+    /// Returns [`OpenError::TooShort`] based on the length alone, and [`OpenError::Failed`] for every other cause.
     pub fn open(&self, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
         let (nonce, rest) = sealed
             .split_first_chunk::<NONCE_LEN>()
@@ -70,7 +71,7 @@ impl SecretboxKey {
 mod tests {
     use super::*;
 
-    /// From NaCl's own tests, secretbox.c and secretbox2.c (tests/secretbox.out), which libsodium carries as well.
+    /// From NaCl's own tests, secretbox.c and secretbox2.c (tests/secretbox.out); libsodium has the same vector.
     #[test]
     fn opens_nacls_own_vector() {
         let key = hex("1b27556473e985d462cd51197a9a46c76009549eac6474f206c4ee0844f68389");

@@ -1,7 +1,7 @@
-//! The only place that knows key bytes.
+//! The only module that handles key bytes.
 //!
-//! The rest of core holds keys as opaque handles ([`keys::SealingKey`], [`keys::OpeningKey`]) made by a [`keys::KeyStore`].
-//! [`rustcrypto`] is the portable backend; others may keep the key bytes elsewhere, such as in the host.
+//! The rest of core holds keys as opaque handles ([`keys::SealingKey`], [`keys::OpeningKey`]) that a [`keys::KeyStore`] creates. [`rustcrypto`] is
+//! the portable backend. Other backends may keep the key bytes elsewhere, for example in the host.
 
 pub mod entropy;
 pub mod keys;

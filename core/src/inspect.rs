@@ -1,4 +1,4 @@
-//! What a stored value is, told without any key.
+//! Describes a stored value without any key.
 
 pub mod input;
 
@@ -14,16 +14,16 @@ use crate::provider::ENCRYPTED_PREFIX;
 use crate::provider::kms::message::key_id_hash;
 use crate::provider::kms::v2::envelope::EncryptedObject;
 
-/// What a stored value is. Holds no secret and no key ID.
+/// The description of a stored value. Contains no secret and no key ID.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inspection {
     /// `identity`, `aesgcm`, `aescbc`, `secretbox` or `kms`.
     pub provider: &'static str,
     /// `v1` or `v2`; KMS only.
     pub api_version: Option<&'static str>,
-    /// The name of the KMS provider.
+    /// The name of the KMS provider; KMS only.
     pub provider_name: Option<String>,
-    /// The name of the key of a local provider. A name that holds a `:` shows only up to it.
+    /// The name of the local provider's key. If the name contains a `:`, only the part before the first one.
     pub key_name: Option<String>,
     /// `sha256:<hex>` of the key ID; KMS v2 only.
     pub key_id_hash: Option<String>,
@@ -31,66 +31,66 @@ pub struct Inspection {
     pub encrypted_dek_source_type: Option<&'static str>,
     /// The length of the encrypted DEK, in bytes; KMS only.
     pub encrypted_dek_source_size: Option<usize>,
-    /// The annotations' names and the sizes of their values; KMS v2 only.
+    /// The annotations' names and the sizes of their values; empty if there are none. KMS v2 only.
     pub annotations: Vec<Annotation>,
-    /// What the plaintext looks like; identity only.
+    /// The kind of plaintext: `kubernetes protobuf`, `json`, `text` or `binary`; identity only.
     pub content: Option<&'static str>,
     /// The length of the stored value, in bytes.
     pub size: usize,
-    /// The length of the plaintext in bytes; of aescbc, whose padding hides it, the longest it can be.
+    /// The length of the plaintext, in bytes. For aescbc, whose padding hides it, the greatest possible length.
     pub plaintext_size: usize,
-    /// What stands where, without gaps, from first to last byte. The parts of a KMS v2 envelope that hold no data are named `protobuf`.
+    /// The parts of the stored value, in order and without gaps. The parts of a KMS v2 envelope that hold no data are named `protobuf`.
     pub layout: Vec<Segment>,
 }
 
-/// An annotation of a KMS v2 value. Its value is not shown.
+/// An annotation of a KMS v2 value, without its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Annotation {
-    /// A fully qualified domain name.
+    /// The annotation's name, a fully qualified domain name.
     pub name: String,
-    /// The length of its value, in bytes.
+    /// The length of the annotation's value, in bytes.
     pub size: usize,
 }
 
-/// A run of bytes with one meaning.
+/// A part of a stored value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
     /// `prefix`, `nonce`, `iv`, `info`, `ciphertext`, `tag`, `encryptedDEKSource`, `keyID`, `annotation`, `protobuf`, `plaintext`, …
     pub name: &'static str,
-    /// Where it begins, in bytes from the start of the stored value.
+    /// The offset of its first byte from the start of the stored value, in bytes.
     pub offset: usize,
     /// Its length, in bytes.
     pub length: usize,
 }
 
-/// Why stored bytes are not what their prefix says.
+/// Why stored bytes are not a valid value of the provider that their prefix names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InspectError {
-    /// No bytes at all.
+    /// There are no bytes.
     Empty,
-    /// It begins with `k8s:enc:` and goes on in no known way.
+    /// The value begins with `k8s:enc:`, but no known provider's prefix matches.
     UnknownProvider,
-    /// The name after the prefix does not end with `:`, or is not UTF-8.
+    /// The name after the prefix is not terminated by `:`, or is not UTF-8.
     Name {
-        /// The prefix.
+        /// The provider's prefix, without the name.
         prefix: &'static str,
     },
-    /// Too short for its provider.
+    /// The value is too short for its provider's format.
     TooShort {
         /// The provider.
         provider: &'static str,
-        /// The length of what follows the prefix and the name, in bytes.
+        /// The length of what follows the prefix and the name, in bytes. For KMS v2, the length of the envelope's `encryptedData`.
         len: usize,
-        /// What there must be at least.
+        /// The minimum length, in bytes.
         least: usize,
     },
-    /// aescbc, and not a whole number of blocks.
+    /// The ciphertext of an aescbc value is empty or not a multiple of 16 bytes.
     NotBlocks {
         /// The length of what follows the IV, in bytes.
         len: usize,
     },
-    /// KMS v2, and not a well-formed envelope.
+    /// The envelope of a KMS v2 value is malformed.
     Envelope(crate::provider::kms::v2::envelope::EnvelopeError),
 }
 
@@ -113,7 +113,7 @@ impl fmt::Display for InspectError {
 
 impl core::error::Error for InspectError {}
 
-/// Tells what a stored value is. The bytes are attacker-controlled; this does not panic.
+/// Describes a stored value. The bytes are attacker-controlled; this function does not panic.
 ///
 /// ```
 /// let value = [b"k8s:enc:aesgcm:v1:key1:".as_slice(), &[0; 12 + 3 + 16]].concat();
@@ -122,7 +122,7 @@ impl core::error::Error for InspectError {}
 /// ```
 ///
 /// # Errors
-/// When the bytes are not a value of the provider that their prefix names.
+/// Returns an error if the bytes are not a value of the provider that their prefix names.
 pub fn inspect(stored: &[u8]) -> Result<Inspection, InspectError> {
     if stored.is_empty() {
         return Err(InspectError::Empty);
@@ -167,7 +167,7 @@ const PROVIDERS: [(&str, Read); 5] = [
     ("k8s:enc:kms:v2:", kms_v2),
 ];
 
-/// A value whose prefix and name were read.
+/// A value whose prefix and name have been read.
 struct Seen<'a> {
     layout: Layout,
     body: &'a [u8],
@@ -176,7 +176,7 @@ struct Seen<'a> {
 }
 
 impl Seen<'_> {
-    /// What the body holds beside `overhead` bytes.
+    /// Returns the length of the body without `overhead` bytes.
     fn rest(&self, provider: &'static str, overhead: usize) -> Result<usize, InspectError> {
         let len = self.body.len();
         len.checked_sub(overhead).ok_or(InspectError::TooShort {
@@ -242,7 +242,7 @@ fn aescbc(mut seen: Seen<'_>) -> Result<Inspection, InspectError> {
     }
     seen.layout.push("iv", 16);
     seen.layout.push("ciphertext", len);
-    // PKCS#7 adds at least one byte.
+    // PKCS#7 adds at least one byte of padding.
     Ok(Inspection {
         key_name: Some(seen.name),
         plaintext_size: len - 1,
@@ -304,7 +304,7 @@ fn kms_v2(mut seen: Seen<'_>) -> Result<Inspection, InspectError> {
         len,
         least: overhead,
     })?;
-    // The decoder borrows from the body, so where a part stands is a difference of addresses.
+    // The decoder borrows from the body, so the offset of a part is a difference of addresses.
     let start = seen.layout.end;
     let offset = |part: &[u8]| start + (part.as_ptr() as usize - seen.body.as_ptr() as usize);
     let mut parts = vec![
@@ -335,7 +335,7 @@ fn kms_v2(mut seen: Seen<'_>) -> Result<Inspection, InspectError> {
     parts.push((data + info, "nonce", NONCE_LEN));
     parts.push((data + info + NONCE_LEN, "ciphertext", plaintext_size));
     parts.push((data + len - TAG_LEN, "tag", TAG_LEN));
-    // The library's sort is ten times the code of its heap.
+    // The standard library's sort takes ten times the code of its heap.
     for (offset, name, length) in BinaryHeap::from(parts).into_sorted_vec() {
         seen.layout
             .push("protobuf", offset.saturating_sub(seen.layout.end));
@@ -362,7 +362,7 @@ fn kms_v2(mut seen: Seen<'_>) -> Result<Inspection, InspectError> {
     })
 }
 
-/// What a plaintext looks like, by its first bytes.
+/// Returns what a plaintext appears to be, from its first bytes.
 fn content(bytes: &[u8]) -> &'static str {
     // The Kubernetes protobuf envelope. Upstream: apimachinery's runtime/serializer/protobuf.
     if bytes.starts_with(b"k8s\0") {
@@ -376,10 +376,10 @@ fn content(bytes: &[u8]) -> &'static str {
     }
 }
 
-/// An inspection as JSON.
+/// Returns [`inspect`]'s result as a JSON object.
 ///
 /// # Errors
-/// The fault, for a person.
+/// Returns the text of the [`InspectError`] if [`inspect`] fails.
 pub fn inspect_json(stored: &[u8]) -> Result<String, String> {
     let seen = inspect(stored).map_err(|error| error.to_string())?;
     let mut json = Writer::default();
@@ -390,7 +390,7 @@ pub fn inspect_json(stored: &[u8]) -> Result<String, String> {
 }
 
 impl Inspection {
-    /// Its fields; what does not concern its provider is left out.
+    /// Writes the fields as members. Fields that do not apply to the provider are omitted.
     fn write(&self, json: &mut Writer) {
         let Self {
             provider,

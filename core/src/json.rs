@@ -1,5 +1,5 @@
-//! JSON, as much of it as is written and read here. A general library would be a tenth of the component, most of it for numbers that
-//! nothing here looks at.
+//! The subset of JSON that core reads and writes. A general library would make up a tenth of the component, most of it for numbers, which core does
+//! not use.
 
 mod read;
 mod write;

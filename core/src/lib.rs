@@ -1,8 +1,8 @@
 //! Kubernetes' encryption at rest as a state machine: no I/O, no clock, no ambient randomness, no `std`.
 //!
-//! [`engine::Engine`] holds one encryption configuration. It reads and writes byte for byte what kube-apiserver stores, and says in
-//! [`engine::event::Action`]s what its KMS plugins must be asked. [`inspect`] tells what a stored value is, without keys; [`config`] tells
-//! what is wrong with a configuration. `ARCHITECTURE.md` beside this crate draws the whole.
+//! [`engine::Engine`] holds one encryption configuration. It decrypts and encrypts values in exactly the bytes that kube-apiserver stores, and
+//! returns the calls to make to KMS plugins as [`engine::event::Action`]s. [`inspect`] describes a stored value without keys; [`config`] reports what
+//! is wrong with a configuration. `ARCHITECTURE.md` in this crate's directory describes the design.
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -1,17 +1,17 @@
-//! A map in a sorted list. The standard library's B-tree is four times the code for each pair of types that it is used with.
+//! A map in a sorted list. The standard library's B-tree takes four times the code for each pair of types it is used with.
 
 use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::borrow::Borrow;
 
-/// Numbers by name, for names that come from outside in any order and number. Exactly this B-tree is in the component anyway: the YAML parser
-/// keeps its anchors in one.
+/// Maps names to numbers. For names that come from outside, in any order and any number. This B-tree adds no code to the component: the YAML parser
+/// already uses one of the same types for its anchors.
 pub(crate) type Names<'n> = BTreeMap<Cow<'n, str>, usize>;
 
-/// The most recently used entries of a small map, found one by one.
+/// A small map that keeps only the most recently used entries. A lookup compares the keys one by one.
 pub(crate) struct RecentlyUsed<K, V> {
-    /// The most recently used last.
+    /// Sorted by use; the most recently used entry is last.
     entries: Vec<(K, V)>,
     capacity: usize,
 }
@@ -24,8 +24,8 @@ impl<K, V> RecentlyUsed<K, V> {
         }
     }
 
-    /// What is kept under the key that is meant, or the entry that `new` makes, which now is the most recently used. The least recently used
-    /// leaves if there is no room.
+    /// Returns the value of the entry whose key satisfies `is`, or of the entry that `new` creates. The entry becomes the most recently used. A new
+    /// entry replaces the least recently used one if the map is full.
     pub(crate) fn get_or_insert(
         &mut self,
         is: impl Fn(&K) -> bool,
@@ -52,8 +52,8 @@ impl<K, V> RecentlyUsed<K, V> {
     }
 }
 
-/// A map whose entries are a list sorted by key. Finding takes logarithmic time; adding and removing move what comes after, so it is for maps
-/// that are small, or grow at the end, or have small entries (4096 of 16 bytes move within microseconds).
+/// A map whose entries are a list sorted by key. A lookup takes logarithmic time. An insertion or removal moves the entries after it, so use this for
+/// maps that are small, that grow at the end, or whose entries are small (4096 entries of 16 bytes move within microseconds).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SortedMap<K, V>(Vec<(K, V)>);
 
@@ -94,7 +94,7 @@ impl<K, V> SortedMap<K, V> {
 }
 
 impl<K: Ord, V> SortedMap<K, V> {
-    /// Where the key is, or where it belongs.
+    /// Returns the index of the key, or `Err` with the index at which to insert it.
     fn search<Q: Ord + ?Sized>(&self, key: &Q) -> Result<usize, usize>
     where
         K: Borrow<Q>,
@@ -125,13 +125,13 @@ impl<K: Ord, V> SortedMap<K, V> {
         self.0.get_mut(at).map(|(_, value)| value)
     }
 
-    /// Of the key that is equal by this comparison, which orders keys as they are ordered.
+    /// Returns the value of the key for which `is` returns `Equal`. `is` must agree with the order of the keys.
     pub(crate) fn get_mut_by(&mut self, is: impl Fn(&K) -> core::cmp::Ordering) -> Option<&mut V> {
         let at = self.0.binary_search_by(|(key, _)| is(key)).ok()?;
         self.0.get_mut(at).map(|(_, value)| value)
     }
 
-    /// Gives back what the key had before.
+    /// Returns the key's previous value.
     pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
         match self.search(&key) {
             Ok(at) => self
@@ -155,7 +155,7 @@ impl<K: Ord, V> SortedMap<K, V> {
 }
 
 impl<K: Ord> SortedMap<K, u64> {
-    /// Adds one to what is counted under a key.
+    /// Adds one to the key's count.
     pub(crate) fn count(&mut self, key: K) {
         match self.search(&key) {
             Ok(at) => {

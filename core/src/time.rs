@@ -1,12 +1,12 @@
-//! Time, as the caller tells it.
+//! Time, as the caller supplies it.
 
 use core::fmt;
 use core::time::Duration;
 
 /// Milliseconds since the Unix epoch.
 ///
-/// Core reads no clock: every function that depends on time takes one of these. The engine treats a value below an earlier
-/// one as that earlier one, so time never goes back.
+/// Core reads no clock: every function that depends on time takes a `Timestamp`. If the engine receives an earlier timestamp than before, it uses the
+/// previous one, so its time never goes back.
 ///
 /// ```
 /// use core::time::Duration;
@@ -19,22 +19,22 @@ use core::time::Duration;
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// From milliseconds since the Unix epoch.
+    /// Creates a timestamp from milliseconds since the Unix epoch.
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis)
     }
 
-    /// Milliseconds since the Unix epoch.
+    /// Returns the milliseconds since the Unix epoch.
     pub const fn as_millis(self) -> u64 {
         self.0
     }
 
-    /// Seconds since the Unix epoch, with a fraction, as Prometheus counts time.
+    /// Returns the seconds since the Unix epoch, with a fraction, as Prometheus represents time.
     pub fn as_secs_f64(self) -> f64 {
         self.0 as f64 / 1000.0
     }
 
-    /// How long after `earlier` this is; zero if it is not after.
+    /// Returns the time from `earlier` to `self`; zero if `self` is not later.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
@@ -43,7 +43,7 @@ impl Timestamp {
 impl core::ops::Add<Duration> for Timestamp {
     type Output = Self;
 
-    /// Saturates: a time that cannot be told is as good as never.
+    /// Saturates at the largest timestamp, which is never reached.
     fn add(self, duration: Duration) -> Self {
         Self(
             self.0
@@ -52,13 +52,13 @@ impl core::ops::Add<Duration> for Timestamp {
     }
 }
 
-/// RFC 3339 in UTC, to the second, as Go's `time.RFC3339` prints it.
+/// Formats as RFC 3339 in UTC, to the second, as Go's `time.RFC3339` does.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = i64::try_from(self.0 / 1000).unwrap_or(i64::MAX);
         match jiff::Timestamp::from_second(seconds) {
             Ok(time) => write!(f, "{time}"),
-            // Past the year 9999, where RFC 3339 ends.
+            // After the year 9999, which RFC 3339 cannot represent.
             Err(_) => write!(f, "@{seconds}"),
         }
     }

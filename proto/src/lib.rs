@@ -1,10 +1,10 @@
 //! The KMS plugin services and the stored `EncryptedObject`: `.proto` files in `proto/`, generated Rust here.
 //!
-//! Wire names and numbers are upstream's (`k8s.io/kms`, `k8s.io/apiserver`). Maps are `BTreeMap`, so what is encoded is
-//! sorted by key and the same message always gives the same bytes; `bytes` fields are `Vec<u8>`.
+//! Names and numbers on the wire are upstream's (`k8s.io/kms`, `k8s.io/apiserver`). Maps are `BTreeMap`s, so entries are encoded in the order of
+//! their keys and the same message always has the same encoding. `bytes` fields are `Vec<u8>`.
 //!
-//! Messages that carry a plaintext wipe it when they are dropped, and no message prints a plaintext, a ciphertext or a key
-//! ID when it is formatted. What tonic, hyper and the kernel buffer on the way is theirs and is not wiped.
+//! Messages that carry a plaintext wipe it when they are dropped. No message's `Debug` output contains a plaintext, a ciphertext or a key ID. The
+//! buffers of tonic, hyper and the kernel are not wiped.
 //!
 //! ```
 //! use dekker_proto::kms::v2::EncryptRequest;
@@ -16,7 +16,7 @@
 mod redact;
 mod wipe;
 
-/// What kube-apiserver and a KMS plugin say to each other.
+/// The services between kube-apiserver and a KMS plugin.
 pub mod kms {
     /// KMS v2: `v2.KeyManagementService` (Status, Decrypt, Encrypt).
     pub mod v2 {
@@ -31,13 +31,13 @@ pub mod kms {
     }
 }
 
-/// What a KMS v2 value is in storage.
+/// The stored form of a KMS v2 value.
 pub mod storage {
     #![allow(missing_docs, unused_qualifications, clippy::all)]
     tonic::include_proto!("dekker.storage");
 }
 
-/// What Dekker's own plugin tells of itself, beside KMS v2.
+/// The service through which Dekker's own plugin reports on itself, in addition to KMS v2.
 pub mod plugin {
     #![allow(missing_docs, unused_qualifications, clippy::all)]
     tonic::include_proto!("dekker.plugin.v1");

@@ -1,4 +1,4 @@
-//! `Debug` that shows how long bytes and key IDs are, never what they are.
+//! `Debug` implementations that show the lengths of bytes and key IDs, never their content.
 
 use core::fmt;
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ impl fmt::Debug for Len {
     }
 }
 
-/// Prints each annotation's name and how long its value is.
+/// Prints the name of each annotation and the length of its value.
 struct Names<'a>(&'a BTreeMap<String, Vec<u8>>);
 
 impl fmt::Debug for Names<'_> {
@@ -26,7 +26,8 @@ impl fmt::Debug for Names<'_> {
     }
 }
 
-/// Destructures, so that a new field breaks the build here.
+/// Implements `Debug` field by field. It destructures the message, so a new field breaks the build
+/// here.
 macro_rules! redacted_debug {
     ($($message:ident in $module:ident { $($field:ident: $shown:expr),* $(,)? })*) => {$(
         impl fmt::Debug for $module::$message {

@@ -7,7 +7,7 @@ use crate::kms::{v1beta1, v2};
 use crate::plugin::{CountsResponse, introspection_server::IntrospectionServer};
 use crate::storage::{EncryptedDekSourceType, EncryptedObject};
 
-/// `field number << 3 | 2`, length, bytes: protobuf's own rule, applied by hand.
+/// Encodes a length-delimited field as protobuf defines it: `field number << 3 | 2`, length, bytes.
 fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
     [&[number << 3 | 2, bytes.len() as u8], bytes].concat()
 }

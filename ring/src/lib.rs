@@ -1,6 +1,6 @@
-//! dekker-core's keys on ring, and the kernel's randomness: for native programs that want more speed than the portable backend has.
+//! dekker-core's keys on ring, and the kernel's randomness: for native programs that need more speed than the portable backend offers.
 //!
-//! AES-GCM is ring's; the local ciphers that ring does not have, aescbc and secretbox, are RustCrypto's as ever.
+//! AES-GCM uses ring. ring has neither of the local ciphers aescbc and secretbox; both use RustCrypto, as in the portable backend.
 //!
 //! ```
 //! use dekker_core::crypto::keys::{DekSourceType, KeyStore};
@@ -85,9 +85,9 @@ fn handle(source_type: DekSourceType, bytes: &Secret) -> Result<Handle, KeyError
     })
 }
 
-/// The kernel's random bytes, at the moment they are wanted: what an engine's keys and nonces should be made of.
+/// The kernel's random bytes, obtained when they are needed. Use this source for an engine's keys and nonces.
 ///
-/// It keeps nothing that a restored snapshot would give a second time; see `dekker_aead::random`.
+/// No random bytes are kept in memory, so a restored snapshot does not repeat any; see `dekker_aead::random`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct KernelEntropy;
 
@@ -133,7 +133,7 @@ impl SealingKey for ExportableKey {
     }
 }
 
-/// A key of the crate below.
+/// A key of `dekker-aead`.
 struct Handle(Key);
 
 impl OpeningKey for Handle {

@@ -1,9 +1,9 @@
-//! dekker-core's engine for all threads of a native program: reads and writes go through `&self` and take no lock.
+//! dekker-core's engine for all threads of a native program. Values are encrypted and decrypted through `&self`, without a lock except to catch up.
 //!
-//! An engine has one thread. Here each thread that reads or writes has a worker of its own (`dekker_core::engine::lease`), with a part of the
-//! write DEK's counter that no other worker has. One control engine, behind a lock, has the plugins: whoever drives it, with
-//! [`SharedEngine::control`], does so as with any engine. A worker takes that lock only to catch up: with its first value, and after the
-//! control engine has changed what workers must know.
+//! An engine belongs to one thread. This crate gives each thread that encrypts or decrypts its own worker (`dekker_core::engine::lease`), with a
+//! separate part of the write DEK's counter. One control engine, behind a lock, handles the plugins; drive it through [`SharedEngine::control`] like
+//! any other engine. A worker takes that lock only to catch up: for its first value, and after the control engine has changed state that workers
+//! depend on.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -68,45 +68,45 @@ use dekker_core::provider::transformer::{Decrypted, Encrypted, Location};
 use dekker_core::time::Timestamp;
 use thread_local::ThreadLocal;
 
-/// What each engine is made with.
+/// What every engine is created with.
 #[derive(Clone, Copy, Debug)]
 pub struct Parts {
-    /// The cipher library, the same for all of them.
+    /// Creates the cipher library; every engine uses the same one.
     pub keys: fn() -> Box<dyn KeyStore>,
-    /// The source of randomness; see [`Entropy`] for what it must not be.
+    /// Creates the source of randomness; see [`Entropy`] for its requirements.
     pub entropy: fn() -> Box<dyn Entropy>,
 }
 
-/// A control engine, and a worker for each thread that asks for one.
+/// A control engine, and a worker for each thread that encrypts or decrypts.
 pub struct SharedEngine {
     parts: Parts,
     options: Options,
     control: Mutex<ControlState>,
-    /// Counts what workers must learn.
+    /// Incremented when state that workers depend on changes.
     version: AtomicU64,
     workers: ThreadLocal<RefCell<Worker>>,
 }
 
 struct ControlState {
-    /// It alone knows which file is in use: workers are made from what it says, whoever offered it and whatever was offered since.
+    /// The only source of truth for the file in use. Workers are created from its running configuration, not from the files offered to it.
     engine: Engine,
-    /// What workers were told of last.
+    /// The state that workers were last notified of.
     published: (Generation, Vec<WriteState>),
 }
 
 struct Worker {
     engine: Engine,
     version: u64,
-    /// Which of the control engine's files it has.
+    /// The generation of the control engine's file that this worker was created from.
     generation: Generation,
     states: Vec<WriteState>,
 }
 
 impl SharedEngine {
-    /// Parses, validates and builds. The first probes are due at once: drive [`Self::control`].
+    /// Parses and validates `config` and creates the control engine. The first probes are due at once: drive [`Self::control`].
     ///
     /// # Errors
-    /// Every fault of the configuration.
+    /// Returns every error of the configuration.
     pub fn new(
         config: &[u8],
         options: Options,
@@ -127,7 +127,8 @@ impl SharedEngine {
         })
     }
 
-    /// Encrypts a value. `None`: it is for [`Self::control`] to do, with `Engine::to_storage`: there is no DEK, or there is a fault.
+    /// Encrypts a value. Returns `None` if the worker cannot, for example because there is no DEK or an error occurred. Then call
+    /// `Engine::to_storage` on [`Self::control`].
     #[must_use]
     pub fn to_storage(
         &self,
@@ -138,8 +139,8 @@ impl SharedEngine {
         self.with_worker(now, |worker| worker.try_to_storage(at, plaintext, now))
     }
 
-    /// Decrypts a stored value. `None`: it is for [`Self::control`] to do, with `Engine::from_storage`; [`Self::learn`] then spares this
-    /// thread the next such value.
+    /// Decrypts a stored value. Returns `None` if the worker cannot, for example because it does not have the DEK. Then call `Engine::from_storage`
+    /// on [`Self::control`], and [`Self::learn`] when it has decrypted the value, so that this thread decrypts the next value with this DEK itself.
     #[must_use]
     pub fn from_storage(
         &self,
@@ -150,7 +151,7 @@ impl SharedEngine {
         self.with_worker(now, |worker| worker.try_from_storage(at, stored, now))
     }
 
-    /// Gives this thread's worker the DEK of a stored value, if the control engine has it.
+    /// Gives the DEK of a stored value to this thread's worker, if the control engine has it cached.
     pub fn learn(&self, at: Location<'_>, stored: &[u8], now: Timestamp) {
         let dek = self.lock().engine.known_dek(at.resource, stored);
         if let Some(dek) = dek {
@@ -161,8 +162,8 @@ impl SharedEngine {
         }
     }
 
-    /// The control engine: for its actions, events, timeouts and reloads, and for values that no worker could do. What it changed is known to
-    /// every worker before its next value, once this is dropped.
+    /// Locks the control engine: for its actions, events, timeouts and reloads, and for values that a worker could not process. After the returned
+    /// guard is dropped, every worker takes over the changes before its next value.
     pub fn control(&self) -> Control<'_> {
         Control {
             state: self.lock(),
@@ -170,7 +171,7 @@ impl SharedEngine {
         }
     }
 
-    /// What each engine has counted, the control engine's first. Nobody else has the engine meanwhile, so every value is in.
+    /// Returns the metrics of each engine, the control engine's first. `&mut self` ensures that no value is in progress, so every value is counted.
     pub fn metrics(&mut self) -> Vec<Vec<MetricFamily>> {
         let control = self.lock().engine.metrics();
         let workers = self.workers.iter_mut();
@@ -179,11 +180,12 @@ impl SharedEngine {
     }
 
     fn lock(&self) -> MutexGuard<'_, ControlState> {
-        // The engine's own state is whole between calls, whatever a panic between two of them has done.
+        // A panic while the lock is held does not leave the engine inconsistent: its state is consistent between calls.
         self.control.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `None`: there can be no worker, as for a configuration whose keys the backend refuses.
+    /// Runs `work` on this thread's worker, after it has caught up. Returns `None` if `work` does, if the worker cannot be created (for example
+    /// because the backend refuses the configuration's keys), or if it does not have the file in use.
     fn with_worker<T>(
         &self,
         now: Timestamp,
@@ -196,7 +198,7 @@ impl SharedEngine {
                 self.workers.get_or(|| RefCell::new(worker))
             }
         };
-        // No call comes back into this from within.
+        // This function is not called from within `work`, so the borrow does not fail.
         let mut worker = worker.try_borrow_mut().ok()?;
         if worker.version != self.version.load(Ordering::Acquire)
             && !self.catch_up(&mut worker, now)
@@ -205,7 +207,7 @@ impl SharedEngine {
         }
         let done = work(&mut worker.engine);
         if done.is_none() {
-            // The next value gets a new lease for one that is used up.
+            // If a lease is used up, make the worker catch up before the next value, which gets it a new one.
             let Worker { engine, states, .. } = &mut *worker;
             let leases = states.len();
             states.retain(|state| !engine.has_used_up(&state.provider));
@@ -233,7 +235,8 @@ impl SharedEngine {
         })
     }
 
-    /// `false`: it has not the file in use, and its value is the control engine's to do.
+    /// Takes over the control engine's state. Returns `false` if the worker does not have the file in use; the control engine must then process the
+    /// value.
     fn catch_up(&self, worker: &mut Worker, now: Timestamp) -> bool {
         let version = self.version.load(Ordering::Acquire);
         let is_old = self.lock().engine.running_generation() != worker.generation;
@@ -242,7 +245,7 @@ impl SharedEngine {
         }
         let mut control = self.lock();
         if control.engine.running_generation() != worker.generation {
-            // Another file came meanwhile, or there can be no worker for it; the next value tries again.
+            // Another file came into use in the meantime, or no worker can be created for this one. The next value tries again.
             return false;
         }
         let mut has_all = true;
@@ -262,7 +265,8 @@ impl SharedEngine {
                     worker
                         .states
                         .retain(|known| known.provider != state.provider);
-                    // The DEK that it had is none any more: without a lease it writes nothing of this provider.
+                    // The worker's old DEK is no longer in use. An expiry of zero stops it, so the worker encrypts nothing for this provider without
+                    // a lease.
                     worker
                         .engine
                         .extend(&state.provider, Timestamp::from_millis(0));
@@ -289,7 +293,7 @@ impl fmt::Debug for SharedEngine {
     }
 }
 
-/// The control engine, while nobody else drives it.
+/// Exclusive access to the control engine.
 pub struct Control<'e> {
     state: MutexGuard<'e, ControlState>,
     version: &'e AtomicU64,

@@ -4,18 +4,18 @@ use core::fmt;
 
 /// A cryptographically secure source of random bytes.
 ///
-/// DEKs, seeds and nonces come from here: an implementation that repeats itself costs every secret. Each call must ask the kernel, for just
-/// these bytes. A buffer filled ahead, or a generator in this process' memory (a seeded one, OpenSSL's, the vDSO's), gives the same bytes again
-/// after a fork or a restored snapshot.
+/// DEKs, seeds and nonces come from this source: an implementation that repeats its output exposes every secret. Each call must ask the kernel for
+/// exactly these bytes. A buffer that is filled ahead, or a generator in this process' memory (a seeded one, OpenSSL's, the vDSO's), returns the same
+/// bytes again after a fork or a restored snapshot.
 pub trait Entropy: Send + Sync {
     /// Fills `bytes`.
     ///
     /// # Errors
-    /// When the source cannot answer; `bytes` must then not be used.
+    /// Returns an error if the source fails; `bytes` must then not be used.
     fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError>;
 }
 
-/// The source of randomness could not answer.
+/// The source of randomness failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntropyError;
 
@@ -27,7 +27,7 @@ impl fmt::Display for EntropyError {
 
 impl core::error::Error for EntropyError {}
 
-/// A random UUID (RFC 9562 version 4), for the `uid` of a KMS request.
+/// Returns a random UUID (RFC 9562 version 4), for the `uid` of a KMS request.
 pub(crate) fn uuid(entropy: &dyn Entropy) -> Result<alloc::string::String, EntropyError> {
     let mut bytes = [0; 16];
     entropy.fill(&mut bytes)?;

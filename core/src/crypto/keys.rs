@@ -10,20 +10,20 @@ use super::entropy::{Entropy, EntropyError};
 use super::local::{LocalCipher, LocalKey};
 use super::secret::Secret;
 
-/// What a DEK source is: the `encryptedDEKSourceType` of a stored KMS v2 value.
+/// The kind of a DEK source: the `encryptedDEKSourceType` of a stored KMS v2 value.
 ///
 /// Source: upstream's kmsv2/v2/api.proto.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DekSourceType {
     /// `AES_GCM_KEY = 0`: the AES key itself. A sealed value is `nonce[12] ciphertext tag[16]`.
     AesGcmKey,
-    /// `HKDF_SHA256_XNONCE_AES_GCM_SEED = 1`: a seed. A sealed value is `info[32] nonce[12] ciphertext tag[16]`, sealed with
-    /// the first 32 bytes of HKDF-Expand-SHA256(seed, info).
+    /// `HKDF_SHA256_XNONCE_AES_GCM_SEED = 1`: a seed. A sealed value is `info[32] nonce[12] ciphertext tag[16]`, sealed with the first 32 bytes of
+    /// HKDF-Expand-SHA256(seed, info).
     HkdfSha256XnonceAesGcmSeed,
 }
 
 impl DekSourceType {
-    /// The number that is stored.
+    /// Returns the number that is stored.
     pub const fn number(self) -> u32 {
         match self {
             Self::AesGcmKey => 0,
@@ -31,7 +31,7 @@ impl DekSourceType {
         }
     }
 
-    /// The name that upstream gives the number.
+    /// Returns upstream's name for the number.
     pub const fn name(self) -> &'static str {
         match self {
             Self::AesGcmKey => "AES_GCM_KEY",
@@ -39,7 +39,7 @@ impl DekSourceType {
         }
     }
 
-    /// The length of what stands before the ciphertext: 12 bytes, or 44 for a seed.
+    /// Returns the length of the header, which precedes the ciphertext: 12 bytes, or 44 for a seed.
     pub const fn header_len(self) -> usize {
         match self {
             Self::AesGcmKey => NONCE_LEN,
@@ -48,46 +48,47 @@ impl DekSourceType {
     }
 }
 
-/// 12 bytes: the nonce of AES-GCM. NIST SP 800-38D §5.2.1.1 recommends 96 bits.
+/// The length of an AES-GCM nonce, 12 bytes. NIST SP 800-38D §5.2.1.1 recommends 96 bits.
 pub const NONCE_LEN: usize = 12;
-/// 16 bytes: the tag of AES-GCM.
+/// The length of an AES-GCM tag, 16 bytes.
 pub const TAG_LEN: usize = 16;
-/// 32 bytes: the info of the key derivation. Upstream: aes_extended_nonce.go.
+/// The length of the key derivation's info, 32 bytes. Upstream: aes_extended_nonce.go.
 pub const INFO_LEN: usize = 32;
-/// 32 bytes: a new DEK, and a new seed.
+/// The length of a new DEK or a new seed, 32 bytes.
 pub const DEK_SOURCE_LEN: usize = 32;
 
-/// Makes key handles. The engine asks nothing else of a cipher library.
+/// Creates key handles. This is the whole interface between the engine and a cipher library.
 pub trait KeyStore: Send + Sync {
-    /// A new random DEK or seed of [`DEK_SOURCE_LEN`] bytes.
+    /// Generates a random DEK or seed of [`DEK_SOURCE_LEN`] bytes.
     ///
     /// # Errors
-    /// When `entropy` fails or the backend does.
+    /// Returns an error if `entropy` or the backend fails.
     fn generate(
         &self,
         source_type: DekSourceType,
         entropy: &dyn Entropy,
     ) -> Result<Box<dyn SealingKey>, KeyError>;
 
-    /// A key of the configuration file.
+    /// Creates a key from the configuration file.
     ///
     /// # Errors
-    /// [`KeyError::LocalLength`] when the cipher takes no key of this length.
+    /// Returns [`KeyError::LocalLength`] if the cipher does not accept a key of this length.
     fn local(&self, cipher: LocalCipher, bytes: &[u8]) -> Result<Box<dyn LocalKey>, KeyError>;
 
-    /// A DEK or seed that a plugin decrypted. What it gives can only open.
+    /// Imports a DEK or seed that a plugin decrypted. The returned handle can only open.
     ///
-    /// The bytes are attacker-controlled in length and content; this must not panic.
+    /// The bytes are attacker-controlled in length and content; implementations must not panic.
     ///
     /// # Errors
-    /// [`KeyError::Length`]: an AES key is 16, 24 or 32 bytes, a seed at least 32 (as upstream accepts them).
+    /// Returns [`KeyError::Length`] if an AES key is not 16, 24 or 32 bytes long, or a seed is shorter than 32 bytes (as upstream).
     fn import(
         &self,
         source_type: DekSourceType,
         bytes: &Secret,
     ) -> Result<Arc<dyn OpeningKey>, KeyError>;
 
-    /// A DEK or seed that a person has at hand, to seal with. What headers were used with it is not known: the caller's must be random.
+    /// Imports a DEK or seed that the caller holds in plaintext, to seal with. The headers already used with this key are unknown, so the caller must
+    /// use random ones.
     ///
     /// # Errors
     /// As [`Self::import`].
@@ -98,34 +99,34 @@ pub trait KeyStore: Send + Sync {
     ) -> Result<Box<dyn SealingKey>, KeyError>;
 }
 
-/// A DEK or seed that can open what was sealed with it, and nothing else.
+/// A DEK or seed that can open what was sealed with it, and cannot seal.
 pub trait OpeningKey: Any + Send + Sync {
     /// Opens `header ‖ ciphertext ‖ tag[16]`; the header is `nonce[12]`, or `info[32] nonce[12]` for a seed.
     ///
-    /// All bytes are attacker-controlled; this must not panic.
+    /// All bytes are attacker-controlled; implementations must not panic.
     ///
     /// # Errors
-    /// [`OpenError::TooShort`] when not even the header is there; [`OpenError::Failed`] for everything else, told apart in no way.
+    /// Returns [`OpenError::TooShort`] if the header is incomplete, and [`OpenError::Failed`] for every other cause, without distinction.
     fn open(&self, aad: &[u8], sealed: &[u8]) -> Result<Secret, OpenError>;
 }
 
-/// What a stored value has around its ciphertext: `prefix ‖ start ‖ header ‖ ciphertext ‖ tag[16] ‖ end`.
+/// The parts of a stored value around its ciphertext: `prefix ‖ start ‖ header ‖ ciphertext ‖ tag[16] ‖ end`.
 ///
-/// The cipher writes all of it, so that a value is put together where it is sealed and not copied afterwards.
+/// The cipher writes all of them, so that a value is assembled where it is sealed and not copied afterwards.
 #[derive(Clone, Copy, Debug)]
 pub struct Envelope<'a> {
-    /// Which transformer wrote it.
+    /// The prefix of the transformer that wrote the value.
     pub prefix: &'a [u8],
-    /// What else comes before the header.
+    /// The bytes between the prefix and the header.
     pub start: &'a [u8],
     /// `nonce[12]`, or `info[32] nonce[12]` for a seed.
     pub header: &'a [u8],
-    /// What comes after the tag.
+    /// The bytes after the tag.
     pub end: &'a [u8],
 }
 
 impl Envelope<'_> {
-    /// Everything before the ciphertext, with room for the rest.
+    /// Returns everything before the ciphertext, with capacity for the rest.
     pub fn begin(&self, plaintext_len: usize) -> Vec<u8> {
         let before = self.prefix.len() + self.start.len() + self.header.len();
         let mut out = Vec::with_capacity(before + plaintext_len + TAG_LEN + self.end.len());
@@ -136,15 +137,15 @@ impl Envelope<'_> {
     }
 }
 
-/// A DEK or seed that can seal. Not `Clone`: what seals is held once, by the owner of its nonces.
+/// A DEK or seed that can seal. Not `Clone`: the owner of its nonces holds the only handle, or divides the nonces when it calls [`Self::share`].
 pub trait SealingKey: Any + Send + Sync {
-    /// A whole stored value: `plaintext`, sealed with `aad`, in its envelope. It is the only allocation.
+    /// Seals `plaintext` with `aad` and returns the whole stored value, in its envelope. The returned buffer is the only allocation.
     ///
-    /// The caller guarantees that no header is ever used twice with one key; see [`super::nonce`].
+    /// The caller guarantees that no header is used twice with the same key; see [`super::nonce`].
     ///
     /// # Errors
-    /// When the header does not have [`DekSourceType::header_len`] bytes, or the plaintext is longer than AES-GCM allows
-    /// (2³⁶ − 32 bytes, NIST SP 800-38D §5.2.1.1).
+    /// Returns an error if the header's length is not [`DekSourceType::header_len`], or if the plaintext is longer than AES-GCM allows (2³⁶ − 32
+    /// bytes, NIST SP 800-38D §5.2.1.1).
     fn seal(
         &self,
         envelope: Envelope<'_>,
@@ -152,45 +153,45 @@ pub trait SealingKey: Any + Send + Sync {
         plaintext: &[u8],
     ) -> Result<Vec<u8>, KeyError>;
 
-    /// Another handle that seals with the same key. The caller guarantees that no header is ever used by both: each has a part of the nonces
-    /// of its own.
+    /// Returns another handle that seals with the same key. The caller guarantees that no header is used by both: each handle has a separate part of
+    /// the nonces.
     ///
     /// # Errors
-    /// When the backend no longer has the key.
+    /// Returns an error if the backend no longer has the key.
     fn share(&self) -> Result<Box<dyn SealingKey>, KeyError>;
 
-    /// The bytes of the key, for the plugin to encrypt.
+    /// Returns the bytes of the key, for the plugin to encrypt.
     ///
     /// # Errors
-    /// When the backend no longer has the key.
+    /// Returns an error if the backend no longer has the key.
     fn export(&self) -> Result<Secret, KeyError>;
 
-    /// A handle on the same key that can only open.
+    /// Returns a handle to the same key that can only open.
     ///
     /// # Errors
-    /// When the backend no longer has the key.
+    /// Returns an error if the backend no longer has the key.
     fn opening(&self) -> Result<Arc<dyn OpeningKey>, KeyError>;
 }
 
-/// Why a key could not be made or used to seal.
+/// Why a key could not be created or used to seal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeyError {
-    /// A key of this length cannot be used.
+    /// The length of a DEK or seed is not valid.
     Length {
-        /// What the key was to be.
+        /// What the bytes were to be used as.
         source_type: DekSourceType,
-        /// Its length in bytes.
+        /// The length, in bytes.
         len: usize,
     },
-    /// A key of the configuration file has a length that its cipher does not take.
+    /// The length of a key of the configuration file is not valid for its cipher.
     LocalLength {
-        /// Its length in bytes.
+        /// The key's length, in bytes.
         len: usize,
     },
     /// The source of randomness failed.
     Entropy(EntropyError),
-    /// The cipher refused.
+    /// The cipher failed.
     Cipher,
 }
 
@@ -225,12 +226,12 @@ impl fmt::Display for KeyError {
 
 impl core::error::Error for KeyError {}
 
-/// Why a value did not open.
+/// Why a value could not be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenError {
-    /// Shorter than its header.
+    /// The header is incomplete. For AES-CBC also: nothing follows the IV. For secretbox, the header includes the tag.
     TooShort,
-    /// Wrong key, wrong AAD, or altered bytes: deliberately not told apart.
+    /// The key or the AAD is wrong, or the bytes were altered. The causes are deliberately not distinguished.
     Failed,
 }
 

@@ -1,4 +1,4 @@
-//! Keys that stand in the configuration file.
+//! Keys from the configuration file.
 
 use alloc::vec::Vec;
 
@@ -6,10 +6,10 @@ use super::entropy::Entropy;
 use super::keys::{KeyError, OpenError};
 use super::secret::Secret;
 
-/// What a key of the configuration file is for.
+/// The cipher that a key of the configuration file is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LocalCipher {
-    /// AES-GCM with keys of 16, 24 or 32 bytes: `nonce[12] ciphertext tag[16]`, the nonce random.
+    /// AES-GCM with keys of 16, 24 or 32 bytes: `nonce[12] ciphertext tag[16]`, with a random nonce.
     AesGcm,
     /// AES-CBC with PKCS#7 and keys of 16, 24 or 32 bytes: `iv[16] ciphertext`. Not authenticated.
     AesCbc,
@@ -17,12 +17,12 @@ pub enum LocalCipher {
     Secretbox,
 }
 
-/// A key that seals and opens on its own.
+/// A key that seals and opens by itself: it chooses its nonces.
 pub trait LocalKey: Send + Sync {
-    /// Seals a value. Ciphers without authenticated data take no heed of `aad`.
+    /// Seals a value. Ciphers without authenticated data ignore `aad`.
     ///
     /// # Errors
-    /// When `entropy` fails, or the cipher refuses.
+    /// Returns an error if `entropy` or the cipher fails.
     fn seal(
         &self,
         aad: &[u8],
@@ -30,9 +30,10 @@ pub trait LocalKey: Send + Sync {
         entropy: &dyn Entropy,
     ) -> Result<Vec<u8>, KeyError>;
 
-    /// Opens a value. All bytes are attacker-controlled; this must not panic.
+    /// Opens a value. All bytes are attacker-controlled; implementations must not panic.
     ///
     /// # Errors
-    /// [`OpenError::TooShort`] by length alone; [`OpenError::Failed`] for everything else, told apart in no way, not by its time either.
+    /// Returns [`OpenError::TooShort`] based on the length alone, and [`OpenError::Failed`] for every other cause, without distinction, not even by
+    /// timing.
     fn open(&self, aad: &[u8], sealed: &[u8]) -> Result<Secret, OpenError>;
 }

@@ -1,4 +1,4 @@
-//! What keeps a nonce from being used twice.
+//! Nonces that are never used twice.
 
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use super::keys::{INFO_LEN, NONCE_LEN};
 
 /// The counter values that one owner may use with one DEK: `start..end`.
 ///
-/// One instance has [`CounterRange::WHOLE`]. A host that runs several gives each a disjoint part, once.
+/// A single instance has [`CounterRange::WHOLE`]. A host that runs several instances gives each a disjoint part, and gives each part only once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CounterRange {
     /// The first value.
@@ -18,8 +18,8 @@ pub struct CounterRange {
 }
 
 impl CounterRange {
-    /// Everything that a new DEK has: the first value used is 1 000 000 001, as upstream's (encrypt/aes/aes.go starts its counter at
-    /// one billion and adds before use). The last is 2⁶⁴ − 2, so that the count of the next value never wraps.
+    /// The whole range of a new DEK. The first value is 1 000 000 001, as upstream's (encrypt/aes/aes.go starts its counter at one billion and adds
+    /// before use). The last is 2⁶⁴ − 2, so that the next value never wraps.
     pub const WHOLE: Self = Self {
         start: 1_000_000_001,
         end: u64::MAX,
@@ -28,10 +28,10 @@ impl CounterRange {
 
 /// The nonces of one DEK: `random[4] ‖ counter[8, little-endian]`.
 ///
-/// The counter alone makes them unique within one process. After a snapshot of it was restored, the counter goes over the same numbers again:
-/// then the random part, which must be fresh ([`Entropy`]), keeps two nonces of one number apart but for one case in 2³², and the engine
-/// replaces the DEK as soon as it is told ([`Event::Restored`](crate::engine::event::Event::Restored)). Not `Clone`; used
-/// through `&self` from any number of threads. Upstream: encrypt/aes/aes.go. Cf. NIST SP 800-38D §8.2.1.
+/// Within one process, the counter alone makes the nonces unique. After a snapshot of the process is restored, the counter passes through the same
+/// values again. Then the random part, which must be fresh ([`Entropy`]), makes two nonces with the same counter value differ, except in one case of
+/// 2³²; and the engine replaces the DEK when it receives [`Event::Restored`](crate::engine::event::Event::Restored). Not `Clone`; any number of
+/// threads may use it through `&self`. Upstream: encrypt/aes/aes.go. Cf. NIST SP 800-38D §8.2.1.
 #[derive(Debug)]
 pub struct CounterNonces {
     next: AtomicU64,
@@ -39,7 +39,7 @@ pub struct CounterNonces {
 }
 
 impl CounterNonces {
-    /// The nonces of `range`. The caller guarantees that no other sequence of the same DEK overlaps it.
+    /// Creates the nonces of `range`. The caller guarantees that no other sequence of the same DEK overlaps it.
     pub const fn new(range: CounterRange) -> Self {
         Self {
             next: AtomicU64::new(range.start),
@@ -47,12 +47,12 @@ impl CounterNonces {
         }
     }
 
-    /// Whether every value of the range was given.
+    /// Returns whether every value of the range has been used.
     pub fn is_used_up(&self) -> bool {
         self.next.load(Ordering::Relaxed) >= self.end
     }
 
-    /// Cuts off the next `len` values, which this sequence then never gives. `None`: not so many are left.
+    /// Removes the next `len` values from this sequence and returns them. Returns `None` if fewer are left.
     pub fn cut(&self, len: u64) -> Option<CounterRange> {
         let cut = |start: u64| start.checked_add(len).filter(|end| *end <= self.end);
         let start = self
@@ -62,15 +62,16 @@ impl CounterNonces {
         cut(start).map(|end| CounterRange { start, end })
     }
 
-    /// A nonce that this sequence has not given before.
+    /// Returns a nonce that this sequence has not returned before.
     ///
     /// # Errors
-    /// [`NonceError::Exhausted`], for ever, once the range is used up; [`NonceError::Entropy`] when the random part cannot be had.
+    /// Returns [`NonceError::Exhausted`], now and on every later call, once the range is used up. Returns [`NonceError::Entropy`] if the random part
+    /// cannot be obtained.
     pub fn next(&self, entropy: &dyn Entropy) -> Result<[u8; NONCE_LEN], NonceError> {
         let mut nonce = [0; NONCE_LEN];
         let (random, counter) = nonce.split_at_mut(4);
         entropy.fill(random)?;
-        // Compare and exchange rather than add: a counter that has reached its end stays there, however often it is asked.
+        // Compare and exchange instead of add: a counter that has reached its end stays there, however often this is called.
         let value = self
             .next
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |value| {
@@ -82,10 +83,10 @@ impl CounterNonces {
     }
 }
 
-/// The nonces of one seed: `info[32] ‖ nonce[12]`, all random. A fresh key is derived from each info. Upstream: aes_extended_nonce.go.
+/// Returns the header of one value of a seed: `info[32] ‖ nonce[12]`, all random. Each info derives a new key. Upstream: aes_extended_nonce.go.
 ///
 /// # Errors
-/// [`NonceError::Entropy`].
+/// Returns [`NonceError::Entropy`] if the random bytes cannot be obtained.
 pub fn extended(entropy: &dyn Entropy) -> Result<[u8; INFO_LEN + NONCE_LEN], NonceError> {
     let mut header = [0; INFO_LEN + NONCE_LEN];
     entropy.fill(&mut header)?;
@@ -95,7 +96,7 @@ pub fn extended(entropy: &dyn Entropy) -> Result<[u8; INFO_LEN + NONCE_LEN], Non
 /// Why there is no nonce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NonceError {
-    /// Every value of the range was given. The DEK must be replaced.
+    /// Every value of the range has been used. The DEK must be replaced.
     Exhausted,
     /// The source of randomness failed.
     Entropy(EntropyError),
@@ -160,7 +161,7 @@ mod tests {
         assert_eq!(counter(), Ok(10));
         assert_eq!(nonces.cut(4), Some(CounterRange { start: 11, end: 15 }));
         assert_eq!(counter(), Ok(15));
-        // Too long by one, which costs nothing; then all that is left.
+        // One more than is left takes nothing; then take all that is left.
         assert_eq!(nonces.cut(5), None);
         assert_eq!(nonces.cut(4), Some(CounterRange { start: 16, end: 20 }));
         assert_eq!(nonces.cut(0), Some(CounterRange { start: 20, end: 20 }));

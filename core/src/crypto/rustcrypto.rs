@@ -109,7 +109,7 @@ impl SealingKey for ExportableKey {
     }
 }
 
-/// An expanded AES key, or a seed from which one is derived for each value.
+/// An expanded AES key, or a seed from which a key is derived for each value.
 enum Key {
     Cipher(Cipher),
     Seed(Secret),
@@ -168,7 +168,8 @@ impl OpeningKey for Key {
     }
 }
 
-/// DEK = first 32 bytes of HKDF-Expand-SHA256(prk = seed, info); no extract step. Upstream: aes_extended_nonce.go; RFC 5869 §2.3.
+/// Derives a value's key: the first 32 bytes of HKDF-Expand-SHA256(prk = seed, info), without an extract step. Upstream: aes_extended_nonce.go; RFC
+/// 5869 §2.3.
 fn derive(seed: &Secret, info: &[u8; INFO_LEN]) -> Option<Cipher> {
     let mut key = Zeroizing::new([0; 32]);
     Hkdf::<Sha256>::from_prk(seed.expose())
@@ -178,7 +179,7 @@ fn derive(seed: &Secret, info: &[u8; INFO_LEN]) -> Option<Cipher> {
     Cipher::new(key.as_ref())
 }
 
-/// AES-GCM with each key size that upstream reads; what Dekker writes is always AES-256.
+/// AES-GCM with each key size that upstream accepts. The DEKs that Dekker generates are always AES-256.
 enum Cipher {
     Aes128(Box<Aes128Gcm>),
     Aes192(Box<AesGcm<Aes192, U12>>),
@@ -213,7 +214,7 @@ impl Cipher {
     ) -> Result<(), KeyError> {
         let nonce: &[u8; NONCE_LEN] = nonce.try_into().map_err(|_| KeyError::Cipher)?;
         let start = out.len();
-        // All at once: a buffer that grows later would leave a copy of the plaintext behind.
+        // Reserve everything at once: a buffer that grows later would leave a copy of the plaintext behind.
         out.reserve(plaintext.len() + TAG_LEN);
         out.extend_from_slice(plaintext);
         let text = (&mut out[start..]).into();

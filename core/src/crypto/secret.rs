@@ -1,4 +1,4 @@
-//! Bytes that must not outlive their use.
+//! Bytes that are erased after use.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -6,7 +6,7 @@ use core::fmt;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-/// Secret bytes: a DEK, a seed or a plaintext. Erased when dropped; prints as `Secret(..)`; compared in constant time only.
+/// Secret bytes: a DEK, a seed or a plaintext. They are erased when dropped, print as `Secret(..)`, and can only be compared in constant time.
 pub struct Secret(Zeroizing<Vec<u8>>);
 
 impl Secret {
@@ -15,17 +15,17 @@ impl Secret {
         Self(Zeroizing::new(bytes))
     }
 
-    /// The bytes themselves. Copy them only to where they are erased as well.
+    /// Returns the bytes themselves. Copy them only to memory that is also erased.
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
 
-    /// Gives the bytes away; erasing them is now the caller's duty.
+    /// Returns the bytes as a plain vector. The caller must erase them.
     pub fn into_exposed(mut self) -> Vec<u8> {
         core::mem::take(&mut *self.0)
     }
 
-    /// Whether both hold the same bytes; takes the same time wherever they differ. Their lengths are not secret.
+    /// Returns whether both hold the same bytes, in time that does not depend on where they differ. Lengths are not secret.
     pub fn ct_eq(&self, other: &Self) -> bool {
         self.0.as_slice().ct_eq(other.0.as_slice()).into()
     }
@@ -33,7 +33,7 @@ impl Secret {
 
 impl Drop for Secret {
     fn drop(&mut self) {
-        // What follows the last element is erased as one block, all of it; elements would be one by one.
+        // Zeroizing erases elements one by one, but spare capacity as one block. Clearing first makes all bytes spare capacity.
         self.0.clear();
     }
 }

@@ -1,4 +1,4 @@
-//! A stored value as people have it: raw bytes, hex, base64, or what `etcdctl get -w json` prints.
+//! A stored value in one of the forms people have it in: raw bytes, hex, base64, or the output of `etcdctl get -w json`.
 
 use alloc::string::{String, ToString};
 use alloc::vec;
@@ -12,26 +12,26 @@ use super::inspect;
 use crate::json::{self, Writer};
 use crate::provider::ENCRYPTED_PREFIX;
 
-/// 64 MiB: the longest input.
+/// The greatest length of an input, 64 MiB.
 pub const INPUT_MAX: usize = 64 * 1024 * 1024;
-/// What every Kubernetes object in protobuf begins with.
+/// The first bytes of every Kubernetes object in protobuf.
 const KUBERNETES_PROTOBUF: &[u8] = b"k8s\0";
 
 /// A value found in an input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// The storage key, where the input says it.
+    /// The storage key, if the input contains it.
     pub key: Option<Vec<u8>>,
     /// The stored bytes.
     pub stored: Vec<u8>,
-    /// How the input held them.
+    /// How the input encoded them.
     pub encoding: Encoding,
 }
 
-/// How an input held a value.
+/// How an input encodes a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
-    /// The bytes themselves.
+    /// The bytes themselves, not encoded.
     Raw,
     /// Hexadecimal digits.
     Hex,
@@ -41,22 +41,22 @@ pub enum Encoding {
     Etcdctl,
 }
 
-/// Why an input holds no value.
+/// Why no value could be read from an input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InputError {
-    /// Nothing, or nothing but white space.
+    /// The input is empty or contains only white space.
     Empty,
-    /// Over [`INPUT_MAX`].
+    /// The input is longer than [`INPUT_MAX`].
     TooLong {
-        /// Its length in bytes.
+        /// The input's length, in bytes.
         len: usize,
     },
-    /// etcd has no value under the key that was asked for.
+    /// The output of etcdctl contains no value.
     NoValues,
-    /// A pair of `etcdctl` that is not base64.
+    /// The key or value of a pair in etcdctl's output is not base64.
     Etcdctl {
-        /// Which pair, from 0.
+        /// The index of the pair, from 0.
         index: usize,
     },
 }
@@ -92,13 +92,14 @@ impl Encoding {
     }
 }
 
-/// Every value in an input.
+/// Returns every value in an input.
 ///
-/// Raw bytes are those that begin as a stored value does (`k8s:enc:`, or a Kubernetes object's `k8s\0`). Other text is taken for what it can
-/// be in this order: etcdctl's JSON, hex, base64, each only if what it holds begins as a stored value does; else it is itself the value.
+/// An input that begins as a stored value does (`k8s:enc:`, or a Kubernetes object's `k8s\0`) is raw. Any other input is tried in this order: as
+/// etcdctl's JSON, as hex, as base64. Hex and base64 count only if the decoded bytes begin as a stored value does. If nothing matches, the input
+/// itself is the value.
 ///
 /// # Errors
-/// When there is nothing, or too much of it.
+/// Returns an error if the input is empty or too long, or if it is etcdctl's output and contains no value or one that is not base64.
 pub fn find(input: &[u8]) -> Result<Vec<Found>, InputError> {
     if input.len() > INPUT_MAX {
         return Err(InputError::TooLong { len: input.len() });
@@ -139,7 +140,8 @@ fn is_stored(bytes: &[u8]) -> bool {
     bytes.starts_with(ENCRYPTED_PREFIX) || bytes.starts_with(KUBERNETES_PROTOBUF)
 }
 
-/// The `kvs` of etcdctl's output, each with its `key` and its `value`, which is left out where it is empty. `None`: something else.
+/// Returns the `key` and `value` of each element of `kvs` in etcdctl's output; `value` is missing there when empty. Returns `None` if `text` is not
+/// the output of etcdctl.
 fn etcdctl(text: &[u8]) -> Option<Vec<(String, String)>> {
     json::check(text).ok()?;
     let is_given = |value: &&[u8]| *value != b"null";
@@ -153,7 +155,7 @@ fn etcdctl(text: &[u8]) -> Option<Vec<(String, String)>> {
     pairs.into_iter().map(pair).collect()
 }
 
-/// What an object holds under these names. `None` if it is no object, or one of them is there twice.
+/// Returns the members of an object with these names. Returns `None` if `json` is not an object, or if one of the names occurs twice.
 fn fields<'j, const N: usize>(json: &'j [u8], names: [&str; N]) -> Option<[Option<&'j [u8]>; N]> {
     let mut found = [None; N];
     for (name, value) in json::members(json)? {
@@ -184,7 +186,7 @@ fn pairs(kvs: Vec<(String, String)>) -> Result<Vec<Found>, InputError> {
     kvs.into_iter().enumerate().map(decode).collect()
 }
 
-/// Without the white space that tools put between groups and at the ends of lines.
+/// Removes white space, which tools put between groups of digits and at line ends.
 fn joined(text: &[u8]) -> Vec<u8> {
     text.iter()
         .copied()
@@ -204,11 +206,11 @@ fn hex(text: &[u8]) -> Option<Vec<u8>> {
         .collect()
 }
 
-/// What each value of an input is: a JSON array of inspections, each with its `encoding` and, where the input says it, its `key`. A value
-/// that is not what its prefix says has an `error` instead.
+/// Returns a JSON array with an inspection of each value in an input. Each has its `encoding`, and its `key` if the input contains it. A value that
+/// is not a valid value of the provider that its prefix names has an `error` instead of the inspection.
 ///
 /// # Errors
-/// The fault, for a person, when the input holds no value at all.
+/// Returns the text of the [`InputError`] if [`find`] fails.
 pub fn inspect_input_json(input: &[u8]) -> Result<String, String> {
     let found = find(input).map_err(|error| error.to_string())?;
     let mut json = Writer::default();

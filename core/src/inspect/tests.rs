@@ -7,7 +7,7 @@ fn value(prefix: &str, body: &[u8]) -> Vec<u8> {
     [prefix.as_bytes(), body].concat()
 }
 
-/// An envelope written field by field, so that it does not depend on our own writer.
+/// Encodes an envelope field by field, so that the test does not depend on Dekker's own encoder.
 fn envelope(source_type: u8, data: &[u8]) -> Vec<u8> {
     let mut out = vec![0x0a, data.len() as u8];
     out.extend_from_slice(data);
@@ -195,7 +195,7 @@ fn an_input_is_read_as_people_have_it() {
         find(br#"{"kvs":[{"k\u0065y":"aw=="}], "header":1}"#).unwrap()[0].key,
         Some(b"k".to_vec())
     );
-    // JSON of somebody else, who stores it as it is.
+    // JSON that is not etcdctl's, such as a value that an application stores as JSON.
     for text in [
         r#"{"header":null,"kvs":[]}"#,
         r#"{"kvs":[]}"#,

@@ -1,25 +1,25 @@
-//! JSON that is read: whether a text is JSON at all, and what stands in an object or a list.
+//! Reads JSON: checks whether a text is JSON, and splits objects and arrays into their parts.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// Why a text is not JSON, and where.
+/// Why and where a text is not JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Syntax {
-    /// What is wrong: `expected value`.
+    /// What is wrong, for example `expected value`.
     pub(crate) words: &'static str,
     /// The line, from 1.
     pub(crate) line: usize,
-    /// How many bytes of the line were read.
+    /// The number of bytes of that line that were read, including the offending byte, if any.
     pub(crate) column: usize,
 }
 
-/// Checks that `text` is one JSON value. Nesting costs a byte for each level and no stack.
+/// Checks that `text` is one JSON value. Each level of nesting takes one byte of heap and no stack.
 ///
-/// The grammar is RFC 8259's; the words are those of the Rust ecosystem's serde_json, which the tests compare with.
+/// The grammar is RFC 8259's. The messages are those of the crate serde_json, which the tests compare with.
 ///
 /// # Errors
-/// The first fault.
+/// Returns the first error.
 pub(crate) fn check(text: &[u8]) -> Result<(), Syntax> {
     let mut reader = Reader { text, at: 0 };
     reader
@@ -31,7 +31,8 @@ pub(crate) fn check(text: &[u8]) -> Result<(), Syntax> {
         .map_err(|fault| reader.locate(fault))
 }
 
-/// The names and values of an object; `None` if `json` is none, or a name is no text. `json` has been checked.
+/// Returns the names and values of an object. Returns `None` if `json` is not an object or a name is not valid text (see [`text`]). `json` must have
+/// passed [`check`].
 pub(crate) fn members(json: &[u8]) -> Option<Vec<(String, &[u8])>> {
     let mut reader = Reader { text: json, at: 0 };
     reader.enter(b'{')?;
@@ -47,7 +48,7 @@ pub(crate) fn members(json: &[u8]) -> Option<Vec<(String, &[u8])>> {
     Some(members)
 }
 
-/// The elements of a list; `None` if `json` is none. `json` has been checked.
+/// Returns the elements of an array. Returns `None` if `json` is not an array. `json` must have passed [`check`].
 pub(crate) fn elements(json: &[u8]) -> Option<Vec<&[u8]>> {
     let mut reader = Reader { text: json, at: 0 };
     reader.enter(b'[')?;
@@ -61,7 +62,8 @@ pub(crate) fn elements(json: &[u8]) -> Option<Vec<&[u8]>> {
     Some(elements)
 }
 
-/// The text that a JSON string stands for; `None` if `json` is none, or half of a surrogate pair, or not UTF-8. `json` has been checked.
+/// Decodes a JSON string. Returns `None` if `json` is not a string, contains half of a surrogate pair, or is not UTF-8. `json` must have passed
+/// [`check`].
 pub(crate) fn text(json: &[u8]) -> Option<String> {
     let mut rest = json.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
     let mut out = Vec::with_capacity(rest.len());
@@ -109,10 +111,10 @@ fn hex4(rest: &mut &[u8]) -> Option<u32> {
     })
 }
 
-/// A fault, before its place was told.
+/// An error without its position.
 struct Fault {
     words: &'static str,
-    /// It is about the byte that comes next, and not about the one just read.
+    /// Whether the error is about the next byte instead of the one just read.
     ahead: bool,
 }
 
@@ -169,7 +171,7 @@ impl<'t> Reader<'t> {
         (self.peek_after_space()? == bracket).then(|| self.at += 1)
     }
 
-    /// The next value, as it stands there.
+    /// Returns the next value, unparsed.
     fn slice(&mut self) -> Option<&'t [u8]> {
         self.peek_after_space()?;
         let start = self.at;
@@ -177,9 +179,9 @@ impl<'t> Reader<'t> {
         self.text.get(start..self.at)
     }
 
-    /// Reads past one value.
+    /// Skips one value, and checks it.
     fn value(&mut self) -> Result<(), Fault> {
-        // The brackets that are open, from outside in.
+        // The open brackets, from the outside in.
         let mut open = Vec::new();
         loop {
             let Some(first) = self.peek_after_space() else {
@@ -199,7 +201,7 @@ impl<'t> Reader<'t> {
                 _ => return Err(Fault::ahead("expected value")),
             }
             let mut complete = !opened;
-            // What comes next: another value, or the end of one or more of what is open.
+            // What comes next: another value, or the end of one or more open brackets.
             let list = loop {
                 let Some(&bracket) = open.last() else {
                     return Ok(());
@@ -228,7 +230,7 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// A member's name and the colon.
+    /// Skips a member's name and the colon.
     fn name(&mut self) -> Result<(), Fault> {
         match self.peek_after_space() {
             Some(b'"') => self.string()?,
@@ -505,7 +507,7 @@ mod tests {
             let value: serde_json::Value = serde_json::from_str(&json).unwrap();
             let json = json.as_bytes();
             if let Some(object) = value.as_object() {
-                // A name that comes twice counts once for serde.
+                // serde_json keeps only the last member of each name.
                 let members = members(json).unwrap();
                 for (name, value) in object {
                     let (_, ours) = members.iter().rfind(|(ours, _)| ours == name).unwrap();

@@ -1,44 +1,45 @@
-//! JSON that is written: objects, lists, texts, whole numbers.
+//! Writes JSON: objects, arrays, strings and whole numbers.
 
 use alloc::string::String;
 use core::fmt::Write as _;
 
-/// Writes one value without white space. The caller opens and closes what it nests; commas are set here.
+/// Writes one value without white space. The caller opens and closes nested objects and arrays; the
+/// writer adds the commas.
 #[derive(Default)]
 pub(crate) struct Writer {
     out: String,
 }
 
 impl Writer {
-    /// What was written.
+    /// Returns the text written.
     pub(crate) fn finish(self) -> String {
         self.out
     }
 
-    /// `{` or `[`, as an element.
+    /// Writes `{` or `[`, as an element.
     pub(crate) fn open(&mut self, bracket: char) {
         self.separate();
         self.out.push(bracket);
     }
 
-    /// `}` or `]`.
+    /// Writes `}` or `]`.
     pub(crate) fn close(&mut self, bracket: char) {
         self.out.push(bracket);
     }
 
-    /// `"name":{` or `"name":[`.
+    /// Writes `"name":{` or `"name":[`.
     pub(crate) fn open_member(&mut self, name: &str, bracket: char) {
         self.name(name);
         self.out.push(bracket);
     }
 
-    /// `"name":"text"`.
+    /// Writes `"name":"text"`.
     pub(crate) fn text(&mut self, name: &str, text: &str) {
         self.name(name);
         push_text(&mut self.out, text, "");
     }
 
-    /// `"name":"text"`, or `"name":null`.
+    /// Writes `"name":"text"` or `"name":null`.
     pub(crate) fn text_or_null(&mut self, name: &str, text: Option<&str>) {
         match text {
             Some(text) => self.text(name, text),
@@ -46,21 +47,21 @@ impl Writer {
         }
     }
 
-    /// Like [`Self::text`], or nothing.
+    /// Like [`Self::text`], but writes nothing for `None`.
     pub(crate) fn text_if(&mut self, name: &str, text: Option<&str>) {
         if let Some(text) = text {
             self.text(name, text);
         }
     }
 
-    /// `"name":number`.
+    /// Writes `"name":number`.
     pub(crate) fn number(&mut self, name: &str, number: u64) {
         self.name(name);
         // Writing to a String cannot fail.
         let _ = write!(self.out, "{number}");
     }
 
-    /// `"name":true`, `"name":false`, or `"name":null`.
+    /// Writes `"name":true`, `"name":false` or `"name":null`.
     pub(crate) fn flag(&mut self, name: &str, flag: Option<bool>) {
         self.word(
             name,
@@ -72,7 +73,7 @@ impl Writer {
         );
     }
 
-    /// `"name":null`.
+    /// Writes `"name":null`.
     pub(crate) fn null(&mut self, name: &str) {
         self.word(name, "null");
     }
@@ -88,7 +89,8 @@ impl Writer {
         self.out.push(':');
     }
 
-    /// Texts end with their quote, so a bracket at the end has just been opened.
+    /// Writes a comma unless a bracket has just been opened. Strings end with a quote, so a bracket as
+    /// the last byte is always structural.
     fn separate(&mut self) {
         if !matches!(self.out.as_bytes().last(), None | Some(b'{' | b'[')) {
             self.out.push(',');
@@ -96,7 +98,7 @@ impl Writer {
     }
 }
 
-/// `text` as a JSON string. Escapes what JSON requires, and whatever of `also` it holds.
+/// Appends `text` as a JSON string. Escapes what JSON requires and the characters of `also`.
 pub(crate) fn push_text(out: &mut String, text: &str, also: &str) {
     out.push('"');
     for c in text.chars() {

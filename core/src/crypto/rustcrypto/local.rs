@@ -1,4 +1,4 @@
-//! aescbc and secretbox: a random nonce, and what is beside core.
+//! aescbc and secretbox: adds the random IV or nonce to the ciphers of `dekker-ciphers`.
 
 use alloc::vec::Vec;
 
