@@ -1,7 +1,7 @@
-//! The encryption configuration: a file in; a valid configuration, or every fault, out.
+//! The encryption configuration: reads a file and returns a valid configuration, or every error in it.
 //!
-//! Reads what kube-apiserver's `--encryption-provider-config` reads and refuses what it refuses, with its
-//! messages. Where this departs, the departure is marked `MUST DIFFER`.
+//! Accepts what kube-apiserver's `--encryption-provider-config` accepts and refuses what it refuses, with
+//! its messages. Deliberate differences are marked `MUST DIFFER`.
 //!
 //! ```text
 //! bytes ─ yaml ─▶ tree ─ decode ─▶ fields ─ validate ─▶ Config
@@ -9,8 +9,8 @@
 //!                           wrong type
 //! ```
 //!
-//! The file is the operator's, but nothing in it is trusted: it must not panic, and no secret in it may
-//! reach a message.
+//! The operator writes the file, but its content is not trusted: no file may cause a panic, and no secret in
+//! it may appear in a message.
 
 mod decimal;
 mod decode;
@@ -46,20 +46,20 @@ use zeroize::Zeroizing;
 /// A valid configuration: at least one rule, each with at least one resource and one provider.
 #[derive(Debug)]
 pub struct Config {
-    /// One per element of `resources`, in the file's order: earlier rules come first.
+    /// One rule for each element of `resources`, in the order of the file. Earlier rules take precedence.
     pub rules: Vec<Rule>,
 }
 
 /// One element of `resources`.
 #[derive(Debug)]
 pub struct Rule {
-    /// The resources it is for; wildcards stand for themselves.
+    /// The resources that the rule applies to. Wildcards are kept as they are.
     pub resources: Vec<GroupResource>,
-    /// The providers, in the file's order: the first writes, all read.
+    /// The providers, in the order of the file. The first encrypts new values; all of them can decrypt.
     pub providers: Vec<Provider>,
 }
 
-/// One provider.
+/// A provider.
 #[derive(Debug)]
 pub enum Provider {
     /// A KMS plugin.
@@ -74,11 +74,11 @@ pub enum Provider {
     Identity,
 }
 
-/// A local key; the first of a provider writes.
+/// A key of a local provider. The first key of a provider encrypts new values.
 pub struct NamedKey {
-    /// The name stored before each value; not empty.
+    /// The key's name, which is stored before each value. Not empty.
     pub name: String,
-    /// The decoded key: of a length that its provider takes.
+    /// The decoded key. Its length is valid for the provider.
     pub secret: Zeroizing<Vec<u8>>,
 }
 
@@ -92,31 +92,33 @@ impl fmt::Debug for NamedKey {
     }
 }
 
-/// A KMS plugin's configuration, defaults filled in.
+/// The configuration of a KMS plugin, with defaults filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KmsProvider {
-    /// The plugin's API; v1 unless the file says otherwise.
+    /// The version of the plugin's API; v1 by default.
     pub version: KmsVersion,
-    /// The name stored before each value; not empty, and for v2 without `:` and unique.
+    /// The provider's name, which is stored before each value. Not empty; for v2 also unique and without
+    /// `:`.
     pub name: String,
-    /// The endpoint as the file has it.
+    /// The endpoint, as written in the file.
     pub endpoint: String,
-    /// The socket that `endpoint` stands for.
+    /// The address of the socket that `endpoint` names.
     pub address: SocketAddress,
-    /// The deadline of one call; more than zero, 3 s unless the file says otherwise.
+    /// The deadline of one call. Greater than zero; 3 s by default.
     pub timeout: Duration,
-    /// How many DEKs to keep: v1 only, not zero, negative to keep none, 1000 unless the file says otherwise.
+    /// The number of DEKs to cache; v1 only. Not zero; a negative number disables the cache; 1000 by
+    /// default.
     pub cache_size: Option<i32>,
 }
 
 impl KmsProvider {
-    /// What its values begin with: `k8s:enc:kms:v2:my-kms:`.
+    /// Returns the prefix of the provider's values, such as `k8s:enc:kms:v2:my-kms:`.
     pub fn prefix(&self) -> String {
         alloc::format!("k8s:enc:kms:{}:{}:", self.version.name(), self.name)
     }
 }
 
-/// The API that a KMS plugin speaks.
+/// The version of a KMS plugin's API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KmsVersion {
     /// `v1beta1.KeyManagementService`.
@@ -126,7 +128,7 @@ pub enum KmsVersion {
 }
 
 impl KmsVersion {
-    /// As the file and stored values have it: `v1`, `v2`.
+    /// Returns the version as it appears in the file and in stored values: `v1` or `v2`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::V1 => "v1",
@@ -135,20 +137,21 @@ impl KmsVersion {
     }
 }
 
-/// A unix socket's address, of 1 to 107 bytes without NUL.
+/// The address of a unix socket: 1 to 107 bytes, without NUL.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum SocketAddress {
     /// A path in the file system.
     Path(String),
-    /// A name in Linux' abstract namespace, without the `@` that marks it in the file.
+    /// A name in Linux' abstract namespace, without the `@` that the file writes before it.
     Abstract(String),
 }
 
 impl Config {
-    /// Reads `bytes`; `reload` adds the rule that automatic reload needs: names of v1 providers are unique.
+    /// Parses and validates `bytes`. `reload` adds the rule that automatic reload requires: names of v1
+    /// providers must also be unique.
     ///
     /// # Errors
-    /// Every fault, in the text, its fields and their values; see [`Faults`].
+    /// Returns every error, of the syntax, the fields and their values; see [`Faults`].
     ///
     /// ```
     /// use dekker_core::config::Config;
@@ -178,16 +181,18 @@ impl Config {
     }
 }
 
-/// What [`Config::load`] would say of `bytes`, and what is allowed but probably not meant.
+/// Reports the errors that [`Config::load`] would return for `bytes`, and warnings about settings that are
+/// allowed but probably unintended.
 #[must_use]
 pub fn check(bytes: &[u8], reload: bool) -> Report {
     Reading::of(bytes, reload).report
 }
 
-/// `bytes` as YAML with defaults filled in and each secret as `REDACTED`.
+/// Formats the configuration in `bytes` as YAML, with defaults filled in and each secret replaced by
+/// `REDACTED`.
 ///
 /// # Errors
-/// The faults of the file, as for [`Config::load`] without reload.
+/// Returns the errors of the file, as [`Config::load`] without reload.
 pub fn show(bytes: &[u8]) -> Result<String, Faults> {
     let config = Config::load(bytes, false)?;
     let mut text = show::show(&config);
@@ -195,7 +200,7 @@ pub fn show(bytes: &[u8]) -> Result<String, Faults> {
     Ok(text)
 }
 
-/// One file read as far as it goes.
+/// The result of reading one file as far as possible.
 struct Reading {
     config: Option<Config>,
     report: Report,

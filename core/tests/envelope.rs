@@ -92,7 +92,7 @@ fn bytes_field(number: u32, value: &[u8]) -> Vec<u8> {
     )
 }
 
-/// A field that no version of the message has, of any wire type, groups included.
+/// Generates a field that no version of the message has, with any wire type, including groups.
 fn unknown() -> impl Strategy<Value = Vec<u8>> {
     let number = 6u32..0x2000_0000;
     let leaf = prop_oneof![
@@ -110,7 +110,7 @@ fn unknown() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// Known fields of a wire type that they do not have: Go keeps them as unknown fields.
+/// Generates known fields with a wrong wire type. Go keeps them as unknown fields.
 fn mistyped() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         (1u32..5, any::<u64>()).prop_map(|(number, value)| field(number, 0, &varint(value))),
@@ -121,7 +121,7 @@ fn mistyped() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// What every object that was accepted keeps to.
+/// Returns whether an object is within the limits that apply to every accepted object.
 fn within_limits(object: &EncryptedObject<'_>, len: usize) -> bool {
     !object.encrypted_data.is_empty()
         && object.encrypted_data.len() <= len
@@ -165,7 +165,7 @@ proptest! {
             bytes_field(3, &parts.source),
             field(5, 0, &varint(u64::from(parts.source_type.number()))),
         ];
-        // The value may come before the key, and either may come twice.
+        // The value may precede the key, and either may occur twice.
         fields.extend(parts.annotations.iter().map(|(key, value)| {
             let entry = [bytes_field(2, b"first"), bytes_field(2, value), bytes_field(1, key.as_bytes()), bytes_field(9, b"x")];
             bytes_field(4, &entry.concat())

@@ -1,4 +1,4 @@
-//! Several engines at work for one.
+//! Tests a control engine together with its workers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -31,12 +31,12 @@ resources:
   - kms: {apiVersion: v1, name: old, endpoint: 'unix:///run/old.sock'}
   - identity: {}
 ";
-/// An aesgcm key of the same name, and one more of that name before it.
+/// The aesgcm key `p` of [`FILE`], after another key with the same name.
 const TWICE: &str = "aesgcm: {keys: [{name: p, secret: MjEyMzQ1Njc4OWFiY2RlZg==}, {name: p, secret: MDEyMzQ1Njc4OWFiY2RlZg==}]}";
 const START: u64 = 1_000_000;
 const PREFIX: &str = "k8s:enc:kms:v2:a:";
 
-/// The random part of a nonce helps nothing.
+/// Makes the random part of every nonce the same, so that only the counter makes nonces differ.
 struct Zeros;
 impl Entropy for Zeros {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
@@ -70,7 +70,7 @@ fn at(resource: &str) -> Location<'_> {
     }
 }
 
-/// A control engine and its plugin, which turns bytes over.
+/// A control engine and its plugin, which inverts every bit.
 struct Control {
     engine: Engine,
     key_id: &'static str,
@@ -143,7 +143,7 @@ impl Control {
         }
     }
 
-    /// The key ID changes, and the next poll finds out.
+    /// Changes the plugin's key ID, and lets the next poll discover it.
     fn rotate(&mut self, key_id: &'static str) {
         self.key_id = key_id;
         self.pass(60_000);
@@ -206,7 +206,7 @@ impl Worker {
         self.engine.try_from_storage(at(resource), stored, now)
     }
 
-    /// It asked nobody anything.
+    /// Asserts that the worker has requested no action.
     fn assert_silent(&mut self) {
         assert!(self.engine.poll_action().is_none());
     }
@@ -260,7 +260,7 @@ fn no_two_workers_make_the_same_nonce() {
     let mut seen = BTreeSet::new();
     let mut expect_new = |stored: &[u8]| {
         let object = EncryptedObject::decode(&stored[PREFIX.len()..]).unwrap();
-        // The random part is left out.
+        // Compares only the counter, without the random part.
         assert!(seen.insert(object.encrypted_data[4..12].to_vec()));
     };
     for round in 0..20 {
@@ -271,7 +271,7 @@ fn no_two_workers_make_the_same_nonce() {
                 expect_new(&worker.write("secrets", b"x", control.now).unwrap().stored);
             }
         }
-        // A worker that goes on with a new lease goes on elsewhere.
+        // A worker that adopts a new lease continues with different counter values.
         let [worker, ..] = &mut workers;
         assert!(
             worker.engine.adopt(control.engine.lease("a").unwrap()),
@@ -307,12 +307,13 @@ fn a_lease_ends_with_a_restore() {
         let mut worker = Worker::leased(&mut control, source);
         let before = worker.write("secrets", b"x", control.now).unwrap().stored;
         control.engine.handle_event(Event::Restored, control.now);
-        // Before the plugin has answered anything: what the control engine tells its workers ends the lease.
+        // The plugin has not answered anything yet: the expiry that the control engine reports to its
+        // workers ends the lease.
         let state = control.engine.write_states().next().unwrap();
         worker.engine.extend("a", state.expiry);
         assert!(worker.write("secrets", b"x", control.now).is_none());
         assert!(worker.read("secrets", &before, control.now).is_some());
-        // A lease of the old DEK is as dead.
+        // A new lease of the old DEK cannot write either.
         let lease = control.engine.lease("a").unwrap();
         assert!(worker.engine.adopt(lease));
         assert!(worker.write("secrets", b"x", control.now).is_none());
@@ -347,14 +348,14 @@ fn a_lease_ends_with_its_dek() {
             (b"x".as_slice(), false)
         );
 
-        // A good answer of the plugin moves the expiry on, and the DEK stays.
+        // A good answer of the plugin extends the expiry; the DEK stays the same.
         control.pass(60_000);
         let later = control.engine.write_states().next().unwrap();
         assert_eq!(later.serial, state.serial);
         assert!(later.expiry > state.expiry);
         worker.engine.extend("a", later.expiry);
         assert!(worker.write("secrets", b"x", after).is_some());
-        // And whoever takes a lease back needs nothing else.
+        // An expiry of zero is enough to revoke a lease.
         worker.engine.extend("a", Timestamp::from_millis(0));
         assert!(worker.write("secrets", b"x", control.now).is_none());
     }
@@ -368,7 +369,7 @@ fn a_dek_that_was_replaced_is_learned_without_the_plugin() {
             Worker::leased(&mut control, source),
             Worker::leased(&mut control, source),
         );
-        // The control engine itself has written nothing with it.
+        // The control engine itself has written nothing with this DEK.
         let old = first.write("secrets", b"old", control.now).unwrap().stored;
         let serial = control.engine.write_states().next().unwrap().serial;
         control.rotate("key-2");
@@ -377,7 +378,7 @@ fn a_dek_that_was_replaced_is_learned_without_the_plugin() {
         for worker in [&mut first, &mut second] {
             assert!(worker.engine.adopt(control.engine.lease("a").unwrap()));
         }
-        // Who wrote with it has it.
+        // The worker that wrote with the DEK still has it.
         let read = first.read("secrets", &old, control.now).unwrap();
         assert_eq!(
             (read.plaintext.expose(), read.stale),
@@ -451,7 +452,7 @@ fn every_fault_is_left_to_the_control_engine() {
     assert!(worker.write("pods", b"x", now).is_none(), "KMS v1");
     assert_eq!(counted(&worker.engine), before, "nothing was counted");
     worker.assert_silent();
-    // And what comes after it is counted as ever.
+    // A later success is counted as usual.
     assert!(worker.read("secrets", &good, now).is_some());
     assert_ne!(counted(&worker.engine), before);
 }
@@ -470,7 +471,8 @@ fn what_succeeds_at_the_second_attempt_is_left_as_well() {
     let before = counted(&worker.engine);
     assert!(worker.read("configmaps", &stored, control.now).is_none());
     assert_eq!(counted(&worker.engine), before);
-    // It can, but the attempt that failed is to be counted too.
+    // The worker could decrypt the value with its second key, but the control engine must also count the
+    // attempt that failed.
     let read = worker
         .engine
         .from_storage(OpId(1), at("configmaps"), &stored, control.now);
@@ -490,7 +492,7 @@ fn a_counter_with_too_few_values_is_not_leased() {
     assert_eq!(nonces.next(&Zeros), Err(NonceError::Exhausted));
 }
 
-/// 2³² values, drawn by 8 threads from 16 leases of one counter.
+/// 8 threads draw 2³² values from 16 leases of one counter.
 #[test]
 fn four_billion_values_over_eight_threads_and_sixteen_leases() {
     const LEASES: u64 = 16;
@@ -506,7 +508,8 @@ fn four_billion_values_over_eight_threads_and_sixteen_leases() {
                     leases.lock().unwrap().push(range);
                     let nonces = CounterNonces::new(range);
                     let mut expected = range.start;
-                    // One after the other and each once: then there is no duplicate within a lease.
+                    // The values are consecutive and each is drawn once, so there is no duplicate within a
+                    // lease.
                     while let Ok(nonce) = nonces.next(&Zeros) {
                         let counter = u64::from_le_bytes(*nonce.last_chunk().unwrap());
                         assert_eq!(counter, expected);
@@ -518,7 +521,7 @@ fn four_billion_values_over_eight_threads_and_sixteen_leases() {
             });
         }
     });
-    // Nor between them, nor with the control engine's own.
+    // There is none between leases either, nor with the control engine's own values.
     let mut leases = leases.into_inner().unwrap();
     leases.sort_unstable_by_key(|range| range.start);
     assert_eq!(leases[0].start, CounterRange::WHOLE.start);

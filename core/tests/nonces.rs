@@ -1,4 +1,4 @@
-//! No nonce twice, whoever asks.
+//! No nonce is used twice, however many threads share a DEK.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,8 @@ use dekker_core::provider::kms::v2::write_dek::{SealError, WriteDek};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
-/// The worst case: the random part of a nonce helps nothing.
+/// The worst case: the random part of every nonce is the same, so only the counter makes nonces
+/// differ.
 struct Constant;
 impl Entropy for Constant {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
@@ -46,7 +47,8 @@ fn dek(source_type: DekSourceType, range: CounterRange) -> WriteDek {
     WriteDek::new(key, source_type, source, range).unwrap()
 }
 
-/// What `threads` threads seal with one DEK, each until it can no more or has sealed `each`.
+/// Returns the values that `threads` threads seal with one DEK. Each thread stops when sealing
+/// fails or when it has sealed `each` values.
 fn sealed(dek: &WriteDek, entropy: &dyn Entropy, threads: usize, each: usize) -> Vec<Vec<u8>> {
     std::thread::scope(|scope| {
         let one = || {

@@ -1,9 +1,10 @@
-//! Random histories of a shared engine: threads, a plugin, files, time. The seed chooses all that happens.
+//! Random histories of a shared engine, with threads, a plugin, files and time. The seed determines everything that happens.
 //!
-//! Whatever happens: no nonce twice with one key; every value is written by the first provider of the file that the control engine runs, and
-//! is readable by it and by a fresh engine with that file; no write three minutes after the last good Status; every operation ends.
+//! Every history checks: No nonce is used twice with one key. Every value is written by the first provider of the file that the control engine runs,
+//! and is readable by that engine and by a fresh engine with that file. Nothing is written later than three minutes after the last good Status. Every
+//! operation ends.
 //!
-//! `DEKKER_SEED=N` plays one history; `DEKKER_HISTORIES=N` plays so many.
+//! `DEKKER_SEED=N` plays the history of seed `N`; `DEKKER_HISTORIES=N` plays `N` histories.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -21,11 +22,11 @@ use sha2::{Digest, Sha256};
 
 use dekker_shared::{Control, Parts, SharedEngine};
 
-/// How many histories a run of the tests plays unless it is told.
+/// The number of histories that a test run plays by default.
 const HISTORIES: u64 = 300;
-/// 3 minutes: what a write DEK may outlive the last good Status.
+/// How long a write DEK may encrypt after the last good Status: 3 minutes.
 const TTL: Duration = Duration::from_secs(180);
-/// 30 seconds: every operation ends before, of which the plugin's three calls take nine.
+/// The maximum duration of an operation, 30 seconds. The plugin's three calls take nine of them.
 const OPERATION_MAX: Duration = Duration::from_secs(30);
 const AT: Location<'static> = Location {
     resource: "secrets",
@@ -33,7 +34,7 @@ const AT: Location<'static> = Location {
 };
 const KMS: &str = "k8s:enc:kms:v2:a:";
 
-/// Unlike bytes each time; nothing hangs on them.
+/// Different bytes each time. No check depends on their values.
 struct Random;
 
 impl Entropy for Random {
@@ -51,14 +52,14 @@ const PARTS: Parts = Parts {
 #[derive(Clone, PartialEq)]
 struct File {
     text: Vec<u8>,
-    /// In hexadecimal digits.
+    /// The SHA-256 of `text`, in hexadecimal digits.
     hash: String,
     writes: String,
     reads: BTreeSet<String>,
 }
 
 impl File {
-    /// A file that reads what begins with one of these.
+    /// Generates a file that can read values with any of the prefixes in `used`.
     fn random(random: &mut fastrand::Rng, used: &BTreeSet<String>) -> Self {
         let mut providers: Vec<(String, Vec<String>)> = Vec::new();
         if used.contains(KMS) || random.u8(..3) > 0 {
@@ -82,7 +83,7 @@ impl File {
             if keys.is_empty() {
                 continue;
             }
-            // Only the upper four bits of a key's last character count.
+            // Only the upper four bits of a key's last character are significant.
             let key = |key: &u8| {
                 format!(
                     "{{name: k{key}, secret: {fill}{}=}}",
@@ -117,14 +118,14 @@ impl File {
     }
 }
 
-/// What a thread is asked for.
+/// A request to a thread.
 enum Ask {
     Write(Vec<u8>, Timestamp),
     Read(Vec<u8>, Timestamp),
     Learn(Vec<u8>, Timestamp),
 }
 
-/// Runs what one thread is asked for, one after another.
+/// Handles the requests to one thread, one after another.
 fn work(engine: &SharedEngine, asked: &Receiver<Ask>, answers: &Sender<Option<Vec<u8>>>) {
     for ask in asked {
         let answer = match ask {
@@ -168,14 +169,14 @@ enum Mood {
     Slow(u64),
 }
 
-/// The plugin and the time, seen from the control engine.
+/// The plugin and the clock, as the control engine sees them.
 struct Outside {
     now: Timestamp,
     mood: Mood,
     key: u32,
     on_their_way: BTreeMap<(Timestamp, u64), Event>,
     sent: u64,
-    /// When a good Status with this key ID was asked for.
+    /// For each key ID, the time of the last Status call made while the plugin was healthy with that key ID.
     good: BTreeMap<String, Timestamp>,
     wrote: BTreeMap<u64, Result<Vec<u8>, String>>,
     read: BTreeMap<u64, Result<Vec<u8>, String>>,
@@ -186,7 +187,7 @@ fn turned(bytes: &[u8]) -> Vec<u8> {
 }
 
 impl Outside {
-    /// Plays all that is due until then.
+    /// Plays everything that is due within `time`.
     fn advance(&mut self, control: &mut Engine, time: Duration) {
         let end = self.now + time;
         loop {
@@ -324,7 +325,8 @@ impl History<'_> {
         };
     }
 
-    /// One file or several, each of which may come into use before the next, and while nobody else has the engine.
+    /// Offers one to three files. Each may come into use before the next one is offered. The guard is usually held throughout, so no worker catches
+    /// up in between.
     fn reload(&mut self) {
         let mut control = self.engine.control();
         for _ in 0..self.random.u8(1..4) {
@@ -351,7 +353,7 @@ impl History<'_> {
     }
 
     fn running(&self, control: &mut Control<'_>) -> File {
-        // The file in use is named first, and one that is looked at after it.
+        // The status names the file in use before the candidate.
         let status = control.status(self.outside.now);
         let (status, _) = status.split_once("candidateConfigHash").unwrap();
         let mut files = self.files.iter();
@@ -387,7 +389,7 @@ impl History<'_> {
                             .ok_or("a write did not end")?
                     }
                 };
-                // It may have changed while it waited; both may have written.
+                // The file may have changed while the write waited, so either file may have written the value.
                 let after = self.running(&mut control);
                 let Ok(stored) = written else {
                     return Ok(());
@@ -420,7 +422,7 @@ impl History<'_> {
             true => {
                 let object = EncryptedObject::decode(rest).map_err(|_| "no object")?;
                 let data = &object.encrypted_data;
-                // A seed's key follows from what comes before the nonce.
+                // The key is derived from the seed and the info, which precedes the nonce.
                 let len = if object.source_type == DekSourceType::AesGcmKey {
                     12
                 } else {
@@ -489,7 +491,7 @@ impl History<'_> {
         }
     }
 
-    /// All is well: whatever was acknowledged is readable by the control engine, by each thread or after it has learned, and by a fresh engine.
+    /// With a healthy plugin, every acknowledged value must be readable by the control engine and by a fresh engine.
     fn end(&mut self) -> Result<(), String> {
         self.write()?;
         let file = self.running(&mut self.engine.control());
@@ -497,7 +499,7 @@ impl History<'_> {
         let fresh = fresh.map_err(|faults| faults.to_string())?;
         self.outside
             .advance(&mut fresh.control(), Duration::from_secs(10));
-        // What an operator has put away is the operator's.
+        // Values that the file in use has no key for are skipped: the operator removed the key.
         let is_read = |stored: &[u8]| {
             let mut reads = file.reads.iter();
             reads.any(|prefix| stored.starts_with(prefix.as_bytes()))
@@ -588,7 +590,7 @@ fn number(name: &str) -> Option<u64> {
     )
 }
 
-/// SplitMix64's step: neighbouring numbers give unlike seeds.
+/// SplitMix64's step, which turns neighbouring numbers into unrelated seeds.
 fn mixed(number: u64) -> u64 {
     let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -626,7 +628,7 @@ fn histories_keep_every_promise() {
 
 #[test]
 fn histories_that_once_broke_a_promise_keep_it() {
-    // A worker went on with a file that had been replaced under the same guard.
+    // A worker continued with a file that had been replaced under the same guard.
     for seed in [
         6348298239648197933,
         3300041140308929973,

@@ -1,4 +1,4 @@
-//! Threads that share an engine.
+//! Tests threads that share an engine.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,7 +37,8 @@ fn at(millis: u64) -> Timestamp {
     Timestamp::from_millis(START + millis)
 }
 
-/// The random part of a nonce helps nothing; every DEK is another.
+/// Makes the random part of every nonce zero, so that only the counter makes nonces differ. Every DEK is
+/// different.
 struct Counting;
 impl Entropy for Counting {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
@@ -53,7 +54,7 @@ impl Entropy for Counting {
 
 type Written = Result<Encrypted, TransformError>;
 
-/// A plugin that turns bytes over.
+/// A plugin that inverts every bit.
 #[derive(Default)]
 struct Plugin {
     key_id: &'static str,
@@ -65,7 +66,7 @@ impl Plugin {
         *self.calls.entry(call).or_default() += 1;
     }
 
-    /// What was done meanwhile.
+    /// Answers all calls of the control engine. Returns the writes that this completes.
     fn answer(&mut self, control: &mut Control<'_>, now: Timestamp) -> Vec<(OpId, Written)> {
         let mut done = Vec::new();
         let turn = |bytes: &[u8]| bytes.iter().map(|byte| !byte).collect::<Vec<_>>();
@@ -127,7 +128,7 @@ fn engine(dek_source: DekSourceType) -> (SharedEngine, Plugin) {
     (engine, plugin)
 }
 
-/// The DEK, and the counter of the nonce.
+/// Returns the encrypted DEK source and the counter of the nonce.
 fn nonce(stored: &[u8]) -> (Vec<u8>, [u8; 8]) {
     let object = EncryptedObject::decode(&stored[PREFIX.len()..]).unwrap();
     let counter = *object.encrypted_data[4..].first_chunk().unwrap();
@@ -146,7 +147,7 @@ fn eight_threads_write_and_read_without_the_lock() {
         let ready = std::sync::Barrier::new(9);
         let nonces: Vec<_> = std::thread::scope(|scope| {
             let work = || {
-                // The first value takes the lease, and with it the lock.
+                // The first value takes the lock to get a lease.
                 let first = engine.to_storage(AT, b"first", at(0)).unwrap().stored;
                 ready.wait();
                 ready.wait();
@@ -162,7 +163,7 @@ fn eight_threads_write_and_read_without_the_lock() {
             };
             let threads: Vec<_> = (0..8).map(|_| scope.spawn(work)).collect();
             ready.wait();
-            // Held until all are done: whoever needed it would never be.
+            // Held until all threads are done: a thread that needed the lock would never finish.
             let control = engine.control();
             ready.wait();
             let nonces = threads
@@ -198,7 +199,7 @@ fn a_new_dek_a_new_file_and_the_expiry_reach_the_threads() {
         assert!(engine.from_storage(AT, &old, at(60_000)).unwrap().stale);
         assert!(!engine.from_storage(AT, &new, at(60_000)).unwrap().stale);
 
-        // Another timeout makes it another provider.
+        // A different timeout makes it a different provider.
         let mut control = engine.control();
         control.reload(&file(4), at(61_000)).unwrap();
         plugin.answer(&mut control, at(61_000));
@@ -209,7 +210,7 @@ fn a_new_dek_a_new_file_and_the_expiry_reach_the_threads() {
         let newest = engine.to_storage(AT, b"x", at(62_000)).unwrap().stored;
         assert_ne!(nonce(&newest).0, nonce(&new).0);
 
-        // A DEK that neither has: the control engine asks the plugin, and this thread learns it.
+        // Neither engine has this DEK: the control engine asks the plugin, then this thread learns the DEK.
         assert!(engine.from_storage(AT, &old, at(62_000)).is_none());
         let mut control = engine.control();
         assert!(
@@ -223,10 +224,10 @@ fn a_new_dek_a_new_file_and_the_expiry_reach_the_threads() {
         engine.learn(AT, &old, at(62_000));
         assert!(engine.from_storage(AT, &old, at(62_000)).unwrap().stale);
 
-        // Nobody has polled since: the lease ends with its DEK.
+        // There was no poll since: the lease expires with its DEK.
         assert!(engine.to_storage(AT, b"x", at(300_000)).is_none());
         let mut control = engine.control();
-        // The poll that would have renewed it is overdue: it begins, and the write waits for it.
+        // The poll that would have renewed the DEK is overdue: it starts now, and the write waits for it.
         assert!(control.to_storage(OpId(2), AT, b"x", at(300_000)).is_none());
         let done = plugin.answer(&mut control, at(300_000));
         let [(OpId(2), Ok(_))] = &done[..] else {
@@ -250,7 +251,8 @@ resources:
         let first = engine.to_storage(AT, b"x", at(0)).unwrap().stored;
         assert!(first.starts_with(PREFIX.as_bytes()));
 
-        // One file takes over, and before the guard is gone another one is offered, whose plugin does not answer.
+        // One file comes into use. Before the guard is dropped, another one is offered, whose plugin does not
+        // answer.
         let mut control = engine.control();
         for file in [&local[..], &file(5)] {
             if through_the_engine {

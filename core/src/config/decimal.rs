@@ -1,24 +1,24 @@
-//! Decimal numbers, rounded as a 64-bit float rounds them, without that float: the tables of a float parser are larger than this file.
+//! Rounds decimal numbers as a 64-bit float would, without using floats: the tables of a float parser are larger than this file.
 
 use alloc::vec::Vec;
 
-/// What the nearest 64-bit float of a decimal number is.
+/// The class of the 64-bit float that is nearest to a decimal number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rounded {
-    /// A whole number of at most 10 digits.
+    /// A whole number with at most 10 digits.
     Whole(i64),
-    /// A fraction, or a longer number.
+    /// A fraction, or a whole number with more digits.
     Other,
     /// Beyond the largest float.
     Infinite,
 }
 
-/// 2¹⁰²⁴ − 2⁹⁷⁰, halfway between the largest float and the next power of two: what is not below it is infinite.
+/// 2¹⁰²⁴ − 2⁹⁷⁰, halfway between the largest float and the next power of two. A number that is not below it rounds to infinity.
 const INFINITE: &[u8; 309] = b"179769313486231580793728971405303415079934132710037826936173778980444968292764750946649017977587207096330286416692887910946555547851940402630657488671505820681908902000708383676273854845817711531764475730270069855571366959622842914819860834936475292719074168444365510704342711559699508093042880177904174497792";
-/// How 2⁻¹⁰⁷⁵, half of the smallest float, begins after 323 zeros: what is not above it is zero.
+/// The first digits of 2⁻¹⁰⁷⁵ after 323 zeros. This is half of the smallest float; a number that is not above it rounds to zero.
 const ZERO: &[u8; 17] = b"24703282292062327";
 
-/// Reads `[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?`; `None` for anything else.
+/// Parses `[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?` and rounds it. Returns `None` for any other text.
 pub(super) fn round(text: &str) -> Option<Rounded> {
     let (negative, rest) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
@@ -33,7 +33,7 @@ pub(super) fn round(text: &str) -> Option<Rounded> {
     if all().next().is_none() || !all().all(|c| c.is_ascii_digit()) {
         return None;
     }
-    // The number is 0.ddd × 10^point, and the first of these digits is not zero.
+    // The number is 0.ddd × 10^point, where the first digit is not zero.
     let zeros = all().take_while(|c| *c == b'0').count();
     let digits: Vec<u8> = all().skip(zeros).map(|c| c - b'0').collect();
     let point = exponent
@@ -45,7 +45,7 @@ pub(super) fn round(text: &str) -> Option<Rounded> {
     })
 }
 
-/// An exponent; what does not fit is so far out that its exact value does not matter.
+/// Parses an exponent. An exponent that does not fit is clamped; it is so large that its exact value does not matter.
 fn power(text: &str) -> Option<i64> {
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|c| c.is_ascii_digit()) {
@@ -69,7 +69,7 @@ fn magnitude(digits: &[u8], point: i64) -> Rounded {
         310.. => Rounded::Infinite,
         309 if !is_below(digits, INFINITE) => Rounded::Infinite,
         11.. => Rounded::Other,
-        // Zeros between the point and the digits: the number is below 0.1, which rounds to one whole number only.
+        // There are zeros after the decimal point: the number is below 0.1, so zero is the only whole number it can round to.
         -323 if is_zero(digits) => Rounded::Whole(0),
         -323..0 => Rounded::Other,
         0..=10 => whole(digits, point as usize),
@@ -77,19 +77,19 @@ fn magnitude(digits: &[u8], point: i64) -> Rounded {
     }
 }
 
-/// Whether 0.digits is below 0.limit.
+/// Returns whether 0.digits is less than 0.limit.
 fn is_below(digits: &[u8], limit: &[u8]) -> bool {
     let limit = limit.iter().map(|c| c - b'0');
     digits.iter().copied().lt(limit)
 }
 
-/// Whether 0.digits × 10⁻³²³ is at most 2⁻¹⁰⁷⁵.
+/// Returns whether 0.digits × 10⁻³²³ is at most 2⁻¹⁰⁷⁵.
 fn is_zero(digits: &[u8]) -> bool {
     if digits.get(..ZERO.len()).is_none_or(|head| !is_same(head)) {
         return is_below(digits, ZERO);
     }
     let mut fraction = [&[0; 323], digits].concat();
-    // 1075 is 25 × 43.
+    // 1075 = 25 × 43.
     for step in 1..=25 {
         let (whole, is_exact) = shift(&mut fraction, 43);
         if whole > 0 {
@@ -103,7 +103,7 @@ fn is_same(head: &[u8]) -> bool {
     head.iter().map(|digit| digit + b'0').eq(*ZERO)
 }
 
-/// 0.digits × 10^point with a point of at most 10.
+/// Rounds 0.digits × 10^point, where `point` is at most 10.
 fn whole(digits: &[u8], point: usize) -> Rounded {
     let (before, after) = digits.split_at_checked(point).unwrap_or((digits, &[]));
     let mut n = 0;
@@ -111,8 +111,8 @@ fn whole(digits: &[u8], point: usize) -> Rounded {
         n = n * 10 + i64::from(before.get(at).copied().unwrap_or(0));
     }
     let mut fraction = after.to_vec();
-    // A float's neighbours are 2⁻⁵² of its leading bit away, and what is no farther than half of that rounds to it: of two equally near
-    // ones, to the whole number, whose last bits are zeros.
+    // The distance between neighbouring floats is 2⁻⁵² of the leading bit. A number within half of that distance rounds to the whole number, also if
+    // it is equally near to two floats: the last bits of the whole number are zeros.
     let leading = n.checked_ilog2().map_or(-1, i64::from);
     let bits = (53 - leading) as u32;
     match shift(&mut fraction, bits) {
@@ -122,7 +122,7 @@ fn whole(digits: &[u8], point: usize) -> Rounded {
     }
 }
 
-/// Multiplies 0.digits by 2^bits, at most 2⁵⁹. Gives the whole part, and whether nothing is left behind the point.
+/// Multiplies 0.digits by 2^bits, where the factor is at most 2⁵⁹. Returns the whole part, and whether the remaining fraction is zero.
 fn shift(digits: &mut [u8], bits: u32) -> (u64, bool) {
     let mut carry = 0;
     let mut is_exact = true;
@@ -142,7 +142,7 @@ mod tests {
     use alloc::string::{String, ToString};
     use proptest::prelude::*;
 
-    /// What the standard library's float says.
+    /// Returns the result of the standard library's float parser.
     fn expected(text: &str) -> Option<Rounded> {
         let value = text.parse::<f64>().ok()?;
         Some(if value.is_infinite() {
@@ -154,7 +154,7 @@ mod tests {
         })
     }
 
-    /// Everything from 10¹⁰ on is `Other`, and what rounds to 10¹⁰ may be either.
+    /// Returns whether `round` agrees with the standard library. From 10¹⁰ on, every number is `Other`; one that rounds to 10¹⁰ may be either.
     fn agrees(text: &str) -> bool {
         let ours = round(text);
         ours == expected(text)
@@ -219,13 +219,13 @@ mod tests {
         ]
         .map(ToString::to_string)
         .into();
-        // The two limits, exactly, and one digit more.
+        // The two limits, exactly and with further digits.
         let infinite = core::str::from_utf8(INFINITE).unwrap();
         table.push(format!("{infinite}.0"));
         table.push(format!("{}79.9", &infinite[..307]));
         let mut zero = Vec::from([0; 1075]);
         zero[1074] = 1;
-        // 2⁻¹⁰⁷⁵ is 5¹⁰⁷⁵ with 1075 places.
+        // 2⁻¹⁰⁷⁵ is 5¹⁰⁷⁵ with 1075 decimal places.
         for _ in 0..1075 {
             let mut carry = 0;
             for digit in zero.iter_mut().rev() {
@@ -258,19 +258,19 @@ mod tests {
 
         #[test]
         fn numbers_next_to_whole_ones_round_as_floats_do(n in 0i64..5_000_000_000, scale in 0u32..32, ulps in 0u32..4, eighths in 0u32..8) {
-            // The neighbourhood of a float, a few eighths of the distance to the next one away.
+            // A point near a float, a few eighths of the way to the next one.
             let near = f64::from_bits(((n >> scale) as f64).to_bits().wrapping_add(u64::from(ulps)).wrapping_sub(2));
             prop_assume!(near.is_finite() && near > 0.0);
             let next = f64::from_bits(near.to_bits() + 1);
             let exact = format!("{near:.80}");
             prop_assert!(agrees(&exact));
-            // Their middle is exact with one bit more than a float has: written by adding decimals.
+            // The midpoint is exact with one bit more than a float has, so it is computed with decimals.
             let middle = middle(&exact, &format!("{next:.80}"), eighths);
             prop_assert!(agrees(&middle), "{middle}: {:?}, {:?}", round(&middle), expected(&middle));
         }
     }
 
-    /// `low` plus some eighths of the way to `high`, exactly; both have 80 places.
+    /// Returns `low` plus some eighths of the distance to `high`, exactly. Both have 80 decimal places.
     fn middle(low: &str, high: &str, eighths: u32) -> String {
         let width = low.len().max(high.len());
         let digits = |text: &str| -> Vec<u32> {
@@ -283,7 +283,7 @@ mod tests {
         let (low, high) = (digits(low), digits(high));
         let mut carry = 0;
         let mut sums = Vec::new();
-        // (8 − n) × low + n × high, then divided by eight.
+        // (8 − n) × low + n × high, divided by eight below.
         for (low, high) in low.iter().zip(&high).rev() {
             carry += (8 - eighths) * low + eighths * high;
             sums.push(carry % 10);

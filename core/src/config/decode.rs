@@ -1,4 +1,5 @@
-//! The tree as the format's types: every unknown, duplicate or wrongly typed field is a fault of its own.
+//! Decodes the tree into the format's types. Every unknown, duplicate or wrongly typed field is a
+//! separate error.
 
 use super::duration;
 use super::fault::{Finding, Position, element, field};
@@ -13,13 +14,14 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use zeroize::Zeroizing;
 
-/// Decodes `root`. `None` if it is no mapping or no EncryptionConfiguration; why is in `faults`.
+/// Decodes `root`. Returns `None` if it is not a mapping or not an EncryptionConfiguration; the reason is
+/// in `faults`.
 pub(super) fn decode(root: &Node, faults: &mut Vec<Finding>) -> Option<RawConfig> {
     let mut decoder = Decoder { faults };
     let fields = decoder.fields(root, "", ["apiVersion", "kind", "resources"])?;
     let [api_version, kind, resources] = fields.known;
     let known = decoder.check_kind(api_version, kind, root.at);
-    // Something else's fields would only add noise.
+    // The fields of another kind would only add noise.
     known.then(|| RawConfig {
         resources: decoder.list(resources, "resources", Decoder::rule),
         at: root.at,
@@ -30,7 +32,7 @@ struct Decoder<'f> {
     faults: &'f mut Vec<Finding>,
 }
 
-/// The fields of one mapping; null is absent.
+/// The fields of one mapping. A null field counts as absent.
 struct Fields<'n, const N: usize> {
     known: [Option<&'n Node>; N],
     has_unknown: bool,
@@ -167,7 +169,7 @@ impl Decoder<'_> {
         decode(self, node, path).map_or(Field::Bad, |value| Field::Given(value, node.at))
     }
 
-    /// A list. A null element is Go's zero value: an empty string, or a mapping without fields.
+    /// Decodes a list. A null element is Go's zero value: an empty string, or a mapping without fields.
     fn list<T>(
         &mut self,
         node: Option<&Node>,
@@ -250,7 +252,8 @@ impl Decoder<'_> {
         Field::Bad
     }
 
-    /// The fields of a mapping, the last of duplicates as Go takes it. `None`: no mapping.
+    /// Returns the fields of a mapping; of duplicates the last, as Go does. Returns `None` if the node is
+    /// not a mapping.
     fn fields<'n, const N: usize>(
         &mut self,
         node: &'n Node,

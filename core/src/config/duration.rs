@@ -1,4 +1,4 @@
-//! Go's duration syntax, as `time.ParseDuration` reads it and `Duration.String` prints it.
+//! Go's duration syntax, as `time.ParseDuration` parses it and `Duration.String` prints it.
 
 use super::render::quoted;
 use alloc::format;
@@ -11,13 +11,13 @@ const SECOND: u64 = 1_000 * MILLISECOND;
 const MINUTE: u64 = 60 * SECOND;
 const HOUR: u64 = 60 * MINUTE;
 
-/// One above the largest magnitude of a positive duration.
+/// The largest positive duration plus one, in nanoseconds.
 const TOP: u64 = 1 << 63;
 
-/// Nanoseconds, as `[-+]?([0-9]*(\.[0-9]*)?[a-z]+)+`.
+/// Parses `[-+]?([0-9]*(\.[0-9]*)?[a-z]+)+`, or a lone `0` without a unit, and returns nanoseconds.
 ///
 /// # Errors
-/// Go's own text, such as `time: unknown unit "x" in duration "3x"`.
+/// Returns Go's own error text, such as `time: unknown unit "x" in duration "3x"`.
 pub(super) fn parse(text: &str) -> Result<i64, String> {
     let invalid = || format!("time: invalid duration {}", go_quote(text));
     let (negative, mut rest) = match text.strip_prefix('-') {
@@ -74,7 +74,7 @@ pub(super) fn parse(text: &str) -> Result<i64, String> {
     .ok_or_else(invalid)
 }
 
-/// `nanoseconds` as Go prints it: `3s`, `1m30s`, `1.5ms`, `0s`.
+/// Formats `nanoseconds` as Go does: `3s`, `1m30s`, `1.5ms`, `0s`.
 pub(super) fn show(nanoseconds: i64) -> String {
     let all = nanoseconds.unsigned_abs();
     let mut out = String::new();
@@ -119,7 +119,7 @@ fn push_decimal(out: &mut String, value: u64, unit: u64) {
 fn unit_of(name: &str) -> Option<u64> {
     Some(match name {
         "ns" => 1,
-        // Go takes U+00B5 (micro sign) and U+03BC (Greek letter mu) alike.
+        // Go accepts both U+00B5 (micro sign) and U+03BC (Greek letter mu).
         "us" | "\u{b5}s" | "\u{3bc}s" => MICROSECOND,
         "ms" => MILLISECOND,
         "s" => SECOND,
@@ -143,7 +143,8 @@ fn number(digits: &str) -> Option<u64> {
     digits.parse().ok().filter(|n| *n <= TOP)
 }
 
-/// The fraction's nanoseconds, in floating point as Go computes them; digits beyond 63 bits are dropped.
+/// Returns the nanoseconds of a fraction, computed in floating point as Go does. Digits beyond 63 bits
+/// are dropped.
 fn part_of(digits: &str, nanoseconds: u64) -> u64 {
     let (mut value, mut scale) = (0u64, 1f64);
     for digit in digits.bytes() {
@@ -162,7 +163,8 @@ fn part_of(digits: &str, nanoseconds: u64) -> u64 {
     (value as f64 * (nanoseconds as f64 / scale)) as u64
 }
 
-/// `time`'s own quoting, which is not `strconv.Quote`: bytes outside ASCII and controls become `\x..`.
+/// Quotes as Go's `time` does, which differs from `strconv.Quote`: control characters and bytes outside
+/// ASCII become `\x..`.
 fn go_quote(text: &str) -> String {
     if text.chars().all(|c| (' '..='\u{7f}').contains(&c)) && !text.contains('\u{7f}') {
         return quoted(text);
@@ -256,7 +258,8 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_printed_reads_back(n in -(1i64 << 50)..(1i64 << 50)) {
-            // Fractions of milliseconds and seconds go through floating point, exactly for these sizes.
+            // Fractions of milliseconds and seconds are computed in floating point, which is exact for
+            // these sizes.
             prop_assert_eq!(parse(&show(n)), Ok(n));
         }
 

@@ -1,4 +1,5 @@
-//! Where a KMS plugin listens: Go's `url.Parse` and k8s.io/kms's `ParseEndpoint`, for `unix` only.
+//! The address that a KMS plugin listens on: Go's `url.Parse` and k8s.io/kms's `ParseEndpoint`, for
+//! `unix` only.
 
 use super::SocketAddress;
 use super::render::quoted;
@@ -10,10 +11,11 @@ use alloc::string::{String, ToString};
 /// `sun_path` has 108 bytes, one of which is the NUL that ends a path or starts an abstract name.
 const MAX_ADDRESS: usize = 107;
 
-/// The address that `endpoint` stands for.
+/// Returns the socket address that `endpoint` names.
 ///
 /// # Errors
-/// Upstream's message for what it refuses; our own for what could never be dialled.
+/// Returns upstream's message for what upstream refuses, and Dekker's own message for an address
+/// that can never be dialled.
 pub(super) fn parse(endpoint: &str) -> Result<SocketAddress, String> {
     let (scheme, path) = url::parse(endpoint)
         .map_err(|error| format!("invalid endpoint for kms provider, error: {error}"))?;
@@ -30,7 +32,7 @@ pub(super) fn parse(endpoint: &str) -> Result<SocketAddress, String> {
         None => (SocketAddress::Path(path.clone()), path.len()),
     };
     if length == 0 {
-        // MUST DIFFER: upstream accepts these and can never dial them.
+        // MUST DIFFER: upstream accepts these endpoints but can never dial them.
         return Err("the endpoint has no address to dial: write unix:///path/of.sock, or unix:///@name for an abstract socket".to_string());
     }
     if path.contains('\0') {
@@ -44,7 +46,8 @@ pub(super) fn parse(endpoint: &str) -> Result<SocketAddress, String> {
     Ok(address)
 }
 
-/// Whether something of the endpoint is read and then not used: a host, a query or a fragment.
+/// Returns whether the endpoint has parts that are parsed but not used: a host, a query or a
+/// fragment.
 pub(super) fn has_unused_parts(endpoint: &str) -> bool {
     let rest = endpoint.split_once(':').map_or("", |(_, rest)| rest);
     let host = rest

@@ -1,4 +1,4 @@
-//! What is wrong with a file, and where.
+//! Errors and warnings about a file, with their positions.
 
 use crate::map::Names;
 use alloc::borrow::Cow;
@@ -7,7 +7,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-/// A place in the file; both numbers count from 1, and `column` counts characters.
+/// A position in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
     /// The line, from 1.
@@ -22,22 +22,24 @@ impl fmt::Display for Position {
     }
 }
 
-/// One fault or one warning: a field, what is said about it, and its place in the file.
+/// One error or warning: the field, the message and the position in the file.
 ///
-/// Displays as `<path>: <message>`, as upstream prints a field error. It never holds a secret.
+/// Displays as `<path>: <message>`, as upstream prints a field error. Never contains a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
-    /// The field, such as `resources[0].providers[1].kms.endpoint`; empty for the file as a whole.
+    /// The path of the field, such as `resources[0].providers[1].kms.endpoint`; empty for the file as a
+    /// whole.
     pub path: String,
-    /// What is said, such as `Invalid value: "x": timeout should be a positive value`.
+    /// The message, such as `Invalid value: "x": timeout should be a positive value`.
     pub message: String,
-    /// Where: the value, the key of an unknown or duplicate field, or the mapping that lacks a required one.
+    /// The position of the value, of the key if the field is unknown or duplicate, or of the mapping that
+    /// lacks a required field.
     pub position: Option<Position>,
 }
 
 impl Finding {
-    /// The file as a whole, or the text itself.
+    /// A finding about the file as a whole, or about its text.
     pub(super) fn file(message: impl Into<String>, position: Option<Position>) -> Self {
         Self {
             path: String::new(),
@@ -63,7 +65,7 @@ impl Finding {
         Self::new(path, required(&detail), at)
     }
 
-    /// Upstream's `field.Invalid`; `value` is already rendered.
+    /// Upstream's `field.Invalid`; `value` is already formatted.
     pub(super) fn invalid(
         path: impl Into<String>,
         value: impl fmt::Display,
@@ -74,7 +76,7 @@ impl Finding {
     }
 }
 
-// Each once, and not for every type that is displayed.
+// Not generic, so that these are compiled only once and not for every type displayed.
 
 fn required(detail: &dyn fmt::Display) -> String {
     format!("Required value: {detail}")
@@ -84,13 +86,13 @@ fn invalid(value: &dyn fmt::Display, detail: &dyn fmt::Display) -> String {
     format!("Invalid value: {value}: {detail}")
 }
 
-/// The path of a field: `path.name`.
+/// Returns the path of a field: `path.name`.
 pub(super) fn field(path: &str, name: &str) -> String {
     let dot = if path.is_empty() { "" } else { "." };
     [path, dot, name].concat()
 }
 
-/// The path of a list's element: `path[index]`.
+/// Returns the path of a list element: `path[index]`.
 pub(super) fn element(path: &str, index: usize) -> String {
     format!("{path}[{index}]")
 }
@@ -105,25 +107,27 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Everything that is wrong with a file; never empty.
+/// All errors in a file; never empty.
 ///
-/// Displays as upstream's aggregate: one fault as itself, several as `[a, b]`, the same text once.
+/// Displays as upstream's aggregate: a single error as itself, several as `[a, b]`, with identical texts
+/// only once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Faults(Vec<Finding>);
 
 impl Faults {
-    /// All of `findings`, of which there is at least one.
+    /// Creates the list from `findings`, which must not be empty.
     pub(crate) fn new(findings: Vec<Finding>) -> Self {
         debug_assert!(!findings.is_empty());
         Self(findings)
     }
 
-    /// The faults: those of the text and its fields first, then those of validation, in upstream's order.
+    /// Returns the errors: first those of the text and its fields, then those of validation, in upstream's
+    /// order.
     pub fn iter(&self) -> core::slice::Iter<'_, Finding> {
         self.0.iter()
     }
 
-    /// The faults as a list.
+    /// Returns the errors as a list.
     #[must_use]
     pub fn into_vec(self) -> Vec<Finding> {
         self.0
@@ -158,12 +162,12 @@ impl fmt::Display for Faults {
 
 impl core::error::Error for Faults {}
 
-/// What [`check`](super::check) found: faults make the file unusable, warnings do not.
+/// The result of [`check`](super::check). Errors make the file unusable; warnings do not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// What stops the file from being loaded.
+    /// The errors, which prevent the file from being loaded.
     pub faults: Vec<Finding>,
-    /// What is allowed and probably not meant.
+    /// Warnings about settings that are allowed but probably unintended.
     pub warnings: Vec<Finding>,
 }
 

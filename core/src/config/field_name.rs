@@ -1,11 +1,12 @@
-//! Names of fields that the format does not have.
+//! Names of unknown fields.
 
 use alloc::string::String;
 
-/// Longest name of an unknown field that is repeated in a message.
+/// The longest name of an unknown field that a message repeats.
 const MAX_NAME: usize = 20;
 
-/// A secret may stand where a name should: only what looks like a name is repeated.
+/// Returns `key` if it looks like a name, and a placeholder otherwise: a secret may be where a name
+/// should be.
 pub(super) fn shown(key: &str) -> &str {
     let name = key.len() <= MAX_NAME
         && key
@@ -18,7 +19,8 @@ pub(super) fn shown(key: &str) -> &str {
     }
 }
 
-/// The same but for capitals and marks, or for one letter at the end.
+/// Returns whether the names are equal without regard to case and punctuation, or differ only by
+/// one character at the end.
 pub(super) fn similar(name: &str, key: &str) -> bool {
     let plain = |text: &str| {
         text.chars()

@@ -1,4 +1,4 @@
-//! What is allowed and probably not meant.
+//! Warnings about settings that are allowed but probably unintended.
 
 use super::endpoint;
 use super::fault::{Finding, element, field};
@@ -6,7 +6,7 @@ use super::raw::{Field, RawConfig, RawKms, RawProvider, RawRule};
 use super::resource::GroupResource;
 use alloc::vec::Vec;
 
-/// 30 s: a request to the API server has gone unanswered for half its time by then.
+/// 30 s, in nanoseconds: half of the time that a request to the API server may take.
 const LONG_TIMEOUT: i64 = 30_000_000_000;
 
 const IDENTITY_FIRST: &str = "identity is first, so new values are stored in plaintext; put the provider that should encrypt first";
@@ -20,7 +20,7 @@ const UNUSED: &str = "only the path of the endpoint is used; write unix:///path"
 const EMPTY_NAME: &str = "the resource's name is empty, so it matches nothing";
 const NO_SECRETS: &str = "no rule covers secrets";
 
-/// The warnings for what decoded.
+/// Returns the warnings about the parts of the file that could be decoded.
 pub(super) fn lint(raw: &RawConfig) -> Vec<Finding> {
     let mut warnings = Vec::new();
     let Some((rules, at)) = raw.resources.given() else {
@@ -94,7 +94,7 @@ fn lint_rule(rule: &RawRule, path: &str, warnings: &mut Vec<Finding>) {
                 identity.place(at),
             ));
         }
-        // Only the first writes; the others are there to read what is old.
+        // Only the first provider encrypts new values; the others are there to decrypt old ones.
         if j == 0 && aescbc.is_there() {
             warnings.push(Finding::new(field(path, "aescbc"), CBC, aescbc.place(at)));
         }

@@ -1,4 +1,4 @@
-//! The file as decoded, before defaults and validation, each field with its place.
+//! The decoded file before defaults and validation, with the position of each field.
 
 use super::fault::Position;
 use alloc::string::String;
@@ -8,12 +8,12 @@ use zeroize::Zeroizing;
 /// A field of the file.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) enum Field<T> {
-    /// Not there, or null: Go's JSON decoding does not tell these apart.
+    /// The field is missing or null: Go's JSON decoding does not distinguish these.
     #[default]
     Absent,
-    /// There, but of the wrong type. The fault is recorded; nothing more is said about it.
+    /// The field has the wrong type. The error is already recorded and is not reported again.
     Bad,
-    /// There.
+    /// The field has a value.
     Given(T, Position),
 }
 
@@ -32,7 +32,7 @@ impl<T> Field<T> {
         }
     }
 
-    /// The place of the value, or that of what should hold it.
+    /// Returns the position of the value, or else that of the mapping that should contain it.
     pub(super) fn place(&self, holder: Position) -> Position {
         self.given().map_or(holder, |(_, at)| at)
     }
@@ -43,7 +43,8 @@ impl Field<String> {
         self.given().map(|(text, at)| (text.as_str(), at))
     }
 
-    /// Go's zero value: absent and empty are the same. `None` if it did not decode.
+    /// Returns the text; an absent field is the same as an empty one (Go's zero value). Returns
+    /// `None` if the field could not be decoded.
     pub(super) fn or_empty(&self) -> Option<&str> {
         match self {
             Self::Given(text, _) => Some(text),
@@ -73,12 +74,14 @@ pub(super) struct RawProvider {
     pub(super) aescbc: Field<RawKeys>,
     pub(super) secretbox: Field<RawKeys>,
     pub(super) identity: Field<()>,
-    /// A misspelt provider was reported already: its absence is then no second fault.
+    /// Whether there are unknown fields. A misspelt provider has already been reported, so its
+    /// absence is not a second error.
     pub(super) has_unknown: bool,
 }
 
 impl RawProvider {
-    /// The providers that are there, in upstream's order of looking.
+    /// Returns the names of the providers that are present, in the order in which upstream checks
+    /// them.
     pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
         [
             ("kms", self.kms.is_there()),

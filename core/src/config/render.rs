@@ -1,10 +1,10 @@
-//! Values in messages, as Go's `%q` and `encoding/json` print them.
+//! Formats values in messages as Go's `%q` and `encoding/json` do.
 
 use crate::json::push_text;
 use alloc::string::String;
 use core::fmt::Write as _;
 
-/// `s` as `strconv.Quote` prints it.
+/// Quotes `s` as `strconv.Quote` does.
 pub(crate) fn quoted(s: &str) -> String {
     let mut out = String::with_capacity(s.len() + 2);
     out.push('"');
@@ -15,7 +15,7 @@ pub(crate) fn quoted(s: &str) -> String {
     out
 }
 
-/// `items` as the JSON array that upstream's field errors print for a list of strings.
+/// Formats `items` as the JSON array that upstream's field errors print for a list of strings.
 pub(super) fn json_list<'a>(items: impl IntoIterator<Item = &'a str>) -> String {
     let mut out = String::from("[");
     for (i, item) in items.into_iter().enumerate() {
@@ -28,7 +28,8 @@ pub(super) fn json_list<'a>(items: impl IntoIterator<Item = &'a str>) -> String 
     out
 }
 
-/// `s` as a JSON string; `<`, `>`, `&` and the two Unicode line separators are escaped, as Go does.
+/// Formats `s` as a JSON string. Escapes `<`, `>`, `&` and the two Unicode line separators, as Go
+/// does.
 pub(super) fn json(s: &str) -> String {
     let mut out = String::with_capacity(s.len() + 2);
     push_text(&mut out, s, "<>&\u{2028}\u{2029}");
@@ -59,8 +60,8 @@ fn hex(out: &mut String, kind: char, width: usize, c: char) {
     let _ = write!(out, "\\{kind}{:0width$x}", u32::from(c));
 }
 
-/// Rust's tables for debug output agree with Go's `IsPrint` but for combining marks, which only the
-/// first character of a string has escaped: hence the letter in front.
+/// Rust's tables for debug output agree with Go's `IsPrint`, except that `escape_debug` escapes a
+/// combining mark at the start of a string. The letter in front prevents this.
 fn printable(c: char) -> bool {
     let mut pair = String::from("a");
     pair.push(c);

@@ -1,4 +1,4 @@
-//! Which resources a rule is for.
+//! The resources that a rule applies to.
 
 use super::fault::{Finding, Position, element};
 use super::raw::Field;
@@ -20,7 +20,7 @@ const EVENTS: &str = "'*.events.k8s.io' objects are stored using the 'events' AP
 const EXTENSIONS: &str = "'extensions' group has been removed and cannot be used for encryption";
 const ACROSS_GROUPS: &str = "encrypting the same resource across groups is not supported";
 
-/// `resource[.group]`, either of which may be `*`; the core group is empty.
+/// `resource[.group]`, either of which may be `*`. The core group is empty.
 ///
 /// Upstream: `schema.ParseGroupResource`, and `grYAMLString` for display.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,7 +32,7 @@ pub struct GroupResource {
 }
 
 impl GroupResource {
-    /// Splits at the first dot; text without one is in the core group.
+    /// Splits `text` at the first dot. Text without a dot is a resource of the core group.
     #[must_use]
     pub fn parse(text: &str) -> Self {
         let (resource, group) = split(text);
@@ -43,7 +43,7 @@ impl GroupResource {
     }
 }
 
-/// The resource, and the group after the first dot.
+/// Returns the resource, and the group after the first dot.
 fn split(text: &str) -> (&str, &str) {
     text.split_once('.').unwrap_or((text, ""))
 }
@@ -58,9 +58,9 @@ impl fmt::Display for GroupResource {
     }
 }
 
-/// Faults within one list: upstream's `validateResourceOverlap`, then `validateResourceNames`.
+/// Reports the errors within one list: upstream's `validateResourceOverlap`, then `validateResourceNames`.
 ///
-/// A list with an element that did not decode is checked without it.
+/// Elements that could not be decoded are skipped.
 pub(super) fn check_list(
     list: &[Field<String>],
     path: &str,
@@ -72,13 +72,13 @@ pub(super) fn check_list(
     let mut sizes = Names::new();
     for (name, _) in names() {
         let (resource, group) = split(name);
-        // The core group may be written as a dot at the end.
+        // A trailing dot also denotes the core group.
         let whole = if group.is_empty() { resource } else { name };
         *seen.entry(Cow::Borrowed(whole)).or_default() += 1;
         *sizes.entry(Cow::Borrowed(group)).or_default() += 1;
     }
     let duplicate = seen.values().any(|times| *times > 1);
-    // Upstream compares every pair; this says the same of the whole list in one pass.
+    // Upstream compares every pair; this computes the same result for the whole list in one pass.
     let count = names().count();
     let overlap = names().any(|(name, _)| match split(name) {
         ("*", "*") => count > 1,
@@ -107,7 +107,8 @@ pub(super) fn check_list(
 
 fn name_fault(name: &str) -> Option<&'static str> {
     let parsed = GroupResource::parse(name);
-    // What a whole string's lower case has beyond this is the Greek final sigma, which is not a capital either.
+    // Lowercasing the whole string differs from this only in the final form of the Greek sigma, which does not
+    // change the result.
     if name.chars().any(|c| !c.to_lowercase().eq([c])) {
         Some(CAPITALS)
     } else if name == "*" {
@@ -128,18 +129,18 @@ fn name_fault(name: &str) -> Option<&'static str> {
     }
 }
 
-/// The wildcards of earlier rules, which hide what later rules say.
+/// The wildcards of earlier rules, which mask later rules.
 ///
-/// Upstream (encryptionconfig/config.go, where transformers are built) stops at the first; here each is
-/// reported. What one list says twice is `check_list`'s.
+/// Upstream (encryptionconfig/config.go, where transformers are built) stops at the first masked resource; this
+/// reports each of them. Duplicates within one list are [`check_list`]'s concern.
 #[derive(Default)]
 pub(super) struct Masks {
-    /// The groups that a wildcard covers, `*` among them if one covers everything.
+    /// The groups that a wildcard covers, including `*` if one covers everything.
     wildcards: Names<'static>,
 }
 
 impl Masks {
-    /// Reports what earlier rules mask, then adds this rule's wildcards.
+    /// Reports the resources of this rule that earlier rules mask, then adds this rule's wildcards.
     pub(super) fn rule(&mut self, list: &[Field<String>], path: &str, faults: &mut Vec<Finding>) {
         let mut own = Vec::new();
         for (j, given) in list.iter().enumerate() {

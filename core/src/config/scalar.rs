@@ -1,22 +1,21 @@
-//! What a scalar is: YAML 1.1's types as go-yaml v2 resolves them, or JSON's.
+//! The types of scalars: YAML 1.1's types as go-yaml v2 resolves them, or JSON's.
 
 use super::decimal::{self, Rounded};
 use alloc::string::String;
 
-/// A scalar's type. `Integer` is what Kubernetes' JSON decoding reads from the number after
-/// sigs.k8s.io/yaml has rewritten it: `None` if it is a fraction or beyond 64 bits (10 digits, if
-/// it has a point or an exponent).
+/// The type of a scalar. `Number` is the integer that Kubernetes' JSON decoding reads after sigs.k8s.io/yaml has rewritten the number. `None` means
+/// that it is a fraction or does not fit 64 bits (10 digits, if it has a point or an exponent).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Kind {
     Null,
     Bool(bool),
     Number(Option<i64>),
     String,
-    /// An infinity or not-a-number, which JSON cannot carry.
+    /// An infinity or not-a-number, which JSON cannot represent.
     NotFinite,
 }
 
-/// A plain scalar without a tag.
+/// Resolves a plain scalar without a tag.
 pub(super) fn resolve(text: &str) -> Kind {
     match text {
         "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => {
@@ -32,7 +31,7 @@ pub(super) fn resolve(text: &str) -> Kind {
     }
 }
 
-/// A scalar with one of YAML's own tags, quoted or not; `None` if the tag does not fit.
+/// Resolves a scalar, quoted or not, that has one of YAML's own tags. Returns `None` if the value does not match the tag.
 pub(super) fn resolve_tagged(tag: &str, text: &str) -> Option<Kind> {
     let kind = resolve(text);
     let fits = match kind {
@@ -45,7 +44,7 @@ pub(super) fn resolve_tagged(tag: &str, text: &str) -> Option<Kind> {
     fits.then_some(kind)
 }
 
-/// An unquoted JSON scalar; `text` is valid JSON.
+/// Resolves an unquoted JSON scalar. `text` must be valid JSON.
 pub(super) fn resolve_json(text: &str) -> Kind {
     match text {
         "null" => Kind::Null,
@@ -70,7 +69,7 @@ fn number(text: &str) -> Kind {
     float(&plain)
 }
 
-/// `strconv.ParseInt(_, 0, 64)`, then `ParseUint`: `Some(None)` is a number that only the second reads.
+/// Go's `strconv.ParseInt(_, 0, 64)`, then `ParseUint`. Returns `Some(None)` for a number that only the second accepts.
 fn integer(text: &str) -> Option<Option<i64>> {
     let (negative, signed, digits) = match text.as_bytes().first() {
         Some(b'-') => (true, true, &text[1..]),
@@ -89,7 +88,7 @@ fn integer(text: &str) -> Option<Option<i64>> {
     } else {
         (10, lower.as_str())
     };
-    // Rust's parsers would take a second sign.
+    // Rust's parsers would accept a second sign.
     if !digits.bytes().all(|c| c.is_ascii_alphanumeric()) {
         return None;
     }
@@ -106,8 +105,8 @@ fn integer(text: &str) -> Option<Option<i64>> {
     }
 }
 
-/// A number with a point or an exponent, through a float, as Go reads it. Go prints a whole float below 1e21 without a point, and then reads
-/// it as an integer: here only those of up to ten digits, as no field of the format holds more.
+/// Resolves a number with a point or an exponent through a float, as Go does. Go prints a whole float below 1e21 without a point and then reads it as
+/// an integer. Here this applies only to numbers of up to ten digits: no field of the format can hold more.
 fn float(text: &str) -> Kind {
     match decimal::round(text) {
         Some(Rounded::Whole(n)) => Kind::Number(Some(n)),

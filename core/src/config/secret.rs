@@ -1,4 +1,4 @@
-//! Key secrets: their base64, and keeping them out of every message.
+//! Key secrets: decodes their base64, and keeps them out of every message.
 
 use super::fault::Finding;
 use super::tree::{Node, Value};
@@ -10,7 +10,7 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use zeroize::Zeroizing;
 
-/// What stands for a secret in messages, as upstream writes it.
+/// The replacement for a secret in messages, as upstream writes it.
 pub(super) const REDACTED: &str = "REDACTED";
 
 /// Go's `StdEncoding`: padding required, line breaks ignored, trailing bits not checked.
@@ -21,10 +21,11 @@ const GO: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(DecodePaddingMode::RequireCanonical),
 );
 
-/// A secret is known by its first bytes: what starts like one is hidden to the end of its run. Shorter text is no key.
+/// The length of the prefix that identifies a secret. Text that begins with the prefix of a secret is hidden up to the end of the base64 run. Shorter
+/// texts cannot be keys.
 const KNOWN_BY: usize = 12;
 
-/// The bytes that `text` encodes, or `None`.
+/// Decodes `text`. Returns `None` if it is not valid base64.
 pub(super) fn base64(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     let text: Zeroizing<Vec<u8>> = Zeroizing::new(
         text.bytes()
@@ -34,16 +35,16 @@ pub(super) fn base64(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     GO.decode(&*text).ok().map(Zeroizing::new)
 }
 
-/// The secrets of one file, to keep them out of what is said about it.
+/// The secrets of one file, to keep them out of the messages about it.
 ///
-/// Messages never print a `secret` field. But a file with a quote in the wrong place can have a secret in a
-/// name or in an address, and those are printed: so whatever looks like a secret in the text is hidden too.
+/// Messages never print a `secret` field. But if a quote is misplaced, a secret may end up in a name or an address, and these are printed. So
+/// anything in the text that looks like a secret is hidden too.
 pub(super) struct Secrets {
     sorted: Zeroizing<Vec<[u8; KNOWN_BY]>>,
 }
 
 impl Secrets {
-    /// Whatever the text of a file holds after the word `secret`, or as padded base64 of 16 bytes or more.
+    /// Collects the base64 runs that directly follow the word `secret`, and those that are padded base64 of 16 bytes or more.
     pub(super) fn of_text(bytes: &[u8]) -> Self {
         let mut secrets = Self {
             sorted: Zeroizing::default(),
@@ -60,7 +61,7 @@ impl Secrets {
         secrets
     }
 
-    /// Adds the values of all fields named `secret`, however they were written.
+    /// Adds the values of all fields named `secret`, in whatever notation they were written.
     pub(super) fn add_tree(&mut self, node: &Node) {
         self.collect(node);
         self.sort();
@@ -90,13 +91,13 @@ impl Secrets {
     }
 
     fn sort(&mut self) {
-        // The library's sort is ten times the code of its heap.
+        // The standard library's sort takes ten times the code of its heap.
         let heap = BinaryHeap::from(core::mem::take(&mut *self.sorted));
         *self.sorted = heap.into_sorted_vec();
         self.sorted.dedup();
     }
 
-    /// `text` without them.
+    /// Replaces every secret in `text`.
     pub(super) fn hide(&self, text: &mut String) {
         let mut from = 0;
         while let Some(start) = self.find(text.as_bytes(), from) {
@@ -115,7 +116,7 @@ impl Secrets {
         }
     }
 
-    /// Where a secret starts; that is a boundary of characters, as a secret is text.
+    /// Returns the offset of the next secret. It is a character boundary, because secrets are text.
     fn find(&self, text: &[u8], from: usize) -> Option<usize> {
         if self.sorted.is_empty() {
             return None;
@@ -134,7 +135,7 @@ impl Secrets {
     }
 }
 
-/// Runs of base64's characters.
+/// Iterates over the runs of base64 characters.
 struct Runs<'a>(&'a [u8]);
 
 impl<'a> Iterator for Runs<'a> {

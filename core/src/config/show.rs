@@ -1,4 +1,4 @@
-//! A configuration as YAML: defaults filled in, secrets redacted.
+//! Formats a configuration as YAML, with defaults filled in and secrets redacted.
 
 use super::render::json;
 use super::scalar::{Kind, resolve};
@@ -8,7 +8,7 @@ use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
 use core::fmt::{self, Write as _};
 
-/// The YAML of `config`.
+/// Returns `config` as YAML.
 pub(super) fn show(config: &Config) -> String {
     let mut out = String::from(
         "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n",
@@ -78,7 +78,7 @@ fn line(out: &mut String, text: fmt::Arguments<'_>) {
     let _ = writeln!(out, "{text}");
 }
 
-/// Plain where it reads back as the same string, else quoted.
+/// Writes the string as a plain scalar if it is read back as the same string, and quoted otherwise.
 fn text(value: &str) -> String {
     let starts = value.starts_with(|c: char| c.is_ascii_alphanumeric());
     let plain = value

@@ -1,6 +1,7 @@
-//! The whole way from bytes to a configuration or its faults.
+//! Tests the whole path from bytes to a configuration or its errors.
 //!
-//! Texts that come from upstream were compared with k8s.io/apiserver v0.37.2's own decoder and validation.
+//! Texts that come from upstream were compared with the decoder and the validation of k8s.io/apiserver
+//! v0.37.2.
 
 mod hostile;
 mod rules;

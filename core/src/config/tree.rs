@@ -1,4 +1,4 @@
-//! A document as a small tree with places, built from the parser's events within budgets.
+//! A document as a small tree with positions, built from the parser's events within budgets.
 
 use super::fault::{Finding, Position};
 use super::scalar::{self, Kind};
@@ -12,21 +12,23 @@ use alloc::vec::Vec;
 use granit_parser::{Event, ScalarStyle, Tag};
 use zeroize::Zeroizing;
 
-/// Nested lists and mappings. The format itself needs seven.
+/// The maximum nesting of lists and mappings. The format itself needs seven levels.
 pub(super) const MAX_DEPTH: usize = 64;
-/// Scalars, lists and mappings, counted after aliases are expanded.
+/// The maximum number of scalars, lists and mappings, counted after aliases are expanded.
 pub(super) const MAX_NODES: usize = 100_000;
-/// Bytes of all scalars, counted after aliases are expanded: a long one cannot be multiplied.
+/// The maximum total length of all scalars, in bytes, counted after aliases are expanded, so that aliases
+/// cannot multiply a long scalar.
 pub(super) const MAX_TEXT: usize = 4 << 20;
 
-/// A node. Aliased nodes are shared, so their weight is counted but not held twice.
+/// A node. Aliased nodes are shared: each alias counts towards the budgets, but the node is held only
+/// once.
 pub(super) struct Node {
     pub(super) value: Value,
     pub(super) at: Position,
     weight: Weight,
 }
 
-/// What a node holds. Scalars erase themselves: any of them may be a secret.
+/// The content of a node. Scalars are erased when dropped, because any of them may be a secret.
 pub(super) enum Value {
     Null,
     Bool,
@@ -36,7 +38,7 @@ pub(super) enum Value {
     Mapping(Vec<Entry>),
 }
 
-/// One key and its value; merged entries keep the place they were written at.
+/// A key and its value. Merged entries keep their original position.
 #[derive(Clone)]
 pub(super) struct Entry {
     pub(super) key: Rc<Zeroizing<String>>,
@@ -45,7 +47,7 @@ pub(super) struct Entry {
 }
 
 impl Node {
-    /// What upstream reads from a file of nothing but comments.
+    /// The document of a file that contains only comments, as upstream reads it.
     pub(super) fn null() -> Self {
         let at = Position { line: 1, column: 1 };
         Self {
@@ -63,13 +65,13 @@ struct Weight {
     height: usize,
 }
 
-/// Makes a tree of a parser's events.
+/// Builds a tree from a parser's events.
 #[derive(Default)]
 pub(super) struct Builder {
-    /// The document is JSON: its scalars have JSON's types, and `<<` is a name.
+    /// Whether the document is JSON: then its scalars have JSON's types, and `<<` is an ordinary name.
     json: bool,
     stack: Vec<Frame>,
-    /// Completed anchors.
+    /// The nodes of completed anchors.
     anchors: SortedMap<usize, Rc<Node>>,
     root: Option<Rc<Node>>,
 }
@@ -100,7 +102,7 @@ impl Builder {
         }
     }
 
-    /// The root, once its last event was given.
+    /// Returns the root, once the document's last event has been processed.
     pub(super) fn finished(&mut self) -> Option<Rc<Node>> {
         self.root.take()
     }
@@ -130,7 +132,7 @@ impl Builder {
             Event::SequenceEnd | Event::MappingEnd => self.close(at),
             Event::Alias(id) => match self.anchors.get(&id).map(Rc::clone) {
                 Some(node) => self.add(node, at),
-                // Its anchor is still open.
+                // The anchor is still open.
                 None => Err(Finding::file(
                     "yaml: an anchor's value contains itself",
                     Some(at),
@@ -142,7 +144,7 @@ impl Builder {
                     Some(at),
                 ))
             }
-            // Structure of the stream; comments and loose aliases are not asked for.
+            // The structure of the stream. Comments and loose aliases are not enabled.
             _ => Ok(()),
         }
     }
@@ -200,7 +202,7 @@ impl Builder {
         self.add(node, at)
     }
 
-    /// Puts a finished node where it belongs.
+    /// Adds a finished node to the list or mapping that contains it.
     fn add(&mut self, node: Rc<Node>, at: Position) -> Result<(), Finding> {
         let depth = self.stack.len();
         let Some(frame) = self.stack.last_mut() else {
@@ -277,7 +279,7 @@ impl Builder {
                     scalar::resolve_tagged(name, &text)
                         .ok_or_else(|| Finding::file(message(), Some(at)))?
                 }
-                // go-yaml takes any other tag for a string's, the lone `!` too.
+                // go-yaml treats any other tag as a string's, including a lone `!`.
                 Some(_) | None => Kind::String,
             },
         };
@@ -304,7 +306,8 @@ fn is_merge(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> bool {
         }
 }
 
-/// Keys that are not strings match no field, so their exact text does not matter.
+/// Returns the text of a mapping's key. Keys that are not strings match no field, so their exact text
+/// does not matter.
 fn key_of(node: &Node, at: Position) -> Result<Rc<Zeroizing<String>>, Finding> {
     let text = match &node.value {
         Value::String(text) => text.clone(),
@@ -321,8 +324,8 @@ fn key_of(node: &Node, at: Position) -> Result<Rc<Zeroizing<String>>, Finding> {
     Ok(Rc::new(text))
 }
 
-/// `<<`: the entries of one mapping or of several. What is then there twice is a duplicate, as upstream's
-/// strict decoding has it, even where YAML would let one win.
+/// Handles `<<`: adds the entries of one or several mappings. A field that then occurs twice is a
+/// duplicate, as in upstream's strict decoding, even where YAML would let one of them win.
 fn merge(entries: &mut Vec<Entry>, node: &Node, at: Position) -> Result<(), Finding> {
     let wrong = || {
         Finding::file(

@@ -1,4 +1,4 @@
-//! As much of Go's net/url as a unix socket's endpoint can exercise.
+//! The part of Go's net/url that affects a unix socket's endpoint.
 
 use super::render::quoted;
 use alloc::borrow::ToOwned;
@@ -6,7 +6,8 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-/// Scheme in lower case, and path with its escapes decoded. Upstream: net/url `Parse`, as of Go 1.26.
+/// Returns the scheme in lower case, and the path with its escapes decoded. Upstream: net/url `Parse`,
+/// as of Go 1.26.
 pub(super) fn parse(raw: &str) -> Result<(String, Vec<u8>), String> {
     let (address, fragment) = raw.split_once('#').unwrap_or((raw, ""));
     let parsed =
@@ -24,7 +25,7 @@ fn parse_address(raw: &str) -> Result<(String, Vec<u8>), String> {
     let mut path = rest;
     if !rest.starts_with('/') {
         if !scheme.is_empty() {
-            // Opaque: no path at all.
+            // An opaque URL: it has no path.
             return Ok((scheme, Vec::new()));
         }
         if rest
@@ -65,7 +66,8 @@ fn split_scheme(raw: &str) -> Result<(String, &str), String> {
     Ok((String::new(), raw))
 }
 
-/// The host and the user are of no use to a unix socket, but Go refuses an address whose are malformed.
+/// Validates the host and the user. A unix socket has no use for them, but Go refuses an address in
+/// which they are malformed.
 fn check_authority(authority: &str) -> Result<(), String> {
     let (user, host) = match authority.rsplit_once('@') {
         Some((user, host)) => (Some(user), host),
@@ -99,7 +101,7 @@ fn check_host(host: &str) -> Result<(), String> {
             if address.parse::<core::net::Ipv4Addr>().is_ok() {
                 return Err("invalid IP-literal".to_owned());
             }
-            // Go's text has more detail here; the verdict is the same.
+            // Go's message has more detail here; the result is the same.
             let valid = address.parse::<core::net::Ipv6Addr>().is_ok();
             if valid {
                 Ok(())

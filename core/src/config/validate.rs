@@ -1,7 +1,8 @@
-//! Defaults and validation: upstream's rules in upstream's order, and the configuration they leave.
+//! Defaults and validation: applies upstream's rules in upstream's order and returns the resulting
+//! configuration.
 //!
-//! Upstream: pkg/apis/apiserver/validation/validation_encryption.go and v1/defaults.go. A field that did not
-//! decode is passed over, as its fault is known.
+//! Upstream: pkg/apis/apiserver/validation/validation_encryption.go and v1/defaults.go. A field that could
+//! not be decoded is skipped, because its error is already recorded.
 
 mod kms;
 
@@ -22,11 +23,12 @@ const SECRETBOX_KEY_SIZES: &[usize] = &[32];
 
 const MORE_THAN_ONE: &str = "more than one provider specified in a single element, should split into different list elements";
 const NO_PROVIDER: &str = "provider does not contain any of the expected providers: KMS, AESGCM, AESCBC, Secretbox, Identity";
-/// How upstream prints a provider without any: its Go struct as JSON.
+/// An element without any provider, as upstream prints it: its Go struct as JSON.
 const EMPTY_PROVIDER: &str =
     r#"{"AESGCM":null,"AESCBC":null,"Secretbox":null,"Identity":null,"KMS":null}"#;
 
-/// Reports every fault of `raw`. The result is the configuration only if there was none.
+/// Validates `raw` and adds every error to `faults`. The result is the complete configuration only if there
+/// are none.
 pub(super) fn validate(raw: &RawConfig, reload: bool, faults: &mut Vec<Finding>) -> Config {
     let mut validator = Validator {
         reload,
@@ -63,7 +65,8 @@ pub(super) fn validate(raw: &RawConfig, reload: bool, faults: &mut Vec<Finding>)
     config
 }
 
-/// A local provider: its field, its name, the sizes its keys may have, and what it becomes.
+/// A local provider: its field, its name, the valid sizes of its keys, and the constructor of its
+/// [`Provider`].
 type Local<'a> = (
     &'a Field<RawKeys>,
     &'a str,
@@ -74,7 +77,7 @@ type Local<'a> = (
 struct Validator<'f> {
     reload: bool,
     faults: &'f mut Vec<Finding>,
-    /// Of every KMS provider so far, v1 and v2 alike.
+    /// The names of all KMS providers so far, v1 and v2.
     kms_names: Names<'static>,
 }
 
@@ -138,7 +141,7 @@ impl Validator<'_> {
                 .faults
                 .push(Finding::invalid(path, EMPTY_PROVIDER, NO_PROVIDER, at)),
             [_] => {}
-            // MUST DIFFER: upstream prints the whole struct, secrets included.
+            // MUST DIFFER: upstream prints the whole struct, including secrets.
             many => self.faults.push(Finding::invalid(
                 path,
                 json_list(many.iter().copied()),

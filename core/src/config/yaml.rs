@@ -1,4 +1,4 @@
-//! From bytes to the events that the tree is built of: what is text, YAML and JSON.
+//! From bytes to the events that the tree is built from: checks the encoding, and parses YAML and JSON.
 
 use super::fault::{Finding, Position};
 use super::tree::{self, Builder, MAX_DEPTH, Node};
@@ -8,22 +8,24 @@ use alloc::rc::Rc;
 use granit_parser::{ErrorKind, Event, Parser, Span, StrInput};
 use zeroize::Zeroizing;
 
-/// 1 MiB: a configuration is a few kilobytes, and etcd refuses larger objects.
+/// The maximum length of a file, 1 MiB. A configuration has a few kilobytes, and etcd refuses larger
+/// objects.
 pub(super) const MAX_BYTES: usize = 1 << 20;
 /// A parsed file.
 pub(super) struct Document {
     pub(super) root: Rc<Node>,
-    /// Where a second document starts. Upstream reads only the first and says nothing.
+    /// Where a second document starts. Upstream reads only the first one, without a warning.
     pub(super) second: Option<Position>,
 }
 
-/// Reads the first document of `bytes`.
+/// Parses the first document of `bytes`.
 ///
-/// A file that starts with `{` must be JSON, as upstream has it, and is then read by the YAML parser for
-/// its places.
+/// A file that starts with `{` must be JSON, as upstream requires. The YAML parser then reads it too, for
+/// the positions.
 ///
 /// # Errors
-/// The one fault that ends reading: a budget, the syntax, a bad alias, key, merge or tag.
+/// Returns the error that ends parsing: an exceeded budget, a syntax error, or a bad alias, key, merge or
+/// tag.
 pub(super) fn parse(bytes: &[u8]) -> Result<Document, Finding> {
     if bytes.is_empty() {
         return Err(Finding::file(
@@ -58,7 +60,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Document, Finding> {
         );
         return Err(Finding::file(message, Some(at)));
     }
-    // Our parser ignores directives that it does not know; libyaml refuses them.
+    // The parser ignores unknown directives; libyaml refuses them.
     let head = text
         .strip_prefix('\u{feff}')
         .unwrap_or(text)
@@ -92,13 +94,14 @@ fn parse_json(text: &str) -> Result<Document, Finding> {
         );
         Finding::file(message, Some(at))
     })?;
-    // Tabs are white space between JSON's tokens and never inside its strings, but YAML refuses many.
+    // In valid JSON, tabs are white space between tokens and never occur inside strings. YAML refuses many
+    // of them.
     let text = Zeroizing::new(text.replace('\t', " "));
     build(&text, true)
 }
 
-/// What libyaml's reader lets through, but for the three characters that end a line for libyaml (YAML 1.1)
-/// and not for our parser (YAML 1.2): better refused than read differently.
+/// Returns whether libyaml's reader accepts `c`. Three characters are refused in addition: they end a line
+/// for libyaml (YAML 1.1) but not for this parser (YAML 1.2), so the file could be read differently.
 fn yaml_allows(c: char) -> bool {
     let separator = matches!(c, '\u{85}' | '\u{2028}' | '\u{2029}');
     !separator
@@ -129,9 +132,9 @@ fn place(span: &Span) -> Position {
 fn build(text: &str, json: bool) -> Result<Document, Finding> {
     let options = granit_parser::options! {
         emit_comments: false,
-        // libyaml's own limit for YAML; JSON has none.
+        // libyaml's own limit for YAML; JSON has no such limit.
         simple_key_max_lookahead: if json { MAX_BYTES } else { 1024 },
-        // Below the scanner's own stack, and at the first that is too deep.
+        // The first depth that is too great. The limit also keeps the scanner's own stack small.
         flow_nesting_limit: MAX_DEPTH + 1,
         block_nesting_limit: MAX_DEPTH + 1,
     };
@@ -145,7 +148,7 @@ fn build(text: &str, json: bool) -> Result<Document, Finding> {
                 column: small(marker.col() + 1),
             };
             match error.kind() {
-                // The scanner runs ahead of the events that the builder counts.
+                // The scanner is ahead of the events that the builder has counted.
                 ErrorKind::RecursionLimitExceeded => tree::too_deep(at),
                 kind => Finding::file(format!("yaml: {kind}"), Some(at)),
             }
@@ -164,7 +167,8 @@ fn build(text: &str, json: bool) -> Result<Document, Finding> {
     })
 }
 
-/// What follows the first document is not read, so its faults are none.
+/// Returns where a second document starts, if there is one. It is not parsed further, so its errors are
+/// ignored.
 fn second_document<'i>(parser: &mut Parser<'i, StrInput<'i>>) -> Option<Position> {
     loop {
         match parser.next() {

@@ -1,4 +1,4 @@
-//! Files that mean harm, and files that were damaged.
+//! Malicious and damaged files.
 
 use super::{HEAD, KEY16, KEY32, faults, provider, valid};
 use crate::config::{Config, check, show};

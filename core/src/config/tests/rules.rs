@@ -1,4 +1,4 @@
-//! Each rule, its words and their order.
+//! Each validation rule, its message and the order of the messages.
 
 use super::{HEAD, KEY16, faults, kms, provider};
 use alloc::format;

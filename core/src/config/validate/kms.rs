@@ -1,4 +1,4 @@
-//! The rules of a KMS provider.
+//! The validation rules of a KMS provider.
 
 use super::Validator;
 use crate::config::fault::{Finding, Position, field};
@@ -10,7 +10,7 @@ use alloc::format;
 use alloc::string::String;
 use core::time::Duration;
 
-/// 3 s: upstream's defaultTimeout.
+/// 3 s, in nanoseconds: upstream's defaultTimeout.
 const DEFAULT_TIMEOUT: i64 = 3_000_000_000;
 /// Upstream's defaultCacheSize, for v1 only.
 const DEFAULT_CACHE_SIZE: i32 = 1000;
@@ -35,7 +35,8 @@ impl Validator<'_> {
             Some("v2") => Some(KmsVersion::V2),
             _ => None,
         };
-        // Upstream's rules say "not v1" where they mean v2; a version that did not decode is neither.
+        // Upstream's rules test for "not v1" where they mean v2. A version that could not be decoded
+        // is neither.
         let not_v1 = version_text.is_some_and(|text| text != "v1");
         let name_text = name.or_empty();
         if let Some(text) = name_text {
@@ -65,7 +66,7 @@ impl Validator<'_> {
             (Field::Absent | Field::Bad, Some(KmsVersion::V2) | None) => None,
         };
         if let (Some(text), None) = (version_text, version) {
-            // Upstream prints the field's name where the value belongs.
+            // Upstream prints the name of the field where the value belongs.
             let detail =
                 "unsupported apiVersion apiVersion for KMS provider, only v1 and v2 are supported";
             let at = api_version.place(at);
@@ -143,7 +144,7 @@ impl Validator<'_> {
         let text = field.or_empty()?;
         let at = field.place(holder);
         if text.is_empty() {
-            // Upstream says `Invalid value: ""` here, not `Required value`.
+            // Upstream reports `Invalid value: ""` here, not `Required value`.
             self.faults.push(Finding::invalid(
                 path,
                 quoted(""),
