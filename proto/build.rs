@@ -9,8 +9,7 @@ const FILES: [&str; 4] = [
     "dekker/plugin.proto",
 ];
 
-/// Messages whose derived `Debug` would print a key, a plaintext or a key ID. `src/redact.rs` implements theirs
-/// by hand.
+/// Messages whose derived `Debug` would print a key, a plaintext or a key ID. `src/redact.rs` implements theirs by hand.
 const REDACTED: [&str; 10] = [
     ".v2.StatusResponse",
     ".v2.DecryptRequest",

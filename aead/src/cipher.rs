@@ -1,5 +1,4 @@
-//! AES-GCM with each key size that upstream accepts. The DEKs that Dekker generates are always
-//! AES-256.
+//! AES-GCM with each key size that upstream accepts. The DEKs that Dekker generates are always AES-256.
 
 use aes_gcm::aead::AeadInOut;
 use aes_gcm::aead::consts::U12;
@@ -51,8 +50,7 @@ impl Cipher {
     ) -> Result<(), SealError> {
         let nonce: &[u8; NONCE_LEN] = nonce.try_into().map_err(|_| SealError)?;
         let start = out.len();
-        // Reserve everything at once: a buffer that grows later would leave a copy of the plaintext
-        // behind.
+        // Reserve everything at once: a buffer that grows later would leave a copy of the plaintext behind.
         out.reserve(plaintext.len() + TAG_LEN);
         out.extend_from_slice(plaintext);
         let text = &mut out[start..];

@@ -1,7 +1,7 @@
 //! Random bytes, obtained from the kernel when they are needed.
 //!
-//! No bytes come from memory. When a snapshot of a process or its machine is restored, its memory is as it was at the snapshot. Random bytes that
-//! were waiting in it are then used a second time: for AES-GCM, the same nonce under the same key. This rules out a block that is fetched ahead, a
+//! No bytes come from memory. When a snapshot of a process or its machine is restored, its memory is as it was at the snapshot. Random bytes that it
+//! already contained are then used a second time: for AES-GCM, the same nonce under the same key. This rules out a block that is fetched ahead, a
 //! generator that is seeded once, and the vDSO's getrandom (Linux 6.11; glibc's `getrandom` has used it since 2.41). The state of the vDSO's
 //! generator is in the process' memory, and is renewed only when the kernel's generator is reseeded. After CRIU or a debugger has restored the
 //! process' memory, it returns the same bytes again. So on Linux this module makes the system call itself, without the C library's `getrandom`.

@@ -43,7 +43,7 @@ mod tests {
         let mut memory = MaybeUninit::<Wiped<[u8; 64]>>::zeroed();
         memory.write(Wiped::new([7; 64]));
         let at = memory.as_mut_ptr();
-        // SAFETY: the value was written and is dropped once; `u8`s are valid whatever their value.
+        // SAFETY: the value was written and is dropped once; any byte is a valid `u8`.
         unsafe {
             assert_eq!((*at).get(), &[7; 64]);
             at.drop_in_place();

@@ -1,7 +1,7 @@
 //! The encryption configuration: reads a file and returns a valid configuration, or every error in it.
 //!
-//! Accepts what kube-apiserver's `--encryption-provider-config` accepts and refuses what it refuses, with
-//! its messages. Deliberate differences are marked `MUST DIFFER`.
+//! Accepts what kube-apiserver's `--encryption-provider-config` accepts and refuses what it refuses, with its
+//! messages. Deliberate differences are marked `MUST DIFFER`.
 //!
 //! ```text
 //! bytes ─ yaml ─▶ tree ─ decode ─▶ fields ─ validate ─▶ Config
@@ -9,8 +9,7 @@
 //!                           wrong type
 //! ```
 //!
-//! The operator writes the file, but its content is not trusted: no file may cause a panic, and no secret in
-//! it may appear in a message.
+//! The operator writes the file, but its content is not trusted: no file may cause a panic, and no secret in it may appear in a message.
 
 mod decimal;
 mod decode;
@@ -46,7 +45,8 @@ use zeroize::Zeroizing;
 /// A valid configuration: at least one rule, each with at least one resource and one provider.
 #[derive(Debug)]
 pub struct Config {
-    /// One rule for each element of `resources`, in the order of the file. Earlier rules take precedence.
+    /// One rule for each element of `resources`, in the order of the file. If two rules name the same
+    /// resource, the providers of the earlier rule come first.
     pub rules: Vec<Rule>,
 }
 
@@ -70,7 +70,7 @@ pub enum Provider {
     AesCbc(Vec<NamedKey>),
     /// XSalsa20-Poly1305 with keys of 32 bytes.
     Secretbox(Vec<NamedKey>),
-    /// Plaintext.
+    /// No encryption: values are stored as plaintext.
     Identity,
 }
 
@@ -97,8 +97,7 @@ impl fmt::Debug for NamedKey {
 pub struct KmsProvider {
     /// The version of the plugin's API; v1 by default.
     pub version: KmsVersion,
-    /// The provider's name, which is stored before each value. Not empty; for v2 also unique and without
-    /// `:`.
+    /// The provider's name, which is stored before each value. Not empty; for v2 also unique and without `:`.
     pub name: String,
     /// The endpoint, as written in the file.
     pub endpoint: String,
@@ -106,8 +105,7 @@ pub struct KmsProvider {
     pub address: SocketAddress,
     /// The deadline of one call. Greater than zero; 3 s by default.
     pub timeout: Duration,
-    /// The number of DEKs to cache; v1 only. Not zero; a negative number disables the cache; 1000 by
-    /// default.
+    /// The number of DEKs to cache; v1 only. Not zero; a negative number disables the cache; 1000 by default.
     pub cache_size: Option<i32>,
 }
 
@@ -147,11 +145,10 @@ pub enum SocketAddress {
 }
 
 impl Config {
-    /// Parses and validates `bytes`. `reload` adds the rule that automatic reload requires: names of v1
-    /// providers must also be unique.
+    /// Parses and validates `bytes`. `reload` adds the rule that automatic reload requires: names of v1 providers must also be unique.
     ///
     /// # Errors
-    /// Returns every error, of the syntax, the fields and their values; see [`Faults`].
+    /// Returns every error in the syntax, the fields and their values; see [`Faults`].
     ///
     /// ```
     /// use dekker_core::config::Config;
@@ -181,15 +178,13 @@ impl Config {
     }
 }
 
-/// Reports the errors that [`Config::load`] would return for `bytes`, and warnings about settings that are
-/// allowed but probably unintended.
+/// Reports the errors that [`Config::load`] would return for `bytes`, and warnings about settings that are allowed but probably unintended.
 #[must_use]
 pub fn check(bytes: &[u8], reload: bool) -> Report {
     Reading::of(bytes, reload).report
 }
 
-/// Formats the configuration in `bytes` as YAML, with defaults filled in and each secret replaced by
-/// `REDACTED`.
+/// Formats the configuration in `bytes` as YAML, with defaults filled in and each secret replaced by `REDACTED`.
 ///
 /// # Errors
 /// Returns the errors of the file, as [`Config::load`] without reload.

@@ -1,7 +1,7 @@
-//! The only module that handles key bytes.
+//! Keys, ciphers, nonces and randomness.
 //!
-//! The rest of core holds keys as opaque handles ([`keys::SealingKey`], [`keys::OpeningKey`]) that a [`keys::KeyStore`] creates. [`rustcrypto`] is
-//! the portable backend. Other backends may keep the key bytes elsewhere, for example in the host.
+//! The engine holds keys only as opaque handles ([`keys::SealingKey`], [`keys::OpeningKey`]) that a [`keys::KeyStore`] creates. [`rustcrypto`] is the
+//! portable backend. Other backends may keep the key bytes elsewhere, for example in the host.
 
 pub mod entropy;
 pub mod keys;

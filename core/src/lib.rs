@@ -1,6 +1,6 @@
 //! Kubernetes' encryption at rest as a state machine: no I/O, no clock, no ambient randomness, no `std`.
 //!
-//! [`engine::Engine`] holds one encryption configuration. It decrypts and encrypts values in exactly the bytes that kube-apiserver stores, and
+//! [`engine::Engine`] holds one encryption configuration. It encrypts and decrypts values in kube-apiserver's storage format, byte for byte, and
 //! returns the calls to make to KMS plugins as [`engine::event::Action`]s. [`inspect`] describes a stored value without keys; [`config`] reports what
 //! is wrong with a configuration. `ARCHITECTURE.md` in this crate's directory describes the design.
 #![no_std]

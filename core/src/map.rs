@@ -5,7 +5,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::borrow::Borrow;
 
-/// Maps names to numbers. For names that come from outside, in any order and any number. This B-tree adds no code to the component: the YAML parser
+/// Maps names to numbers, for names that come from outside in any order and any number. This B-tree adds no code to the component: the YAML parser
 /// already uses one of the same types for its anchors.
 pub(crate) type Names<'n> = BTreeMap<Cow<'n, str>, usize>;
 

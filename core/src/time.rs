@@ -43,7 +43,7 @@ impl Timestamp {
 impl core::ops::Add<Duration> for Timestamp {
     type Output = Self;
 
-    /// Saturates at the largest timestamp, which is never reached.
+    /// Saturates at the largest timestamp, a time that is never reached.
     fn add(self, duration: Duration) -> Self {
         Self(
             self.0

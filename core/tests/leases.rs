@@ -307,8 +307,7 @@ fn a_lease_ends_with_a_restore() {
         let mut worker = Worker::leased(&mut control, source);
         let before = worker.write("secrets", b"x", control.now).unwrap().stored;
         control.engine.handle_event(Event::Restored, control.now);
-        // The plugin has not answered anything yet: the expiry that the control engine reports to its
-        // workers ends the lease.
+        // The plugin has not answered anything yet: the expiry that the control engine reports to its workers ends the lease.
         let state = control.engine.write_states().next().unwrap();
         worker.engine.extend("a", state.expiry);
         assert!(worker.write("secrets", b"x", control.now).is_none());
@@ -471,8 +470,7 @@ fn what_succeeds_at_the_second_attempt_is_left_as_well() {
     let before = counted(&worker.engine);
     assert!(worker.read("configmaps", &stored, control.now).is_none());
     assert_eq!(counted(&worker.engine), before);
-    // The worker could decrypt the value with its second key, but the control engine must also count the
-    // attempt that failed.
+    // The worker could decrypt the value with its second key, but the control engine must also count the attempt that failed.
     let read = worker
         .engine
         .from_storage(OpId(1), at("configmaps"), &stored, control.now);
@@ -508,8 +506,7 @@ fn four_billion_values_over_eight_threads_and_sixteen_leases() {
                     leases.lock().unwrap().push(range);
                     let nonces = CounterNonces::new(range);
                     let mut expected = range.start;
-                    // The values are consecutive and each is drawn once, so there is no duplicate within a
-                    // lease.
+                    // The values are consecutive and each is drawn once, so there is no duplicate within a lease.
                     while let Ok(nonce) = nonces.next(&Zeros) {
                         let counter = u64::from_le_bytes(*nonce.last_chunk().unwrap());
                         assert_eq!(counter, expected);

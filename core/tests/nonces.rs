@@ -13,8 +13,7 @@ use dekker_core::provider::kms::v2::write_dek::{SealError, WriteDek};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
-/// The worst case: the random part of every nonce is the same, so only the counter makes nonces
-/// differ.
+/// The worst case: the random part of every nonce is the same, so only the counter makes nonces differ.
 struct Constant;
 impl Entropy for Constant {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
@@ -47,8 +46,7 @@ fn dek(source_type: DekSourceType, range: CounterRange) -> WriteDek {
     WriteDek::new(key, source_type, source, range).unwrap()
 }
 
-/// Returns the values that `threads` threads seal with one DEK. Each thread stops when sealing
-/// fails or when it has sealed `each` values.
+/// Returns the values that `threads` threads seal with one DEK. Each thread stops when sealing fails or when it has sealed `each` values.
 fn sealed(dek: &WriteDek, entropy: &dyn Entropy, threads: usize, each: usize) -> Vec<Vec<u8>> {
     std::thread::scope(|scope| {
         let one = || {

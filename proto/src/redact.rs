@@ -26,8 +26,7 @@ impl fmt::Debug for Names<'_> {
     }
 }
 
-/// Implements `Debug` field by field. It destructures the message, so a new field breaks the build
-/// here.
+/// Implements `Debug` field by field. It destructures the message, so a new field breaks the build here.
 macro_rules! redacted_debug {
     ($($message:ident in $module:ident { $($field:ident: $shown:expr),* $(,)? })*) => {$(
         impl fmt::Debug for $module::$message {

@@ -97,7 +97,7 @@ impl Entropy for KernelEntropy {
     }
 }
 
-/// A key that can seal, with its bytes for the plugin to encrypt.
+/// A key that can seal, and its bytes, which the plugin encrypts.
 struct ExportableKey {
     bytes: Secret,
     key: Arc<Handle>,

@@ -71,9 +71,9 @@ use thread_local::ThreadLocal;
 /// What every engine is created with.
 #[derive(Clone, Copy, Debug)]
 pub struct Parts {
-    /// Creates the cipher library; every engine uses the same one.
+    /// Creates the cipher library of an engine; it is the same library for every engine.
     pub keys: fn() -> Box<dyn KeyStore>,
-    /// Creates the source of randomness; see [`Entropy`] for its requirements.
+    /// Creates the source of randomness of an engine; see [`Entropy`] for its requirements.
     pub entropy: fn() -> Box<dyn Entropy>,
 }
 
@@ -127,8 +127,8 @@ impl SharedEngine {
         })
     }
 
-    /// Encrypts a value. Returns `None` if the worker cannot, for example because there is no DEK or an error occurred. Then call
-    /// `Engine::to_storage` on [`Self::control`].
+    /// Encrypts a value. Returns `None` if this thread's worker cannot encrypt it, for example because there is no DEK or an error occurred. Then
+    /// call `Engine::to_storage` on [`Self::control`].
     #[must_use]
     pub fn to_storage(
         &self,
@@ -139,8 +139,9 @@ impl SharedEngine {
         self.with_worker(now, |worker| worker.try_to_storage(at, plaintext, now))
     }
 
-    /// Decrypts a stored value. Returns `None` if the worker cannot, for example because it does not have the DEK. Then call `Engine::from_storage`
-    /// on [`Self::control`], and [`Self::learn`] when it has decrypted the value, so that this thread decrypts the next value with this DEK itself.
+    /// Decrypts a stored value. Returns `None` if this thread's worker cannot decrypt it, for example because it does not have the DEK. Then call
+    /// `Engine::from_storage` on [`Self::control`], and [`Self::learn`] when it has decrypted the value, so that this thread decrypts the next value
+    /// with this DEK itself.
     #[must_use]
     pub fn from_storage(
         &self,

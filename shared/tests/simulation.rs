@@ -1,8 +1,11 @@
 //! Random histories of a shared engine, with threads, a plugin, files and time. The seed determines everything that happens.
 //!
-//! Every history checks: No nonce is used twice with one key. Every value is written by the first provider of the file that the control engine runs,
-//! and is readable by that engine and by a fresh engine with that file. Nothing is written later than three minutes after the last good Status. Every
-//! operation ends.
+//! Every history must keep these promises:
+//! - No nonce is used twice with one key.
+//! - Every value is written by the first provider of the file that the control engine runs, and is readable by that engine and by a fresh engine with
+//!   that file.
+//! - Nothing is written later than three minutes after the last good Status.
+//! - Every operation ends.
 //!
 //! `DEKKER_SEED=N` plays the history of seed `N`; `DEKKER_HISTORIES=N` plays `N` histories.
 

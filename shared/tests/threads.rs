@@ -37,8 +37,7 @@ fn at(millis: u64) -> Timestamp {
     Timestamp::from_millis(START + millis)
 }
 
-/// Makes the random part of every nonce zero, so that only the counter makes nonces differ. Every DEK is
-/// different.
+/// Makes the random part of every nonce zero, so that only the counter makes nonces differ. Every DEK is different.
 struct Counting;
 impl Entropy for Counting {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
@@ -251,8 +250,7 @@ resources:
         let first = engine.to_storage(AT, b"x", at(0)).unwrap().stored;
         assert!(first.starts_with(PREFIX.as_bytes()));
 
-        // One file comes into use. Before the guard is dropped, another one is offered, whose plugin does not
-        // answer.
+        // One file comes into use. Before the guard is dropped, another one is offered, whose plugin does not answer.
         let mut control = engine.control();
         for file in [&local[..], &file(5)] {
             if through_the_engine {

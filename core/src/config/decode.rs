@@ -1,5 +1,4 @@
-//! Decodes the tree into the format's types. Every unknown, duplicate or wrongly typed field is a
-//! separate error.
+//! Decodes the tree into the format's types. Every unknown, duplicate or wrongly typed field is a separate error.
 
 use super::duration;
 use super::fault::{Finding, Position, element, field};
@@ -14,8 +13,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use zeroize::Zeroizing;
 
-/// Decodes `root`. Returns `None` if it is not a mapping or not an EncryptionConfiguration; the reason is
-/// in `faults`.
+/// Decodes `root`. Returns `None` if it is not a mapping or not an EncryptionConfiguration; the reason is in `faults`.
 pub(super) fn decode(root: &Node, faults: &mut Vec<Finding>) -> Option<RawConfig> {
     let mut decoder = Decoder { faults };
     let fields = decoder.fields(root, "", ["apiVersion", "kind", "resources"])?;
@@ -252,8 +250,7 @@ impl Decoder<'_> {
         Field::Bad
     }
 
-    /// Returns the fields of a mapping; of duplicates the last, as Go does. Returns `None` if the node is
-    /// not a mapping.
+    /// Returns the fields of a mapping; of duplicates the last, as Go does. Returns `None` if the node is not a mapping.
     fn fields<'n, const N: usize>(
         &mut self,
         node: &'n Node,

@@ -143,8 +143,7 @@ fn number(digits: &str) -> Option<u64> {
     digits.parse().ok().filter(|n| *n <= TOP)
 }
 
-/// Returns the nanoseconds of a fraction, computed in floating point as Go does. Digits beyond 63 bits
-/// are dropped.
+/// Returns the nanoseconds of a fraction, computed in floating point as Go does. Digits beyond 63 bits are dropped.
 fn part_of(digits: &str, nanoseconds: u64) -> u64 {
     let (mut value, mut scale) = (0u64, 1f64);
     for digit in digits.bytes() {
@@ -163,8 +162,7 @@ fn part_of(digits: &str, nanoseconds: u64) -> u64 {
     (value as f64 * (nanoseconds as f64 / scale)) as u64
 }
 
-/// Quotes as Go's `time` does, which differs from `strconv.Quote`: control characters and bytes outside
-/// ASCII become `\x..`.
+/// Quotes as Go's `time` does, which differs from `strconv.Quote`: control characters and bytes outside ASCII become `\x..`.
 fn go_quote(text: &str) -> String {
     if text.chars().all(|c| (' '..='\u{7f}').contains(&c)) && !text.contains('\u{7f}') {
         return quoted(text);
@@ -258,8 +256,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_printed_reads_back(n in -(1i64 << 50)..(1i64 << 50)) {
-            // Fractions of milliseconds and seconds are computed in floating point, which is exact for
-            // these sizes.
+            // Fractions of milliseconds and seconds are computed in floating point, which is exact for these sizes.
             prop_assert_eq!(parse(&show(n)), Ok(n));
         }
 

@@ -1,5 +1,4 @@
-//! The address that a KMS plugin listens on: Go's `url.Parse` and k8s.io/kms's `ParseEndpoint`, for
-//! `unix` only.
+//! The address that a KMS plugin listens on: Go's `url.Parse` and k8s.io/kms's `ParseEndpoint`, for `unix` only.
 
 use super::SocketAddress;
 use super::render::quoted;
@@ -14,8 +13,7 @@ const MAX_ADDRESS: usize = 107;
 /// Returns the socket address that `endpoint` names.
 ///
 /// # Errors
-/// Returns upstream's message for what upstream refuses, and Dekker's own message for an address
-/// that can never be dialled.
+/// Returns upstream's message for what upstream refuses, and Dekker's own message for an address that can never be dialled.
 pub(super) fn parse(endpoint: &str) -> Result<SocketAddress, String> {
     let (scheme, path) = url::parse(endpoint)
         .map_err(|error| format!("invalid endpoint for kms provider, error: {error}"))?;
@@ -46,8 +44,7 @@ pub(super) fn parse(endpoint: &str) -> Result<SocketAddress, String> {
     Ok(address)
 }
 
-/// Returns whether the endpoint has parts that are parsed but not used: a host, a query or a
-/// fragment.
+/// Returns whether the endpoint has parts that are parsed but not used: a host, a query or a fragment.
 pub(super) fn has_unused_parts(endpoint: &str) -> bool {
     let rest = endpoint.split_once(':').map_or("", |(_, rest)| rest);
     let host = rest

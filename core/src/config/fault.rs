@@ -28,13 +28,11 @@ impl fmt::Display for Position {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
-    /// The path of the field, such as `resources[0].providers[1].kms.endpoint`; empty for the file as a
-    /// whole.
+    /// The path of the field, such as `resources[0].providers[1].kms.endpoint`; empty for the file as a whole.
     pub path: String,
     /// The message, such as `Invalid value: "x": timeout should be a positive value`.
     pub message: String,
-    /// The position of the value, of the key if the field is unknown or duplicate, or of the mapping that
-    /// lacks a required field.
+    /// The position of the value, of the key if the field is unknown or duplicate, or of the mapping that lacks a required field.
     pub position: Option<Position>,
 }
 
@@ -76,7 +74,7 @@ impl Finding {
     }
 }
 
-// Not generic, so that these are compiled only once and not for every type displayed.
+// Not generic, so that these are compiled only once and not for every displayed type.
 
 fn required(detail: &dyn fmt::Display) -> String {
     format!("Required value: {detail}")
@@ -109,8 +107,7 @@ impl fmt::Display for Finding {
 
 /// All errors in a file; never empty.
 ///
-/// Displays as upstream's aggregate: a single error as itself, several as `[a, b]`, with identical texts
-/// only once.
+/// Displays as upstream's aggregate: a single error as itself, several as `[a, b]`, with identical texts only once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Faults(Vec<Finding>);
 
@@ -121,8 +118,7 @@ impl Faults {
         Self(findings)
     }
 
-    /// Returns the errors: first those of the text and its fields, then those of validation, in upstream's
-    /// order.
+    /// Returns the errors: first those of the text and its fields, then those of validation, in upstream's order.
     pub fn iter(&self) -> core::slice::Iter<'_, Finding> {
         self.0.iter()
     }

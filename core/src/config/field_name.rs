@@ -5,8 +5,7 @@ use alloc::string::String;
 /// The longest name of an unknown field that a message repeats.
 const MAX_NAME: usize = 20;
 
-/// Returns `key` if it looks like a name, and a placeholder otherwise: a secret may be where a name
-/// should be.
+/// Returns `key` if it looks like a name, and a placeholder otherwise: a secret may be where a name should be.
 pub(super) fn shown(key: &str) -> &str {
     let name = key.len() <= MAX_NAME
         && key
@@ -19,8 +18,7 @@ pub(super) fn shown(key: &str) -> &str {
     }
 }
 
-/// Returns whether the names are equal without regard to case and punctuation, or differ only by
-/// one character at the end.
+/// Returns whether the names are equal without regard to case and punctuation, or differ only by one character at the end.
 pub(super) fn similar(name: &str, key: &str) -> bool {
     let plain = |text: &str| {
         text.chars()

@@ -43,8 +43,7 @@ impl Field<String> {
         self.given().map(|(text, at)| (text.as_str(), at))
     }
 
-    /// Returns the text; an absent field is the same as an empty one (Go's zero value). Returns
-    /// `None` if the field could not be decoded.
+    /// Returns the text; an absent field is the same as an empty one (Go's zero value). Returns `None` if the field could not be decoded.
     pub(super) fn or_empty(&self) -> Option<&str> {
         match self {
             Self::Given(text, _) => Some(text),
@@ -74,14 +73,12 @@ pub(super) struct RawProvider {
     pub(super) aescbc: Field<RawKeys>,
     pub(super) secretbox: Field<RawKeys>,
     pub(super) identity: Field<()>,
-    /// Whether there are unknown fields. A misspelt provider has already been reported, so its
-    /// absence is not a second error.
+    /// Whether there are unknown fields. A misspelt provider has already been reported, so its absence is not a second error.
     pub(super) has_unknown: bool,
 }
 
 impl RawProvider {
-    /// Returns the names of the providers that are present, in the order in which upstream checks
-    /// them.
+    /// Returns the names of the providers that are present, in the order in which upstream checks them.
     pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
         [
             ("kms", self.kms.is_there()),

@@ -28,8 +28,7 @@ pub(super) fn json_list<'a>(items: impl IntoIterator<Item = &'a str>) -> String 
     out
 }
 
-/// Formats `s` as a JSON string. Escapes `<`, `>`, `&` and the two Unicode line separators, as Go
-/// does.
+/// Formats `s` as a JSON string. Escapes `<`, `>`, `&` and the two Unicode line separators, as Go does.
 pub(super) fn json(s: &str) -> String {
     let mut out = String::with_capacity(s.len() + 2);
     push_text(&mut out, s, "<>&\u{2028}\u{2029}");
@@ -60,8 +59,8 @@ fn hex(out: &mut String, kind: char, width: usize, c: char) {
     let _ = write!(out, "\\{kind}{:0width$x}", u32::from(c));
 }
 
-/// Rust's tables for debug output agree with Go's `IsPrint`, except that `escape_debug` escapes a
-/// combining mark at the start of a string. The letter in front prevents this.
+/// Rust's tables for debug output agree with Go's `IsPrint`, except that `escape_debug` escapes a combining
+/// mark at the start of a string. The letter in front prevents this.
 fn printable(c: char) -> bool {
     let mut pair = String::from("a");
     pair.push(c);

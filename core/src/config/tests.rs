@@ -1,7 +1,6 @@
 //! Tests the whole path from bytes to a configuration or its errors.
 //!
-//! Texts that come from upstream were compared with the decoder and the validation of k8s.io/apiserver
-//! v0.37.2.
+//! Texts that come from upstream were compared with the decoder and the validation of k8s.io/apiserver v0.37.2.
 
 mod hostile;
 mod rules;

@@ -16,12 +16,10 @@ use zeroize::Zeroizing;
 pub(super) const MAX_DEPTH: usize = 64;
 /// The maximum number of scalars, lists and mappings, counted after aliases are expanded.
 pub(super) const MAX_NODES: usize = 100_000;
-/// The maximum total length of all scalars, in bytes, counted after aliases are expanded, so that aliases
-/// cannot multiply a long scalar.
+/// The maximum total length of all scalars, in bytes, counted after aliases are expanded, so that aliases cannot multiply a long scalar.
 pub(super) const MAX_TEXT: usize = 4 << 20;
 
-/// A node. Aliased nodes are shared: each alias counts towards the budgets, but the node is held only
-/// once.
+/// A node. Aliased nodes are shared: each alias counts towards the budgets, but the node is held only once.
 pub(super) struct Node {
     pub(super) value: Value,
     pub(super) at: Position,
@@ -306,8 +304,7 @@ fn is_merge(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> bool {
         }
 }
 
-/// Returns the text of a mapping's key. Keys that are not strings match no field, so their exact text
-/// does not matter.
+/// Returns the text of a mapping's key. Keys that are not strings match no field, so their exact text does not matter.
 fn key_of(node: &Node, at: Position) -> Result<Rc<Zeroizing<String>>, Finding> {
     let text = match &node.value {
         Value::String(text) => text.clone(),
@@ -324,8 +321,8 @@ fn key_of(node: &Node, at: Position) -> Result<Rc<Zeroizing<String>>, Finding> {
     Ok(Rc::new(text))
 }
 
-/// Handles `<<`: adds the entries of one or several mappings. A field that then occurs twice is a
-/// duplicate, as in upstream's strict decoding, even where YAML would let one of them win.
+/// Handles `<<`: adds the entries of one or several mappings. A field that then occurs twice is a duplicate,
+/// as in upstream's strict decoding, even where YAML would let one of them win.
 fn merge(entries: &mut Vec<Entry>, node: &Node, at: Position) -> Result<(), Finding> {
     let wrong = || {
         Finding::file(

@@ -6,8 +6,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-/// Returns the scheme in lower case, and the path with its escapes decoded. Upstream: net/url `Parse`,
-/// as of Go 1.26.
+/// Returns the scheme in lower case, and the path with its escapes decoded. Upstream: net/url `Parse`, as of Go 1.26.
 pub(super) fn parse(raw: &str) -> Result<(String, Vec<u8>), String> {
     let (address, fragment) = raw.split_once('#').unwrap_or((raw, ""));
     let parsed =
@@ -66,8 +65,7 @@ fn split_scheme(raw: &str) -> Result<(String, &str), String> {
     Ok((String::new(), raw))
 }
 
-/// Validates the host and the user. A unix socket has no use for them, but Go refuses an address in
-/// which they are malformed.
+/// Validates the host and the user. A unix socket has no use for them, but Go refuses an address in which they are malformed.
 fn check_authority(authority: &str) -> Result<(), String> {
     let (user, host) = match authority.rsplit_once('@') {
         Some((user, host)) => (Some(user), host),

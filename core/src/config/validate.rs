@@ -1,5 +1,4 @@
-//! Defaults and validation: applies upstream's rules in upstream's order and returns the resulting
-//! configuration.
+//! Defaults and validation: applies upstream's rules in upstream's order and returns the resulting configuration.
 //!
 //! Upstream: pkg/apis/apiserver/validation/validation_encryption.go and v1/defaults.go. A field that could
 //! not be decoded is skipped, because its error is already recorded.
@@ -27,8 +26,7 @@ const NO_PROVIDER: &str = "provider does not contain any of the expected provide
 const EMPTY_PROVIDER: &str =
     r#"{"AESGCM":null,"AESCBC":null,"Secretbox":null,"Identity":null,"KMS":null}"#;
 
-/// Validates `raw` and adds every error to `faults`. The result is the complete configuration only if there
-/// are none.
+/// Validates `raw` and adds every error to `faults`. The result is the complete configuration only if there are none.
 pub(super) fn validate(raw: &RawConfig, reload: bool, faults: &mut Vec<Finding>) -> Config {
     let mut validator = Validator {
         reload,
@@ -65,8 +63,7 @@ pub(super) fn validate(raw: &RawConfig, reload: bool, faults: &mut Vec<Finding>)
     config
 }
 
-/// A local provider: its field, its name, the valid sizes of its keys, and the constructor of its
-/// [`Provider`].
+/// A local provider: its field, its name, the valid sizes of its keys, and the constructor of its [`Provider`].
 type Local<'a> = (
     &'a Field<RawKeys>,
     &'a str,

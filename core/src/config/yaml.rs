@@ -8,8 +8,7 @@ use alloc::rc::Rc;
 use granit_parser::{ErrorKind, Event, Parser, Span, StrInput};
 use zeroize::Zeroizing;
 
-/// The maximum length of a file, 1 MiB. A configuration has a few kilobytes, and etcd refuses larger
-/// objects.
+/// The maximum length of a file, 1 MiB. A configuration has a few kilobytes, and etcd refuses larger objects.
 pub(super) const MAX_BYTES: usize = 1 << 20;
 /// A parsed file.
 pub(super) struct Document {
@@ -20,12 +19,10 @@ pub(super) struct Document {
 
 /// Parses the first document of `bytes`.
 ///
-/// A file that starts with `{` must be JSON, as upstream requires. The YAML parser then reads it too, for
-/// the positions.
+/// A file that starts with `{` must be JSON, as upstream requires. The YAML parser then reads it too, for the positions.
 ///
 /// # Errors
-/// Returns the error that ends parsing: an exceeded budget, a syntax error, or a bad alias, key, merge or
-/// tag.
+/// Returns the error that ends parsing: an exceeded budget, a syntax error, or a bad alias, key, merge or tag.
 pub(super) fn parse(bytes: &[u8]) -> Result<Document, Finding> {
     if bytes.is_empty() {
         return Err(Finding::file(
@@ -94,14 +91,13 @@ fn parse_json(text: &str) -> Result<Document, Finding> {
         );
         Finding::file(message, Some(at))
     })?;
-    // In valid JSON, tabs are white space between tokens and never occur inside strings. YAML refuses many
-    // of them.
+    // In valid JSON, tabs are white space between tokens and never occur inside strings. YAML refuses many of them.
     let text = Zeroizing::new(text.replace('\t', " "));
     build(&text, true)
 }
 
-/// Returns whether libyaml's reader accepts `c`. Three characters are refused in addition: they end a line
-/// for libyaml (YAML 1.1) but not for this parser (YAML 1.2), so the file could be read differently.
+/// Returns whether `c` may occur in a YAML file. Allows what libyaml's reader accepts, except for three characters that end
+/// a line for libyaml (YAML 1.1) but not for this parser (YAML 1.2): a file that contains them could be read differently.
 fn yaml_allows(c: char) -> bool {
     let separator = matches!(c, '\u{85}' | '\u{2028}' | '\u{2029}');
     !separator
@@ -167,8 +163,7 @@ fn build(text: &str, json: bool) -> Result<Document, Finding> {
     })
 }
 
-/// Returns where a second document starts, if there is one. It is not parsed further, so its errors are
-/// ignored.
+/// Returns where a second document starts, if there is one. It is not parsed further, so its errors are ignored.
 fn second_document<'i>(parser: &mut Parser<'i, StrInput<'i>>) -> Option<Position> {
     loop {
         match parser.next() {

@@ -80,7 +80,7 @@ pub trait KeyStore: Send + Sync {
     /// The bytes are attacker-controlled in length and content; implementations must not panic.
     ///
     /// # Errors
-    /// Returns [`KeyError::Length`] if an AES key is not 16, 24 or 32 bytes long, or a seed is shorter than 32 bytes (as upstream).
+    /// Returns [`KeyError::Length`] if an AES key is not 16, 24 or 32 bytes long, or a seed is shorter than 32 bytes. Upstream has the same limits.
     fn import(
         &self,
         source_type: DekSourceType,

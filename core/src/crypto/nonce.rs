@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(counter(), Ok(10));
         assert_eq!(nonces.cut(4), Some(CounterRange { start: 11, end: 15 }));
         assert_eq!(counter(), Ok(15));
-        // One more than is left takes nothing; then take all that is left.
+        // Asking for one more value than is left takes nothing. Then take all that are left.
         assert_eq!(nonces.cut(5), None);
         assert_eq!(nonces.cut(4), Some(CounterRange { start: 16, end: 20 }));
         assert_eq!(nonces.cut(0), Some(CounterRange { start: 20, end: 20 }));

@@ -74,7 +74,7 @@ impl KeyStore for RustCrypto {
     }
 }
 
-/// A key that can seal, with its bytes for the plugin to encrypt.
+/// A key that can seal, and its bytes, which the plugin encrypts.
 struct ExportableKey {
     bytes: Secret,
     key: Arc<Key>,

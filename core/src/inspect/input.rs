@@ -52,7 +52,7 @@ pub enum InputError {
         /// The input's length, in bytes.
         len: usize,
     },
-    /// The output of etcdctl contains no value.
+    /// The output of etcdctl contains no value: etcd has none under the requested key.
     NoValues,
     /// The key or value of a pair in etcdctl's output is not base64.
     Etcdctl {
@@ -140,8 +140,8 @@ fn is_stored(bytes: &[u8]) -> bool {
     bytes.starts_with(ENCRYPTED_PREFIX) || bytes.starts_with(KUBERNETES_PROTOBUF)
 }
 
-/// Returns the `key` and `value` of each element of `kvs` in etcdctl's output; `value` is missing there when empty. Returns `None` if `text` is not
-/// the output of etcdctl.
+/// Returns the `key` and `value` of each element of `kvs` in etcdctl's output, which omits an empty `value`. Returns `None` if `text` is not the
+/// output of etcdctl.
 fn etcdctl(text: &[u8]) -> Option<Vec<(String, String)>> {
     json::check(text).ok()?;
     let is_given = |value: &&[u8]| *value != b"null";

@@ -3,8 +3,7 @@
 use alloc::string::String;
 use core::fmt::Write as _;
 
-/// Writes one value without white space. The caller opens and closes nested objects and arrays; the
-/// writer adds the commas.
+/// Writes one value without white space. The caller opens and closes nested objects and arrays; the writer adds the commas.
 #[derive(Default)]
 pub(crate) struct Writer {
     out: String,
@@ -89,8 +88,7 @@ impl Writer {
         self.out.push(':');
     }
 
-    /// Writes a comma unless a bracket has just been opened. Strings end with a quote, so a bracket as
-    /// the last byte is always structural.
+    /// Writes a comma unless a bracket has just been opened. Strings end with a quote, so a bracket as the last byte is always structural.
     fn separate(&mut self) {
         if !matches!(self.out.as_bytes().last(), None | Some(b'{' | b'[')) {
             self.out.push(',');

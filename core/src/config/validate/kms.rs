@@ -35,8 +35,7 @@ impl Validator<'_> {
             Some("v2") => Some(KmsVersion::V2),
             _ => None,
         };
-        // Upstream's rules test for "not v1" where they mean v2. A version that could not be decoded
-        // is neither.
+        // Upstream's rules test for "not v1" where they mean v2. A version that could not be decoded is neither.
         let not_v1 = version_text.is_some_and(|text| text != "v1");
         let name_text = name.or_empty();
         if let Some(text) = name_text {
