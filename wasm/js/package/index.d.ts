@@ -1,60 +1,60 @@
 /// <reference lib="esnext.disposable" />
 
 /**
- * Kubernetes' encryption at rest: reads and writes byte for byte what kube-apiserver stores. Nothing here touches the network; KMS plugins
- * are reached through clients that the caller gives.
+ * Kubernetes' encryption at rest: encrypts and decrypts byte for byte as kube-apiserver does. This package never uses the network; it calls KMS
+ * plugins through clients that the caller provides.
  *
- * Whoever can run JavaScript in the same realm can read the module's memory, keys included.
+ * Any code that runs in the same JavaScript realm can read the module's memory, including the keys.
  *
  * @module
  */
 
 /** Where a value is stored. */
 export interface Location {
-  /** The resource, then its group: `secrets`, `deployments.apps`. Decides which providers serve the value. */
+  /** The resource, followed by its group if it has one: `secrets`, `deployments.apps`. Selects the providers for the value. */
   resource: string;
-  /** The full storage key, such as `/registry/secrets/ns/name`; text stands for its UTF-8 bytes. The value is bound to it. */
+  /** The full storage key, such as `/registry/secrets/ns/name`. A string is encoded as UTF-8. The value is bound to this key. */
   key: string | Uint8Array;
 }
 
-/** What a read gives. */
+/** The result of decrypting a value. */
 export interface Decrypted {
-  /** A secret: yours to erase (`plaintext.fill(0)`). */
+  /** The plaintext. It is a secret: erase it (`plaintext.fill(0)`) when you no longer need it. */
   plaintext: Uint8Array;
-  /** The value should be rewritten: it is not what a write would produce now. */
+  /** Whether the value should be rewritten: a write would now produce something else. */
   stale: boolean;
-  /** The prefix of the provider that read it, such as `k8s:enc:kms:v2:my-kms:`; empty for identity. */
+  /** The prefix of the provider that decrypted the value, such as `k8s:enc:kms:v2:my-kms:`; empty for identity. */
   transformerPrefix: string;
-  /** `sha256:<hex>` of the key ID; KMS v2 only. */
+  /** `sha256:<hex>` of the key ID. Only for KMS v2. */
   keyIdHash?: string;
-  /** What follows the prefix for the key that read it: the key's name and `:`; aesgcm, aescbc and secretbox only. */
+  /** The key's name and a `:`, which follow the prefix in the stored value. Only for aesgcm, aescbc and secretbox. */
   keyPrefix?: string;
-  /** A rule of the configuration covers the resource; without one it is stored as plaintext. */
+  /** Whether a rule of the configuration covers the resource. If not, the value is stored as plaintext. */
   hasRule: boolean;
 }
 
 /**
- * What went wrong. These words are stable; messages are for people and may change.
+ * The kind of an error. The codes are stable; messages are for people and may change.
  *
  * | code | meaning |
  * |---|---|
  * | `NO_MATCHING_PREFIX` | no provider's prefix matches the stored value |
- * | `ENCRYPTED_DATA` | the value is encrypted, and no rule says how its resource is read |
- * | `DECRYPT_FAILED` | wrong key, wrong location or altered bytes: deliberately not told apart |
+ * | `ENCRYPTED_DATA` | the value is encrypted, but no rule of the configuration says how to decrypt its resource |
+ * | `DECRYPT_FAILED` | wrong key, wrong location or altered bytes; these cases are deliberately not distinguished |
  * | `MALFORMED` | the stored bytes are not a well-formed value of their provider |
- * | `KMS` | the KMS plugin refused, failed or ran out of time; see `grpcCode` |
- * | `NOT_READY` | the write DEK has expired, or there is none yet |
- * | `NONCES_EXHAUSTED` | the write DEK's nonces are used up; a rotation is under way |
- * | `OVERLOADED` | too many operations wait for the KMS plugin |
- * | `INTERNAL` | a cipher or the source of randomness failed |
- * | `INVALID_CONFIG` | the configuration has faults; see `findings` |
- * | `INVALID_ARGUMENT` | an argument is not what it must be, or a KMS provider has no client |
- * | `INVALID_VALUE` | what was to be inspected is not a stored value |
- * | `RELOAD_REFUSED` | the KMS providers of the new configuration did not become healthy, or a newer one took its place; the old one serves on |
+ * | `KMS` | the KMS plugin refused the call, failed or timed out; see `grpcCode` |
+ * | `NOT_READY` | the write DEK has expired, or there is no write DEK yet |
+ * | `NONCES_EXHAUSTED` | the write DEK has no nonces left; a rotation is in progress |
+ * | `OVERLOADED` | too many operations are waiting for the KMS plugin |
+ * | `INTERNAL` | a cipher or the source of randomness failed, or a DEK has a length that cannot be used |
+ * | `INVALID_CONFIG` | the configuration is not valid; see `findings` |
+ * | `INVALID_ARGUMENT` | an argument is not valid, or a KMS provider has no client |
+ * | `INVALID_VALUE` | the input to inspect is not a stored value |
+ * | `RELOAD_REFUSED` | the KMS providers of the new configuration did not become healthy, or a newer configuration replaced it; the old one stays in use |
  * | `NOT_INITIALIZED` | `init()` has not been awaited |
  * | `WASM_UNAVAILABLE` | the WebAssembly module cannot be loaded |
  * | `TRAPPED` | the WebAssembly module failed: load the configuration again |
- * | `FREED` | the transformer was freed |
+ * | `FREED` | the transformer has been freed |
  */
 export type ErrorCode =
   | "NO_MATCHING_PREFIX"
@@ -75,89 +75,92 @@ export type ErrorCode =
   | "TRAPPED"
   | "FREED";
 
-/** Every fault of this package. Never holds a secret or a key ID. */
+/** An error of this package. Never contains a secret or a key ID. */
 export class DekkerError extends Error {
   private constructor();
   readonly name: "DekkerError";
-  /** What went wrong; stable. */
+  /** The kind of the error. Stable. */
   readonly code: ErrorCode;
-  /** Whether the same operation may pass later, with nothing changed but time. */
+  /** Whether the same operation may succeed later without any other change. */
   readonly isTransient: boolean;
-  /** The gRPC status code, where a plugin's answer caused it. */
+  /** The gRPC status code, if a plugin's answer caused the error. */
   readonly grpcCode?: number;
-  /** With `INVALID_CONFIG`, every fault. */
+  /** All errors of the configuration. Only for `INVALID_CONFIG`. */
   readonly findings?: Finding[];
 }
 
-/** One finding in a configuration file. Never holds a secret. */
+/** One finding in a configuration file. Never contains a secret. */
 export interface Finding {
-  /** A fault stops the configuration from being used; of a warning a person may want to know. */
+  /** A fault prevents the configuration from being used. A warning points out a possible problem. */
   severity: "fault" | "warning";
-  /** `resources[0].providers[1].kms.endpoint`; empty where it concerns the file as a whole. */
+  /** The field, such as `resources[0].providers[1].kms.endpoint`; empty if the finding concerns the whole file. */
   path: string;
-  /** In kube-apiserver's words, without the path. */
+  /** The message in kube-apiserver's wording, without the path. */
   message: string;
-  /** From 1; not there where the finding has no place in the file. */
+  /** The line, counted from 1. Absent if the finding has no position in the file. */
   line?: number;
-  /** From 1, in characters. */
+  /** The column in characters, counted from 1. */
   column?: number;
 }
 
-/** How a call of a KMS client may be given up. */
+/** Options of a KMS client's call. */
 export interface CallOptions {
-  /** Aborts when the provider's timeout has passed, or nobody needs the answer any more. */
+  /** Aborts when the provider's timeout has passed or the provider is closed: a reload removed it, or the transformer was freed or failed. */
   signal: AbortSignal;
 }
 
-/** A KMS v2 plugin's state. */
+/** The state of a KMS v2 plugin. */
 export interface StatusResponse {
-  /** `v2`, or `v2beta1`, which means the same. */
+  /** `v2` or `v2beta1`; both mean the same. */
   version: string;
-  /** `ok`, or what is wrong. */
+  /** `ok`, or a description of the problem. */
   healthz: string;
-  /** The key ID that encrypts now: 1 to 1024 bytes. */
+  /** The ID of the key that the plugin encrypts with now: 1 to 1024 bytes. */
   keyId: string;
 }
 
-/** What KMS v2 is asked to encrypt. */
+/** A KMS v2 Encrypt request. */
 export interface EncryptRequest {
-  /** Names the call in both sides' logs. */
+  /** Identifies the call in the logs of both sides. */
   uid: string;
-  /** A DEK or seed. Erased when the call has ended: copy it if you must keep it. */
+  /** A DEK or seed. It is erased when the call has ended; copy it if you need it longer. */
   plaintext: Uint8Array;
 }
 
-/** What KMS v2 encrypted. */
+/** A KMS v2 Encrypt response. */
 export interface EncryptResponse {
   /** The encrypted DEK source: 1 to 1024 bytes. */
   ciphertext: Uint8Array;
-  /** The key ID that encrypted it. */
+  /** The ID of the key that encrypted it. */
   keyId: string;
-  /** Stored with the value, in the clear; keys are fully qualified domain names. */
+  /** Stored with the value, unencrypted. The names are fully qualified domain names. */
   annotations?: Record<string, Uint8Array>;
 }
 
-/** What KMS v2 is asked to decrypt: everything that its Encrypt answered. */
+/** A KMS v2 Decrypt request. It contains everything that the plugin's Encrypt returned. */
 export interface DecryptRequest {
-  /** Names the call in both sides' logs. */
+  /** Identifies the call in the logs of both sides. */
   uid: string;
   /** The encrypted DEK source. */
   ciphertext: Uint8Array;
-  /** The key ID that encrypted it. */
+  /** The ID of the key that encrypted it. */
   keyId: string;
-  /** What was stored with it. */
+  /** The annotations that were stored with it. */
   annotations: Record<string, Uint8Array>;
 }
 
-/** What a KMS decrypted. */
+/** A Decrypt response of KMS v1 or v2. */
 export interface DecryptResponse {
-  /** A DEK or seed. Erased once it has been read: answer with a copy if you keep it. */
+  /** A DEK or seed. It is erased after it has been read; return a copy if you need it longer. */
   plaintext: Uint8Array;
 }
 
 /**
- * A KMS v2 plugin. A rejection's `code` tells how the call failed, as a gRPC status code or its name (`14` or `"UNAVAILABLE"`); one without
- * counts as `UNKNOWN`. Its message goes into faults and logs.
+ * A KMS v2 plugin.
+ *
+ * To report a failed call, reject with an error whose `code` is a gRPC status code or its name (`14` or `"UNAVAILABLE"`). Node's connection errors,
+ * such as `ECONNREFUSED`, count as `UNAVAILABLE`, a `TimeoutError` counts as `DEADLINE_EXCEEDED`, and any other error as `UNKNOWN`. The error's
+ * message appears in errors and logs.
  */
 export interface KmsV2Client {
   status(options: CallOptions): Promise<StatusResponse>;
@@ -165,102 +168,105 @@ export interface KmsV2Client {
   decrypt(request: DecryptRequest, options: CallOptions): Promise<DecryptResponse>;
 }
 
-/** A KMS v1 plugin. Rejections as for {@link KmsV2Client}. */
+/** A KMS v1 plugin. Reports failed calls as {@link KmsV2Client} does. */
 export interface KmsV1Client {
-  /** `plaintext` is a DEK, erased when the call has ended. */
+  /** Encrypts a DEK. `plaintext` is erased when the call has ended. */
   encrypt(request: { uid: string; plaintext: Uint8Array }, options: CallOptions): Promise<{ ciphertext: Uint8Array }>;
   decrypt(request: { uid: string; ciphertext: Uint8Array }, options: CallOptions): Promise<DecryptResponse>;
 }
 
 /** A KMS provider as the configuration describes it. */
 export interface KmsProvider {
-  /** Stable over reloads while name, version, endpoint and timeout stay the same. */
+  /** Stays the same over reloads while the provider's name, version, endpoint and timeout do, and for KMS v1 also its cache size. */
   id: number;
-  /** Its name in the configuration. */
+  /** The name of the provider in the configuration. */
   name: string;
-  /** Its API. */
+  /** The version of the plugin's API. */
   version: "v1" | "v2";
-  /** The endpoint as the configuration gives it. */
+  /** The endpoint, as written in the configuration. */
   endpoint: string;
-  /** The path of its unix socket, if it has one. */
+  /** The path of the plugin's Unix socket, if it has one. */
   socketPath?: string;
-  /** The name of its socket in Linux's abstract namespace, if it has one. */
+  /** The name of the plugin's socket in Linux's abstract namespace, if it has one. */
   abstractSocket?: string;
-  /** The deadline of each call, in milliseconds. */
+  /** The timeout of each call, in milliseconds. */
   timeoutMs: number;
 }
 
 /**
- * The KMS plugins, by the providers' names; or a function that makes a client for each provider, whose `close()`, if it has one, is called
- * when nothing uses the provider any more. Clients given by name are yours to close.
+ * The clients of the KMS plugins. Either an object with the clients by provider name, or a function that creates a client for a provider.
+ *
+ * A client that the function created is closed with `close()`, if it has that method, when its provider is no longer in use. Clients given by name
+ * are not closed.
  */
 export type KmsClients =
   | Record<string, KmsV2Client | KmsV1Client>
   | ((provider: KmsProvider) => (KmsV2Client | KmsV1Client) & { close?(): void });
 
-/** Something that happened, for logs and metrics. Never holds a secret or a key ID. */
+/** An event, for logs and metrics. Never contains a secret or a key ID. */
 export type TransformerEvent =
   | {
       type: "log";
       level: "error" | "warn" | "info" | "debug";
-      /** The KMS provider that it concerns. */
+      /** The name of the KMS provider that the line concerns, if any. */
       provider?: string;
       message: string;
     }
   | {
       type: "kmsCall";
-      /** The KMS provider's name. */
+      /** The name of the KMS provider. */
       provider: string;
       method: "status" | "encrypt" | "decrypt";
-      /** 0 for a call that went well. */
+      /** 0 if the call succeeded. */
       grpcCode: number;
       milliseconds: number;
     }
   | {
       type: "reload";
-      /** Why it was refused; not there when the new configuration is in use. */
+      /** Why the reload was refused. Absent if the new configuration is in use. */
       error?: string;
     };
 
-/** Time and timers, for tests. */
+/** Time and timers. Replace it in tests. */
 export interface Clock {
-  /** Milliseconds since the Unix epoch, a whole number that never goes back. */
+  /** Returns milliseconds since the Unix epoch: a whole number that never decreases. */
   now(): number;
-  /** Whether the time of day has leapt ahead since this was last asked, as after a restored snapshot: write DEKs are then replaced. */
+  /** Returns whether the time of day has jumped ahead since the last call, as after a restore from a snapshot. Write DEKs are then replaced. */
   hasLeapt?(): boolean;
   setTimeout(callback: () => void, milliseconds: number): unknown;
   clearTimeout(timer: unknown): void;
 }
 
-/** What does not stand in the configuration. */
+/** Settings that are not part of the configuration. */
 export interface LoadOptions {
-  /** The KMS plugins; not needed for a configuration without KMS. */
+  /** The clients of the KMS plugins. Not needed if the configuration has no KMS provider. */
   kms?: KmsClients;
   /**
-   * The configuration may be reloaded: health collapses to one check, `kms-providers`, and names of KMS v1 providers must be unique. Off
-   * unless given, and `reload` works either way.
+   * Whether the configuration may be reloaded automatically. If so, health has a single check, `kms-providers`, and the names of KMS v1 providers
+   * must be unique. The default is `false`. `reload` works in both cases.
    */
   automaticReload?: boolean;
   /**
-   * What new KMS v2 values are sealed with: a key whose nonces count up (`"counter"`, unless given), or a seed that gives a key for each
-   * write (`"hkdf-seed"`), as kube-apiserver does since 1.29. Both are always read; choose `"hkdf-seed"` where both write to one store.
+   * The kind of DEK that encrypts new KMS v2 values: an AES key with counted nonces (`"counter"`, the default), or a seed from which a key is
+   * derived for each write (`"hkdf-seed"`), as in kube-apiserver since 1.29. Values of both kinds can always be decrypted. Use `"hkdf-seed"` if
+   * kube-apiserver writes to the same store.
    */
   dekSource?: "counter" | "hkdf-seed";
-  /** Whether an unhealthy plugin's answer may extend the life of the DEK in use: never (`"strict"`, unless given), or as kube-apiserver does. */
+  /** Whether an unhealthy plugin can extend the life of its write DEK: never (`"strict"`, the default), or as in kube-apiserver (`"upstream"`). */
   coast?: "strict" | "upstream";
-  /** Most decrypted DEKs kept per provider; 100 000 unless given. */
+  /** The maximum number of decrypted DEKs to cache for each provider. The default is 100 000. */
   dekCacheCapacity?: number;
-  /** Names this server in metrics, hashed. */
+  /** The ID of this server. Metrics contain its hash. */
   apiserverId?: string;
-  /** Told of everything that happens. What it throws is reported as an error that nobody caught. */
+  /** Called for each event. An exception that it throws is reported as an uncaught error. */
   onEvent?: (event: TransformerEvent) => void;
-  /** The system's, unless given. */
+  /** The source of time. The default is the system's clock. */
   clock?: Clock;
 }
 
-/** How an operation may be given up. */
+/** Options of an operation. */
 export interface OperationOptions {
-  /** When it aborts, the operation rejects with its reason (an `AbortError` unless given) and leaves nothing behind. */
+  /** When the signal aborts, the operation is cancelled and rejects with the signal's reason (by default an `AbortError`). */
   signal?: AbortSignal;
 }
 
@@ -268,23 +274,25 @@ export interface OperationOptions {
 export interface Check {
   /** `kms-providers`, or `kms-provider-0` and so on. */
   name: string;
-  /** Not there when the check passes. */
+  /** Why the check fails. Absent if it passes. */
   fault?: string;
 }
 
-/** A metric and all its values. */
+/** A metric with all its values. */
 export interface MetricFamily {
   /** The full name, as Prometheus shows it. */
   name: string;
   help: string;
-  /** A histogram's samples with a label `le` are its cumulative buckets, the last of which is `+Inf`; the one without it is the sum. */
+  /**
+   * In a histogram, the samples with a label `le` are cumulative buckets; the last bucket is `+Inf`. The sample without the label `le` is the sum.
+   */
   kind: "counter" | "gauge" | "histogram";
   samples: { labels: Record<string, string>; value: number }[];
 }
 
-/** A configuration's state. */
+/** The state of a configuration. */
 export interface Status {
-  /** RFC 3339, as are all times here. */
+  /** The current time, in RFC 3339 format like all times here. */
   time: string;
   /** `sha256:<hex>` of the configuration in use. */
   configHash: string;
@@ -307,19 +315,20 @@ export interface Status {
   }[];
 }
 
-/** An encryption configuration at work. It polls its KMS plugins until it is freed; the polls keep no process alive. */
+/** An encryption configuration in use. Polls its KMS plugins until it is freed; the polls do not keep the process alive. */
 export class Transformer {
   private constructor();
 
   /**
-   * Reads an EncryptionConfiguration, as YAML or JSON, and sets it to work. Operations that need a KMS plugin wait for its first answer.
+   * Loads an EncryptionConfiguration in YAML or JSON. Operations that need a KMS plugin wait for its first answer.
    *
-   * @throws {DekkerError} `INVALID_CONFIG` with every fault; `INVALID_ARGUMENT` when a KMS provider has no client
+   * @throws {DekkerError} `INVALID_CONFIG` with all errors; `INVALID_ARGUMENT`, also if a KMS provider has no client; `WASM_UNAVAILABLE`
    */
   static load(config: string | Uint8Array, options?: LoadOptions): Promise<Transformer>;
 
   /**
-   * Encrypts a value: the bytes to store. `plaintext` is read before this returns; it stays yours.
+   * Encrypts a value and returns the bytes to store. `plaintext` is read before this function returns its promise; you may change or erase it
+   * afterwards.
    *
    * @throws {DekkerError} see {@link ErrorCode}
    */
@@ -332,114 +341,118 @@ export class Transformer {
    */
   fromStorage(at: Location, stored: Uint8Array, options?: OperationOptions): Promise<Decrypted>;
 
-  /** The KMS checks. A good answer of a plugin is used again for 20 s, a bad one for 3 s; otherwise the plugin is asked. */
+  /** Runs the KMS health checks. A good answer of a plugin is reused for 20 s and a bad one for 3 s; otherwise the plugin is called. */
   health(options?: OperationOptions): Promise<Check[]>;
 
-  /** The names of the checks, without running them. */
+  /** Returns the names of the health checks without running them. */
   checkNames(): string[];
 
   /**
-   * Puts a changed configuration to work: it is built beside the one in use, its KMS plugins are probed until they are healthy, for at most
-   * max(10 s, twice the sum of their timeouts), then it takes over in one step. A provider that did not change keeps its DEK and its cache.
+   * Replaces the configuration. The new one is built beside the one in use and its KMS plugins are probed until they are healthy, for at most
+   * max(10 s, twice the sum of their timeouts). Then it takes over in one step. A provider that has not changed keeps its DEK and its cache.
    *
-   * @param options.kms clients for providers that are new
-   * @throws {DekkerError} `INVALID_CONFIG`, `INVALID_ARGUMENT`, or `RELOAD_REFUSED`: the configuration in use serves on
+   * @param options.kms clients for new providers
+   * @throws {DekkerError} `INVALID_CONFIG`, `INVALID_ARGUMENT` or `RELOAD_REFUSED`; the old configuration then stays in use
    */
   reload(config: string | Uint8Array, options?: { kms?: KmsClients }): Promise<void>;
 
   /**
-   * What the configuration in use reads and this one would not, a phrase each; empty when nothing is lost. A file that is still being written
-   * may be valid, with its last keys or rules missing: whoever watches a file does well to ask before `reload`.
+   * Returns a phrase for each kind of value that the configuration in use can decrypt and this one could not; empty if nothing is lost. A file that
+   * is still being written may be valid but lack its last keys or rules, so call this before `reload` when you watch a file.
    *
    * @throws {DekkerError} `INVALID_CONFIG`
    */
   unreadableAfter(config: string | Uint8Array): string[];
 
-  /** The state of the configuration and its providers. No secrets, no key IDs. */
+  /** Returns the state of the configuration and its providers. Contains no secrets and no key IDs. */
   status(): Status;
 
-  /** What has been counted, under kube-apiserver's names. */
+  /** Returns the metrics, under kube-apiserver's names. */
   metrics(): MetricFamily[];
 
   /**
-   * Says that the process or its machine was restored from a snapshot. The DEK of each KMS v2 provider is replaced before the next write, which
-   * waits for it; while the plugin is down, writes are refused with `NOT_READY`. Called by itself when the time of day has leapt ahead by a
-   * second and more, as it does after a restore once the clock is set, and after sleep.
+   * Reports that the process or its machine was restored from a snapshot. The write DEK of each KMS v2 provider is then replaced before the next
+   * write, which waits for it. While the plugin is unavailable, writes are refused with `NOT_READY`.
+   *
+   * The transformer calls this itself when the time of day has jumped ahead by one second or more, as it does after sleep, and after a restore once
+   * the clock is set.
    */
   restored(): void;
 
-  /** Ends everything that is open with `FREED`, and erases every key. */
+  /** Rejects all open operations with `FREED`, and erases all keys. */
   free(): void;
 
-  /** The same, for `using`. */
+  /** Calls `free`, for `using` declarations. */
   [Symbol.dispose](): void;
 }
 
-/** What a stored value is. Holds no secret and no key ID. */
+/** A description of a stored value. Contains no secret and no key ID. */
 export interface Inspection {
   provider: "identity" | "aesgcm" | "aescbc" | "secretbox" | "kms";
-  /** KMS only. */
+  /** Only for KMS. */
   apiVersion?: "v1" | "v2";
-  /** KMS only. */
+  /** Only for KMS. */
   providerName?: string;
-  /** Local providers only. */
+  /** Only for local providers. */
   keyName?: string;
-  /** `sha256:<hex>`; KMS v2 only. */
+  /** `sha256:<hex>`. Only for KMS v2. */
   keyIdHash?: string;
-  /** KMS v2 only. */
+  /** Only for KMS v2. */
   encryptedDEKSourceType?: "AES_GCM_KEY" | "HKDF_SHA256_XNONCE_AES_GCM_SEED";
-  /** In bytes; KMS only. */
+  /** In bytes. Only for KMS. */
   encryptedDEKSourceSize?: number;
-  /** KMS v2 only. */
+  /** Only for KMS v2. */
   annotations?: { name: string; size: number }[];
-  /** What the plaintext looks like; identity only. */
+  /** The kind of data that the plaintext appears to be. Only for identity. */
   content?: string;
-  /** Of the stored value, in bytes. */
+  /** The size of the stored value, in bytes. */
   size: number;
-  /** In bytes; of aescbc, whose padding hides it, the longest it can be. */
+  /** The size of the plaintext, in bytes. For aescbc, whose padding hides the exact size, the largest possible size. */
   plaintextSize: number;
-  /** What stands where, without gaps. */
+  /** The parts of the value from first to last byte, without gaps. */
   layout: { name: string; offset: number; length: number }[];
 }
 
-/** A value that was found in what a person has. One that is not what its prefix says has an `error` instead of an inspection. */
+/** A stored value found in some input. Has an `error` and no description if the value is not what its prefix says. */
 export interface FoundValue extends Partial<Inspection> {
-  /** Its storage key, where the input names it. */
+  /** The storage key, if the input contains it. */
   key?: string;
-  /** How the input held it. */
+  /** The encoding of the value in the input. */
   encoding: "raw" | "hex" | "base64" | "etcdctl";
   error?: string;
 }
 
 /**
- * What a stored value is; no key is needed.
+ * Describes a stored value. Needs no key.
  *
  * @throws {DekkerError} `INVALID_VALUE`
  */
 export function inspect(stored: Uint8Array): Inspection;
 
 /**
- * The same for a value as people have it: raw bytes, hex, base64, or what `etcdctl get -w json` prints. One element for each value found.
+ * Finds and describes the stored values in `input`: raw bytes, hex, base64, or the output of `etcdctl get -w json`. Returns one element for each
+ * value found.
  *
  * @throws {DekkerError} `INVALID_VALUE`
  */
 export function inspectInput(input: string | Uint8Array): FoundValue[];
 
 /**
- * Decrypts a value of KMS v1 or v2 with its DEK or seed at hand, without a plugin.
+ * Decrypts a KMS v1 or v2 value with its DEK or seed, without a plugin.
  *
- * `key` is the value's storage key; `dek` is what the plugin's Decrypt gives. `stale` tells only of what KMS v1 wrote before Kubernetes 1.25:
- * of the rest only a plugin knows.
+ * `key` is the value's storage key; `dek` is what the plugin's Decrypt returns. `stale` is `true` only for values that KMS v1 wrote before
+ * Kubernetes 1.25; for all other values, only the plugin could tell whether they are stale.
  *
- * @throws {DekkerError} `NO_MATCHING_PREFIX`, `MALFORMED`, `DECRYPT_FAILED`
+ * @throws {DekkerError} `NO_MATCHING_PREFIX`, `MALFORMED` or `DECRYPT_FAILED`; `INTERNAL` if no DEK has the length of `dek`
  */
 export function openWithDek(stored: Uint8Array, key: string | Uint8Array, dek: Uint8Array): Decrypted;
 
 /**
- * Encrypts a value with the DEK or seed of another one of KMS v2, which is opened first: the new value gets its provider, key ID, encrypted DEK
- * source and annotations, so that whoever reads the one reads the other. The nonce is random, for nobody knows which the DEK has seen.
+ * Encrypts a value with the DEK or seed of an existing KMS v2 value, `like`. `dek` must open `like`. The new value gets its provider, key ID,
+ * encrypted DEK source and annotations, so that the same readers can decrypt both. The nonce is random, because the nonces already used with the
+ * DEK are unknown.
  *
- * @throws {DekkerError} `NO_MATCHING_PREFIX`, `MALFORMED`, `DECRYPT_FAILED`
+ * @throws {DekkerError} `NO_MATCHING_PREFIX`, `MALFORMED` or `DECRYPT_FAILED`; `INTERNAL` if no DEK has the length of `dek`
  */
 export function sealWithDek(
   plaintext: Uint8Array,
@@ -448,24 +461,24 @@ export function sealWithDek(
   dek: Uint8Array,
 ): Uint8Array;
 
-/** Every fault of a configuration, and what a person may want to know of it; no key is needed. */
+/** Returns all errors and warnings for a configuration. Needs no key. */
 export function checkConfig(config: string | Uint8Array, options?: { automaticReload?: boolean }): Finding[];
 
 /**
- * A configuration with its defaults filled in and its secrets redacted, as YAML.
+ * Returns a configuration as YAML, with its defaults filled in and its secrets redacted.
  *
  * @throws {DekkerError} `INVALID_CONFIG`
  */
 export function showConfig(config: string | Uint8Array): string;
 
-/** `WebAssembly.Module`, where the surroundings have a type for it. */
+/** `WebAssembly.Module`, if the environment has a type for it. */
 type WebAssemblyModule = typeof globalThis extends { WebAssembly: { Module: { prototype: infer Module } } } ? Module : never;
 
 /**
- * Loads the WebAssembly module. `Transformer.load` does so by itself; the plain functions need it first, except in Node, where the module is
- * there when this package has been imported. Calling it again does nothing.
+ * Loads the WebAssembly module. `Transformer.load` calls this itself; the plain functions need it first, except in Node, where importing this
+ * package loads the module. Further calls do nothing.
  *
- * @param source in browsers: where the module is, or the module itself, instead of `dekker_bg.wasm` beside this package's files
+ * @param source in browsers: the module or where to fetch it, instead of `dekker_bg.wasm` beside this package's files
  * @throws {DekkerError} `WASM_UNAVAILABLE`
  */
 export function init(source?: string | URL | Response | ArrayBuffer | Uint8Array | WebAssemblyModule): Promise<void>;

@@ -1,28 +1,28 @@
 import type { KmsProvider, KmsV1Client, KmsV2Client } from "./index.js";
 
-/** Which plugin to speak to, and how. What the engine says of a provider ({@link KmsProvider}) is enough. */
+/** The plugin to connect to, and how. A {@link KmsProvider} has everything that is needed. */
 export interface KmsGrpcOptions {
-  /** `unix:///path`, as a configuration gives it. Sockets in Linux's abstract namespace are out of Node's reach. */
+  /** `unix:///path`, as in a configuration. Node cannot reach sockets in Linux's abstract namespace. */
   endpoint?: string;
-  /** The socket's path, instead of `endpoint`. */
+  /** The path of the socket, instead of `endpoint`. */
   socketPath?: string;
-  /** The plugin's API; `"v2"` unless given. */
+  /** The version of the plugin's API. The default is `"v2"`. */
   version?: "v1" | "v2";
-  /** The deadline of each call, in milliseconds; none unless given. */
+  /** The timeout of each call, in milliseconds. The default is no timeout. */
   timeoutMs?: number;
 }
 
 /**
- * A client of a KMS plugin over its unix socket. Needs the packages `@grpc/grpc-js` and `@grpc/proto-loader`, and Node.
+ * Creates a client of a KMS plugin on a Unix socket. Needs Node and the packages `@grpc/grpc-js` and `@grpc/proto-loader`.
  *
- * The function itself is what `Transformer.load` takes as `kms`: it then speaks to each plugin that the configuration names, at the endpoint
- * that stands there, and closes the connection when the provider is gone.
+ * Pass the function itself to `Transformer.load` as `kms`: it then connects to each plugin in the configuration, at the plugin's endpoint, and
+ * closes the connection when the provider is no longer in use.
  *
  * ```js
  * const transformer = await Transformer.load(config, { kms: kmsGrpc });
  * ```
  *
- * Nothing is connected before the first call. A call waits for the socket to appear, until its deadline.
+ * The client does not connect before the first call. A call waits for the socket to appear, until its deadline.
  */
 export function kmsGrpc(options: KmsGrpcOptions & { version: "v1" }): KmsV1Client & { close(): void };
 export function kmsGrpc(options: KmsGrpcOptions & { version?: "v2" }): KmsV2Client & { close(): void };
