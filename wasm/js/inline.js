@@ -1,4 +1,4 @@
-// Puts the module into a JavaScript file, for bundlers that lose .wasm files: `node wasm/js/inline.js dist`.
+// Writes the module into a JavaScript file, for bundlers that lose .wasm files: `node wasm/js/inline.js dist`.
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 

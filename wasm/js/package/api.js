@@ -1,4 +1,4 @@
-// What every entry exports.
+// The exports that all entry points share.
 
 export { DekkerError } from "./errors.js";
 export { checkConfig, inspect, inspectInput, openWithDek, sealWithDek, showConfig } from "./tools.js";

@@ -1,31 +1,31 @@
-// Bytes in and out.
+// Conversion of arguments to bytes.
 
 import { invalidArgument } from "./errors.js";
 
 const encoder = new TextEncoder();
 
-/** 64 MiB: more than anything that is stored in etcd. What the module has no memory for would be its end. */
+/** 64 MiB: more than any value in etcd. The module traps if it runs out of memory. */
 const LENGTH_MAX = 64 << 20;
 
-/** Text as UTF-8, bytes as they are. */
+/** Returns text as UTF-8, and bytes unchanged. */
 export function textOrBytes(value, what) {
   return bytes(typeof value === "string" ? encoder.encode(value) : value, what);
 }
 
 const scratch = new Uint8Array(4096);
 
-/** Text that `atOnce` takes. No character has more than three bytes. */
+/** Whether `value` is text that `atOnce` accepts. No UTF-16 code unit takes more than three bytes of UTF-8. */
 export const isShortText = (value) => typeof value === "string" && value.length * 3 <= scratch.length;
 
 /**
- * Short text as UTF-8, bytes as they are, for whoever uses them at once: the text is in memory that the next call uses again. A buffer of its
- * own would cost more than the rest of the call.
+ * Returns short text as UTF-8, and bytes unchanged. The text is in a buffer that the next call overwrites, so the caller must use it at once. A
+ * separate buffer would cost more than the rest of the call.
  */
 export function atOnce(value) {
   return typeof value === "string" ? scratch.subarray(0, encoder.encodeInto(value, scratch).written) : value;
 }
 
-/** Bytes, whatever holds them, as a Uint8Array over the same memory. */
+/** Returns a Uint8Array over the memory of an ArrayBuffer or any view. */
 export function bytes(value, what) {
   const isBuffer = value instanceof ArrayBuffer;
   if (!isBuffer && !ArrayBuffer.isView(value)) throw invalidArgument(`${what} must be a Uint8Array`);

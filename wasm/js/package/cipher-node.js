@@ -1,4 +1,4 @@
-// Node's AES-GCM, which is OpenSSL's. Neither function keeps a key, nor leaves a plaintext in memory of its own.
+// Node's AES-GCM, which is OpenSSL's. Neither function keeps a key, and neither leaves a plaintext in memory that it allocated.
 
 import { createCipheriv, createDecipheriv } from "node:crypto";
 
@@ -27,7 +27,7 @@ export const nodeCipher = {
       cipher.setAAD(aad);
       cipher.setAuthTag(tag);
       plaintext = cipher.update(ciphertext);
-      // It throws when the tag is wrong.
+      // Throws if the tag is wrong.
       cipher.final();
       out.set(plaintext);
       return true;

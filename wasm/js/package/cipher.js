@@ -1,4 +1,4 @@
-// AES-GCM of the surroundings, where that is faster than the module's own. The module asks for it; an entry may have set one.
+// The environment's AES-GCM, if it is faster than the module's. The module calls these functions; an entry point may set the cipher.
 
 let cipher;
 
@@ -9,8 +9,11 @@ export function useCipher(of) {
 
 export const hasCipher = () => cipher !== undefined;
 
-/** Fills `out` with ciphertext and tag. `false`: it did not, and the module's own cipher has the word. All are views of the module's memory. */
+/**
+ * Fills `out` with ciphertext and tag. Returns `false` if it failed; the module then uses its own cipher. All arguments are views of the module's
+ * memory.
+ */
 export const sealGcm = (key, nonce, aad, plaintext, out) => cipher.seal(key, nonce, aad, plaintext, out);
 
-/** Fills `out` with the plaintext once its tag was found to be right. `false`: as above. */
+/** Verifies the tag and fills `out` with the plaintext. Returns `false` if it failed; the module then uses its own cipher. */
 export const openGcm = (key, nonce, aad, ciphertext, tag, out) => cipher.open(key, nonce, aad, ciphertext, tag, out);

@@ -1,15 +1,15 @@
-// Time, as the engine is told it.
+// The clock that the engine uses.
 
-/** 1 second: by so much the time of day must run ahead at once before it counts as time that the monotonic clock slept through. */
+/** 1 second: smaller jumps of the time of day are not treated as sleep. */
 const SLEPT_MIN_MS = 1000;
 
-/** 10 seconds: the least time between two leaps that are told of, each of which costs a KMS plugin a new DEK. */
+/** 10 seconds: the minimum time between two reported jumps. Each reported jump makes every KMS plugin encrypt a new DEK. */
 const LEAP_INTERVAL_MS = 10_000;
 
 /**
- * Milliseconds since the Unix epoch that never go back: the time of day at the start, and from there the time that has passed by the
- * monotonic clock. That one may stand still while the machine sleeps, and a DEK must not outlive its three minutes in a closed laptop: when
- * the time of day has leapt ahead, so has this clock. Whoever sets the time of day ahead only makes DEKs expire early.
+ * Creates a clock that returns milliseconds since the Unix epoch and never goes back. It starts at the time of day and advances with the monotonic
+ * clock, which may stop while the machine sleeps. A DEK must not outlive its three minutes in a closed laptop, so when the time of day jumps ahead,
+ * this clock does too. If the user sets the time of day ahead, DEKs only expire early.
  */
 export function systemClock(wall = Date, monotonic = performance) {
   const start = wall.now();
@@ -32,8 +32,8 @@ export function systemClock(wall = Date, monotonic = performance) {
       return last;
     },
     /**
-     * Whether the time of day has leapt ahead since this was last asked: the machine slept, or it was restored from a snapshot, which nothing
-     * here tells apart. A leap soon after another is told of later.
+     * Returns whether the time of day has jumped ahead since the last call: the machine slept, or it was restored from a snapshot. This clock
+     * cannot distinguish the two. A jump soon after a reported one is reported later.
      */
     hasLeapt() {
       if (!hasLeapt) return false;

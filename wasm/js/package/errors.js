@@ -1,4 +1,4 @@
-// Faults, each with a stable code; index.d.ts lists them.
+// Errors, each with a stable code. index.d.ts lists the codes.
 
 export class DekkerError extends Error {
   /**
@@ -15,25 +15,25 @@ export class DekkerError extends Error {
   }
 }
 
-// On the prototype, as Error's own name: it does not show as a property of each fault.
+// Defined on the prototype, as for Error's own name, so that it is not a property of each error.
 Object.defineProperty(DekkerError.prototype, "name", {
   value: "DekkerError",
   writable: true,
   configurable: true,
 });
 
-/** A fault as the engine tells it. */
+/** Converts an error from the engine. */
 function fromEngine({ code, message, isTransient, grpcCode }) {
   return new DekkerError(code, message, { isTransient, grpcCode });
 }
 
-/** What an operation gave; throws the fault if that is what it gave. */
+/** Returns the result of an operation, or throws its error. */
 export function unwrap(outcome) {
   if (outcome.error !== undefined) throw fromEngine(outcome.error);
   return outcome;
 }
 
-/** A refused configuration. */
+/** Creates the error for a configuration that is not valid. */
 export function invalidConfig(findings) {
   const lines = findings.map(({ line, column, path, message }) => {
     const place = line === undefined ? "" : `${line}:${column}: `;
@@ -43,7 +43,7 @@ export function invalidConfig(findings) {
   return new DekkerError("INVALID_CONFIG", message, { findings });
 }
 
-/** The caller's mistake. */
+/** Creates the error for an invalid argument. */
 export function invalidArgument(message) {
   return new DekkerError("INVALID_ARGUMENT", message);
 }

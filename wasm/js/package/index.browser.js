@@ -1,4 +1,4 @@
-// Browsers, and bundlers for them: the module is fetched by init(), which Transformer.load() awaits.
+// The entry point for browsers and their bundlers. init(), which Transformer.load() awaits, fetches the module.
 
 import { setLoader } from "./wasm.js";
 
@@ -6,7 +6,7 @@ setLoader(async (source = new URL("./dekker_bg.wasm", import.meta.url)) => {
   if (source instanceof ArrayBuffer || ArrayBuffer.isView(source)) return WebAssembly.compile(source);
   const answer = source instanceof Response ? source : await fetch(source);
   if (!answer.ok) throw new Error(`${answer.url} answered ${answer.status}`);
-  // Compiling as it arrives demands `application/wasm` of the server; compiling what has arrived does not.
+  // Compiling while the file arrives would require the server to send `application/wasm`. Compiling afterwards does not.
   return WebAssembly.compile(await answer.arrayBuffer());
 });
 

@@ -1,4 +1,4 @@
-// Node: the module is read from disk when this is imported, so that everything works at once.
+// The entry point for Node. Importing it reads the module from disk, so that every function works at once.
 
 import { readFileSync } from "node:fs";
 
@@ -8,7 +8,7 @@ import { useKernel } from "./random.js";
 import { kernelRandom } from "./random-node.js";
 import { setLoader, use } from "./wasm.js";
 
-// Values of some size go through OpenSSL, which is faster than WebAssembly there.
+// Larger values go through OpenSSL, which is faster than WebAssembly for them.
 if (process.env.DEKKER_CIPHER !== "wasm") useCipher(nodeCipher);
 
 useKernel(kernelRandom());

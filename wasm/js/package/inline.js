@@ -1,4 +1,4 @@
-// The module within JavaScript, for bundlers that lose .wasm files; a third larger.
+// The entry point with the module inside JavaScript, for bundlers that lose .wasm files. It is a third larger.
 
 import encoded from "./dekker_bg.wasm.js";
 import { setLoader } from "./wasm.js";

@@ -1,4 +1,4 @@
-// A KMS plugin over its unix socket, for Node.
+// A client of a KMS plugin on a Unix socket, for Node.
 
 import { fileURLToPath } from "node:url";
 
@@ -7,27 +7,27 @@ import protoLoader from "@grpc/proto-loader";
 
 import { DekkerError, invalidArgument } from "./errors.js";
 
-/** 4 MiB: grpc-go's limit, and so kube-apiserver's. No valid answer has 128 KiB. */
+/** 4 MiB: the limit of grpc-go, and so of kube-apiserver. No valid response has even 128 KiB. */
 const MAX_MESSAGE = 4 << 20;
 
-/** KMS v1's one version. */
+/** The only version of the KMS v1 API. */
 const V1 = "v1beta1";
 
 const OPTIONS = {
   "grpc.max_receive_message_length": MAX_MESSAGE,
   "grpc.default_authority": "localhost",
   "grpc.enable_http_proxy": 0,
-  // A plugin that starts must not cost a call its deadline, and a look at a local socket is cheap.
+  // Retry often, so that a plugin that is starting does not cost a call its deadline. Trying a local socket is cheap.
   "grpc.initial_reconnect_backoff_ms": 5,
   "grpc.min_reconnect_backoff_ms": 5,
   "grpc.max_reconnect_backoff_ms": 200,
-  // Closed by close(), whoever else speaks to the same socket.
+  // Do not share the connection, so that close() closes it even if another client uses the same socket.
   "grpc.use_local_subchannel_pool": 1,
 };
 
 const services = {};
 
-/** The service's constructor, made of its .proto file when it is first needed. */
+/** Returns the constructor of the service, which is built from its .proto file on first use. */
 function service(version) {
   services[version] ??= (() => {
     const [file, name] = version === "v1" ? ["v1beta1", "v1beta1"] : ["v2", "v2"];
@@ -38,10 +38,10 @@ function service(version) {
   return services[version];
 }
 
-/** What to dial: a configuration's endpoint, or what the engine made of it. */
+/** Returns the address to connect to, from the configuration's endpoint or the path that the engine parsed from it. */
 function target({ socketPath, endpoint }) {
   const path = socketPath ?? /^unix:\/\/(\/.+)$/.exec(endpoint ?? "")?.[1];
-  // Node 20 fills an abstract name up to 108 bytes, and then it is another name.
+  // Node 20 pads an abstract name to 108 bytes, which makes it a different name.
   if (path === undefined || path.startsWith("/@")) {
     throw invalidArgument("the endpoint of a KMS plugin must be unix:///path; Node reaches no sockets in the abstract namespace");
   }
@@ -56,7 +56,7 @@ export function kmsGrpc(provider) {
   const call = (method, request, { signal } = {}) =>
     new Promise((resolve, reject) => {
       signal?.throwIfAborted();
-      // A call waits for the socket to appear, as kube-apiserver's does.
+      // The call waits for the socket to appear, as kube-apiserver's calls do.
       const metadata = new grpc.Metadata({ waitForReady: true });
       const options = timeoutMs === undefined ? {} : { deadline: Date.now() + timeoutMs };
       const abort = () => placed.cancel();

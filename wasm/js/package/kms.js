@@ -1,9 +1,9 @@
-// KMS calls: placed with a client, ended by its answer or by their deadline.
+// KMS calls. A call goes to a client and ends with the client's answer or at its deadline.
 
 import { bytes } from "./bytes.js";
 import { invalidArgument } from "./errors.js";
 
-/** gRPC's status codes, by name. */
+/** The names of the gRPC status codes. The index is the code. */
 const CODES = [
   "OK",
   "CANCELLED",
@@ -29,13 +29,13 @@ const UNIMPLEMENTED = 12;
 const INTERNAL = 13;
 const UNAVAILABLE = 14;
 
-/** What Node says when nobody listens. */
+/** The codes of Node's errors when the plugin cannot be reached. */
 const OUT_OF_REACH = new Set(["ECONNREFUSED", "ECONNRESET", "ENOENT", "EPIPE", "EACCES"]);
 
-/** 4096: more of a fault's text is not handed on; the engine cuts and cleans it further. */
+/** 4096: the maximum number of characters of an error message to pass on. The engine shortens and cleans it further. */
 const MESSAGE_MAX = 4096;
 
-/** A client's fault as gRPC would say it. */
+/** Converts a client's error to a gRPC code and message. */
 export function callError(fault) {
   const text = fault?.details || fault?.message || String(fault);
   return { code: codeOf(fault), message: String(text).slice(0, MESSAGE_MAX) };
@@ -54,15 +54,15 @@ function codeOf(fault) {
   return UNKNOWN;
 }
 
-/** Their numbers mean something else. */
+/** The numeric codes of a DOMException are not gRPC codes. */
 function isDomException(fault) {
   return typeof DOMException !== "undefined" && fault instanceof DOMException;
 }
 
-/** 1 MiB: no field of an answer is longer. The engine's own bounds are narrower. */
+/** 1 MiB: the maximum length of a field in an answer. The engine's own limits are lower. */
 const FIELD_MAX = 1 << 20;
 
-/** Thrown for an answer that is none. */
+/** Thrown for an answer that is not valid. */
 class AnswerError extends Error {
   code = INTERNAL;
 }
@@ -72,10 +72,10 @@ function demand(holds, method, what) {
 }
 
 const isText = (value) => typeof value === "string" && value.length <= FIELD_MAX;
-/** Whatever realm it comes from. */
+/** Also accepts arrays from other realms. */
 const isBytes = (value) => ArrayBuffer.isView(value) && value.byteLength <= FIELD_MAX;
 
-/** What the engine is told of an answer: the arguments of its `complete…` function that follow the call's id. */
+/** Converts a client's answer to the arguments of the engine's `complete…` function that follow the call's ID. */
 const ANSWERS = {
   status(answer) {
     for (const field of ["version", "healthz", "keyId"]) {
@@ -101,23 +101,23 @@ const ANSWERS = {
   },
 };
 
-/** The function of the engine that takes each answer. */
+/** The engine's function for each kind of answer. */
 const COMPLETE = { status: "completeStatus", encrypt: "completeEncrypt", decrypt: "completeDecrypt" };
 
-/** What a client must have. KMS v1 has no Status. */
+/** Whether a client has the required methods. KMS v1 has no Status. */
 function isClient(client, version) {
   const methods = version === "v1" ? ["encrypt", "decrypt"] : ["status", "encrypt", "decrypt"];
   return methods.every((method) => typeof client?.[method] === "function");
 }
 
-/** KMS v1 has no key IDs and no annotations. */
+/** Removes the key ID and the annotations, which KMS v1 does not have. */
 function asked(version, request) {
   if (version === "v2" || request === undefined) return request;
   const { keyId, annotations, ...v1 } = request;
   return v1;
 }
 
-/** The clients that the caller gave, and the calls under way. */
+/** The caller's clients, and the calls in progress. */
 export class KmsCalls {
   #clients;
   #clock;
@@ -127,9 +127,9 @@ export class KmsCalls {
   #calls = new Map();
 
   /**
-   * @param clients by name, or a function from a provider to a client, which is then closed when its provider is
-   * @param tell told how a call ended: `(complete, args)`
-   * @param report told of every call that ended
+   * @param clients by name, or a function that creates a client for a provider; such a client is closed with its provider
+   * @param tell called with `(complete, args)` when a call has ended
+   * @param report called with an event for each call that has ended
    */
   constructor(clients, clock, tell, report) {
     this.#clients = clients ?? {};
@@ -154,7 +154,7 @@ export class KmsCalls {
     }
   }
 
-  /** More clients, for a file that names more providers; providers that are in use keep theirs. */
+  /** Adds clients for a file with more providers. Providers in use keep their clients. */
   add(added) {
     if (added === undefined) return;
     this.#clients =
@@ -171,7 +171,7 @@ export class KmsCalls {
     }
   }
 
-  /** Nothing uses this provider any more. */
+  /** Closes a provider that is no longer in use. */
   close(id) {
     const provider = this.#providers.get(id);
     this.#providers.delete(id);
@@ -188,11 +188,11 @@ export class KmsCalls {
     for (const id of [...this.#providers.keys()]) this.close(id);
   }
 
-  /** Places a call. `secret`: bytes to be erased when it has ended. */
+  /** Starts a call. `secret` is erased when the call has ended. */
   place({ call, provider: id }, method, request, secret) {
     const provider = this.#providers.get(id);
     if (provider === undefined) {
-      // It was closed: the engine has forgotten the call as well.
+      // The provider was closed, so the engine has forgotten the call too.
       secret?.fill(0);
       return;
     }
@@ -206,7 +206,7 @@ export class KmsCalls {
       },
       Math.min(info.timeoutMs, 2 ** 31 - 1),
     );
-    // The driver's own timer keeps the process alive while somebody waits.
+    // The driver's timer keeps the process alive while a caller waits.
     timer?.unref?.();
     const end = (error, answer) => {
       if (!this.#end(call)) return;
@@ -220,7 +220,7 @@ export class KmsCalls {
       .then((answer) => {
         const told = ANSWERS[method](answer, info.version);
         end(undefined, told);
-        // A DEK or seed: the engine has it now.
+        // A DEK or seed, which the engine has copied.
         if (method === "decrypt") told[0].fill(0);
       })
       .catch((fault) => end(callError(fault)));
@@ -228,7 +228,7 @@ export class KmsCalls {
 
   async #ask(provider, method, request, signal) {
     const { info } = provider;
-    // Not from within the driver: a client may call back into it.
+    // Do not call the client from within the driver: the client may call the driver.
     await undefined;
     signal.throwIfAborted();
     if (provider.client === undefined) {
@@ -252,7 +252,7 @@ export class KmsCalls {
   }
 }
 
-/** A caller's function may not disturb the driver: its fault is reported as one that nobody caught. */
+/** Runs a caller's function without letting it disturb the driver. An exception is rethrown as an uncaught error. */
 export function quietly(run) {
   try {
     run();

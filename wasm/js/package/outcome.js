@@ -1,6 +1,7 @@
-// What the module gives for a value that was written or read. It makes these here, for each property that it set itself would be a call out of it.
+// Creates the results of encryption and decryption for the module. If the module created these objects itself, each property would cost a call
+// across the boundary.
 
-/** With what is not `undefined`. */
+/** Adds the properties that are not `undefined`. */
 function withKey(outcome, keyIdHash, keyPrefix) {
   if (keyIdHash !== undefined) outcome.keyIdHash = keyIdHash;
   if (keyPrefix !== undefined) outcome.keyPrefix = keyPrefix;

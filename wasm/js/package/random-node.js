@@ -1,19 +1,19 @@
-// The kernel's random bytes in Node, by reading /dev/urandom.
+// The kernel's random bytes in Node, read from /dev/urandom.
 //
-// Node's own (`crypto.getRandomValues`, `randomBytes`) come from OpenSSL's generator, whose state is in the process' memory: after that memory
-// was restored from a snapshot it gives the same bytes again. It also takes longer.
+// Node's own random functions (`crypto.getRandomValues`, `randomBytes`) use OpenSSL's generator, whose state is in the memory of the process. After
+// that memory is restored from a snapshot, they return the same bytes again. They are also slower.
 
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 
 const DEVICE = "/dev/urandom";
 
 /**
- * Behind the end of any file. The device does not mind where it is read; but should its descriptor have been closed by somebody else and now
- * be a file, a pipe or a socket, then there is nothing to read there, or an error, instead of bytes that are not random.
+ * An offset beyond the end of any file. The device ignores the offset. If other code has closed the descriptor and it now refers to a file, pipe or
+ * socket, reading at this offset returns nothing or fails, instead of returning bytes that are not random.
  */
 const BEHIND_ANY_FILE = 2 ** 52;
 
-/** What fills an array from the kernel; `undefined`: this system has no such device, or does not let us open it. */
+/** Returns a function that fills an array from the kernel, or `undefined` if the system has no such device or does not allow opening it. */
 export function kernelRandom() {
   let device;
   try {
@@ -25,7 +25,7 @@ export function kernelRandom() {
     try {
       read(device, out);
     } catch {
-      // Somebody has closed it. Not ours to close again: the number may be another's.
+      // Other code has closed the descriptor. Do not close it again: the number may now belong to another file.
       device = open();
       read(device, out);
     }

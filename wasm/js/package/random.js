@@ -1,14 +1,16 @@
-// Where random bytes come from. Nothing is fetched ahead and nothing is kept: what lies in memory is there again after a snapshot of the process
-// or of its machine was restored, and would make the same nonce twice.
+// The source of random bytes. Nothing is fetched ahead or kept in memory: after a restore from a snapshot of the process or its machine, the same
+// bytes would be in memory again and produce the same nonce twice.
 
 let kernel;
 
-/** @param {((out: Uint8Array) => void) | undefined} fill what fills `out` from the kernel, where the surroundings can reach it */
+/**
+ * @param {((out: Uint8Array) => void) | undefined} fill fills `out` from the kernel; `undefined` if the environment cannot reach it
+ */
 export function useKernel(fill) {
   kernel = fill;
 }
 
-/** Fills `out` from the kernel. `false`: it cannot be reached from here, and `crypto.getRandomValues` is the best that there is. */
+/** Fills `out` from the kernel. Returns `false` if the kernel cannot be reached from here; `crypto.getRandomValues` is then the best source. */
 export function fillFromKernel(out) {
   if (kernel === undefined) return false;
   kernel(out);

@@ -1,4 +1,4 @@
-// What needs no key.
+// The functions that need no transformer.
 
 import { bytes, textOrBytes } from "./bytes.js";
 import { DekkerError, invalidConfig, unwrap } from "./errors.js";
@@ -57,7 +57,7 @@ export function showConfig(config) {
   }
 }
 
-/** The KMS providers that a file names; none if it has faults. */
+/** Returns the KMS providers in a file; none if the file is not valid. */
 export function kmsProvidersOf(file, automaticReload) {
   return ask((bindings) => bindings.kmsProvidersOf(file, automaticReload));
 }

@@ -1,4 +1,4 @@
-// The driver: what the engine says is done here, and what came of it told.
+// The driver. It carries out the engine's actions and reports the results to the engine.
 //
 //   caller ──toStorage, fromStorage, health, reload──▶ ┌─────────────┐ ──calls──▶ Engine (WebAssembly)
 //   clients ◀──status, encrypt, decrypt──────────────── │ Transformer │ ◀─actions─
@@ -11,7 +11,7 @@ import { KmsCalls, quietly } from "./kms.js";
 import { kmsProvidersOf } from "./tools.js";
 import { call, current, init } from "./wasm.js";
 
-/** The longest that a timer of JavaScript waits. */
+/** The maximum delay of a JavaScript timer. */
 const TIMER_MAX_MS = 2 ** 31 - 1;
 
 const DEK_SOURCES = ["counter", "hkdf-seed"];
@@ -31,10 +31,10 @@ export class Transformer {
   #automaticReload;
   #open = new Map();
   #nextOp = 1;
-  /** By their numbers: the files that were offered and are not decided. */
+  /** The reloads in progress, by generation. */
   #reloads = new Map();
   #timer;
-  /** When the engine wants to be called again. */
+  /** When the engine must be called again. */
   #due = Infinity;
   #freed = false;
 
@@ -167,16 +167,16 @@ export class Transformer {
     this.#engine = undefined;
   }
 
-  /** Begins an operation; the engine answers at once, or parks it until an action brings the answer. */
+  /** Starts an operation. The engine answers at once, or parks the operation and answers with an action later. */
   #operation(signal, begin) {
     signal?.throwIfAborted();
     const op = this.#nextOp++;
     const now = this.#clock.now();
-    // Where no timer runs, as in a tab that slept, time passes only here.
+    // If timers do not run, as in a suspended tab, overdue work is done here.
     if (now >= this.#due) this.#tell((engine) => engine.advance(now));
     const outcome = this.#ask((engine) => begin(engine, op, now), now);
     if (outcome !== undefined) {
-      // What succeeded at once has left the engine nothing else to do.
+      // A successful result at once leaves no actions.
       if (outcome.error !== undefined || Array.isArray(outcome)) this.#settle();
       return unwrap(outcome);
     }
@@ -197,11 +197,11 @@ export class Transformer {
     if (this.#freed) throw freed();
   }
 
-  /** One call into the engine. A trap ends everything that is open. */
+  /** Makes one call into the engine. A trap ends all open operations. */
   #ask(into, now = this.#clock.now()) {
     this.#demandAlive();
     try {
-      // Before the operation: it must not use a nonce counter that is in a snapshot.
+      // Before the operation, which must not use a nonce counter value from a snapshot.
       if (this.#clock.hasLeapt?.()) this.restored();
       this.#demandAlive();
       return call(() => into(this.#engine, now), this.#instance);
@@ -211,24 +211,24 @@ export class Transformer {
     }
   }
 
-  /** Tells the engine something that nobody waits for, and does what it says next. */
+  /** Passes something to the engine that no caller waits for, and carries out the actions that follow. */
   #tell(into) {
     if (this.#freed) return;
     try {
       this.#ask(into);
     } catch {
-      return; // A trap, which has told all who waited.
+      return; // A trap, which has rejected all open operations.
     }
     this.#settle();
   }
 
-  /** Does what the engine says, and learns when it wants to be called again. */
+  /** Carries out the engine's actions, and sets the timer for the next call. */
   #settle() {
     try {
       for (const action of this.#ask((engine) => engine.actions())) this.#act(action);
       this.#schedule();
     } catch (fault) {
-      // A trap has told all who waited, and so has `free`, from within an event of the caller's.
+      // All waiting callers have been notified: the engine trapped, or the caller called `free` in an event handler.
       if (!(fault instanceof DekkerError)) throw fault;
     }
   }
@@ -260,7 +260,7 @@ export class Transformer {
     }
   }
 
-  /** Places a KMS call, after learning of a provider that is new. */
+  /** Starts a KMS call. Fetches the providers first if this one is new. */
   #place(action, method, request, secret) {
     if (!this.#kms.knows(action.provider)) {
       this.#kms.learn(this.#ask((engine) => engine.kmsProviders()));
@@ -301,11 +301,11 @@ export class Transformer {
     this.#timer = this.#clock.setTimeout(() => {
       this.#tell((engine, now) => engine.advance(now));
     }, wait);
-    // Polls alone keep no process alive; a caller who waits does.
+    // Polls alone do not keep the process alive, but a waiting caller does.
     if (this.#open.size === 0 && this.#reloads.size === 0) this.#timer?.unref?.();
   }
 
-  /** Nothing comes any more. */
+  /** Ends everything with an error. */
   #end(fault) {
     this.#clock.clearTimeout(this.#timer);
     this.#timer = undefined;
@@ -343,7 +343,7 @@ function location(at) {
   return { resource, key: isShortText(key) ? key : textOrBytes(key, "the location's key") };
 }
 
-/** Names come from storage: `__proto__` is one like any other. */
+/** Names come from storage, so `__proto__` must work like any other name. */
 function record(pairs) {
   const all = Object.create(null);
   for (const [name, value] of pairs) all[name] = value;

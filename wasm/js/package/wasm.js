@@ -1,19 +1,19 @@
-// The one WebAssembly module: loaded once, begun anew after a trap.
+// The WebAssembly module. It is loaded once and instantiated again after a trap.
 
 import * as bindings from "./dekker.js";
 import { DekkerError } from "./errors.js";
 
-let load; // the entry's: gives a WebAssembly.Module, or a promise of one
+let load; // the entry point's loader: returns a WebAssembly.Module or a promise of one
 let loading;
 let module;
 let instance; // { trap?: string }
 
-/** The way to the module, from the entry that was imported. */
+/** Sets the function that loads the module. The entry point that was imported provides it. */
 export function setLoader(loader) {
   load ??= loader;
 }
 
-/** Loads the module unless that is done. `source` goes to the entry's loader. */
+/** Loads the module unless it is already loaded. `source` is passed to the entry point's loader. */
 export function init(source) {
   if (instance !== undefined) return Promise.resolve();
   loading ??= (async () => {
@@ -29,7 +29,7 @@ export function init(source) {
   return loading;
 }
 
-/** Makes the instance, unless there is one. */
+/** Instantiates the module unless there is an instance. */
 export function use(compiled) {
   if (instance !== undefined) return;
   bindings.initSync({ module: compiled });
@@ -37,7 +37,7 @@ export function use(compiled) {
   instance = {};
 }
 
-/** The bindings and the instance that they call into now. */
+/** Returns the bindings and the instance that they currently use. */
 export function current() {
   if (instance === undefined) {
     throw new DekkerError("NOT_INITIALIZED", "the WebAssembly module is not loaded yet: await init() first");
@@ -46,9 +46,9 @@ export function current() {
 }
 
 /**
- * Calls into an instance. What it throws on purpose is a string or an array; everything else is a trap. That leaves memory as it was in the
- * middle of the call: nothing in it can be used any more, and its first message stands for every later call. A fresh instance takes over for
- * whoever comes next.
+ * Calls into an instance. The module throws strings and arrays on purpose; anything else is a trap. After a trap, the memory is in the state of an
+ * interrupted call, so the instance cannot be used any more: every later call into it throws an error with the message of the first trap. New
+ * transformers use a fresh instance.
  */
 export function call(into, of = instance) {
   if (of.trap !== undefined) throw trapped(of.trap);
@@ -62,11 +62,11 @@ export function call(into, of = instance) {
   }
 }
 
-/** Erases the memory of the instance that trapped, secrets and all, and begins anew. */
+/** Erases the memory of the instance that trapped, including its secrets, and creates a fresh instance. */
 function replace() {
-  // It gives the exports of the instance that there is.
+  // Returns the exports of the existing instance.
   new Uint8Array(bindings.initSync({ module }).memory.buffer).fill(0);
-  // From here on the bindings refuse objects of the old instance, and do not free them in the new one.
+  // From now on, the bindings reject objects of the old instance and do not free them in the new one.
   bindings.__wbg_reset_state();
   instance = {};
 }
