@@ -1,4 +1,4 @@
-//! `config`: what is wrong with a configuration, and what it says.
+//! The command `config`: checks or shows a configuration.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,10 +26,10 @@ pub enum ConfigCommand {
     },
 }
 
-/// Runs one. Exit code 1 when the configuration has faults.
+/// Runs a `config` command. The exit code is 1 if the configuration is not valid.
 ///
 /// # Errors
-/// When the file cannot be read, or output fails.
+/// Returns an error if the file cannot be read, if the engine fails, or if the output cannot be written.
 pub fn run(tools: &dyn Tools, command: ConfigCommand) -> anyhow::Result<ExitCode> {
     let (text, faults) = match command {
         ConfigCommand::Check {
@@ -60,8 +60,8 @@ pub fn run(tools: &dyn Tools, command: ConfigCommand) -> anyhow::Result<ExitCode
     })
 }
 
-/// A line for each finding, as compilers write them, and a summary; also the number of faults. The file's own lines are not shown: they may
-/// hold secrets.
+/// Formats each finding as a line in the style of compilers, followed by a summary line. Also returns the number of errors. Does not show lines of
+/// the file, which may contain secrets.
 fn report(file: &str, findings: &[Finding]) -> (String, usize) {
     let mut text = String::new();
     let mut faults = 0;

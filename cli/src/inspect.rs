@@ -1,4 +1,4 @@
-//! `inspect`: what a stored value is, without any key.
+//! The command `inspect`: describes a stored value, without any key.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -63,10 +63,10 @@ struct Segment {
     length: usize,
 }
 
-/// Runs it. Exit code 1 when any of the values is damaged.
+/// Runs the command. The exit code is 1 if any of the values is damaged.
 ///
 /// # Errors
-/// When there is no value in the input, or input or output fail.
+/// Returns an error if the input contains no value, if the engine fails, or if reading the input or writing the output fails.
 pub fn run(tools: &dyn Tools, args: &InspectArgs) -> anyhow::Result<ExitCode> {
     let input = read_input(args.file.as_deref())?;
     let json = tools.inspect_input(&input)?.map_err(anyhow::Error::msg)?;
@@ -151,7 +151,7 @@ fn text(value: &Inspection) -> String {
     out
 }
 
-/// What came from storage must not drive a terminal.
+/// Replaces control characters, because text from storage must not control the terminal.
 fn printable(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })

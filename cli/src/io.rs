@@ -1,4 +1,4 @@
-//! Input within bounds, and output.
+//! Bounded input, and output.
 
 use std::io::{Read, Write};
 use std::path::Path;
@@ -6,16 +6,16 @@ use std::path::Path;
 use anyhow::Context;
 use zeroize::Zeroizing;
 
-/// 64 MiB: the longest standard input or file that a command reads.
+/// 64 MiB: the maximum length of standard input or of a file that a command reads.
 pub const INPUT_MAX: u64 = 64 * 1024 * 1024;
 
-/// 1 MiB: the longest configuration file that is read; the engine refuses a longer one as well.
+/// 1 MiB: the maximum length of a configuration file. The engine also refuses longer ones.
 pub const CONFIG_MAX: u64 = 1024 * 1024;
 
-/// A file, or standard input for `-` and for none, within bounds.
+/// Reads a file, or standard input if `path` is `-` or `None`.
 ///
 /// # Errors
-/// When it cannot be read, or is longer than [`INPUT_MAX`].
+/// Returns an error if the input cannot be read or is longer than [`INPUT_MAX`].
 pub fn read_input(path: Option<&Path>) -> anyhow::Result<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(Vec::new());
     let (read, name) = match path {
@@ -40,10 +40,10 @@ pub fn read_input(path: Option<&Path>) -> anyhow::Result<Zeroizing<Vec<u8>>> {
     Ok(bytes)
 }
 
-/// Reads a configuration file once, through one descriptor.
+/// Reads a configuration file once, through a single descriptor.
 ///
 /// # Errors
-/// When it cannot be read, is empty or is too long; the text names the file and the remedy.
+/// Returns a message that names the file if the file cannot be read, is empty, or is longer than [`CONFIG_MAX`].
 pub fn read_config(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
     let cannot = |error: std::io::Error| {
         format!(
@@ -52,7 +52,7 @@ pub fn read_config(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
         )
     };
     let file = std::fs::File::open(path).map_err(cannot)?;
-    // Sized up front: a buffer that grows would leave copies of secrets behind.
+    // Allocated at full size: a buffer that grows would leave copies of secrets in freed memory.
     let mut bytes = Zeroizing::new(Vec::with_capacity(CONFIG_MAX as usize + 1));
     file.take(CONFIG_MAX + 1)
         .read_to_end(&mut bytes)
@@ -72,10 +72,10 @@ pub fn read_config(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
     Ok(bytes)
 }
 
-/// Writes all of it to standard output.
+/// Writes all bytes to standard output.
 ///
 /// # Errors
-/// When it cannot be written.
+/// Returns an error if the output cannot be written.
 pub fn write_output(bytes: &[u8]) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     out.write_all(bytes)

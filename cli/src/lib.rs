@@ -1,9 +1,9 @@
-//! The commands that `dekker` and `dekker.wasm` share: their arguments, their input and their output.
+//! The commands that `dekker` and `dekker.wasm` share: their arguments, input and output.
 //!
-//! What a command asks of the engine goes through [`Tools`]: the native binary answers from its component, `dekker.wasm` from dekker-core.
-//! So both take the same arguments and print the same bytes.
+//! The commands use the engine through [`Tools`]. The native binary implements it with its component, `dekker.wasm` with dekker-core. Both
+//! therefore take the same arguments and print the same bytes.
 //!
-//! Exit codes: 0 done, 1 a fault, 2 wrong usage.
+//! Exit codes: 0 for success, 1 for an error, 2 for wrong usage.
 
 pub mod config;
 pub mod inspect;
@@ -14,36 +14,36 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// What needs no KMS plugin and no running engine.
+/// Tools that need no KMS plugin and no running engine.
 pub trait Tools {
-    /// Tells what a value is, in whatever form people have it: a JSON array with an element for each value.
+    /// Describes the stored values in `input`, which may be in any common form. Returns a JSON array with one element for each value.
     ///
     /// # Errors
-    /// The outer error when the engine failed; the inner one says what is wrong with the input.
+    /// Returns an outer error if the engine fails. The inner error says what is wrong with the input.
     fn inspect_input(&self, input: &[u8]) -> anyhow::Result<Result<String, String>>;
 
-    /// Every fault of a configuration, and what a person may want to know of it.
+    /// Returns all errors and warnings for a configuration.
     ///
     /// # Errors
-    /// When the engine failed.
+    /// Returns an error if the engine fails.
     fn check_config(&self, config: &[u8], reload: bool) -> anyhow::Result<Vec<Finding>>;
 
-    /// A configuration with its defaults filled in and its secrets redacted.
+    /// Returns a configuration with its defaults filled in and its secrets redacted.
     ///
     /// # Errors
-    /// The outer error when the engine failed; the inner one is every fault of the configuration.
+    /// Returns an outer error if the engine fails. The inner error contains all errors of the configuration.
     fn show_config(&self, config: &[u8]) -> anyhow::Result<Result<String, Vec<Finding>>>;
 
-    /// Decrypts a value of KMS v1 or v2 with its DEK or seed, without the plugin. `key` is the storage key.
+    /// Decrypts a KMS v1 or v2 value with its DEK or seed, without the plugin. `key` is the storage key.
     ///
     /// # Errors
-    /// When the value is none of KMS, the DEK is another, or the engine failed.
+    /// Returns an error if the value is not a KMS value, if it does not open with this DEK, or if the engine fails.
     fn open_with_dek(&self, stored: &[u8], key: &[u8], dek: &[u8]) -> anyhow::Result<Opened>;
 
-    /// Encrypts a value with the DEK or seed of another value of KMS v2, which it must open.
+    /// Encrypts a value with the DEK or seed of `like`, an existing KMS v2 value that `dek` must open.
     ///
     /// # Errors
-    /// When the other value is none of KMS v2 or does not open, or the engine failed.
+    /// Returns an error if `like` is not a KMS v2 value, if it does not open with this DEK, or if the engine fails.
     fn seal_with_dek(
         &self,
         plaintext: &[u8],
@@ -53,35 +53,35 @@ pub trait Tools {
     ) -> anyhow::Result<Opened>;
 }
 
-/// A stored value that another one is to be like: of the same provider, key ID, DEK source and annotations.
+/// An existing stored value. The new value gets its provider, key ID, encrypted DEK source and annotations.
 #[derive(Clone, Copy)]
 pub struct Like<'a> {
-    /// What is stored.
+    /// The stored bytes.
     pub stored: &'a [u8],
-    /// Its storage key.
+    /// The storage key of the value.
     pub key: &'a [u8],
 }
 
-/// What encrypting or decrypting gave.
+/// The result of encrypting or decrypting a value.
 pub struct Opened {
-    /// Plaintext, or what is to be stored.
+    /// The plaintext, or the bytes to store.
     pub bytes: Zeroizing<Vec<u8>>,
-    /// Whether a write would produce something else now; `None` where there is nothing to tell it by.
+    /// Whether a write would now produce something else. `None` if this is unknown.
     pub stale: Option<bool>,
-    /// `sha256:<hex>` of the key ID; KMS v2 only.
+    /// `sha256:<hex>` of the key ID. Only for KMS v2.
     pub key_id_hash: Option<String>,
 }
 
-/// A fault of a configuration file or a remark on it. Never holds a secret.
+/// An error or warning for a configuration file. Never contains a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// A remark that makes no file invalid.
+    /// Whether this is a warning. Warnings do not make the file invalid.
     pub is_warning: bool,
-    /// `resources[0].providers[1].kms.endpoint`; empty where it concerns the file as a whole.
+    /// The field, such as `resources[0].providers[1].kms.endpoint`; empty if the finding concerns the whole file.
     pub path: String,
-    /// Upstream's words.
+    /// The message in upstream's wording.
     pub message: String,
-    /// Line and column, from 1, where it has a place.
+    /// The line and column, counted from 1, if the finding has a position in the file.
     pub position: Option<(u32, u32)>,
 }
 
@@ -98,7 +98,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// All faults in one sentence.
+/// Returns one sentence that contains all errors.
 pub fn not_valid(faults: &[Finding]) -> String {
     let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
     format!(

@@ -1,4 +1,4 @@
-//! `encrypt` and `decrypt`: what their forms have in common, and the form with a DEK at hand.
+//! The parts that the forms of `encrypt` and `decrypt` share, and the form that takes a DEK from a file.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// The storage key's bytes.
+    /// Returns the bytes of the storage key.
     pub fn key(&self) -> &[u8] {
         self.key.as_encoded_bytes()
     }
@@ -56,7 +56,7 @@ pub struct SealWith {
 /// Decrypts standard input with the DEK in a file.
 ///
 /// # Errors
-/// What [`Tools::open_with_dek`] says, and faults of input and output.
+/// Returns the error of [`Tools::open_with_dek`], or an error if reading the input or writing the output fails.
 pub fn decrypt_with_dek(
     tools: &dyn Tools,
     place: &Place,
@@ -70,7 +70,7 @@ pub fn decrypt_with_dek(
 /// Encrypts standard input with the DEK in a file.
 ///
 /// # Errors
-/// What [`Tools::seal_with_dek`] says, and faults of input and output.
+/// Returns the error of [`Tools::seal_with_dek`], or an error if reading the input or writing the output fails.
 pub fn encrypt_with_dek(
     tools: &dyn Tools,
     place: &Place,
@@ -91,10 +91,10 @@ pub fn encrypt_with_dek(
     finish(&tools.seal_with_dek(&plaintext, place.key(), like, &dek)?)
 }
 
-/// Writes what came out to standard output, and what is to be known of it to standard error.
+/// Writes the bytes to standard output, and staleness and key ID hash to standard error.
 ///
 /// # Errors
-/// When it cannot be written.
+/// Returns an error if the output cannot be written.
 pub fn finish(opened: &Opened) -> anyhow::Result<ExitCode> {
     write_output(&opened.bytes)?;
     if let Some(stale) = opened.stale {
@@ -106,14 +106,14 @@ pub fn finish(opened: &Opened) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The lengths of a DEK or seed that is written as it is: AES keys, and what upstream makes seeds of.
+/// The lengths at which the file is taken as the DEK or seed itself: those of AES keys, and of the seeds that upstream generates.
 const RAW: [usize; 3] = [16, 24, 32];
 
 fn read_dek(path: &Path) -> anyhow::Result<Zeroizing<Vec<u8>>> {
     parse_dek(read_input(Some(path))?).with_context(|| path.display().to_string())
 }
 
-/// 16, 24 or 32 bytes as they are, hex, or base64.
+/// Parses a DEK or seed: 16, 24 or 32 raw bytes, or any DEK or seed in hex or base64.
 fn parse_dek(bytes: Zeroizing<Vec<u8>>) -> anyhow::Result<Zeroizing<Vec<u8>>> {
     if RAW.contains(&bytes.len()) {
         return Ok(bytes);

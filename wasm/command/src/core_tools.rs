@@ -1,4 +1,4 @@
-//! dekker-core behind the commands.
+//! The commands' tools, implemented with dekker-core.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -17,7 +17,7 @@ use dekker_core::provider::transformer::{Decrypted, Encrypted, Location};
 use dekker_core::time::Timestamp;
 use zeroize::Zeroizing;
 
-/// The source of randomness of the system, which under WASI is `wasi:random`.
+/// The system's source of randomness: under WASI, `wasi:random`.
 struct System;
 
 impl Entropy for System {
@@ -26,7 +26,7 @@ impl Entropy for System {
     }
 }
 
-/// dekker-core.
+/// [`Tools`], implemented with dekker-core.
 pub(crate) struct Core;
 
 fn finding(is_warning: bool, finding: &config::Finding) -> Finding {
@@ -97,7 +97,7 @@ fn sealed(encrypted: Encrypted) -> Opened {
     }
 }
 
-/// Which way a value goes.
+/// Whether to encrypt or decrypt.
 #[derive(Clone, Copy)]
 pub(crate) enum Direction {
     FromStorage,
@@ -112,10 +112,10 @@ fn now() -> anyhow::Result<Timestamp> {
     Ok(Timestamp::from_millis(millis))
 }
 
-/// An engine for a configuration.
+/// Creates an engine for a configuration.
 ///
 /// # Errors
-/// Every fault of the configuration, and a clock that cannot be right.
+/// Returns an error if the configuration is not valid, naming all of its errors, or if the clock is before 1970.
 pub(crate) fn engine(config: &[u8]) -> anyhow::Result<Engine> {
     Engine::new(
         config,
@@ -127,10 +127,10 @@ pub(crate) fn engine(config: &[u8]) -> anyhow::Result<Engine> {
     .map_err(|error| anyhow::Error::msg(not_valid(&faults(&error))))
 }
 
-/// One value, either way.
+/// Encrypts or decrypts one value.
 ///
 /// # Errors
-/// What the engine says; and that there is no plugin here when it would have to wait for one.
+/// Returns the engine's error, or an error if the operation needs a plugin, which cannot be reached from here.
 pub(crate) fn transform(
     mut engine: Engine,
     place: &Place,

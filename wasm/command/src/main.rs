@@ -1,7 +1,7 @@
 //! `dekker.wasm`: the commands of `dekker` that need neither a plugin nor a server, for `wasmtime run` and every other WASI host.
 //!
-//! Arguments, input and output are those of the native binary ([`dekker_cli`]); the engine is dekker-core itself. Files are found in what the
-//! host grants with `--dir`.
+//! Arguments, input and output are the same as those of the native binary ([`dekker_cli`]); dekker-core itself is the engine. Files must be in
+//! directories that the host grants with `--dir`.
 
 mod core_tools;
 

@@ -1,4 +1,4 @@
-//! Core's words and the contract's, one for one.
+//! Conversions between core's types and those of the WIT interfaces.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -69,7 +69,7 @@ pub(crate) fn read(read: value::Decrypted) -> wit::Decrypted {
         key_id_hash,
     } = read;
     wit::Decrypted {
-        // Freed, and so wiped, once the host has read it.
+        // Freed, and so wiped, after the host has read it.
         plaintext: plaintext.into_exposed(),
         stale,
         transformer_prefix: owned(&transformer_prefix),
@@ -79,7 +79,7 @@ pub(crate) fn read(read: value::Decrypted) -> wit::Decrypted {
     }
 }
 
-/// Not `to_string` of an `Arc`, which goes through the formatter.
+/// Copies a text. Calling `to_string` on an `Arc` would go through the formatter.
 fn owned(text: &str) -> String {
     text.into()
 }

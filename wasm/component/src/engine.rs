@@ -21,7 +21,7 @@ impl face::Guest for Component {
     type Engine = EngineResource;
 }
 
-/// The resource `engine`. One call at a time: the component has one thread, and no call comes back into it.
+/// The resource `engine`. Borrows never conflict: the component has one thread, and no call reenters it.
 pub(crate) struct EngineResource(pub(crate) RefCell<Engine>);
 
 pub(crate) fn location(at: &Location) -> dekker_core::provider::transformer::Location<'_> {

@@ -1,7 +1,7 @@
 //! Keys that live in the host: `dekker:crypto/keys`.
 //!
-//! Key bytes are here only between a plugin's answer and [`KeyStore::import`], and between [`SealingKey::export`] and the call to the plugin;
-//! the heap wipes them when they are freed. The nonces are core's, as with every backend.
+//! Key bytes are in this component only between a plugin's response and [`KeyStore::import`], and between [`SealingKey::export`] and the call to
+//! the plugin. The heap wipes them when they are freed. Core generates the nonces, as for every backend.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -21,7 +21,7 @@ use crate::bindings::dekker::crypto::keys as host;
 pub(crate) struct ImportedKeys;
 
 impl KeyStore for ImportedKeys {
-    /// The host's own randomness: the key is not seen here before it is exported.
+    /// Uses the host's randomness: the key does not enter this component before it is exported.
     fn generate(
         &self,
         source_type: DekSourceType,

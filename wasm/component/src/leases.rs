@@ -1,4 +1,4 @@
-//! The interface `leases`, of the accelerated component alone: only a host that has the keys can move them between instances.
+//! The interface `leases`. Only the accelerated component has it, because only a host that keeps the keys can move them between instances.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -112,7 +112,7 @@ impl leases::Guest for Component {
             since,
             expiry,
         } = lease;
-        // It is what another instance of this component gave.
+        // The annotations come from another instance of this component.
         let annotations = annotations.into_iter().collect();
         let source = EncryptedDekSource::new(encrypted_dek_source, &key_id, annotations);
         source.is_ok_and(|source| {

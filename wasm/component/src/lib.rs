@@ -1,9 +1,9 @@
-//! dekker-core as a component: the world `transformer` of `wasm/wit`, importing nothing but `wasi:random`; or, with the feature `accelerated`,
-//! the world `transformer-accelerated`, which also imports `dekker:crypto/keys` and has no cipher of its own.
+//! dekker-core as a component: the world `transformer` of `wasm/wit`, which imports only `wasi:random`; or, with the feature `accelerated`, the
+//! world `transformer-accelerated`, which also imports `dekker:crypto/keys` and contains no cipher.
 //!
-//! What crosses the boundary is secret: plaintexts and DEKs come in as lists that the canonical ABI has this allocator make, and go out as
-//! lists that it frees after the host has read them. So the allocator wipes whatever it frees (`dekker-memory`), which erases every such list,
-//! and everything else on the heap, without anybody having to remember it.
+//! Data that crosses the boundary is secret. Plaintexts and DEKs enter as lists that this allocator allocates for the canonical ABI, and leave as
+//! lists that it frees after the host has read them. The allocator therefore wipes all memory that it frees (`dekker-memory`). This erases every
+//! such list and everything else on the heap automatically.
 #![no_std]
 
 extern crate alloc;
@@ -14,7 +14,7 @@ mod bindings {
     wit_bindgen::generate!({
         path: "../wit",
         world: "transformer",
-        // The host calls one function at a time, and none of them waits.
+        // The host makes one call at a time, and no call blocks.
         async: false,
         generate_all,
     });
@@ -51,12 +51,12 @@ struct Component;
 
 bindings::export!(Component with_types_in bindings);
 
-/// `wasi:random`, which the host answers: one question for each nonce or key, so that it takes one system call.
+/// `wasi:random`, provided by the host. Each nonce or key takes one call, so that it costs one system call.
 struct WasiRandom;
 
 impl Entropy for WasiRandom {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
-        // The random part of a counted nonce needs no list, for which the host would have to call back for memory.
+        // For the random part of a counted nonce, avoid a list, for which the host would have to call back to allocate memory.
         if bytes.len() <= size_of::<u64>() {
             let mut random = bindings::wasi::random::random::get_random_u64().to_le_bytes();
             for (byte, random) in bytes.iter_mut().zip(random) {
@@ -75,7 +75,7 @@ impl Entropy for WasiRandom {
     }
 }
 
-/// A panic is a fault of this code. It ends the instance; nothing of what was in memory is shown.
+/// Ends the instance. A panic is a bug in this code; no memory content is revealed.
 #[cfg(target_arch = "wasm32")]
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

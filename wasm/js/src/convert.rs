@@ -1,4 +1,4 @@
-//! Core's words as JavaScript objects.
+//! Conversion of core's types to JavaScript objects.
 
 use std::sync::Arc;
 
@@ -10,16 +10,16 @@ use serde::{Serialize, Serializer};
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsError, JsValue};
 
-/// Lists as arrays, bytes as `Uint8Array`, what is not there as `undefined`.
+/// Converts lists to arrays, bytes to `Uint8Array` and `None` to `undefined`.
 pub(crate) fn to_js<T: Serialize>(value: &T) -> Result<JsValue, JsError> {
     let serializer = serde_wasm_bindgen::Serializer::new();
-    // Plain data: it can always be told.
+    // Never fails: the values are plain data.
     value
         .serialize(&serializer)
         .map_err(|_| JsError::new("a value of core has no counterpart in JavaScript"))
 }
 
-/// Bytes become a `Uint8Array`.
+/// Serializes as a `Uint8Array`.
 struct Bytes<'a>(&'a [u8]);
 
 impl Serialize for Bytes<'_> {
@@ -28,7 +28,7 @@ impl Serialize for Bytes<'_> {
     }
 }
 
-/// An id, which core counts up from 1.
+/// Converts an ID. Core counts IDs up from 1.
 #[allow(clippy::cast_precision_loss)]
 fn number(id: u64) -> f64 {
     id as f64
@@ -56,7 +56,7 @@ pub(crate) fn finding(is_fault: bool, of: &dekker_core::config::Finding) -> Find
     }
 }
 
-/// The faults of a refused configuration, to be thrown: an array.
+/// Returns the errors of a refused configuration as an array, to be thrown.
 pub(crate) fn thrown_faults(faults: &Faults) -> JsValue {
     let findings: Vec<_> = faults.iter().map(|fault| finding(true, fault)).collect();
     to_js(&findings).unwrap_or_else(JsValue::from)
@@ -156,7 +156,7 @@ fn read(decrypted: &Decrypted) -> Read<'_> {
     }
 }
 
-/// An outcome of a fault.
+/// Returns the outcome for an error.
 fn failed(error: &TransformError) -> Result<JsValue, JsError> {
     to_js(&Outcome::Failed::<()> {
         error: fault(error),
@@ -184,15 +184,15 @@ extern "C" {
     ) -> JsValue;
 }
 
-/// JavaScript's copies of the texts that come again with every value: prefixes and hashes.
+/// JavaScript's copies of texts that occur in many values: prefixes and key ID hashes.
 #[derive(Default)]
 pub(crate) struct Texts(Vec<(Arc<str>, JsValue)>);
 
 impl Texts {
-    /// 16: a few providers' prefixes and key IDs.
+    /// 16: enough for the prefixes and key IDs of a few providers.
     const MAX: usize = 16;
 
-    /// `undefined` for none.
+    /// Returns JavaScript's copy of a text, or `undefined` for `None`.
     fn get(&mut self, text: Option<&Arc<str>>) -> JsValue {
         let Some(text) = text else {
             return JsValue::UNDEFINED;
@@ -209,7 +209,7 @@ impl Texts {
     }
 }
 
-/// `undefined` when parked.
+/// Returns `undefined` if the operation is parked.
 pub(crate) fn encrypted(
     of: &Option<Result<Encrypted, TransformError>>,
     texts: &mut Texts,
@@ -234,7 +234,7 @@ pub(crate) fn encrypted(
     ))
 }
 
-/// `undefined` when parked.
+/// Returns `undefined` if the operation is parked.
 pub(crate) fn decrypted(
     of: &Option<Result<Decrypted, TransformError>>,
     texts: &mut Texts,
@@ -402,7 +402,7 @@ pub(crate) fn action(of: &core::Action) -> Result<JsValue, JsError> {
     })
 }
 
-/// A KMS provider as a file names it.
+/// A KMS provider in a configuration file.
 #[derive(Serialize)]
 pub(crate) struct NamedProvider<'a> {
     name: &'a str,

@@ -16,17 +16,17 @@ use wasm_bindgen::{JsError, JsValue};
 
 use crate::{Surroundings, convert, keys};
 
-/// One configuration at work; see `dekker_core::engine::Engine` for what each function means.
+/// An engine that runs one configuration at a time. See `dekker_core::engine::Engine` for the meaning of each function.
 #[wasm_bindgen]
 pub struct Engine(RefCell<engine::Engine>, RefCell<convert::Texts>);
 
-/// From JavaScript's number. What is no time, or before 1970, is the beginning of time: the engine's never goes back.
+/// Converts JavaScript's milliseconds. A negative number or NaN becomes 0, which is safe because the engine's time never goes back.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn time(millis: f64) -> Timestamp {
     Timestamp::from_millis(millis as u64)
 }
 
-/// From JavaScript's number, which counts up from 1.
+/// Converts JavaScript's number of an ID, which counts up from 1.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn id(number: f64) -> u64 {
     number as u64
@@ -34,10 +34,10 @@ fn id(number: f64) -> u64 {
 
 #[wasm_bindgen]
 impl Engine {
-    /// Parses, validates and builds. `dek_cache_capacity` 0 means the default.
+    /// Parses and validates a configuration, and creates an engine for it. A `dek_cache_capacity` of 0 selects the default.
     ///
     /// # Errors
-    /// Every fault of the configuration, as an array.
+    /// Returns all errors of the configuration as an array.
     pub fn create(
         config: &[u8],
         reload: bool,
@@ -74,10 +74,10 @@ impl Engine {
         .map_err(|faults| convert::thrown_faults(&faults))
     }
 
-    /// Encrypts a value. `undefined`: parked under `op`.
+    /// Encrypts a value. Returns `undefined` if the operation is parked under `op`.
     ///
     /// # Errors
-    /// The engine is in use.
+    /// Returns an error if the engine is in use.
     #[wasm_bindgen(js_name = toStorage)]
     pub fn to_storage(
         &self,
@@ -94,10 +94,10 @@ impl Engine {
         convert::encrypted(&outcome, &mut self.1.borrow_mut())
     }
 
-    /// Decrypts a stored value. `undefined`: parked under `op`.
+    /// Decrypts a stored value. Returns `undefined` if the operation is parked under `op`.
     ///
     /// # Errors
-    /// The engine is in use.
+    /// Returns an error if the engine is in use.
     #[wasm_bindgen(js_name = fromStorage)]
     pub fn from_storage(
         &self,
@@ -114,19 +114,19 @@ impl Engine {
         convert::decrypted(&outcome, &mut self.1.borrow_mut())
     }
 
-    /// The KMS checks. `undefined`: parked under `op`.
+    /// Runs the KMS health checks. Returns `undefined` if the operation is parked under `op`.
     ///
     /// # Errors
-    /// The engine is in use.
+    /// Returns an error if the engine is in use.
     pub fn health(&self, op: f64, now: f64) -> Result<JsValue, JsError> {
         let checks = self.borrow()?.health(OpId(id(op)), time(now));
         convert::to_js(&checks.as_deref().map(convert::checks))
     }
 
-    /// The names of the checks, without running them.
+    /// Returns the names of the health checks without running them.
     ///
     /// # Errors
-    /// The engine is in use.
+    /// Returns an error if the engine is in use.
     #[wasm_bindgen(js_name = checkNames)]
     pub fn check_names(&self) -> Result<Vec<String>, JsError> {
         Ok(self.borrow()?.check_names())
@@ -135,16 +135,16 @@ impl Engine {
     /// Forgets a parked operation.
     ///
     /// # Errors
-    /// The engine is in use.
+    /// Returns an error if the engine is in use.
     pub fn cancel(&self, op: f64) -> Result<(), JsError> {
         self.borrow()?.cancel(OpId(id(op)));
         Ok(())
     }
 
-    /// Offers the bytes of a changed file; its number.
+    /// Offers the bytes of a changed file, and returns the file's number.
     ///
     /// # Errors
-    /// Every fault of the configuration, as an array; or the engine is in use.
+    /// Returns all errors of the configuration as an array, or an error if the engine is in use.
     #[allow(clippy::cast_precision_loss)]
     pub fn reload(&self, config: &[u8], now: f64) -> Result<f64, JsValue> {
         self.borrow()?
@@ -153,10 +153,10 @@ impl Engine {
             .map_err(|faults| convert::thrown_faults(&faults))
     }
 
-    /// What the running configuration reads and this one would not: an array of phrases.
+    /// Returns an array with a phrase for each kind of value that the running configuration can decrypt and this one could not.
     ///
     /// # Errors
-    /// Every fault of the configuration, as an array; or the engine is in use.
+    /// Returns all errors of the configuration as an array, or an error if the engine is in use.
     #[wasm_bindgen(js_name = unreadableAfter)]
     pub fn unreadable_after(&self, config: &[u8]) -> Result<JsValue, JsValue> {
         let unreadable = self
@@ -166,10 +166,10 @@ impl Engine {
         Ok(convert::to_js(&unreadable)?)
     }
 
-    /// What a plugin answered to Status.
+    /// Passes a plugin's response to Status to the engine.
     ///
     /// # Errors
-    /// The engine is in use.
+    /// Returns an error if the engine is in use.
     #[wasm_bindgen(js_name = completeStatus)]
     pub fn complete_status(
         &self,
@@ -188,10 +188,10 @@ impl Engine {
         self.complete(Event::Status { call, outcome }, now)
     }
 
-    /// What a plugin answered to Encrypt. `annotations` are names and values in turn.
+    /// Passes a plugin's response to Encrypt to the engine. `annotations` alternates names and values.
     ///
     /// # Errors
-    /// The engine is in use, or an annotation is not a name and bytes.
+    /// Returns an error if the engine is in use, or if the name of an annotation is not a string.
     #[wasm_bindgen(js_name = completeEncrypt)]
     pub fn complete_encrypt(
         &self,
@@ -218,10 +218,10 @@ impl Engine {
         self.complete(Event::Encrypted { call, outcome }, now)
     }
 
-    /// What a plugin answered to Decrypt: a DEK or seed.
+    /// Passes a plugin's response to Decrypt, a DEK or seed, to the engine.
     ///
     /// # Errors
-    /// The engine is in use.
+    /// Returns an error if the engine is in use.
     #[wasm_bindgen(js_name = completeDecrypt)]
     pub fn complete_decrypt(&self, call: f64, plaintext: Vec<u8>, now: f64) -> Result<(), JsError> {
         let call = CallId(id(call));
@@ -229,10 +229,10 @@ impl Engine {
         self.complete(Event::Decrypted { call, outcome }, now)
     }
 
-    /// A call failed, as gRPC says it. `method` is `status`, `encrypt` or `decrypt`.
+    /// Reports a failed call to the engine, with its gRPC code and message. `method` is `status`, `encrypt` or `decrypt`.
     ///
     /// # Errors
-    /// The engine is in use, or there is no such method.
+    /// Returns an error if the engine is in use, or if there is no such method.
     #[wasm_bindgen(js_name = completeError)]
     pub fn complete_error(
         &self,
@@ -262,10 +262,10 @@ impl Engine {
         self.complete(event, now)
     }
 
-    /// The process or its machine was restored from a snapshot, or may have been.
+    /// Reports to the engine that the process or its machine was restored from a snapshot, or may have been.
     ///
     /// # Errors
-    /// The engine is in use.
+    /// Returns an error if the engine is in use.
     pub fn restored(&self, now: f64) -> Result<(), JsError> {
         self.complete(Event::Restored, now)
     }
@@ -273,16 +273,16 @@ impl Engine {
     /// Does what is due.
     ///
     /// # Errors
-    /// The engine is in use.
+    /// Returns an error if the engine is in use.
     pub fn advance(&self, now: f64) -> Result<(), JsError> {
         self.borrow()?.handle_timeout(time(now));
         Ok(())
     }
 
-    /// Everything to be done now.
+    /// Returns everything that must be done now.
     ///
     /// # Errors
-    /// The engine is in use.
+    /// Returns an error if the engine is in use.
     pub fn actions(&self) -> Result<Vec<JsValue>, JsError> {
         let mut engine = self.borrow()?;
         std::iter::from_fn(|| engine.poll_action())
@@ -290,20 +290,20 @@ impl Engine {
             .collect()
     }
 
-    /// When to call `advance`; `undefined`: nothing waits for time to pass.
+    /// Returns when to call `advance`, or `undefined` if nothing is waiting for time to pass.
     ///
     /// # Errors
-    /// The engine is in use.
+    /// Returns an error if the engine is in use.
     #[allow(clippy::cast_precision_loss)]
     pub fn poll(&self) -> Result<Option<f64>, JsError> {
         let due = self.borrow()?.poll_timeout();
         Ok(due.map(|due| due.as_millis() as f64))
     }
 
-    /// The providers in use.
+    /// Returns the KMS providers in use.
     ///
     /// # Errors
-    /// The engine is in use.
+    /// Returns an error if the engine is in use.
     #[wasm_bindgen(js_name = kmsProviders)]
     pub fn kms_providers(&self) -> Result<JsValue, JsError> {
         let engine = self.borrow()?;
@@ -311,18 +311,18 @@ impl Engine {
         convert::to_js(&providers)
     }
 
-    /// JSON for `/statusz`.
+    /// Returns the state of the engine as JSON, for `/statusz`.
     ///
     /// # Errors
-    /// The engine is in use.
+    /// Returns an error if the engine is in use.
     pub fn status(&self, now: f64) -> Result<String, JsError> {
         Ok(self.borrow()?.status(time(now)))
     }
 
-    /// The counts that the engine keeps.
+    /// Returns the metrics that the engine keeps.
     ///
     /// # Errors
-    /// The engine is in use.
+    /// Returns an error if the engine is in use.
     pub fn metrics(&self) -> Result<JsValue, JsError> {
         let families = self.borrow()?.metrics();
         let families: Vec<_> = families.iter().map(convert::metric_family).collect();
@@ -331,7 +331,7 @@ impl Engine {
 }
 
 impl Engine {
-    /// One call at a time: only a `crypto` that calls back into the engine could find it in use.
+    /// Borrows the engine for one call. It can only be in use already if a `crypto` function of JavaScript calls back into it.
     fn borrow(&self) -> Result<RefMut<'_, engine::Engine>, JsError> {
         self.0
             .try_borrow_mut()

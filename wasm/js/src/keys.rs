@@ -1,8 +1,8 @@
-//! core's keys, with the cipher of JavaScript's surroundings for values that are long enough.
+//! Core's keys, with the cipher of the JavaScript environment for values that are long enough.
 //!
-//! In Node a call into OpenSSL costs as much as some hundred bytes in WebAssembly, and each further kilobyte next to nothing. Browsers have no
-//! AES that answers at once: there everything stays in the module. Key bytes go out as a view for the time of one call. What the other cipher
-//! says matters only when it succeeds; everything else is for the module's own to judge.
+//! In Node, a call into OpenSSL costs as much as encrypting a few hundred bytes in WebAssembly, and each further kilobyte costs almost nothing.
+//! Browsers have no synchronous AES, so there everything stays in the module. The key bytes leave the module as a view, for the time of one call.
+//! The other cipher's result is used only if it succeeds; in all other cases the module's own cipher decides.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use sha2::Sha256;
 use wasm_bindgen::prelude::wasm_bindgen;
 use zeroize::Zeroizing;
 
-/// 256 bytes: where Node's cipher begins to be faster.
+/// 256 bytes: the length from which Node's cipher is faster.
 const LONG: usize = 256;
 
 #[wasm_bindgen(raw_module = "./cipher.js")]
@@ -40,7 +40,7 @@ extern "C" {
     ) -> bool;
 }
 
-/// The fastest keys that there are here.
+/// Returns the fastest key store that the environment has.
 pub(crate) fn fastest() -> Box<dyn KeyStore> {
     if has_cipher() {
         Box::new(Surrounding)
@@ -97,8 +97,8 @@ fn sealing(
     Ok(Box::new(Sealing { own, key }))
 }
 
-/// A value with zeros where `len` bytes of ciphertext and tag belong, and where that is. From zeroed memory: one by one they would be half of
-/// the work.
+/// Assembles a value with `len` zeros in place of the ciphertext and tag, and returns it with the range of the zeros. The value starts as zeroed
+/// memory: pushing the zeros one by one would be half of the work.
 fn around(envelope: Envelope<'_>, len: usize) -> (Vec<u8>, Range<usize>) {
     let Envelope {
         prefix,
@@ -129,7 +129,8 @@ struct Opening {
 }
 
 impl Opening {
-    /// Calls `work` with a value's key and what follows the info of a seed's value; `None`: it has no such key.
+    /// Calls `work` with the key of a value and the rest of the value: for a seed, what follows the info. Returns `None` if the value is too short
+    /// or the seed cannot be used.
     fn with_key<T>(&self, value: &[u8], work: impl FnOnce(&[u8], &[u8]) -> Option<T>) -> Option<T> {
         match self.source_type {
             DekSourceType::AesGcmKey => work(self.bytes.expose(), value),
@@ -162,7 +163,7 @@ impl SealingKey for Sealing {
                 return Ok(value);
             }
         }
-        // The same bytes for the same header: nothing was sealed under it but this.
+        // Sealing again under the same header is safe: the key, AAD and plaintext are the same, so the result has the same bytes.
         self.own.seal(envelope, aad, plaintext)
     }
 

@@ -1,10 +1,11 @@
 //! dekker-core for JavaScript: the WebAssembly module of the npm package `dekker`.
 //!
-//! A thin face of the sans-IO engine, one function for one of its own; the driver that does what the engine says is JavaScript, in `package/`
-//! beside this crate. Numbers are JavaScript's: operation and call ids, and times in milliseconds since the Unix epoch, all below 2^53.
+//! A thin layer over the sans-IO engine, with one function for each of the engine's. The driver that carries out the engine's actions is written in
+//! JavaScript, in `package/` beside this crate. Numbers are JavaScript's: operation and call IDs, and times in milliseconds since the Unix epoch,
+//! all below 2^53.
 //!
-//! What crosses the boundary is secret. wasm-bindgen copies byte arrays into blocks of this module's heap and frees them after the call, and
-//! the heap wipes whatever is freed (`dekker-memory`). What JavaScript holds is JavaScript's to erase; the driver does.
+//! Data that crosses the boundary is secret. wasm-bindgen copies byte arrays into blocks of this module's heap and frees them after the call, and
+//! the heap wipes every freed block (`dekker-memory`). Copies on the JavaScript side must be erased there; the driver does so.
 
 mod convert;
 mod engine;
@@ -20,8 +21,8 @@ use wasm_bindgen::prelude::wasm_bindgen;
 #[cfg_attr(target_arch = "wasm32", global_allocator)]
 static HEAP: Wiping<GlobalDlmalloc> = Wiping(GlobalDlmalloc);
 
-/// The kernel's random bytes at that moment, where JavaScript can reach it; elsewhere those of `crypto.getRandomValues`. In a browser they come
-/// from the browser, which keeps no promise about snapshots.
+/// The kernel's random bytes at the time of the call, if JavaScript can reach the kernel; otherwise those of `crypto.getRandomValues`. In a browser
+/// they come from the browser, which makes no promise about snapshots.
 struct Surroundings;
 
 #[wasm_bindgen(raw_module = "./random.js")]
@@ -35,14 +36,14 @@ impl Entropy for Surroundings {
         match fill_from_kernel(bytes) {
             Ok(true) => Ok(()),
             Ok(false) => getrandom::fill(bytes).map_err(|_| EntropyError),
-            // A kernel that fails is no reason to take bytes from memory.
+            // If the kernel fails, do not fall back to a generator in memory.
             Err(_) => Err(EntropyError),
         }
     }
 }
 
-/// A panic is a fault of this code. It ends the instance as an exception that says where, and nothing of what was in memory: a panic's own
-/// message may quote a value.
+/// Makes a panic, which is a bug in this code, end the instance with an exception that contains only the location. The panic's own message may
+/// contain a value.
 #[wasm_bindgen(start)]
 fn start() {
     std::panic::set_hook(Box::new(|panic| match panic.location() {

@@ -1,4 +1,4 @@
-//! What needs no key.
+//! Functions that need no engine.
 
 use dekker_core::config::{self, Config, Provider};
 use dekker_core::crypto::rustcrypto::RustCrypto;
@@ -10,19 +10,19 @@ use wasm_bindgen::{JsError, JsValue};
 use crate::Surroundings;
 use crate::convert::{self, NamedProvider, Texts};
 
-/// What a stored value is, as JSON.
+/// Describes a stored value as JSON.
 ///
 /// # Errors
-/// What is wrong with it, as a string.
+/// Returns what is wrong with the value, as a string.
 #[wasm_bindgen]
 pub fn inspect(stored: &[u8]) -> Result<String, JsValue> {
     inspect::inspect_json(stored).map_err(JsValue::from)
 }
 
-/// The same for a value as people have it, as a JSON array.
+/// Describes the stored values in `input`, which may be in any common form, as a JSON array.
 ///
 /// # Errors
-/// What is wrong with it, as a string.
+/// Returns what is wrong with the input, as a string.
 #[wasm_bindgen(js_name = inspectInput)]
 pub fn inspect_input(input: &[u8]) -> Result<String, JsValue> {
     inspect::input::inspect_input_json(input).map_err(JsValue::from)
@@ -31,17 +31,17 @@ pub fn inspect_input(input: &[u8]) -> Result<String, JsValue> {
 /// Decrypts a KMS value with its DEK or seed, without a plugin.
 ///
 /// # Errors
-/// Never: what fails is told as an outcome.
+/// Never. A failure is reported as an outcome.
 #[wasm_bindgen(js_name = openWithDek)]
 pub fn open_with_dek(stored: &[u8], key: &[u8], dek: Vec<u8>) -> Result<JsValue, JsError> {
     let opened = at_hand::open(stored, key, &dek.into(), &RustCrypto);
     convert::decrypted(&Some(opened), &mut Texts::default())
 }
 
-/// Encrypts a value with the DEK or seed of another one of KMS v2, whose storage key is `like_key`.
+/// Encrypts a value with the DEK or seed of `like`, an existing KMS v2 value whose storage key is `like_key`.
 ///
 /// # Errors
-/// Never: what fails is told as an outcome.
+/// Never. A failure is reported as an outcome.
 #[wasm_bindgen(js_name = sealWithDek)]
 pub fn seal_with_dek(
     plaintext: &[u8],
@@ -56,10 +56,10 @@ pub fn seal_with_dek(
     convert::encrypted(&Some(sealed), &mut Texts::default())
 }
 
-/// Every fault and warning of a configuration file.
+/// Returns all errors and warnings for a configuration file.
 ///
 /// # Errors
-/// Never: what is found can always be told.
+/// Never.
 #[wasm_bindgen(js_name = checkConfig)]
 pub fn check_config(config: &[u8], reload: bool) -> Result<JsValue, JsError> {
     let report = config::check(config, reload);
@@ -69,19 +69,19 @@ pub fn check_config(config: &[u8], reload: bool) -> Result<JsValue, JsError> {
     convert::to_js(&faults.chain(warnings).collect::<Vec<_>>())
 }
 
-/// A configuration file with its defaults filled in and its secrets redacted, as YAML; or its faults.
+/// Returns a configuration file as YAML, with its defaults filled in and its secrets redacted.
 ///
 /// # Errors
-/// The faults, as an array.
+/// Returns all errors of the configuration, as an array.
 #[wasm_bindgen(js_name = showConfig)]
 pub fn show_config(config: &[u8]) -> Result<String, JsValue> {
     config::show(config).map_err(|faults| convert::thrown_faults(&faults))
 }
 
-/// The KMS providers that a configuration file names, in its order; a file with faults names none.
+/// Returns the KMS providers in a configuration file, in the order of the file; none if the file is not valid.
 ///
 /// # Errors
-/// Never: what is found can always be told.
+/// Never.
 #[wasm_bindgen(js_name = kmsProvidersOf)]
 pub fn kms_providers_of(config: &[u8], reload: bool) -> Result<JsValue, JsError> {
     let rules = Config::load(config, reload).map_or(Vec::new(), |config| config.rules);

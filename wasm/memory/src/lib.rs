@@ -1,22 +1,21 @@
-//! A heap that wipes what is freed.
+//! A heap that wipes memory when it is freed.
 //!
-//! What crosses the boundary of a WebAssembly module is secret: plaintexts and DEKs come in as blocks that the module's allocator makes, and
-//! go out as blocks that it frees. Wiping in the allocator erases every one of them, and everything else on the heap, without anybody having
-//! to remember it.
+//! Data that crosses the boundary of a WebAssembly module is secret. Plaintexts and DEKs enter as blocks that the module's allocator allocates, and
+//! leave as blocks that it frees. Wiping in the allocator erases all of them, and everything else on the heap, automatically.
 #![no_std]
 
 use core::alloc::{GlobalAlloc, Layout};
 
-/// Wipes a block before it goes back to the allocator within.
+/// An allocator that wipes each block before it frees it with the inner allocator.
 #[derive(Debug)]
 pub struct Wiping<A>(pub A);
 
-// SAFETY: every block comes from the inner allocator and goes back to it with the layout it was made with. Growing uses the trait's
-// default: a new block, a copy, and the old block freed, so that the old one is wiped as well.
+// SAFETY: every block comes from the inner allocator and is freed with the layout it was allocated with. Growing uses the trait's default, which
+// allocates a new block, copies the content and frees the old block, so that the old block is wiped too.
 #[allow(unsafe_code)]
 unsafe impl<A: GlobalAlloc> GlobalAlloc for Wiping<A> {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's promises are the inner allocator's.
+        // SAFETY: the caller makes the promises that the inner allocator requires.
         unsafe { self.0.alloc(layout) }
     }
 
@@ -29,18 +28,20 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Wiping<A> {
         // SAFETY: the caller owns `layout.size()` bytes at `block` until the inner allocator has them.
         unsafe {
             wipe(block, layout.size());
-            // The zeros count as read, so the compiler may not leave them out.
+            // Makes the zeros count as read, so that the compiler does not remove the writes.
             self.0.dealloc(core::hint::black_box(block), layout);
         }
     }
 }
 
-/// 128 bytes: what is wiped here, word by word. In WebAssembly a longer block is filled by a call into the runtime, which costs more than that
-/// many stores.
+/// 128 bytes: blocks up to this length are wiped here, word by word. In WebAssembly, filling a longer block is a call into the runtime, which costs
+/// more than that many stores.
 const SHORT: usize = 128;
 
+/// Fills a block with zeros.
+///
 /// # Safety
-/// The caller owns `len` bytes at `block`.
+/// The caller must own `len` bytes at `block`.
 #[allow(unsafe_code)]
 unsafe fn wipe(block: *mut u8, len: usize) {
     let words = block.cast::<u64>();
@@ -49,7 +50,7 @@ unsafe fn wipe(block: *mut u8, len: usize) {
         return unsafe { block.write_bytes(0, len) };
     }
     for at in 0..len / 8 {
-        // SAFETY: aligned, and within `len`. Volatile, so that the compiler makes no such call of the loop.
+        // SAFETY: aligned, and within `len`. Volatile, so that the compiler does not turn the loop into such a call.
         unsafe { words.add(at).write_volatile(0) };
     }
     for at in len / 8 * 8..len {
@@ -71,7 +72,7 @@ mod tests {
         static FREED: Cell<Option<[u8; 8]>> = const { Cell::new(None) };
     }
 
-    /// Shows what a block holds when it comes back.
+    /// An allocator that records the content of each block that is freed.
     struct Looking;
 
     #[allow(unsafe_code)]
