@@ -1,7 +1,7 @@
-// Makes the page of one file: `node wasm/inspector/build.js target/dekker/inspector/index.html`. It wants the npm package in dist/.
+// Builds the page as one file: `node wasm/inspector/build.js target/dekker/inspector/index.html`. Needs the npm package in dist/.
 //
-// One file, because a browser gives a page from file:// no other files to import. The policy names its script and its style by their hashes
-// and allows no connection at all, so that nothing that is put into the page can leave it, whatever the script does.
+// It is one file because browsers do not let a page from file:// import other files. The policy lists the script and the style by their hashes and
+// allows no connections, so that nothing entered into the page can leave it, whatever the script does.
 
 import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -34,7 +34,7 @@ const hash = (text) => `'sha256-${createHash("sha256").update(text).digest("base
 
 const parts = { script: bundle("src/main.js"), style: bundle("style.css") };
 for (const [name, text] of Object.entries(parts)) {
-  // The parser would change these, and the hash would no longer hold.
+  // The HTML parser would change these, and the hash would no longer match.
   if (/\r|\0|<\/(script|style)|<!--/i.test(text)) throw new Error(`the ${name} cannot stand within a page`);
 }
 parts.policy = [

@@ -1,4 +1,5 @@
-// Pictures of the page with a thousand values, for README: `node wasm/inspector/screenshot.js target/dekker/inspector/index.html docs`.
+// Takes screenshots of the page with a thousand values, for the README:
+// `node wasm/inspector/screenshot.js target/dekker/inspector/index.html docs`.
 
 import { mkdirSync } from "node:fs";
 import { join, resolve } from "node:path";
@@ -21,7 +22,7 @@ try {
     await page.goto(pathToFileURL(resolve(file)).href);
     await page.setInputFiles("#files", { name: "etcd.json", mimeType: "application/json", buffer: Buffer.from(etcdctl(values)) });
     await page.locator("#results").waitFor();
-    // Not every DEK is at hand: some values stay closed, as they do in life.
+    // Enter only some of the DEKs, so that some values stay closed, as in real use.
     await page.fill("#dek", deks.slice(0, 2).map((dek) => dek.toString("hex")).join("\n"));
     await page.fill("#config", LOCAL);
     await page.click("#decrypt");

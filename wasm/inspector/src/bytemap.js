@@ -1,12 +1,12 @@
-// A stored value drawn to scale, and its bytes.
+// Draws a stored value to scale, and dumps its bytes.
 
 import { count, el, plural } from "./dom.js";
 import { latin1 } from "./input.js";
 
 const ROWS_MAX = 4;
-/** Fewer bytes than these fill no row. */
+/** The minimum number of bytes that a row stands for. A shorter value does not fill its row. */
 const ROW_MIN = 48;
-/** What of a dump is drawn at first. */
+/** The number of bytes of a dump to draw at first. */
 const DUMP_FIRST = 1024;
 
 const ABOUT = {
@@ -27,7 +27,7 @@ const ABOUT = {
 
 const kind = (name) => (Object.hasOwn(ABOUT, name) ? name : "protobuf");
 
-/** The map with its table. Pointing at a part lights it up in both. */
+/** Draws the map with its table. Pointing at a part highlights it in both. */
 export function byteMap({ seen, stored }) {
   const perRow = Math.max(ROW_MIN, Math.ceil(stored.length / ROWS_MAX));
   const rows = Math.ceil(stored.length / perRow);
@@ -61,7 +61,7 @@ function mapRow(layout, start, perRow) {
     const to = Math.min(offset + length, start + perRow);
     if (from >= to) return;
     const share = (to - from) / perRow;
-    // A name that does not fit is in the table, and in the tip.
+    // A name that does not fit is in the table and in the tooltip.
     const label = share * 68 > name.length + 1 ? name : "";
     const run = el("span", { class: `run part-${kind(name)}`, "data-part": index, title: `${name}, ${plural(length, "byte")} from ${count(offset)}` }, label);
     run.style.insetInlineStart = `${(100 * (from - start)) / perRow}%`;
@@ -73,7 +73,9 @@ function mapRow(layout, start, perRow) {
 
 const hex = (bytes) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(" ");
 
-/** Sixteen bytes a line, in the colours of the parts if there are any. A key ID is not shown: its hash names it everywhere else. */
+/**
+ * Draws 16 bytes in each line, in the colours of the parts if there are any. Key IDs are hidden, because everywhere else only their hash is shown.
+ */
 export function dump(bytes, label, layout = [{ name: "", offset: 0, length: bytes.length }]) {
   const block = el("pre", { class: "dump", tabindex: "0", role: "group", "aria-label": label });
   const more = el("button", { type: "button", class: "quiet" });
@@ -107,7 +109,7 @@ function dumpLine(bytes, start, layout) {
   return line.reduce((fragment, part) => (fragment.append(part), fragment), document.createDocumentFragment());
 }
 
-/** The readable runs of bytes, a line each, as `strings` finds them. */
+/** Returns the readable runs of bytes, one per line, as `strings` finds them. */
 export function readableRuns(bytes) {
   const text = new TextDecoder().decode(bytes);
   return (text.match(/[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}\u{fffd}]{3,}/gu) ?? []).join("\n");

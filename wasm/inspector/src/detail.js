@@ -1,4 +1,4 @@
-// One value: what it is, where its bytes stand, and what is in it.
+// One value: its description, its byte map and its content.
 
 import { byteMap, dump } from "./bytemap.js";
 import { badge, el, plural, printable, size } from "./dom.js";
@@ -14,7 +14,7 @@ const SOURCE_TYPES = {
   HKDF_SHA256_XNONCE_AES_GCM_SEED: "a seed (HKDF-SHA256, a key for each write)",
 };
 
-/** The pane of one value. It holds one plaintext at a time, and erases it for the next. */
+/** The pane for one value. It holds one plaintext at a time, and erases it before it shows another value. */
 export class Detail {
   #box;
   #open;
@@ -25,8 +25,8 @@ export class Detail {
 
   /**
    * @param {HTMLElement} box
-   * @param {(value: object) => Promise<object>} open decrypts, or rejects with `Closed`
-   * @param {(value: object) => void} onKey the storage key or the resource was changed
+   * @param {(value: object) => Promise<object>} open decrypts a value, or rejects with `Closed`
+   * @param {(value: object) => void} onKey called when the user has changed the storage key or the resource
    */
   constructor(box, open, onKey) {
     this.#box = box;
@@ -34,7 +34,7 @@ export class Detail {
     this.#onKey = onKey;
   }
 
-  /** Draws a value anew. */
+  /** Draws a value. */
   async show(value) {
     this.clear();
     this.#value = value;
@@ -71,7 +71,7 @@ export class Detail {
       outcome.replaceChildren(refusal(fault));
       return;
     }
-    // Another value was chosen meanwhile.
+    // The user has chosen another value in the meantime.
     if (this.#value !== value || !outcome.isConnected) {
       opened.plaintext.fill(0);
       return;
@@ -96,7 +96,7 @@ export class Detail {
     );
   }
 
-  /** What binds the value: its storage key, and the resource that chooses the rule. */
+  /** The form for what the value is bound to: its storage key, and the resource that selects the rule. */
   #place(value) {
     const derived = value.keyText === undefined ? undefined : resourceOf(value.keyText);
     const change = () => {
@@ -120,7 +120,7 @@ export class Detail {
     );
   }
 
-  /** Erases what was decrypted and empties the pane. */
+  /** Erases the plaintext and empties the pane. */
   clear() {
     this.#plaintext?.fill(0);
     this.#plaintext = undefined;
@@ -151,7 +151,7 @@ function facts({ seen, stored, encoding, source }) {
   return el("dl", { class: "facts" }, rows.filter(Boolean).map(([name, value]) => [el("dt", {}, name), el("dd", {}, [value].flat().filter(Boolean))]).flat());
 }
 
-/** What the plugin must be asked: nobody else can turn it into the DEK. */
+/** Shows what to ask the plugin to decrypt: only the plugin can turn it into the DEK. */
 function askPlugin(value) {
   const source = partOf(value, "encryptedDEKSource", "encryptedDEK");
   if (source === undefined) return undefined;

@@ -1,6 +1,9 @@
-// Elements and words. Whatever comes from a value becomes text, never markup: the page's policy would refuse anything else.
+// Helpers for elements and text. Everything from a value becomes text, never markup; the page's policy would refuse markup.
 
-/** An element: `el("p", { class: "hint", title: "…" }, "text", child)`. Functions are listeners; what is undefined is left out. */
+/**
+ * Creates an element: `el("p", { class: "hint", title: "…" }, "text", child)`. Attributes that are functions become listeners. Attributes and
+ * children that are `undefined` or `false` are left out.
+ */
 export function el(name, attributes = {}, ...children) {
   const element = document.createElement(name);
   for (const [attribute, value] of Object.entries(attributes)) {
@@ -14,7 +17,7 @@ export function el(name, attributes = {}, ...children) {
 
 export const $ = (id) => document.getElementById(id);
 
-/** A part with its own look: `kms`, `aesgcm`, … A word beside it says the same. */
+/** Creates a badge for a provider: `kms`, `aesgcm`, … Its text says the same as its colour. */
 export function badge(provider, text) {
   return el("span", { class: `badge of-${provider}` }, text);
 }
@@ -23,24 +26,24 @@ const numbers = new Intl.NumberFormat("en");
 export const count = (number) => numbers.format(number);
 export const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
 
-/** `161 bytes`, `1.4 kB`. */
+/** Formats a size: `161 bytes`, `1.4 kB`. */
 export function size(bytes) {
   if (bytes < 10_000) return plural(bytes, "byte");
   const [divisor, unit] = bytes < 1_000_000 ? [1e3, "kB"] : [1e6, "MB"];
   return `${(bytes / divisor).toFixed(1)} ${unit}`;
 }
 
-/** The same for a narrow column: `161 B`. */
+/** Formats a size for a narrow column: `161 B`. */
 export const shortSize = (bytes) => (bytes < 10_000 ? `${count(bytes)} B` : size(bytes));
 
-/** What would hide or reorder text becomes visible: control characters, zero widths, directions. */
+/** Makes characters visible that would hide or reorder text: control characters, zero-width characters and direction marks. */
 export function printable(text) {
   return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\u{fffd}]/gu, (char) =>
     char === "\u{fffd}" ? char : `\\u{${char.codePointAt(0).toString(16)}}`,
   );
 }
 
-/** Lets the browser draw and answer between two pieces of long work. */
+/** Lets the browser draw and respond between two steps of long work. */
 export function breathe() {
   return new Promise((resolve) => {
     const { port1, port2 } = new MessageChannel();

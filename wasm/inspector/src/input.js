@@ -1,25 +1,26 @@
-// Stored values as people have them. What `dekker inspect` takes, and what a terminal shows: hexdump, plain etcdctl output, one value a line.
+// Finds stored values in the formats that users have: those of `dekker inspect`, and those of a terminal (hexdump, plain etcdctl output, one value
+// per line).
 
-/** 64 MiB: what the page holds at once, and what the engine takes of one value. */
+/** 64 MiB: the maximum size of all values that the page holds, and of one value in the engine. */
 export const BYTES_MAX = 64 << 20;
-/** A page of a person, not a database: more than this is refused as a whole. */
+/** The maximum number of values that the page holds. */
 export const VALUES_MAX = 50_000;
 
 const ENCRYPTED = "k8s:enc:";
-/** What every Kubernetes object in protobuf begins with. */
+/** The first bytes of every Kubernetes object in protobuf. */
 const PROTOBUF = "k8s\0";
-/** `hexdump -C`, `xxd`, `od -A x -t x1z`: an offset, then the bytes. */
+/** A line of `hexdump -C`, `xxd` or `od -A x -t x1z`: an offset, then the bytes. */
 const DUMP_LINE = /^([0-9a-f]{6,16}):?(?: {1,3}|\t)((?:[0-9a-f]{2} {0,2}){1,32}|(?:[0-9a-f]{2,4} ){1,16})(?: *[|>].*| {2,}.*)?$/i;
-/** In plain output of etcdctl a key stands on the line before its value. */
+/** In the plain output of etcdctl, a key is on the line before its value. */
 const PLAIN_PAIR = /(?:^|\n)(\/[^\n\0]{1,1024})\n(?=k8s:enc:|k8s\0)/g;
 
-/** Why an input holds no value; for a person. */
+/** An input that contains no usable value. The message is for the user. */
 export class InputError extends Error {}
 
-/** One character for each byte. */
+/** Returns a string with one character for each byte. */
 export function latin1(bytes) {
   let text = "";
-  // More arguments than this overflow the stack.
+  // Larger chunks would pass too many arguments for the stack.
   for (let at = 0; at < bytes.length; at += 8192) text += String.fromCharCode(...bytes.subarray(at, at + 8192));
   return text;
 }
@@ -32,7 +33,7 @@ function fromLatin1(text) {
 
 const isStored = (text) => text.startsWith(ENCRYPTED) || text.startsWith(PROTOBUF);
 
-/** The bytes of hexadecimal digits, with spaces or without; `undefined`: something else. */
+/** Decodes hexadecimal digits, with or without spaces. Returns `undefined` for other text. */
 export function fromHex(text) {
   const digits = text.trim().replace(/^0x/i, "").replace(/\s+/g, "");
   if (digits.length === 0 || digits.length % 2 === 1 || /[^0-9a-f]/i.test(digits)) return undefined;
@@ -41,7 +42,7 @@ export function fromHex(text) {
   return bytes;
 }
 
-/** The bytes of standard base64, in lines or not; `undefined`: something else. */
+/** Decodes standard base64, with or without line breaks. Returns `undefined` for other text. */
 export function fromBase64(text) {
   try {
     return fromLatin1(atob(text));
@@ -54,13 +55,13 @@ export function toBase64(bytes) {
   return btoa(latin1(bytes));
 }
 
-/** A file that is a configuration rather than a value. */
+/** Whether a file is a configuration rather than a value. */
 export function isConfiguration(bytes) {
   return /["']?kind["']?\s*:\s*["']?EncryptionConfiguration\b/.test(latin1(bytes.subarray(0, 64 << 10)));
 }
 
 /**
- * Every value in an input, as `{ key?, stored, encoding }`; `key` in bytes.
+ * Finds all values in an input. Returns `{ key?, stored, encoding }` for each; `key` is in bytes.
  *
  * @param {Uint8Array} input
  * @throws {InputError}
@@ -74,7 +75,7 @@ export function findValues(input) {
   return found ?? [{ stored: input, encoding: "raw" }];
 }
 
-/** `etcdctl get -w json`, one answer or several, one after the other. */
+/** Parses the output of `etcdctl get -w json`: one response, or several in sequence. */
 function etcdctl(text) {
   if (!/^\s*\{/.test(text)) return undefined;
   const answers = parseAll(text);
@@ -105,14 +106,14 @@ function parseAll(text) {
 
 const isAnswer = (json) => typeof json?.header === "object" && json.header !== null && (json.kvs == null || Array.isArray(json.kvs));
 
-/** `etcdctl get --prefix` as it comes: each key on a line, its value after it. */
+/** Parses the plain output of `etcdctl get --prefix`: each key on a line, followed by its value. */
 function plainPairs(text) {
   if (!text.startsWith("/")) return undefined;
   const heads = [...text.matchAll(PLAIN_PAIR)];
   if (heads.length === 0 || heads[0].index !== 0) return undefined;
   return heads.map((head, index) => {
     const value = text.slice(head.index + head[0].length, heads[index + 1]?.index ?? text.length);
-    // The line end after the last value is etcdctl's; the others begin the next match.
+    // The line break after the last value was added by etcdctl. The other line breaks are part of the next match.
     const stored = index + 1 === heads.length ? value.replace(/\n$/, "") : value;
     return { key: fromLatin1(head[1]), stored: fromLatin1(stored), encoding: "etcdctl, plain" };
   });
@@ -148,7 +149,7 @@ function dumped(text) {
   return found?.map((value) => ({ ...value, encoding: "hexdump" }));
 }
 
-/** Several values, each hex or base64 on a line of its own. */
+/** Decodes several values, each in hex or base64 on its own line. */
 function inLines(text) {
   const lines = text.split(/\s*\n\s*/).filter((line) => line !== "");
   if (lines.length < 2) return undefined;
@@ -161,7 +162,7 @@ function inLines(text) {
   return found;
 }
 
-/** One value in hex or base64; only if what it holds begins as a stored value does. */
+/** Decodes one value in hex or base64, if the result begins like a stored value. */
 function decoded(text) {
   for (const [encoding, decode] of [["hex", fromHex], ["base64", fromBase64]]) {
     const stored = decode(text);
@@ -170,11 +171,11 @@ function decoded(text) {
   return undefined;
 }
 
-/** DEKs or seeds, one a line, in hex or base64. */
+/** Parses DEKs or seeds, one per line, in hex or base64. */
 export function findDeks(text) {
   const lines = text.split("\n").map((line) => line.trim()).filter((line) => line !== "");
   return lines.map((line, index) => {
-    // 64 hexadecimal digits are base64 as well, of 48 bytes, which no DEK has.
+    // 64 hexadecimal digits are also valid base64, for 48 bytes, but no DEK has that length.
     const bytes = [fromHex(line), fromBase64(line)].find((bytes) => bytes?.length === 32 || bytes?.length === 16 || bytes?.length === 24);
     if (bytes === undefined) throw new InputError(`Line ${index + 1} is no DEK: 32 bytes in hex or base64 are.`);
     return bytes;

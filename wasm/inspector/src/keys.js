@@ -1,11 +1,11 @@
-// What decrypts: a configuration with its local keys, and DEKs or seeds at hand.
+// Decryption, with the local keys of a configuration and with DEKs or seeds that the user has entered.
 
 import { DekkerError, Transformer, checkConfig, init, openWithDek, showConfig } from "dekker/inline";
 
 import { findDeks } from "./input.js";
 import { resourceOf, resourcesOfRules } from "./resource.js";
 
-/** Why a value stays closed: `kind` for the table, `message` for a person. */
+/** Why a value could not be decrypted: `kind` for the table, `message` for the user. */
 export class Closed extends Error {
   constructor(kind, message) {
     super(message);
@@ -13,10 +13,10 @@ export class Closed extends Error {
   }
 }
 
-/** The most telling of several refusals comes first. */
+/** The codes of failures after which other resources are tried, the most informative first. If all fail, the first code in this list is shown. */
 const TELLING = ["DECRYPT_FAILED", "MALFORMED", "NO_MATCHING_PREFIX", "ENCRYPTED_DATA"];
 
-/** A plugin that nobody can reach from a page. */
+/** The clients for a configuration's KMS plugins. A page cannot reach a plugin, so every call fails. */
 const UNREACHABLE = () => {
   const refuse = async () => {
     throw Object.assign(new Error("a page cannot reach a KMS plugin"), { code: "UNAVAILABLE" });
@@ -32,7 +32,7 @@ export class Keys {
 
   /**
    * @throws {DekkerError} `INVALID_CONFIG`, with findings
-   * @throws {InputError} what is no DEK
+   * @throws {InputError} if a line is not a DEK
    */
   static async load(config, deks) {
     const keys = new Keys();
@@ -59,7 +59,7 @@ export class Keys {
   }
 
   /**
-   * Decrypts a value: `{ plaintext, stale, resource?, with }`. The plaintext is the caller's to erase.
+   * Decrypts a value. Returns `{ plaintext, stale, resource?, with }`. The caller must erase the plaintext.
    *
    * @throws {Closed}
    */
@@ -119,7 +119,7 @@ export class Keys {
   #closed(fault, { provider, keyName }, key) {
     switch (fault?.code) {
       case "DECRYPT_FAILED":
-        // The other local providers do not bind a value to its key.
+        // The other local providers do not bind a value to its storage key.
         return key === undefined && provider === "aesgcm"
           ? needsKey()
           : new Closed("wrong", wrong(`The configuration’s key “${keyName}” does not open it`));
@@ -130,7 +130,7 @@ export class Keys {
     }
   }
 
-  /** Erases every key. */
+  /** Erases all keys. */
   free() {
     this.#transformer?.free();
     this.#transformer = undefined;

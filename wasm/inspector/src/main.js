@@ -1,4 +1,4 @@
-// The page: what is put in, and what is shown of it.
+// The page: its inputs and what it shows.
 
 import { DekkerError, init } from "dekker/inline";
 
@@ -10,9 +10,9 @@ import { overview } from "./overview.js";
 import { PAGE, arrange, table } from "./table.js";
 import { STATES, makeValue } from "./values.js";
 
-/** A configuration or a DEK is no larger. */
+/** The maximum size of a configuration or a file of DEKs. */
 const KEYS_MAX = 1 << 20;
-/** Values between two pauses, and between two drawings. */
+/** The number of values to process between two pauses, in which the browser can draw. */
 const CHUNK = 200;
 
 const fresh = () => ({ values: [], bytes: 0, numbered: 0, selected: undefined, view: fresh.view() });
@@ -20,16 +20,16 @@ fresh.view = () => ({ group: undefined, words: "", sort: { by: "", down: false }
 
 let state = fresh();
 let keys = new Keys();
-/** Grows with other keys: whoever reads with those before gives up. */
+/** Increases whenever the keys change. Work that began with the previous keys then stops. */
 let era = 0;
-/** Grows when everything is cleared: what is still being looked at is dropped. */
+/** Increases whenever the page is cleared. Input that is still being processed is then dropped. */
 let clearings = 0;
 
 const detail = new Detail($("detail"), (value) => keys.open(value), (value) => retry(value));
 
-// ---- what is put in
+// ---- input
 
-/** Takes inputs as `{ name, bytes }`: values, or a configuration. */
+/** Processes inputs, given as `{ name, bytes }`: values, or a configuration. */
 async function take(inputs, { focus = false } = {}) {
   const mine = clearings;
   const added = [];
@@ -102,7 +102,7 @@ async function takeFiles(files, into) {
     return;
   }
   const [{ bytes }] = inputs;
-  // A DEK is 32 raw bytes, or those in text.
+  // A DEK file contains raw bytes, or text.
   const isRaw = into === "dek" && [16, 24, 32].includes(bytes.length) && bytes.some((byte) => byte < 9 || byte > 126);
   $(into).value = isRaw ? toBase64(bytes) : new TextDecoder().decode(bytes).trim();
   bytes.fill(0);
@@ -110,7 +110,7 @@ async function takeFiles(files, into) {
 }
 
 async function takeText(text, how) {
-  // A clipboard holds text: what was no UTF-8 is lost for good.
+  // The clipboard holds text: bytes that are not UTF-8 are lost.
   if (text.includes("\u{fffd}")) {
     complain(["Raw bytes do not survive the clipboard. Drop the file instead, or paste hex, base64 or etcdctl get -w json."]);
     return;
@@ -118,7 +118,7 @@ async function takeText(text, how) {
   await take([{ name: "pasted", bytes: new TextEncoder().encode(text) }], how);
 }
 
-// ---- what decrypts
+// ---- keys
 
 async function useKeys() {
   const mine = ++era;
@@ -156,7 +156,7 @@ function finding({ line, column, path, message }) {
   return el("li", {}, place, path !== "" && [el("code", {}, path), ": "], message);
 }
 
-/** Tries the keys on values, and keeps how each stands; what was decrypted is erased at once. */
+/** Tries the keys on values and records the state of each value. Erases each plaintext at once. */
 async function readAll(values) {
   const mine = era;
   let [read, refused, closed, done] = [0, 0, 0, 0];
@@ -199,7 +199,7 @@ async function retry(value) {
   say(`${value.name}: ${STATES[value.state].about}.`);
 }
 
-// ---- what is shown
+// ---- output
 
 function draw() {
   const many = state.values.length > 1;
@@ -214,7 +214,7 @@ function draw() {
   if (state.selected !== undefined) void detail.show(state.selected);
 }
 
-/** Draws a part anew, and gives the focus back to what had it. */
+/** Draws a part again, and returns the focus to the element that had it. */
 function redraw(box, part) {
   const held = box.contains(document.activeElement) ? document.activeElement : undefined;
   const same = held && ["id", "data-group", "data-number", "data-sort"].find((name) => held.hasAttribute(name));
@@ -276,7 +276,7 @@ function complain(faults) {
   $("alert").replaceChildren(el("ul", {}, shown));
 }
 
-/** Erases what can be erased, and forgets the rest. */
+/** Erases what can be erased, and drops the rest. */
 function clear() {
   era++;
   clearings++;
@@ -294,7 +294,7 @@ function clear() {
 
 // ---- events
 
-/** What nobody foresaw is told, not lost in a console. */
+/** Shows unexpected errors on the page, not only in the console. */
 const guarded = (act) => (event) =>
   Promise.resolve(act(event)).catch((fault) => {
     complain([`Something went wrong: ${fault?.message ?? fault}`]);
@@ -316,7 +316,7 @@ for (const id of ["config", "dek"]) {
   });
 }
 
-// In the field for values, and anywhere where no text is expected, a paste is looked at right away.
+// In the field for values, and outside text fields, pasted text is processed at once.
 document.addEventListener("paste", guarded(async (event) => {
   const { target, clipboardData } = event;
   if (clipboardData === null) return;
@@ -333,7 +333,7 @@ document.addEventListener("paste", guarded(async (event) => {
 
 $("files").addEventListener("change", guarded(async () => {
   await takeFiles($("files").files);
-  // The same file may be chosen again.
+  // Allows choosing the same file again.
   $("files").value = "";
 }));
 $("choose").addEventListener("click", () => $("files").click());
@@ -367,12 +367,12 @@ document.addEventListener("drop", guarded(async (event) => {
   else if (into === undefined) await takeText(event.dataTransfer.getData("text/plain"));
 }));
 
-// From a value back to its row.
+// Escape returns from a value to its row.
 $("detail").addEventListener("keydown", (event) => {
   if (event.key === "Escape") document.querySelector(".pick[aria-pressed='true']")?.focus();
 });
 
-// Nothing is there when somebody comes back.
+// When the user returns to the page, it is empty.
 window.addEventListener("pagehide", clear);
 
 document.body.classList.remove("loading");

@@ -1,9 +1,9 @@
-// Many values at a glance: figures, and which key encrypts how many. A bar is a button that shows only its values.
+// An overview of many values: figures, and how many values each key encrypts. Each bar is a button that filters for its values.
 
 import { badge, count, el, plural, size } from "./dom.js";
 import { groupsOf } from "./values.js";
 
-/** More bars than these are one, until somebody asks. */
+/** The number of bars to show at first. A button shows the rest. */
 const BARS = 8;
 
 /**

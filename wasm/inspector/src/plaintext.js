@@ -1,15 +1,15 @@
-// A decrypted object: as JSON, as text, as bytes.
+// Shows a decrypted object as JSON, as text or as bytes.
 
 import { dump, readableRuns } from "./bytemap.js";
 import { el, plural, size } from "./dom.js";
 import { isKubernetesProtobuf, readObject, text } from "./protobuf.js";
 
-/** What is drawn of a large text at first, in characters. */
+/** The number of characters of a large text to draw at first. */
 const TEXT_FIRST = 64 << 10;
 
 const NAMES = { json: "JSON", text: "Text", hex: "Hex" };
 
-/** The views that an object has, the most useful first. */
+/** Returns the views that an object has, the most useful first. */
 function viewsOf(plaintext) {
   if (isKubernetesProtobuf(plaintext)) {
     const object = readObject(plaintext);
@@ -55,7 +55,7 @@ function long(whole, label) {
   return el("div", {}, block, more);
 }
 
-/** Tabs over what was decrypted. `chosen` is the view that was looked at last, and is told of another by `onChoose`. */
+/** Creates the tabs for a plaintext. `chosen` is the view that was used last; `onChoose` is called when the user selects another one. */
 export function plaintextView(plaintext, chosen, onChoose) {
   const { about, views } = viewsOf(plaintext);
   const ids = Object.keys(NAMES).filter((id) => views[id] !== undefined);

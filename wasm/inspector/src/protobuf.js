@@ -1,5 +1,5 @@
-// A Kubernetes object in protobuf, as something that JSON can show. Names are known for what every object has, and for Secret and ConfigMap;
-// other fields go by their number. The bytes may be anything: what does not parse is shown as it is.
+// Converts a Kubernetes object in protobuf to an object for JSON. Names are known for the fields that every object has, and for those of Secret and
+// ConfigMap; other fields are named by their number. The bytes may be anything: a field that does not parse is shown as text or base64.
 
 import { toBase64 } from "./input.js";
 
@@ -14,7 +14,7 @@ const map = (value) => ({ kind: "map", value });
 const list = (value) => ({ kind: "list", value });
 const message = (fields) => ({ kind: "message", fields });
 
-// Field numbers are those of generated.proto in k8s.io/apimachinery and k8s.io/api.
+// The field numbers are those of generated.proto in k8s.io/apimachinery and k8s.io/api.
 const OWNER = message({ 1: ["kind", TEXT], 3: ["name", TEXT], 4: ["uid", TEXT], 5: ["apiVersion", TEXT], 6: ["controller", NUMBER], 7: ["blockOwnerDeletion", NUMBER] });
 const MANAGED = message({
   1: ["manager", TEXT],
@@ -49,7 +49,7 @@ const UNKNOWN = message({ 1: ["typeMeta", message({ 1: ["apiVersion", TEXT], 2: 
 
 export const isKubernetesProtobuf = (bytes) => bytes[0] === 0x6b && bytes[1] === 0x38 && bytes[2] === 0x73 && bytes[3] === 0;
 
-/** The object in `k8s\0…`, or `undefined` where the bytes are none. */
+/** Returns the object in `k8s\0…`, or `undefined` if the bytes are not an object. */
 export function readObject(bytes) {
   if (!isKubernetesProtobuf(bytes)) return undefined;
   const outer = fieldsOf(bytes.subarray(4));
@@ -63,7 +63,7 @@ export function readObject(bytes) {
   return Object.assign(Object.create(null), { apiVersion, kind }, named(inner, schema, 0));
 }
 
-/** The fields of a message, in their order; `undefined`: this is no message. */
+/** Returns the fields of a message in order, or `undefined` if the bytes are not a message. */
 function fieldsOf(bytes) {
   const fields = [];
   let at = 0;
@@ -95,7 +95,7 @@ function fieldsOf(bytes) {
 }
 
 function named(fields, schema, depth) {
-  // Names come from the value: `__proto__` is one like any other.
+  // Names come from the value, so `__proto__` must work like any other name.
   const object = Object.create(null);
   for (const { number, wire, value } of fields) {
     const [name, type] = schema?.fields[number] ?? [`#${number}`, undefined];
@@ -133,7 +133,7 @@ function shown(value, wire, type, depth) {
     const fields = fieldsOf(value);
     return fields === undefined ? (text(value) ?? base64(value)) : named(fields, type, depth + 1);
   }
-  // No name is known: text if it reads as such, then a message, then bytes.
+  // The field has no known name: try text, then a message, then base64.
   const readable = text(value);
   if (readable !== undefined) return readable;
   const fields = fieldsOf(value);
@@ -142,7 +142,7 @@ function shown(value, wire, type, depth) {
 
 const base64 = (bytes) => `base64:${toBase64(bytes)}`;
 
-/** Text without control characters other than white space; `undefined`: these bytes are none. */
+/** Decodes text without control characters other than white space. Returns `undefined` for other bytes. */
 export function text(bytes) {
   try {
     const decoded = utf8.decode(bytes);

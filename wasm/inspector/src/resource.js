@@ -1,4 +1,4 @@
-// Which resource a storage key is of. kube-apiserver does not write it down: a built-in resource's key mostly leaves out its group.
+// Derives the resource from a storage key. kube-apiserver does not store the resource, and the keys of most built-in resources leave out its group.
 
 const GROUPS = {
   "admissionregistration.k8s.io":
@@ -22,7 +22,7 @@ const GROUP_OF = new Map(
   Object.entries(GROUPS).flatMap(([group, resources]) => resources.split(" ").map((resource) => [resource, group])),
 );
 
-/** Where the storage key has another word than the resource. */
+/** Storage keys that use a different word than the resource. */
 const RENAMED = new Map([
   ["controllers", "replicationcontrollers"],
   ["ingress", "ingresses"],
@@ -30,13 +30,13 @@ const RENAMED = new Map([
 ]);
 
 /**
- * The resource of a storage key, as a configuration names it: `secrets`, `deployments.apps`, `widgets.example.com`; `undefined` where the key
- * does not tell.
+ * Returns the resource of a storage key, as a configuration names it: `secrets`, `deployments.apps`, `widgets.example.com`. Returns `undefined` if
+ * the key does not contain it.
  */
 export function resourceOf(key) {
   const [prefix, first, second] = key.split("/").filter((part) => part !== "");
   if (prefix === undefined || first === undefined) return undefined;
-  // /registry/<group>/<resource>/…: of custom resources, and of apiregistration.k8s.io.
+  // /registry/<group>/<resource>/…: custom resources, and apiregistration.k8s.io.
   if (first.includes(".")) return second === undefined ? undefined : `${second}.${first}`;
   if (first === "services") return second === "endpoints" ? "endpoints" : "services";
   const resource = RENAMED.get(first) ?? first;
@@ -45,8 +45,8 @@ export function resourceOf(key) {
 }
 
 /**
- * A resource for each entry of each rule, from what `showConfig` prints: what to try when the storage key tells nothing. For a wildcard, one
- * that it covers.
+ * Returns a resource for each entry of each rule in the output of `showConfig`: the resources to try if the storage key does not determine one. For
+ * a wildcard, returns one resource that it covers.
  */
 export function resourcesOfRules(shown) {
   const resources = [];

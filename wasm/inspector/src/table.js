@@ -1,4 +1,4 @@
-// The values as a table, a page at a time: ten thousand rows would make any browser slow.
+// The table of values. It shows one page at a time, because ten thousand rows would slow down any browser.
 
 import { badge, count, el, plural, shortSize } from "./dom.js";
 import { STATES } from "./values.js";
@@ -17,7 +17,7 @@ const COLUMNS = [
   ["state", "State", "", (a, b) => STATE_ORDER.indexOf(a.state) - STATE_ORDER.indexOf(b.state)],
 ];
 
-/** The values that the filters leave, in order. */
+/** Returns the values that match the filters, in order. */
 export function arrange(values, { group, words, sort }) {
   const wanted = words.toLowerCase().split(/\s+/).filter((word) => word !== "");
   const matches = (value) => {
@@ -31,7 +31,7 @@ export function arrange(values, { group, words, sort }) {
   return left;
 }
 
-/** How the state looks: a mark and a word, and a colour for who sees it. */
+/** Shows the state with a mark, a word and a colour. */
 export function stateOf(value) {
   const { label, mark, tone, about } = STATES[value.state];
   return el("span", { class: `state tone-${tone}`, title: about }, el("span", { "aria-hidden": "true", class: "mark" }, mark), label);
@@ -86,7 +86,7 @@ function pager(total, page, onPage) {
   );
 }
 
-/** Up, down, Home and End move between the rows' buttons. */
+/** Moves the focus between the rows' buttons with Up, Down, Home and End. */
 function moveByArrow(event) {
   const picks = [...event.currentTarget.querySelectorAll(".pick")];
   const at = picks.indexOf(document.activeElement);

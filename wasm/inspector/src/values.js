@@ -1,4 +1,4 @@
-// The values that the page holds: what each is, and which key it belongs to.
+// The values that the page holds: their descriptions and their keys.
 
 import { inspect } from "dekker/inline";
 
@@ -8,7 +8,7 @@ import { latin1 } from "./input.js";
 const utf8 = new TextDecoder();
 const encoder = new TextEncoder();
 
-/** How a value stands, from what wants attention first. `mark` says it without colour. */
+/** The states of a value, starting with those that need attention most. `mark` expresses the state without colour. */
 export const STATES = {
   damaged: { label: "damaged", mark: "✕", tone: "bad", about: "not what its prefix says" },
   wrong: { label: "wrong key", mark: "✕", tone: "bad", about: "the key at hand does not open it" },
@@ -25,7 +25,7 @@ export const STATES = {
 
 const SOURCE_TYPES = { AES_GCM_KEY: "key", HKDF_SHA256_XNONCE_AES_GCM_SEED: "seed" };
 
-/** A value that was found, with all that can be told without a key. */
+/** Creates a value from a found one, with everything that can be known without a key. */
 export function makeValue({ key, stored, encoding }, source, number) {
   const value = { number, stored, encoding, source, state: "locked" };
   setKey(value, key);
@@ -42,7 +42,7 @@ export function makeValue({ key, stored, encoding }, source, number) {
   return value;
 }
 
-/** The storage key, which people type and etcdctl tells; text or bytes. */
+/** Sets the storage key, from user input (text) or etcdctl output (bytes). */
 export function setKey(value, key) {
   const bytes = typeof key === "string" ? encoder.encode(key) : key;
   value.key = bytes?.length ? bytes : undefined;
@@ -50,7 +50,7 @@ export function setKey(value, key) {
   value.name = value.keyText === undefined ? `value ${value.number}` : printable(value.keyText);
 }
 
-/** What encrypted it, as one line of the chart: `{ id, provider, label, key }`. */
+/** Returns what encrypted a value, as one line of the chart: `{ id, provider, label, key }`. */
 function groupOf({ seen }) {
   if (seen === undefined) return { id: "damaged", provider: "damaged", label: "damaged", key: "" };
   const { provider, apiVersion, providerName, keyName, keyIdHash } = seen;
@@ -61,10 +61,10 @@ function groupOf({ seen }) {
   return { id: [label, providerName ?? keyName, keyIdHash].join("\0"), provider, label, key: `${name}${hash}` };
 }
 
-/** `9735189e`, of `sha256:9735189e…`: enough to tell keys apart at a glance. */
+/** Returns `9735189e` for `sha256:9735189e…`: enough to distinguish keys at a glance. */
 export const shortHash = (hash) => hash.slice("sha256:".length).slice(0, 8);
 
-/** The part of a stored value with this name. */
+/** Returns the first part of a stored value that has one of these names. */
 export function partOf({ seen, stored }, ...names) {
   const part = seen?.layout.find(({ name }) => names.includes(name));
   return part === undefined ? undefined : stored.subarray(part.offset, part.offset + part.length);
@@ -75,7 +75,7 @@ function dekOf(value) {
   return source === undefined ? undefined : latin1(source);
 }
 
-/** Groups with how many values each has, the largest first. */
+/** Returns the groups with the number of values in each, the largest first. */
 export function groupsOf(values) {
   const groups = new Map();
   for (const { group, stored } of values) {
