@@ -112,7 +112,7 @@ impl leases::Guest for Component {
             since,
             expiry,
         } = lease;
-        // The annotations come from another instance of this component.
+        // A lease comes from another instance of this component, so its DEK source is valid.
         let annotations = annotations.into_iter().collect();
         let source = EncryptedDekSource::new(encrypted_dek_source, &key_id, annotations);
         source.is_ok_and(|source| {
