@@ -1,4 +1,5 @@
-//! Embeds the accelerated component that `cargo xtask build` put at `<target>/dekker/transformer-accelerated.wasm`, and what it compiled of it.
+//! Embeds the accelerated component from `<target>/dekker/transformer-accelerated.wasm`, where `cargo xtask build` writes it, and the precompiled
+//! code that `cargo xtask build` made from it.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -8,7 +9,7 @@ fn main() {
         return;
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    // The target directory may be anywhere; OUT_DIR is always inside it.
+    // The target directory may be anywhere, but OUT_DIR is always inside it.
     let found = out
         .ancestors()
         .map(|dir| dir.join("dekker"))
@@ -23,7 +24,7 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     let component = embed(&component, &out.join("transformer-accelerated.wasm"), None);
 
-    // Only what was made of this very component. Without it the component is compiled at each start.
+    // Embed the precompiled code only if it was compiled from exactly this component. Otherwise the component is compiled at each start.
     let compiled = built.join("compiled");
     let input = fs::read(compiled.join("input.wasm")).unwrap_or_default();
     let is_its_own = component.is_some_and(|component| component == input);
@@ -35,7 +36,7 @@ fn main() {
     );
 }
 
-/// Copies `from`, or writes `instead`; gives what was written.
+/// Copies `from` to `to`, or writes `instead` to `to` if it is given. Returns the bytes written.
 fn embed(from: &Path, to: &Path, instead: Option<&[u8]>) -> Option<Vec<u8>> {
     println!("cargo::rerun-if-changed={}", from.display());
     let bytes = match instead {

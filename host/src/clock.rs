@@ -1,13 +1,13 @@
-//! The one clock of the host.
+//! The host's clock.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// Milliseconds since the Unix epoch that never go back: the time of day at the start, and from there the time that has passed.
+/// A clock that returns milliseconds since the Unix epoch and never goes back. It starts with the time of day and adds the elapsed time.
 ///
-/// What has passed is measured by `CLOCK_BOOTTIME`, which runs on while the machine sleeps: a DEK must not outlive its three minutes in a
-/// suspended laptop. A later change of the time of day is not followed.
+/// Elapsed time is measured with `CLOCK_BOOTTIME`, which continues while the machine sleeps, so that a DEK does not outlive its three minutes in a
+/// suspended laptop. Later changes of the time of day are ignored.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     start: u64,
@@ -22,19 +22,19 @@ impl Clock {
         }
     }
 
-    /// Milliseconds since the Unix epoch.
+    /// Returns the time in milliseconds since the Unix epoch.
     pub(crate) fn now(&self) -> u64 {
         self.start
             .saturating_add(millis(boot_time().saturating_sub(self.booted)))
     }
 
-    /// How long until then; zero if it has passed.
+    /// Returns the duration until `time`, or zero if it has passed.
     pub(crate) fn until(&self, time: u64) -> Duration {
         Duration::from_millis(time.saturating_sub(self.now()))
     }
 }
 
-/// What has passed since the machine started, sleep included.
+/// Returns the time since the machine started, including sleep.
 pub(crate) fn boot_time() -> Duration {
     #[cfg(test)]
     if let Some(time) = crate::simulation::seams::boot_time() {
@@ -47,7 +47,7 @@ pub(crate) fn boot_time() -> Duration {
     )
 }
 
-/// What has passed since 1970, as this machine has it.
+/// Returns the time since the Unix epoch according to the machine's time of day.
 pub(crate) fn time_of_day() -> Duration {
     #[cfg(test)]
     if let Some(time) = crate::simulation::seams::time_of_day() {

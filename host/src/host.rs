@@ -1,4 +1,4 @@
-//! A running engine behind a handle that any task may use.
+//! [`Host`]: a handle to a running engine that any task may use.
 
 mod builder;
 mod single_flight;
@@ -25,10 +25,10 @@ use crate::metrics::{Metrics, TransformationType, add_up};
 use crate::model::{Check, Decrypted, Encrypted, HostError, Location, MetricFamily};
 use crate::workers::{Attempt, DekId, Workers};
 
-/// What the values of KMS v2 begin with.
+/// The prefix of all stored KMS v2 values.
 const KMS_V2: &[u8] = b"k8s:enc:kms:v2:";
 
-/// One encryption configuration at work in a component. Clones share it; it ends with the last of them.
+/// A running component with one encryption configuration. Clones share the engine, which ends after the last clone is dropped.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
@@ -67,15 +67,15 @@ struct Shared {
 }
 
 impl Host {
-    /// Builds a host.
+    /// Returns a builder for a host.
     pub fn builder() -> HostBuilder {
         HostBuilder::new()
     }
 
-    /// Encrypts a value for storage. A future that is dropped gives the operation up.
+    /// Encrypts a value for storage. Dropping the future cancels the operation.
     ///
     /// # Errors
-    /// What the engine found, or that it is not there.
+    /// Returns an error if the engine cannot encrypt the value, if the component traps, or if the engine has ended.
     pub async fn to_storage(
         &self,
         at: Location,
@@ -93,10 +93,10 @@ impl Host {
         Ok(encrypted)
     }
 
-    /// Decrypts a stored value. A future that is dropped gives the operation up.
+    /// Decrypts a stored value. Dropping the future cancels the operation.
     ///
     /// # Errors
-    /// What the engine found, or that it is not there.
+    /// Returns an error if the engine cannot decrypt the value, if the component traps, or if the engine has ended.
     pub async fn from_storage(
         &self,
         at: Location,
@@ -106,7 +106,7 @@ impl Host {
         let decrypted = self.read(at, stored).await?;
         if decrypted.has_rule {
             let prefix = match &*decrypted.transformer_prefix {
-                // Upstream has no name for it where it writes.
+                // Upstream labels identity "identity" for reads, but leaves the label empty for writes.
                 "" => "identity",
                 prefix => prefix,
             };
@@ -116,17 +116,18 @@ impl Host {
         Ok(decrypted)
     }
 
-    /// Ends the engine for every clone of this handle, and waits until it has erased its keys and closed its connections to the plugins.
+    /// Ends the engine for every clone of this handle. Waits until the engine has erased its keys and closed its connections to the plugins.
     ///
-    /// What is under way fails with [`HostError::Closed`]. Without it the engine ends by itself some time after the last clone is dropped.
+    /// Pending operations fail with [`HostError::Closed`]. If `close` is not called, the engine ends by itself some time after the last clone is
+    /// dropped.
     pub async fn close(self) {
-        // Without a driver there is nothing to end.
+        // If the driver is gone, the engine has already ended.
         let _ = self.0.control.send(Control::Close);
         let mut ended = self.0.ended.clone();
         while ended.changed().await.is_ok() {}
     }
 
-    /// By a worker, or as ever.
+    /// Encrypts the value in a worker if possible, and otherwise in the control instance.
     async fn write(
         &self,
         at: Location,
@@ -154,7 +155,7 @@ impl Host {
         Ok(encrypted)
     }
 
-    /// By a worker, or as ever.
+    /// Decrypts the value in a worker if possible, and otherwise in the control instance.
     async fn read(&self, at: Location, stored: Vec<u8>) -> Result<Decrypted, HostError> {
         let Some(workers) = self.0.workers.as_deref() else {
             return self.read_as_ever(at, stored).await;
@@ -162,7 +163,7 @@ impl Host {
         if let Attempt::Done(decrypted) = workers.from_storage(self, &at, &stored).await? {
             return Ok(decrypted);
         }
-        // Of the others there is nothing to learn.
+        // Other values have no DEK that a worker could learn.
         if !stored.starts_with(KMS_V2) {
             return self.read_as_ever(at, stored).await;
         }
@@ -186,11 +187,11 @@ impl Host {
         .await
     }
 
-    /// Runs the KMS checks; waits for the plugin when its last answer is too old. All who ask while they run get what comes of that one run,
-    /// whoever goes away meanwhile.
+    /// Runs the KMS checks. Waits for the plugin if its last answer is too old. Callers that arrive during a run share its result; the run continues
+    /// even if a caller goes away.
     ///
     /// # Errors
-    /// When the engine is not there.
+    /// Returns an error if the component traps or the engine has ended.
     pub async fn health(&self) -> Result<Vec<Check>, HostError> {
         let run = || {
             let host = self.clone();
@@ -203,31 +204,33 @@ impl Host {
         checks.unwrap_or(Err(HostError::Closed))
     }
 
-    /// Says that this process, or the machine that it runs on, was restored from a snapshot: each write DEK is replaced before the next write,
-    /// which waits for it; while a plugin is down, writes with it are refused. For a program that knows better than what the host sees itself:
-    /// the kernel's word of a new VM generation ID, a time of day that runs ahead, or a process that CRIU made anew.
+    /// Notifies the engine that this process, or its machine, was restored from a snapshot. Each write DEK is replaced before the next write, which
+    /// waits for the new DEK. While a plugin is down, writes with that plugin are refused.
+    ///
+    /// The host detects restores itself. This function is for programs with better information: the kernel's notice of a new VM generation ID, a jump
+    /// of the time of day, or a restore by CRIU.
     pub fn restored(&self) {
-        // Without an engine there is nothing to replace.
+        // If the engine has ended, there is no DEK to replace.
         let _ = self.0.control.send(Control::Restored);
     }
 
-    /// The names of the KMS checks, without running them.
+    /// Returns the names of the KMS checks without running them.
     ///
     /// # Errors
-    /// When the engine is not there.
+    /// Returns an error if the component traps or the engine has ended.
     pub async fn check_names(&self) -> Result<Vec<String>, HostError> {
         self.ask(|reply| Request::CheckNames { reply }).await
     }
 
-    /// How many workers help. None with a self-contained component.
+    /// Returns the number of workers; 0 with a self-contained component.
     pub fn workers(&self) -> usize {
         self.0.workers.as_ref().map_or(0, |workers| workers.count())
     }
 
-    /// What `/statusz` shows. No secrets, no key IDs. As with [`Self::health`], one run is for all who ask meanwhile.
+    /// Returns what `/statusz` shows. Contains no secrets and no key IDs. As with [`Self::health`], concurrent callers share one run.
     ///
     /// # Errors
-    /// When the engine is not there.
+    /// Returns an error if the component traps or the engine has ended.
     pub async fn status(&self) -> Result<serde_json::Value, HostError> {
         let run = || {
             let host = self.clone();
@@ -244,7 +247,7 @@ impl Host {
         if let Some(fields) = status.as_object_mut() {
             fields.insert("workers".to_owned(), self.workers().into());
             if let Some(mut file) = self.config_file().clone() {
-                // Of the same moment as all else here, whatever the controller has heard of.
+                // Use the hash from the same status, which may be newer than the controller's.
                 file["loadedHash"] = fields.get("configHash").cloned().unwrap_or_default();
                 fields.insert("configFile".to_owned(), file);
             }
@@ -256,11 +259,11 @@ impl Host {
         Ok(status)
     }
 
-    /// What the engine counts. No secrets, no key IDs. As with [`Self::health`], one run is for all who ask meanwhile. A worker at work is not
-    /// waited for: what it counts since it was asked last comes with the next run.
+    /// Returns the engine's metrics. Contains no secrets and no key IDs. As with [`Self::health`], concurrent callers share one run. A busy worker is
+    /// not waited for: what it has counted since its last report is included in a later run.
     ///
     /// # Errors
-    /// When the engine is not there.
+    /// Returns an error if the component traps or the engine has ended.
     pub async fn metrics(&self) -> Result<Vec<MetricFamily>, HostError> {
         let run = || {
             let host = self.clone();
@@ -278,11 +281,11 @@ impl Host {
         Ok(families)
     }
 
-    /// Offers the bytes of a changed configuration, and waits until they are in use or refused. Requests go on meanwhile; after a refusal
-    /// the old configuration serves on.
+    /// Offers the bytes of a changed configuration, and waits until the configuration is in use or refused. Requests are served in the meantime.
+    /// After a refusal, the old configuration stays in use.
     ///
     /// # Errors
-    /// The outer error when the engine is not there; the inner one says why the configuration was refused.
+    /// The outer error is returned if the component traps or the engine has ended. The inner error says why the configuration was refused.
     pub async fn reload(
         &self,
         config: Zeroizing<Vec<u8>>,
@@ -290,7 +293,7 @@ impl Host {
         self.reload_over(config, None).await
     }
 
-    /// The same, if the configuration in use is still the one of this hash; otherwise [`ReloadError::Overtaken`].
+    /// Like [`Self::reload`], but if `over` is given and is not the hash of the configuration in use, fails with [`ReloadError::Overtaken`].
     pub(crate) async fn reload_over(
         &self,
         config: Zeroizing<Vec<u8>>,
@@ -304,12 +307,12 @@ impl Host {
         .await
     }
 
-    /// What the engine runs and looks at now.
+    /// Returns the hashes of the running configuration and of the candidate.
     pub(crate) async fn configs_in_use(&self) -> Result<ConfigsInUse, HostError> {
         self.ask(|reply| Request::ConfigsInUse { reply }).await
     }
 
-    /// Times an operation for the provider and, as upstream does, for its named key as well.
+    /// Records the duration of an operation for the provider and, as upstream does, also for its named key.
     fn observe(
         &self,
         kind: TransformationType,
@@ -321,14 +324,14 @@ impl Host {
         }
     }
 
-    /// What the running configuration reads and this one would not, a phrase each, such as
-    /// `secrets: values that begin with "k8s:enc:aescbc:v1:key1:"`. Empty when nothing is lost.
+    /// Returns what the running configuration can read and this one could not. Each string is a phrase such as `secrets: values that begin with
+    /// "k8s:enc:aescbc:v1:key1:"`. The list is empty if nothing would become unreadable.
     ///
-    /// A file that is still being written may be valid, with its last keys, providers or rules missing. `dekker serve` lets such a file prove
-    /// by its age that it is whole; a program that watches files of its own does well to ask as well.
+    /// A file that is still being written may be valid although its last keys, providers or rules are missing. `dekker serve` accepts such a file
+    /// only after it has remained unchanged for some time. Programs that watch files themselves should call this function before [`Self::reload`].
     ///
     /// # Errors
-    /// The outer error when the engine is not there; the inner one is every fault of the configuration.
+    /// The outer error is returned if the component traps or the engine has ended. The inner error lists all errors in the configuration.
     pub async fn unreadable_after(
         &self,
         config: Zeroizing<Vec<u8>>,
@@ -336,29 +339,29 @@ impl Host {
         Ok(self.judge(config).await?.outcome)
     }
 
-    /// The same, and what it was compared with.
+    /// Like [`Self::unreadable_after`], but also returns the hash of the configuration that the file was compared with.
     pub(crate) async fn judge(&self, config: Zeroizing<Vec<u8>>) -> Result<Judged, HostError> {
         self.ask(|reply| Request::UnreadableAfter { config, reply })
             .await
     }
 
-    /// What `/statusz` says of Dekker's own plugin, which this process serves or wants to serve. Once.
+    /// Sets what `/statusz` reports about Dekker's own plugin, which this process serves or waits to serve. Only the first call has an effect.
     pub(crate) fn set_embedded_plugin(
         &self,
         address: SocketAddress,
         standing: watch::Receiver<Standing>,
     ) {
-        // A second one is not for this host.
+        // Ignore a second call.
         let _ = self.0.embedded_plugin.set((address, standing));
     }
 
-    /// What `/statusz` says of the configuration file itself.
+    /// Sets what `/statusz` reports about the configuration file.
     pub(crate) fn set_config_file(&self, status: serde_json::Value) {
         *self.config_file() = Some(status);
     }
 
     fn config_file(&self) -> std::sync::MutexGuard<'_, Option<serde_json::Value>> {
-        // A value is replaced whole, so what a panic left behind is whole as well.
+        // The value is always replaced as a whole, so it is consistent even after a panic.
         self.0
             .config_file
             .lock()
@@ -420,7 +423,7 @@ impl crate::workers::Control for Host {
     }
 }
 
-/// Gives an operation up when its caller's future is dropped before the end.
+/// Cancels an operation if its caller's future is dropped before the operation ends.
 struct Abandoned<'a> {
     op: u64,
     control: &'a mpsc::UnboundedSender<Control>,
@@ -428,7 +431,7 @@ struct Abandoned<'a> {
 
 impl Drop for Abandoned<'_> {
     fn drop(&mut self) {
-        // Without a driver there is nothing to give up.
+        // If the driver is gone, there is nothing to cancel.
         let _ = self.control.send(Control::Cancel(self.op));
     }
 }

@@ -1,8 +1,8 @@
-//! Runs Dekker's component under wasmtime: KMS calls over gRPC, polling of the configuration file, health and metrics, and the transform
+//! Runs Dekker's component under wasmtime. Provides KMS calls over gRPC, polling of the configuration file, health checks, metrics, and the transform
 //! API on a unix socket.
 //!
-//! [`Host`] is the whole for a Rust program. The `dekker` command is [`cli`]. Nothing here knows a key or a cipher of the stored values: the
-//! component is the only way to them. ([`kms::plugin`] is a KMS plugin of its own, as the component sees any other.)
+//! [`Host`] is the entry point for Rust programs. [`cli`] is the `dekker` command. The code in this crate has no key or cipher of the stored values:
+//! only the component encrypts and decrypts them. ([`kms::plugin`] is a separate KMS plugin; to the component it is like any other plugin.)
 
 #![cfg_attr(not(feature = "engine"), allow(dead_code, unused_imports))]
 

@@ -1,10 +1,10 @@
-//! Hashes as a person sees them.
+//! SHA-256 hashes as text.
 
 use std::fmt::Write;
 
 use sha2::{Digest, Sha256};
 
-/// `sha256:<hex>`, lowercase.
+/// Returns `sha256:<hex>` in lowercase.
 pub(crate) fn text(bytes: &[u8]) -> String {
     let mut text = String::from("sha256:");
     for byte in Sha256::digest(bytes) {

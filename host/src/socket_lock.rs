@@ -1,4 +1,4 @@
-//! What two servers that want one socket's path agree on.
+//! A lock file that ensures that only one server at a time owns the socket at a path.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -7,12 +7,12 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-/// Locks `<path>.lock`, for as long as the file is open: whoever has the lock may remove a socket that nobody serves, and make its own.
+/// Locks `<path>.lock` until the returned file is closed. The holder of the lock may remove a socket that no process serves, and create its own.
 ///
-/// The file stays behind, empty. Removing one that another process has open would give two locks.
+/// The empty lock file is never removed: if it were removed while another process has it open, two processes could hold the lock.
 ///
 /// # Errors
-/// [`TryLockError::WouldBlock`] when another process, or another part of this one, has it.
+/// Returns [`TryLockError::WouldBlock`] if another process, or another part of this process, holds the lock.
 pub(crate) fn lock(path: &Path) -> Result<File, TryLockError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
@@ -28,14 +28,14 @@ pub(crate) fn lock(path: &Path) -> Result<File, TryLockError> {
     Ok(file)
 }
 
-/// Whether nobody but this user and root can put another file in the place of one of ours.
+/// Returns whether only this user and root can replace files in `directory`.
 ///
 /// # Errors
-/// The system's.
+/// Returns an error if the directory's metadata cannot be read.
 pub(crate) fn is_ours_to_fill(directory: &Path) -> io::Result<bool> {
     let found = fs::metadata(directory)?;
     let (mode, owner) = (found.mode(), found.uid());
-    // The sticky bit, as on /tmp, lets only a file's owner replace it.
+    // The sticky bit, as on /tmp, allows only a file's owner to replace it.
     let others = mode & 0o022 != 0 && mode & 0o1000 == 0;
     Ok(!others && [0, rustix::process::geteuid().as_raw()].contains(&owner))
 }

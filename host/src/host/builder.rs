@@ -1,4 +1,4 @@
-//! What a [`Host`] is made of, and how it starts.
+//! [`HostBuilder`]: collects the options of a [`Host`] and starts it.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -15,47 +15,47 @@ use crate::guest::{Coast, Component, DekSource, MEMORY_MAX, Options};
 use crate::kms::address::Detour;
 use crate::metrics::Metrics;
 
-/// 1024: reads and writes that may wait for the driver; more wait in their callers.
+/// The capacity of the driver's queue of reads and writes, 1024. When it is full, callers wait to enqueue.
 const VALUES_MAX: usize = 1024;
-/// 64: other requests that may.
+/// The capacity of the driver's queue of other requests, 64.
 const OTHERS_MAX: usize = 64;
 
-/// 10 milliseconds: health is asked for no more often. The engine itself uses a plugin's answer for seconds.
+/// The minimum time between two health runs, 10 milliseconds. The engine itself reuses a plugin's answer for seconds.
 const HEALTH_INTERVAL: Duration = Duration::from_millis(10);
-/// 50 milliseconds: what is counted, and what `/statusz` shows, is asked for no more often.
+/// The minimum time between two metrics runs, and between two status runs: 50 milliseconds.
 const FIGURES_INTERVAL: Duration = Duration::from_millis(50);
 
-/// 8: more workers than that wait for the same memory rather than for each other.
+/// The largest default number of workers, 8. With more, the bottleneck is memory, not the number of workers.
 const WORKERS_DEFAULT_MAX: usize = 8;
-/// 256: the most workers.
+/// The maximum number of workers, 256.
 pub(crate) const WORKERS_MAX: i64 = 256;
 
-/// One worker for each core that this process may use, at most 8.
+/// Returns the number of cores that this process may use, at most 8.
 pub fn default_workers() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().min(WORKERS_DEFAULT_MAX))
 }
 
-/// What a new write DEK is.
+/// The kind of new write DEKs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WriteDekSource {
     /// An AES-256 key, with nonces of 4 random bytes and an 8-byte counter.
     #[default]
     Counter,
-    /// A seed from which a key is derived for each write, as kube-apiserver writes since 1.29.
+    /// A seed from which HKDF-SHA256 derives a key for each write, as in kube-apiserver since 1.29.
     HkdfSeed,
 }
 
-/// How long a plugin that answers unhealthy may keep its DEK in use.
+/// Whether a plugin that reports itself unhealthy can extend the life of its write DEK.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KmsCoast {
     /// An unhealthy answer never extends the write DEK's life.
     #[default]
     Strict,
-    /// As kube-apiserver does: an unhealthy answer with a valid key ID extends it.
+    /// As in kube-apiserver: an unhealthy answer with a valid key ID extends the write DEK's life.
     Upstream,
 }
 
-/// Builds a [`Host`]; [`Host::builder`] makes one.
+/// Builds a [`Host`]. Returned by [`Host::builder`].
 #[derive(Clone)]
 pub struct HostBuilder {
     config: Zeroizing<Vec<u8>>,
@@ -86,28 +86,29 @@ impl HostBuilder {
         }
     }
 
-    /// The encryption configuration: the bytes of the file, YAML or JSON.
+    /// Sets the encryption configuration: the bytes of the file, YAML or JSON.
     #[must_use]
     pub fn config(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.config = Zeroizing::new(bytes.into());
         self
     }
 
-    /// Runs this component instead of the one that is part of this crate.
+    /// Runs this component instead of the embedded one.
     #[must_use]
     pub fn component(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.component = Some(bytes.into());
         self
     }
 
-    /// The configuration may be replaced by [`Host::reload`]: health collapses to one static check. Off by default, as in kube-apiserver.
+    /// Sets whether the configuration may be replaced by [`Host::reload`]. If so, the health checks are collapsed into one static check. Off by
+    /// default, as in kube-apiserver.
     #[must_use]
     pub fn automatic_reload(mut self, reload: bool) -> Self {
         self.options.reload = reload;
         self
     }
 
-    /// What new write DEKs are.
+    /// Sets the kind of new write DEKs.
     #[must_use]
     pub fn dek_source(mut self, source: WriteDekSource) -> Self {
         self.options.dek_source = match source {
@@ -117,7 +118,7 @@ impl HostBuilder {
         self
     }
 
-    /// How an unhealthy plugin's answers count.
+    /// Sets whether an unhealthy plugin's answers can extend the life of a write DEK.
     #[must_use]
     pub fn kms_coast(mut self, coast: KmsCoast) -> Self {
         self.options.coast = match coast {
@@ -127,14 +128,14 @@ impl HostBuilder {
         self
     }
 
-    /// Most decrypted DEKs kept per KMS provider; 100 000 unless set.
+    /// Sets the maximum number of decrypted DEKs cached per KMS provider. Default: 100 000.
     #[must_use]
     pub fn dek_cache_capacity(mut self, capacity: std::num::NonZeroU32) -> Self {
         self.options.dek_cache_capacity = capacity.get();
         self
     }
 
-    /// The most memory, in bytes, that the component may have; 512 MiB unless set. A request that needs more traps: it fails, and a fresh
+    /// Sets the memory limit of each instance of the component, in bytes. Default: 512 MiB. A request that needs more traps: it fails, and a fresh
     /// instance takes over.
     #[must_use]
     pub fn memory_limit(mut self, bytes: usize) -> Self {
@@ -142,46 +143,48 @@ impl HostBuilder {
         self
     }
 
-    /// How many instances may read and write at the same time, beside the one that has the plugins and the polls; [`default_workers`] unless
-    /// set. With 0, and with a self-contained component, that one does everything, a value at a time.
+    /// Sets the number of workers: instances that encrypt and decrypt in parallel, besides the control instance that talks to the plugins and polls
+    /// them. Default: [`default_workers`]. Maximum: 256. With 0, or with a self-contained component, the control instance handles all values, one at
+    /// a time.
     ///
-    /// Whatever they are in number, there is one Status poll and one DEK for each provider. Each has the memory that
-    /// [`Self::memory_limit`] says, as far as it needs it.
+    /// There is one Status poll and one write DEK per provider, whatever the number of workers. Each worker has its own memory, up to
+    /// [`Self::memory_limit`], and uses only as much as it needs.
     #[must_use]
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = workers.min(WORKERS_MAX as usize);
         self
     }
 
-    /// Names this server in metrics, hashed. Empty unless set.
+    /// Sets the API server ID, whose hash identifies this server in metrics. Default: empty.
     #[must_use]
     pub fn apiserver_id(mut self, id: impl Into<String>) -> Self {
         self.options.apiserver_id = id.into();
         self
     }
 
-    /// Counts in this registry instead of one of its own. It must have been made with the same API server id.
+    /// Uses this metrics registry instead of a new one. It must have been created with the same API server ID.
     #[must_use]
     pub fn metrics(mut self, metrics: Arc<Metrics>) -> Self {
         self.metrics = Some(metrics);
         self
     }
 
-    /// Whatever KMS plugin the configuration has at one address is asked at another.
+    /// Redirects the calls to the KMS plugin at one address to another address.
     #[must_use]
     pub(crate) fn detour(mut self, detour: Detour) -> Self {
         self.detour = Some(detour);
         self
     }
 
-    /// Loads the component, which is compiled unless it is the embedded one, and the configuration, and starts the engine's thread. Its first calls to the KMS plugins are under way when
-    /// this returns; reads and writes wait for their end.
+    /// Loads the component and the configuration, and starts the engine's thread. The embedded component is precompiled; any other component is
+    /// compiled here. When this returns, the first calls to the KMS plugins are in progress; reads and writes wait for their results.
     ///
     /// # Errors
-    /// [`BuildError::Component`] when the component cannot be compiled or run; [`BuildError::Faults`] with every fault of the configuration.
+    /// Returns [`BuildError::Component`] if the component cannot be compiled or run, [`BuildError::Faults`] with all errors in the configuration if
+    /// it is invalid, and [`BuildError::Thread`] if the engine's thread cannot be started.
     ///
     /// # Panics
-    /// Outside a tokio runtime.
+    /// Panics if called outside a tokio runtime.
     pub fn build(self) -> Result<Host, BuildError> {
         let Self {
             config,
@@ -233,7 +236,7 @@ impl HostBuilder {
     }
 }
 
-/// The component that is part of this crate.
+/// Loads the embedded component.
 fn embedded(memory_limit: usize) -> wasmtime::Result<Component> {
     #[cfg(test)]
     if crate::simulation::seams::is_simulated() {
@@ -242,7 +245,7 @@ fn embedded(memory_limit: usize) -> wasmtime::Result<Component> {
     Component::embedded(memory_limit)
 }
 
-/// Runs the driver on a thread of its own. What it returns is closed when driver and guest are gone.
+/// Runs the driver on a dedicated thread. The returned receiver is closed when the driver and the guest have been dropped.
 fn start(
     driver: Driver,
     requests: [mpsc::Receiver<Request>; 2],
@@ -258,7 +261,7 @@ fn start(
         crate::simulation::seams::spawn(run);
         return Ok(ended);
     }
-    // A runtime of its own: with the timers of the caller's it would panic when that runtime ends first.
+    // The thread has its own runtime. With the caller's timers, it would panic if the caller's runtime ended first.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()?;
@@ -272,15 +275,15 @@ fn component_error(error: wasmtime::Error) -> BuildError {
     BuildError::Component(format!("{error:#}"))
 }
 
-/// Why there is no [`Host`].
+/// Why a [`Host`] could not be built.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum BuildError {
     /// The component cannot be compiled or run.
     Component(String),
-    /// Every fault of the configuration.
+    /// The configuration is invalid; contains all errors.
     Faults(Vec<Fault>),
-    /// No thread could be started.
+    /// The engine's thread could not be started.
     Thread(std::io::Error),
 }
 

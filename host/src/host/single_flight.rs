@@ -1,4 +1,4 @@
-//! One run for all who ask while it is under way.
+//! Shares one run of a function among all concurrent callers.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -7,8 +7,8 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// Who asks while a run is under way gets what comes of that one; a caller that goes away does not stop it for the others. So however many ask,
-/// only one is at work, and no more often than once in an interval.
+/// Runs a function for many callers. Callers that arrive during a run share its result; the run continues even if a caller goes away. So at most one
+/// run is in progress, and two runs begin at least an interval apart.
 pub(super) struct SingleFlight<T> {
     interval: Duration,
     last: Mutex<Option<Run<T>>>,
@@ -16,19 +16,19 @@ pub(super) struct SingleFlight<T> {
 
 struct Run<T> {
     begun: Instant,
-    /// `None` until it has ended.
+    /// `None` until the run has ended.
     outcome: watch::Receiver<Option<T>>,
 }
 
 impl<T> Run<T> {
-    /// A run that has panicked, or whose runtime is gone, is not under way any more.
+    /// Returns whether the run is in progress. A run that has panicked, or whose runtime is gone, is not.
     fn is_under_way(&self) -> bool {
         self.outcome.has_changed().is_ok() && self.outcome.borrow().is_none()
     }
 }
 
 impl<T: Clone + Send + Sync + 'static> SingleFlight<T> {
-    /// At least `interval` between the beginnings of two runs.
+    /// Creates an instance that waits at least `interval` between the beginnings of two runs.
     pub(super) fn new(interval: Duration) -> Self {
         Self {
             interval,
@@ -36,7 +36,7 @@ impl<T: Clone + Send + Sync + 'static> SingleFlight<T> {
         }
     }
 
-    /// What comes of the run under way, or of a new one. `None`: it has panicked, or the runtime is gone.
+    /// Returns the result of the run in progress, or of a new one. Returns `None` if the run panics or the runtime is gone.
     pub(super) async fn join<F>(&self, runtime: &Handle, run: impl FnOnce() -> F) -> Option<T>
     where
         F: Future<Output = T> + Send + 'static,
@@ -50,7 +50,7 @@ impl<T: Clone + Send + Sync + 'static> SingleFlight<T> {
     where
         F: Future<Output = T> + Send + 'static,
     {
-        // A run is put in whole.
+        // The value is always replaced as a whole, so it is consistent even after a panic.
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let begins = match &*last {
             Some(run) if run.is_under_way() => return run.outcome.clone(),
@@ -64,7 +64,7 @@ impl<T: Clone + Send + Sync + 'static> SingleFlight<T> {
         });
         let run = run();
         runtime.spawn(async move {
-            // Who asks until then gets what comes of it as well.
+            // Callers that arrive during this wait share the result.
             if begins > Instant::now() {
                 tokio::time::sleep_until(begins).await;
             }
@@ -87,7 +87,7 @@ mod tests {
 
     const INTERVAL: Duration = Duration::from_millis(50);
 
-    /// Counts runs; each ends when it is let go.
+    /// Counts runs. Each run waits for `go`.
     #[derive(Clone, Default)]
     struct Counted {
         asked: Arc<AtomicU32>,
