@@ -1,4 +1,4 @@
-//! The one loop of the host: requests in, calls into the guest, actions out.
+//! The host's main loop. It receives requests, calls the guest, and carries out the guest's actions.
 //!
 //! ```text
 //!  Host (any task) ──requests──▶ ┌────────┐ ──calls──▶ Guest (one instance)
@@ -6,10 +6,10 @@
 //!  KMS calls, cancels ─control─▶ └────────┘ ──calls──▶ KmsClient (a task each) ──▶ plugin
 //! ```
 //!
-//! It runs on a thread of its own, because sealing a large value takes a while and must not hold up the sockets. After a trap it makes a fresh
-//! instance with the configuration in use and hands it everything that was open but the request that trapped; the fresh instance asks the
-//! plugin for its Status before it serves them. Instances that trap without a request to blame follow each other ever more slowly, and what
-//! is asked meanwhile fails.
+//! The driver runs on a dedicated thread: sealing a large value takes a while and must not block the sockets. After a trap, the driver creates a
+//! fresh instance with the configuration in use and passes it all open operations except the one that trapped. The fresh instance asks the plugin for
+//! its Status before it serves them. If instances keep trapping outside of operations, new ones are created with increasing delay; until then,
+//! requests fail.
 
 mod configs;
 mod kms;
@@ -41,11 +41,11 @@ use crate::model::{Check, Decrypted, Encrypted, HostError, Location, MetricFamil
 use crate::restore::{Sign, Watch};
 use crate::workers::{DekId, Published, Workers, WriteDek};
 
-/// Where an answer goes.
+/// The channel on which the caller receives the result.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, HostError>>;
 
-/// What the host's handle asks of the driver. Values have a queue of their own, and all else another one: however many ask how the engine is, no
-/// value waits behind more than one of them.
+/// A request from a [`Host`](crate::Host) handle to the driver. Requests for values and all other requests have separate queues, which take turns, so
+/// at most one health, status or metrics request delays a value.
 pub(crate) enum Request {
     ToStorage {
         op: u64,
@@ -78,19 +78,19 @@ pub(crate) enum Request {
     },
     Reload {
         config: Zeroizing<Vec<u8>>,
-        /// What must be in use for that; `None`: whatever is.
+        /// The hash of the configuration that must be in use for the offer to be accepted. `None` accepts any.
         over: Option<Arc<str>>,
         reply: Reply<Result<(), ReloadError>>,
     },
     ConfigsInUse {
         reply: Reply<ConfigsInUse>,
     },
-    /// Of a worker.
+    /// Requests a lease of a provider's write DEK for a worker.
     Lease {
         provider: String,
         reply: Reply<Option<(DekId, Lease)>>,
     },
-    /// For a worker.
+    /// Requests the decrypted DEK of a stored value for a worker.
     KnownDek {
         at: Location,
         stored: Vec<u8>,
@@ -98,60 +98,60 @@ pub(crate) enum Request {
     },
 }
 
-/// What must not wait behind requests.
+/// A message that takes precedence over requests.
 pub(crate) enum Control {
-    /// A KMS call ended. Calls of an instance that is gone are ignored.
+    /// A KMS call has ended. Results for earlier instances are ignored.
     Answer { incarnation: u64, event: Event },
-    /// Nobody waits for this operation any more.
+    /// The caller has stopped waiting for this operation.
     Cancel(u64),
     /// The process or its machine was restored from a snapshot, or may have been.
     Restored,
-    /// The engine is to end, whoever still has a handle.
+    /// End the engine, even if other handles remain.
     Close,
 }
 
-/// What the engine runs, and what it looks at, by the files' hashes.
+/// The hashes of the running configuration file and of the candidate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ConfigsInUse {
     pub(crate) running: Arc<str>,
     pub(crate) candidate: Option<Arc<str>>,
 }
 
-/// What a file would make unreadable.
+/// Which values a configuration file would make unreadable.
 pub(crate) struct Judged {
-    /// The hash of the file that it was compared with.
+    /// The hash of the configuration that the file was compared with.
     pub(crate) over: Arc<str>,
     pub(crate) outcome: Result<Vec<String>, Vec<Fault>>,
 }
 
-/// Why a changed file is not in use.
+/// Why a changed configuration file is not in use.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ReloadError {
-    /// The file is not a valid configuration: every fault.
+    /// The file is not a valid configuration; contains all errors.
     Faults(Vec<Fault>),
-    /// It is valid, and was refused: its KMS plugins did not become healthy in time, or the engine failed meanwhile.
+    /// The file is valid but was refused: its KMS plugins did not become healthy in time, a newer file replaced it, or the engine failed in the
+    /// meantime.
     Refused(String),
-    /// It was meant to follow a configuration that is in use no more.
+    /// The file was to replace a configuration that is no longer in use.
     Overtaken,
 }
 
-/// One fault of a configuration file. Never holds a secret.
+/// An error in a configuration file. Never contains a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// `resources[0].providers[1].kms.endpoint`; empty where it concerns the file as a whole.
+    /// The field's path, such as `resources[0].providers[1].kms.endpoint`; empty if the error concerns the whole file.
     pub path: String,
-    /// Upstream's words.
+    /// The message, in upstream's words.
     pub message: String,
-    /// Line and column, from 1, where it has a place.
+    /// Line and column, both starting at 1, if the error has a position.
     pub position: Option<(u32, u32)>,
 }
 
-/// 1 second, doubled up to a minute: how long to wait before another instance is made when one failed that had lived for less than
-/// [`LIVED`]. The first is replaced at once.
+/// The delay before an instance that lived for less than [`LIVED`] is replaced: 1 second, doubled up to 1 minute. The first replacement is immediate.
 const FIRST_RESTART_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_RESTART_WAIT: Duration = Duration::from_secs(60);
-/// 1 minute: an instance that lived so long was a good one.
+/// The minimum lifetime of an instance that counts as stable, 1 minute. The replacement of a stable instance is not delayed.
 const LIVED: Duration = Duration::from_secs(60);
 
 pub(crate) struct Driver {
@@ -160,30 +160,30 @@ pub(crate) struct Driver {
     pub(crate) clock: Clock,
     pub(crate) metrics: Arc<Metrics>,
     guest: Option<Guest>,
-    /// Counts instances, so that an answer meant for an earlier one is known.
+    /// Counts instances, so that results for an earlier instance are recognized.
     incarnation: u64,
-    /// When the last instance was made.
+    /// When the last instance was created.
     made: Instant,
-    /// How long to wait before the next one; zero after one that was good.
+    /// The delay before the next instance is created; zero if the last one was stable.
     restart_wait: Duration,
     has_leases: bool,
     configs: Configs,
     workers: Option<Arc<Workers>>,
     open: HashMap<u64, Pending>,
     kms: KmsCalls,
-    /// When to call the guest, or to make a fresh one.
+    /// When to call the guest, or to create a fresh instance.
     due: Option<Instant>,
-    /// When the guest wants to be called, as it tells time. The machine may sleep through the one above.
+    /// When the guest wants to be called, in milliseconds of `clock`. The timer of `due` stops while the machine sleeps, so it may be late.
     due_at: Option<u64>,
-    /// How long the guest took over the last call that may have generated a DEK.
+    /// The duration of the last call into the guest that may have generated a DEK.
     call_took: Duration,
 }
 
 impl Driver {
-    /// With a first instance.
+    /// Creates a driver with a first instance.
     ///
     /// # Errors
-    /// The trap, or every fault of the configuration.
+    /// The outer error is the trap; the inner error contains all errors in the configuration.
     pub(crate) fn new(
         component: Component,
         options: Options,
@@ -220,7 +220,7 @@ impl Driver {
         Ok(Ok(driver))
     }
 
-    /// Lets `count` workers help, if the component has any; not at all with none.
+    /// Starts `count` workers. Returns `None` if `count` is 0 or the component is self-contained.
     pub(crate) fn start_workers(&mut self, count: usize) -> Option<Arc<Workers>> {
         if count == 0 || !self.has_leases {
             return None;
@@ -236,8 +236,8 @@ impl Driver {
         self.workers.clone()
     }
 
-    /// Learns from the guest which configuration it runs, and tells those who depend on it, before anybody hears of what came of the last
-    /// call. `None`: it trapped.
+    /// Asks the guest which configuration it runs, and publishes it to the metrics and the workers, before any caller receives a result of the last
+    /// call. Returns `None` if the guest trapped.
     fn follow(&mut self, culprit: Option<u64>) -> Option<()> {
         let generation = self.ask(culprit, Guest::running_generation)?;
         let is_new = match self.configs.follow(generation) {
@@ -256,8 +256,8 @@ impl Driver {
         self.publish(culprit, is_new)
     }
 
-    /// Tells the workers which configuration and which DEKs are in use, if any of that has changed. Of a provider whose DEK is not known, as
-    /// after a trap, the one before stands: it encrypts until it expires. `None`: the guest trapped.
+    /// Publishes the configuration and the write DEKs in use to the workers if they have changed. If a provider's DEK is unknown, for example after a
+    /// trap, its previous DEK remains published and encrypts until it expires. Returns `None` if the guest trapped.
     fn publish(&mut self, culprit: Option<u64>, is_new_config: bool) -> Option<()> {
         let Some(workers) = self.workers.clone() else {
             return Some(());
@@ -292,7 +292,7 @@ impl Driver {
         has_states.then_some(())
     }
 
-    /// Serves until every handle is gone, or one of them closes it. The two queues take turns while both are full.
+    /// Serves requests until every handle is dropped, or one of them closes the engine. The two queues take turns while both have requests.
     pub(crate) async fn run(
         mut self,
         [mut values, mut others]: [mpsc::Receiver<Request>; 2],
@@ -358,7 +358,7 @@ impl Driver {
         }
     }
 
-    /// Nothing is written with a DEK that was in a snapshot.
+    /// Makes the guest replace its write DEKs, so that it does not encrypt with a DEK from a snapshot.
     fn restored(&mut self, sign: Sign) {
         tracing::warn!(
             %sign,
@@ -373,7 +373,8 @@ impl Driver {
         }
     }
 
-    /// A lease is four billion numbers of a counter, which a restored one has given before.
+    /// Handles a request. Before a lease, checks for signs of a restore: a lease contains 2³² counter values, and a restored engine would lease
+    /// values that were already leased.
     fn request_after_a_look(&mut self, request: Request, restore: &mut Watch) {
         if let Request::Lease { .. } = &request
             && let Some(sign) = restore.look()
@@ -383,7 +384,7 @@ impl Driver {
         self.request(request);
     }
 
-    /// Does what is due; without an instance, [`Self::keep_alive`] does.
+    /// Calls the guest when its timeout has passed. If there is no instance, does nothing; [`Self::keep_alive`] creates the next one.
     fn timeout(&mut self) {
         let now = self.clock.now();
         if self.call(None, |guest| guest.handle_timeout(now)).is_some() {
@@ -391,7 +392,8 @@ impl Driver {
         }
     }
 
-    /// One call into the guest. `None`: there is no instance, or it trapped and is gone; `culprit` is the operation that dies with it.
+    /// Calls the guest and measures the duration. Returns `None` if there is no instance, or if it trapped and was dropped. In that case the
+    /// operation `culprit` fails.
     fn call<T>(
         &mut self,
         culprit: Option<u64>,
@@ -403,7 +405,7 @@ impl Driver {
         value
     }
 
-    /// As [`Driver::call`], where no DEK can be generated.
+    /// Like [`Driver::call`], but for calls that cannot generate a DEK: does not measure the duration.
     fn ask<T>(
         &mut self,
         culprit: Option<u64>,
@@ -418,7 +420,7 @@ impl Driver {
         }
     }
 
-    /// Follows what the last call changed, does what the guest says, and learns when it wants to be called again.
+    /// Publishes what the last call changed, carries out the guest's actions, and asks when the guest wants to be called again.
     fn settle(&mut self, culprit: Option<u64>) {
         if self.follow(culprit).is_none() {
             return;
@@ -428,7 +430,8 @@ impl Driver {
         };
         for action in actions {
             self.act(action);
-            // What a dead instance still wanted is for the fresh one to want anew: its calls would be taken for the fresh one's.
+            // After a trap, drop the remaining actions. The fresh instance will request them again if needed; its calls could not be told apart from
+            // these.
             if self.guest.is_none() {
                 return;
             }
@@ -465,7 +468,7 @@ impl Driver {
                         .outcome
                         .map(Into::into)
                         .map_err(|error| HostError::Transform(error.into()));
-                    // The caller may have gone; so be it.
+                    // The receiver may be gone.
                     let _ = reply.send(outcome);
                 }
             }
@@ -500,7 +503,7 @@ impl Driver {
         }
     }
 
-    /// Places a KMS call, after learning of a provider that is new.
+    /// Starts a KMS call. If the provider is unknown, first gets the list of providers from the guest.
     fn place(&mut self, provider: u32, call: impl FnOnce(&mut KmsCalls, u64)) {
         if !self.kms.knows(provider) {
             let Some(providers) = self.ask(None, Guest::kms_providers) else {
@@ -511,8 +514,8 @@ impl Driver {
         call(&mut self.kms, self.incarnation);
     }
 
-    /// The instance is of no use any more. [`Self::keep_alive`] makes the next one: here, in the midst of a call, one that traps as well would
-    /// come back to here.
+    /// Drops the instance, which is unusable after a trap, and schedules the next one. [`Self::keep_alive`] creates it. If it were created here, in
+    /// the middle of a call, an instance that traps at once would cause a recursion.
     fn recover(&mut self, culprit: Option<u64>, trap: &Trap) {
         tracing::error!(
             error = format!("{trap:#}"),
@@ -521,7 +524,7 @@ impl Driver {
         self.metrics.trap();
         self.lose_instance();
         match culprit.and_then(|op| self.open.remove(&op)) {
-            // An operation that traps does so in whichever instance gets it, and says nothing of the instance.
+            // An operation that traps would trap in any instance, so it is no reason for a delay.
             Some(Pending { open, .. }) => {
                 open.fail(HostError::Trapped);
                 self.restart_after(Duration::ZERO);
@@ -537,7 +540,7 @@ impl Driver {
         self.configs.begin_anew();
     }
 
-    /// Instances that fail one after the other are made ever more seldom.
+    /// Schedules the next instance, with increasing delay if instances fail repeatedly.
     fn restart_slowly(&mut self) {
         if self.made.elapsed() >= LIVED {
             self.restart_wait = Duration::ZERO;
@@ -553,7 +556,7 @@ impl Driver {
                 seconds = wait.as_secs(),
                 "the component fails again and again; the next instance is made later"
             );
-            // Nobody waits that long.
+            // Operations do not wait for a delayed instance.
             for (_, Pending { open, .. }) in self.open.drain() {
                 open.fail(HostError::Trapped);
             }
@@ -561,7 +564,7 @@ impl Driver {
         self.due = Some(Instant::now() + wait);
     }
 
-    /// Makes a fresh instance if there is none and its time has come, and hands it what was open.
+    /// Creates a fresh instance if there is none and the delay has passed. Passes it the open operations.
     fn keep_alive(&mut self) {
         while self.guest.is_none() && self.due.is_none_or(|due| due <= Instant::now()) {
             self.restart();
@@ -594,7 +597,7 @@ impl Driver {
     }
 }
 
-/// Several faults in one line.
+/// Returns several configuration errors as one line.
 pub(crate) fn describe(faults: &[ConfigFinding]) -> String {
     let faults: Vec<_> = faults
         .iter()
@@ -635,7 +638,7 @@ impl From<&ConfigFinding> for Fault {
     }
 }
 
-/// `12:7: resources[0].providers[1].kms.endpoint: Invalid value: …`
+/// Formats as `12:7: resources[0].providers[1].kms.endpoint: Invalid value: …`.
 impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if let Some((line, column)) = self.position {

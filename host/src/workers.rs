@@ -1,4 +1,4 @@
-//! Several instances at work for one.
+//! A pool of instances that work in parallel with the control instance.
 //!
 //! ```text
 //!                 ┌─ idle workers ─┐   one call, on the caller's own thread
@@ -8,10 +8,10 @@
 //!                        └──────────────────────────── Driver
 //! ```
 //!
-//! The driver's instance is the control instance: it alone polls the plugins, makes DEKs, parks, and words faults. A worker reads and writes
-//! alone what needs nobody else. The driver publishes which configuration and which DEKs are in use before it does anything that comes after;
-//! a worker that is behind catches up before its next value. A lease has a part of a DEK's counter that is given once; what a worker that
-//! trapped did not use of it is thrown away with the worker.
+//! The driver's instance is the control instance. Only it polls the plugins, generates DEKs, parks operations and writes error messages. A worker
+//! encrypts and decrypts values that need nothing from the control instance. The driver publishes the configuration and the DEKs in use before it
+//! acts on anything later; a worker that is behind catches up before its next value. A lease is a range of a DEK's counter values, and each range is
+//! leased only once. If a worker traps, the unused rest of its lease is discarded with it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -26,13 +26,13 @@ use crate::guest::{Component, Guest, Lease, Options, Trap};
 use crate::metrics::{Metrics, add_up};
 use crate::model::{Decrypted, Encrypted, HostError, Location, MetricFamily};
 
-/// Names one DEK of all that the control instances of this process had: which instance, and which of its DEKs.
+/// Identifies a DEK among those of all control instances of this process: the instance's number, and the DEK's serial number in that instance.
 pub(crate) type DekId = (u64, u64);
 
-/// What workers must know.
+/// What workers must know before they handle a value.
 #[derive(Default)]
 pub(crate) struct Published {
-    /// Another one with each configuration.
+    /// Increases with each new configuration.
     pub(crate) epoch: u64,
     pub(crate) config: Arc<Zeroizing<Vec<u8>>>,
     pub(crate) deks: Vec<WriteDek>,
@@ -46,66 +46,66 @@ pub(crate) struct WriteDek {
     pub(crate) expiry: u64,
 }
 
-/// The way to the control instance.
+/// Access to the control instance.
 pub(crate) trait Control {
-    /// A lease of a provider's write DEK, and which DEK that is.
+    /// Takes a lease of a provider's write DEK, and returns it with the DEK's ID.
     async fn lease(&self, provider: &str) -> Result<Option<(DekId, Lease)>, HostError>;
 }
 
-/// The pool.
+/// The pool of workers.
 pub(crate) struct Workers {
     component: Component,
     options: Options,
     clock: Clock,
     metrics: Arc<Metrics>,
-    /// As many as there are workers that nobody uses.
+    /// Has one permit per idle worker.
     free: Semaphore,
     idle: Mutex<Vec<Worker>>,
-    /// For each worker: its lease is used up.
+    /// For each worker: whether its lease is used up.
     used_up: Vec<AtomicBool>,
-    /// For each worker: somebody wants to know what its engine has counted, and it was at work.
+    /// For each worker: whether its metrics were requested while it was busy.
     asked: Vec<AtomicBool>,
     published: RwLock<Arc<Published>>,
-    /// Counts publications, so that a worker sees without a lock that there is nothing new.
+    /// Counts publications, so that a worker can check for news without a lock.
     version: AtomicU64,
-    /// For each worker: what its engine had counted when it was last asked.
+    /// For each worker: its engine's metrics when they were last collected.
     counted: Vec<Mutex<Vec<MetricFamily>>>,
-    /// What engines had counted that are no more.
+    /// The metrics of engines that no longer exist.
     retired: Mutex<Vec<MetricFamily>>,
 }
 
 struct Worker {
     number: usize,
-    /// None before its first value, after a trap, and when it could not be made.
+    /// `None` before the first value, after a trap, and if no instance could be created.
     guest: Option<Guest>,
     version: u64,
     epoch: u64,
     leased: Vec<WriteDek>,
-    /// Its last instance trapped.
+    /// Whether the last instance trapped.
     has_trapped: bool,
-    /// When to try again to make an instance, and how long to wait should that fail as well; milliseconds.
+    /// When to try again to create an instance, and how long to wait if that fails too; both in milliseconds.
     retry: (u64, u64),
 }
 
-/// 1 second, doubled up to a minute: when to try again to make an instance. In milliseconds.
+/// The delay before the next attempt to create an instance, in milliseconds: 1 second, doubled up to 1 minute.
 const FIRST_RETRY_MS: u64 = 1000;
 const LONGEST_RETRY_MS: u64 = 60_000;
 
-/// A worker at work. It goes back when this is dropped.
+/// A worker in use. Dropping this returns the worker to the pool.
 struct Busy<'w> {
     pool: &'w Workers,
-    /// None once it has gone back.
+    /// `None` once the worker has been returned.
     worker: Option<Worker>,
-    /// Where it goes back to, from the bottom; `None`: on top.
+    /// The worker's index in the idle list when it is returned, counted from the bottom. `None` puts it on top.
     place: Option<usize>,
-    /// Given back after the worker.
+    /// Released after the worker has been returned.
     _permit: SemaphorePermit<'w>,
 }
 
-/// What a worker made of a value.
+/// The outcome of an attempt to handle a value in a worker.
 pub(crate) enum Attempt<T> {
     Done(T),
-    /// The control instance must do it; the number is the worker's.
+    /// The control instance must handle the value. Contains the worker's number.
     NotMine(usize),
 }
 
@@ -142,18 +142,18 @@ impl Workers {
         }
     }
 
-    /// How many there are.
+    /// Returns the number of workers.
     pub(crate) fn count(&self) -> usize {
         self.used_up.len()
     }
 
-    /// What was published last.
+    /// Returns what was last published.
     pub(crate) fn published(&self) -> Arc<Published> {
         let published = self.published.read();
         published.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// From now on no worker takes a value before it knows this.
+    /// Publishes a new state. From now on, a worker catches up with it before it handles a value.
     pub(crate) fn publish(&self, published: Published) {
         let mut current = self
             .published
@@ -163,10 +163,10 @@ impl Workers {
         self.version.fetch_add(1, Ordering::Release);
     }
 
-    /// A write.
+    /// Tries to encrypt a value in a worker.
     ///
     /// # Errors
-    /// [`HostError::Trapped`]
+    /// Returns [`HostError::Trapped`] if the worker trapped.
     pub(crate) async fn to_storage(
         &self,
         control: &impl Control,
@@ -179,10 +179,10 @@ impl Workers {
         .await
     }
 
-    /// A read.
+    /// Tries to decrypt a value in a worker.
     ///
     /// # Errors
-    /// [`HostError::Trapped`]
+    /// Returns [`HostError::Trapped`] if the worker trapped.
     pub(crate) async fn from_storage(
         &self,
         control: &impl Control,
@@ -195,14 +195,14 @@ impl Workers {
         .await
     }
 
-    /// The control instance has written where a worker could not: if it has a lease, that is used up.
+    /// Marks a worker's lease as used up, because the control instance has encrypted a value that this worker could not.
     pub(crate) fn renew(&self, number: usize) {
         if let Some(used_up) = self.used_up.get(number) {
             used_up.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Gives one worker the DEK of a stored value. The others learn it when they meet one.
+    /// Adds the DEK of a stored value to one worker's cache. Other workers learn the DEK when they receive such a value.
     pub(crate) async fn learn(
         &self,
         control: &impl Control,
@@ -211,12 +211,12 @@ impl Workers {
         dek: OpeningKey,
     ) {
         let mut busy = self.take(control).await;
-        // A trap here costs nobody a value.
+        // A trap here does not fail any operation.
         let _ = busy.call(|guest| guest.learn(at, stored, dek));
     }
 
-    /// What all workers have counted. One that is at work is not waited for: it tells what it has counted after its value, and until then
-    /// counts as when it was asked before. Of the idle ones, only one is held at a time.
+    /// Returns the summed metrics of all workers. Busy workers are not waited for: they report their metrics after their current value, and until
+    /// then their previous metrics are used. At most one idle worker is held at a time.
     pub(crate) fn metrics(&self) -> Vec<MetricFamily> {
         for number in 0..self.count() {
             match self.idle_worker(number) {
@@ -251,7 +251,7 @@ impl Workers {
         }
     }
 
-    /// The worker that was used last of those that are free, which knows what was published.
+    /// Takes the most recently used idle worker and brings it up to date.
     async fn take(&self, control: &impl Control) -> Busy<'_> {
         let mut busy = self.free_worker().await;
         if busy.is_behind() {
@@ -262,7 +262,7 @@ impl Workers {
 
     async fn free_worker(&self) -> Busy<'_> {
         loop {
-            // The pool never closes it.
+            // The pool never closes the semaphore, so this cannot fail.
             let Ok(permit) = self.free.acquire().await else {
                 continue;
             };
@@ -272,7 +272,7 @@ impl Workers {
         }
     }
 
-    /// The one of that number, if nobody uses it.
+    /// Takes the worker with this number if it is idle.
     fn idle_worker(&self, number: usize) -> Option<Busy<'_>> {
         let permit = self.free.try_acquire().ok()?;
         let mut idle = locked(&self.idle);
@@ -285,7 +285,7 @@ impl Workers {
         })
     }
 
-    /// Each permit is a worker, which goes back before its permit does.
+    /// Takes the top worker of the idle list. Each permit stands for an idle worker, because a worker is returned before its permit.
     fn busy<'w>(&'w self, permit: SemaphorePermit<'w>) -> Option<Busy<'w>> {
         let worker = locked(&self.idle).pop()?;
         Some(Busy {
@@ -296,7 +296,7 @@ impl Workers {
         })
     }
 
-    /// An engine is no more: what it had counted when it was last asked stays, so that no sum goes back.
+    /// Adds the last collected metrics of an engine that has ended to `retired`, so that no sum decreases.
     fn retire(&self, worker: usize) {
         let counted = std::mem::take(&mut *locked(&self.counted[worker]));
         add_up(&mut locked(&self.retired), counted);
@@ -315,11 +315,11 @@ impl Workers {
     }
 }
 
-/// It was told, and is recovered.
+/// The worker trapped. The trap has been logged and the instance dropped.
 struct Trapped;
 
 impl Worker {
-    /// Ends its instance, and with it what it had leased.
+    /// Drops the worker's instance and its leases.
     fn forget(&mut self) {
         self.guest = None;
         self.leased.clear();
@@ -343,7 +343,7 @@ impl Busy<'_> {
             || used_up.is_some_and(|used_up| used_up.load(Ordering::Relaxed))
     }
 
-    /// `None`: it has no instance.
+    /// Calls the worker's instance. Returns `None` if there is no instance.
     fn call<T>(
         &mut self,
         call: impl FnOnce(&mut Guest) -> Result<T, Trap>,
@@ -355,7 +355,7 @@ impl Busy<'_> {
         }))
     }
 
-    /// Tells what its engine has counted.
+    /// Collects the engine's metrics.
     fn tell_counts(&mut self) {
         let number = self.number();
         if let Some(asked) = self.pool.asked.get(number) {
@@ -366,8 +366,8 @@ impl Busy<'_> {
         }
     }
 
-    /// Learns what was published. A worker that cannot, for its instance traps or cannot be made, has none for a while, and leaves all to the
-    /// control instance.
+    /// Catches up with what was published. If the instance traps or cannot be created, the worker stays without an instance for a while and leaves
+    /// all values to the control instance.
     async fn catch_up(&mut self, control: &impl Control) {
         let version = self.pool.version.load(Ordering::Acquire);
         let published = self.pool.published();
@@ -377,7 +377,7 @@ impl Busy<'_> {
             .get(self.number())
             .is_some_and(|used_up| used_up.swap(false, Ordering::Relaxed));
         if let Some(worker) = &mut self.worker {
-            // Should this be dropped halfway, it is behind as before.
+            // If this future is dropped halfway, the worker remains behind.
             worker.version = 0;
             if used_up {
                 worker.leased.clear();
@@ -392,7 +392,7 @@ impl Busy<'_> {
                 worker.version = version;
                 worker.retry = (0, FIRST_RETRY_MS);
             }
-            // It tries again with its next value.
+            // The worker tries again before its next value.
             Ok(false) => {}
             Err(error) => {
                 let (_, wait) = worker.retry;
@@ -411,7 +411,7 @@ impl Busy<'_> {
         }
     }
 
-    /// `false`: some lease could not be had.
+    /// Applies a published state. Returns `false` if a lease could not be taken.
     async fn follow(
         &mut self,
         control: &impl Control,
@@ -453,7 +453,8 @@ impl Busy<'_> {
                     }
                 }
                 _ => {
-                    // The DEK that it had is none any more, whatever comes of this: without a lease the control instance writes.
+                    // The worker's previous DEK must not be used any more, even if no new lease can be taken. Without a lease, the control instance
+                    // encrypts.
                     guest
                         .extend(&dek.provider, 0)
                         .map_err(|trap| format!("{trap:#}"))?;
@@ -488,7 +489,7 @@ impl Drop for Busy<'_> {
     }
 }
 
-/// A panic elsewhere leaves what is in it whole: workers and counts are put in and taken out as one.
+/// Locks a mutex even after a panic in another thread. Workers and metrics are inserted and removed as a whole, so they are always consistent.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! The configuration files of one instance: the one that it runs, by its own word, and those that it was offered and has not decided on.
+//! The configuration files of one instance: the file that it reports as running, and the files offered to it that it has not yet accepted or refused.
 
 use std::sync::Arc;
 
@@ -24,30 +24,30 @@ impl ConfigFile {
     }
 }
 
-/// A file that was offered, and who waits for what becomes of it.
+/// A file that was offered, and the channel for the outcome.
 struct Offered {
     generation: u64,
     file: ConfigFile,
     reply: Reply<Result<(), ReloadError>>,
 }
 
-/// The files, by the numbers that the instance gave them.
+/// The files, identified by the generation numbers that the instance assigned to them.
 ///
-/// Nobody tells this which file is in use: [`Self::follow`] has it from the instance, so that the two cannot disagree, whoever has stopped
-/// waiting and whatever was offered since.
+/// Callers never set which file is running. [`Self::follow`] takes it from the instance, so the two always agree, even if a caller has stopped
+/// waiting or another file has been offered in the meantime.
 pub(super) struct Configs {
     generation: u64,
     running: ConfigFile,
-    /// In the order of their numbers.
+    /// Ordered by generation.
     offered: Vec<Offered>,
 }
 
-/// The instance says that it runs a file that it was not offered.
+/// The instance reports that it runs a file that was not offered to it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Unknown;
 
 impl Configs {
-    /// Of an instance that has begun with this file.
+    /// Creates the state of an instance that was started with this file.
     pub(super) fn new(running: ConfigFile) -> Self {
         Self {
             generation: 0,
@@ -56,18 +56,18 @@ impl Configs {
         }
     }
 
-    /// What the instance ran when it was last asked.
+    /// Returns the file that the instance ran when it was last asked.
     pub(super) fn running(&self) -> &ConfigFile {
         &self.running
     }
 
-    /// The newest file that is neither in use nor refused.
+    /// Returns the newest file that is neither in use nor refused.
     pub(super) fn candidate(&self) -> Option<&ConfigFile> {
         let newest = self.offered.last()?;
         (newest.generation > self.generation).then_some(&newest.file)
     }
 
-    /// The instance has taken a file, and looks at it.
+    /// Records a file that was offered to the instance and that the instance is probing.
     pub(super) fn offer(
         &mut self,
         generation: u64,
@@ -81,7 +81,7 @@ impl Configs {
         });
     }
 
-    /// The instance runs this file. `true`: it is another one than before.
+    /// Records that the instance runs this file. Returns whether it is another file than before.
     pub(super) fn follow(&mut self, generation: u64) -> Result<bool, Unknown> {
         if generation == self.generation {
             return Ok(false);
@@ -93,7 +93,7 @@ impl Configs {
         Ok(true)
     }
 
-    /// The instance has decided on a file: those who wait hear of it.
+    /// Records that the instance has accepted or refused a file, and sends the outcome to the caller that offered it.
     pub(super) fn decided(&mut self, generation: u64, outcome: Result<(), ReloadError>) {
         let outcome = match outcome {
             Ok(()) if generation != self.generation => {
@@ -103,12 +103,12 @@ impl Configs {
         };
         let is_it = |offered: &mut Offered| offered.generation == generation;
         for Offered { reply, .. } in self.offered.extract_if(.., is_it) {
-            // Who offered it may have gone, which changes nothing.
+            // The receiver may be gone.
             let _ = reply.send(Ok(outcome.clone()));
         }
     }
 
-    /// The instance is no more; the next one begins with what it ran.
+    /// Resets the state after the instance was dropped. The next instance starts with the running file.
     pub(super) fn begin_anew(&mut self) {
         self.generation = 0;
         for Offered { reply, .. } in self.offered.drain(..) {
@@ -138,7 +138,7 @@ mod tests {
         let (first, first_heard) = oneshot::channel();
         let (second, mut second_heard) = oneshot::channel();
         configs.offer(1, file("1"), first);
-        // Nobody waits for it any more, and another one is offered before it is known that it is in use.
+        // Its caller has stopped waiting, and another file is offered before the first is known to be in use.
         drop(first_heard);
         configs.offer(2, file("2"), second);
         assert_eq!(configs.follow(1), Ok(true));

@@ -1,4 +1,4 @@
-//! The KMS calls that the guest asks for: a task each, whose answer comes back to the driver.
+//! The KMS calls that the guest requests. Each call is a task that sends its result to the driver.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -22,17 +22,17 @@ use crate::kms::address::Detour;
 use crate::kms::client::{self, KmsClient};
 use crate::metrics::Metrics;
 
-/// Everything that speaks to plugins.
+/// The KMS clients, with their calls in progress.
 pub(super) struct KmsCalls {
     control: mpsc::UnboundedSender<Control>,
     metrics: Arc<Metrics>,
     providers: HashMap<u32, Provider>,
-    /// Where calls and connections run: not on the engine's thread, which may be busy with a large value.
+    /// Runs the calls and connections. The engine's thread is unsuitable because a large value may keep it busy.
     runtime: Handle,
     detour: Option<Detour>,
 }
 
-/// A provider, and its calls under way; both end together.
+/// A provider and its calls in progress. Dropping the provider aborts its calls.
 struct Provider {
     name: Arc<str>,
     client: Arc<KmsClient>,
@@ -40,14 +40,14 @@ struct Provider {
     calls: JoinSet<()>,
 }
 
-/// The full names of the gRPC methods, for metrics.
+/// The full names of the gRPC methods, for the metrics.
 struct Methods {
     status: &'static str,
     encrypt: &'static str,
     decrypt: &'static str,
 }
 
-/// KMS v1 has no Status, and is never asked for one.
+/// KMS v1 has no Status method, and the engine never calls it.
 static V1_METHODS: Methods = Methods {
     status: "/v1beta1.KeyManagementService/Version",
     encrypt: "/v1beta1.KeyManagementService/Encrypt",
@@ -61,10 +61,10 @@ static V2_METHODS: Methods = Methods {
 };
 
 impl KmsCalls {
-    /// In the runtime whose tasks the calls will be.
+    /// Creates an empty set of clients whose calls run on the current tokio runtime.
     ///
     /// # Panics
-    /// Outside a tokio runtime.
+    /// Panics if called outside a tokio runtime.
     pub(super) fn new(
         control: mpsc::UnboundedSender<Control>,
         metrics: Arc<Metrics>,
@@ -123,7 +123,7 @@ impl KmsCalls {
         }
     }
 
-    /// Closes a provider's connection and gives up its calls.
+    /// Closes a provider's connection and aborts its calls.
     pub(super) fn close(&mut self, id: u32) {
         if let Some(closed) = self.providers.remove(&id)
             && !self
@@ -135,7 +135,7 @@ impl KmsCalls {
         }
     }
 
-    /// A fresh instance numbers its providers anew.
+    /// Forgets all providers. A fresh instance numbers its providers from the beginning.
     pub(super) fn forget_all(&mut self) {
         self.providers.clear();
     }
@@ -207,7 +207,7 @@ impl KmsCalls {
                     .decrypt(uid, ciphertext, key_id, annotations.into_iter().collect())
                     .await;
                 let code = code(&outcome);
-                // The driver wipes it once the guest has it.
+                // The driver erases the plaintext once the guest has it.
                 let outcome = outcome
                     .map(|mut plaintext| std::mem::take(&mut *plaintext))
                     .map_err(error);
@@ -216,7 +216,7 @@ impl KmsCalls {
         );
     }
 
-    /// Runs a call on a task of its own. A provider that is unknown was closed: the guest has forgotten the call as well.
+    /// Runs a call in a separate task. If the provider is unknown, it has been closed and the guest has forgotten the call, so this does nothing.
     fn spawn<F>(
         &mut self,
         id: u32,
@@ -262,7 +262,7 @@ pub(super) fn wipe(event: &mut Event) {
     }
 }
 
-/// What is counted. A fault that is no gRPC status is `Unknown`, as Go's `status.Code` has it.
+/// Returns the gRPC status code for the metrics. An error that is not a gRPC status counts as `Unknown`, as with Go's `status.Code`.
 fn code<T>(outcome: &Result<T, client::CallError>) -> u32 {
     match outcome {
         Ok(_) => 0,
@@ -278,8 +278,8 @@ fn error(error: client::CallError) -> CallError {
     }
 }
 
-/// The engine gives up a call when its time is over, whatever the host does. A fiftieth earlier the client does, which knows more of the call, and
-/// words it as upstream.
+/// Returns a timeout for the client that is 2 % shorter than the engine's. The engine abandons a call after its own timeout. The client times out
+/// earlier because it knows more about the call and words the error as upstream does.
 const fn before_the_engine(timeout_ms: u64) -> u64 {
     timeout_ms - timeout_ms / 50
 }

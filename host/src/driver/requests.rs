@@ -1,4 +1,4 @@
-//! Requests: answered at once, or kept until the guest has an answer.
+//! Handles requests: answers them at once, or keeps them until the guest has a result.
 
 use super::{ConfigFile, ConfigsInUse, Driver, Fault, Judged, ReloadError, Reply, Request};
 use crate::guest::{Guest, Trap};
@@ -7,10 +7,10 @@ use crate::model::{Check, Decrypted, Encrypted, HostError, Location, TransformEr
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-/// 2: how often an operation is handed to a fresh instance before it is taken for the one that traps.
+/// How often an operation is passed to a fresh instance before it is assumed to cause the traps: 2.
 const REPLAYS_MAX: u32 = 2;
 
-/// An operation that the guest has parked, with all that a fresh instance would need.
+/// An operation that the guest has parked, with everything a fresh instance needs to repeat it.
 pub(super) struct Pending {
     pub(super) open: Open,
     replays: u32,
@@ -32,7 +32,7 @@ pub(super) enum Open {
     },
 }
 
-/// What the guest said to a request: an answer for the caller, or that it must wait.
+/// The guest's response to a request: a result, or `Wait` if the guest has parked the operation.
 enum Said {
     Encrypted(Result<Encrypted, TransformError>),
     Decrypted(Result<Decrypted, TransformError>),
@@ -42,7 +42,7 @@ enum Said {
 
 impl Open {
     pub(super) fn fail(self, error: HostError) {
-        // A caller that has gone needs no answer.
+        // The receiver may be gone.
         match self {
             Self::ToStorage { reply, .. } => drop(reply.send(Err(error))),
             Self::FromStorage { reply, .. } => drop(reply.send(Err(error))),
@@ -87,7 +87,7 @@ impl Open {
                 drop(reply.send(outcome.map_err(HostError::Transform)))
             }
             (Self::Health { reply }, Said::Checks(checks)) => drop(reply.send(Ok(checks))),
-            // `ask` answers in kind.
+            // Unreachable: `ask` returns the variant that matches the request.
             (Self::ToStorage { .. } | Self::FromStorage { .. } | Self::Health { .. }, _) => {}
         }
     }
@@ -178,12 +178,12 @@ impl Driver {
         }
     }
 
-    /// Hands the open operations to a fresh instance, which parks them until it has asked the plugin.
+    /// Passes the open operations to a fresh instance, which parks them until it has asked the plugin for its Status.
     pub(super) fn replay(&mut self) {
         let mut ops: Vec<_> = self.open.keys().copied().collect();
         ops.sort_unstable();
         for op in ops {
-            // One that traps as well leaves the others to the next.
+            // If an operation traps, the remaining ones are left to the next instance.
             if self.guest.is_none() {
                 return;
             }
@@ -204,7 +204,7 @@ impl Driver {
         }
         let now = self.clock.now();
         if self.due_at.is_some_and(|due| due <= now) {
-            // The machine may have slept through the timer.
+            // The timer may be late because the machine slept.
             self.timeout();
         }
         let Some(guest) = &mut self.guest else {
@@ -214,7 +214,7 @@ impl Driver {
         let said = open.ask(guest, op, now);
         self.call_took = start.elapsed();
         match said {
-            // What succeeded at once has left the guest nothing else to do.
+            // An immediate success leaves no actions in the guest, so `settle` is not needed.
             Ok(said @ (Said::Encrypted(Ok(_)) | Said::Decrypted(Ok(_)))) => open.answer(said),
             Ok(Said::Wait) => {
                 self.open.insert(op, Pending { open, replays });

@@ -1,4 +1,4 @@
-//! The driver before components that trap, in simulated time and without a thread of its own.
+//! Tests of the driver with components that trap, in simulated time and without a separate thread.
 
 use super::*;
 
@@ -7,7 +7,7 @@ apiVersion: apiserver.config.k8s.io/v1
 kind: EncryptionConfiguration
 resources: [{resources: [secrets], providers: [{identity: {}}]}]";
 
-/// With a plugin that is never there: what needs it waits.
+/// A configuration whose plugin never exists, so that operations wait for it.
 const KMS: &str = "
 apiVersion: apiserver.config.k8s.io/v1
 kind: EncryptionConfiguration
@@ -15,7 +15,7 @@ resources:
 - resources: [secrets]
   providers: [{kms: {apiVersion: v2, name: a, endpoint: 'unix:///nowhere/dekker-test.sock', timeout: 1h}}]";
 
-/// The embedded component, with a body of nothing but a trap for the function whose export ends in this.
+/// Returns the embedded component with the body of one function replaced by a trap. `function` is the end of the function's export name.
 fn broken(function: &str) -> Component {
     let mut bytes = crate::guest::EMBEDDED.to_vec();
     let mut core: Vec<std::ops::Range<usize>> = Vec::new();
@@ -50,7 +50,7 @@ fn broken(function: &str) -> Component {
     let [body] = &core[..] else {
         panic!("{function} is {} functions", core.len());
     };
-    // `unreachable`, then as many `nop` as there is room for, then `end`.
+    // Fill the body with `unreachable`, as many `nop` as fit, and `end`.
     bytes[body.clone()].fill(0x01);
     bytes[body.start] = 0x00;
     bytes[body.end - 1] = 0x0b;
@@ -82,7 +82,7 @@ fn traps(metrics: &Metrics) -> u64 {
     line.expect("a metric").parse().expect("a number")
 }
 
-/// A write, and what becomes of it.
+/// Starts a write and returns the receiver of its result.
 fn write(driver: &mut Driver, op: u64) -> oneshot::Receiver<Result<Encrypted, HostError>> {
     let (reply, answer) = oneshot::channel();
     driver.request(Request::ToStorage {
@@ -98,7 +98,7 @@ fn write(driver: &mut Driver, op: u64) -> oneshot::Receiver<Result<Encrypted, Ho
     answer
 }
 
-/// Time passes, and what is due happens.
+/// Advances the time by `duration` and runs the timers that become due.
 async fn pass(driver: &mut Driver, duration: Duration) {
     let end = Instant::now() + duration;
     while let Some(due) = driver.due
@@ -119,7 +119,7 @@ async fn a_component_that_always_traps_is_tried_ever_more_seldom_and_each_operat
         "[method]engine.running-generation",
     ] {
         let (mut driver, metrics) = driver(broken(function), CONFIG);
-        // The first is replaced at once, and the second waits.
+        // The first instance is replaced at once, and the second after a delay.
         assert_eq!(traps(&metrics), 2, "{function}");
         assert_eq!(
             write(&mut driver, 1)
@@ -161,7 +161,7 @@ async fn a_component_that_cannot_be_made_again_is_tried_ever_more_seldom() {
     driver.component = embedded;
     pass(&mut driver, LONGEST_RESTART_WAIT).await;
     assert!(write(&mut driver, 2).try_recv().expect("an answer").is_ok());
-    // It was good for long: the next trap costs no wait.
+    // The instance was stable, so the next trap causes no delay.
     pass(&mut driver, LIVED).await;
     driver.recover(None, &Trap::msg("a test's"));
     driver.keep_alive();
@@ -175,18 +175,18 @@ async fn an_operation_that_traps_takes_no_other_with_it() {
     let (mut driver, metrics) = driver(embedded, KMS);
     let mut waiting: Vec<_> = (1..=5).map(|op| write(&mut driver, op)).collect();
     assert_eq!(driver.open.len(), 5);
-    // Nobody is to blame: all are handed to the next instance.
+    // A trap outside of an operation: all operations are passed to the next instance.
     driver.recover(None, &Trap::msg("a test's"));
     driver.keep_alive();
     assert_eq!(driver.open.len(), 5);
-    // One that is to blame ends, and the next instance is made at once.
+    // A trap in an operation: the operation fails, and the next instance is created at once.
     driver.recover(Some(1), &Trap::msg("a test's"));
     driver.keep_alive();
     assert!(driver.guest.is_some());
     assert_eq!(driver.open.len(), 4);
     let ended = waiting.remove(0).try_recv().expect("an answer");
     assert_eq!(ended.map(drop), Err(HostError::Trapped));
-    // The next instance is a second away: nobody waits for it.
+    // The next instance is created a second later, and the operations do not wait for it.
     driver.recover(None, &Trap::msg("a test's"));
     driver.keep_alive();
     assert!(driver.guest.is_none());
@@ -202,7 +202,7 @@ async fn what_is_due_is_done_before_an_operation_when_the_timer_slept() {
     let embedded = Component::embedded(crate::guest::MEMORY_MAX).expect("a component");
     let (mut driver, _) = driver(embedded, KMS);
     let due = driver.due_at.expect("the deadline of the first call");
-    // As the guest tells time it is over; tokio's clock stood still, as it does while the machine sleeps.
+    // By the guest's clock the deadline has passed. Tokio's clock stood still, as it does while the machine sleeps.
     driver.due_at = Some(due.min(driver.clock.now()));
     write(&mut driver, 1);
     assert_eq!(driver.due_at, Some(due), "the guest was asked");
@@ -238,7 +238,7 @@ async fn a_commit_is_published_before_anybody_hears_of_it_and_if_nobody_waits() 
     )));
     assert!(text.contains("automatic_reloads_total{status=\"success\",apiserver_id_hash=\"\"} 2"));
 
-    // One that was meant to follow another file is not offered.
+    // A file that was to replace a configuration that is not in use is not offered.
     let (reply, mut answer) = oneshot::channel();
     driver.request(Request::Reload {
         config: more.into_bytes().into(),
@@ -249,7 +249,7 @@ async fn a_commit_is_published_before_anybody_hears_of_it_and_if_nobody_waits() 
         answer.try_recv(),
         Ok(Ok(Err(ReloadError::Overtaken)))
     ));
-    // A fresh instance begins with what was in use.
+    // A fresh instance starts with the configuration that was in use.
     driver.recover(None, &Trap::msg("a test's"));
     driver.keep_alive();
     assert_eq!(*driver.configs.running().hash, *hash);
