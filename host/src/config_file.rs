@@ -1,11 +1,12 @@
-//! The configuration file while it runs: polled, watched, offered to the engine when it changed.
+//! Polls and watches the configuration file, and offers it to the engine when it has changed.
 //!
-//! What counts is the hash of the content, polled; a watch event, a SIGHUP and the end of a wait only cause a poll. So a Kubernetes `..data`
-//! symlink swap, a rename over the file, an in-place write and a file that vanishes and comes back are all the same thing: other bytes under
-//! the path. Upstream: encryptionconfig/controller.
+//! Changes are detected by the hash of the polled content. Watch events, SIGHUP and the end of a wait only cause a poll. So a Kubernetes `..data`
+//! symlink swap, a rename over the file, an in-place write, and a file that disappears and comes back are all handled in the same way: as different
+//! bytes at the path. Upstream: encryptionconfig/controller.
 //!
-//! A file that is still being written may be valid, with its last keys, providers or rules missing. So a file that reads less than the one in
-//! use must stay as it is for a while before it takes over; one that reads as much does so at once. MUST DIFFER: upstream takes any valid file.
+//! A file that is still being written may be valid although its last keys, providers or rules are missing. So a file that reads less than the
+//! configuration in use takes effect only after it has remained unchanged for a while. A file that reads as much takes effect at once. MUST DIFFER:
+//! upstream accepts any valid file.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,23 +24,23 @@ use crate::host::Host;
 use crate::metrics::Metrics;
 use crate::model::HostError;
 
-/// 1 second, doubled up to the poll interval: how long to wait before a refused file is offered again.
+/// The delay before a refused file is offered again: 1 second, doubled up to the poll interval.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
-/// 100 milliseconds: how long to wait after a hint, so that a file that is being written is looked at once and whole rather than in parts.
+/// The delay between a hint and the poll, 100 milliseconds, so that a file that is being written is read once and complete rather than in parts.
 const SETTLE: Duration = Duration::from_millis(100);
 
-/// The bytes of a configuration file, and their hash.
+/// The bytes of a configuration file and their hash.
 pub(crate) struct Content {
     pub(crate) bytes: Zeroizing<Vec<u8>>,
-    /// `sha256:<hex>`.
+    /// `sha256:<hex>` of the bytes.
     pub(crate) hash: String,
 }
 
-/// Reads the file once.
+/// Reads the file.
 ///
 /// # Errors
-/// As [`dekker_cli::io::read_config`].
+/// Returns an error under the same conditions as [`dekker_cli::io::read_config`].
 pub(crate) fn read(path: &Path) -> Result<Content, String> {
     Ok(Content::of(dekker_cli::io::read_config(path)?))
 }
@@ -51,7 +52,7 @@ impl Content {
     }
 }
 
-/// Causes a poll from outside.
+/// Requests a poll from outside the controller.
 #[derive(Default)]
 pub(crate) struct PollNow {
     notify: Notify,
@@ -59,44 +60,45 @@ pub(crate) struct PollNow {
 }
 
 impl PollNow {
-    /// Something may have changed.
+    /// Requests a poll because the file may have changed.
     pub(crate) fn hint(&self) {
         self.notify.notify_one();
     }
 
-    /// A person says that the file is whole as it is.
+    /// Requests a poll, and records that the user has confirmed that the file is complete.
     pub(crate) fn confirm(&self) {
         self.confirmed.store(true, Ordering::Relaxed);
         self.notify.notify_one();
     }
 
-    /// The next hint, once what caused it has had time to end.
+    /// Waits for the next hint, and then until the change that caused it has had time to finish.
     async fn settled(&self) {
         self.notify.notified().await;
-        // Whoever writes the file in place is likely still at it.
+        // A process that writes the file in place is probably still writing.
         tokio::time::sleep(SETTLE).await;
     }
 }
 
-/// The engine that runs what the file holds.
+/// The engine that is kept in step with the file.
 pub(crate) trait Engine: Sync {
-    /// What it runs and what it looks at.
+    /// Returns the hashes of the running configuration and of the candidate.
     fn configs_in_use(&self) -> impl Future<Output = Result<ConfigsInUse, HostError>> + Send;
 
-    /// What a file would make unreadable.
+    /// Returns what a file would make unreadable.
     fn judge(
         &self,
         config: Zeroizing<Vec<u8>>,
     ) -> impl Future<Output = Result<Judged, HostError>> + Send;
 
-    /// Offers a file, to follow the one of this hash, and waits for what becomes of it. The engine goes on with it if this is dropped.
+    /// Offers a file to replace the configuration with the hash `over`, and waits for the outcome. If this future is dropped, the engine continues
+    /// with the file.
     fn reload_over(
         &self,
         config: Zeroizing<Vec<u8>>,
         over: Arc<str>,
     ) -> impl Future<Output = Result<Result<(), ReloadError>, HostError>> + Send;
 
-    /// Takes what `/statusz` says of the file.
+    /// Sets what `/statusz` reports about the file.
     fn set_config_file(&self, status: serde_json::Value);
 }
 
@@ -127,33 +129,35 @@ impl Engine for Host {
 
 /// Keeps a running engine in step with a file.
 ///
-/// It asks the engine what is in use, each time, and remembers nothing of it: an offer whose end nobody waited for may have taken effect.
+/// On each poll, the controller asks the engine what is in use. It does not remember this itself, because an offer whose outcome it did not wait for
+/// may have taken effect.
 pub(crate) struct Controller<E> {
     path: PathBuf,
     interval: Duration,
-    /// How long a file that can read less than the one in use must stay as it is.
+    /// How long a file that reads less than the configuration in use must remain unchanged.
     hold: Duration,
     engine: E,
     metrics: Arc<Metrics>,
     poll_now: Arc<PollNow>,
-    /// The hash of what was there at the last poll, taken or not.
+    /// The hash of the file's content at the last poll, whether it was accepted or not.
     seen: Option<String>,
-    /// The last file that can read less than the one in use.
+    /// The last file that was held back because it reads less than the configuration in use.
     held: Option<Held>,
-    /// The hash of the file that a person said is whole.
+    /// The hash of the file that the user has confirmed to be complete.
     confirmed: Option<String>,
 }
 
-/// A file that can read less than the one in use.
+/// A file that reads less than the configuration in use.
 struct Held {
     hash: String,
     since: Instant,
-    /// When it takes over, as people tell it: seconds since the Unix epoch.
+    /// When the file may take effect, in seconds since the Unix epoch, for `/statusz`.
     until: f64,
 }
 
 impl<E: Engine> Controller<E> {
-    /// `interval`: between two polls; `hold`: how long a file that can read less than the one in use must stay as it is.
+    /// Creates a controller. `interval` is the time between two polls. `hold` is how long a file that reads less than the configuration in use must
+    /// remain unchanged.
     pub(crate) fn new(
         path: PathBuf,
         (interval, hold): (Duration, Duration),
@@ -174,7 +178,7 @@ impl<E: Engine> Controller<E> {
         }
     }
 
-    /// Polls for ever, at once to begin with.
+    /// Polls indefinitely, beginning at once.
     pub(crate) async fn run(mut self) {
         let _watcher = watch(&self.path, self.poll_now.clone());
         let clock = Clock::start();
@@ -190,7 +194,7 @@ impl<E: Engine> Controller<E> {
                     tracing::info!(hash, path = %self.path.display(), "the changed configuration is in use");
                 }
                 Err(error) => {
-                    // The same fault again is no news.
+                    // Log a repeated error only at debug level.
                     if last_error.as_ref() == Some(error) {
                         tracing::debug!(error, "the configuration is still refused");
                     } else {
@@ -210,7 +214,7 @@ impl<E: Engine> Controller<E> {
                 "refusals": refusals,
                 "heldUntilUnixSeconds": held.map(|held| held.until),
             }));
-            // A file that is held back is looked at again when its time is over.
+            // A file that is held back is polled again when its hold time ends.
             let wait = if error.is_some() && held.is_none() {
                 let wait = retry.min(self.interval);
                 retry = retry.saturating_mul(2);
@@ -242,7 +246,7 @@ impl<E: Engine> Controller<E> {
             .map_err(|error| error.to_string())?
     }
 
-    /// `Ok(None)`: nothing changed.
+    /// Polls once. Returns the hash of a file that has taken effect, or `Ok(None)` if nothing has changed.
     async fn poll(&mut self, clock: &Clock) -> Result<Option<String>, String> {
         let confirmed = self.poll_now.confirmed.swap(false, Ordering::Relaxed);
         self.seen = None;
@@ -254,7 +258,7 @@ impl<E: Engine> Controller<E> {
         let outcome = loop {
             self.seen = Some(content.hash.clone());
             let in_use = self.engine.configs_in_use().await.map_err(text)?;
-            // An older file that is still being looked at may take over when nobody expects it any more.
+            // An older candidate that is still being probed may take effect later, even though its outcome is no longer awaited.
             let is_settled = in_use
                 .candidate
                 .is_none_or(|candidate| *candidate == *content.hash);
@@ -263,7 +267,7 @@ impl<E: Engine> Controller<E> {
             }
             let judged = self.engine.judge(content.bytes.clone()).await;
             let Judged { over, outcome } = judged.map_err(text)?;
-            // The reload tells the faults of a file that has any.
+            // If the file has errors, `reload_over` reports them.
             let unreadable = outcome.unwrap_or_default().join("; ");
             if !unreadable.is_empty() {
                 if self.holds(&content.hash, clock) {
@@ -282,7 +286,7 @@ impl<E: Engine> Controller<E> {
             let mut confirmed = None;
             let outcome = tokio::select! {
                 outcome = self.engine.reload_over(bytes, over) => Ok(outcome.map_err(text)?),
-                // A file whose plugins are not there is looked at for long: a better one does not wait for its end.
+                // Probing a file whose plugins are unavailable takes long. A better file interrupts it.
                 newer = self.better_than(&hash, &mut missed, &mut confirmed) => Err(newer),
             };
             if confirmed.is_some() {
@@ -292,7 +296,7 @@ impl<E: Engine> Controller<E> {
                 Ok(Ok(())) => break Ok(Some(hash)),
                 Ok(Err(ReloadError::Overtaken)) => self.read().await?,
                 Ok(Err(error)) => break Err(error.to_string()),
-                // Compared again with what is in use then: the older one may have taken effect meanwhile.
+                // Compare it with the configuration that is then in use: the older file may have taken effect in the meantime.
                 Err(newer) => newer,
             };
         };
@@ -302,7 +306,7 @@ impl<E: Engine> Controller<E> {
         outcome
     }
 
-    /// Whether a file that can read less than the one in use must still prove that it is whole.
+    /// Returns whether a file that reads less than the configuration in use must still be held back.
     fn holds(&mut self, hash: &str, clock: &Clock) -> bool {
         let known = self.held.take().filter(|held| held.hash == hash);
         let held = known.unwrap_or_else(|| Held {
@@ -321,8 +325,11 @@ impl<E: Engine> Controller<E> {
             && held.since.elapsed() < self.hold
     }
 
-    /// Waits until the file is another than that of this hash, valid, and reads all that the one in use reads. `missed`: it was another for a
-    /// while. `confirmed`: the file that a person said is whole.
+    /// Waits until the file differs from the one with this hash, is valid, and reads everything that the configuration in use reads. A file that the
+    /// user has confirmed may read less.
+    ///
+    /// Sets `missed` while there is a change that this function has seen and not returned. Sets `confirmed` to the hash of the file that the user has
+    /// confirmed to be complete.
     async fn better_than(
         &self,
         hash: &str,
@@ -331,7 +338,7 @@ impl<E: Engine> Controller<E> {
     ) -> Content {
         loop {
             self.poll_now.notify.notified().await;
-            // Before anything else is waited for: what comes of this hint must not be lost if the older file's time ends meanwhile.
+            // Set this before the next await. If the older file's outcome ends the wait, this future is dropped, and the hint must not be lost.
             *missed = true;
             tokio::time::sleep(SETTLE).await;
             let Ok(content) = self.read().await else {
@@ -361,7 +368,7 @@ fn text(error: HostError) -> String {
     error.to_string()
 }
 
-/// Watches the file's directory, and that of what the file links to, for any change; polling finds what this misses.
+/// Watches the file's directory, and the directory of the file that it links to, for any change. Polling finds what the watcher misses.
 fn watch(path: &Path, poll_now: Arc<PollNow>) -> Option<notify::RecommendedWatcher> {
     #[cfg(test)]
     if crate::simulation::seams::is_simulated() {

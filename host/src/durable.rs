@@ -1,7 +1,7 @@
-//! Files and directories that are there after a crash, or not at all.
+//! Creates files and directories that survive a crash completely or not at all.
 //!
-//! A file's bytes, a file's name and a directory's own name each reach the disk by an `fsync` of their own: of the file, of its directory, and
-//! of the directory's parent.
+//! A file's bytes, a file's name and a directory's name each need a separate `fsync` to reach the disk: of the file, of its directory, and of the
+//! directory's parent.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -11,15 +11,15 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, OFlags, linkat};
 
-/// What a new file may be used for, and by whom: read and written, by its owner.
+/// The mode of a new file: only its owner may read and write it.
 const MODE: u32 = 0o600;
 
-/// Makes a directory of mode 0700, and those above it that are missing. When this returns they are on disk.
+/// Creates a directory with mode 0700, and its missing parents. When this returns, they are on disk.
 ///
-/// Another process may make them at the same time.
+/// Another process may create them at the same time.
 ///
 /// # Errors
-/// The system's.
+/// Returns an error if a directory cannot be created or synced.
 pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
@@ -30,27 +30,27 @@ pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
         made => made?,
     }
-    // Whoever made it: this process is about to rely on it.
+    // Sync even if another process created the directory: this process is about to rely on it.
     sync_directory(&parent)
 }
 
-/// Writes a new file of mode 0600, whole. `false`: there is a file of that name already, and it was left alone.
+/// Writes a new file with mode 0600. Returns `false` if a file with this name already exists; it is left unchanged.
 ///
-/// The file has no name before all of it is on disk, so nobody sees half of it, a crash leaves nothing behind, and of several processes one
-/// wins. When this returns its name is on disk too.
+/// The file gets its name only after all its bytes are on disk. So no process sees an incomplete file, a crash leaves nothing behind, and exactly one
+/// of several concurrent processes succeeds. When this returns, the name is on disk too.
 ///
 /// # Errors
-/// The system's.
+/// Returns an error if the file cannot be written, linked or synced.
 pub(crate) fn publish(path: &Path, bytes: &[u8]) -> io::Result<bool> {
     let directory = parent(path);
     let linked = match unnamed(&directory, bytes).and_then(|file| link(&file, path)) {
-        // Not every file system has files without a name, nor does every kernel give them one.
+        // Some file systems do not support unnamed files, and some kernels cannot give them a name.
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => publish_by_name(path, bytes),
         linked => linked,
     };
     match linked {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            // It may have been linked a moment ago, by a process that has not come to this line yet.
+            // Another process may have linked the file just now and not yet synced the directory.
             sync_directory(&directory)?;
             Ok(false)
         }
@@ -62,17 +62,17 @@ pub(crate) fn publish(path: &Path, bytes: &[u8]) -> io::Result<bool> {
     }
 }
 
-/// A directory's entries reach the disk only by this.
+/// Syncs a directory, so that its entries are on disk.
 ///
 /// # Errors
-/// The system's.
+/// Returns an error if the directory cannot be opened or synced.
 pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
     #[cfg(test)]
     synced::record(directory);
     File::open(directory)?.sync_all()
 }
 
-/// What was synced, for tests: nothing else shows it before a crash does.
+/// Records for tests which directories were synced, which is otherwise visible only after a crash.
 #[cfg(test)]
 pub(crate) mod synced {
     use std::cell::RefCell;
@@ -86,7 +86,7 @@ pub(crate) mod synced {
         DIRECTORIES.with_borrow_mut(|all| all.push(directory.to_owned()));
     }
 
-    /// By this thread, since the last call.
+    /// Returns the directories that this thread has synced since the last call.
     pub(crate) fn take() -> Vec<PathBuf> {
         DIRECTORIES.take()
     }
@@ -110,14 +110,14 @@ fn write(mut file: File, bytes: &[u8]) -> io::Result<File> {
 fn link(file: &File, path: &Path) -> io::Result<()> {
     let own = format!("/proc/self/fd/{}", file.as_raw_fd());
     match linkat(CWD, own, CWD, path, AtFlags::SYMLINK_FOLLOW) {
-        // Where /proc is not mounted.
+        // `/proc` is not mounted.
         Err(rustix::io::Errno::NOENT) => linkat(file, "", CWD, path, AtFlags::EMPTY_PATH),
         linked => linked,
     }
     .map_err(Into::into)
 }
 
-/// Under a name that no other process uses, then linked.
+/// Writes the file under a name that no other process uses, and then links it to its final name.
 fn publish_by_name(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut random = [0; 16];
     getrandom::fill(&mut random).map_err(io::Error::other)?;
@@ -131,7 +131,7 @@ fn publish_by_name(path: &Path, bytes: &[u8]) -> io::Result<()> {
         .open(&temporary)
         .and_then(|file| write(file, bytes))
         .and_then(|_| fs::hard_link(&temporary, path));
-    // What matters is told by `linked`.
+    // The result is in `linked`.
     let _ = fs::remove_file(&temporary);
     linked
 }

@@ -1,5 +1,5 @@
-//! Fuzz targets of what is private here: their bodies stand beside what they try. `tests/fuzz` runs them under a fuzzer; the tests below play
-//! their corpora.
+//! Fuzz targets for private functions of this crate. The body of each target is next to the code it tests. `tests/fuzz` runs the targets under a
+//! fuzzer; the tests below run them with the stored corpora.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -14,10 +14,10 @@ use crate::http::fuzz as http;
 use crate::kms::client::fuzz as client;
 use crate::kms::keyring::fuzz as keyring;
 
-/// A target's name, what it does with any bytes (it panics when a promise is broken), and inputs to begin with.
+/// A target: its name, the function that tests any input and panics if a guarantee is violated, and the function that returns the initial inputs.
 pub type Target = (&'static str, fn(&[u8]), fn() -> Vec<Vec<u8>>);
 
-/// All of them.
+/// All targets.
 pub static TARGETS: [Target; 4] = [
     ("http_body", http::body, http::body_seeds),
     ("http_query", http::query, http::query_seeds),
@@ -25,7 +25,7 @@ pub static TARGETS: [Target; 4] = [
     ("plugin_answer", client::run, client::seeds),
 ];
 
-/// A runtime for one input: nothing in it waits for anybody else.
+/// Runs one input to completion on a runtime without I/O. The input does not depend on other tasks.
 pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
     thread_local! {
         static RUNTIME: tokio::runtime::Runtime = tokio::runtime::Builder::new_current_thread()

@@ -1,8 +1,8 @@
-//! The component, seen from the host: one instance, its limits, and what it imports.
+//! Instances of the component as the host sees them, with their limits and imports.
 //!
-//! A [`Component`] is compiled once. Each [`Guest`] is one instance of it in a store of its own, with one engine in it. Its calls are short
-//! and synchronous; a trap poisons it, and the caller drops it and makes another. Dropping it unmaps its memory, which the kernel hands out
-//! again only as zeros.
+//! A [`Component`] is compiled once. Each [`Guest`] is one instance in its own store, with one engine. Calls are short and synchronous. After a trap
+//! the instance is unusable; the caller drops it and creates another. Dropping an instance unmaps its memory, which the kernel zeroes before it is
+//! reused.
 
 /// The bindings that wasmtime generates from `wasm/wit`.
 #[allow(missing_docs)]
@@ -41,18 +41,18 @@ pub(crate) use self::bindings::exports::dekker::transformer::engine::{
     StatusResponse,
 };
 
-/// The accelerated component, which is part of this crate.
+/// The embedded accelerated component.
 pub(crate) const EMBEDDED: &[u8] =
     include_bytes!(concat!(env!("OUT_DIR"), "/transformer-accelerated.wasm"));
-/// The same, compiled; empty when it was not.
+/// The embedded component, precompiled. Empty if it was not precompiled.
 const EMBEDDED_COMPILED: &[u8] =
     include_bytes!(concat!(env!("OUT_DIR"), "/transformer-accelerated.cwasm"));
 
-/// 10 seconds: the longest that one call into the guest may run. Far above what the longest takes: sealing 2 MiB in software.
+/// The longest that one call into the guest may run, 10 seconds. This is far more than the longest call takes, which is sealing 2 MiB in software.
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
-/// 100 milliseconds: how exactly that is measured.
+/// The resolution of [`CALL_DEADLINE`], 100 milliseconds.
 const EPOCH: Duration = Duration::from_millis(100);
-/// 512 MiB: the most memory that an instance may have unless told otherwise. 100 000 cached DEKs and all that may wait fit in half of it.
+/// The default memory limit of an instance, 512 MiB. 100 000 cached DEKs and all requests that may wait fit in half of it.
 pub(crate) const MEMORY_MAX: usize = 512 * 1024 * 1024;
 
 /// A compiled component. Clones share its code.
@@ -61,17 +61,17 @@ pub(crate) struct Component {
     engine: Engine,
     pre: TransformerPre<State>,
     memory_max: usize,
-    /// Stops with the last clone.
+    /// Stops when the last clone is dropped.
     _clock: Arc<EpochClock>,
 }
 
-/// What an instance has of the host.
+/// The state on the host's side of an instance.
 struct State {
     limits: StoreLimits,
     keys: Keys,
 }
 
-/// What the accelerated component has in the host, and a self-contained one does not use.
+/// Provides the imports of the accelerated component. A self-contained component does not use them.
 impl View for State {
     fn keys(&mut self) -> &mut Keys {
         &mut self.keys
@@ -82,7 +82,7 @@ impl View for State {
     }
 }
 
-/// One instance with one engine in it.
+/// An instance with one engine.
 pub(crate) struct Guest {
     store: Store<State>,
     bindings: Transformer,
@@ -91,14 +91,14 @@ pub(crate) struct Guest {
     engine: ResourceAny,
 }
 
-/// The component trapped, ran past its deadline or broke the canonical ABI; the instance is of no use any more.
+/// The component trapped, exceeded its deadline or violated the canonical ABI. The instance is no longer usable.
 pub(crate) type Trap = wasmtime::Error;
 
 impl Component {
-    /// The embedded component; no instance gets more than `memory_max` bytes of memory.
+    /// Loads the embedded component. Each instance may use at most `memory_max` bytes of memory.
     pub(crate) fn embedded(memory_max: usize) -> wasmtime::Result<Self> {
         let engine = dekker_compiled::engine()?;
-        // SAFETY: the build script copied what `cargo xtask build` compiled of the same component, and nobody altered it since.
+        // SAFETY: the build script copied the code that `cargo xtask build` compiled from the same component, and it has not been modified since.
         #[allow(unsafe_code)]
         let compiled = unsafe { dekker_compiled::load(&engine, EMBEDDED_COMPILED) };
         let component = match compiled {
@@ -108,7 +108,7 @@ impl Component {
         Self::new(engine, &component, memory_max)
     }
 
-    /// The same, with another limit.
+    /// Returns the same component with another memory limit.
     #[cfg(test)]
     pub(crate) fn limited(&self, memory_max: usize) -> Self {
         Self {
@@ -117,7 +117,7 @@ impl Component {
         }
     }
 
-    /// Compiles a component's bytes, self-contained or accelerated; no instance gets more than `memory_max` bytes of memory.
+    /// Compiles a component, self-contained or accelerated. Each instance may use at most `memory_max` bytes of memory.
     pub(crate) fn compile(bytes: &[u8], memory_max: usize) -> wasmtime::Result<Self> {
         let engine = dekker_compiled::engine()?;
         let component = wasmtime::component::Component::new(&engine, bytes)?;
@@ -161,7 +161,7 @@ impl Component {
             },
         );
         store.limiter(|state| &mut state.limits);
-        // Each cached DEK is a handle, and a full cache has more than wasmtime allows a store by default.
+        // Each cached DEK is a handle. A full cache has more handles than wasmtime allows in a store by default.
         store.set_max_component_handles(Keys::handles_max(self.memory_max));
         arm(&mut store);
         let instance = self.pre.instance_pre().instantiate(&mut store)?;
@@ -169,7 +169,7 @@ impl Component {
         Ok((store, instance, bindings))
     }
 
-    /// A fresh instance with an engine for `config`; the inner error is every fault of the configuration.
+    /// Creates an instance with an engine for `config`. The inner error contains all errors in the configuration.
     pub(crate) fn load(
         &self,
         config: &[u8],
@@ -182,7 +182,7 @@ impl Component {
         })
     }
 
-    /// A fresh instance with a worker's engine. Accelerated components have them.
+    /// Creates an instance with a worker's engine. Only for accelerated components.
     pub(crate) fn load_worker(
         &self,
         config: &[u8],
@@ -214,7 +214,8 @@ impl Component {
         )
     }
 
-    /// Tells what a value is, as people have it; JSON, or what is wrong with the input.
+    /// Describes the stored value in the input, which may be raw bytes, hex, base64 or the output of `etcdctl get -w json`. Returns JSON, or an error
+    /// message if the input is invalid.
     pub(crate) fn inspect_input(&self, input: &[u8]) -> Result<Result<String, String>, Trap> {
         let (mut store, _, bindings) = self.instantiate()?;
         bindings
@@ -222,7 +223,7 @@ impl Component {
             .call_inspect_input(&mut store, input)
     }
 
-    /// Every fault of a configuration, and what a person may want to know of it.
+    /// Reports all errors and warnings in a configuration, with positions.
     pub(crate) fn check_config(
         &self,
         config: &[u8],
@@ -248,7 +249,7 @@ impl Component {
         Ok(opened.map(Into::into).map_err(Into::into))
     }
 
-    /// Encrypts a value with the DEK of another: `like` is that value and its storage key.
+    /// Encrypts a value with the DEK of another value. `like` is the other value and its storage key.
     pub(crate) fn seal_with_dek(
         &self,
         plaintext: &[u8],
@@ -263,7 +264,7 @@ impl Component {
         Ok(sealed.map(Into::into).map_err(Into::into))
     }
 
-    /// A configuration with its defaults filled in and its secrets redacted.
+    /// Returns a configuration with its defaults filled in and its secrets redacted.
     pub(crate) fn show_config(
         &self,
         config: &[u8],
@@ -367,7 +368,7 @@ impl Guest {
         Ok(families.into_iter().map(Into::into).collect())
     }
 
-    /// One call: it has the whole deadline, and leaves no plaintext in the host's memory.
+    /// Calls the engine. Each call gets the whole deadline. Afterwards, erases plaintext that the call left in the host's memory.
     fn call<T>(
         &mut self,
         call: impl FnOnce(face::GuestEngine<'_>, &mut Store<State>, ResourceAny) -> Result<T, Trap>,
@@ -380,7 +381,7 @@ impl Guest {
     }
 }
 
-/// A function that an instance exports.
+/// Returns a function that an instance exports.
 fn export(
     store: &mut Store<State>,
     instance: &Instance,
@@ -402,14 +403,14 @@ fn arm(store: &mut Store<State>) {
     let ticks = CALL_DEADLINE.as_millis() / EPOCH.as_millis();
     #[cfg(test)]
     let ticks = match crate::simulation::seams::traps() {
-        // The deadline has passed: the call traps where it begins.
+        // With a deadline that has already passed, the call traps at its beginning.
         true => 0,
         false => ticks,
     };
     store.set_epoch_deadline(u64::try_from(ticks).unwrap_or(u64::MAX));
 }
 
-/// Counts epochs while any instance may run.
+/// Increments the engine's epoch while any instance may run.
 struct EpochClock {
     stop: std::sync::mpsc::Sender<()>,
 }
@@ -428,7 +429,7 @@ impl EpochClock {
 
 impl Drop for EpochClock {
     fn drop(&mut self) {
-        // The thread may be gone already, which is as good.
+        // The thread may already be gone.
         let _ = self.stop.send(());
     }
 }
@@ -444,7 +445,7 @@ mod tests {
     fn a_full_cache_has_room_for_its_handles() {
         let component = Component::embedded(MEMORY_MAX).unwrap();
         let (store, ..) = component.instantiate().unwrap();
-        // The DEK that writes has two, and more than one provider may have a full cache.
+        // The write DEK has two handles, and more than one provider may have a full cache.
         assert!(store.max_component_handles() > 2 * CACHED_DEKS);
     }
 }

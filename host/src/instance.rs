@@ -1,6 +1,6 @@
-//! One instance of the component, called directly: what a [`Host`](crate::Host) does for each request, without the way through its thread.
+//! Calls one instance of the component directly, as a [`Host`](crate::Host) does for each request, but without passing through the host's thread.
 //!
-//! For Dekker's own measurements, which set it beside other ciphers; not a stable interface.
+//! For Dekker's own measurements, which compare it with other ciphers. Not a stable interface.
 
 use std::num::NonZeroU32;
 
@@ -12,17 +12,17 @@ use crate::guest::{
 use crate::host::WriteDekSource;
 use crate::model::{Decrypted, Encrypted, HostError, Location};
 
-/// A KMS v2 plugin in this process that never fails.
+/// A KMS v2 plugin in this process. It never fails.
 pub trait Plugin {
-    /// Its one key ID.
+    /// Returns the plugin's only key ID.
     fn key_id(&self) -> String;
     /// Encrypts a DEK or seed.
     fn encrypt(&mut self, dek: &[u8]) -> Vec<u8>;
-    /// The reverse; `None`: it did not encrypt it.
+    /// Decrypts a DEK or seed. Returns `None` if this plugin did not encrypt it.
     fn decrypt(&mut self, ciphertext: &[u8]) -> Option<Vec<u8>>;
 }
 
-/// An instance with one engine in it, and its plugin.
+/// An instance with one engine and its plugin.
 pub struct Instance<P> {
     guest: Guest,
     clock: Clock,
@@ -31,10 +31,10 @@ pub struct Instance<P> {
 }
 
 impl<P: Plugin> Instance<P> {
-    /// Compiles `component`, or takes the embedded one, and asks the plugin for a first DEK.
+    /// Compiles `component`, or loads the embedded component if it is `None`, and lets the plugin encrypt a first DEK.
     ///
     /// # Errors
-    /// In words, when the component or the configuration is refused.
+    /// Returns an error message if the component or the configuration is refused.
     pub fn new(
         component: Option<&[u8]>,
         config: &str,
@@ -72,15 +72,15 @@ impl<P: Plugin> Instance<P> {
         Ok(instance)
     }
 
-    /// The plugin.
+    /// Returns the plugin.
     pub fn plugin(&mut self) -> &mut P {
         &mut self.plugin
     }
 
-    /// Does what is due. Call at least once a minute, or the DEK expires.
+    /// Handles the engine's timeout if it has passed. Must be called at least once a minute, or the DEK expires.
     ///
     /// # Errors
-    /// When the component traps.
+    /// Returns an error if the component traps.
     pub fn tick(&mut self) -> Result<(), HostError> {
         let now = self.clock.now();
         let ticked = match self.guest.poll_timeout() {
@@ -96,7 +96,7 @@ impl<P: Plugin> Instance<P> {
     /// Encrypts a value.
     ///
     /// # Errors
-    /// What the engine found, or that it trapped.
+    /// Returns an error if the engine cannot encrypt the value or traps.
     pub fn to_storage(&mut self, at: &Location, plaintext: &[u8]) -> Result<Encrypted, HostError> {
         let op = self.op();
         let now = self.clock.now();
@@ -113,7 +113,7 @@ impl<P: Plugin> Instance<P> {
     /// Decrypts a stored value.
     ///
     /// # Errors
-    /// What the engine found, or that it trapped.
+    /// Returns an error if the engine cannot decrypt the value or traps.
     pub fn from_storage(&mut self, at: &Location, stored: &[u8]) -> Result<Decrypted, HostError> {
         let op = self.op();
         let now = self.clock.now();
@@ -132,7 +132,7 @@ impl<P: Plugin> Instance<P> {
         self.next_op
     }
 
-    /// The plugin answers at once, so what was parked is done when all is settled.
+    /// Returns the result of a parked operation. The plugin answers at once, so the operation is done when `settle` returns.
     fn settle_for<T>(
         &mut self,
         op: u64,
@@ -196,7 +196,7 @@ impl<P: Plugin> Instance<P> {
 
 type Outcome<T> = Result<T, crate::model::TransformError>;
 
-/// How an operation that was parked has ended.
+/// The result of an operation that was parked.
 enum Done {
     Write(u64, Outcome<Encrypted>),
     Read(u64, Outcome<Decrypted>),

@@ -1,19 +1,19 @@
-//! Whether this process, or the machine that it runs on, was restored from a snapshot.
+//! Detects whether this process, or the machine it runs on, was restored from a snapshot.
 //!
-//! A restored memory has every nonce counter where it was when the snapshot was taken. What protects nonces then is that their random bytes are the
-//! kernel's at that moment ([`dekker_aead::random`]); that needs no detection, and holds from the first write. What is detected here makes the
-//! engine replace its write DEKs as well, so that a counter does not go over the same numbers twice for long.
+//! In a restored memory, every nonce counter has the value it had when the snapshot was taken. Nonces are then protected by their random bytes, which
+//! come from the kernel at the moment of use ([`dekker_aead::random`]). This protection needs no detection and works from the first write. When this
+//! module detects a restore, the engine also replaces its write DEKs, so that a counter does not repeat its values for long.
 //!
-//! | what happened | how it is seen | when |
+//! | event | detected by | when |
 //! |---|---|---|
-//! | a virtual machine was restored or cloned by a hypervisor with a VM generation ID | the kernel's uevent `NEW_VMGENID` | within a second, and before a lease |
-//! | the same without the ID, or the kernel or a sandbox keeps the uevent away | the time of day runs ahead of `CLOCK_BOOTTIME` | within a second after somebody has set the time of day |
-//! | CRIU restored the process | another boot ID or start time of the process, or a `CLOCK_BOOTTIME` that went back | within a second, and before a lease |
-//! | a debugger put back the process' memory; a snapshot younger than two seconds; a machine whose clock nobody sets | not seen | |
-//! | live migration, a pause, sleep | not seen, and need not be: nothing runs twice | |
+//! | a hypervisor with a VM generation ID restored or cloned the virtual machine | the kernel's uevent `NEW_VMGENID` | within a second, and before a lease |
+//! | the same without the ID, or the kernel or a sandbox withholds the uevent | the time of day runs ahead of `CLOCK_BOOTTIME` | within a second after the time of day was set |
+//! | CRIU restored the process | a different boot ID or process start time, or a `CLOCK_BOOTTIME` that went back | within a second, and before a lease |
+//! | a debugger restored the process' memory; a snapshot younger than two seconds; a machine whose clock is never set | not detected | |
+//! | live migration, a pause, sleep | not detected; no detection is needed because nothing runs twice | |
 //!
-//! The VM generation ID itself cannot be read by a process on Linux: its driver hands it to the kernel's generator, and tells user space only
-//! that there is a new one.
+//! A process on Linux cannot read the VM generation ID itself. The driver passes it to the kernel's random number generator, and notifies user space
+//! only that there is a new one.
 
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -26,34 +26,35 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use crate::clock;
 
-/// 1 second: how often clocks and process are looked at. It takes some microseconds.
+/// The time between two checks, 1 second. A check takes some microseconds.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// 2 seconds: by so much the time of day must run ahead between two looks. A leap second is one second, and chrony slews by at most 83 ms a
-/// second; suspend does not count, for `CLOCK_BOOTTIME` goes on meanwhile. Whoever sets the clock ahead by hand causes a rotation, no more.
+/// The smallest jump ahead of the time of day, between two checks, that counts as a sign of a restore: 2 seconds. A leap second is 1 second, and
+/// chrony slews by at most 83 ms per second. Suspend does not count because `CLOCK_BOOTTIME` includes it. If an administrator sets the clock ahead,
+/// the only consequence is a rotation.
 const AHEAD_MIN: Duration = Duration::from_secs(2);
 
-/// 10 seconds: the least time between two rotations because of the time of day, which anybody may set who administers the machine. A sign that
-/// comes earlier is kept until then.
+/// The minimum time between two rotations that are caused by the time of day, 10 seconds. Any administrator of the machine may set the time. A sign
+/// that comes earlier is reported when this time has passed.
 const CLOCK_SIGN_INTERVAL: Duration = Duration::from_secs(10);
 
-/// 4 KiB: the kernel builds a uevent in 2 KiB.
+/// The size of the buffer for a uevent, 4 KiB. The kernel builds uevents in 2 KiB.
 const UEVENT_MAX: usize = 4096;
-/// 1024: how many are read at once. More than that in a second come at boot only, and stay in the socket.
+/// The maximum number of uevents read per check, 1024. More than that per second occur only at boot; the rest stay in the socket.
 const UEVENTS_MAX: usize = 1024;
-/// The kernel's own messages; udev's are in another group.
+/// The netlink group of the kernel's own messages. Messages from udev are in another group.
 const KERNEL_GROUP: u32 = 1;
 
-/// What was seen.
+/// A sign of a restore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sign {
     /// The machine has a new VM generation ID.
     Generation,
-    /// The process is not the one that it was.
+    /// The process' start time or boot ID changed, or `CLOCK_BOOTTIME` went back.
     Process,
-    /// The time of day ran ahead.
+    /// The time of day ran ahead of the time since boot.
     Clock,
-    /// Whoever runs this host says so.
+    /// The program that runs this host reported a restore.
     Told,
 }
 
@@ -68,7 +69,7 @@ impl fmt::Display for Sign {
     }
 }
 
-/// Looks once a second, and whenever it is asked to.
+/// Checks for signs of a restore once a second, and on request.
 pub(crate) struct Watch {
     detector: Detector,
     ticks: Interval,
@@ -76,7 +77,7 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Within a tokio runtime.
+    /// Starts the checks. Must be called within a tokio runtime.
     pub(crate) fn start() -> Self {
         let mut ticks = interval_at(Instant::now() + INTERVAL, INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -90,7 +91,7 @@ impl Watch {
         }
     }
 
-    /// Waits for a sign. May be dropped and called again.
+    /// Waits for a sign. The future may be dropped and the function called again without losing a sign.
     pub(crate) async fn sign(&mut self) -> Sign {
         loop {
             self.ticks.tick().await;
@@ -100,7 +101,7 @@ impl Watch {
         }
     }
 
-    /// Looks now.
+    /// Checks now.
     pub(crate) fn look(&mut self) -> Option<Sign> {
         let is_new = self.uevents.as_ref().is_some_and(tell_of_new_generation);
         let sign = self.detector.look(Reading::take());
@@ -111,15 +112,16 @@ impl Watch {
 /// What a restore changes.
 #[derive(Clone, Debug)]
 struct Reading {
-    /// Since the Unix epoch.
+    /// The time since the Unix epoch.
     time_of_day: Duration,
-    /// `CLOCK_BOOTTIME`, which runs on while the machine sleeps.
+    /// `CLOCK_BOOTTIME`, which includes sleep.
     since_boot: Duration,
-    /// `None`: there is no `/proc`.
+    /// `None` if there is no `/proc`.
     process: Option<Process>,
 }
 
-/// CRIU makes a new process, which has another start time; on another machine, or after a boot, also another boot ID.
+/// Identifies the process. CRIU creates a new process with a different start time; on another machine or after a reboot, the boot ID is also
+/// different.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Process {
     boot_id: String,
@@ -138,7 +140,7 @@ impl Reading {
 
 impl Process {
     fn this() -> Option<Self> {
-        // Its seconds pass by the thousand, and the process stays what it is.
+        // In a simulation, thousands of simulated seconds pass but the process stays the same, so skip reading `/proc`.
         #[cfg(test)]
         if crate::simulation::seams::is_simulated() {
             return None;
@@ -152,19 +154,19 @@ impl Process {
     }
 }
 
-/// The 22nd field of `/proc/self/stat`; the second is a name in parentheses that may hold anything (proc_pid_stat(5)).
+/// Returns the 22nd field of `/proc/self/stat`. The second field is a name in parentheses that may contain anything (proc_pid_stat(5)).
 fn start_time(stat: &[u8]) -> Option<u64> {
     let name_end = stat.iter().rposition(|byte| *byte == b')')?;
     let rest = std::str::from_utf8(stat.get(name_end + 1..)?).ok()?;
     rest.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
-/// Compares what is with what was.
+/// Compares each reading with the previous one.
 struct Detector {
     last: Reading,
-    /// When the time of day last was a sign, since boot.
+    /// When the time of day was last reported as a sign, as time since boot.
     clock_sign: Option<Duration>,
-    /// The time of day was a sign too early after that.
+    /// Whether a jump of the time of day has not been reported yet, because it came too soon after the last sign.
     is_owed: bool,
 }
 
@@ -185,7 +187,7 @@ impl Detector {
             _ => false,
         };
         if is_other || now.since_boot < last.since_boot {
-            // That of the time of day is one with it.
+            // A jump of the time of day at the same moment is part of this restore.
             self.is_owed = false;
             self.clock_sign = Some(now.since_boot);
             return Some(Sign::Process);
@@ -206,7 +208,7 @@ impl Detector {
     }
 }
 
-/// A socket that gets what the kernel says of its devices. It needs no privilege; a network namespace of another user has none.
+/// Opens a socket that receives the kernel's device events. This needs no privilege, but a network namespace of another user receives no events.
 fn uevents() -> std::io::Result<OwnedFd> {
     let socket = socket_with(
         AddressFamily::NETLINK,
@@ -218,14 +220,14 @@ fn uevents() -> std::io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Whether one of the uevents that have come since this was last asked tells of a new VM generation ID.
+/// Reads the uevents that have arrived since the last call. Returns whether one of them reports a new VM generation ID.
 fn tell_of_new_generation(socket: &OwnedFd) -> bool {
     let mut message = [0; UEVENT_MAX];
     let mut is_new = false;
     for _ in 0..UEVENTS_MAX {
         match recv(socket, &mut message[..], RecvFlags::empty()) {
             Ok((len, _)) => is_new |= is_new_generation(&message[..len]),
-            // Some were lost; whoever is restored at this very moment is seen by the clock. What came after them is still there.
+            // Some messages were lost. A restore at this very moment is detected by the clock. Later messages are still in the socket.
             Err(Errno::NOBUFS | Errno::INTR) => {}
             Err(_) => break,
         }
@@ -233,7 +235,8 @@ fn tell_of_new_generation(socket: &OwnedFd) -> bool {
     is_new
 }
 
-/// `ACTION@DEVPATH` and then `KEY=VALUE`, each with a zero byte behind it.
+/// Returns whether a uevent reports a new VM generation ID. A uevent consists of `ACTION@DEVPATH` and `KEY=VALUE` fields, each terminated by a zero
+/// byte.
 fn is_new_generation(uevent: &[u8]) -> bool {
     uevent
         .split(|byte| *byte == 0)
@@ -244,7 +247,7 @@ fn is_new_generation(uevent: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    /// Two clocks and a process in a test's hands.
+    /// Two clocks and a process that the test controls.
     struct Machine {
         now: Reading,
         detector: Detector,
@@ -270,7 +273,7 @@ mod tests {
             self.now.process.as_mut().expect("it has one")
         }
 
-        /// Time passes, and the time of day runs ahead of it (or behind) by `ahead_ms`.
+        /// Advances the time by `ms`, and the time of day by `ahead_ms` more (or less).
         fn pass(&mut self, ms: u64, ahead_ms: i64) -> Option<Sign> {
             self.now.since_boot += Duration::from_millis(ms);
             let millis = i64::try_from(ms).unwrap() + ahead_ms;
@@ -288,7 +291,7 @@ mod tests {
     fn a_restored_machine_is_seen_once_its_clock_is_set() {
         let mut machine = Machine::new();
         assert_eq!(machine.pass(1_000, 0), None);
-        // The snapshot is an hour old. Nobody has set the clock yet.
+        // The snapshot is an hour old. The clock has not been set yet.
         assert_eq!(machine.pass(1_000, 0), None);
         assert_eq!(machine.pass(1_000, 3_600_000), Some(Sign::Clock));
         assert_eq!(machine.pass(1_000, 0), None, "once");
@@ -331,12 +334,12 @@ mod tests {
             Some(Sign::Process),
             "no time namespace"
         );
-        // It comes with the time that the image lay about: that is one restore.
+        // The age of the image makes the time of day jump as well: both signs are one restore.
         let mut old = Machine::new();
         old.process().start_time += 1;
         assert_eq!(old.pass(10, 3_600_000), Some(Sign::Process));
         assert_eq!(old.pass(1_000, 0), None);
-        // No `/proc` for a while.
+        // `/proc` is unavailable for a while.
         let mut hidden = Machine::new();
         hidden.now.process = None;
         assert_eq!(hidden.pass(1_000, 0), None);
@@ -347,14 +350,14 @@ mod tests {
         let mut machine = Machine::new();
         let signs = (0..100).filter_map(|_| machine.pass(1_000, 5_000));
         assert_eq!(signs.count(), 10);
-        // What came too early is not forgotten.
+        // A jump that came too soon is reported later.
         let mut machine = Machine::new();
         assert_eq!(machine.pass(1_000, 5_000), Some(Sign::Clock));
         assert_eq!(machine.pass(1_000, 5_000), None);
         assert_eq!(machine.pass(8_000, 0), None);
         assert_eq!(machine.pass(1_000, 0), Some(Sign::Clock));
         assert_eq!(machine.pass(60_000, 0), None);
-        // Another process is told of at any time.
+        // A different process is reported at any time.
         machine.process().start_time += 1;
         assert_eq!(machine.pass(1, 0), Some(Sign::Process));
         machine.process().start_time += 1;

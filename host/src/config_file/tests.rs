@@ -1,4 +1,4 @@
-//! The controller before an engine that does what each test says, in simulated time.
+//! Tests of the controller with a fake engine, in simulated time.
 
 use std::future::pending;
 use std::sync::{Mutex, MutexGuard};
@@ -20,12 +20,12 @@ fn a_file_is_known_by_its_hash() {
     );
 }
 
-/// What the engine makes of the next offers.
+/// How the fake engine responds to the next offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mood {
     /// They take effect.
     Takes,
-    /// They are looked at until the next one comes.
+    /// They are probed until the next offer.
     Looks,
     /// They are refused.
     Refuses,
@@ -37,11 +37,11 @@ struct State {
     mood: Mood,
     /// The candidate takes effect when this file is judged.
     commits_at: Option<&'static [u8]>,
-    /// The second loses something that the first reads.
+    /// Pairs of files. The second of a pair does not read everything that the first reads.
     losing: Vec<(&'static [u8], &'static [u8])>,
 }
 
-/// An engine, and what was asked of it.
+/// A fake engine that logs the calls it receives.
 #[derive(Clone)]
 struct Fake {
     state: Arc<Mutex<State>>,
@@ -76,7 +76,7 @@ impl Fake {
         self.log.send_modify(|log| log.push(line));
     }
 
-    /// Waits for what was asked, an hour of simulated time at the most, and forgets it and all before it.
+    /// Waits for a log line, for at most an hour of simulated time. Removes the line and all earlier lines from the log.
     async fn until(&self, line: &str) {
         let mut log = self.log.subscribe();
         let found = log.wait_for(|log| log.iter().any(|of| of == line));
@@ -165,7 +165,7 @@ struct Room {
 }
 
 impl Room {
-    /// The file is what runs, and was polled once.
+    /// Creates a controller whose file is already in use, and waits for its first poll.
     async fn new(bytes: &[u8]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let engine = Fake::running(bytes);
@@ -185,7 +185,7 @@ impl Room {
         room
     }
 
-    /// The file is this from now on.
+    /// Replaces the file.
     fn write(&self, bytes: &[u8]) {
         let new = self.dir.path().join("new");
         std::fs::write(&new, bytes).unwrap();
@@ -210,14 +210,14 @@ async fn a_commit_that_nobody_waited_for_is_not_forgotten() {
     room.engine.state().mood = Mood::Looks;
     room.write(b"C1");
     room.engine.until("is offered C1").await;
-    // C2 appears, and while it is looked at, C1 takes effect; nobody waits for C1 any more. Then C2 is refused.
+    // C2 appears, and while C2 is judged, C1 takes effect although its outcome is no longer awaited. Then C2 is refused.
     room.engine.state().commits_at = Some(b"C2");
     room.engine.state().mood = Mood::Refuses;
     room.write(b"C2");
     room.engine.until("commits C1").await;
     room.engine.until("is offered C2").await;
     assert_eq!(room.running(), "C1");
-    // What is in the file is what was in use at the beginning, and not what is in use now.
+    // The file now contains what was in use at the beginning, which is no longer in use.
     room.engine.state().mood = Mood::Takes;
     room.write(b"C0");
     room.engine.until("is offered C0").await;
@@ -230,7 +230,7 @@ async fn a_file_that_is_still_looked_at_gives_way_to_the_one_in_use() {
     room.engine.state().mood = Mood::Looks;
     room.write(b"C1");
     room.engine.until("is offered C1").await;
-    // Back to what is in use: C1 must not take effect later.
+    // The file is again the one in use, so C1 must not take effect later.
     room.engine.state().mood = Mood::Takes;
     room.write(b"C0");
     room.engine.until("is offered C0").await;
@@ -246,7 +246,7 @@ async fn a_file_is_compared_with_what_is_in_use_when_it_is_offered() {
     room.engine.until("is offered C1").await;
     room.engine.state().mood = Mood::Takes;
     room.engine.state().commits_at = Some(b"C2");
-    // It loses what C1 reads, and was better than C1 while C0 was in use.
+    // C2 loses what C1 reads. It was better than C1 while C0 was in use.
     room.engine.state().losing.push((b"C1", b"C2"));
     room.write(b"C2");
     room.engine.until("commits C1").await;
@@ -266,7 +266,7 @@ async fn a_file_that_has_proved_that_it_is_whole_need_not_again() {
     }
     room.write(b"C1");
     room.engine.until("polled held").await;
-    // Refused, for its plugin is not there: the next try comes a second later, not after another hold.
+    // The file is refused because its plugin is unavailable. The next attempt follows after a second, not after another hold time.
     room.engine.until("is offered C1").await;
     let first = Instant::now();
     room.engine.until("is offered C1").await;

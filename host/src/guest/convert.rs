@@ -1,4 +1,4 @@
-//! The generated types and the model's, one for one.
+//! Converts the generated types to those in `model`.
 
 use super::bindings::dekker::transformer::types as wit;
 use super::bindings::exports::dekker::transformer::engine as face;

@@ -1,4 +1,5 @@
-//! The interface `leases` of the accelerated component, by hand: its handles are those of `dekker-keys`, which `bindgen!` does not know.
+//! Hand-written bindings to the interface `leases` of the accelerated component. `bindgen!` cannot generate them because it does not know the handle
+//! types of `dekker-keys`.
 
 use dekker_keys::{DekSourceType, OpeningKey, SealingKey};
 use wasmtime::component::{
@@ -14,7 +15,7 @@ use crate::model::{Decrypted, Encrypted, Location};
 
 const INTERFACE: &str = "dekker:transformer/leases@0.1.0";
 
-/// The record `lease`.
+/// The WIT record `lease`.
 #[derive(ComponentType, Lift, Lower)]
 #[component(record)]
 struct Record {
@@ -35,33 +36,33 @@ struct Record {
     expiry: u64,
 }
 
-/// The record `write-state`.
+/// The WIT record `write-state`.
 #[derive(Clone, Debug, ComponentType, Lift)]
 #[component(record)]
 pub(crate) struct WriteState {
     /// The provider's name.
     pub(crate) provider: String,
-    /// Another one with each DEK of this instance.
+    /// A number that is different for each DEK of this instance.
     pub(crate) serial: u64,
-    /// After this it encrypts no more.
+    /// When the DEK stops encrypting, in milliseconds since the Unix epoch.
     pub(crate) expiry: u64,
 }
 
-/// A lease on its way between two instances. Never used twice: it is not `Clone`, and `adopt` takes it.
+/// A lease that is moved from one instance to another. It cannot be used twice, because it is not `Clone` and `adopt` consumes it.
 pub(crate) struct Lease {
     record: Record,
-    /// What was behind the record's handle.
+    /// The key that the record's handle refers to.
     key: SealingKey,
 }
 
 impl Lease {
-    /// After this it encrypts no more.
+    /// Returns when the DEK stops encrypting, in milliseconds since the Unix epoch.
     pub(crate) fn expiry(&self) -> u64 {
         self.record.expiry
     }
 }
 
-/// The interface's functions, found once.
+/// The interface's functions, looked up once per instance.
 pub(super) struct Leases {
     write_states: Func,
     take_lease: Func,
@@ -77,7 +78,7 @@ type Loaded = core::result::Result<ResourceAny, Vec<wit::ConfigFinding>>;
 type TryParams<'a> = (ResourceAny, At<'a>, &'a [u8], u64);
 
 impl Leases {
-    /// `None`: the component is self-contained.
+    /// Looks up the functions. Returns `None` if the component is self-contained.
     pub(super) fn find(store: &mut Store<State>, instance: &Instance) -> Result<Option<Self>> {
         if instance
             .get_export_index(&mut *store, None, INTERFACE)
@@ -96,7 +97,7 @@ impl Leases {
             try_to_storage: func("try-to-storage")?,
             try_from_storage: func("try-from-storage")?,
         };
-        // What is called without a check each time.
+        // Check the types of the functions that are later called without a check.
         let (to, from) = (leases.try_to_storage, leases.try_from_storage);
         to.typed::<TryParams<'static>, (Option<wit::Encrypted>,)>(&*store)?;
         from.typed::<TryParams<'static>, (Option<wit::Decrypted>,)>(&*store)?;
@@ -104,7 +105,7 @@ impl Leases {
     }
 }
 
-/// Makes a worker's engine.
+/// Creates a worker's engine.
 pub(super) fn worker(
     store: &mut Store<State>,
     instance: &Instance,
@@ -119,18 +120,18 @@ pub(super) fn worker(
 }
 
 impl Guest {
-    /// Whether workers can help it.
+    /// Returns whether the component supports workers.
     pub(crate) fn has_leases(&self) -> bool {
         self.leases.is_some()
     }
 
-    /// The write DEKs of a control engine.
+    /// Returns the write DEKs of a control engine.
     pub(crate) fn write_states(&mut self) -> Result<Vec<WriteState>> {
         self.lease_call(|leases| leases.write_states, |engine, _| Ok((engine,)))
             .map(|(states,)| states)
     }
 
-    /// Leases a write DEK of a control engine.
+    /// Takes a lease of a provider's write DEK from a control engine. Returns `None` if there is no DEK, or if too little of its counter is left.
     pub(crate) fn take_lease(&mut self, provider: &str) -> Result<Option<Lease>> {
         let (record,): (Option<Record>,) = self.lease_call(
             |leases| leases.take_lease,
@@ -144,7 +145,7 @@ impl Guest {
         Ok(Some(Lease { record, key }))
     }
 
-    /// The DEK of a stored value, if a control engine has it.
+    /// Returns the DEK of a stored value, if a control engine has it.
     pub(crate) fn known_dek(&mut self, at: &Location, stored: &[u8]) -> Result<Option<OpeningKey>> {
         let (key,): (Option<Resource<OpeningKey>>,) = self.lease_call(
             |leases| leases.known_dek,
@@ -154,7 +155,7 @@ impl Guest {
         key.map(|key| keys.take_opening(key)).transpose()
     }
 
-    /// Gives a worker a DEK to write with.
+    /// Gives a worker a leased DEK to encrypt with. Returns `false` if the worker has no such provider.
     pub(crate) fn adopt(&mut self, lease: Lease) -> Result<bool> {
         let Lease { mut record, key } = lease;
         self.lease_call(
@@ -167,7 +168,7 @@ impl Guest {
         .map(|(adopted,)| adopted)
     }
 
-    /// Tells a worker the expiry of its DEK.
+    /// Sets the expiry of a worker's DEK.
     pub(crate) fn extend(&mut self, provider: &str, expiry: u64) -> Result<()> {
         self.lease_call(
             |leases| leases.extend,
@@ -175,7 +176,7 @@ impl Guest {
         )
     }
 
-    /// Gives a worker the DEK of a stored value.
+    /// Adds the DEK of a stored value to a worker's cache.
     pub(crate) fn learn(&mut self, at: &Location, stored: &[u8], dek: OpeningKey) -> Result<()> {
         self.lease_call(
             |leases| leases.learn,
@@ -186,7 +187,7 @@ impl Guest {
         )
     }
 
-    /// A write by a worker. `None`: it is the control engine's to do.
+    /// Tries to encrypt a value in a worker. Returns `None` if the control engine must do it.
     pub(crate) fn try_to_storage(
         &mut self,
         at: &Location,
@@ -198,7 +199,7 @@ impl Guest {
         Ok(written.map(Into::into))
     }
 
-    /// A read by a worker. `None`: as above.
+    /// Tries to decrypt a value in a worker. Returns `None` if the control engine must do it.
     pub(crate) fn try_from_storage(
         &mut self,
         at: &Location,
@@ -210,7 +211,7 @@ impl Guest {
         Ok(read.map(Into::into))
     }
 
-    /// `func` is one of the two whose types `Leases::find` has checked.
+    /// Calls `try-to-storage` or `try-from-storage`. `func` must be one of the two functions whose types `Leases::find` has checked.
     fn attempt<T>(&mut self, func: Func, at: &Location, value: &[u8], now: u64) -> Result<Option<T>>
     where
         (Option<T>,): ComponentNamedList + Lift,
@@ -231,7 +232,7 @@ impl Guest {
             .ok_or_else(|| Error::msg("a self-contained component has no leases"))
     }
 
-    /// One of the rarer calls.
+    /// Calls one of the less frequent functions, with a check of its type.
     fn lease_call<P, R>(
         &mut self,
         pick: impl FnOnce(&Leases) -> Func,

@@ -1,11 +1,11 @@
-//! `wasi:random`, answered by the kernel each time.
+//! Implements `wasi:random`. Each call asks the kernel for random bytes.
 //!
-//! There is no state here, and there must be none: see [`dekker_aead::random`].
+//! This module has no state, and must not have any; [`dekker_aead::random`] explains why.
 
 use super::State;
 use super::bindings::wasi::random::random::Host;
 
-/// 64 KiB: the most that a guest may ask for at once; the number is the guest's.
+/// The most random bytes that a guest may request at once, 64 KiB. The guest chooses the number.
 const REQUEST_MAX: usize = 64 * 1024;
 
 pub(super) fn fill(bytes: &mut [u8]) -> wasmtime::Result<()> {

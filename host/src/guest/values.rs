@@ -1,4 +1,5 @@
-//! The two calls that every value makes, by hand rather than by `bindgen!`: that one would have the location copied before it is lowered.
+//! Hand-written bindings to the two functions that are called for each value. The bindings of `bindgen!` would require a copy of the location for
+//! each call.
 
 use wasmtime::component::{
     ComponentNamedList, ComponentType, Func, Instance, Lift, Lower, ResourceAny, TypedFunc,
@@ -11,7 +12,7 @@ use crate::model::Location;
 
 const INTERFACE: &str = "dekker:transformer/engine@0.1.0";
 
-/// The record `location`, borrowed.
+/// The WIT record `location`, borrowed.
 #[derive(ComponentType, Lower)]
 #[component(record)]
 pub(super) struct At<'a> {
@@ -19,9 +20,9 @@ pub(super) struct At<'a> {
     key: &'a [u8],
 }
 
-/// The engine, the operation, the location, the value, and the time.
+/// The parameters: engine, operation, location, value, and time.
 type Params<'a> = (ResourceAny, u64, At<'a>, &'a [u8], u64);
-/// `None`: parked.
+/// The result. `None` means that the operation was parked.
 type Answer<T> = Option<core::result::Result<T, wit::TransformError>>;
 
 /// The functions `to-storage` and `from-storage` of an instance.
@@ -31,7 +32,7 @@ pub(super) struct Values {
 }
 
 impl Values {
-    /// Finds the functions, and makes sure that they are what they are called as.
+    /// Looks up the functions and checks their types.
     pub(super) fn new(store: &mut Store<State>, instance: &Instance) -> Result<Self> {
         Ok(Self {
             to_storage: find::<wit::Encrypted>(store, instance, "[method]engine.to-storage")?,
