@@ -1,6 +1,6 @@
 //! The `dekker` command.
 //!
-//! Exit codes: 0 done, 1 a fault, 2 wrong usage.
+//! Exit codes: 0 success, 1 error, 2 wrong usage.
 
 mod access;
 mod kms;
@@ -126,7 +126,7 @@ impl From<CoastArg> for KmsCoast {
     }
 }
 
-/// Runs the command that the process' arguments name.
+/// Runs the command given by the process' arguments.
 pub fn main() -> ExitCode {
     let Cli {
         command,
@@ -161,7 +161,7 @@ pub fn main() -> ExitCode {
     code
 }
 
-/// Writes to standard output, whose reader may have stopped: then this waits, and nothing else does.
+/// Writes to standard output. If its reader has stopped, only this task waits.
 async fn announce(text: String) -> anyhow::Result<()> {
     tokio::task::spawn_blocking(move || write_output(text.as_bytes()))
         .await
@@ -174,7 +174,7 @@ fn block_on(task: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Res
         .build()
         .context("cannot start the runtime")?;
     let outcome = runtime.block_on(task);
-    // What still runs in the background, such as a read of a file, must not hold up the end.
+    // Tasks that still run in the background, such as a read of a file, must not delay the exit.
     runtime.shutdown_background();
     outcome
 }

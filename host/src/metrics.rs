@@ -1,8 +1,7 @@
-//! What the host counts and times, and one text of that and of what the engine counts.
+//! Counts and times what the host does, and renders these metrics and the engine's as one text.
 //!
-//! The text is Prometheus' own format, version 0.0.4, which every Prometheus reads without being asked to and in which
-//! kube-apiserver answers. OpenMetrics, prometheus-client's native format, would take `_total` out of the `# TYPE` lines, and
-//! the names would no longer be upstream's.
+//! The text is in Prometheus' format, version 0.0.4, which every Prometheus accepts by default and which kube-apiserver uses. OpenMetrics,
+//! prometheus-client's native format, would remove `_total` from the names in `# TYPE` lines, so that they would differ from upstream's.
 
 mod series;
 mod sum;
@@ -25,16 +24,16 @@ use series::{
     Bounded, Counted, Total, data_key_histogram, kms_histogram, transformation_histogram,
 };
 
-/// Most series of one histogram; the one made first gives way to a new one, which then starts at zero.
+/// The maximum number of series per histogram, 200. Beyond it, a new series replaces the one that was created first, and starts at zero.
 ///
-/// Both labels that are not fixed sets (provider names, transformer prefixes) come from the configuration file, so only a
-/// process that reloads ever new names gets here. Upstream has no bound on these.
+/// Two labels are not fixed sets: provider names and transformer prefixes. Both come from the configuration file, so only a process that keeps
+/// reloading new names reaches this limit. Upstream has no limit for them.
 pub const MAX_SERIES: usize = 200;
 
 /// The `Content-Type` of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Which way a value went: the label `transformation_type`.
+/// The direction of a transformation: the label `transformation_type`.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum TransformationType {
     /// A write.
@@ -44,7 +43,7 @@ pub enum TransformationType {
 }
 
 impl TransformationType {
-    /// Upstream's label value.
+    /// Returns upstream's label value.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -54,7 +53,7 @@ impl TransformationType {
     }
 }
 
-/// The host's metrics. Shared behind an `Arc`; every method may be called from any thread.
+/// The host's metrics. Shared in an `Arc`; all methods may be called from any thread.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -67,15 +66,15 @@ pub struct Metrics {
     data_keys: Histogram,
     reloads: Family<ReloadLabels, Total>,
     reload_timestamps: Family<ReloadLabels, Gauge<f64, AtomicU64>>,
-    /// The one series of `last_config_info`; the hash of the configuration in use.
+    /// The hash of the configuration in use: the only series of `last_config_info`.
     last_config_hash: Mutex<Option<String>>,
     apiserver_id_hash: String,
 }
 
 impl Metrics {
-    /// A registry in which nothing has happened yet.
+    /// Creates an empty registry.
     ///
-    /// `apiserver_id` names this server and appears only as `sha256:<hex>`; empty stays empty, as upstream.
+    /// `apiserver_id` identifies this server. It appears only as `sha256:<hex>`; an empty ID stays empty, as in upstream.
     #[must_use]
     pub fn new(apiserver_id: &str) -> Self {
         let kms = Bounded::new(kms_histogram);
@@ -88,7 +87,7 @@ impl Metrics {
         let reloads = Family::<ReloadLabels, Total>::default();
         let reload_timestamps = Family::<ReloadLabels, Gauge<f64, AtomicU64>>::default();
 
-        // Names, labels and buckets are upstream's; prometheus-client puts the full stop behind each help text.
+        // Names, labels and buckets are upstream's. prometheus-client appends a full stop to each help text.
         let mut registry = Registry::default();
         // Upstream: pkg/storage/value/encrypt/envelope/metrics/metrics.go.
         registry.register(
@@ -155,7 +154,7 @@ impl Metrics {
         }
     }
 
-    /// Shows how many log lines were dropped, as something else counts them.
+    /// Adds a counter of dropped log lines, whose value `count` returns.
     #[must_use]
     pub(crate) fn count_dropped_log_lines(
         mut self,
@@ -169,18 +168,20 @@ impl Metrics {
         self
     }
 
-    /// A DEK or seed was generated. Only the component could time that alone, and it has no clock: `took` is how long the call into it was in
-    /// which it happened. For KMS v2 that is the Status answer which named a new key ID; for KMS v1 it is the write, whose plaintext is
-    /// copied into the component meanwhile. So it is counted where upstream calls `RecordDataKeyGeneration`, and times a little more; what a
-    /// health check of KMS v1 has encrypted is no DEK and is not counted, and generations that failed the engine counts.
+    /// Records that a DEK or seed was generated.
+    ///
+    /// Only the component could time this exactly, but it has no clock. So `took` is the duration of the whole call into the component. For KMS v2 it
+    /// is the call that handles the Status answer with a new key ID. For KMS v1 it is the write, which includes copying its plaintext into the
+    /// component. Generations are counted where upstream calls `RecordDataKeyGeneration`, but the measured times are a little longer. What a health
+    /// check of KMS v1 encrypts is not a DEK and is not counted. Failed generations are counted by the engine.
     pub fn observe_data_key(&self, took: Duration) {
         self.data_keys.observe(took.as_secs_f64());
     }
 
-    /// A KMS call is over.
+    /// Records a KMS call that has ended.
     ///
-    /// `method` is the full gRPC method, such as `/v2.KeyManagementService/Encrypt`; `code` is the gRPC status code, 0 for OK. Upstream has no
-    /// such metric of KMS v1, whose methods are in one of our own.
+    /// `method` is the full gRPC method, such as `/v2.KeyManagementService/Encrypt`. `code` is the gRPC status code, 0 for OK. Upstream does not time
+    /// calls to KMS v1, so they are in a separate metric of Dekker's.
     pub fn observe_kms(&self, provider: &str, method: &'static str, code: u32, took: Duration) {
         let labels = KmsLabels {
             provider_name: provider.to_owned(),
@@ -195,7 +196,7 @@ impl Metrics {
         kms.observe(labels, took);
     }
 
-    /// A value was transformed; failures are counted by the engine and not timed, as upstream.
+    /// Records a successful transformation. Failures are counted by the engine and not timed, as in upstream.
     pub fn observe_transformation(&self, kind: TransformationType, prefix: &str, took: Duration) {
         let labels = TransformationLabels {
             transformation_type: kind.as_str(),
@@ -204,7 +205,7 @@ impl Metrics {
         self.transformations.observe(labels, took);
     }
 
-    /// An HTTP request was answered. `path` is one of the server's own, never what a client sent.
+    /// Records an HTTP request that was answered. `path` is one of the server's own paths, never a path sent by a client.
     pub fn http_request(&self, path: &'static str, status: u16) {
         let class = match status {
             100..=199 => "1xx",
@@ -218,17 +219,17 @@ impl Metrics {
             .inc();
     }
 
-    /// The component trapped.
+    /// Records that the component trapped.
     pub fn trap(&self) {
         self.component_traps.inc();
     }
 
-    /// A fresh instance took over from one that trapped.
+    /// Records that a fresh instance replaced one that trapped.
     pub fn restart(&self) {
         self.component_restarts.inc();
     }
 
-    /// The configuration was read at the start: it is in use, and no reload. `hash` is `sha256:<hex>`.
+    /// Records the configuration that was read at the start. It does not count as a reload. `hash` is `sha256:<hex>`.
     pub fn config_loaded(&self, hash: &str) {
         let mut last = self
             .last_config_hash
@@ -237,28 +238,28 @@ impl Metrics {
         *last = Some(hash.to_owned());
     }
 
-    /// A changed configuration took effect. `hash` is `sha256:<hex>`; `unix_seconds` counts from the Unix epoch.
+    /// Records that a changed configuration took effect. `hash` is `sha256:<hex>`; `unix_seconds` is the time in seconds since the Unix epoch.
     pub fn reload_succeeded(&self, hash: &str, unix_seconds: f64) {
         self.reload("success", unix_seconds);
         self.config_loaded(hash);
     }
 
-    /// A changed configuration was refused. `unix_seconds` counts from the Unix epoch.
+    /// Records that a changed configuration was refused. `unix_seconds` is the time in seconds since the Unix epoch.
     pub fn reload_failed(&self, unix_seconds: f64) {
         self.reload("failure", unix_seconds);
     }
 
-    /// Drops the series of a KMS provider that is gone.
+    /// Removes the series of a KMS provider that is no longer in use.
     pub fn forget_provider(&self, provider: &str) {
         for kms in [&self.kms, &self.kms_v1] {
             kms.forget(|labels| labels.provider_name == provider);
         }
     }
 
-    /// Everything as one text: the host's metrics, then the engine's.
+    /// Renders all metrics as text: first the host's, then the engine's.
     ///
-    /// A family of the engine is left out if its name or a label's name is not one, or if the name is taken already: the
-    /// component is not trusted to keep the text readable.
+    /// A family of the engine is omitted if its name or a label's name is invalid, or if its name is already in use. The component is not trusted to
+    /// keep the text well-formed.
     #[must_use]
     pub fn render(&self, engine: &[MetricFamily]) -> String {
         let mut host = String::new();
@@ -334,9 +335,9 @@ struct ReloadLabels {
     apiserver_id_hash: String,
 }
 
-/// Go's name of a gRPC code (google.golang.org/grpc/codes).
+/// Returns Go's name of a gRPC code (google.golang.org/grpc/codes).
 ///
-/// A code that has no name is `Unknown`, as in tonic, where Go prints `Code(99)`: a plugin must not be able to make series.
+/// An unknown code becomes `Unknown`, as in tonic. Go would print `Code(99)`, but a plugin must not be able to create series.
 fn grpc_code_name(code: u32) -> &'static str {
     match code {
         0 => "OK",
@@ -359,7 +360,7 @@ fn grpc_code_name(code: u32) -> &'static str {
     }
 }
 
-/// `sha256:<hex>`; empty for the empty string.
+/// Returns `sha256:<hex>` of the string, or an empty string if it is empty.
 fn sha256_label(data: &str) -> String {
     if data.is_empty() {
         return String::new();

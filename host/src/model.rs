@@ -252,7 +252,7 @@ pub struct MetricFamily {
     pub help: String,
     /// How its values behave.
     pub kind: MetricKind,
-    /// In the order of their labels.
+    /// The samples, in no particular order.
     pub samples: Vec<Sample>,
 }
 

@@ -1,7 +1,7 @@
-//! Who can reach the API socket: its file's mode and group, and the directories on the way to it.
+//! Determines who can reach the API socket: the mode and group of its file, and the directories above it.
 //!
-//! Who may then call is for the kernel to say ([`PeerPolicy`](crate::http::peer::PeerPolicy)); what is decided here must not keep out those whom
-//! that lets in.
+//! Who may then make requests is decided by [`PeerPolicy`](crate::http::peer::PeerPolicy), from the user ID that the kernel reports. The file's mode
+//! must not keep out users whom that policy allows.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -11,10 +11,10 @@ use anyhow::Context;
 
 use crate::http::listen::Access;
 
-/// Read and write, for owner, group and others: a socket has no other use of its bits.
+/// The read and write bits for owner, group and others. A socket uses no other mode bits.
 const MEANINGFUL: u32 = 0o666;
 
-/// An octal mode, such as 0660.
+/// Parses an octal mode, such as 0660.
 pub(super) fn parse_mode(text: &str) -> Result<u32, String> {
     let mode =
         u32::from_str_radix(text, 8).map_err(|_| "an octal number, such as 0660".to_owned())?;
@@ -27,7 +27,7 @@ pub(super) fn parse_mode(text: &str) -> Result<u32, String> {
     Ok(mode)
 }
 
-/// Those beside this user who are kept out or let in by a file's mode; root is not.
+/// Returns the allowed users to whom file modes apply: all except this user and root.
 fn others(allowed: &[u32]) -> impl Iterator<Item = u32> {
     let own = rustix::process::geteuid().as_raw();
     allowed
@@ -36,10 +36,10 @@ fn others(allowed: &[u32]) -> impl Iterator<Item = u32> {
         .filter(move |uid| *uid != 0 && *uid != own)
 }
 
-/// What `--allow-uid`, `--listen-mode` and `--listen-group` come to.
+/// Returns the mode and group that result from `--allow-uid`, `--listen-mode` and `--listen-group`.
 ///
 /// # Errors
-/// When they contradict each other.
+/// Returns an error if the options contradict each other.
 pub(super) fn of(allowed: &[u32], mode: Option<u32>, group: Option<u32>) -> anyhow::Result<Access> {
     let for_others = others(allowed).next().is_some();
     let mode = match (mode, group) {
@@ -64,16 +64,16 @@ pub(super) fn of(allowed: &[u32], mode: Option<u32>, group: Option<u32>) -> anyh
     Ok(Access { mode, group })
 }
 
-/// Sees whether the allowed users can get to the socket's directory at all.
+/// Checks whether the allowed users can reach the socket's directory.
 ///
 /// # Errors
-/// When a directory on the way is closed to all but its owner, who is none of them.
+/// Returns an error if only its owner can enter a directory on the path, and an allowed user is not the owner.
 pub(super) fn check_way(socket: &Path, allowed: &[u32]) -> anyhow::Result<()> {
     let Some(directory) = socket.parent() else {
         return Ok(());
     };
     let Ok(directory) = fs::canonicalize(directory) else {
-        // That it is not there is told by whoever makes the socket.
+        // If the directory does not exist, creating the socket reports it.
         return Ok(());
     };
     for uid in others(allowed) {
@@ -89,13 +89,13 @@ pub(super) fn check_way(socket: &Path, allowed: &[u32]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The first directory on the way down that a user cannot pass, whatever groups it is in; with its mode.
+/// Returns the first directory on the path that a user cannot enter, whatever the user's groups, with its mode.
 fn closed_to(directory: &Path, uid: u32) -> anyhow::Result<Option<(PathBuf, u32)>> {
     let mut way: Vec<&Path> = directory.ancestors().collect();
     way.reverse();
     for directory in way {
         let found = fs::metadata(directory).with_context(|| directory.display().to_string())?;
-        // An access control list shows in the group's bits.
+        // Permissions from an access control list show in the group bits.
         if found.uid() != uid && found.mode() & 0o011 == 0 {
             return Ok(Some((directory.to_owned(), found.mode() & 0o7777)));
         }

@@ -111,7 +111,7 @@ pub(super) async fn run(command: KmsCommand) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Says who serves the plugin, whenever that changes. Never ends by itself, unless it cannot say so.
+/// Prints who serves the plugin, and again after each change. Returns only if printing fails.
 async fn tell(
     mut standing: watch::Receiver<Standing>,
     address: &SocketAddress,

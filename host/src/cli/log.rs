@@ -1,10 +1,10 @@
-//! Log lines on their way to standard error, whose reader may be slow or may have stopped.
+//! Writes log lines to standard error, whose reader may be slow or may have stopped.
 //!
-//! A line is put into a queue and written by a thread of its own, so that a full pipe stops nothing but the log. The queue is bounded in
-//! bytes; what has no room is dropped and counted, and when the reader is back the log says how much it has missed.
+//! Lines are put into a queue and written by a dedicated thread, so that a full pipe blocks only the log. The queue is limited in bytes. Lines for
+//! which there is no room are dropped and counted, and when the reader reads again, the log reports the number of dropped lines.
 //!
-//! tracing-appender does not fit: it counts lines, not bytes, says nothing when it recovers, and its end writes to the very stream that may be
-//! stuck.
+//! tracing-appender is unsuitable: it counts lines and not bytes, reports nothing when it recovers, and on exit writes to the stream that may be
+//! blocked.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -16,21 +16,21 @@ use std::time::Duration;
 use anyhow::Context;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// 1 MiB: what may wait to be written. Some 5,000 lines.
+/// The capacity of the queue, 1 MiB. This is about 5,000 lines.
 const QUEUE_MAX: usize = 1 << 20;
 
-/// 1 second: how long the end waits for what is still in the queue.
+/// How long the exit waits for the queue to be written, 1 second.
 const FLUSH: Duration = Duration::from_secs(1);
 
-/// The way into the log. Clones share it.
+/// A handle to the log. Clones share the queue.
 #[derive(Clone)]
 pub(super) struct Log(Arc<Shared>);
 
 struct Shared {
     queue: Mutex<Queue>,
-    /// There is something to write, or to say.
+    /// Notified when there are lines to write or dropped lines to report.
     filled: Condvar,
-    /// Everything is written.
+    /// Notified when everything has been written.
     drained: Condvar,
 }
 
@@ -38,21 +38,21 @@ struct Shared {
 struct Queue {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
-    /// The thread has a line in its hands.
+    /// Whether the thread is writing a line that it has taken from the queue.
     is_writing: bool,
-    /// Lines dropped since the log last reported any.
+    /// The number of lines dropped since the log last reported any.
     unreported: u64,
-    /// Since the start.
+    /// The number of lines dropped since the start.
     dropped: u64,
 }
 
 impl Log {
-    /// To standard error, by a thread that lives as long as the process.
+    /// Starts a thread that writes to standard error and lives as long as the process.
     ///
     /// # Errors
-    /// The system's: no descriptor, or no thread.
+    /// Returns an error if standard error cannot be duplicated or the thread cannot be started.
     pub(super) fn to_stderr() -> anyhow::Result<Self> {
-        // Not the standard library's handle: whoever is stuck in a write would hold its lock.
+        // Not the standard library's handle: a thread that is blocked in a write would hold its lock.
         let out = io::stderr()
             .as_fd()
             .try_clone_to_owned()
@@ -73,7 +73,7 @@ impl Log {
         Ok(log)
     }
 
-    /// Adds a line, or drops it. Never waits for the reader.
+    /// Adds a line, or drops it if the queue is full. Never waits for the reader.
     pub(super) fn say(&self, line: &[u8]) {
         let mut queue = self.queue();
         if queue.bytes.saturating_add(line.len()) > QUEUE_MAX {
@@ -87,23 +87,23 @@ impl Log {
         self.0.filled.notify_one();
     }
 
-    /// Lines dropped since the start.
+    /// Returns the number of lines dropped since the start.
     pub(super) fn dropped(&self) -> u64 {
         self.queue().dropped
     }
 
-    /// Waits until everything is written, but not for long.
+    /// Waits until everything is written, but at most for [`FLUSH`].
     pub(super) fn flush(&self) {
         let pending =
             |queue: &mut Queue| queue.is_writing || !queue.lines.is_empty() || queue.unreported > 0;
-        // What is still there after that time stays unsaid.
+        // After that time, the remaining lines are given up.
         let _ = self
             .0
             .drained
             .wait_timeout_while(self.queue(), FLUSH, pending);
     }
 
-    /// Panics go the same way: the default hook would wait for the reader.
+    /// Sends panic messages to this log. The default panic hook would wait for the reader.
     pub(super) fn take_panics(&self) {
         let log = self.clone();
         std::panic::set_hook(Box::new(move |panic| {
@@ -123,7 +123,7 @@ impl Log {
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        // Nothing in it is ever half changed.
+        // The queue is never left in an inconsistent state, even by a panic.
         self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -141,7 +141,7 @@ impl Log {
                 .wait_while(queue, idle)
                 .unwrap_or_else(PoisonError::into_inner);
             let Some(line) = queue.lines.pop_front() else {
-                // All before it has been read, so somebody reads again.
+                // All earlier lines have been written, so the reader is reading again.
                 let lines = std::mem::take(&mut queue.unreported);
                 drop(queue);
                 tracing::warn!(lines, "log lines were dropped, for nobody read the log");
@@ -150,13 +150,13 @@ impl Log {
             queue.bytes -= line.len();
             queue.is_writing = true;
             drop(queue);
-            // A reader that has gone will not hear of it.
+            // The reader may be gone.
             let _ = out.write_all(&line);
         }
     }
 }
 
-/// One write is one line: so tracing-subscriber hands them over.
+/// Each write is one line, because tracing-subscriber writes whole lines.
 impl Write for Log {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.say(line);
@@ -181,7 +181,7 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
 
-    /// A reader that takes a write only when it is told to.
+    /// An output that accepts a write only after a message on `go`.
     struct Stalled {
         go: mpsc::Receiver<()>,
         written: mpsc::Sender<Vec<u8>>,
@@ -189,7 +189,7 @@ mod tests {
 
     impl Write for Stalled {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            // Without anybody to tell it, it takes everything.
+            // After the sender is dropped, all writes are accepted.
             let _ = self.go.recv();
             let _ = self.written.send(bytes.to_vec());
             Ok(bytes.len())
@@ -225,7 +225,7 @@ mod tests {
     fn a_reader_that_stalls_costs_lines_and_nothing_else() {
         let (log, go, written) = stalled();
         let line = [b'x'; 1024];
-        // One is in the thread's hands sooner or later; then the queue fills.
+        // The thread takes one line at some point; then the queue fills.
         for _ in 0..3 * QUEUE_MAX / line.len() {
             log.say(&line);
         }

@@ -1,9 +1,9 @@
-//! What keeps this process' memory, which holds keys and plaintexts, off the disk and away from others.
+//! Keeps this process' memory, which contains keys and plaintexts, off the disk and away from other processes.
 //!
-//! - No core dump: `PR_SET_DUMPABLE` is 0, which also keeps processes of the same user from attaching with ptrace and from reading
+//! - No core dumps: `PR_SET_DUMPABLE` is 0, which also prevents processes of the same user from attaching with ptrace and from reading
 //!   `/proc/<pid>/mem`, and `RLIMIT_CORE` is 0.
-//! - No swap, where this process may lock memory: `mlockall`, for each page once it is used. Locked before that, the address space that
-//!   WebAssembly reserves would be gigabytes.
+//! - No swap, if this process may lock memory: `mlockall`, which locks each page when it is first used. If pages were locked earlier, the address
+//!   space that WebAssembly reserves would take gigabytes.
 
 use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -15,7 +15,7 @@ pub(super) struct ProtectArgs {
     allow_core_dumps: bool,
 }
 
-/// Before anything secret is read.
+/// Protects the process' memory. Must be called before anything secret is read.
 pub(super) fn protect(args: &ProtectArgs) {
     if args.allow_core_dumps {
         tracing::warn!("--allow-core-dumps: a core dump of this process holds keys and plaintexts");
@@ -33,7 +33,7 @@ fn forbid_core_dumps() {
     if let Err(error) = setrlimit(Resource::Core, none) {
         tracing::warn!(%error, "core dumps cannot be limited");
     }
-    // The limit does not hold where the kernel pipes core dumps to a program; this does.
+    // The limit has no effect if the kernel pipes core dumps to a program. This has.
     #[cfg(target_os = "linux")]
     if let Err(error) =
         rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
@@ -42,7 +42,8 @@ fn forbid_core_dumps() {
     }
 }
 
-/// As far as that is permitted. A limit that is only large is none: each reservation of WebAssembly's counts whole, and would be refused.
+/// Locks the memory, if that is permitted. A limit on locked memory does not help even if it is large: each reservation of WebAssembly counts in full
+/// and would be refused.
 #[cfg(target_os = "linux")]
 fn lock_memory() {
     use rustix::mm::{MlockAllFlags, mlockall};
@@ -63,10 +64,10 @@ fn lock_memory() {
 #[cfg(not(target_os = "linux"))]
 fn lock_memory() {}
 
-/// `CAP_IPC_LOCK`, and not that of a user namespace, which the kernel does not ask here.
+/// Returns whether the process has `CAP_IPC_LOCK` in the initial user namespace. The kernel does not accept the capability of another namespace here.
 #[cfg(target_os = "linux")]
 fn may_lock_without_limit() -> bool {
-    /// Its number in `linux/capability.h`.
+    /// The capability's number in `linux/capability.h`.
     const CAP_IPC_LOCK: u32 = 14;
 
     let read = |path| std::fs::read_to_string(path).unwrap_or_default();

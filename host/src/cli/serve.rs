@@ -67,7 +67,8 @@ pub(super) struct ServeArgs {
     apiserver_id: String,
 }
 
-/// A count and one of `ms`, `s`, `m`, `h`; at least 100 ms, so that a file is not read all the time.
+/// Parses a whole number with one of the units `ms`, `s`, `m`, `h`, between 100 ms and 24 hours. The minimum prevents the file from being read
+/// constantly.
 fn parse_interval(text: &str) -> Result<Duration, String> {
     let end = text
         .find(|c: char| !c.is_ascii_digit())
@@ -95,13 +96,13 @@ impl EngineArgs {
         StateDir::open(self.state_dir.as_deref())
     }
 
-    /// What all commands that run an engine have in common.
+    /// Returns a builder with the settings shared by all commands that run an engine.
     pub(super) fn builder(&self, config: &Content) -> anyhow::Result<HostBuilder> {
         let builder = Host::builder()
             .config(config.bytes.as_slice())
             .dek_source(self.dek_source.into())
             .kms_coast(self.kms_coast.into())
-            // One value is soon done.
+            // One value at a time needs no workers. `serve` overrides this.
             .workers(0);
         match &self.component {
             Some(path) => Ok(builder.component(read_component(path)?)),
@@ -169,7 +170,7 @@ pub(super) async fn run(args: ServeArgs, log: Log) -> anyhow::Result<ExitCode> {
     let until_stop = || {
         let mut stop = stop_rx.clone();
         async move {
-            // The sender going away is the sign.
+            // Dropping the sender is the signal to stop.
             while stop.changed().await.is_ok() {}
         }
     };
@@ -255,7 +256,7 @@ pub(super) async fn run(args: ServeArgs, log: Log) -> anyhow::Result<ExitCode> {
     if let Some(controller) = controller {
         controller.abort();
     }
-    // Before the plugin ends, and before the runtime does.
+    // The engine ends before the plugin and before the runtime.
     host.close().await;
     if let Some(plugin) = plugin {
         plugin.stop().await;
@@ -263,7 +264,7 @@ pub(super) async fn run(args: ServeArgs, log: Log) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// SIGHUP polls the file at once, and says that it is whole as it is; without automatic reload it only says so.
+/// On SIGHUP, polls the file at once and confirms that it is complete. Without automatic reload, only logs the signal.
 fn poll_on_hangup(poll_now: Arc<PollNow>) -> anyhow::Result<impl Future<Output = ()>> {
     let mut hangups = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     Ok(async move {
@@ -274,7 +275,7 @@ fn poll_on_hangup(poll_now: Arc<PollNow>) -> anyhow::Result<impl Future<Output =
     })
 }
 
-/// Ends at SIGINT or SIGTERM. Listening begins at once.
+/// Returns a future that ends at SIGINT or SIGTERM. Signals are caught from now on.
 pub(super) fn shutdown_signal() -> anyhow::Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
@@ -286,7 +287,7 @@ pub(super) fn shutdown_signal() -> anyhow::Result<impl Future<Output = ()>> {
     })
 }
 
-/// A path as a shell takes it.
+/// Quotes a path for a shell.
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);

@@ -1,4 +1,4 @@
-//! What the commands do with the state directory, for a simulation.
+//! What the commands do with the state directory, for simulations.
 
 use std::path::{Path, PathBuf};
 
@@ -9,10 +9,10 @@ use crate::kms::embedded::PrivatePlugin;
 use crate::kms::keyring::Keyring;
 use crate::kms::ownership::{Ownership, Standing};
 
-/// A server's part in Dekker's own plugin.
+/// A simulated server's ownership of Dekker's own plugin.
 pub(crate) struct Own(Ownership);
 
-/// What `dekker serve` begins with.
+/// Does what `dekker serve` does first with the state directory.
 pub(crate) async fn serve(state_dir: &Path) -> anyhow::Result<(PathBuf, Own)> {
     let state_dir = StateDir::open(Some(state_dir))?;
     let plugin = state_dir.serve_plugin(state_dir.kms_address(), false);
@@ -27,7 +27,7 @@ pub(crate) async fn serve(state_dir: &Path) -> anyhow::Result<(PathBuf, Own)> {
 }
 
 impl Own {
-    /// Whether it serves the plugin.
+    /// Returns whether this server serves the plugin.
     pub(crate) fn is_owner(&self) -> bool {
         match &*self.0.standing().borrow() {
             Standing::Serving => true,
@@ -35,25 +35,25 @@ impl Own {
         }
     }
 
-    /// The orderly end.
+    /// Stops in an orderly way.
     pub(crate) async fn stop(self) {
         self.0.stop().await;
     }
 
-    /// `kill -9`.
+    /// Ends as with `kill -9`.
     pub(crate) async fn kill(self) {
         self.0.kill().await;
     }
 }
 
-/// What a command for one value begins with.
+/// What a command for one value starts with.
 pub(crate) struct OneShot {
     pub(crate) content: Content,
     pub(crate) detour: Option<Detour>,
     pub(crate) plugin: Option<PrivatePlugin>,
 }
 
-/// As `dekker encrypt` does.
+/// Does what `dekker encrypt` does first with the state directory.
 pub(crate) fn one_shot(state_dir: &Path) -> anyhow::Result<OneShot> {
     let state_dir = StateDir::open(Some(state_dir))?;
     let one_shot = state_dir.one_shot(Keyring::open_or_create)?;

@@ -1,4 +1,4 @@
-//! The state directory: what Dekker keeps when it is given nothing.
+//! The state directory, in which Dekker keeps its sockets, its configuration and its plugin's keys by default.
 
 use std::fs;
 use std::io;
@@ -18,24 +18,25 @@ use crate::kms::ownership::Ownership;
 pub(super) struct StateDir(PathBuf);
 
 impl StateDir {
-    /// Opens it, or makes it.
+    /// Opens the directory, and creates it if it does not exist.
     pub(super) fn open(path: Option<&Path>) -> anyhow::Result<Self> {
         let path = absolute(path)?;
         durable::create_directory(&path)
             .with_context(|| format!("cannot make the state directory {}", path.display()))?;
-        // Whoever made it may have been cut short before this. A directory above it that cannot even be read is not ours to judge.
+        // The process that created the directory may have been interrupted before it synced the parent. Ignore errors: the parent may be unreadable
+        // to us.
         if let Some(parent) = path.parent() {
             let _ = durable::sync_directory(parent);
         }
         Self::check(path)
     }
 
-    /// Opens it for reading alone.
+    /// Opens an existing directory, without creating it.
     pub(super) fn existing(path: Option<&Path>) -> anyhow::Result<Self> {
         Self::check(absolute(path)?)
     }
 
-    /// Where Dekker's own plugin listens. Without the directory nothing does.
+    /// Returns the address of Dekker's own plugin. If the directory does not exist, no plugin listens there.
     pub(super) fn plugin_address(path: Option<&Path>) -> anyhow::Result<SocketAddress> {
         let path = absolute(path)?;
         let directory = match fs::symlink_metadata(&path) {
@@ -62,12 +63,12 @@ impl StateDir {
         &self.0
     }
 
-    /// Where the transform API listens.
+    /// Returns the path at which the transform API listens.
     pub(super) fn api_socket(&self) -> PathBuf {
         self.0.join("api.sock")
     }
 
-    /// Where Dekker's own KMS plugin listens.
+    /// Returns the address at which Dekker's own KMS plugin listens.
     pub(super) fn kms_address(&self) -> SocketAddress {
         SocketAddress::Path(self.0.join("kms.sock"))
     }
@@ -76,25 +77,27 @@ impl StateDir {
         self.0.join(CONFIGURATION_NAME)
     }
 
-    /// The configuration that names Dekker's own plugin, written at the first start and left alone from then on. There is a keyring.
+    /// Returns the path of the configuration that names Dekker's own plugin. The file is written at the first start and not changed afterwards. The
+    /// keyring must already exist.
     pub(super) fn configuration(&self) -> anyhow::Result<PathBuf> {
         let path = self.configuration_path();
         let context = || format!("cannot write the configuration {}", path.display());
         let text = default_configuration(&self.kms_address());
         if !path.exists() {
-            // Of several first starts at once, one writes it.
+            // If several processes start for the first time, one of them writes it.
             durable::publish(&path, text.as_bytes()).with_context(context)?;
         }
         Ok(path)
     }
 
-    /// Serves Dekker's own plugin whenever no other process does. Where there never was a keyring, makes one; with `init`, whatever there was.
+    /// Serves Dekker's own plugin whenever no other process does. Creates a keyring if there has never been one. With `init`, creates a keyring even
+    /// if keys are missing that the directory had.
     pub(super) async fn serve_plugin(
         &self,
         address: SocketAddress,
         init: bool,
     ) -> anyhow::Result<Ownership> {
-        // Whoever serves the plugin: there is a keyring before anything else is written that tells of one.
+        // Create the keyring first, even if another process serves the plugin. Nothing else that refers to a keyring may be written earlier.
         if init {
             tracing::warn!(
                 "--init-keyring: values that need a key which is not in the keyring can never be read again"
@@ -110,7 +113,8 @@ impl StateDir {
         .await
     }
 
-    /// The configuration for one value, and the plugin that it asks; none if it names another one. Writes nothing.
+    /// Returns the configuration for one value, with a private plugin if the configuration names Dekker's own. Only `keyring` writes to the
+    /// directory.
     pub(super) fn one_shot(
         &self,
         keyring: impl FnOnce(&Path) -> Result<Keyring, KeyringError>,
@@ -126,7 +130,8 @@ impl StateDir {
             )
         };
         let address = self.kms_address();
-        // Its text is enough: escaped otherwise it would still be asked, where a server has it.
+        // Searching the text is sufficient. If the address is written with escapes, no private plugin is started, and the plugin of a running server
+        // is used.
         let named = address.to_string().into_bytes();
         let names_it = content.bytes.windows(named.len()).any(|part| part == named);
         let plugin = if names_it {
@@ -144,7 +149,7 @@ impl StateDir {
     }
 }
 
-/// What it takes to read or write one value with the configuration in the state directory.
+/// What is needed to encrypt or decrypt one value with the configuration in the state directory.
 pub(super) struct OneShot {
     pub(super) path: PathBuf,
     pub(super) content: Content,
@@ -153,7 +158,7 @@ pub(super) struct OneShot {
 }
 
 impl OneShot {
-    /// The way to the plugin.
+    /// Returns the redirection from Dekker's own plugin to the private plugin.
     pub(super) fn detour(&self) -> Option<Detour> {
         let plugin = self.plugin.as_ref()?;
         Some(Detour {
@@ -227,7 +232,7 @@ mod tests {
         fs::write(&configuration, "mine").unwrap();
         state_dir.configuration().unwrap();
         assert_eq!(fs::read(&configuration).unwrap(), b"mine");
-        // It may be there because a start made it that was cut short.
+        // The directory may exist because of an earlier start that was interrupted.
         StateDir::open(Some(&path)).unwrap();
         assert!(durable::synced::take().contains(&root.path().join("a")));
     }

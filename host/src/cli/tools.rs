@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::guest::{Component, ConfigFinding, MEMORY_MAX, Severity};
 
-/// The component, compiled.
+/// The compiled component.
 pub(super) struct Compiled(Component);
 
 impl Compiled {
@@ -15,7 +15,7 @@ impl Compiled {
         Self::of(Component::embedded(MEMORY_MAX))
     }
 
-    /// That in a file, or the embedded one.
+    /// Compiles the component in a file, or loads the embedded one.
     pub(super) fn from_file(path: Option<&Path>) -> anyhow::Result<Self> {
         match path {
             Some(path) => {

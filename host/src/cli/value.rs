@@ -54,7 +54,7 @@ struct Engine {
     engine: EngineArgs,
 }
 
-/// What a path or a query may hold unescaped.
+/// The characters that are percent-encoded in a query.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'/')
     .remove(b'-')
@@ -133,14 +133,14 @@ enum Direction {
     Decrypt,
 }
 
-/// An engine for one value, with a plugin of its own where it needs Dekker's: what a server serves is left to the server.
+/// An engine for one value. If it needs Dekker's own plugin, it runs a private one, and does not touch what a server serves.
 struct OneCommand {
     host: Host,
     plugin: Option<PrivatePlugin>,
 }
 
 impl OneCommand {
-    /// To decrypt takes no more than to read the state directory, so that values can be recovered from a copy of it that is read-only.
+    /// Starts the engine. Decrypting only reads the state directory, so that values can be recovered from a read-only copy of it.
     fn start(engine: &EngineArgs, direction: Direction) -> anyhow::Result<Self> {
         if let Some(path) = &engine.encryption_provider_config {
             let content = config_file::read(path).map_err(anyhow::Error::msg)?;
@@ -183,7 +183,7 @@ impl OneCommand {
     }
 }
 
-/// One request to a running server.
+/// Sends one request to a running server.
 async fn ask(
     address: &SocketAddress,
     path: &str,

@@ -1,4 +1,4 @@
-//! What prometheus-client's metrics lack: exact names, and a bound on their series.
+//! Extends prometheus-client's metrics with exact names and a limit on the number of series.
 
 use std::collections::VecDeque;
 use std::hash::Hash;
@@ -13,10 +13,10 @@ use prometheus_client::metrics::{MetricType, TypedMetric};
 
 use super::MAX_SERIES;
 
-/// A counter that is registered under its whole name, `_total` included.
+/// A counter that is registered under its full name, including `_total`.
 ///
-/// prometheus-client writes `# TYPE x counter` above `x_total`, which version 0.0.4 of the format reads as two metrics. A
-/// counter encoded as a gauge gets no suffix, and its type is still said to be counter.
+/// prometheus-client writes `# TYPE x counter` above `x_total`, which version 0.0.4 of the format treats as two metrics. If a counter is encoded as a
+/// gauge, prometheus-client adds no suffix, and still writes the type `counter`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Total(Counter);
 
@@ -40,7 +40,7 @@ impl TypedMetric for Total {
     const TYPE: MetricType = MetricType::Counter;
 }
 
-/// A counter that something else counts, under its whole name as [`Total`] is.
+/// A counter whose value is read from a function. Like [`Total`], it is registered under its full name.
 pub(super) struct Counted(pub(super) Box<dyn Fn() -> u64 + Send + Sync>);
 
 impl std::fmt::Debug for Counted {
@@ -59,7 +59,7 @@ impl EncodeMetric for Counted {
     }
 }
 
-/// A family of histograms of at most [`MAX_SERIES`] series.
+/// A family of histograms with at most [`MAX_SERIES`] series.
 #[derive(Debug)]
 pub(super) struct Bounded<L> {
     pub(super) family: Family<L, Histogram, fn() -> Histogram>,

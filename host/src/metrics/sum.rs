@@ -1,9 +1,9 @@
-//! One sum of what several engines count.
+//! Adds up the metrics of several engines.
 
 use crate::model::{MetricFamily, MetricKind};
 
-/// Adds what a worker has counted: counters and histograms add up, of two times the later one stands. A worker's other gauges say nothing of
-/// the whole, such as the size of its own cache.
+/// Adds a worker's metrics to a sum. Counters and histograms are added; of two timestamps, the later one is kept. A worker's other gauges, such as
+/// the size of its own cache, are ignored because they do not describe the whole.
 pub(crate) fn add_up(sum: &mut Vec<MetricFamily>, more: Vec<MetricFamily>) {
     for family in more {
         let is_time = family.name.ends_with("_timestamp_seconds");

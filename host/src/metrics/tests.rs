@@ -31,7 +31,8 @@ fn busy() -> Metrics {
     metrics
 }
 
-/// A reader of the format: every sample belongs to the `# TYPE` above it, and no family comes twice.
+/// Parses the text format. Checks that every sample belongs to the `# TYPE` line above it and that no family occurs twice. Returns the names and
+/// types of the families.
 fn check(text: &str) -> Vec<(String, String)> {
     let mut families: Vec<(String, String)> = Vec::new();
     let mut help = "";
@@ -127,7 +128,6 @@ fn lines_are_exact() {
         &[("a", "1"), ("b", "2")],
         3.5,
     )]);
-    // printf server-1 | sha256sum
     let id = sha256_label("server-1");
     for line in [
         "# HELP apiserver_storage_transformation_duration_seconds How long reads and writes that succeeded took, waiting for the plugin included.",
@@ -261,7 +261,7 @@ fn failed_calls_are_counted_by_their_codes() {
         "/v2.KeyManagementService/Encrypt",
         "/v2.KeyManagementService/Decrypt",
     ];
-    // google.golang.org/grpc/codes; 99 is none of them.
+    // google.golang.org/grpc/codes. 99 is not one of these codes.
     let names = [
         (0, "OK"),
         (1, "Canceled"),

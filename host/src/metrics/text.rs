@@ -5,14 +5,14 @@ use std::fmt::Write;
 
 use crate::model::{MetricFamily, MetricKind, Sample};
 
-/// A text that grows by whole families, each name once.
+/// A text in this format that consists of whole families. Each name occurs once.
 pub(super) struct Exposition {
     text: String,
     names: HashSet<String>,
 }
 
 impl Exposition {
-    /// Starts with what prometheus-client wrote.
+    /// Starts with the text that prometheus-client wrote.
     pub(super) fn after(registry: &str) -> Self {
         let text = with_go_bounds(registry);
         let names = text
@@ -23,7 +23,7 @@ impl Exposition {
         Self { text, names }
     }
 
-    /// Adds a family; one without samples, with a name that is taken or with a malformed name is left out.
+    /// Adds a family. A family is omitted if it has no samples, if its name is already in use, or if a name is malformed.
     pub(super) fn push(&mut self, family: &MetricFamily) {
         let MetricFamily {
             name,
@@ -91,13 +91,13 @@ impl Exposition {
     }
 }
 
-/// `[a-zA-Z_:][a-zA-Z0-9_:]*`; no colon in a label's name.
+/// Returns whether a name matches `[a-zA-Z_:][a-zA-Z0-9_:]*`. Names of labels may not contain a colon.
 fn is_name(name: &str, colon: bool) -> bool {
     let ok = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || (colon && b == b':');
     !name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit()) && name.bytes().all(ok)
 }
 
-/// A label's value escapes `\`, newline and `"`; a help text the first two.
+/// Appends a label value, in which `\`, newline and `"` are escaped, or a help text, in which only the first two are.
 fn push_escaped(text: &mut String, value: &str, quote: bool) {
     for c in value.chars() {
         match c {
@@ -117,14 +117,14 @@ fn push_value(text: &mut String, value: f64) {
     }
 }
 
-/// Writes bucket bounds below 0.0001 as Go does: `le="5e-06"`, where prometheus-client has `le="0.000005"`.
+/// Rewrites bucket bounds below 0.0001 as Go prints them: `le="5e-06"` instead of prometheus-client's `le="0.000005"`.
 ///
-/// `le` is a label, and its text tells series apart: ours must be summed with upstream's.
+/// `le` is a label, and different label texts are different series. Dekker's series must be summable with upstream's.
 fn with_go_bounds(text: &str) -> String {
     const LE: &str = "{le=\"";
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
-    // Label values may hold this too, but not up to its quote, which is escaped there.
+    // This text does not occur in label values, because quotes are escaped there.
     while let Some(at) = rest.find(LE) {
         let (before, bound) = rest.split_at(at + LE.len());
         let end = bound.find('"').unwrap_or(bound.len());
