@@ -1,4 +1,4 @@
-//! The whole host in simulated time.
+//! Runs the whole host in simulated time.
 //!
 //! ```text
 //!  seed ─▶ History ─▶ World ─┬─ FaultyPlugin: Dekker's own plugin behind a layer of moods, over real sockets
@@ -7,12 +7,12 @@
 //!                            └─ Ledger: what was promised, and whether it was kept
 //! ```
 //!
-//! A history is one thread and one runtime, whose clock stands until nobody has anything to do and then goes on to the next timer. All that
-//! is simulated is behind [`seams`]; everything else is what `dekker serve` runs. The seed chooses all that happens; the system's randomness
-//! makes keys and nonces, and no decision hangs on those.
+//! A history runs on one thread and one runtime. The runtime's clock stands still while any task can run, and then jumps to the next timer.
+//! Everything that is simulated is in [`seams`]; the rest is the code that `dekker serve` runs. The seed determines all events. Keys and nonces come
+//! from the system's randomness, but no decision depends on them.
 //!
-//! `DEKKER_SEED=N` plays one history and prints it; `DEKKER_HISTORIES=N` plays so many; with `DEKKER_NEVER=Snapshot,Trap`
-//! no history has these kinds of events.
+//! `DEKKER_SEED=N` plays one history and prints it. `DEKKER_HISTORIES=N` sets the number of histories. With `DEKKER_NEVER=Snapshot,Trap`, no history
+//! has these kinds of events.
 
 mod file;
 mod history;
@@ -30,7 +30,7 @@ use std::time::Instant;
 
 use self::processes::Share;
 
-/// How many histories a run of the tests plays unless it is told.
+/// The default number of histories per test run.
 const HISTORIES: u64 = 200;
 
 fn number(name: &str) -> Option<u64> {
@@ -41,7 +41,7 @@ fn number(name: &str) -> Option<u64> {
     )
 }
 
-/// SplitMix64's step: neighbouring numbers give unlike seeds.
+/// One step of SplitMix64, so that neighbouring numbers give unrelated seeds.
 fn mixed(number: u64) -> u64 {
     let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -90,7 +90,7 @@ fn a_seed_plays_the_same_history_each_time() {
 
 #[test]
 fn histories_that_once_broke_a_promise_keep_it() {
-    // The controller took a file that was committed behind its back for the one before.
+    // Here the controller assumed that the previous file was in use, although another one had been committed without its knowledge.
     for seed in [4514920681319860204, 11730483012526896925] {
         let broken = history::play(seed).broken;
         assert!(broken.is_none(), "DEKKER_SEED={seed}: {broken:?}");

@@ -1,4 +1,4 @@
-//! The configuration file, and what an operator does to it.
+//! The configuration file, and what an operator does with it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,17 +7,17 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-/// A provider of a file.
+/// A provider in a configuration file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Provider {
-    /// KMS v2, by name; its timeout in seconds. Another timeout makes it another provider to the engine.
+    /// KMS v2: its name, and its timeout in seconds. With another timeout, the engine treats it as another provider.
     Kms(String, u8),
-    /// A local cipher, and its keys by number, the one that writes first.
+    /// A local cipher, and the numbers of its keys. The first key encrypts.
     Local(&'static str, Vec<u8>),
 }
 
 impl Provider {
-    /// What the values that it writes begin with.
+    /// Returns the prefix of the values that the provider encrypts.
     fn writes(&self) -> String {
         match self {
             Self::Kms(name, _) => format!("k8s:enc:kms:v2:{name}:"),
@@ -25,7 +25,7 @@ impl Provider {
         }
     }
 
-    /// What the values that it reads begin with.
+    /// Returns the prefixes of the values that the provider can decrypt.
     fn reads(&self) -> Vec<String> {
         match self {
             Self::Kms(..) => vec![self.writes()],
@@ -37,21 +37,21 @@ impl Provider {
     }
 }
 
-/// A whole and valid file.
+/// A complete and valid file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Version {
     pub(super) text: String,
-    /// `sha256:<hex>`.
+    /// `sha256:<hex>` of the text.
     pub(super) hash: String,
-    /// The prefix of what it writes.
+    /// The prefix of the values that it encrypts.
     pub(super) writes: String,
-    /// The prefixes of what it reads.
+    /// The prefixes of the values that it can decrypt.
     pub(super) reads: BTreeSet<String>,
     pub(super) providers: Vec<Provider>,
 }
 
 impl Version {
-    /// The first provider writes. `socket`: where a KMS provider's plugin listens.
+    /// Creates a version whose first provider encrypts. `socket` returns the path at which a KMS provider's plugin listens.
     pub(super) fn new(providers: Vec<Provider>, socket: impl Fn(&str) -> PathBuf) -> Self {
         let mut text = "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n- resources: ['*.*']\n  providers:\n".to_owned();
         for provider in &providers {
@@ -84,7 +84,7 @@ impl Version {
 /// The file on disk.
 pub(super) struct File {
     pub(super) path: PathBuf,
-    /// What was whole last, if the file is not what it should be.
+    /// The last version that was written. The file on disk may be different from it or incomplete.
     pub(super) current: Version,
 }
 
@@ -98,33 +98,33 @@ impl File {
         file
     }
 
-    /// Puts a version in place, whole, by a rename.
+    /// Replaces the file by a complete version, with a rename.
     pub(super) fn replace(&mut self, version: Version) {
         self.current = version;
         self.restore();
     }
 
-    /// Whatever happened to it, it is whole again.
+    /// Makes the file complete again.
     pub(super) fn restore(&self) {
         let new = beside(&self.path);
         fs::write(&new, &self.current.text).expect("a file in the world's directory");
         fs::rename(&new, &self.path).expect("a file in the world's directory");
     }
 
-    /// Writes the first bytes of a version in place, as one that writes slowly does.
+    /// Writes the first `len` bytes of a version in place, as a slow writer does.
     pub(super) fn write_part(&mut self, version: Version, len: usize) {
         self.current = version;
         let text = self.current.text.as_bytes();
         self.spoil(&text[..len.min(text.len())]);
     }
 
-    /// Puts other bytes in its place.
+    /// Replaces the file's content in place.
     pub(super) fn spoil(&self, bytes: &[u8]) {
         fs::write(&self.path, bytes).expect("a file in the world's directory");
     }
 
     pub(super) fn remove(&self) {
-        // It may be gone already.
+        // The file may already be gone.
         let _ = fs::remove_file(&self.path);
     }
 }

@@ -1,4 +1,4 @@
-//! A history: what happens, in which order and when, all of it chosen by a seed.
+//! A history: a sequence of events. The seed determines which events happen, in which order and when.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,19 +14,19 @@ use super::snapshot;
 use super::world::{self, Settings, World};
 use crate::host::{Host, KmsCoast, WriteDekSource};
 
-/// What came of a history.
+/// The result of a history.
 pub(super) struct Report {
     pub(super) broken: Option<Broken>,
     pub(super) trace: Vec<String>,
-    /// Acknowledged writes.
+    /// The number of acknowledged writes.
     pub(super) writes: usize,
-    /// Operations that failed, as they may while there are faults.
+    /// The number of failed operations. Operations may fail while there are faults.
     pub(super) failures: u32,
-    /// Simulated.
+    /// The simulated duration.
     pub(super) time: Duration,
 }
 
-/// What may happen. A history has some of these kinds only: what would hide behind another one shows.
+/// The kinds of events. Each history has only some of the kinds, so that it shows errors that the other kinds would hide.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     Write,
@@ -51,7 +51,7 @@ enum Kind {
     HangUp,
 }
 
-/// Each with its weight, and whether every history has it.
+/// All kinds, with their weights and whether every history has them.
 const KINDS: [(Kind, u32, bool); 20] = [
     (Kind::Write, 14, true),
     (Kind::Read, 5, true),
@@ -75,7 +75,7 @@ const KINDS: [(Kind, u32, bool); 20] = [
     (Kind::HangUp, 1, false),
 ];
 
-/// Plays the history of this seed.
+/// Plays the history of a seed.
 pub(super) fn play(seed: u64) -> Report {
     on_a_runtime(async {
         let mut random = fastrand::Rng::with_seed(seed);
@@ -101,7 +101,7 @@ pub(super) fn play(seed: u64) -> Report {
     })
 }
 
-/// Runs it on one thread, with a clock that goes on when nobody has anything to do.
+/// Runs `work` on one thread, with a clock that advances only while no task can run.
 pub(super) fn on_a_runtime<T>(work: impl Future<Output = T>) -> T {
     let _playing = snapshot::playing();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -148,13 +148,13 @@ fn kinds(random: &mut fastrand::Rng) -> Vec<(Kind, u32)> {
     kinds.map(|(kind, weight, _)| (*kind, *weight)).collect()
 }
 
-/// Whether `DEKKER_NEVER` says that no history is to have this kind of event.
+/// Returns whether `DEKKER_NEVER` excludes this kind of event.
 pub(super) fn is_left_out(name: &str) -> bool {
     let never = std::env::var("DEKKER_NEVER").unwrap_or_default();
     never.split(',').any(|left_out| left_out == name)
 }
 
-/// Providers of a file that reads what begins with one of these, as whoever rotates keys sees to.
+/// Returns random providers of a file. The file can decrypt all values with the prefixes in `used`, as it can after a careful key rotation.
 fn providers(
     random: &mut fastrand::Rng,
     settings: &Settings,
@@ -198,7 +198,7 @@ struct History {
 
 impl History {
     async fn play(&mut self) {
-        // As upstream does, the other coast holds a plugin to its first version.
+        // Only with the strict coast. With the other one, as in upstream, a plugin must keep its first version.
         if self.random.u8(..4) == 0 && self.settings.coast == KmsCoast::Strict {
             for plugin in self.world.plugins.values() {
                 plugin.turn_version("v2beta1");
@@ -240,7 +240,7 @@ impl History {
         Duration::from_millis(self.random.u64(range))
     }
 
-    /// How long nothing new happens.
+    /// Chooses the pause before the next event.
     fn pause(&mut self) -> Option<Duration> {
         match self.random.u8(..8) {
             0..3 => None,
@@ -250,7 +250,7 @@ impl History {
         }
     }
 
-    /// How long a caller waits, if not for ever.
+    /// Chooses how long a caller waits. `None` means indefinitely.
     fn patience(&mut self) -> Option<Duration> {
         (self.random.u8(..5) == 0).then(|| self.millis(0..4000))
     }
@@ -362,14 +362,14 @@ impl History {
         self.hint();
     }
 
-    /// The watcher sees it, unless it misses it.
+    /// Sends the servers a watcher's hint. Sometimes the watcher misses the change.
     fn hint(&mut self) {
         if self.random.u8(..4) > 0 {
             self.world.servers.iter().for_each(server::Server::hint);
         }
     }
 
-    /// Several files, one soon after the other, and perhaps the first one again.
+    /// Replaces the file several times in quick succession, and sometimes puts the first version back.
     async fn flip_flop(&mut self) {
         let first = self.world.file.current.clone();
         for _ in 0..self.random.u8(1..4) {
@@ -456,7 +456,7 @@ impl History {
         }
     }
 
-    /// What is overdue when the machine wakes is done before anybody's write is refused for it.
+    /// Lets the machine sleep. Afterwards, overdue work must be done before a write can be refused because of it.
     async fn sleep(&mut self) {
         let time = Duration::from_secs(self.random.u64(5..400));
         let server = self.world.any_server();
@@ -524,7 +524,7 @@ impl History {
         }
     }
 
-    /// A copy of the machine goes on beside it: both write the same values.
+    /// Restores a snapshot: a copy of the machine runs beside the original, and both encrypt the same values.
     fn snapshot(&mut self) {
         let Some(at) = self.world.any_server() else {
             return;

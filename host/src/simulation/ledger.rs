@@ -1,4 +1,4 @@
-//! What was promised, and whether it was kept.
+//! Records what happens and checks it against the promises.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
@@ -10,23 +10,24 @@ use super::seams;
 use super::stored::Stored;
 use crate::model::Location;
 
-/// 3 minutes: what a write DEK may outlive the sending of the last good Status. A number of its own, so that a change of core's is seen.
+/// How long a write DEK may be used after the last good Status request was sent, 3 minutes. Separate from core's constant, so that a change of that
+/// one is detected.
 const WRITE_DEK_TTL: Duration = Duration::from_secs(180);
 
-/// Which promise was broken.
+/// The promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Promise {
-    /// No nonce twice with one key.
+    /// No nonce is used twice with one key.
     NonceOnce,
-    /// Every acknowledged write is readable.
+    /// Every acknowledged write can be read.
     Readable,
-    /// No write after the expiry of its DEK.
+    /// No value is encrypted after the expiry of its DEK.
     NotExpired,
     /// Every operation ends.
     Ends,
-    /// What the status says is what is in use.
+    /// The status reports the configuration that is in use.
     InUse,
-    /// When every fault is over, all is well again.
+    /// After all faults have ended, the system recovers.
     Recovers,
 }
 
@@ -49,20 +50,20 @@ pub(super) struct Written {
     pub(super) at: Location,
     pub(super) plaintext: Vec<u8>,
     pub(super) stored: Vec<u8>,
-    /// What its value begins with.
+    /// The prefix of the stored value.
     pub(super) prefix: String,
 }
 
-/// All that one history promised.
+/// The records of one history.
 #[derive(Clone)]
 pub(super) struct Ledger(Arc<Mutex<State>>);
 
 struct State {
     plugins: BTreeMap<String, FaultyPlugin>,
-    /// An unhealthy Status counts too.
+    /// Whether an unhealthy Status extends a DEK's life.
     coasts: bool,
     written: Vec<Written>,
-    /// (key, nonce)
+    /// Pairs of key and nonce.
     nonces: HashSet<(Vec<u8>, Vec<u8>)>,
     /// The prefixes of acknowledged writes.
     used: BTreeSet<String>,
@@ -89,7 +90,7 @@ impl Ledger {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What happened, for whoever reads the trace. Nothing random may be in it but what the seed chose.
+    /// Adds a line to the trace. It must not depend on anything random except what the seed determines.
     pub(super) fn note(&self, text: impl fmt::Display) {
         let at = seams::boot_time().unwrap_or_default();
         let mut state = self.state();
@@ -104,7 +105,7 @@ impl Ledger {
         self.state().broken.get_or_insert(Broken { promise, text });
     }
 
-    /// The first broken promise.
+    /// Returns the first broken promise.
     pub(super) fn broken(&self) -> Option<Broken> {
         self.state().broken.clone()
     }
@@ -121,7 +122,7 @@ impl Ledger {
         self.state().written.len()
     }
 
-    /// The prefixes of acknowledged writes.
+    /// Returns the prefixes of acknowledged writes.
     pub(super) fn used(&self) -> BTreeSet<String> {
         self.state().used.clone()
     }
@@ -134,7 +135,7 @@ impl Ledger {
         self.state().failed
     }
 
-    /// A write that began then was acknowledged, just now. What its value begins with.
+    /// Records that a write that began at `begun` has just been acknowledged. Returns the prefix of the stored value.
     pub(super) fn acknowledge(
         &self,
         begun: Duration,
@@ -164,7 +165,7 @@ impl Ledger {
         parsed.prefix
     }
 
-    /// A value exists, acknowledged or not.
+    /// Records that a value exists, acknowledged or not. Checks that its nonce is new.
     pub(super) fn sees(&self, value: &Stored) {
         let mut state = self.state();
         let key = match &value.kms {
@@ -183,7 +184,8 @@ impl Ledger {
         }
     }
 
-    /// How long after the expiry of the DEK this is, by the plugin's own account of its Status calls.
+    /// Returns how long the DEK had expired when the write ended, according to the plugin's own record of its Status calls. Returns `None` if it had
+    /// not expired.
     fn after_expiry(&self, begun: Duration, value: &Stored) -> Option<Duration> {
         let kms = value.kms.as_ref()?;
         let state = self.state();
@@ -191,7 +193,7 @@ impl Ledger {
         let last = plugin.last_status(&kms.key_id, !state.coasts);
         let expiry = last.unwrap_or_default() + WRITE_DEK_TTL;
         let now = seams::earliest_end(begun)?;
-        // The host's clock has milliseconds.
+        // The host's clock has a resolution of 1 ms.
         (now > expiry + Duration::from_millis(1)).then(|| now - expiry)
     }
 }

@@ -1,4 +1,4 @@
-//! Every fault in every phase: nothing is lost, no nonce repeats, and how long it takes until all is well again.
+//! Tests every fault in every phase: nothing is lost, no nonce repeats, and the system recovers. Measures how long the recovery takes.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -14,11 +14,11 @@ use super::server::yields;
 use super::world::{InUse, Settings, World, config_in_use};
 use crate::host::{KmsCoast, WriteDekSource};
 
-/// 30 seconds: how long a fault lasts that does not end by itself.
+/// How long a fault lasts that does not end by itself, 30 seconds.
 const LASTS: Duration = Duration::from_secs(30);
-/// 5 minutes: recovery is quicker.
+/// The maximum duration of a recovery, 5 minutes.
 const RECOVERY_MAX: Duration = Duration::from_secs(300);
-/// 8 MiB: the memory of an instance that is to have too little.
+/// The memory limit of instances that are to run out of memory, 8 MiB.
 const LITTLE_MEMORY: usize = 8 << 20;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -102,7 +102,7 @@ const PHASES: [(&str, Phase); 6] = [
 
 const WORKERS: [usize; 3] = [1, 2, 4];
 
-/// What came of one cell.
+/// The result of one cell of the matrix.
 struct Cell {
     broken: Option<Broken>,
     recovery: Duration,
@@ -114,7 +114,7 @@ struct Scene {
     fault: Fault,
 }
 
-/// One fault in one phase, with so many workers.
+/// Plays one fault in one phase with this number of workers.
 fn play(fault: Fault, phase: Phase, workers: usize) -> Cell {
     on_a_runtime(async move {
         let settings = Settings {
@@ -225,7 +225,7 @@ impl Scene {
             .for_each(super::server::Server::hint);
     }
 
-    /// Writes and reads, one each second.
+    /// Starts a write and a read on each server every second.
     async fn load(&mut self, time: Duration) {
         let end = Instant::now() + time;
         while Instant::now() < end {
@@ -237,7 +237,7 @@ impl Scene {
         }
     }
 
-    /// What befalls all but the process itself.
+    /// Applies a fault that does not concern the process itself.
     fn strike_outside(&mut self) {
         let plugin = self.plugin();
         self.world.ledger.note(format_args!("{:?}", self.fault));
@@ -257,7 +257,7 @@ impl Scene {
             }
             Fault::FileHalfWritten => {
                 let version = self.world.file.current.clone();
-                // Without its last provider, and valid.
+                // The file is valid, but its last provider is missing.
                 let len = version.text.find("  - secretbox").unwrap_or_default();
                 self.world.file.write_part(version, len);
             }
@@ -282,7 +282,7 @@ impl Scene {
             .for_each(super::server::Server::hint);
     }
 
-    /// What befalls the process. Where none could start, there is none.
+    /// Applies a fault that concerns the process. Does nothing if no process could start.
     async fn strike_inside(&mut self) {
         let Some(host) = self.world.servers.first().map(|server| server.host.clone()) else {
             return;
@@ -290,7 +290,7 @@ impl Scene {
         match self.fault {
             Fault::TrapInControl => {
                 seams::trap_after(0);
-                // It fails, for the instance is gone.
+                // This fails because the instance is gone.
                 let _ = host.status().await;
             }
             Fault::TrapInWorker => {
@@ -343,7 +343,7 @@ impl Scene {
         }
     }
 
-    /// The fault ends, after a while if it does not end by itself. How long it then takes until all is well.
+    /// Ends the fault, after a while if it does not end by itself. Returns the time from then until the system has recovered.
     async fn recovers(&mut self) -> Duration {
         let lasts = match self.fault {
             Fault::Plugin(_)
@@ -381,13 +381,13 @@ impl Scene {
         }
     }
 
-    /// The file on disk is in use, its plugins are healthy, and a write succeeds.
+    /// Returns whether the file on disk is in use, its plugins are healthy, and a write succeeds.
     async fn is_well(&mut self) -> bool {
         let Some(server) = self.world.servers.first() else {
             return false;
         };
         let (host, name) = (server.host.clone(), server.name.clone());
-        // A health check would ask the plugins at once, and so be a remedy itself.
+        // Do not use a health check: it would ask the plugins at once and so speed up the recovery.
         let in_use = config_in_use(&host).await;
         let is_expected = |in_use: &InUse| in_use.engine == self.world.file.current.hash;
         if !in_use.is_ok_and(|in_use| is_expected(&in_use) && in_use.is_healthy) {
@@ -401,7 +401,7 @@ impl Scene {
     }
 }
 
-/// `0`, `0.4`, `12`: seconds.
+/// Formats a duration in seconds, such as `0`, `0.4` or `12`.
 fn shown(time: Duration) -> String {
     match time.as_secs_f64() {
         0.0 => "0".to_owned(),

@@ -1,4 +1,4 @@
-//! A KMS plugin with moods: Dekker's own plugin behind a layer that lies, stalls and dies.
+//! A faulty KMS plugin: Dekker's own plugin behind a layer that returns wrong answers, stalls and crashes.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -24,35 +24,35 @@ use crate::kms::address::SocketAddress;
 use crate::kms::keyring::Keyring;
 use crate::kms::plugin::Plugin;
 
-/// How a plugin takes its calls.
+/// How a plugin handles its calls.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Mood {
     Well,
-    /// Takes every call and answers none.
+    /// Accepts calls but never answers.
     Hangs,
-    /// Answers Status, with something else than `ok`.
+    /// Reports a health other than `ok` in Status.
     Unhealthy,
-    /// Status names a key ID that Encrypt does not.
+    /// Status returns a key ID that Encrypt does not return.
     NamesAnotherKey,
-    /// Encrypt answers what nobody can decrypt.
+    /// Encrypt returns a ciphertext that cannot be decrypted.
     Garbles,
-    /// Encrypt names a key that Status does not.
+    /// Encrypt returns a key ID that Status does not return.
     EncryptsWithAnotherKey,
     CannotDecrypt,
-    /// Decrypt gives another DEK than was encrypted.
+    /// Decrypt returns a DEK other than the one that was encrypted.
     DecryptsWrongly,
-    /// Each answer takes so long.
+    /// Each answer takes this long.
     Slow(Duration),
-    /// The connection ends instead of the answer.
+    /// Closes the connection instead of answering.
     Cuts,
-    /// Another key ID with each Status.
+    /// Returns another key ID with each Status.
     Flips,
     Fails,
-    /// Each call may be done and its answer lost, late or cut off.
+    /// Each call may be carried out and its answer lost, late or cut off.
     Loses,
 }
 
-/// One plugin, its keyring and its socket.
+/// A plugin with its keyring and its socket.
 #[derive(Clone)]
 pub(super) struct FaultyPlugin(Arc<Inner>);
 
@@ -64,17 +64,17 @@ struct Inner {
 
 struct State {
     mood: Mood,
-    /// The API's version that Status tells.
+    /// The API version that Status returns.
     version: &'static str,
-    /// None while it does not run.
+    /// `None` while the plugin is not running.
     running: Option<Running>,
     random: fastrand::Rng,
     flips: usize,
-    /// When a Status came that was answered well, and with this key ID.
+    /// For each key ID: when the last Status call arrived that was answered with it and with `ok`.
     good: HashMap<String, Duration>,
-    /// The same, with whatever health.
+    /// For each key ID: when the last Status call arrived that was answered with it, whatever the health.
     named: HashMap<String, Duration>,
-    /// What each encrypted DEK source holds.
+    /// For each encrypted DEK source: the SHA-256 hash of the DEK or seed.
     sources: HashMap<Vec<u8>, [u8; 32]>,
 }
 
@@ -84,7 +84,7 @@ struct Running {
 }
 
 impl FaultyPlugin {
-    /// Not started yet. Its keyring has one key.
+    /// Creates a plugin that is not started. Its keyring has one key.
     pub(super) fn new(root: &Path, name: &str, seed: u64) -> Self {
         let directory = root.join(name);
         Keyring::open_or_create(&directory).expect("a keyring in a fresh directory");
@@ -109,7 +109,7 @@ impl FaultyPlugin {
         name.to_string_lossy()
     }
 
-    /// Starts it, if it does not run and its keyring can be read.
+    /// Starts the plugin if it is not running and its keyring can be read.
     pub(super) fn start(&self) {
         if self.is_running() {
             return;
@@ -117,14 +117,14 @@ impl FaultyPlugin {
         let Ok(keyring) = Keyring::open(&self.0.directory) else {
             return;
         };
-        // What a killed one left.
+        // A killed plugin leaves its socket behind.
         let _ = std::fs::remove_file(&self.0.socket);
         let listener = SocketAddress::Path(self.0.socket.clone()).bind();
         let incoming = Incoming(listener.expect("a socket in the world's directory"));
         let service = KeyManagementServiceServer::new(self.clone());
         let server = Server::builder().add_service(service);
         let server = tokio::spawn(async move {
-            // It ends when it is killed.
+            // Ends when the plugin is killed.
             let _ = server.serve_with_incoming(incoming).await;
         });
         self.state().running = Some(Running {
@@ -133,7 +133,7 @@ impl FaultyPlugin {
         });
     }
 
-    /// Ends it as `kill -9` does: its socket's file stays.
+    /// Ends the plugin as `kill -9` does: the file of its socket remains.
     pub(super) fn kill(&self) {
         let running = self.state().running.take();
         if let Some(running) = running {
@@ -158,24 +158,24 @@ impl FaultyPlugin {
         self.state().version = version;
     }
 
-    /// How many DEKs and seeds it has encrypted.
+    /// Returns the number of DEKs and seeds that the plugin has encrypted.
     pub(super) fn encrypted(&self) -> usize {
         self.state().sources.len()
     }
 
-    /// Adds a key, as `dekker kms rotate` does beside a running plugin; whether that went well.
+    /// Adds a key, as `dekker kms rotate` does while a plugin runs. Returns whether this succeeded.
     pub(super) fn rotate(&self) -> bool {
         rotate(&self.0.directory)
     }
 
-    /// When it last got a Status that it answered with this key ID; `healthy`: and with `ok`.
+    /// Returns when the last Status call arrived that was answered with this key ID. With `healthy`, only calls answered with `ok` count.
     pub(super) fn last_status(&self, key_id: &str, healthy: bool) -> Option<Duration> {
         let state = self.state();
         let times = if healthy { &state.good } else { &state.named };
         times.get(key_id).copied()
     }
 
-    /// The hash of the DEK or seed in this encrypted DEK source.
+    /// Returns the hash of the DEK or seed in this encrypted DEK source.
     pub(super) fn dek(&self, encrypted: &[u8]) -> Option<[u8; 32]> {
         self.state().sources.get(encrypted).copied()
     }
@@ -192,7 +192,7 @@ impl FaultyPlugin {
             .ok_or_else(|| Status::unavailable("killed"))
     }
 
-    /// What comes instead of an answer, if anything does.
+    /// Delays, cuts off or fails an answer, according to the mood.
     async fn delay(&self) -> Result<(), Status> {
         let (mood, dice) = {
             let mut state = self.state();
@@ -230,7 +230,7 @@ impl FaultyPlugin {
         std::future::pending().await
     }
 
-    /// One of its keys, another one each time that `flips` is.
+    /// Returns the keyring. If it has only one key and `flips` is not 0, adds a second key.
     fn flipped(&self, flips: usize) -> Option<Keyring> {
         let keyring = Keyring::open(&self.0.directory).ok()?;
         if keyring.keys().len() < 2 && flips > 0 {
@@ -269,7 +269,7 @@ impl KeyManagementService for FaultyPlugin {
         self.delay().await?;
         let mut state = self.state();
         answer.version = state.version.to_owned();
-        // An answer that was slow may come after a later one's.
+        // A slow answer may come after the answer to a later call.
         latest(&mut state.named, &answer.key_id, came);
         if answer.healthz == "ok" {
             latest(&mut state.good, &answer.key_id, came);
@@ -338,7 +338,7 @@ fn latest(times: &mut HashMap<String, Duration>, key_id: &str, came: Duration) {
     *time = came.max(*time);
 }
 
-/// Adds a key to the keyring in a directory; whether that went well.
+/// Adds a key to the keyring in a directory. Returns whether this succeeded.
 pub(super) fn rotate(directory: &Path) -> bool {
     Keyring::open(directory).is_ok_and(|mut keyring| keyring.rotate().is_ok())
 }
@@ -348,7 +348,7 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
     sha2::Sha256::digest(bytes).into()
 }
 
-/// A listener's connections, each known to the simulation.
+/// A listener's connections. Each is registered with the simulation.
 struct Incoming(UnixListener);
 
 impl Stream for Incoming {

@@ -1,4 +1,5 @@
-//! Histories on all cores: a process for each, since a history may copy its process, with the descriptors of all that goes on there.
+//! Runs histories on all cores, with one process per core. They are separate processes because a history may fork its process, and the copy would
+//! inherit the file descriptors of all histories in it.
 
 use std::io::Read;
 use std::ops::AddAssign;
@@ -7,15 +8,15 @@ use std::sync::Mutex;
 
 use super::{history, mixed};
 
-/// What came of some histories.
+/// The totals of several histories.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Figures {
     pub(super) histories: u64,
-    /// Acknowledged.
+    /// The number of acknowledged writes.
     pub(super) writes: u64,
-    /// Operations that failed, as they may.
+    /// The number of failed operations. Operations may fail while there are faults.
     pub(super) failures: u64,
-    /// Simulated.
+    /// The simulated seconds.
     pub(super) seconds: u64,
 }
 
@@ -28,7 +29,7 @@ impl AddAssign for Figures {
     }
 }
 
-/// Begins the line with a share's figures.
+/// The beginning of the line with a share's totals.
 const FIGURES: &str = "figures of a share:";
 
 impl Figures {
@@ -55,7 +56,7 @@ impl Figures {
     }
 }
 
-/// Of the numbers of all histories, every `of`th is one process'.
+/// The histories that one process plays: every `of`th, beginning with `number`.
 pub(super) struct Share {
     number: u64,
     of: u64,
@@ -64,7 +65,7 @@ pub(super) struct Share {
 const SHARE: &str = "DEKKER_SHARE";
 
 impl Share {
-    /// None in the process that shares them out.
+    /// Returns the share of this process. Returns `None` in the process that starts the others.
     pub(super) fn of_this_process() -> Option<Self> {
         let text = std::env::var(SHARE).ok()?;
         let (number, of) = text.split_once('/').expect("number/of");
@@ -74,10 +75,11 @@ impl Share {
         })
     }
 
-    /// Plays these until one breaks a promise.
+    /// Plays the histories of this share until one breaks a promise.
     ///
     /// # Panics
-    /// When one did. It is printed with its trace: what the seed does not choose, such as the order of two threads, may differ in a replay.
+    /// Panics if a history breaks a promise. Prints its trace, because a replay may differ in what the seed does not determine, such as the order of
+    /// two threads.
     pub(super) fn play(&self, first: u64, histories: u64) {
         let mut figures = Figures::default();
         let mut broken = None;
@@ -104,7 +106,7 @@ impl Share {
     }
 }
 
-/// Plays all of them; the second is whether every promise was kept. One that is broken ends the other processes.
+/// Plays all histories. Returns the totals, and whether every promise was kept. When a promise is broken, the other processes are killed.
 pub(super) fn play(first: u64, histories: u64) -> (Figures, bool) {
     let of = std::thread::available_parallelism().map_or(1, usize::from);
     let exe = std::env::current_exe().expect("a program");
@@ -126,13 +128,13 @@ pub(super) fn play(first: u64, histories: u64) -> (Figures, bool) {
     let children = Mutex::new(children);
     let wait = |number: usize, mut output: ChildStdout| {
         let mut printed = String::new();
-        // To its end, which is the child's.
+        // The pipe is closed when the child ends.
         output.read_to_string(&mut printed).expect("text");
         let mut children = children.lock().expect("no panic");
         let is_whole = children[number].wait().is_ok_and(|status| status.success());
         if !is_whole {
             for child in children.iter_mut() {
-                // One that has ended by itself is as good.
+                // The child may already have ended.
                 let _ = child.kill();
             }
         }

@@ -1,6 +1,6 @@
-//! Where a simulation takes the place of the system: clock, threads, files' watchers, descriptors, traps.
+//! Replaces parts of the system in a simulation: clock, threads, file watchers, descriptors, traps.
 //!
-//! A history runs on one thread, and so what it has put in place is that thread's alone: other tests see the system.
+//! A history runs on one thread, and the replacements apply to that thread only. Other tests use the real system.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -15,9 +15,9 @@ use tokio::time::Instant;
 
 use crate::guest::{Component, MEMORY_MAX};
 
-/// 2026-01-02T03:04:05Z: when every history begins.
+/// The time of day at which every history begins, 2026-01-02T03:04:05Z.
 const EPOCH: Duration = Duration::from_secs(1_767_323_045);
-/// One hour: for how long the machine has been up by then.
+/// The machine's uptime at that time, 1 hour.
 const UPTIME: Duration = Duration::from_secs(3600);
 
 thread_local! {
@@ -26,23 +26,23 @@ thread_local! {
 
 struct Seams {
     began: Instant,
-    /// How long the machine has slept: `CLOCK_BOOTTIME` knows, the clock of timers does not.
+    /// How long the machine has slept. This is part of `CLOCK_BOOTTIME` but not of the timers' clock.
     slept: Duration,
-    /// When it slept last, by the clock of timers, and for how long.
+    /// When the machine last slept, by the timers' clock, and for how long.
     last_sleep: Option<(Instant, Duration)>,
-    /// How far the time of day has run ahead of `CLOCK_BOOTTIME`, as after a restored snapshot.
+    /// How far the time of day runs ahead of `CLOCK_BOOTTIME`, as after the restore of a snapshot.
     ahead: Duration,
     spawned: Vec<AbortHandle>,
     accepted: Vec<(PathBuf, OwnedFd)>,
-    /// The call into a guest that traps, counted from the next one.
+    /// The number of calls into a guest before the one that traps.
     trap: Option<u32>,
     disk_is_full: bool,
 }
 
-/// From here on this thread is a history's, until the value is dropped.
+/// While this exists, this thread is simulated.
 pub(super) struct Installed(());
 
-/// Within a runtime whose time is paused.
+/// Installs the replacements on this thread. Must be called within a runtime whose time is paused.
 pub(super) fn install() -> Installed {
     SEAMS.set(Some(Seams {
         began: Instant::now(),
@@ -79,7 +79,7 @@ pub(crate) fn time_of_day() -> Option<Duration> {
     with(|seams| EPOCH + seams.slept + seams.ahead + seams.began.elapsed())
 }
 
-/// The machine sleeps: no timer runs meanwhile.
+/// Lets the machine sleep. No timer runs during the sleep.
 pub(super) fn sleep_machine(time: Duration) {
     with(|seams| {
         seams.slept += time;
@@ -87,8 +87,9 @@ pub(super) fn sleep_machine(time: Duration) {
     });
 }
 
-/// The time now, and if the machine has slept since then and no timer has run after that sleep, the time before it: what had been done by then may
-/// be heard of only now.
+/// Returns the earliest time at which an operation that began at `begun` and whose result arrives now can have ended. This is now, with one
+/// exception: if the machine has slept since `begun` and no timer has run since, it is the time before the sleep, because the operation may have
+/// ended then.
 pub(super) fn earliest_end(begun: Duration) -> Option<Duration> {
     let now = boot_time()?;
     let last_sleep = with(|seams| seams.last_sleep)?;
@@ -98,12 +99,12 @@ pub(super) fn earliest_end(begun: Duration) -> Option<Duration> {
     })
 }
 
-/// The machine is a copy of what it was so long ago.
+/// Turns the machine into one restored from a snapshot that was taken this long ago.
 pub(super) fn restore_machine(time: Duration) {
     with(|seams| seams.ahead += time);
 }
 
-/// The embedded component: compiled once for all histories.
+/// Returns the embedded component. It is compiled once for all histories.
 pub(crate) fn component(memory_max: usize) -> wasmtime::Result<Component> {
     static COMPONENT: OnceLock<Component> = OnceLock::new();
     if let Some(component) = COMPONENT.get() {
@@ -113,18 +114,18 @@ pub(crate) fn component(memory_max: usize) -> wasmtime::Result<Component> {
     Ok(COMPONENT.get_or_init(|| component).limited(memory_max))
 }
 
-/// Runs what has a thread of its own elsewhere as a task.
+/// Runs a task that outside of simulations has a dedicated thread.
 pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) {
     let task = tokio::spawn(task).abort_handle();
     with(|seams| seams.spawned.push(task));
 }
 
-/// What was spawned since this was last asked.
+/// Returns the tasks spawned since the last call.
 pub(super) fn spawned() -> Vec<AbortHandle> {
     with(|seams| std::mem::take(&mut seams.spawned)).unwrap_or_default()
 }
 
-/// A server has a new connection.
+/// Registers a server's new connection.
 pub(crate) fn accepted(stream: &UnixStream) {
     let path = stream.local_addr().ok();
     let path = path.and_then(|address| address.as_pathname().map(Path::to_path_buf));
@@ -133,13 +134,13 @@ pub(crate) fn accepted(stream: &UnixStream) {
     }
 }
 
-/// Ends every connection that was accepted at this path, as the end of its process does.
+/// Closes every connection that was accepted at this path, as happens when a process ends.
 pub(super) fn cut(path: &Path) {
     with(|seams| {
         seams.accepted.retain(|(at, connection)| {
             let is_cut = at == path;
             if is_cut {
-                // One that has ended already is as good.
+                // The connection may already have ended.
                 let _ = rustix::net::shutdown(connection, rustix::net::Shutdown::Both);
             }
             !is_cut
@@ -147,22 +148,22 @@ pub(super) fn cut(path: &Path) {
     });
 }
 
-/// The call after this many into any guest will trap.
+/// Makes a call into any guest trap, after `calls` more calls.
 pub(super) fn trap_after(calls: u32) {
     with(|seams| seams.trap = Some(calls));
 }
 
-/// No call traps any more.
+/// Cancels a trap that has not happened yet.
 pub(super) fn trap_no_more() {
     with(|seams| seams.trap = None);
 }
 
-/// Whether a call will trap.
+/// Returns whether a future call will trap.
 pub(super) fn will_trap() -> bool {
     with(|seams| seams.trap.is_some()).unwrap_or(false)
 }
 
-/// Whether the call that begins traps.
+/// Returns whether the call that now begins traps.
 pub(crate) fn traps() -> bool {
     with(|seams| match seams.trap {
         Some(0) => {
@@ -182,10 +183,10 @@ pub(super) fn fill_disk(is_full: bool) {
     with(|seams| seams.disk_is_full = is_full);
 }
 
-/// Whether a write to a file fails.
+/// Fails if the disk is full.
 ///
 /// # Errors
-/// `ENOSPC`.
+/// Returns `ENOSPC` if the disk is full.
 pub(crate) fn write_to_disk() -> std::io::Result<()> {
     match with(|seams| seams.disk_is_full) {
         Some(true) => Err(std::io::Error::from_raw_os_error(libc::ENOSPC)),

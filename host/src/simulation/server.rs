@@ -1,4 +1,4 @@
-//! One process: a host and what keeps it in step with its file.
+//! A simulated process: a host and the controller of its file.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::config_file::{self, Controller, PollNow};
 use crate::host::{Host, HostBuilder, KmsCoast, WriteDekSource};
 use crate::metrics::Metrics;
 
-/// How the processes of a history are started.
+/// The options of a history's processes.
 #[derive(Clone, Debug)]
 pub(super) struct Options {
     pub(super) dek_source: WriteDekSource,
@@ -31,7 +31,7 @@ pub(super) struct Options {
 pub(super) struct Server {
     pub(super) name: String,
     pub(super) host: Host,
-    /// The hash of the file that it began with.
+    /// The hash of the file that it started with.
     pub(super) began_with: String,
     pub(super) reloads: bool,
     poll_now: Arc<PollNow>,
@@ -41,8 +41,10 @@ pub(super) struct Server {
 }
 
 impl Server {
+    /// Starts a server.
+    ///
     /// # Errors
-    /// As the command's.
+    /// Returns an error in the same cases as the command.
     pub(super) async fn start(name: String, options: &Options) -> Result<Self, String> {
         let (path, own) = begin(options).await?;
         let metrics = Arc::new(Metrics::new(""));
@@ -85,17 +87,17 @@ impl Server {
         })
     }
 
-    /// The file's watcher has seen something.
+    /// Hints that the file may have changed, as the watcher does.
     pub(super) fn hint(&self) {
         self.poll_now.hint();
     }
 
-    /// SIGHUP.
+    /// Acts as on SIGHUP.
     pub(super) fn hang_up(&self) {
         self.poll_now.confirm();
     }
 
-    /// `kill -9`.
+    /// Ends the server as with `kill -9`.
     pub(super) async fn kill(self) {
         for task in &self.tasks {
             task.abort();
@@ -106,12 +108,12 @@ impl Server {
         }
     }
 
-    /// SIGTERM.
+    /// Stops the server as on SIGTERM.
     pub(super) async fn stop(self) {
         let Self {
             host, tasks, own, ..
         } = self;
-        // The controller, which is the other task than the driver.
+        // The first task is the driver. Abort the other one, the controller.
         for task in tasks.iter().skip(1) {
             task.abort();
         }
@@ -122,7 +124,7 @@ impl Server {
     }
 }
 
-/// Its connections end and its lock goes; the file of its socket stays.
+/// Ends the ownership of the plugin as with `kill -9`: its connections are closed and its lock is released, but the file of its socket remains.
 async fn kill_own(own: Own, state_dir: &Path) {
     let served = own.is_owner();
     own.kill().await;
@@ -133,26 +135,26 @@ async fn kill_own(own: Own, state_dir: &Path) {
     seams::cut(&socket);
     yields().await;
     if !socket.exists() {
-        // Nobody accepts at what is left. Who has taken over meanwhile has a socket of its own there.
+        // Leave the file of a socket on which no process listens. If another process has taken over in the meantime, its socket is already there.
         drop(std::os::unix::net::UnixListener::bind(socket));
     }
 }
 
-/// A process that ends with a fault.
+/// Ends a process that failed to start.
 async fn end_own(own: Option<Own>, options: &Options) {
     if let (Some(own), Some(state_dir)) = (own, &options.own) {
         kill_own(own, state_dir).await;
     }
 }
 
-/// Lets all tasks go as far as they can at this moment.
+/// Lets all tasks run as far as they can without the time advancing.
 pub(super) async fn yields() {
     for _ in 0..50 {
         tokio::task::yield_now().await;
     }
 }
 
-/// A command that does one thing and ends.
+/// Runs a command that does one thing and ends.
 pub(super) async fn one_shot<T>(
     options: &Options,
     work: impl AsyncFnOnce(&Host) -> T,

@@ -1,4 +1,4 @@
-//! A snapshot of the machine, restored: two copies of one memory go on.
+//! Restores a snapshot of the machine: two copies of one memory continue.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -10,18 +10,18 @@ use std::task::{Context, Poll, Waker};
 use crate::host::Host;
 use crate::model::Location;
 
-/// Held for reading by each history while it plays, and for writing by one that copies the process. A copy has the descriptors of every thread:
-/// a listener that another history closes, or a lock that it gives up, would live on until the copy ends.
+/// Locked for reading by each history while it plays, and for writing by a history that copies the process. A copy inherits the descriptors of every
+/// thread: a listener that another history closes, or a lock that it releases, would remain open until the copy ends.
 static COPYING: RwLock<()> = RwLock::new(());
 
 thread_local! {
     static PLAYING: RefCell<Option<RwLockReadGuard<'static, ()>>> = const { RefCell::new(None) };
 }
 
-/// While it is there no other thread copies the process, unless this one does.
+/// While this exists, only this thread can copy the process.
 pub(super) struct Playing(());
 
-/// Waits until no copy is left.
+/// Waits until no copy is being made, and marks this thread as playing a history.
 pub(super) fn playing() -> Playing {
     let guard = COPYING.read().unwrap_or_else(PoisonError::into_inner);
     PLAYING.set(Some(guard));
@@ -34,7 +34,7 @@ impl Drop for Playing {
     }
 }
 
-/// Lets every other history of this process come to its end first, and holds the next ones up until `work` is done.
+/// Waits until every other history in this process has ended, and runs `work`. Other histories can start only afterwards.
 fn alone<T>(work: impl FnOnce() -> T) -> T {
     let was_playing = PLAYING.take().is_some();
     let copying = COPYING.write().unwrap_or_else(PoisonError::into_inner);
@@ -47,10 +47,11 @@ fn alone<T>(work: impl FnOnce() -> T) -> T {
     done
 }
 
-/// Copies this process with its memory, lets the copy write these values, and tells what it stored. What needs more than the memory, such
-/// as a plugin, the copy does not do.
+/// Copies this process with its memory, lets the copy encrypt these values, and returns what the copy stored. Values for which the copy needs more
+/// than its memory, such as a plugin, are left out.
 ///
-/// Only this thread is in the copy, so it calls nothing that another one may have locked: a worker's writes need no other thread.
+/// The copy contains only this thread. So it must not call anything that another thread may have locked. Encrypting in a worker needs no other
+/// thread.
 pub(super) fn written_by_a_copy(host: &Host, values: &[(Location, Vec<u8>)]) -> Vec<Vec<u8>> {
     alone(|| write_in_a_copy(host, values))
 }
@@ -58,11 +59,11 @@ pub(super) fn written_by_a_copy(host: &Host, values: &[(Location, Vec<u8>)]) -> 
 fn write_in_a_copy(host: &Host, values: &[(Location, Vec<u8>)]) -> Vec<Vec<u8>> {
     let (read, write) = std::io::pipe().expect("a pipe");
     let (read, write) = (OwnedFd::from(read), OwnedFd::from(write));
-    // SAFETY: the copy calls the functions below, writes to its pipe and ends without running anything else.
+    // SAFETY: the copy calls only the functions below, writes to its pipe and exits without running anything else.
     #[allow(unsafe_code)]
     let child = unsafe { libc::fork() };
     if child == 0 {
-        // SAFETY: a call that reads and writes no memory of this process. Whatever happens, the copy ends.
+        // SAFETY: the call reads and writes no memory of this process. The alarm ends the copy in any case.
         #[allow(unsafe_code)]
         unsafe {
             libc::alarm(10);
@@ -76,7 +77,7 @@ fn write_in_a_copy(host: &Host, values: &[(Location, Vec<u8>)]) -> Vec<Vec<u8>> 
         let write = write.into_raw_fd();
         let mut rest = &bytes[..];
         while !rest.is_empty() {
-            // SAFETY: `rest` is so long, and the descriptor is open.
+            // SAFETY: `rest` has this length, and the descriptor is open.
             #[allow(unsafe_code)]
             let written = unsafe { libc::write(write, rest.as_ptr().cast(), rest.len()) };
             match usize::try_from(written) {
@@ -84,7 +85,7 @@ fn write_in_a_copy(host: &Host, values: &[(Location, Vec<u8>)]) -> Vec<Vec<u8>> 
                 _ => break,
             }
         }
-        // SAFETY: it ends here.
+        // SAFETY: the process ends here.
         #[allow(unsafe_code)]
         unsafe {
             libc::_exit(0)
@@ -93,12 +94,12 @@ fn write_in_a_copy(host: &Host, values: &[(Location, Vec<u8>)]) -> Vec<Vec<u8>> 
     assert!(child > 0, "fork: {}", std::io::Error::last_os_error());
     drop(write);
     let mut bytes = Vec::new();
-    // SAFETY: nobody else has it.
+    // SAFETY: the descriptor has no other owner.
     #[allow(unsafe_code)]
     let mut pipe = unsafe { std::fs::File::from_raw_fd(read.into_raw_fd()) };
     pipe.read_to_end(&mut bytes).expect("what the copy wrote");
     let mut status = 0;
-    // SAFETY: `status` is a place for it.
+    // SAFETY: `status` is valid for writes.
     #[allow(unsafe_code)]
     let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
     assert!(
@@ -115,7 +116,7 @@ fn write_in_a_copy(host: &Host, values: &[(Location, Vec<u8>)]) -> Vec<Vec<u8>> 
     stored
 }
 
-/// A write that waits for nobody.
+/// Encrypts a value. Returns `None` if that fails or would have to wait.
 fn write_at_once(host: &Host, (at, plaintext): &(Location, Vec<u8>)) -> Option<Vec<u8>> {
     let write = host.to_storage(at.clone(), plaintext.clone().into());
     let write = tokio::task::unconstrained(write);

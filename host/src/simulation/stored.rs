@@ -1,29 +1,29 @@
-//! What a stored value says of the key and the nonce that made it. Written apart from core, which wrote the value.
+//! Parses the key and the nonce of a stored value. Independent of core, which encrypted the value.
 
 use dekker_proto::storage::EncryptedObject;
 use prost::Message;
 
-/// 12 bytes: AES-GCM's nonce.
+/// The length of an AES-GCM nonce, 12 bytes.
 const GCM_NONCE: usize = 12;
-/// 16 bytes: AES-CBC's IV.
+/// The length of an AES-CBC IV, 16 bytes.
 const CBC_IV: usize = 16;
-/// 24 bytes: XSalsa20-Poly1305's nonce.
+/// The length of an XSalsa20-Poly1305 nonce, 24 bytes.
 const SECRETBOX_NONCE: usize = 24;
-/// 32 bytes: what a seed's key is derived with, before the nonce.
+/// The length of the info that the key is derived from a seed with, 32 bytes. It precedes the nonce.
 const SEED_INFO: usize = 32;
 
-/// A stored value, taken apart.
+/// A parsed stored value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stored {
-    /// What the value begins with: its provider, and the key's name if it is a local one. Names what can read it.
+    /// The prefix of the value: its provider, and the key's name for a local cipher. It determines which providers can decrypt the value.
     pub(super) prefix: String,
-    /// For KMS v2.
+    /// Only for KMS v2.
     pub(super) kms: Option<KmsKey>,
-    /// All that must not repeat with one key.
+    /// Everything that must not repeat with one key.
     pub(super) nonce: Vec<u8>,
 }
 
-/// What names a DEK from outside.
+/// Identifies a DEK by the plaintext parts of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct KmsKey {
     pub(super) key_id: String,
@@ -31,7 +31,7 @@ pub(super) struct KmsKey {
 }
 
 impl Stored {
-    /// `None`: plaintext, or nothing that Dekker writes.
+    /// Parses a stored value. Returns `None` for plaintext and for anything else that Dekker does not write.
     pub(super) fn parse(stored: &[u8]) -> Option<Self> {
         let local = [
             ("k8s:enc:aesgcm:v1:", GCM_NONCE),
@@ -71,7 +71,7 @@ impl Stored {
     }
 }
 
-/// The prefix, with the name that follows its first `at` bytes; and the rest.
+/// Splits a value after the name that follows the first `at` bytes. Returns the prefix with the name, and the rest.
 fn split(stored: &[u8], at: usize) -> Option<(String, &[u8])> {
     let name = stored.get(at..)?.iter().position(|byte| *byte == b':')?;
     let (prefix, rest) = stored.split_at_checked(at + name + 1)?;

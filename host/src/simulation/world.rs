@@ -1,4 +1,4 @@
-//! All that a history has: a directory, plugins, the file, processes, and what they promised.
+//! The state of a history: a directory, plugins, the file, processes, and the ledger.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,16 +20,16 @@ use crate::host::{Host, KmsCoast, WriteDekSource};
 use crate::kms::keyring::Keyring;
 use crate::model::Location;
 
-/// 60 seconds: every operation ends before. What takes longest is one that a trap hands to a fresh instance twice, each time with three calls of
-/// a plugin that hangs.
+/// The longest that an operation may take, 60 seconds. The longest operations are those that two traps pass to a fresh instance, with three calls to
+/// a hanging plugin each time.
 const OPERATION_MAX: Duration = Duration::from_secs(60);
 
-/// What a history is made with.
+/// The settings of a history.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
-    /// Names of the plugins beside Dekker's own.
+    /// The names of the plugins other than Dekker's own.
     pub(super) plugins: Vec<&'static str>,
-    /// The processes use Dekker's own plugin, and share a state directory.
+    /// Whether the processes use Dekker's own plugin and share a state directory.
     pub(super) own: bool,
     pub(super) dek_source: WriteDekSource,
     pub(super) coast: KmsCoast,
@@ -37,7 +37,7 @@ pub(super) struct Settings {
     pub(super) reload: bool,
     pub(super) interval: Duration,
     pub(super) hold: Duration,
-    /// The providers of the first file.
+    /// The providers in the first file.
     pub(super) providers: Vec<Provider>,
 }
 
@@ -45,7 +45,7 @@ pub(super) struct World {
     pub(super) random: fastrand::Rng,
     pub(super) plugins: BTreeMap<String, FaultyPlugin>,
     pub(super) file: File,
-    /// Every whole file that there was, by its hash.
+    /// Every complete file so far, by its hash.
     pub(super) versions: BTreeMap<String, Version>,
     pub(super) servers: Vec<Server>,
     pub(super) options: Options,
@@ -57,7 +57,7 @@ pub(super) struct World {
 }
 
 impl World {
-    /// Plugins run; no process does yet.
+    /// Creates a world in which the plugins run but no server does.
     pub(super) fn new(settings: &Settings, seed: u64) -> Self {
         let installed = seams::install();
         let memory = Path::new("/dev/shm");
@@ -85,7 +85,7 @@ impl World {
             use std::os::unix::fs::DirBuilderExt;
             let mut builder = std::fs::DirBuilder::new();
             builder.mode(0o700).create(&state_dir).expect("a directory");
-            // Before the file, as `dekker serve` does.
+            // Created before the file, as in `dekker serve`.
             drop(Keyring::open_or_create(&state_dir).expect("a keyring"));
             state_dir.clone()
         });
@@ -120,14 +120,14 @@ impl World {
         }
     }
 
-    /// A file of these providers, known from here on.
+    /// Creates a version of the file with these providers, and records it.
     pub(super) fn version(&mut self, providers: Vec<Provider>) -> Version {
         let version = version(self.directory.path(), providers);
         self.versions.insert(version.hash.clone(), version.clone());
         version
     }
 
-    /// Starts a server, if the file that is there lets it start.
+    /// Starts a server. Returns whether the file allowed it to start.
     pub(super) async fn start(&mut self) -> bool {
         self.started += 1;
         let name = format!("server {}", self.started);
@@ -140,7 +140,7 @@ impl World {
             Err(error) => {
                 let error = error.lines().next().unwrap_or_default();
                 let error = error.split(':').next().unwrap_or_default();
-                // Another one each time the history is played.
+                // The directory's name is different each time the history is played.
                 let root = self.directory.path().display().to_string();
                 let error = error.replace(&root, "");
                 self.ledger
@@ -150,13 +150,13 @@ impl World {
         }
     }
 
-    /// One of the servers.
+    /// Chooses one of the servers.
     pub(super) fn any_server(&mut self) -> Option<usize> {
         let count = self.servers.len();
         (count > 0).then(|| self.random.usize(..count))
     }
 
-    /// A value and where it goes: one of a few places.
+    /// Returns a random value and one of a few locations.
     pub(super) fn value(&mut self) -> (Location, Vec<u8>) {
         let at = Location {
             resource: "secrets".to_owned(),
@@ -167,7 +167,7 @@ impl World {
         (at, plaintext)
     }
 
-    /// Begins a write. Its caller gives up after a while, if `patience` says so.
+    /// Starts a write. Its caller gives up after `patience`, if set.
     pub(super) fn write(&mut self, server: usize, patience: Option<Duration>) {
         let (at, plaintext) = self.value();
         let server = &self.servers[server];
@@ -178,7 +178,7 @@ impl World {
         });
     }
 
-    /// Begins a read of something that was acknowledged.
+    /// Starts a read of an acknowledged value.
     pub(super) fn read(&mut self, server: usize, patience: Option<Duration>) {
         let written = self.ledger.written();
         if written.is_empty() {
@@ -196,7 +196,8 @@ impl World {
         });
     }
 
-    /// A copy of the machine goes on beside it, or it is a copy of what it was so long ago: both write.
+    /// Restores a snapshot: a copy of the machine continues beside the original, and both encrypt values. The original's time of day runs ahead by
+    /// `rewound`.
     pub(super) fn snapshot(&mut self, server: usize, rewound: Duration) {
         let values: Vec<_> = (0..4).map(|_| self.value()).collect();
         let host = self.servers[server].host.clone();
@@ -216,21 +217,21 @@ impl World {
         }
     }
 
-    /// Waits for all that was begun.
+    /// Waits for all operations that were started.
     pub(super) async fn operations_end(&mut self) {
         while let Some(ended) = self.operations.join_next().await {
             ended.expect("an operation that does not panic");
         }
     }
 
-    /// The machine sleeps; what is under way waits with it.
+    /// Lets the machine sleep, with all its pending operations.
     pub(super) async fn sleep_machine(&mut self, time: Duration) {
         server::yields().await;
         while self.operations.try_join_next().is_some() {}
         seams::sleep_machine(time);
     }
 
-    /// Whether nothing that anybody could know of stands in the way of a write.
+    /// Returns whether no known fault prevents a write.
     pub(super) async fn is_faultless(&self, server: usize) -> bool {
         let is_well = |plugin: &FaultyPlugin| plugin.is_running() && plugin.mood() == Mood::Well;
         if seams::will_trap() || !self.plugins.values().all(is_well) || self.options.own.is_some() {
@@ -240,7 +241,7 @@ impl World {
         matches!(health, Ok(Ok(checks)) if checks.iter().all(|check| check.fault.is_none()))
     }
 
-    /// Every fault is over, but what it did stays.
+    /// Ends every fault. The consequences of the faults remain.
     pub(super) async fn heal(&mut self) {
         seams::fill_disk(false);
         seams::trap_no_more();
@@ -255,14 +256,14 @@ impl World {
         self.ledger.note("every fault is over");
     }
 
-    /// How long all may take to be well again once every fault is over: a poll and its hold; the grace of a candidate that a plugin's fault has
-    /// caught; a poll of a plugin.
+    /// The longest that a recovery may take after all faults have ended. This includes a poll of the file and its hold time, the grace period of a
+    /// candidate whose plugin failed, and a poll of a plugin.
     pub(super) fn recovery_max(&self) -> Duration {
         self.options.interval * 2 + self.options.hold + Duration::from_secs(90)
     }
 
-    /// All must be well: the file on disk is in use, its plugins are healthy, and everything that was acknowledged is readable, by each server
-    /// and by a fresh process.
+    /// Checks that the system has recovered: the file on disk is in use, its plugins are healthy, and each server and a fresh process can read every
+    /// acknowledged value.
     pub(super) async fn check(&mut self) {
         self.operations_end().await;
         let written = self.ledger.written();
@@ -274,7 +275,7 @@ impl World {
         let reads = current.reads.clone();
         let fresh = server::one_shot(&self.options, async |host: &Host| {
             for (which, value) in written.iter().enumerate() {
-                // What an operator has put away is the operator's.
+                // Values whose provider the operator has removed from the file cannot be read.
                 if reads.contains(&value.prefix)
                     && let Err(error) = read(host, &ledger, value, None).await
                 {
@@ -329,7 +330,7 @@ impl World {
         let Some(version) = self.versions.get(&in_use.engine).cloned() else {
             return;
         };
-        // One more than there are workers, so that each may have its turn.
+        // One more than there are workers, so that each worker can get one.
         for _ in 0..=self.options.workers.min(4) {
             let value = self.value();
             match write(&host, &name, &ledger, value, None).await {
@@ -356,7 +357,8 @@ impl World {
         }
     }
 
-    /// What is in use must be what the status says, at any time: a write between two equal answers is by the provider of the file that they name.
+    /// Checks that the status reports the configuration that is in use: a write between two equal answers must be encrypted by the provider of the
+    /// file that they name.
     pub(super) async fn check_in_use(&mut self, at: usize) {
         let server = &self.servers[at];
         let (host, name) = (server.host.clone(), server.name.clone());
@@ -371,12 +373,12 @@ impl World {
             return;
         };
         match config_in_use(&host).await {
-            // In no time at all it cannot have been another one in between.
+            // If no time has passed, no other file can have been in use in between.
             Ok(after) if after.engine == before.engine && began.elapsed().is_zero() => {}
             Ok(_) | Err(_) => return,
         }
         let Some(version) = self.versions.get(&before.engine) else {
-            // A part of a file, which was valid.
+            // The file in use is a part of a file that was valid.
             return;
         };
         if version.writes != prefix {
@@ -388,7 +390,7 @@ impl World {
         }
     }
 
-    /// Ends the history: every process goes.
+    /// Ends the history and all its processes.
     pub(super) async fn end(mut self) {
         self.operations.abort_all();
         self.operations_aborted().await;
@@ -404,7 +406,7 @@ impl World {
         while self.operations.join_next().await.is_some() {}
     }
 
-    /// Time passes.
+    /// Lets simulated time pass.
     pub(super) async fn wait(&self, time: Duration) {
         sleep(time).await;
     }
@@ -419,11 +421,11 @@ fn version(root: &Path, providers: Vec<Provider>) -> Version {
     })
 }
 
-/// The hashes of the file in use: what the engine says, and what the controller has told of it.
+/// The hashes of the file in use, as reported by the engine and by the controller.
 pub(super) struct InUse {
     pub(super) engine: String,
     pub(super) controller: Option<String>,
-    /// Each plugin of the file has answered well when it was asked last.
+    /// Whether the last answer of each plugin in the file was healthy.
     pub(super) is_healthy: bool,
 }
 
@@ -447,7 +449,7 @@ pub(super) async fn config_in_use(host: &Host) -> Result<InUse, String> {
     })
 }
 
-/// Writes, and holds what comes of it against the promises. The prefix of what was stored, if anything was.
+/// Encrypts a value and checks the result against the promises. Returns the prefix of the stored value, or `None` if the write failed.
 pub(super) async fn write(
     host: &Host,
     name: &str,
@@ -466,7 +468,7 @@ pub(super) async fn write(
         Ok(Err(error)) => {
             ledger.failed();
             ledger.note(format_args!("{name} cannot write"));
-            // The words may hold what the seed did not choose.
+            // The message may contain text that the seed does not determine.
             let _ = error;
             None
         }
@@ -478,7 +480,7 @@ pub(super) async fn write(
     }
 }
 
-/// Reads what was acknowledged.
+/// Reads an acknowledged value and checks the result against the promises.
 async fn read(
     host: &Host,
     ledger: &Ledger,
