@@ -286,7 +286,7 @@ impl<E: Engine> Controller<E> {
             let mut confirmed = None;
             let outcome = tokio::select! {
                 outcome = self.engine.reload_over(bytes, over) => Ok(outcome.map_err(text)?),
-                // Probing a file whose plugins are unavailable takes long. A better file interrupts it.
+                // Probing a file whose plugins are unavailable takes a long time. A better file ends the wait.
                 newer = self.better_than(&hash, &mut missed, &mut confirmed) => Err(newer),
             };
             if confirmed.is_some() {

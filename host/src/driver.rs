@@ -430,8 +430,8 @@ impl Driver {
         };
         for action in actions {
             self.act(action);
-            // After a trap, drop the remaining actions. The fresh instance will request them again if needed; its calls could not be told apart from
-            // these.
+            // After a trap, drop the remaining actions. The fresh instance requests them again if it needs them, and calls started for the old instance
+            // would be mistaken for its own.
             if self.guest.is_none() {
                 return;
             }
@@ -524,7 +524,7 @@ impl Driver {
         self.metrics.trap();
         self.lose_instance();
         match culprit.and_then(|op| self.open.remove(&op)) {
-            // An operation that traps would trap in any instance, so it is no reason for a delay.
+            // An operation that traps would trap in any instance. The instance is not at fault, so replace it without delay.
             Some(Pending { open, .. }) => {
                 open.fail(HostError::Trapped);
                 self.restart_after(Duration::ZERO);

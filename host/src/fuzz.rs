@@ -25,7 +25,7 @@ pub static TARGETS: [Target; 4] = [
     ("plugin_answer", client::run, client::seeds),
 ];
 
-/// Runs one input to completion on a runtime without I/O. The input does not depend on other tasks.
+/// Runs the work for one input to completion. The work must not depend on other tasks.
 pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
     thread_local! {
         static RUNTIME: tokio::runtime::Runtime = tokio::runtime::Builder::new_current_thread()

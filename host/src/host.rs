@@ -207,8 +207,8 @@ impl Host {
     /// Notifies the engine that this process, or its machine, was restored from a snapshot. Each write DEK is replaced before the next write, which
     /// waits for the new DEK. While a plugin is down, writes with that plugin are refused.
     ///
-    /// The host detects restores itself. This function is for programs with better information: the kernel's notice of a new VM generation ID, a jump
-    /// of the time of day, or a restore by CRIU.
+    /// The host also detects restores itself: by the kernel's notice of a new VM generation ID, by a time of day that runs ahead, or by a process
+    /// that CRIU restored. This function is for programs that have better information.
     pub fn restored(&self) {
         // If the engine has ended, there is no DEK to replace.
         let _ = self.0.control.send(Control::Restored);
@@ -324,8 +324,8 @@ impl Host {
         }
     }
 
-    /// Returns what the running configuration can read and this one could not. Each string is a phrase such as `secrets: values that begin with
-    /// "k8s:enc:aescbc:v1:key1:"`. The list is empty if nothing would become unreadable.
+    /// Returns what the running configuration can read and this one could not. The list is empty if nothing would become unreadable. Each string is a
+    /// phrase such as `secrets: values that begin with "k8s:enc:aescbc:v1:key1:"`.
     ///
     /// A file that is still being written may be valid although its last keys, providers or rules are missing. `dekker serve` accepts such a file
     /// only after it has remained unchanged for some time. Programs that watch files themselves should call this function before [`Self::reload`].

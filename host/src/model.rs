@@ -31,8 +31,8 @@ pub struct Encrypted {
     pub key_id_hash: Option<String>,
 }
 
-/// The bytes of a secret, erased when dropped. The whole buffer is erased as one block, which is faster than the byte-by-byte erasure of
-/// `Zeroizing<Vec<u8>>`. `Debug` prints `Plaintext(..)`.
+/// The bytes of a secret, erased when dropped. The whole buffer is erased as one block, not byte by byte as in a `Zeroizing<Vec<u8>>`. `Debug` prints
+/// `Plaintext(..)`.
 #[derive(Default)]
 pub struct Plaintext(Zeroizing<Vec<u8>>);
 

@@ -33,7 +33,7 @@ fn forbid_core_dumps() {
     if let Err(error) = setrlimit(Resource::Core, none) {
         tracing::warn!(%error, "core dumps cannot be limited");
     }
-    // The limit has no effect if the kernel pipes core dumps to a program. This has.
+    // The limit has no effect if the kernel pipes core dumps to a program. This setting does.
     #[cfg(target_os = "linux")]
     if let Err(error) =
         rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)

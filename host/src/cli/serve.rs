@@ -275,7 +275,7 @@ fn poll_on_hangup(poll_now: Arc<PollNow>) -> anyhow::Result<impl Future<Output =
     })
 }
 
-/// Returns a future that ends at SIGINT or SIGTERM. Signals are caught from now on.
+/// Returns a future that ends at SIGINT or SIGTERM. The signals are caught from the time of this call.
 pub(super) fn shutdown_signal() -> anyhow::Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;

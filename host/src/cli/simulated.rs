@@ -46,7 +46,7 @@ impl Own {
     }
 }
 
-/// What a command for one value starts with.
+/// The configuration and the plugin of a command for one value.
 pub(crate) struct OneShot {
     pub(crate) content: Content,
     pub(crate) detour: Option<Detour>,

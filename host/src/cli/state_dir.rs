@@ -113,8 +113,8 @@ impl StateDir {
         .await
     }
 
-    /// Returns the configuration for one value, with a private plugin if the configuration names Dekker's own. Only `keyring` writes to the
-    /// directory.
+    /// Returns the configuration for one value, with a private plugin if the configuration names Dekker's own. Writes nothing to the directory, apart
+    /// from what `keyring` writes.
     pub(super) fn one_shot(
         &self,
         keyring: impl FnOnce(&Path) -> Result<Keyring, KeyringError>,

@@ -30,7 +30,7 @@ const WORKERS_DEFAULT_MAX: usize = 8;
 /// The maximum number of workers, 256.
 pub(crate) const WORKERS_MAX: i64 = 256;
 
-/// Returns the number of cores that this process may use, at most 8.
+/// Returns the number of cores that this process may use, but at most 8. Returns 1 if the number is unknown.
 pub fn default_workers() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().min(WORKERS_DEFAULT_MAX))
 }

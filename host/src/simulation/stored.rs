@@ -9,7 +9,7 @@ const GCM_NONCE: usize = 12;
 const CBC_IV: usize = 16;
 /// The length of an XSalsa20-Poly1305 nonce, 24 bytes.
 const SECRETBOX_NONCE: usize = 24;
-/// The length of the info that the key is derived from a seed with, 32 bytes. It precedes the nonce.
+/// The length of the info with which a value's key is derived from a seed, 32 bytes. It precedes the nonce.
 const SEED_INFO: usize = 32;
 
 /// A parsed stored value.

@@ -127,7 +127,7 @@ impl World {
         version
     }
 
-    /// Starts a server. Returns whether the file allowed it to start.
+    /// Starts a server. Returns `false` if it does not start, for example because of the file.
     pub(super) async fn start(&mut self) -> bool {
         self.started += 1;
         let name = format!("server {}", self.started);
@@ -378,7 +378,7 @@ impl World {
             Ok(_) | Err(_) => return,
         }
         let Some(version) = self.versions.get(&before.engine) else {
-            // The file in use is a part of a file that was valid.
+            // The file in use is an incomplete file that happens to be valid.
             return;
         };
         if version.writes != prefix {
