@@ -1,7 +1,7 @@
-//! What Dekker serves over HTTP: the transform API on a unix socket, and health, metrics and status on TCP.
+//! Dekker's HTTP servers: the transform API on a unix socket, and health, metrics and status on TCP.
 //!
-//! [`api`] can decrypt, so it listens on a unix socket only and asks who calls ([`peer`]). [`health`] tells nothing that is
-//! secret and listens on TCP. Neither knows the engine: both speak to a [`Service`].
+//! [`api`] can decrypt, so it listens on a unix socket only and checks which user calls ([`peer`]). [`health`] reports nothing secret and listens on
+//! TCP. Both use the engine only through a [`Service`].
 
 mod admission;
 pub mod api;
@@ -30,9 +30,9 @@ use crate::model::{Check, Decrypted, Encrypted, HostError, Location, MetricFamil
 use listen::Exchange;
 use problem::Problem;
 
-/// The engine, as the servers see it.
+/// The engine's interface to the HTTP servers.
 ///
-/// A future that is dropped has lost its caller (the client hung up): whatever waits for it must be given up.
+/// A future is dropped when its caller is gone (the client hung up). The implementation must then give up the operation.
 pub trait Service: Clone + Send + Sync + 'static {
     /// Encrypts a value for storage.
     fn to_storage(
@@ -48,20 +48,21 @@ pub trait Service: Clone + Send + Sync + 'static {
         stored: Vec<u8>,
     ) -> impl Future<Output = Result<Decrypted, HostError>> + Send;
 
-    /// Runs the KMS checks, as upstream would run them now; may wait for the plugin.
+    /// Runs the KMS checks, as upstream would run them now. May wait for the plugin.
     fn health(&self) -> impl Future<Output = Result<Vec<Check>, HostError>> + Send;
 
-    /// The names of the KMS checks, without running them: the same, in the same order, for the life of the process.
+    /// Returns the names of the KMS checks without running them. The names and their order do not change during the life of the process.
     fn check_names(&self) -> impl Future<Output = Result<Vec<String>, HostError>> + Send;
 
-    /// What `/statusz` shows. No secrets, no key IDs.
+    /// Returns the content of `/statusz`. It contains no secrets and no key IDs.
     fn status(&self) -> impl Future<Output = Result<serde_json::Value, HostError>> + Send;
 
-    /// What the engine counts. No secrets, no key IDs.
+    /// Returns the engine's metrics. They contain no secrets and no key IDs.
     fn metrics(&self) -> impl Future<Output = Result<Vec<MetricFamily>, HostError>> + Send;
 }
 
-/// Counts each answer in `dekker_http_requests_total`, under a path that the server knows. A request whose place is needed is refused here.
+/// Counts each answer in `dekker_http_requests_total`, labelled with a path that the server knows. If the request's connection is shed while the
+/// request runs, the request is answered with 503.
 async fn answer(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
     let path = known_path(request.uri().path());
     let exchange = request.extensions().get::<Exchange>().cloned();
@@ -78,7 +79,8 @@ async fn answer(State(metrics): State<Arc<Metrics>>, request: Request, next: Nex
     response
 }
 
-/// A client must not be able to make series, so whatever is not a path of ours is `other`; single checks count as their endpoint.
+/// Returns the path label for metrics. Unknown paths become `other`, so that clients cannot create metric series. A single check counts as its
+/// endpoint.
 fn known_path(path: &str) -> &'static str {
     const PATHS: [&str; 7] = [
         api::TO_STORAGE,

@@ -1,14 +1,15 @@
-//! Places for requests, and memory for what they carry.
+//! Admission control: slots for requests, and memory for their values.
 //!
-//! Each server has its own, so that a flood of one interface takes nothing from another.
+//! Each server has its own budget, so that a flood on one interface takes nothing from another.
 //!
-//! | what | bound | then |
+//! | resource | limit | when exhausted |
 //! |---|---|---|
 //! | requests, from the header to the last byte of the answer | [`Limits::requests`] | 503 after [`Limits::patience`] |
-//! | their values, as bodies, at work and as answers, without the first 8 KiB of each | 64 MiB | 503 after [`Limits::patience`] |
-//! | requests that wait for either | 1024 | 503 |
+//! | memory for their values (bodies, values being transformed, answers), not counting the first 8 KiB of each | 64 MiB | 503 after [`Limits::patience`] |
+//! | requests that wait for a slot or for memory | 1024 | 503 |
 //!
-//! While a request waits, connections are closed whose clients stall: what those hold is what it waits for.
+//! While a request waits, the server closes connections whose clients stall, because these may hold the slot or the memory that the request waits
+//! for.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,23 +19,24 @@ use tokio::time::Instant;
 
 use super::listen::{Limits, Registry};
 
-/// 64 MiB: 32 of the longest values. A value is there twice only while it is transformed, and few are at the same time.
+/// 64 MiB: 32 values of the maximum length. A value is in memory twice only while it is transformed, and few values are transformed at the same time.
 const MEMORY: usize = 64 * 1024 * 1024;
 
-/// 8 KiB: of each request's value is not counted, so that large values take nothing from small ones. A request takes about as much without.
+/// 8 KiB: the part of each request's value that is not counted, so that large values take nothing from small ones. A request without a value takes
+/// about as much memory.
 pub(super) const UNCOUNTED: usize = 8 * 1024;
 
-/// 1024: requests that wait to be admitted; more are refused at once.
+/// 1024: the number of requests that may wait to be admitted. Further requests are refused at once.
 const WAITING: usize = 1024;
 
-/// 250 milliseconds: between looks for connections that stall.
+/// 250 milliseconds: the interval between checks for stalled connections while a request waits.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// There is no place, or no memory, and there was none for as long as a request may wait.
+/// The error when no slot or no memory became free for as long as a request may wait.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Overloaded;
 
-/// What a server has for its requests.
+/// One server's budget for requests and their values.
 pub(super) struct Admission {
     requests: Arc<Semaphore>,
     memory: Arc<Semaphore>,
@@ -43,7 +45,7 @@ pub(super) struct Admission {
     registry: Registry,
 }
 
-/// A request's place and memory. Goes with the answer, as an extension of it, until that is written.
+/// A request's slot and memory. The answer carries it as an extension until its last byte is written.
 #[derive(Clone)]
 pub(super) struct Held {
     _request: Arc<OwnedSemaphorePermit>,
@@ -61,7 +63,7 @@ impl Admission {
         }
     }
 
-    /// A place for a request.
+    /// Waits for a slot for a request.
     pub(super) async fn request(&self) -> Result<Place<'_>, Overloaded> {
         Ok(Place {
             admission: self,
@@ -102,7 +104,7 @@ fn try_take(from: &Arc<Semaphore>, count: usize) -> Result<OwnedSemaphorePermit,
         .map_err(|_| Overloaded)
 }
 
-/// A request that has been admitted.
+/// The slot of an admitted request, with the memory reserved for its value.
 pub(super) struct Place<'a> {
     admission: &'a Admission,
     request: OwnedSemaphorePermit,
@@ -111,7 +113,7 @@ pub(super) struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// Memory for a value of `len` bytes; waits for it.
+    /// Waits for memory for a value of `len` bytes.
     pub(super) async fn reserve(&mut self, len: usize) -> Result<(), Overloaded> {
         let more = self.missing(len);
         if more > 0 {
@@ -121,7 +123,8 @@ impl Place<'_> {
         Ok(())
     }
 
-    /// Memory for a value that has grown to `len` bytes. Does not wait: it would, with what it has, for others that do the same.
+    /// Reserves memory for a value that has grown to `len` bytes. Does not wait: the request already holds memory, and several requests could wait
+    /// for each other.
     pub(super) fn try_reserve(&mut self, len: usize) -> Result<(), Overloaded> {
         let more = self.missing(len);
         if more > 0 {
@@ -131,7 +134,7 @@ impl Place<'_> {
         Ok(())
     }
 
-    /// What must last as long as the answer.
+    /// Returns the slot and the memory, to be held until the answer is written.
     pub(super) fn held(self) -> Held {
         Held {
             _request: Arc::new(self.request),

@@ -5,14 +5,15 @@
 //! | `POST /v1/to-storage?resource=R&key=K`, plaintext | 200, stored bytes; `dekker-key-id-hash` |
 //! | `POST /v1/from-storage?resource=R&key=K`, stored bytes | 200, plaintext; `dekker-stale: true` or `false`, `dekker-key-id-hash` |
 //!
-//! Bodies are raw bytes: a plaintext of at most 2 MiB, or what such a plaintext is stored as. `key` is percent-decoded to bytes,
-//! and a `+` in it is a plus sign; `resource` is UTF-8. `dekker-key-id-hash` is absent where there is no key ID. Faults are `application/problem+json`, and their member `kind` is
-//! the engine's kind of fault, or `bad-request`, `forbidden`, `not-found`, `method-not-allowed`, `too-large`,
-//! `request-timeout`, `trapped` or `closed`.
+//! Bodies are raw bytes: a plaintext of at most 2 MiB, or a stored value that such a plaintext encrypts to. `key` is percent-decoded to bytes, and a
+//! `+` in it is a plus sign; `resource` is UTF-8. `dekker-key-id-hash` is absent if the value has no key ID. Errors are `application/problem+json`.
+//! Their member `kind` is the engine's error kind, or `bad-request`, `forbidden`, `not-found`, `method-not-allowed`, `too-large`, `request-timeout`,
+//! `trapped` or `closed`.
 //!
-//! A request that finds no place, or no memory for its value, is answered 503 of kind `overloaded` with `Retry-After`; see [`super::listen`]
-//! for the limits of connections, and `admission` for those of requests. A client that sends its whole body before it reads gets every answer, as
-//! the rest of a body that is refused is read and dropped, up to 64 MiB; one that sends `Expect: 100-continue` sends nothing in vain.
+//! A request that gets no slot, or no memory for its value, is answered with 503, kind `overloaded` and `Retry-After`. See [`super::listen`] for the
+//! limits of connections and `admission` for the limits of requests. A client that sends its whole body before it reads still receives every answer:
+//! the server reads and drops the rest of a refused body, up to 64 MiB. A client that sends `Expect: 100-continue` does not send a body that would be
+//! refused.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -35,22 +36,22 @@ use super::{Service, body, query};
 use crate::metrics::Metrics;
 use crate::model::{Decrypted, Encrypted, Location, Plaintext};
 
-/// Where plaintext becomes stored bytes.
+/// The path that encrypts a plaintext to stored bytes.
 pub const TO_STORAGE: &str = "/v1/to-storage";
 
-/// Where stored bytes become plaintext.
+/// The path that decrypts stored bytes to plaintext.
 pub const FROM_STORAGE: &str = "/v1/from-storage";
 
-/// `sha256:<hex>` of the key ID that a value is encrypted with.
+/// The response header with the hash of the key ID that the value is encrypted with, as `sha256:<hex>`.
 pub const KEY_ID_HASH: HeaderName = HeaderName::from_static("dekker-key-id-hash");
 
-/// `true` if the value should be written again.
+/// The response header that is `true` if the value is stale and should be written again.
 pub const STALE: HeaderName = HeaderName::from_static("dekker-stale");
 
-/// Serves the API on `socket` until `shutdown`.
+/// Serves the API on `socket` until `shutdown` completes.
 ///
-/// Then it closes the socket and removes its file, lets the requests that run finish for at most 20 seconds, and returns.
-/// Counts requests in `metrics`.
+/// After that it closes the socket, removes the socket's file, gives the running requests at most 20 seconds to finish, and returns. Counts requests
+/// in `metrics`.
 pub async fn serve<S: Service>(
     socket: UnixSocket,
     service: S,
@@ -96,7 +97,7 @@ struct Api<S> {
 }
 
 impl<S: Service> Api<S> {
-    /// Reads what both requests have in common; the place is theirs until the answer is written.
+    /// Reads the location and the body, which both operations take. The request keeps its slot until the answer is written.
     async fn take(
         &self,
         request: Request,
@@ -104,7 +105,7 @@ impl<S: Service> Api<S> {
     ) -> Result<(Location, Zeroizing<Vec<u8>>, Place<'_>), Problem> {
         let at = query::location(request.uri().query().unwrap_or_default())?;
         let body = request.into_body();
-        // Known without a place or memory for it.
+        // A body that announces too great a length is refused before the request takes a slot or memory.
         body::announced(&body, limit)?;
         let mut place = self.admission.request().await?;
         let value = body::read(body, limit, self.limits.body, &mut place).await?;
@@ -144,7 +145,7 @@ async fn to_storage<S: Service>(
         has_rule: _,
         key_id_hash,
     } = api.service.to_storage(at, plaintext).await?;
-    // What identity stores is the plaintext.
+    // May be plaintext: identity stores the plaintext itself.
     Ok(answer(stored.into(), key_id_hash, place))
 }
 
@@ -170,7 +171,7 @@ async fn from_storage<S: Service>(
     Ok(response)
 }
 
-/// 200 with raw bytes that are erased once they are sent; until then the request keeps its place.
+/// Returns a 200 answer with raw bytes. They are erased once they are sent; until then the request keeps its slot.
 fn answer(value: Plaintext, key_id_hash: Option<String>, place: Place<'_>) -> Response {
     let mut response = Response::new(body::erasing(value));
     response.extensions_mut().insert(place.held());
@@ -180,14 +181,14 @@ fn answer(value: Plaintext, key_id_hash: Option<String>, place: Place<'_>) -> Re
         HeaderValue::from_static("application/octet-stream"),
     );
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // The guest's word: left out if it could not stand in a header.
+    // The hash comes from the guest. It is left out if it is not a valid header value.
     if let Some(hash) = key_id_hash.and_then(|hash| HeaderValue::try_from(hash).ok()) {
         headers.insert(KEY_ID_HASH, hash);
     }
     response
 }
 
-/// Refuses; the body is read and dropped.
+/// Refuses the request. Its body is read and dropped.
 async fn forbidden(_request: Request<Body>) -> Response {
     Problem::forbidden().into_response()
 }

@@ -1,7 +1,7 @@
 //! Request and response bodies that may hold a secret.
 //!
-//! What we allocate is erased. What hyper reads a request into and writes a response from is its own and is not: a copy of a
-//! secret may stay there until the connection reuses or frees it.
+//! The memory that we allocate is erased. The buffers from which hyper reads requests and writes responses are hyper's own and are not erased: a copy
+//! of a secret may stay there until the connection reuses or frees them.
 
 use std::time::Duration;
 
@@ -13,28 +13,28 @@ use zeroize::Zeroizing;
 use super::admission::Place;
 use crate::model::Plaintext;
 
-/// 2 MiB: longest plaintext. etcd refuses values over 1.5 MiB (`--max-request-bytes`) by default, so what may be stored fits.
+/// 2 MiB: the longest plaintext. etcd refuses values over 1.5 MiB (`--max-request-bytes`) by default, so every value that it can store fits.
 pub(super) const LIMIT: usize = 2 * 1024 * 1024;
 
-/// 128 KiB more: longest stored value, so that whatever was written can be read. The largest envelope has 1 KiB each of key ID and encrypted
-/// DEK, and 32 KiB of annotations, which protobuf's framing makes three times as long when they are as short as they can be.
+/// 128 KiB more: the longest stored value, so that every value that was encrypted can be decrypted. The largest envelope has 1 KiB each of key ID and
+/// encrypted DEK, and 32 KiB of annotations; protobuf's framing triples the size of the annotations when each is as short as possible.
 pub(super) const STORED_LIMIT: usize = LIMIT + 128 * 1024;
 
-/// 10 seconds: how late a body may be when it comes at [`RATE`].
+/// 10 seconds: the allowance in addition to the time that the body takes at [`RATE`].
 const LATE: Duration = Duration::from_secs(10);
 
-/// 64 KiB/s: a body that comes more slowly is given up.
+/// 64 KiB/s: the minimum rate. A slower body times out.
 const RATE: u32 = 64 * 1024;
 
-/// Capacity at first where the client does not say how much comes.
+/// The initial capacity if the client does not announce a length.
 const FIRST_CAPACITY: usize = 16 * 1024;
 
-/// Why a request's body could not be had.
+/// Why a request's body could not be read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum BodyError {
-    /// Longer than this many bytes, by its announced length or by what came.
+    /// Longer than this many bytes, either as announced or as received.
     TooLarge(usize),
-    /// There is no memory for it.
+    /// No memory is available for it.
     Overloaded,
     /// It did not arrive in time.
     TimedOut,
@@ -42,10 +42,10 @@ pub(super) enum BodyError {
     Broken,
 }
 
-/// How long a body says that it is; at least, if it says nothing.
+/// Returns the length that a body announces, or the lower bound of its length if it announces none.
 ///
 /// # Errors
-/// [`BodyError::TooLarge`], before any of it is read.
+/// Returns [`BodyError::TooLarge`] if the announced length exceeds `limit`. Nothing has been read by then.
 pub(super) fn announced(body: &Body, limit: usize) -> Result<usize, BodyError> {
     // For hyper's bodies the lower bound is Content-Length, or zero.
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
@@ -55,10 +55,10 @@ pub(super) fn announced(body: &Body, limit: usize) -> Result<usize, BodyError> {
     Ok(announced)
 }
 
-/// Reads a body of at most `limit` bytes into memory that is the request's.
+/// Reads a body of at most `limit` bytes into the request's memory.
 ///
-/// One that announces more is refused unread; of one that announces nothing no more is kept than the limit. It has `within` to arrive, and
-/// less if it is short: 10 s and what it takes at 64 KiB/s. The wait for memory does not count.
+/// A body that announces more is refused unread. If a body announces no length, at most `limit` bytes of it are kept. The body must arrive `within`
+/// this time, or sooner if it is short: within 10 s plus the time that it takes at 64 KiB/s. The wait for memory does not count.
 pub(super) async fn read(
     body: Body,
     limit: usize,
@@ -73,7 +73,7 @@ pub(super) async fn read(
     collect(body, limit, within, place).await
 }
 
-/// A response body that erases itself when hyper lets go of it.
+/// Returns a response body that is erased when hyper drops it.
 pub(super) fn erasing(secret: Plaintext) -> Body {
     Body::from(Bytes::from_owner(secret))
 }
@@ -103,7 +103,7 @@ async fn collect(
     }
 }
 
-/// Like `extend_from_slice`, except that outgrown memory is erased before it is freed, and that there may be none.
+/// Like `extend_from_slice`, but erases outgrown memory before it is freed, and returns an error if there is no memory.
 fn append(
     to: &mut Zeroizing<Vec<u8>>,
     data: &[u8],
@@ -123,7 +123,8 @@ fn append(
     Ok(())
 }
 
-/// Under a memory limit (a cgroup's, or `ulimit -v`) this request fails, and not the process.
+/// Allocates memory, or returns an error if there is none: under a memory limit (a cgroup's, or `ulimit -v`) only this request fails, not the
+/// process.
 fn with_capacity(capacity: usize) -> Result<Zeroizing<Vec<u8>>, BodyError> {
     let mut memory = Vec::new();
     memory
@@ -185,7 +186,7 @@ mod tests {
         }
     }
 
-    /// Gives a byte at each interval, for ever.
+    /// Yields one byte at each interval, indefinitely.
     struct Slow(tokio::time::Interval);
 
     impl HttpBody for Slow {

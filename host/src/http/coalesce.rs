@@ -1,19 +1,19 @@
-//! One run for all who ask at the same time.
+//! Coalescing of concurrent requests for the same result.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Mutex;
 
-/// Runs something for whoever asks, one run at a time. Who asks during a run gets the result of the next one, together with all others who
-/// did: so a result is never older than the question, and a flood of questions is as much work as one after the other.
+/// Runs an operation on request, one run at a time. All callers that ask during a run share the result of the next run. So a result is never older
+/// than the request for it, and any number of concurrent requests costs no more than consecutive runs.
 ///
-/// Upstream's plugin checks behave so: a check waits for the one under way, and then finds a fresh answer (encryptionconfig/config.go,
+/// Upstream's plugin checks behave in the same way: a check waits for the running one, and then finds a fresh result (encryptionconfig/config.go,
 /// `kmsv2PluginProbe.check`).
 pub(super) struct Coalesced<T> {
-    /// How many runs have begun.
+    /// The number of runs that have begun.
     begun: AtomicU64,
-    /// The result of the last run that ended, with its number.
+    /// The result of the last run that ended, with the run's number.
     last: Mutex<Option<(u64, T)>>,
 }
 
@@ -27,7 +27,8 @@ impl<T> Default for Coalesced<T> {
 }
 
 impl<T: Clone> Coalesced<T> {
-    /// The result of a run that begins after this call. A caller that goes away leaves the run to the next.
+    /// Returns the result of a run that begins after this call. If the caller that runs the operation drops this future, the next caller begins a new
+    /// run.
     pub(super) async fn get<F: Future<Output = T>>(&self, run: impl FnOnce() -> F) -> T {
         let begun = self.begun.load(Ordering::Acquire);
         let mut last = self.last.lock().await;

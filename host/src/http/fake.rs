@@ -1,4 +1,4 @@
-//! A [`Service`] for tests: it reverses bytes, unless told to fail or to wait.
+//! A [`Service`] for tests. It reverses bytes, unless it is set to fail or to wait.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,12 +26,12 @@ struct State {
     gate: Mutex<Option<Gate>>,
 }
 
-/// Holds every transformation between its arrival and a permit to go on.
+/// Holds every transformation from its arrival until it gets a permit to continue.
 #[derive(Clone)]
 pub(super) struct Gate {
     pub(super) arrived: Arc<Semaphore>,
     pub(super) go: Arc<Semaphore>,
-    /// One permit for each that is over, however it ended.
+    /// Gets one permit for each transformation that has ended, in whatever way.
     pub(super) gone: Arc<Semaphore>,
 }
 
@@ -44,7 +44,7 @@ impl Drop for Gone {
 }
 
 impl Fake {
-    /// With KMS checks: names and faults.
+    /// Returns a fake with these KMS checks, as names and errors.
     pub(super) fn with_checks(checks: &[(&str, Option<&str>)]) -> Self {
         let fake = Self::default();
         *fake.0.checks.lock().unwrap() = checks
@@ -57,7 +57,7 @@ impl Fake {
         fake
     }
 
-    /// Every call fails so from now on.
+    /// Makes every further call fail with this error.
     pub(super) fn fail(&self, fault: HostError) {
         *self.0.fault.lock().unwrap() = Some(fault);
     }
@@ -77,7 +77,7 @@ impl Fake {
         self.0.health_runs.load(Ordering::Relaxed)
     }
 
-    /// Where the last transformation was.
+    /// Returns the location of the last transformation.
     pub(super) fn last_seen(&self) -> Option<Location> {
         self.0.seen.lock().unwrap().last().cloned()
     }
@@ -117,7 +117,7 @@ impl Service for Fake {
         })
     }
 
-    /// A value that ends in `!` was stale, and one of identity, which has no key ID.
+    /// A value that ends in `!` is reported as stale and as an identity value, which has no key ID.
     async fn from_storage(&self, at: Location, stored: Vec<u8>) -> Result<Decrypted, HostError> {
         let plaintext = Plaintext::from(self.transform(at, stored).await?);
         let stale = plaintext.ends_with(b"!");

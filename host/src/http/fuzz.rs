@@ -1,4 +1,4 @@
-//! Fuzz targets: queries and bodies.
+//! Fuzz targets for queries and bodies.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use super::query::{go_pairs, location, unescape};
 use crate::fuzz::{Frames, block_on};
 use crate::model::Location;
 
-/// Any text as a query; and any location as a query that names it.
+/// Parses the input as a query, and encodes a location that is built from the input as a query and parses it back.
 ///
 /// # Panics
-/// When something does not hold.
+/// Panics if a property does not hold.
 pub(crate) fn query(input: &[u8]) {
     let (resource, key) = input.split_at(input.len() / 3);
     if let Ok(resource) = str::from_utf8(resource)
@@ -55,7 +55,7 @@ pub(crate) fn query(input: &[u8]) {
     }
 }
 
-/// Each byte that is not a letter or a digit in three, in upper or lower case.
+/// Percent-encodes each byte that is not a letter or a digit, with upper-case or lower-case digits.
 fn escaped(bytes: &[u8]) -> String {
     let escape = |byte: &u8| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => char::from(*byte).to_string(),
@@ -70,7 +70,7 @@ fn written(at: &Location) -> String {
     format!("resource={resource}&key={key}")
 }
 
-/// Queries of every kind.
+/// Seeds of every kind of query.
 pub(crate) fn query_seeds() -> Vec<Vec<u8>> {
     let texts = [
         "resource=secrets&key=/registry/secrets/default/token",
@@ -84,10 +84,10 @@ pub(crate) fn query_seeds() -> Vec<Vec<u8>> {
     texts.map(|text| text.as_bytes().to_vec()).into()
 }
 
-/// Any bytes as a body: a limit, how long it says that it is, and frames of any length.
+/// Reads a body. The input defines the limit, the announced length, and frames of any length.
 ///
 /// # Panics
-/// When something does not hold.
+/// Panics if a property does not hold.
 pub(crate) fn body(input: &[u8]) {
     let [limit, announced, how, rest @ ..] = input else {
         return;
@@ -96,7 +96,7 @@ pub(crate) fn body(input: &[u8]) {
     let (mut frames, mut rest) = (VecDeque::new(), rest);
     while let [len, after @ ..] = rest {
         let (frame, after) = after.split_at(usize::from(*len).min(after.len()));
-        // Some frames are long: whatever comes, no more is kept than the limit.
+        // Some frames are long, to check that never more than the limit is kept.
         let times = if how & 2 == 0 { 1 } else { 64 };
         frames.push_back(Bytes::from(frame.repeat(times)));
         rest = after;
@@ -131,7 +131,7 @@ pub(crate) fn body(input: &[u8]) {
     }
 }
 
-/// Bodies below, at and above their limit.
+/// Seeds of bodies below, at and above their limit.
 pub(crate) fn body_seeds() -> Vec<Vec<u8>> {
     let frames = |head: [u8; 3], lens: &[u8]| {
         let mut input = head.to_vec();

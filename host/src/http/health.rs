@@ -1,6 +1,6 @@
-//! `/healthz`, `/livez`, `/readyz`, `/metrics` and `/statusz`, on TCP.
+//! The endpoints `/healthz`, `/livez`, `/readyz`, `/metrics` and `/statusz`, on TCP.
 //!
-//! The health endpoints answer as kube-apiserver's do, to the byte. Upstream: pkg/server/healthz/healthz.go.
+//! The health endpoints answer exactly as kube-apiserver's do, byte for byte. Upstream: pkg/server/healthz/healthz.go.
 
 mod report;
 
@@ -26,12 +26,12 @@ use crate::metrics::{self, Metrics};
 use crate::model::{Check, ErrorKind, HostError, TransformError};
 use report::{Outcome, Report};
 
-/// The check that always passes and stands first.
+/// The name of the first check, which always passes.
 const PING: &str = "ping";
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
-/// Serves health, metrics and status on `listener` until `shutdown`, then lets what runs finish, as [`api`](super::api) does.
+/// Serves health, metrics and status on `listener` until `shutdown` completes, then lets running requests finish, as [`api`](super::api) does.
 pub async fn serve<S: Service>(
     listener: TcpListener,
     service: S,
@@ -66,7 +66,7 @@ impl Endpoint {
         }
     }
 
-    /// A plugin that is down is no reason to restart us, so `/livez` never asks it.
+    /// Returns whether the endpoint runs the KMS checks. `/livez` does not: a plugin that is down is no reason to restart Dekker.
     const fn has_kms_checks(self) -> bool {
         match self {
             Self::Healthz | Self::Readyz => true,
@@ -78,14 +78,14 @@ impl Endpoint {
 struct Health<S> {
     service: S,
     metrics: Arc<Metrics>,
-    /// Set at the first answer: the names do not change while the process lives.
+    /// Set by the first successful query: the names do not change during the life of the process.
     kms_names: OnceLock<Vec<String>>,
     checks: Coalesced<Arc<Result<Vec<Check>, HostError>>>,
     texts: Coalesced<Bytes>,
     statuses: Coalesced<Result<Bytes, HostError>>,
-    /// For requests that wait for checks.
+    /// Admits requests that wait for checks.
     asking: Admission,
-    /// For metrics and status, so that a plugin that hangs takes no place from them.
+    /// Admits requests for metrics and status, separately, so that a plugin that hangs does not use up their slots.
     reporting: Admission,
 }
 
@@ -112,7 +112,7 @@ fn router<S: Service>(
         .with_state(Arc::new(health))
 }
 
-/// What a path asks for.
+/// What a path requests.
 enum Target<'a> {
     All(Endpoint),
     One(Endpoint, &'a str),
@@ -137,7 +137,7 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Compares the decoded path and nothing else, as upstream's mux does (pkg/server/mux/pathrecorder.go).
+/// Routes a request by its decoded path alone, as upstream's mux does (pkg/server/mux/pathrecorder.go).
 async fn dispatch<S: Service>(State(health): State<Arc<Health<S>>>, request: Request) -> Response {
     let path = query::unescape(request.uri().path().as_bytes(), false);
     let path = path
@@ -155,7 +155,7 @@ async fn dispatch<S: Service>(State(health): State<Arc<Health<S>>>, request: Req
     {
         return not_found();
     }
-    // Upstream's health endpoints answer every method; probes and scrapers use these two.
+    // Upstream's health endpoints accept every method; probes and scrapers use only these two.
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return method_not_allowed();
     }
@@ -168,7 +168,7 @@ async fn dispatch<S: Service>(State(health): State<Arc<Health<S>>>, request: Req
 }
 
 impl<S: Service> Health<S> {
-    /// The checks installed at an endpoint, in order.
+    /// Returns the checks installed at an endpoint, in order.
     async fn names(&self, endpoint: Endpoint) -> Vec<String> {
         let mut names = vec![PING.to_owned()];
         if endpoint.has_kms_checks() {
@@ -183,13 +183,13 @@ impl<S: Service> Health<S> {
         }
         match self.service.check_names().await {
             Ok(names) => self.kms_names.get_or_init(|| names).clone(),
-            // Must not look healthy for want of names, and this is the name where there is only one check.
+            // Without the names the endpoint must not report healthy. `kms-providers` is the check's name where there is only one.
             Err(_) => vec!["kms-providers".to_owned()],
         }
     }
 
-    /// Every check of an endpoint but the excluded ones, which are not run: a plugin that hangs must not hold up who asked not
-    /// to ask it. The engine runs KMS checks together, so that takes excluding them all.
+    /// Runs all checks of an endpoint except the excluded ones. Excluded checks are not run, so that a plugin that hangs does not delay a client that
+    /// excluded it. The engine runs the KMS checks together, so they are skipped only if all of them are excluded.
     async fn all(&self, endpoint: Endpoint, uri: &Uri) -> Response {
         let pairs = query::go_pairs(uri.query().unwrap_or_default());
         let verbose = pairs.iter().any(|(name, _)| name == b"verbose");
@@ -199,7 +199,7 @@ impl<S: Service> Health<S> {
             .map(|(_, value)| value)
             .collect();
         let installed = self.names(endpoint).await;
-        // A name that is taken out of `unknown` is excluded, and what stays there no check has.
+        // A name that is removed from `unknown` is excluded. The names that remain match no check.
         let excluded: Vec<bool> = installed
             .iter()
             .map(|name| unknown.remove(name.as_bytes()))
@@ -227,14 +227,14 @@ impl<S: Service> Health<S> {
         }
     }
 
-    /// One check that is installed.
+    /// Runs one installed check.
     async fn one(&self, name: &str) -> Response {
         let checks = match name {
             PING => Arc::new(Ok(Vec::new())),
             _ => self.checks().await,
         };
         match outcome(name, &checks) {
-            // Upstream sets no header here, and Go finds the type in the text: no nosniff.
+            // Upstream sets no header here. Go detects the content type from the text, and sends no `nosniff`.
             Outcome::Passed | Outcome::Excluded => ([(CONTENT_TYPE, TEXT)], "ok").into_response(),
             Outcome::Failed(fault) => error(
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -243,10 +243,11 @@ impl<S: Service> Health<S> {
         }
     }
 
-    /// The KMS checks, once for all who ask at the same time. Why one failed goes to the log only, as the endpoints are public.
+    /// Returns the results of the KMS checks; concurrent requests share a run. The reason for a failure goes to the log only, because the endpoints
+    /// are public.
     async fn checks(&self) -> Arc<Result<Vec<Check>, HostError>> {
         let Ok(_place) = self.asking.request().await else {
-            // As the engine says it; the answer is a check's that failed.
+            // The engine's own error for this case. The caller reports the check as failed.
             return Arc::new(Err(HostError::Transform(TransformError {
                 kind: ErrorKind::Overloaded,
                 message: "too many requests wait for the KMS plugin".to_owned(),
@@ -261,7 +262,7 @@ impl<S: Service> Health<S> {
         self.checks.get(run).await
     }
 
-    /// What the host counts, and what the engine counts if it answers.
+    /// Returns the host's metrics, and the engine's if it answers.
     async fn metrics(&self) -> Response {
         let Ok(place) = self.reporting.request().await else {
             return Problem::overloaded().into_response();
@@ -313,7 +314,7 @@ fn log_failed(checks: &Result<Vec<Check>, HostError>) {
     }
 }
 
-/// What became of a check that was asked for: one that the engine does not report has failed.
+/// Returns the outcome of a requested check. A check that the engine does not report has failed.
 fn outcome(name: &str, checks: &Result<Vec<Check>, HostError>) -> Outcome {
     if name == PING {
         return Outcome::Passed;
@@ -340,17 +341,17 @@ fn text(status: StatusCode, body: String) -> Response {
         .into_response()
 }
 
-/// Go's `http.Error`: the text, and a newline.
+/// Like Go's `http.Error`: the text and a newline.
 fn error(status: StatusCode, body: &str) -> Response {
     text(status, format!("{body}\n"))
 }
 
-/// Go's `http.NotFound`.
+/// Like Go's `http.NotFound`.
 fn not_found() -> Response {
     error(StatusCode::NOT_FOUND, "404 page not found")
 }
 
-/// As Go's `ServeMux` says it.
+/// Answers as Go's `ServeMux` does.
 fn method_not_allowed() -> Response {
     let mut response = error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
     response

@@ -1,23 +1,23 @@
-//! Sockets, connections, and how they end.
+//! Sockets and connections: accepting, limits and shutdown.
 //!
-//! A server never waits for a client without a limit, and a new connection never waits for an old one:
+//! Every wait for a client has a limit, and a new connection never waits for an old one:
 //!
-//! | what | limit | then |
+//! | what | limit | when exceeded |
 //! |---|---|---|
 //! | from the connection to the end of the first header; HTTP/1.1: from an answer to the next header | `Limits::header` 30 s | closed |
 //! | HTTP/2: no stream is open | `Limits::idle` 90 s | GOAWAY, closed |
-//! | a body | 10 s and what 64 KiB/s takes, at most `Limits::body` 30 s | 408 |
+//! | a body | 10 s plus its time at 64 KiB/s, at most `Limits::body` 30 s | 408 |
 //! | an answer, from its head to its last byte | `Limits::answer` 30 s | closed |
-//! | an answer that came before the end of the body | 64 MiB, 5 s without a byte, `Limits::body` | closed |
-//! | a plugin's call | the timeout in the configuration | as the engine says |
-//! | connections | `Limits::connections` 512 | the longest idle one is closed, or the one whose client stalls for longest |
-//! | connections at work beyond them | `Limits::connections_max` | the oldest request is answered 503 |
+//! | the rest of a body, after its answer | 64 MiB, 5 s without a byte, `Limits::body` | closed |
+//! | a plugin call | the timeout in the configuration | the engine's error |
+//! | connections | `Limits::connections` 512 | the longest idle one is closed; if none is idle, the one whose client has stalled longest |
+//! | connections, if the server works for all of them | `Limits::connections_max` | the oldest request is answered 503 |
 //! | HTTP/1.1: a header, and what is read ahead | 64 KiB | 431 |
 //! | HTTP/2: streams, header list, windows | 100, 16 KiB, 256 KiB | refused, 431, flow control |
 //! | HTTP/2: streams reset by the client before they were accepted | 20 | GOAWAY ENHANCE_YOUR_CALM (CVE-2023-44487) |
-//! | HTTP/2: streams reset for the client's faults | 1024 | GOAWAY ENHANCE_YOUR_CALM |
+//! | HTTP/2: streams reset because of client errors | 1024 | GOAWAY ENHANCE_YOUR_CALM |
 //!
-//! A client that floods with PING or SETTINGS gets one answer at a time, and h2 reads no more before that is written; CONTINUATION frames
+//! A client that floods with PING or SETTINGS gets one answer at a time: h2 reads nothing more until that answer is written. CONTINUATION frames
 //! count towards the header list.
 
 mod activity;
@@ -58,27 +58,27 @@ use registry::Member;
 pub(super) use registry::Registry;
 pub use unix::{Access, BindError, UnixSocket};
 
-/// How much a server takes on, and how long it waits. One set for each server; tests shorten it.
+/// The load that a server accepts, and how long it waits. Each server has one set; tests shorten the times.
 #[derive(Clone, Debug)]
 pub(super) struct Limits {
-    /// Connections at once; over that, one that is idle or stalls goes for each that comes.
+    /// Concurrent connections. Beyond this number, each new connection replaces one that is idle or stalled.
     pub(super) connections: usize,
-    /// Connections at once when the server works for all of them.
+    /// Concurrent connections if the server works for all of them.
     pub(super) connections_max: usize,
-    /// Requests at once over all connections, from their headers to the last byte of their answers. The API's is more than what the engine
-    /// lets wait for plugins, which is 4096: so there is always a place for what needs no plugin.
+    /// Concurrent requests over all connections, from their headers to the last byte of their answers. The API's limit is higher than the number of
+    /// requests that the engine lets wait for plugins, 4096, so requests that need no plugin always find a slot.
     pub(super) requests: usize,
-    /// How long a request may wait for a place, or for memory, before it is refused.
+    /// How long a request may wait for a slot or for memory before it is refused.
     pub(super) patience: Duration,
     /// From the connection, or from the end of an answer over HTTP/1.1, to the end of the next request's header.
     pub(super) header: Duration,
-    /// Without a stream over HTTP/2. Upstream: pkg/server/secure_serving.go, `IdleTimeout`.
+    /// How long an HTTP/2 connection may be without a stream. Upstream: pkg/server/secure_serving.go, `IdleTimeout`.
     pub(super) idle: Duration,
     /// From a request's header to the end of its body.
     pub(super) body: Duration,
     /// From an answer's head to its last byte.
     pub(super) answer: Duration,
-    /// From the wish to stop to the end of the last request; what still runs then is cut off.
+    /// From the shutdown request to the end of the last request. Requests that still run then are cut off.
     pub(super) drain: Duration,
 }
 
@@ -93,19 +93,19 @@ impl Default for Limits {
             idle: Duration::from_secs(90),
             body: Duration::from_secs(30),
             answer: Duration::from_secs(30),
-            // Below the 30 s that Kubernetes and others give between SIGTERM and SIGKILL.
+            // Less than the 30 s that Kubernetes and others allow between SIGTERM and SIGKILL.
             drain: Duration::from_secs(20),
         }
     }
 }
 
 impl Limits {
-    /// The transform API's: three quarters of the descriptors that the process may have.
+    /// The transform API's limits. It gets three quarters of the file descriptors that the process may have.
     pub(super) fn api() -> Self {
         Self::default().within(descriptors::available() / 4 * 3)
     }
 
-    /// The health server's: a quarter of the descriptors.
+    /// The health server's limits. It gets a quarter of the file descriptors.
     pub(super) fn health() -> Self {
         let limits = Self {
             connections_max: 512 + 1024,
@@ -124,42 +124,42 @@ impl Limits {
         }
     }
 
-    /// How often the connections are looked through for what is overdue.
+    /// Returns the interval at which the connections are checked for exceeded limits.
     fn sweep(&self) -> Duration {
         let shortest = self.header.min(self.idle).min(self.body).min(self.answer) / 8;
         shortest.clamp(Duration::from_millis(1), Duration::from_secs(1))
     }
 }
 
-/// Requests at once on one HTTP/2 connection: what RFC 9113 §6.5.2 recommends as the least.
+/// Concurrent requests on one HTTP/2 connection: the minimum that RFC 9113 §6.5.2 recommends.
 const MAX_STREAMS: u32 = 100;
 
-/// 16 KiB: an HTTP/2 request's header, as the sum that RFC 9113 §6.5.2 defines.
+/// 16 KiB: the size of an HTTP/2 request's header, computed as in RFC 9113 §6.5.2.
 const MAX_HEADER_LIST: u32 = 16 * 1024;
 
-/// 256 KiB: what a client may send ahead, for a stream and for an HTTP/2 connection.
+/// 256 KiB: how much a client may send ahead, for each stream and for an HTTP/2 connection.
 const WINDOW: u32 = 256 * 1024;
 
-/// 64 KiB: an HTTP/1.1 request's header, and what is read ahead of its body.
+/// 64 KiB: an HTTP/1.1 request's header, and how much of its body is read ahead.
 const READ_AHEAD: usize = 64 * 1024;
 
-/// 20: h2's own bound, named here because it is what stops a rapid reset.
+/// 20: h2's default, set explicitly because this limit stops a rapid reset.
 const MAX_PENDING_RESETS: usize = 20;
 
-/// 1024: hyper's own bound on streams that we reset for faults of the client.
+/// 1024: hyper's default for streams that the server resets because of client errors.
 const MAX_ERROR_RESETS: usize = 1024;
 
-/// Between HTTP/2 pings, and then for the answer: finds peers that are gone.
+/// 20 seconds: the interval between HTTP/2 pings, and the time allowed for each answer. Pings detect peers that are gone.
 const PING: Duration = Duration::from_secs(20);
 
-/// 100 milliseconds: between attempts to accept a connection where the system refuses them.
+/// 100 milliseconds: the pause before the next attempt after the system failed to accept a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A listening socket.
 pub(super) trait Accept: Send {
-    /// Its connections.
+    /// The type of its connections.
     type Connection: AsyncRead + AsyncWrite + Unpin + Send + 'static;
-    /// The next connection.
+    /// Waits for the next connection.
     fn accept(&self) -> impl Future<Output = io::Result<Self::Connection>> + Send;
 }
 
@@ -177,18 +177,18 @@ impl Accept for TcpListener {
     }
 }
 
-/// What a connection gets to see.
+/// The routes that a connection gets.
 #[derive(Clone)]
 pub(super) struct Routes {
-    /// Answers the requests.
+    /// The router for its requests.
     pub(super) router: Router,
-    /// Close the connection after the first answer.
+    /// Whether to close the connection after the first answer.
     pub(super) once: bool,
 }
 
-/// Accepts until `shutdown`, then closes the socket, lets what runs finish (at most [`Limits::drain`]) and returns.
+/// Accepts connections until `shutdown` completes, then closes the socket, lets running requests finish (for at most [`Limits::drain`]) and returns.
 ///
-/// `admit` decides what a new connection gets; `None` closes it.
+/// `admit` decides which routes a new connection gets; `None` closes the connection.
 pub(super) async fn serve<A: Accept>(
     socket: A,
     limits: &Limits,
@@ -204,7 +204,7 @@ pub(super) async fn serve<A: Accept>(
     loop {
         let accepted = tokio::select! {
             () = shutdown.as_mut() => break,
-            // Forgets the connections that are over.
+            // Removes finished connections from the set.
             Some(_) = connections.join_next() => continue,
             _ = sweep.tick() => {
                 registry.sweep();
@@ -226,7 +226,7 @@ pub(super) async fn serve<A: Accept>(
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
-                // Out of file descriptors, most likely: one connection makes room for the next.
+                // Most likely the process is out of file descriptors. Closing one connection makes room for the next.
                 registry.make_room();
                 let pause = tokio::time::sleep(ACCEPT_PAUSE);
                 tokio::select! {
@@ -246,7 +246,7 @@ pub(super) async fn serve<A: Accept>(
     }
 }
 
-/// Serves HTTP/1.1, or HTTP/2 when the client begins with its preface.
+/// Serves HTTP/1.1, or HTTP/2 if the client begins with its preface.
 async fn serve_connection(
     connection: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     routes: Routes,
@@ -310,7 +310,7 @@ async fn serve_connection(
             Ending::Now => break,
         }
     }
-    // Once, so that a GOAWAY is written if there is room for it.
+    // Polls once more, so that a GOAWAY is written if there is room for it.
     poll_fn(|cx| {
         drop(serving.as_mut().poll(cx));
         Poll::Ready(())

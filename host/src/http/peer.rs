@@ -1,29 +1,29 @@
-//! Who may call the transform API.
+//! The policy for which users may call the transform API.
 
 use std::collections::BTreeSet;
 
 /// The user IDs whose processes may call.
 ///
-/// The kernel tells the peer's effective user ID (`SO_PEERCRED`) as it was when it connected, in our user namespace. A user that
-/// has no number there shows as the overflow ID, 65534 on most systems: do not allow that one, nor run Dekker under it, where
-/// other namespaces can reach the socket.
+/// The kernel reports the peer's effective user ID at the time of the connection (`SO_PEERCRED`), mapped to our user namespace. A user without a
+/// mapping there appears as the overflow ID, 65534 on most systems. If processes in other user namespaces can reach the socket, do not allow that ID,
+/// and do not run Dekker under it.
 #[derive(Clone, Debug)]
 pub struct PeerPolicy {
     allowed: BTreeSet<u32>,
 }
 
 impl PeerPolicy {
-    /// Our own effective user, and those of `--allow-uid`.
+    /// Allows our own effective user, and the users of `--allow-uid`.
     ///
-    /// Nobody else is let in, root included: root can read our memory, but a socket that root's processes stumble over should
-    /// still not decrypt for them.
+    /// No other user is allowed, not even root. Root can read our memory, but the socket should still not decrypt for a process of root's that
+    /// connects by accident.
     #[must_use]
     pub fn same_user_and(allowed: impl IntoIterator<Item = u32>) -> Self {
         let own = rustix::process::geteuid().as_raw();
         Self::only(allowed.into_iter().chain([own]))
     }
 
-    /// Exactly these.
+    /// Allows exactly these users.
     #[must_use]
     pub fn only(allowed: impl IntoIterator<Item = u32>) -> Self {
         Self {
@@ -31,7 +31,7 @@ impl PeerPolicy {
         }
     }
 
-    /// Whether a process of this user may call.
+    /// Returns whether a process of this user may call.
     #[must_use]
     pub fn allows(&self, uid: u32) -> bool {
         self.allowed.contains(&uid)

@@ -1,4 +1,4 @@
-//! Faults as `application/problem+json` (RFC 9457).
+//! Errors as `application/problem+json` (RFC 9457).
 
 use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
@@ -10,20 +10,20 @@ use super::body::BodyError;
 use super::query::QueryError;
 use crate::model::{ErrorKind, HostError, TransformError};
 
-/// Seconds after which a write that found no usable DEK may be tried again: upstream polls an unhealthy plugin every 10 s.
+/// Seconds after which to retry a write that found no usable DEK: upstream polls an unhealthy plugin every 10 s.
 const NOT_READY_RETRY_SECONDS: u16 = 10;
 
-/// Seconds after which a request that found no place or no memory may be tried again.
+/// Seconds after which to retry a request that got no slot or no memory.
 const OVERLOADED_RETRY_SECONDS: u16 = 1;
 
-/// All that a caller learns about a value that does not decrypt: not which provider, not which step.
+/// The only detail that a caller receives about a value that does not decrypt. It names neither the provider nor the step that failed.
 const DECRYPT_FAILED: &str =
     "the value cannot be decrypted: wrong key, wrong location, or altered bytes";
 
-/// A fault, ready to be answered.
+/// An error, ready to be sent as an answer.
 ///
-/// `{"type": "about:blank", "title": <the status' phrase>, "status": …, "detail": …, "kind": …}`, and `"grpc-code"` where a
-/// plugin's answer caused it. Programs tell faults apart by `kind`, people read `detail`.
+/// `{"type": "about:blank", "title": <the status' phrase>, "status": …, "detail": …, "kind": …}`, and `"grpc-code"` if a plugin's answer caused the
+/// error. `kind` is for programs, `detail` for people.
 #[derive(Debug)]
 pub(super) struct Problem {
     status: StatusCode,
@@ -60,7 +60,7 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "not-found", "no such path")
     }
 
-    /// 405: `allow` names the methods that the path has.
+    /// 405: the path accepts only the methods in `allow`.
     pub(super) fn method_not_allowed(allow: &'static str) -> Self {
         let detail = format!("this path answers {allow} only");
         let status = StatusCode::METHOD_NOT_ALLOWED;

@@ -1,21 +1,21 @@
-//! Query strings: the API's, which must be exact, and Go's, which forgives.
+//! Query strings: the API's, which are parsed strictly, and Go's, which are parsed leniently.
 
 use std::fmt;
 
 use crate::model::Location;
 
-/// Why the API's query does not name a location. Texts name the parameter at fault.
+/// Why the API's query does not name a location. The error texts name the parameter.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum QueryError {
-    /// Not `resource` or `key`.
+    /// Neither `resource` nor `key`.
     Unknown(String),
-    /// Given twice.
+    /// Present more than once.
     Repeated(&'static str),
     /// Absent or empty.
     Missing(&'static str),
-    /// A `%` that two hexadecimal digits do not follow.
+    /// A `%` that is not followed by two hexadecimal digits.
     BadEscape(String),
-    /// Only a key may be any bytes.
+    /// Not UTF-8. Only a key may be any bytes.
     NotUtf8(&'static str),
 }
 
@@ -35,10 +35,10 @@ impl fmt::Display for QueryError {
     }
 }
 
-/// `resource=<UTF-8>&key=<bytes>`, in any order, each once, nothing else.
+/// Parses `resource=<UTF-8>&key=<bytes>`: in any order, each exactly once, with no other parameter.
 ///
-/// Both are percent-decoded as RFC 3986 has it: a `+` is a `+`, not a space as in HTML forms. A storage key may hold one, and a
-/// key that is taken for another would make the value unreadable there.
+/// Both values are percent-decoded as in RFC 3986: a `+` is a `+`, not a space as in HTML forms. A storage key may contain a `+`, and a value that is
+/// encrypted for the wrong key could not be decrypted at its own.
 pub(super) fn location(query: &str) -> Result<Location, QueryError> {
     let (mut resource, mut key) = (None, None);
     for pair in query.split('&').filter(|_| !query.is_empty()) {
@@ -67,7 +67,7 @@ pub(super) fn location(query: &str) -> Result<Location, QueryError> {
     })
 }
 
-/// What Go's `url.URL.Query` finds, in order: `+` is a space, and a pair that holds a `;` or a bad escape is passed over.
+/// Returns the pairs that Go's `url.URL.Query` finds, in order. A `+` is a space. A pair with a `;` or an invalid escape is skipped.
 pub(super) fn go_pairs(query: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
     query
         .split('&')
@@ -82,7 +82,7 @@ pub(super) fn go_pairs(query: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
         .collect()
 }
 
-/// Percent-decodes; `None` where a `%` has no two hexadecimal digits behind it.
+/// Percent-decodes. Returns `None` if a `%` is not followed by two hexadecimal digits.
 pub(super) fn unescape(text: &[u8], plus_is_space: bool) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;

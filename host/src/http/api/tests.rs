@@ -259,7 +259,7 @@ async fn body_over_two_mib_is_refused_before_it_is_read_whole() {
     let server = Server::start(Limits::default());
     let head = format!("POST {TARGET} HTTP/1.1\r\nhost: x\r\n");
 
-    // Nothing of the body is ever sent.
+    // The body is never sent.
     let answer = server
         .raw_answer(format!("{head}content-length: 2097153\r\n\r\n").as_bytes())
         .await;

@@ -1,16 +1,16 @@
-//! The text of a health endpoint. Upstream: `handleRootHealth` in pkg/server/healthz/healthz.go.
+//! The text that a health endpoint returns. Upstream: `handleRootHealth` in pkg/server/healthz/healthz.go.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-/// What became of a check.
+/// The outcome of a check.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Outcome {
-    /// The request asked to leave it out.
+    /// The request excluded it.
     Excluded,
-    /// It passes.
+    /// It passed.
     Passed,
-    /// It fails, and why.
+    /// It failed, for this reason.
     Failed(String),
 }
 
@@ -30,7 +30,7 @@ impl Report {
         }
     }
 
-    /// Adds a check's line, which does not say why it failed.
+    /// Adds a check's line. The line does not contain the reason for a failure.
     pub(super) fn push(&mut self, name: &str, outcome: &Outcome) {
         let _ = match outcome {
             Outcome::Excluded => writeln!(self.lines, "[+]{name} excluded: ok"),
@@ -42,7 +42,7 @@ impl Report {
         };
     }
 
-    /// Adds the warning for names that no check has.
+    /// Adds the warning for excluded names that match no check.
     pub(super) fn cannot_exclude(&mut self, names: &BTreeSet<Vec<u8>>) {
         if names.is_empty() {
             return;
@@ -55,7 +55,7 @@ impl Report {
         );
     }
 
-    /// The body: of an answer 200, or as the argument of Go's `http.Error`, which adds a newline.
+    /// Returns the body: `Ok` with the body of a 200 answer, or `Err` with the argument of Go's `http.Error`, which adds a newline.
     pub(super) fn finish(self, verbose: bool) -> Result<String, String> {
         let Self {
             endpoint,
@@ -72,7 +72,7 @@ impl Report {
     }
 }
 
-/// Go's `%q` of a string (strconv.Quote), with this compiler's Unicode tables.
+/// Quotes a string like Go's `%q` (strconv.Quote), with the Unicode tables of the Rust compiler in use.
 fn go_quoted(bytes: &[u8]) -> String {
     let mut out = String::from('"');
     for chunk in bytes.utf8_chunks() {
@@ -112,7 +112,7 @@ fn push_quoted(out: &mut String, c: char) {
     out.push_str(escape);
 }
 
-/// Go's `strconv.IsPrint`, which Rust's debug format follows but for quotes and leading combining marks.
+/// Like Go's `strconv.IsPrint`. Rust's debug format uses the same rule, except for quotes and leading combining marks.
 fn is_printable(c: char) -> bool {
     let marked: String = ['a', c].into_iter().collect();
     c == '\'' || marked.escape_debug().eq(marked.chars())
@@ -122,7 +122,7 @@ fn is_printable(c: char) -> bool {
 mod tests {
     use super::*;
 
-    /// Expected values: Go 1.26, `fmt.Printf("%q")`.
+    /// The expected values are from Go 1.26, `fmt.Printf("%q")`.
     #[test]
     fn quotes_as_go_does() {
         let table: [(&str, &[u8], &str); 12] = [

@@ -157,7 +157,7 @@ async fn status_is_json_and_its_absence_a_problem() {
     assert_eq!(headers["content-type"], "application/problem+json");
 }
 
-/// Over a real socket: the head as probes see it, and that `HEAD` gets no body.
+/// Uses a real socket, to check the head that probes see and that `HEAD` gets no body.
 #[tokio::test]
 async fn serves_tcp_until_told_to_stop() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};

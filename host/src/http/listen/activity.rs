@@ -1,4 +1,4 @@
-//! What one connection does, and since when.
+//! The state of one connection, and when it entered that state.
 //!
 //! ```text
 //!             begin            first poll of the body        its end           the answer's head
@@ -6,8 +6,8 @@
 //!   ▲ the client's turn        the server's turn      the client's     the server's              the client's
 //! ```
 //!
-//! A connection of HTTP/2 has several exchanges at once, each with a phase. When only clients are waited for, the connection may be closed in
-//! favour of another; while the server works, it may not.
+//! An HTTP/2 connection can have several exchanges at once, each with its own phase. If the server waits only for the client, the connection may be
+//! closed in favour of another. While the server works for it, it may not.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,40 +18,42 @@ use tokio::time::Instant;
 
 use super::Limits;
 
-/// 16 KiB: so much must move, in either direction, before a client that is waited for counts as one that makes progress.
+/// 16 KiB: the number of bytes that must move, in either direction, for a client to count as making progress.
 const PROGRESS: u64 = 16 * 1024;
 
-/// 1 second: a client that is waited for and makes no progress for so long stalls, or is idle. With [`PROGRESS`] that is 16 KiB/s.
+/// 1 second: a client that makes no progress for this long while the server waits for it is stalled or idle. With [`PROGRESS`], the minimum rate is
+/// 16 KiB/s.
 const STALL: Duration = Duration::from_secs(1);
 
-/// 5 seconds: for a connection that was told to end to do so.
+/// 5 seconds: the time that a connection has to end gracefully.
 const LEAVE: Duration = Duration::from_secs(5);
 
 /// How a connection ends.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum Ending {
-    /// After the exchanges that are open.
+    /// After the open exchanges.
     Gracefully,
     /// At once.
     Now,
 }
 
-/// How readily a connection is given up for another, the readiest first.
+/// How readily a connection is given up for another. The first variant is given up first.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum Rank {
-    /// It has been told to end, and only its client is waited for.
+    /// The connection was asked to end, and the server waits only for the client.
     Leaving,
-    /// No exchange is open, nor was a moment ago.
+    /// No exchange has been open for at least [`STALL`].
     Idle,
-    /// Only its client is waited for, and makes no progress.
+    /// The server waits only for the client, which has made no progress for at least [`STALL`].
     Stalled,
-    /// Only its client is waited for, or it has just come and its first request has not.
+    /// The server waits only for the client, which has made progress within [`STALL`]; or the connection has been without an exchange for less than
+    /// that.
     Busy,
-    /// The server works for it.
+    /// The server works for the connection.
     Working,
 }
 
-/// Whose turn it is in an exchange.
+/// Which side an exchange waits for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Phase {
     Working,
@@ -70,21 +72,21 @@ struct Open {
 struct State {
     open: Vec<Open>,
     next_id: u64,
-    /// When the last exchange ended, or the connection began.
+    /// When the last exchange ended; before the first exchange, when the connection began.
     idle_since: Instant,
-    /// A request has come.
+    /// Whether a request has arrived.
     served: bool,
     ending: Option<(Ending, Instant)>,
 }
 
-/// What a connection does. Shared by the connection, its exchanges and the registry.
+/// The state of a connection. The connection, its exchanges and the registry share it.
 #[derive(Debug)]
 pub(super) struct Activity {
     began: Instant,
     state: Mutex<State>,
-    /// Since `progressed`.
+    /// Bytes moved since `progressed`.
     moved: AtomicU64,
-    /// Milliseconds since `began`.
+    /// The time of the last progress, in milliseconds since `began`.
     progressed: AtomicU64,
     told: Notify,
     shed: Notify,
@@ -109,7 +111,7 @@ impl Activity {
         }
     }
 
-    /// Bytes came or went.
+    /// Records that bytes were received or sent.
     pub(super) fn moved(&self, bytes: usize) {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         if self.moved.fetch_add(bytes, Ordering::Relaxed) >= PROGRESS.saturating_sub(bytes) {
@@ -127,7 +129,7 @@ impl Activity {
         self.began + Duration::from_millis(self.progressed.load(Ordering::Relaxed))
     }
 
-    /// A request has come. The exchange is open until every clone of what this returns is dropped.
+    /// Begins an exchange for a request that has arrived. The exchange is open until every clone of the returned handle is dropped.
     pub(super) fn begin(self: &Arc<Self>) -> Exchange {
         let mut state = self.state();
         let id = state.next_id;
@@ -145,7 +147,7 @@ impl Activity {
         }))
     }
 
-    /// Tells the connection to end.
+    /// Asks the connection to end.
     pub(super) fn end(&self, ending: Ending) {
         let mut state = self.state();
         let before = state.ending.map(|(ending, _)| ending);
@@ -156,17 +158,17 @@ impl Activity {
         }
     }
 
-    /// Whether it has been told to end.
+    /// Returns whether the connection was asked to end.
     pub(super) fn is_ending(&self) -> bool {
         self.state().ending.is_some()
     }
 
-    /// Whether it has been told to end at once.
+    /// Returns whether the connection was asked to end at once.
     pub(super) fn is_cut(&self) -> bool {
         matches!(self.state().ending, Some((Ending::Now, _)))
     }
 
-    /// Waits until the connection is told to end; how.
+    /// Waits until the connection is asked to end, and returns how.
     pub(super) async fn told(&self) -> Ending {
         loop {
             self.told.notified().await;
@@ -176,13 +178,13 @@ impl Activity {
         }
     }
 
-    /// Ends what the server does for this connection with an answer 503, and then the connection.
+    /// Answers the requests in progress on this connection with 503, and then ends the connection.
     pub(super) fn shed(&self) {
         self.shed.notify_waiters();
         self.end(Ending::Gracefully);
     }
 
-    /// How readily it is given up, and since when.
+    /// Returns the connection's rank and the time from which its wait counts.
     pub(super) fn rank(&self, now: Instant) -> (Rank, Instant) {
         let state = self.state();
         let working = state
@@ -208,7 +210,7 @@ impl Activity {
         }
     }
 
-    /// How it must end by now, and why.
+    /// Returns how the connection must end by now, and why; `None` if no limit is exceeded.
     pub(super) fn overdue(&self, now: Instant, limits: &Limits) -> Option<(Ending, &'static str)> {
         let state = self.state();
         let is_over =
@@ -222,7 +224,7 @@ impl Activity {
         if of_phase(Phase::Answering, limits.answer) {
             return Some((Ending::Now, "an answer was not read in time"));
         }
-        // What reads bodies keeps their limits and answers 408; this is for what does not get that far.
+        // The code that reads bodies enforces their limits and answers 408. This limit is for requests that do not get that far.
         if of_phase(Phase::Reading, limits.body + limits.body) {
             return Some((Ending::Now, "a body did not arrive in time"));
         }
@@ -261,13 +263,13 @@ impl Activity {
         }
     }
 
-    /// Each change is whole, so what a panic left behind is whole as well.
+    /// A poisoned lock is safe to use: each change is complete before anything can panic.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A request and its answer, until the last of it is gone.
+/// A request and its answer, until the last clone is dropped.
 #[derive(Clone, Debug)]
 pub(in crate::http) struct Exchange(Arc<OpenExchange>);
 
@@ -284,22 +286,22 @@ impl Drop for OpenExchange {
 }
 
 impl Exchange {
-    /// The client is waited for: for its body.
+    /// Records that the server waits for the request's body.
     pub(super) fn reading(&self) {
         self.0.activity.enter(self.0.id, Phase::Reading);
     }
 
-    /// The server works.
+    /// Records that the server works.
     pub(super) fn working(&self) {
         self.0.activity.enter(self.0.id, Phase::Working);
     }
 
-    /// The client is waited for: it has an answer to read.
+    /// Records that the server waits for the client to read the answer.
     pub(super) fn answering(&self) {
         self.0.activity.enter(self.0.id, Phase::Answering);
     }
 
-    /// Waits until the server needs the place of this connection, whose requests are then to be refused.
+    /// Waits until the connection is shed. Its requests must then be refused.
     pub(in crate::http) async fn shed(&self) {
         self.0.activity.shed.notified().await;
     }
@@ -379,7 +381,7 @@ mod tests {
             let activity = Arc::new(Activity::new());
             let _open = start(&activity);
             tokio::time::advance(limit - soon).await;
-            // Bytes that move change nothing: these limits are for the whole.
+            // Progress does not extend these limits.
             activity.moved(100 * 1024);
             let overdue = || {
                 activity

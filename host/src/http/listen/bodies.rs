@@ -1,4 +1,4 @@
-//! A request's body and an answer's, as long as something of them is there.
+//! Bodies of requests and answers, which keep their exchange open.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -13,16 +13,16 @@ use hyper::body::{Frame, Incoming, SizeHint};
 use super::activity::Exchange;
 use crate::http::admission::Held;
 
-/// 64 MiB: what is read and dropped of a body that nobody wants, so that its client gets to reading the answer.
+/// 64 MiB: how much of an unread body is read and dropped, so that its client starts to read the answer.
 const LINGER_BYTES: usize = 64 * 1024 * 1024;
 
-/// 5 seconds: how long the next part of such a body is waited for.
+/// 5 seconds: how long to wait for the next part of an unread body.
 const LINGER_PAUSE: Duration = Duration::from_secs(5);
 
-/// A request whose body, when it is left unread, is read and dropped within bounds.
+/// Wraps a request's body so that, if it is left unread, it is read and dropped within limits.
 ///
-/// A client that sends its whole body before it looks for an answer would otherwise find the connection closed, and not the answer that says
-/// why. Cf. RFC 9112 §9.6.
+/// Otherwise a client that sends its whole body before it reads would find the connection closed and never see the answer with the reason. Cf. RFC
+/// 9112 §9.6.
 pub(super) fn incoming(
     request: Request<Incoming>,
     exchange: &Exchange,
@@ -43,7 +43,7 @@ pub(super) fn incoming(
     })
 }
 
-/// An answer that keeps its exchange open, and what it holds, until its last byte is written.
+/// Wraps an answer so that its exchange stays open, and its resources stay held, until the last byte is written.
 pub(super) fn outgoing(mut response: Response<Body>, exchange: Exchange) -> Response<Body> {
     let held = response.extensions_mut().remove::<Held>();
     exchange.answering();
@@ -59,11 +59,11 @@ pub(super) fn outgoing(mut response: Response<Body>, exchange: Exchange) -> Resp
 }
 
 struct RequestBody {
-    /// None once its end has come.
+    /// `None` after the end of the body.
     body: Option<Incoming>,
     exchange: Exchange,
     asked_for: bool,
-    /// The client sends nothing before it is told to.
+    /// The client sends the body only after `100 Continue`.
     expects_continue: bool,
     within: Duration,
 }
@@ -103,19 +103,19 @@ impl HttpBody for RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        // A client that waits to be told to go on sees the answer, and sends nothing that would have to be read.
+        // A client that waits for `100 Continue` sees the answer and sends no body, so there is nothing to read.
         let is_waiting = self.expects_continue && !self.asked_for;
         let Some(body) = self.body.take().filter(|_| !is_waiting) else {
             return;
         };
-        // Without a runtime the connection is gone as well.
+        // Without a runtime, the connection is gone too.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(linger(body, self.exchange.clone(), self.within));
         }
     }
 }
 
-/// Reads a body to its end and drops it, within bounds. hyper writes the answer meanwhile.
+/// Reads a body to its end and drops it, within limits. In the meantime hyper writes the answer.
 async fn linger(mut body: Incoming, exchange: Exchange, within: Duration) {
     let draining = async {
         let mut left = LINGER_BYTES;
@@ -131,7 +131,7 @@ async fn linger(mut body: Incoming, exchange: Exchange, within: Duration) {
     drop(exchange);
 }
 
-/// What lasts as long as an answer.
+/// What must be held until an answer is sent.
 #[derive(Clone)]
 struct UntilSent {
     _exchange: Exchange,
@@ -143,7 +143,7 @@ struct AnswerBody {
     until_sent: UntilSent,
 }
 
-/// Bytes that hyper keeps until they are written, or until it gives the answer up.
+/// Bytes that hyper keeps until it has written them or given up the answer.
 struct Sent {
     bytes: Bytes,
     _until: UntilSent,

@@ -1,4 +1,4 @@
-//! A connection's bytes, counted as they come and go.
+//! A connection that counts the bytes it receives and sends.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::activity::Activity;
 
-/// Tells a connection's [`Activity`] what moves.
+/// Reports each transfer of bytes to the connection's [`Activity`].
 pub(super) struct Counted<S> {
     inner: S,
     activity: Arc<Activity>,
@@ -60,7 +60,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
         Poll::Ready(self.moved(result))
     }
 
-    /// As the socket: without it hyper would copy each answer into one buffer.
+    /// Same as the socket's. Otherwise hyper would copy each answer into one buffer.
     fn is_write_vectored(&self) -> bool {
         self.inner.is_write_vectored()
     }

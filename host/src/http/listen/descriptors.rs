@@ -1,18 +1,18 @@
-//! File descriptors, of which each connection takes one.
+//! The limit of file descriptors. Each connection takes one.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// 64: for what is no connection: the listeners, the plugins, the watched file, the log, the runtime.
+/// 64: descriptors that are not for connections: the listeners, the plugins, the watched file, the log and the runtime.
 const RESERVED: u64 = 64;
 
-/// Lets this process have as many file descriptors as its hard limit says, as Go programs do by themselves: the soft limit is 1024 by custom,
-/// for programs that use `select`, which this one does not.
+/// Raises this process's soft limit of file descriptors to its hard limit, as Go programs do by default. The soft limit is usually 1024, for programs
+/// that use `select`; this one does not.
 ///
-/// For the `dekker` command; a program that hosts the server decides for itself.
+/// The `dekker` command calls this. A program that embeds the server decides for itself.
 pub fn raise_limit() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum {
-        // Where the system refuses, the soft limit bounds the connections.
+        // If the system refuses, the soft limit bounds the connections.
         let raised = Rlimit {
             current: maximum,
             maximum,
@@ -21,7 +21,7 @@ pub fn raise_limit() {
     }
 }
 
-/// How many connections may be open at once, over all servers.
+/// Returns how many connections may be open at once, over all servers.
 pub(super) fn available() -> usize {
     let Some(limit) = getrlimit(Resource::Nofile).current else {
         return usize::MAX;
@@ -29,7 +29,7 @@ pub(super) fn available() -> usize {
     usize::try_from(for_connections(limit)).unwrap_or(usize::MAX)
 }
 
-/// Of few descriptors half are reserved.
+/// Reserves half of the descriptors if there are few.
 fn for_connections(limit: u64) -> u64 {
     limit - RESERVED.min(limit / 2)
 }

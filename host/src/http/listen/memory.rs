@@ -1,4 +1,4 @@
-//! Connections in memory, for tests in simulated time.
+//! In-memory connections for tests in simulated time.
 
 use std::io;
 
@@ -7,13 +7,13 @@ use tokio::sync::{Mutex, mpsc};
 
 use super::Accept;
 
-/// 16 KiB: what fits between the two ends, each way; a socket holds more.
+/// 16 KiB: the buffer in each direction. A socket's buffer is larger.
 const BUFFER: usize = 16 * 1024;
 
-/// The server's end.
+/// The server's end: it accepts the connections.
 pub(in crate::http) struct Memory(Mutex<mpsc::UnboundedReceiver<DuplexStream>>);
 
-/// Connects.
+/// The clients' end: it opens the connections.
 #[derive(Clone)]
 pub(in crate::http) struct Network(mpsc::UnboundedSender<DuplexStream>);
 
@@ -40,7 +40,7 @@ impl Network {
         ours
     }
 
-    /// Connects and sends; what does not fit is not sent.
+    /// Connects and sends all bytes. Waits for the server to read what does not fit into the buffer, and panics if it closes before that.
     pub(in crate::http) async fn send(&self, bytes: &[u8]) -> DuplexStream {
         let mut connection = self.connect();
         for chunk in bytes.chunks(BUFFER) {
@@ -49,7 +49,7 @@ impl Network {
         connection
     }
 
-    /// One request over HTTP/1.1, to the end of the connection.
+    /// Sends one request over HTTP/1.1 and reads to the end of the connection.
     pub(in crate::http) async fn get(&self, path: &str) -> String {
         let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
         let mut connection = self.send(request.as_bytes()).await;
@@ -57,7 +57,7 @@ impl Network {
     }
 }
 
-/// All that comes until the server closes.
+/// Reads until the server closes the connection.
 pub(in crate::http) async fn to_end(connection: &mut DuplexStream) -> String {
     let mut answer = Vec::new();
     let _ = connection.read_to_end(&mut answer).await;

@@ -1,4 +1,4 @@
-//! All connections of a server, and which of them goes when there are too many.
+//! The connections of a server, and which of them is closed when there are too many.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,10 +9,10 @@ use tokio::time::Instant;
 use super::Limits;
 use super::activity::{Activity, Ending, Rank};
 
-/// 60 seconds: how often the log says that connections were closed in favour of others.
+/// 60 seconds: the minimum interval between log lines about connections closed in favour of others.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The connections of one server. Clones share it.
+/// The connections of one server. Clones share them.
 #[derive(Clone, Debug)]
 pub(in crate::http) struct Registry(Arc<Shared>);
 
@@ -37,10 +37,10 @@ impl Registry {
         }))
     }
 
-    /// A connection has come. It is taken in any case; when there are too many, another one goes.
+    /// Registers a new connection. It is always accepted; if there are too many, another one is closed.
     ///
-    /// Over [`Limits::connections`] that is the one that is idle for longest, or else the one whose client stalls for longest. Over
-    /// [`Limits::connections_max`] it is any, and if the server works for all of them, the oldest request is refused.
+    /// Over [`Limits::connections`], that is the one that has been idle longest, or, if none is idle, the one whose client has stalled longest. Over
+    /// [`Limits::connections_max`] it may be any connection; if the server works for all of them, the oldest request is refused.
     pub(super) fn admit(&self) -> Member {
         let Limits {
             connections: most,
@@ -68,7 +68,7 @@ impl Registry {
         }
     }
 
-    /// The system has no room for another connection: one must go, whichever it is.
+    /// Closes one connection, whichever it is, because the system has no room for another.
     pub(super) fn make_room(&self) {
         match self.readiest(|rank| rank == Rank::Leaving) {
             Some((_, activity)) => activity.end(Ending::Now),
@@ -76,7 +76,7 @@ impl Registry {
         }
     }
 
-    /// A request finds no place: the connection goes whose client has stalled for longest, if one does.
+    /// Closes the connection whose client has stalled longest, if there is one, because a request finds no slot or no memory.
     pub(in crate::http) fn give_up_stalled(&self) {
         let stalled = self.readiest(|rank| matches!(rank, Rank::Leaving | Rank::Stalled));
         if let Some((_, activity)) = stalled {
@@ -85,7 +85,7 @@ impl Registry {
         }
     }
 
-    /// Ends what has been waited for long enough.
+    /// Ends the connections that exceed a limit.
     pub(super) fn sweep(&self) {
         let now = Instant::now();
         for activity in self.connections().by_number.values() {
@@ -96,10 +96,10 @@ impl Registry {
         }
     }
 
-    /// How many there are that have not been told to end.
+    /// Returns the number of connections that were not asked to end.
     fn live(&self) -> usize {
         let connections = self.connections();
-        // Most of the time there is no need to look at each.
+        // Below the limit, the exact count does not matter.
         if connections.by_number.len() < self.0.limits.connections {
             return connections.by_number.len();
         }
@@ -126,7 +126,7 @@ impl Registry {
             let (rank, since) = activity.rank(now);
             (rank, since, activity)
         });
-        // One that goes already, or is told to and still works, has nothing more to give.
+        // Skip a connection that is already being cut, and one that still works and was already asked to end.
         let may_go = |(rank, _, activity): &(Rank, Instant, &Arc<Activity>)| {
             let is_spent = match rank {
                 Rank::Leaving => activity.is_cut(),
@@ -151,14 +151,14 @@ impl Registry {
         }
     }
 
-    /// Each change is whole, so what a panic left behind is whole as well.
+    /// A poisoned lock is safe to use: each change is complete before anything can panic.
     fn connections(&self) -> MutexGuard<'_, Connections> {
         let connections = self.0.connections.lock();
         connections.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A connection's place in the registry; given back when dropped.
+/// A connection's entry in the registry. Dropping it removes the entry.
 pub(super) struct Member {
     pub(super) activity: Arc<Activity>,
     number: u64,

@@ -1,4 +1,4 @@
-//! Connections in simulated time: it goes on only when everybody waits.
+//! Tests of connections in simulated time, which advances only when all tasks wait.
 
 mod frames;
 
@@ -69,7 +69,7 @@ impl Server {
     }
 }
 
-/// How a client holds a connection. Each has read all that it ever reads.
+/// How a client holds a connection. Each client has read everything that it will ever read.
 #[derive(Clone, Copy, Debug)]
 enum Held {
     Silent,
@@ -137,7 +137,7 @@ impl Held {
 }
 
 async fn settle() {
-    // Everybody waits before this does: only then does the clock move.
+    // The clock advances only when all other tasks wait.
     tokio::time::sleep(Duration::from_millis(1)).await;
 }
 
@@ -173,7 +173,7 @@ async fn no_client_holds_a_connection_for_ever() {
         answer,
         ..
     } = Limits::default();
-    // To begin with the limit; then how long the sweep, and the end itself, may take.
+    // The limit at which the server begins to end the connection, and how much longer the sweep and the end may take.
     for held in Held::ALL {
         let (limit, slack) = match held {
             Held::Silent | Held::HalfAPreface | Held::HalfAHeader | Held::HalfAHeaderHttp2 => {
@@ -181,7 +181,7 @@ async fn no_client_holds_a_connection_for_ever() {
             }
             Held::IdleHttp1 => (header, 2),
             Held::IdleHttp2 => (idle, 8),
-            // The service here reads without a limit of its own.
+            // The test's service reads without its own limit.
             Held::HalfABody | Held::HalfABodyHttp2 => (2 * body, 2),
             Held::AnswerUnread | Held::AnswerUnreadHttp2 | Held::ManyAnswersUnreadHttp2 => {
                 (answer, 2)
@@ -190,7 +190,7 @@ async fn no_client_holds_a_connection_for_ever() {
         let server = Server::start(Limits::default());
         let start = Instant::now();
         let mut connection = held.hold(&server.network).await;
-        // Its pings are answered, and nothing else is read that counts.
+        // The client answers pings. It reads nothing else that matters here.
         let end = async {
             match held {
                 Held::IdleHttp2 | Held::HalfABodyHttp2 => {
@@ -211,7 +211,7 @@ async fn no_client_holds_a_connection_for_ever() {
     }
 }
 
-/// Waits for the other end to go, without reading: a write then fails.
+/// Waits for the other end to close, without reading: then a write fails.
 async fn closed_unread(connection: &mut DuplexStream) {
     while connection.write_all(b"\r\n").await.is_ok() {
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -225,7 +225,7 @@ async fn a_client_that_reads_a_byte_a_second_is_hung_up_on() {
     let mut connection = server.network.send(request).await;
     let start = Instant::now();
     let mut read = 0;
-    // What is between the two ends can still be read then, so a write is what shows the end.
+    // Buffered bytes can still be read after the server closes, so only a failing write shows the end.
     while connection.write_all(b"\r\n").await.is_ok() {
         connection.read_exact(&mut [0]).await.unwrap();
         read += 1;

@@ -1,4 +1,4 @@
-//! A unix socket that only those can reach who may, and that a crash does not leave in the way.
+//! A unix socket that only permitted users can connect to. A file left by a crash does not prevent the next bind.
 
 use std::fmt;
 use std::fs::{self, File, TryLockError};
@@ -15,20 +15,20 @@ use tokio::net::UnixListener;
 
 use crate::socket_lock;
 
-/// Connections that wait to be accepted; the kernel's own bound (`net.core.somaxconn`) may be lower.
+/// Connections that may wait to be accepted. The kernel's limit (`net.core.somaxconn`) may be lower.
 const BACKLOG: i32 = 1024;
 
-/// Who can connect to a socket: connecting takes write permission.
+/// The permissions of a socket's file. Connecting requires write permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Access {
     /// The permission bits of the socket's file.
     pub mode: u32,
-    /// The file's group; `None` leaves it as the system has it.
+    /// The file's group; `None` keeps the group that the system sets.
     pub group: Option<u32>,
 }
 
 impl Access {
-    /// Its owner, and root.
+    /// Access for the owner and root only.
     pub const OWNER: Self = Self {
         mode: 0o600,
         group: None,
@@ -39,30 +39,31 @@ impl Access {
 #[derive(Debug)]
 pub struct UnixSocket {
     listener: UnixListener,
-    /// Only to be dropped, in this order: the path is free once the lock is.
+    /// Held only for their `Drop`, in this order: the file is removed before the lock is released.
     _file: SocketFile,
     _lock: File,
 }
 
 impl UnixSocket {
-    /// Listens on `path`, whose directory must exist. From the first connection the file has the group and the mode that `access` says,
-    /// whatever the umask is.
+    /// Listens on `path`, whose directory must exist. The file has the group and the mode in `access` before the first connection, regardless of the
+    /// umask.
     ///
-    /// The socket's own mode is narrowed before `bind`, and Linux gives it to the file: the file is never open to more than it should be, and
-    /// the process-wide umask, which other threads use, stays alone. Group and mode are set before `listen`: until then the kernel refuses
-    /// every connection.
+    /// The socket's own mode is narrowed before `bind`, and Linux copies it to the file. So the file is never more accessible than intended, and the
+    /// process-wide umask, which other threads use, is not changed. Group and mode are set before `listen`: until then the kernel refuses every
+    /// connection.
     ///
-    /// A socket file on which nothing answers was left by a crash and is replaced. Of several servers that find it at once, one wins:
-    /// `<path>.lock` is locked for as long as the socket lives, and stays behind, empty.
+    /// A socket file on which no server answers was left by a crash and is replaced. If several servers find it at the same time, one of them wins:
+    /// `<path>.lock` is locked for as long as the socket lives. The lock file stays behind, empty.
     ///
     /// # Errors
     ///
-    /// [`BindError::InUse`] if a server has the lock or answers there, [`BindError::NotASocket`] if something else stands there; neither is
-    /// touched. [`BindError::OpenDirectory`] if others could put a socket of theirs there.
+    /// Returns [`BindError::InUse`] if a server holds the lock or answers on the socket, and [`BindError::NotASocket`] if another kind of file exists
+    /// at `path`; neither is changed. Returns [`BindError::OpenDirectory`] if other users could put their own socket there, and [`BindError::Io`] if
+    /// a system call fails.
     ///
     /// # Panics
     ///
-    /// Outside a tokio runtime.
+    /// Panics outside a tokio runtime.
     pub fn bind(path: &Path, access: Access) -> Result<Self, BindError> {
         let failed = |source: io::Error| BindError::Io {
             path: path.to_owned(),
@@ -87,7 +88,7 @@ impl UnixSocket {
         remove_stale(path, &address)?;
 
         let socket = new_socket().map_err(failed)?;
-        // A kernel that refuses this has the second chance below.
+        // If a kernel refuses this, `set_permissions` below still sets the mode before `listen`.
         let _ = fchmod(&socket, Mode::from_raw_mode(Access::OWNER.mode));
         bind(&socket, &address).map_err(|errno| match errno {
             Errno::ADDRINUSE => BindError::InUse {
@@ -96,7 +97,7 @@ impl UnixSocket {
             errno => failed(errno.into()),
         })?;
         let file = SocketFile::new(path).map_err(failed)?;
-        // The group first: it must not have, even for a moment, what is meant for another.
+        // The group is set before the mode, so that the file's first group never has permissions intended for `group`.
         let Access { mode, group } = access;
         if group.is_some() {
             lchown(path, None, group).map_err(failed)?;
@@ -117,30 +118,30 @@ impl UnixSocket {
     }
 }
 
-/// Why a unix socket could not be listened on.
+/// Why listening on a unix socket failed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum BindError {
-    /// A server listens there.
+    /// A server already listens there.
     InUse {
         /// The socket.
         path: PathBuf,
     },
-    /// A file that is no stream socket stands there.
+    /// A file exists there that is not a stream socket.
     NotASocket {
         /// The file.
         path: PathBuf,
     },
-    /// Other users could put a socket of theirs in its place.
+    /// Other users could put their own socket in its place.
     OpenDirectory {
         /// The directory.
         directory: PathBuf,
     },
-    /// The system refused.
+    /// A system call failed.
     Io {
         /// The socket.
         path: PathBuf,
-        /// Its reason.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -175,7 +176,7 @@ impl std::error::Error for BindError {
     }
 }
 
-/// The file of a bound socket; dropping it removes the file, unless another socket has taken its place.
+/// The file of a bound socket. Dropping it removes the file, unless another file has taken its place.
 #[derive(Debug)]
 struct SocketFile {
     path: PathBuf,
@@ -186,7 +187,7 @@ struct SocketFile {
 impl SocketFile {
     fn new(path: &Path) -> io::Result<Self> {
         let metadata = fs::symlink_metadata(path)?;
-        // Absolute, so that it is found again after a change of directory.
+        // Absolute, so that the file is found after a change of the working directory.
         let path = std::path::absolute(path)?;
         Ok(Self {
             path,
@@ -206,7 +207,7 @@ impl Drop for SocketFile {
     }
 }
 
-/// A stream socket that does not block and is not inherited.
+/// Creates a non-blocking stream socket that child processes do not inherit.
 fn new_socket() -> io::Result<std::os::fd::OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     Ok(socket_with(
@@ -217,7 +218,7 @@ fn new_socket() -> io::Result<std::os::fd::OwnedFd> {
     )?)
 }
 
-/// Removes a socket file on which nothing answers. Whoever has the lock may.
+/// Removes a socket file on which no server answers. The caller must hold the lock.
 fn remove_stale(path: &Path, address: &SocketAddrUnix) -> Result<(), BindError> {
     let failed = |source: io::Error| BindError::Io {
         path: path.to_owned(),
@@ -235,7 +236,7 @@ fn remove_stale(path: &Path, address: &SocketAddrUnix) -> Result<(), BindError> 
     }
     let probe = new_socket().map_err(failed)?;
     match connect(&probe, address) {
-        // Without blocking, a server whose queue is full says so: it is alive.
+        // A non-blocking connect to a server whose queue is full fails with EAGAIN: the server is alive.
         Ok(()) | Err(Errno::AGAIN) => Err(BindError::InUse {
             path: path.to_owned(),
         }),
@@ -264,7 +265,7 @@ mod tests {
         assert!(!path.exists());
     }
 
-    /// What the doc of `bind` says of Linux.
+    /// Checks the statement about Linux in the documentation of `bind`.
     #[cfg(target_os = "linux")]
     #[test]
     fn file_is_created_with_the_sockets_mode() {
@@ -292,7 +293,7 @@ mod tests {
         UnixStream::connect(&path).unwrap();
         drop(live);
 
-        // std leaves the file behind, as a crash does.
+        // std does not remove the file, so this leaves the same file as a crash.
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         assert!(path.exists());
         let successor = UnixSocket::bind(&path, Access::OWNER).unwrap();
@@ -316,7 +317,7 @@ mod tests {
         let path = dir.path().join("s");
         let ours = UnixSocket::bind(&path, Access::OWNER).unwrap();
         fs::rename(&path, dir.path().join("old")).unwrap();
-        // Of a program that knows nothing of the lock.
+        // A socket of a program that does not use the lock.
         let theirs = std::os::unix::net::UnixListener::bind(&path).unwrap();
         drop(ours);
         assert!(path.exists());
@@ -371,7 +372,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
         let own = fs::metadata(dir.path()).unwrap().gid();
-        // Root may give a file to any group, others to one of theirs.
+        // Root may assign any group to a file, other users only a group of theirs.
         let group = if rustix::process::geteuid().is_root() {
             54_321
         } else {

@@ -1,4 +1,4 @@
-//! Places and memory of the API, in simulated time.
+//! The API's budgets for requests and memory, in simulated time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,14 +42,14 @@ async fn post(network: &Network, len: usize) -> String {
     let mut request = head(len);
     request.resize(request.len() + len, b'x');
     let mut connection = network.connect();
-    // Together: a connection in memory is small.
+    // Write and read concurrently: an in-memory connection has a small buffer.
     let (mut read, mut write) = tokio::io::split(&mut connection);
     let mut answer = Vec::new();
     let (_, _) = tokio::join!(write.write_all(&request), read.read_to_end(&mut answer));
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// A client that sends all but the last byte of the longest body, and waits.
+/// Opens a connection that sends all but the last byte of a body of maximum length, and then waits.
 async fn dawdle(network: &Network) -> DuplexStream {
     let mut request = head(body::LIMIT);
     request.resize(request.len() + body::LIMIT - 1, b'x');

@@ -1,4 +1,4 @@
-//! Who is let in, how many at once, for how long, and how it ends.
+//! Which connections are accepted, how many at once, for how long, and how they end.
 
 use std::time::Duration;
 
@@ -72,7 +72,7 @@ async fn shutdown_finishes_what_runs() {
     gate.arrived.acquire_many(2).await.unwrap().forget();
 
     server.stop.send(()).unwrap();
-    // Ends only because idle connections are closed at once.
+    // Ends only because the server closes idle connections at once.
     let _ = idle.read_to_end(&mut Vec::new()).await;
     assert!(!server.path.exists(), "nobody new can connect");
     gate.go.add_permits(2);
@@ -114,7 +114,7 @@ async fn dawdling_clients_are_hung_up_on() {
         assert_eq!(server.raw(sent.as_bytes()).await, expected, "{desc}");
     }
 
-    // Longer, because here a request must get through first.
+    // A longer limit, because here a request must get through first.
     let server = Server::start(Limits {
         header: Duration::from_millis(250),
         ..Limits::default()

@@ -1,4 +1,4 @@
-//! A server on a socket of its own, and clients of both versions.
+//! A server on its own socket, and clients for both HTTP versions.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -78,7 +78,7 @@ impl Server {
         Client::Http2(sender)
     }
 
-    /// Sends bytes and reads one answer, whose length its header says.
+    /// Sends bytes and reads one answer, whose header must give its length.
     pub(super) async fn raw_answer(&self, request: &[u8]) -> String {
         let mut stream = self.connect().await;
         stream.write_all(request).await.unwrap();
@@ -90,18 +90,18 @@ impl Server {
         String::from_utf8(response).unwrap()
     }
 
-    /// Sends bytes and reads to the end of what comes back.
+    /// Sends bytes and reads until the connection ends.
     pub(super) async fn raw(&self, request: &[u8]) -> String {
         let mut stream = self.connect().await;
         stream.write_all(request).await.unwrap();
         let mut response = Vec::new();
-        // A server that closes before it has read everything resets the connection behind its answer.
+        // If the server closes before it has read everything, the connection is reset after the answer.
         let _ = stream.read_to_end(&mut response).await;
         String::from_utf8(response).unwrap()
     }
 }
 
-/// Whether the bytes are an answer and all of its body.
+/// Returns whether the bytes are an answer with its complete body.
 pub(super) fn is_whole(response: &[u8]) -> bool {
     let text = String::from_utf8_lossy(response);
     let Some((head, body)) = text.split_once("\r\n\r\n") else {
@@ -128,7 +128,7 @@ impl Answer {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
-    /// The document, once its own status and type are as they should be.
+    /// Returns the document after checking its content type, status and title.
     pub(super) fn problem(&self) -> Value {
         assert_eq!(self.header(CONTENT_TYPE), Some("application/problem+json"));
         let document: Value = serde_json::from_slice(&self.body).unwrap();

@@ -1,4 +1,4 @@
-//! Answers that come before the end of the request: the client sees each of them.
+//! Answers that are sent before the end of the request: the client must receive each of them.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -13,16 +13,16 @@ use crate::http::body;
 use crate::http::listen::Limits;
 use crate::http::peer::PeerPolicy;
 
-/// How many clients must see their answer: all.
+/// The number of clients. All of them must receive their answer.
 const CLIENTS: usize = 100;
 
-/// How many do when what they send is read before it is refused: there is memory for all of it.
+/// The number of clients if the server reads their bodies before it refuses them: few enough that there is memory for all bodies.
 const CHUNKED_CLIENTS: usize = 20;
 
-/// 4 MiB: more than any buffer between a client and us, and than what may be sent.
+/// 4 MiB: more than any buffer between a client and the server, and more than the maximum body.
 const LONG: usize = 4 * 1024 * 1024;
 
-/// A request that is refused, as it is sent: by its length, or in chunks.
+/// A request that is refused, with its length announced or in chunks.
 fn request(target: &str, len: usize, chunked: bool) -> Vec<u8> {
     let method = if target.contains("GET") {
         "GET"
@@ -43,7 +43,7 @@ fn request(target: &str, len: usize, chunked: bool) -> Vec<u8> {
     request
 }
 
-/// As many clients do: sends all of the request, and only then reads the answer.
+/// Sends all of the request and only then reads the answer, as many clients do.
 fn send_all_then_read(path: &Path, request: &[u8]) -> Result<String, std::io::Error> {
     let mut stream = UnixStream::connect(path)?;
     stream.write_all(request)?;
@@ -150,7 +150,7 @@ async fn a_connection_goes_on_after_a_refused_body() {
     }
 }
 
-/// curl and others ask before they send a long body: they are told, and send nothing.
+/// curl and others send `Expect: 100-continue` before a long body. They receive the final answer and send no body.
 #[tokio::test]
 async fn a_client_that_asks_first_sends_nothing_in_vain() {
     let server = Server::start(Limits::default());
@@ -160,7 +160,7 @@ async fn a_client_that_asks_first_sends_nothing_in_vain() {
     );
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut answer = String::new();
-    // To the end: there is no way to tell a body that comes late from the next request.
+    // Read to the end: the server must close the connection, because it could not distinguish a late body from the next request.
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
 

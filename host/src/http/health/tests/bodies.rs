@@ -1,4 +1,4 @@
-//! Every answer of the health endpoints, to the byte.
+//! Checks every answer of the health endpoints, byte for byte.
 
 use super::*;
 

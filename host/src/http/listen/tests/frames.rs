@@ -1,11 +1,11 @@
-//! HTTP/2 frames of a client that does as it likes. Layout: RFC 9113 §4.1.
+//! HTTP/2 frames for clients that need not follow the protocol. Layout: RFC 9113 §4.1.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 /// The preface and empty settings.
 pub(super) const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
-/// The preface, and settings that give no stream a window: INITIAL_WINDOW_SIZE (4) is 0.
+/// The preface, and settings that give streams no window: INITIAL_WINDOW_SIZE (4) is 0.
 pub(super) const NEVER_READS: &[u8] =
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x06\x04\0\0\0\0\0\0\x04\0\0\0\0";
 
@@ -26,7 +26,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// A request's header; without its end a POST whose body never comes.
+/// A request's header. Without `is_end` it is a POST whose body never arrives.
 pub(super) fn request(stream: u32, path: &str, is_end: bool) -> Vec<u8> {
     // HPACK (RFC 7541): indexed :method and :scheme, then :path and :authority as literals with indexed names.
     let method = if is_end { 0x82 } else { 0x83 };
@@ -37,7 +37,7 @@ pub(super) fn request(stream: u32, path: &str, is_end: bool) -> Vec<u8> {
     frame(HEADERS, flags, stream, &header)
 }
 
-/// Takes a request back: CANCEL (8).
+/// Cancels a request: CANCEL (8).
 pub(super) fn reset(stream: u32) -> Vec<u8> {
     frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())
 }
@@ -50,7 +50,7 @@ impl<'a> Frames<'a> {
         Self(connection)
     }
 
-    /// Kind, flags and payload of the next frame.
+    /// Returns the kind, flags and payload of the next frame.
     async fn next(&mut self) -> Option<(u8, u8, Vec<u8>)> {
         let mut head = [0; 9];
         self.0.read_exact(&mut head).await.ok()?;
@@ -71,7 +71,7 @@ impl<'a> Frames<'a> {
         panic!("the connection ended before an answer");
     }
 
-    /// Answers pings until the server closes.
+    /// Answers pings until the server closes the connection.
     pub(super) async fn pong_to_the_end(&mut self) {
         while let Some((kind, flags, payload)) = self.next().await {
             if kind == PING && flags & ACK == 0 {
