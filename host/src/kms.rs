@@ -1,8 +1,8 @@
-//! KMS over gRPC: the client that asks a plugin, and the plugin that Dekker brings along.
+//! KMS over gRPC: the client of KMS plugins, and Dekker's own plugin.
 //!
-//! [`client`] speaks to any KMS plugin on a unix socket. [`plugin`] is one, with its key-encryption keys in a file
-//! ([`keyring`]); kube-apiserver can use it too. [`claim`] takes a socket path without stealing it from a living server, and [`ownership`] sees
-//! to it that of several processes one always serves it.
+//! [`client`] talks to any KMS plugin on a unix socket. [`plugin`] is Dekker's own, with its key-encryption keys in a file ([`keyring`]);
+//! kube-apiserver can use it too. [`claim`] takes a socket path without taking it from a running server. [`ownership`] ensures that one of several
+//! processes always serves it.
 
 pub mod address;
 mod bounds;
@@ -26,37 +26,38 @@ use client::KmsClient;
 use keyring::Keyring;
 use plugin::Counts;
 
-/// 3 seconds: upstream's default timeout of a KMS provider (apiserver/v1 `defaultTimeout`), long for a local socket.
+/// 3 seconds: upstream's default timeout of a KMS provider (apiserver/v1 `defaultTimeout`), which is long for a local socket.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What [`plugin_status`] found.
+/// The result of [`plugin_status`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PluginStatus {
-    /// The API's version, as the plugin gave it.
+    /// The API version that the plugin reports.
     pub version: String,
-    /// `ok`, or the plugin's reason.
+    /// `ok`, or the reason that the plugin reports.
     pub healthz: String,
     /// `sha256:<hex>` of the current key ID.
     pub key_id_hash: String,
-    /// What the plugin counted; `None` when it is not Dekker's.
+    /// The plugin's call counts; `None` if it is not Dekker's plugin.
     pub counts: Option<Counts>,
 }
 
-/// What [`rotate`] did.
+/// The result of [`rotate`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rotated {
     /// `sha256:<hex>` of the new current key ID.
     pub key_id_hash: String,
-    /// How many keys the keyring holds now, the new one included.
+    /// The number of keys in the keyring, including the new one.
     pub keys: usize,
 }
 
-/// Asks the plugin at `address` for its state, once.
+/// Queries the state of the plugin at `address`, once.
 ///
 /// # Errors
-/// When nothing listens there, or what listens does not answer Status in three seconds.
+/// Returns an error if nothing listens there, if the plugin does not answer Status within three seconds, or if Dekker's own plugin does not answer
+/// Counts within three seconds.
 pub async fn plugin_status(address: &SocketAddress) -> anyhow::Result<PluginStatus> {
-    // Without this look, a missing plugin would only be a deadline that passed.
+    // Without this check, a missing plugin would only be reported as an exceeded deadline.
     address.connect().await.with_context(|| {
         format!("no KMS plugin listens on {address}: start one, or name the socket it listens on")
     })?;
@@ -90,10 +91,10 @@ pub async fn plugin_status(address: &SocketAddress) -> anyhow::Result<PluginStat
     })
 }
 
-/// Adds a key to the keyring in `state_dir` and makes it current. A running plugin takes it up at its next Status.
+/// Adds a key to the keyring in `state_dir` and makes it current. A running plugin loads it at its next Status.
 ///
 /// # Errors
-/// When there is no keyring there, or it cannot be read or written safely.
+/// Returns an error if there is no keyring, or if it cannot be read or written safely.
 pub fn rotate(state_dir: &Path) -> anyhow::Result<Rotated> {
     let mut keyring = Keyring::open(state_dir)?;
     keyring.rotate()?;
@@ -103,7 +104,7 @@ pub fn rotate(state_dir: &Path) -> anyhow::Result<Rotated> {
     })
 }
 
-/// `sha256:<hex>`, lowercase: the only form in which a key ID may be logged or shown. Upstream: kmsv2 `getHash`.
+/// Returns `sha256:<hex>` in lowercase, the only form in which a key ID may be logged or shown. Upstream: kmsv2 `getHash`.
 pub fn key_id_hash(key_id: &str) -> String {
     crate::sha256::text(key_id.as_bytes())
 }

@@ -1,38 +1,38 @@
-//! A component, compiled ahead of time for the machine that builds Dekker.
+//! The embedded component, compiled ahead of time on the machine that builds Dekker.
 //!
-//! `cargo xtask build` runs `dekker-precompile`, whose work dekker-host embeds. Both make their engine here, so that it is the same one. A
-//! machine whose processor lacks what the builder's had, or another version of wasmtime, has another [`fingerprint`]: there the component is
-//! compiled at the start, which takes about a second.
+//! `cargo xtask build` runs `dekker-precompile`, and dekker-host embeds the result. Both create their engine here, so that it is the same. On a
+//! machine whose processor lacks features of the builder's, or with another version of wasmtime, the [`fingerprint`] is different. The component is
+//! then compiled at the start, which takes about a second.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use wasmtime::component::Component;
 use wasmtime::{Config, Engine, Result};
 
-/// 8 bytes: the fingerprint in front of compiled code, little-endian.
+/// 8 bytes: the fingerprint before the compiled code, little-endian.
 const FINGERPRINT_LEN: usize = 8;
 
-/// The engine that compiles and runs Dekker's components. A call into one can be ended by counting epochs.
+/// Creates the engine that compiles and runs Dekker's components. Epoch interruption is on, so that a call into a component can be ended.
 ///
 /// # Errors
-/// When wasmtime does not run on this machine.
+/// Returns an error if wasmtime does not support this machine.
 pub fn engine() -> Result<Engine> {
     let mut config = Config::new();
     config.epoch_interruption(true);
     Engine::new(&config)
 }
 
-/// Two engines of the same fingerprint run the same compiled code. It follows from wasmtime's version, the engine's settings and the processor.
+/// Returns a hash of wasmtime's version, the engine's settings and the processor. Engines with the same fingerprint can run the same compiled code.
 pub fn fingerprint(engine: &Engine) -> u64 {
     let mut hasher = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
     hasher.finish()
 }
 
-/// Compiles a component: `fingerprint[8, little-endian] code`.
+/// Compiles a component to `fingerprint[8, little-endian] code`.
 ///
 /// # Errors
-/// When it is none.
+/// Returns an error if `component` is not a valid component.
 pub fn compile(engine: &Engine, component: &[u8]) -> Result<Vec<u8>> {
     let code = engine.precompile_component(component)?;
     let mut compiled = fingerprint(engine).to_le_bytes().to_vec();
@@ -40,10 +40,10 @@ pub fn compile(engine: &Engine, component: &[u8]) -> Result<Vec<u8>> {
     Ok(compiled)
 }
 
-/// What [`compile`] made, unless it was made for another engine.
+/// Loads the result of [`compile`]. Returns `None` if it was made for another engine, or is empty or cannot be loaded.
 ///
 /// # Safety
-/// `compiled` must have come from [`compile`] unaltered, or be empty: it is machine code, and is run.
+/// `compiled` must be the unaltered result of [`compile`], or empty: it contains machine code, which is run.
 #[allow(unsafe_code)]
 pub unsafe fn load(engine: &Engine, compiled: &[u8]) -> Option<Component> {
     let (made_for, code) = compiled.split_first_chunk::<FINGERPRINT_LEN>()?;

@@ -1,4 +1,4 @@
-//! `dekker-precompile IN OUT` compiles a component; without arguments it prints what the result would depend on beside the component.
+//! `dekker-precompile IN OUT` compiles a component. Without arguments it prints the fingerprint on which the result depends, besides the component.
 
 use std::ffi::OsString;
 use std::process::ExitCode;

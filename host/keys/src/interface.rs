@@ -1,4 +1,4 @@
-//! The functions of `dekker:crypto/keys`, by hand rather than by `bindgen!`: that one would copy each parameter out of the component.
+//! The functions of `dekker:crypto/keys`. They are written by hand, because `bindgen!` would copy each parameter out of the component.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use crate::{Keys, LocalKey, OpeningKey, SealingKey, View};
 
 const INTERFACE: &str = "dekker:crypto/keys@0.1.0";
 
-/// 32 bytes: a new DEK, and a new seed.
+/// 32 bytes: the length of a new DEK or seed.
 const DEK_SOURCE_LEN: usize = 32;
 
-/// What a DEK source is: the enum `dek-source-type`.
+/// The type of a DEK source, the enum `dek-source-type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ComponentType, Lift, Lower)]
 #[component(enum)]
 #[repr(u8)]
@@ -80,7 +80,7 @@ impl From<LocalRefused> for OpenError {
 
 /// Bytes in the component's memory.
 type Bytes = WasmList<u8>;
-/// Bytes for the component.
+/// A result for the component.
 type Lent = Arc<Vec<u8>>;
 /// The key; prefix, start, header and end; AAD and plaintext.
 type SealParams = (
@@ -93,10 +93,10 @@ type SealParams = (
     Bytes,
 );
 
-/// Gives the interface to components. Each store has keys of its own.
+/// Adds the interface to a linker. Each store has its own keys.
 ///
 /// # Errors
-/// When the linker has such an interface already.
+/// Returns an error if the linker already has this interface.
 pub fn add_to_linker<T: View>(linker: &mut Linker<T>) -> Result<()> {
     let mut keys = linker.instance(INTERFACE)?;
 
@@ -181,7 +181,7 @@ fn sealing_generate<T: View>(
     let mut bytes = Zeroizing::new(vec![0; DEK_SOURCE_LEN]);
     store.data_mut().random(&mut bytes)?;
     let key = sealing(store.data_mut().keys(), source_type, bytes)?;
-    // Both types take a key of this length.
+    // Both types accept a key of this length.
     let key = key.ok_or_else(|| wasmtime::Error::msg("no key of 32 bytes"))?;
     Ok((key,))
 }
@@ -229,7 +229,7 @@ fn sealing_seal<T: View>(
     let key = store.data_mut().keys().table.get(&key)?.key.clone();
     let mut out = store.data_mut().keys().take_buffer();
     let of = |bytes: &Bytes| bytes.as_le_slice(&store).len();
-    // All at once: a buffer that grows later would leave a copy of the plaintext behind.
+    // Reserve everything at once: if the buffer grew later, it would leave a copy of the plaintext behind.
     out.reserve(of(&prefix) + of(&start) + of(&header) + of(&plaintext) + TAG_LEN + of(&end));
     for before in [&prefix, &start, &header] {
         out.extend_from_slice(before.as_le_slice(&store));
@@ -289,7 +289,7 @@ fn local_open<T: View>(
 }
 
 impl LocalKey {
-    /// A whole value. `buffer` is empty, and what it has of memory is used if it can be.
+    /// Encrypts a whole value. `buffer` must be empty; its memory is reused if possible.
     fn seal(
         &self,
         nonce: &[u8],

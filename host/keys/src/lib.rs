@@ -1,11 +1,11 @@
-//! What a wasmtime host lends to Dekker's accelerated component: the interface `dekker:crypto/keys` of `wasm/wit`.
+//! The host side of the interface `dekker:crypto/keys` of `wasm/wit`, which a wasmtime host provides to Dekker's accelerated component.
 //!
-//! The component counts nonces and decides what is read and written; here is where its keys live and where values are sealed and opened.
-//! A store's data holds a [`Keys`] and says so with [`View`]; [`add_to_linker`] does the rest. A component that does not import the interface
-//! runs as ever in a linker that has it.
+//! The component counts nonces and decides what to encrypt and decrypt. This crate holds its keys, and seals and opens its values. A store's data
+//! contains a [`Keys`] and provides it through [`View`]; [`add_to_linker`] does the rest. A component that does not import the interface runs
+//! unchanged in a linker that has it.
 //!
-//! Handles live in the store's own [`Keys`]: they end with it, and no other store's component can name them. Key bytes are erased when their
-//! handle is dropped. Parameters are read where they lie in the component's memory.
+//! Handles belong to the store's own [`Keys`]: they end with it, and the component of another store cannot use them. Key bytes are erased when their
+//! handle is dropped. Parameters are read directly from the component's memory.
 
 mod interface;
 
@@ -18,38 +18,38 @@ use zeroize::{Zeroize, Zeroizing};
 
 pub use interface::{DekSourceType, add_to_linker};
 
-/// 64 KiB: what a buffer may keep when it is emptied. Most values are smaller.
+/// 64 KiB: the capacity that a buffer may keep when it is emptied. Most values are smaller.
 const BUFFER_KEPT: usize = 64 * 1024;
 
-/// About what one key takes, expanded and in its table: enough to say how many fit in some memory.
+/// 1 KiB: the approximate size of one key, expanded and with its table entry. Used to compute how many keys fit in some memory.
 const KEY_SIZE: usize = 1024;
 
 /// A store's data, with its keys.
 pub trait View: 'static {
-    /// The keys of this store.
+    /// Returns the keys of this store.
     fn keys(&mut self) -> &mut Keys;
 
-    /// Fills `bytes` with what nobody can guess: a new DEK or seed. From the kernel at this moment (`dekker_aead::random`), not from a buffer or
-    /// a generator in this process, which a restored snapshot would have give the same bytes again.
+    /// Fills `bytes` with unpredictable bytes for a new DEK or seed. They must come from the kernel at the time of the call (`dekker_aead::random`),
+    /// not from a buffer or a generator in this process: after a snapshot is restored, those would return the same bytes again.
     ///
     /// # Errors
-    /// When there is no randomness; the component then traps.
+    /// Returns an error if there is no randomness; the component then traps.
     fn random(&mut self, bytes: &mut [u8]) -> wasmtime::Result<()>;
 }
 
 /// The keys of one store.
 pub struct Keys {
     table: ResourceTable,
-    /// What goes to the component passes through here: the canonical ABI reads it after the call has returned.
+    /// The buffer for results. The canonical ABI reads a result only after the function has returned it.
     buffer: Arc<Vec<u8>>,
-    /// The buffer holds a sealed value, which is no secret and need not be erased.
+    /// Whether the buffer holds a sealed value, which is not secret and need not be erased.
     is_sealed: bool,
 }
 
-/// The resource `opening-key`: opens and nothing else. Outside a table it is a key on its way from one store to another.
+/// The resource `opening-key`, which can only open. Outside a table, it is a key that moves from one store to another.
 pub struct OpeningKey(Arc<Key>);
 
-/// The resource `sealing-key`: seals, and can be exported. Outside a table it is a key on its way from one store to another.
+/// The resource `sealing-key`, which can seal and be exported. Outside a table, it is a key that moves from one store to another.
 pub struct SealingKey {
     bytes: Zeroizing<Vec<u8>>,
     key: Arc<Key>,
@@ -76,7 +76,7 @@ impl std::fmt::Debug for SealingKey {
     }
 }
 
-/// A key of the configuration file.
+/// A key from the configuration file.
 pub(crate) enum LocalKey {
     AesGcm(Key),
     AesCbc(CbcKey),
@@ -84,10 +84,10 @@ pub(crate) enum LocalKey {
 }
 
 impl Keys {
-    /// No keys yet. No more than fit in about `memory` bytes: how many there are is the component's to say, and it is not trusted with all of
-    /// the host's memory. One more key is a trap.
+    /// Creates an empty table, for as many keys as fit in about `memory` bytes. The component decides how many keys it creates, and it is not trusted
+    /// with all of the host's memory: one key too many is a trap.
     ///
-    /// The store counts the component's handles as well, and stops at 100,000 unless told otherwise: give [`Self::handles_max`] to
+    /// The store also counts the component's handles, with a default limit of 100,000: pass [`Self::handles_max`] to
     /// `Store::set_max_component_handles`.
     pub fn new(memory: usize) -> Self {
         let mut table = ResourceTable::new();
@@ -99,12 +99,13 @@ impl Keys {
         }
     }
 
-    /// How many handles a component with all the keys that fit in `memory` bytes has: its engine and what it borrows during a call are a few more.
+    /// Returns the number of handles that a component with all the keys that fit in `memory` bytes may have: one for each key, and a few for its
+    /// engine and for what it borrows during a call.
     pub fn handles_max(memory: usize) -> usize {
         memory / KEY_SIZE + 64
     }
 
-    /// Erases what the last call left in the buffer, such as a plaintext. Call after each call into the component.
+    /// Erases the content that the last call left in the buffer, such as a plaintext. Call this after each call into the component.
     pub fn erase(&mut self) {
         match Arc::get_mut(&mut self.buffer) {
             Some(buffer) => {
@@ -113,12 +114,12 @@ impl Keys {
                     *buffer = Vec::new();
                 }
             }
-            // Still lent, which it cannot be: the canonical ABI gives it back before anything else is called.
+            // The buffer is still shared. This cannot happen: the canonical ABI drops its reference before another function is called.
             None => self.buffer = Arc::default(),
         }
     }
 
-    /// The buffer, emptied; what is put back with [`Self::lend`] is what the component gets.
+    /// Takes the emptied buffer out of the table. The content that is then passed to [`Self::lend`] goes to the component.
     fn take_buffer(&mut self) -> Zeroizing<Vec<u8>> {
         match Arc::get_mut(&mut self.buffer) {
             Some(buffer) => {
@@ -129,7 +130,7 @@ impl Keys {
         }
     }
 
-    /// As [`Self::lend`], for what anybody may see.
+    /// Like [`Self::lend`], for content that is not secret.
     fn lend_sealed(&mut self, buffer: Zeroizing<Vec<u8>>) -> Arc<Vec<u8>> {
         let lent = self.lend(buffer);
         self.is_sealed = true;
@@ -146,34 +147,34 @@ impl Keys {
         self.buffer.clone()
     }
 
-    /// Takes out of this table what its component has given away, for another store's.
+    /// Removes a key that the component has given away from this table, to put it into another store's.
     ///
     /// # Errors
-    /// When there is no such handle, or it is lent.
+    /// Returns an error if there is no such handle, or if it is borrowed.
     pub fn take_sealing(&mut self, key: Resource<SealingKey>) -> wasmtime::Result<SealingKey> {
         Ok(self.table.delete(key)?)
     }
 
-    /// As [`Self::take_sealing`].
+    /// Like [`Self::take_sealing`], for an opening key.
     ///
     /// # Errors
-    /// As [`Self::take_sealing`].
+    /// Same as [`Self::take_sealing`].
     pub fn take_opening(&mut self, key: Resource<OpeningKey>) -> wasmtime::Result<OpeningKey> {
         Ok(self.table.delete(key)?)
     }
 
-    /// Puts a key of another store into this table, for its component.
+    /// Puts a key of another store into this table, for this store's component.
     ///
     /// # Errors
-    /// When the table is full.
+    /// Returns an error if the table is full.
     pub fn put_sealing(&mut self, key: SealingKey) -> wasmtime::Result<Resource<SealingKey>> {
         self.push(key)
     }
 
-    /// As [`Self::put_sealing`].
+    /// Like [`Self::put_sealing`], for an opening key.
     ///
     /// # Errors
-    /// As [`Self::put_sealing`].
+    /// Same as [`Self::put_sealing`].
     pub fn put_opening(&mut self, key: OpeningKey) -> wasmtime::Result<Resource<OpeningKey>> {
         self.push(key)
     }
@@ -188,10 +189,11 @@ impl Keys {
     }
 }
 
-/// Empties a buffer and erases what was in it. Whatever is written there stays in it until then, so that what follows its end is clean.
+/// Erases the content of a buffer and empties it. The content is never shortened in another way, so the memory beyond the buffer's length holds no
+/// secret.
 fn wipe(buffer: &mut Vec<u8>, is_sealed: bool) {
     if !is_sealed {
-        // As one block: a `Vec` erases itself element by element, and all that it has room for.
+        // Erase the content as one block. A `Vec` would erase itself element by element, up to its capacity.
         buffer.as_mut_slice().zeroize();
     }
     buffer.clear();

@@ -20,7 +20,7 @@ fn a_key_is_of_its_kind_and_ends_with_its_handle() {
     let key = opening();
     let watch = Arc::downgrade(&key.0);
     let handle = keys.push(key).unwrap();
-    // What the component says of a number is not believed.
+    // A number from the component does not determine the type of the key.
     let as_sealing = Resource::<SealingKey>::new_borrow(handle.rep());
     assert!(keys.table.get(&as_sealing).is_err());
     assert!(keys.drop_key::<OpeningKey>(handle.rep() + 1).is_err());

@@ -1,4 +1,4 @@
-//! Where a unix socket is: `unix:///path`, or on Linux `unix:///@name` in the abstract namespace.
+//! The address of a unix socket: `unix:///path`, or on Linux `unix:///@name` in the abstract namespace.
 
 use std::fmt;
 use std::io;
@@ -10,10 +10,10 @@ use std::str::FromStr;
 use rustix::fs::Mode;
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
-/// 107 bytes: what fits into Linux's `sockaddr_un.sun_path` beside its zero byte.
+/// 107 bytes: the maximum length in Linux's `sockaddr_un.sun_path`, without the terminating zero byte.
 const MAX_LEN: usize = 107;
 
-/// Connections that wait to be accepted.
+/// Connections that may wait to be accepted.
 const BACKLOG: u32 = 1024;
 
 /// A unix socket's address. Upstream: k8s.io/kms pkg/util `ParseEndpoint`.
@@ -28,13 +28,13 @@ const BACKLOG: u32 = 1024;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum SocketAddress {
-    /// A file; the path is absolute.
+    /// An absolute path of a file.
     Path(PathBuf),
     /// A name in Linux's abstract namespace, without the leading `@`. Anyone in the same network namespace can connect.
     Abstract(String),
 }
 
-/// Another way to a socket: whoever is to connect to `from` connects to `to`.
+/// A redirection: connections for `from` go to `to`.
 #[derive(Clone, Debug)]
 pub(crate) struct Detour {
     pub(crate) from: SocketAddress,
@@ -45,21 +45,21 @@ impl SocketAddress {
     /// Connects once.
     ///
     /// # Errors
-    /// The system's; `Unsupported` for an abstract name elsewhere than on Linux.
+    /// Returns the system's error, or `Unsupported` for an abstract name on a system other than Linux.
     pub async fn connect(&self) -> io::Result<UnixStream> {
         UnixStream::connect(self.os_path()?).await
     }
 
-    /// Listens. The file of a [`SocketAddress::Path`] is created with mode 0600 and must not exist; its directory must.
+    /// Listens. The file of a [`SocketAddress::Path`] is created with mode 0600. It must not exist; its directory must.
     ///
     /// # Errors
-    /// The system's; `AddrInUse` when the address is taken, if only by a file that nobody serves.
+    /// Returns the system's error; `AddrInUse` if the address is taken, even if only by a file that no process serves.
     pub fn bind(&self) -> io::Result<UnixListener> {
         let socket = UnixSocket::new_stream()?;
         match self {
             Self::Path(path) => {
-                // On Linux the file is born with its descriptor's mode, so there is no moment in which others can
-                // connect. Elsewhere this fails, and the next best is to narrow it right after.
+                // On Linux the file is created with its descriptor's mode, so at no time can other users connect. Elsewhere this fails, and the mode
+                // is narrowed right after `bind`.
                 let born_private = rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR).is_ok();
                 socket.bind(path)?;
                 if !(born_private && cfg!(target_os = "linux")) {
@@ -71,7 +71,7 @@ impl SocketAddress {
         socket.listen(BACKLOG)
     }
 
-    /// tokio takes a path that starts with a zero byte for an abstract name, on Linux only.
+    /// tokio treats a path that starts with a zero byte as an abstract name, on Linux only.
     fn os_path(&self) -> io::Result<PathBuf> {
         match self {
             Self::Path(path) => Ok(path.clone()),
@@ -86,7 +86,7 @@ impl SocketAddress {
     }
 }
 
-/// What [`FromStr`] reads, escapes included.
+/// Prints the form that [`FromStr`] parses, with escapes.
 impl fmt::Display for SocketAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bytes = match self {
@@ -131,8 +131,8 @@ impl FromStr for SocketAddress {
         if rest.contains(['?', '#']) {
             return Err(AddressError::Query);
         }
-        // Upstream drops what stands between the second and the third slash; that turns a forgotten slash into
-        // another path, so here it is an error.
+        // Upstream drops the text between the second and the third slash. If a slash was forgotten, that results in a different path, so here it is
+        // an error.
         let Some(path) = rest.strip_prefix('/') else {
             return Err(AddressError::Relative);
         };
@@ -153,7 +153,7 @@ impl FromStr for SocketAddress {
                 Self::Path(PathBuf::from(std::ffi::OsString::from_vec(absolute)))
             }
         };
-        // An abstract name's zero byte stands where a path's slash does, so both count alike.
+        // `path` has no leading slash yet, but it has the `@` in the place of an abstract name's leading zero byte.
         let len = match address {
             Self::Path(_) => path.len() + 1,
             Self::Abstract(_) => path.len(),
@@ -165,7 +165,7 @@ impl FromStr for SocketAddress {
     }
 }
 
-/// `%41` → `A`, as Go's net/url does it for a path.
+/// Decodes percent escapes (`%41` → `A`), as Go's net/url does for a path.
 fn unescape(text: &str) -> Result<Vec<u8>, AddressError> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
@@ -192,7 +192,7 @@ pub enum AddressError {
     NoScheme,
     /// The scheme is not `unix`.
     Scheme,
-    /// There are two slashes where three belong.
+    /// There are two slashes instead of three.
     Relative,
     /// There is neither a path nor a name.
     Empty,
@@ -200,11 +200,11 @@ pub enum AddressError {
     Query,
     /// A percent sign is not followed by two hexadecimal digits, or an abstract name is not UTF-8.
     Escape,
-    /// There is a zero byte.
+    /// It contains a zero byte.
     Zero,
     /// The address does not fit into the system's structure.
     TooLong {
-        /// Its bytes.
+        /// Its length in bytes.
         len: usize,
     },
 }

@@ -1,7 +1,8 @@
-//! What one side of a call takes from the other: grpc-go's limits, in its words, since that is what kube-apiserver and most plugins run on.
+//! The limits on what one side of a call accepts from the other. The limits and the error texts are grpc-go's, because kube-apiserver and most
+//! plugins use it.
 //!
-//! A message may have 4 MiB, although no valid one has 128 KiB: a plugin that sends more is told so by whoever knows what the message means.
-//! That much is kept of few messages at once: see [`LargeMessages`].
+//! A message may have 4 MiB, although no valid one exceeds 128 KiB: the code that interprets a message reports why it is too large. Only a few
+//! messages over 128 KiB are in memory at once: see [`LargeMessages`].
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,27 +17,27 @@ use tower::BoxError;
 /// 4 MiB: grpc-go's `defaultClientMaxReceiveMessageSize` and `defaultServerMaxReceiveMessageSize`.
 pub(super) const MAX_MESSAGE: usize = 4 << 20;
 
-/// 128 KiB: more than any valid message holds. The largest is a DecryptRequest: 32 KiB of annotations, 1 KiB each of ciphertext and key ID,
-/// a UUID; the rest is room for protobuf's framing of many short annotations.
+/// 128 KiB: more than any valid message has. The largest is a DecryptRequest with 32 KiB of annotations, 1 KiB each of ciphertext and key ID, and a
+/// UUID. The rest is for protobuf's framing of many short annotations.
 const LARGE: usize = 128 << 10;
 
-/// 4: messages over [`LARGE`] that are read at once, so 16 MiB.
+/// 4: the number of messages over [`LARGE`] that may be read at once, 16 MiB in total.
 const MAX_LARGE: usize = 4;
 
-/// 5 bytes: compressed? ‖ length[4], before each message.
+/// 5 bytes: the prefix of each message, compressed-flag[1] ‖ length[4].
 const PREFIX: usize = 5;
 
-/// Which end of the connection reads.
+/// The side that reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reader {
-    /// Answers.
+    /// Reads answers.
     Client,
-    /// Requests.
+    /// Reads requests.
     Server,
 }
 
-/// How many messages over 128 KiB are read at once. One more is refused: were it to wait, what has come of it would fill the connection's
-/// window (RFC 9113 §5.2), and then nothing else could come. Clones share it.
+/// Limits how many messages over 128 KiB are read at once. One more is refused. It must not wait: the part of it that has arrived would fill the
+/// connection's window (RFC 9113 §5.2), and then nothing else could arrive. Clones share the limit.
 #[derive(Clone, Debug)]
 pub(super) struct LargeMessages(Arc<Semaphore>);
 
@@ -46,15 +47,15 @@ impl Default for LargeMessages {
     }
 }
 
-/// A body that holds one message, and is held to the limits.
+/// A body that must hold one message within the limits.
 pub(super) struct OneMessage<B> {
     body: B,
     reader: Reader,
-    /// What the headers say of compression.
+    /// The message encoding that the headers declare.
     encoding: Option<String>,
     prefix: [u8; PREFIX],
     have: usize,
-    /// So many bytes of the message are still to come.
+    /// The number of bytes of the message that have not arrived yet.
     left: usize,
     large: LargeMessages,
     permit: Option<OwnedSemaphorePermit>,
@@ -79,17 +80,17 @@ impl<B> OneMessage<B> {
         }
     }
 
-    /// Whether the whole message was there.
+    /// Returns whether the whole message has arrived.
     pub(super) fn is_complete(&self) -> bool {
         self.have == PREFIX && self.left == 0
     }
 
-    /// Whether none has begun.
+    /// Returns whether no byte of a message has arrived.
     pub(super) fn is_empty(&self) -> bool {
         self.have == 0
     }
 
-    /// Counts bytes that came.
+    /// Processes bytes that have arrived.
     fn follow(&mut self, mut bytes: &[u8]) -> Result<(), Status> {
         if self.have < PREFIX {
             let (begin, rest) = bytes.split_at(bytes.len().min(PREFIX - self.have));
@@ -107,7 +108,7 @@ impl<B> OneMessage<B> {
         Ok(())
     }
 
-    /// The prefix is there. Upstream: grpc-go's `recvMsg` and `checkRecvPayload`, in rpc_util.go.
+    /// Checks a complete prefix. Upstream: grpc-go's `recvMsg` and `checkRecvPayload`, in rpc_util.go.
     fn begin(&mut self) -> Result<(), Status> {
         let [format, len @ ..] = self.prefix;
         self.left = u32::from_be_bytes(len) as usize;
@@ -158,7 +159,7 @@ impl<B> OneMessage<B> {
     }
 }
 
-/// A compression that is not ours: there is none.
+/// Returns the error for a compressed message. No compression is supported.
 pub(super) fn not_installed(reader: Reader, encoding: &str) -> Status {
     let message = format!("grpc: Decompressor is not installed for grpc-encoding {encoding:?}");
     match reader {

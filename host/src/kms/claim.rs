@@ -1,4 +1,4 @@
-//! Taking a socket's address without taking it from a living server.
+//! Claims a socket's address without taking it from a running server.
 
 use std::fmt;
 use std::fs::{self, File, Metadata, TryLockError};
@@ -10,18 +10,18 @@ use tokio::net::UnixListener;
 
 use super::address::SocketAddress;
 
-/// Listens on `address`, which nobody else serves.
+/// Listens on `address`, which no other process may serve.
 ///
-/// A path's directory is made, mode 0700, if it is not there; the socket has mode 0600 from its first moment. A socket file that a
-/// dead server left is removed. One to which anything can connect is left alone: not only what answers Status, since a server that
-/// hangs is alive too. Of two processes that claim one path at once, one wins: `<path>.lock` is locked for as long as the
-/// [`Claim`] lives, and stays behind, empty.
+/// For a path, the directory is created with mode 0700 if it does not exist, and the socket has mode 0600 from its creation. A socket file left by a
+/// dead server is removed. A socket that accepts connections is left alone, even if its server does not answer Status: a server that hangs is alive
+/// too. If two processes claim a path at the same time, one of them wins: `<path>.lock` is locked for as long as the [`Claim`] lives. The lock file
+/// stays behind, empty.
 ///
 /// # Errors
-/// [`ClaimError::AlreadyServed`] when someone serves it; else why the socket can't be made.
+/// Returns [`ClaimError::AlreadyServed`] if a server has the address, and another [`ClaimError`] if the socket cannot be created.
 pub async fn claim(address: &SocketAddress) -> Result<Claim, ClaimError> {
     let SocketAddress::Path(path) = address else {
-        // The kernel arbitrates, and nothing is left when a process dies.
+        // The kernel arbitrates, and nothing is left behind when a process dies.
         return match address.bind() {
             Ok(listener) => Ok(Claim {
                 listener,
@@ -52,7 +52,7 @@ pub async fn claim(address: &SocketAddress) -> Result<Claim, ClaimError> {
                 fs::remove_file(path).map_err(fault)?;
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            // Connected, or too many others wait to be: it is served.
+            // Connected, or the server's queue of connections is full: it is alive.
             Ok(_) => return Err(ClaimError::AlreadyServed(address.clone())),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 return Err(ClaimError::AlreadyServed(address.clone()));
@@ -76,16 +76,16 @@ pub async fn claim(address: &SocketAddress) -> Result<Claim, ClaimError> {
     })
 }
 
-/// A socket that this process, and nobody else, serves.
+/// A socket that only this process serves.
 #[derive(Debug)]
 pub struct Claim {
-    /// Its connections.
+    /// The listener for its connections.
     pub listener: UnixListener,
-    /// Keep it for as long as the listener.
+    /// Must be kept for as long as the listener.
     pub guard: SocketGuard,
 }
 
-/// Removes the socket's file when it is dropped, if it is still the one that was made, and then releases the lock.
+/// Removes the socket's file when dropped, unless another file has taken its place, and then releases the lock.
 #[derive(Debug)]
 #[must_use = "dropping it removes the socket"]
 pub struct SocketGuard {
@@ -113,7 +113,7 @@ fn identity(metadata: &Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }
 
-/// Makes the directory, or sees that nobody else can put another socket in this one's place.
+/// Creates the directory, or checks that no other user can replace the socket in it.
 fn prepare_directory(socket: &Path) -> Result<(), ClaimError> {
     let Some(directory) = socket.parent() else {
         return Ok(());
@@ -131,13 +131,13 @@ fn prepare_directory(socket: &Path) -> Result<(), ClaimError> {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ClaimError {
-    /// Someone serves it.
+    /// A server already serves it.
     AlreadyServed(SocketAddress),
-    /// There is something at the path that is not a socket; it was left alone.
+    /// A file at the path is not a socket. It was left alone.
     NotASocket(PathBuf),
     /// Other users could replace the socket.
     OpenDirectory(PathBuf),
-    /// The system refused.
+    /// A system call failed.
     Io(SocketAddress, io::Error),
 }
 

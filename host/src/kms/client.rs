@@ -1,9 +1,9 @@
 //! The client of a KMS plugin.
 //!
-//! One HTTP/2 connection per plugin, made when the first call needs it and made again when it broke. A call waits for the
-//! socket to appear, as grpc-go's `WaitForReady` does, and its deadline bounds that wait too.
+//! There is one HTTP/2 connection per plugin. It is opened by the first call and opened again after it breaks. A call waits for the socket to appear,
+//! as with grpc-go's `WaitForReady`; its deadline bounds that wait too.
 //!
-//! KMS v1 (`v1beta1.KeyManagementService`) has the same socket, deadline and waiting but other messages.
+//! KMS v1 (`v1beta1.KeyManagementService`) uses the same socket, deadline and waiting, but other messages.
 
 mod answer;
 #[cfg(any(test, feature = "fuzz"))]
@@ -30,20 +30,20 @@ use self::v1::V1;
 use super::address::SocketAddress;
 use super::bounds::MAX_MESSAGE;
 
-/// 16 MiB: the most that a plugin's headers, its error message among them, may hold. grpc-go's `defaultClientMaxHeaderListSize`. Of what
-/// comes, 4 KiB are kept as soon as its call looks at it.
+/// 16 MiB: the maximum size of a plugin's headers, including its error message. grpc-go's `defaultClientMaxHeaderListSize`. Once the call has read
+/// the headers, it keeps at most 4 KiB of the message.
 const MAX_HEADERS: u32 = 16 << 20;
 
-/// 5 ms, doubled up to 200 ms: how long to wait between two looks for a socket. Short, since a plugin that starts must not
-/// cost a call its deadline; capped low, since a look at a local socket is cheap.
+/// 5 ms, doubled up to 200 ms: the pause between two attempts to connect. Short, because a starting plugin must not cost a call its deadline. The cap
+/// is low, because an attempt on a local socket is cheap.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
-/// How often one call may lose its connection after it was sent. The first loss is what a plugin's restart looks like; more than a
-/// few are the plugin's own fault, perhaps this call's. Repeating is safe: no KMS call changes the plugin's state.
+/// The number of lost connections at which a call fails. A first loss is normal when a plugin restarts; more than a few are an error of the plugin,
+/// perhaps caused by this call. Repeating a call is safe: no KMS call changes the plugin's state.
 const MAX_LOSSES: u32 = 3;
 
-/// A KMS plugin, over its unix socket. Dropping it closes the connection.
+/// A KMS plugin, over its unix socket. Dropping the client closes the connection.
 #[derive(Debug)]
 pub struct KmsClient {
     api: Api,
@@ -51,7 +51,7 @@ pub struct KmsClient {
     timeout: Duration,
 }
 
-/// Which of upstream's two services the plugin speaks.
+/// The service that the plugin speaks, one of upstream's two.
 #[derive(Debug)]
 enum Api {
     V2(KeyManagementServiceClient<Plugin>),
@@ -59,10 +59,10 @@ enum Api {
 }
 
 impl KmsClient {
-    /// A KMS v2 plugin; `timeout` is each call's deadline. Nothing is connected yet.
+    /// Creates a client for a KMS v2 plugin. `timeout` is the deadline of each call. Does not connect yet.
     ///
     /// # Panics
-    /// Outside a tokio runtime: the connection's task will run in it.
+    /// Panics outside a tokio runtime, in which the connection's task runs.
     pub fn v2(address: SocketAddress, timeout: Duration) -> Self {
         let plugin = Plugin::new(channel(address));
         let client =
@@ -74,10 +74,10 @@ impl KmsClient {
         }
     }
 
-    /// A KMS v1 plugin; `timeout` is each call's deadline. Nothing is connected yet.
+    /// Creates a client for a KMS v1 plugin. `timeout` is the deadline of each call. Does not connect yet.
     ///
     /// # Panics
-    /// Outside a tokio runtime: the connection's task will run in it.
+    /// Panics outside a tokio runtime, in which the connection's task runs.
     pub fn v1(address: SocketAddress, timeout: Duration) -> Self {
         let plugin = Plugin::new(channel(address));
         Self {
@@ -87,11 +87,11 @@ impl KmsClient {
         }
     }
 
-    /// Asks for the plugin's health and its current key ID; KMS v1 has no such call. Nothing in the answer is checked here, but
-    /// texts for people are cut to 4 KiB.
+    /// Queries the plugin's health and its current key ID. KMS v1 has no such call. The answer is not checked here, but the version and the health
+    /// text are cut to 4 KiB.
     ///
     /// # Errors
-    /// What the plugin answered, or why it did not.
+    /// Returns the plugin's error, or the reason why there is no answer. With KMS v1 the error is `Unimplemented`.
     pub async fn status(&self) -> Result<Status, CallError> {
         let Api::V2(client) = &self.api else {
             return Err(CallError {
@@ -115,13 +115,13 @@ impl KmsClient {
         })
     }
 
-    /// Has the plugin encrypt a DEK source. Nothing in the answer is checked here.
+    /// Asks the plugin to encrypt a DEK source. The answer is not checked here.
     ///
-    /// `plaintext` and every message that carries it are wiped when the call is over. What tonic and hyper encode it into
-    /// for the socket, and what the kernel holds, is not.
+    /// `plaintext` and every message that carries it are wiped when the call is over. The buffers into which tonic and hyper encode it for the
+    /// socket, and the kernel's, are not.
     ///
     /// # Errors
-    /// What the plugin answered, or why it did not.
+    /// Returns the plugin's error, or the reason why there is no answer.
     pub async fn encrypt(
         &self,
         uid: String,
@@ -154,12 +154,12 @@ impl KmsClient {
         })
     }
 
-    /// Has the plugin decrypt a DEK source. Nothing in the answer is checked here.
+    /// Asks the plugin to decrypt a DEK source. The answer is not checked here.
     ///
-    /// The answer is wiped when it is dropped; what tonic and hyper held of it while it arrived is not.
+    /// The answer is wiped when it is dropped. The buffers in which tonic and hyper received it are not.
     ///
     /// # Errors
-    /// What the plugin answered, or why it did not.
+    /// Returns the plugin's error, or the reason why there is no answer.
     pub async fn decrypt(
         &self,
         uid: String,
@@ -186,14 +186,14 @@ impl KmsClient {
         Ok(Zeroizing::new(std::mem::take(&mut decrypted.plaintext)))
     }
 
-    /// The connection, for another service on the same socket.
+    /// Returns the connection, for another service on the same socket.
     pub(super) fn plugin(&self) -> Plugin {
         self.plugin.clone()
     }
 
-    /// Makes one call, again if its connection was lost, until the deadline.
+    /// Makes one call. Repeats it if its connection was lost, until the deadline.
     ///
-    /// Each future owns what it needs: with one that borrows, the compiler can't show that a call may move between threads.
+    /// Each future owns what it needs. With a future that borrows, the compiler cannot prove that a call may move between threads.
     pub(super) async fn attempt<M, T, F>(
         &self,
         message: M,
@@ -207,7 +207,7 @@ impl KmsClient {
         self.attempt_until(deadline, message, call).await
     }
 
-    /// The same, for a call that shares its deadline with another.
+    /// Like [`Self::attempt`], for a call that shares its deadline with another.
     async fn attempt_until<M, T, F>(
         &self,
         deadline: Instant,
@@ -244,7 +244,7 @@ impl KmsClient {
         };
         match timeout_at(deadline, attempts).await {
             Ok(Ok(answer)) => Ok(answer),
-            // The plugin knows the deadline too; whoever notices first, it is one fault.
+            // The plugin knows the deadline too. The error is the same, whichever side notices first.
             Ok(Err(error)) if Instant::now() < deadline => Err(error),
             Ok(Err(_)) | Err(_) => Err(CallError {
                 code: Code::DeadlineExceeded as u32,
@@ -254,10 +254,10 @@ impl KmsClient {
     }
 }
 
-/// Why the connection broke, if it did; the plugin may or may not have seen the call.
+/// Returns why the connection was lost, or `None` if it was not. The plugin may or may not have received the call.
 ///
-/// tonic puts the cause into a status that it made itself; one that stands for what the plugin did has none ([`answer`]). [`connect`] fails only where
-/// trying again is no use, so that is not a loss.
+/// tonic attaches a cause to each status that it creates itself; a status that represents the plugin's answer has none ([`answer`]). [`connect`]
+/// fails only if another attempt would be useless, so its error is not a loss.
 fn lost_connection(status: &tonic::Status) -> Option<String> {
     let mut cause = status.source();
     let mut last = None;
@@ -279,17 +279,16 @@ fn lost_connection(status: &tonic::Status) -> Option<String> {
     last.map(ToString::to_string)
 }
 
-/// A connection that is made when it is needed.
+/// Returns a connection that is opened on first use.
 fn channel(address: SocketAddress) -> Channel {
     Endpoint::from_static("http://localhost")
         .http2_max_header_list_size(MAX_HEADERS)
         .connect_with_connector_lazy(tower::service_fn(move |_| connect(address.clone())))
 }
 
-/// Waits for the socket as long as anyone polls.
+/// Waits for the socket for as long as it is polled.
 ///
-/// It must not give up by itself: a call that was cancelled leaves this attempt behind, and the next call, with a deadline of
-/// its own, goes on with it.
+/// It has no time limit of its own: when a call is cancelled, its attempt to connect stays, and the next call continues it with its own deadline.
 async fn connect(address: SocketAddress) -> io::Result<TokioIo<UnixStream>> {
     let mut pauses = Pauses::default();
     loop {
@@ -323,13 +322,13 @@ impl Pauses {
 pub struct Status {
     /// The API's version.
     pub version: String,
-    /// `ok`, or what is wrong.
+    /// `ok`, or the error that the plugin reports.
     pub healthz: String,
-    /// The key that Encrypt uses now.
+    /// The ID of the key that Encrypt currently uses.
     pub key_id: String,
 }
 
-/// The key ID only as its hash.
+/// Shows only the hash of the key ID.
 impl fmt::Debug for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Status")
@@ -345,13 +344,13 @@ impl fmt::Debug for Status {
 pub struct Encrypted {
     /// The encrypted DEK source.
     pub ciphertext: Vec<u8>,
-    /// The key that encrypted it.
+    /// The ID of the key that encrypted it.
     pub key_id: String,
-    /// What the plugin wants back with it.
+    /// What the plugin needs again to decrypt it.
     pub annotations: BTreeMap<String, Vec<u8>>,
 }
 
-/// The key ID only as its hash; sizes and annotations' names for the rest.
+/// Shows only the hash of the key ID, and the ciphertext's length and the annotations' names.
 impl fmt::Debug for Encrypted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Encrypted")
@@ -362,12 +361,12 @@ impl fmt::Debug for Encrypted {
     }
 }
 
-/// A call that failed, at the plugin or on the way, with the code and the text that kube-apiserver's client would give.
+/// A failed call, with the code and the message that kube-apiserver's client would report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallError {
-    /// gRPC's status code, 1 to 16; 0 for a fault that is no gRPC status, such as a KMS v1 plugin of another version.
+    /// gRPC's status code, 1 to 16; 0 for an error that is not a gRPC status, such as an unsupported version of a KMS v1 plugin.
     pub code: u32,
-    /// The plugin's own words, cut to 4 KiB, or what broke.
+    /// The plugin's error message, cut to 4 KiB, or what failed.
     pub message: String,
 }
 
@@ -380,14 +379,14 @@ impl From<tonic::Status> for CallError {
     }
 }
 
-/// As grpc-go prints a status, since upstream's messages embed it: `rpc error: code = NotFound desc = …`.
+/// Prints the error as grpc-go prints a status, because upstream's messages embed it: `rpc error: code = NotFound desc = …`.
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let code = i32::try_from(self.code).map_or(Code::Unknown, Code::from_i32);
         let message = &self.message;
         match code {
             Code::Ok => f.write_str(message),
-            // Go spells it with one l.
+            // Go's spelling has one l.
             Code::Cancelled => write!(f, "rpc error: code = Canceled desc = {message}"),
             code => write!(f, "rpc error: code = {code:?} desc = {message}"),
         }

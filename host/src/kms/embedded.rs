@@ -1,4 +1,4 @@
-//! Dekker's own plugin in this process: at a socket that several processes may want to serve, or at one that only this process knows.
+//! Dekker's own plugin in this process: on a socket that several processes may want to serve, or on one that only this process uses.
 
 use std::io;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use super::plugin::{self, Plugin};
 /// The plugin at an address that one process at a time serves, with the keys of a state directory.
 #[derive(Debug)]
 pub(crate) struct SharedPlugin {
-    /// Where the keyring is; there is one.
+    /// The directory of the keyring, which must exist or is created.
     pub(crate) state_dir: PathBuf,
     pub(crate) address: SocketAddress,
 }
@@ -42,8 +42,8 @@ impl Resource for SharedPlugin {
     }
 }
 
-/// The plugin for this process alone, as a command needs it that reads or writes one value. It takes no socket from a server and needs no
-/// place in the state directory, which may be read-only.
+/// The plugin for this process alone, for a command that encrypts or decrypts one value. It takes no socket from a server and writes nothing to the
+/// state directory, which may be read-only.
 #[derive(Debug)]
 pub(crate) struct PrivatePlugin {
     address: SocketAddress,
@@ -53,19 +53,19 @@ pub(crate) struct PrivatePlugin {
 }
 
 impl PrivatePlugin {
-    /// Serves this keyring's keys until it is stopped.
+    /// Serves this keyring's keys until [`PrivatePlugin::stop`].
     ///
     /// # Errors
-    /// When there is no randomness for an address, or no socket.
+    /// Returns an error if there is no randomness for an address, or if the socket cannot be created.
     ///
     /// # Panics
-    /// Outside a tokio runtime.
+    /// Panics outside a tokio runtime.
     pub(crate) fn start(keyring: Keyring) -> io::Result<Self> {
         let (address, listener, directory) = private_socket()?;
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(async move {
             let stopped = async {
-                // The sender goes away.
+                // The signal is that the sender is dropped.
                 let _ = stopped.await;
             };
             if let Err(error) = plugin::serve(Plugin::new(keyring), listener, stopped).await {
@@ -80,12 +80,12 @@ impl PrivatePlugin {
         })
     }
 
-    /// Where it listens.
+    /// Returns the address on which it listens.
     pub(crate) fn address(&self) -> &SocketAddress {
         &self.address
     }
 
-    /// Stops it, once it has answered what is under way, and waits for its end.
+    /// Stops the plugin after the calls in progress, and waits for its end.
     pub(crate) async fn stop(self) {
         let Self {
             address: _,
@@ -94,12 +94,12 @@ impl PrivatePlugin {
             _directory,
         } = self;
         drop(stop);
-        // A task that panicked has ended as well.
+        // A task that panicked has ended too.
         let _ = task.await;
     }
 }
 
-/// 16 random bytes: no other process can have bound it before, or guesses it.
+/// Returns a name with 16 random bytes, which no other process can have bound before or guess.
 fn random_name() -> io::Result<String> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(io::Error::other)?;
@@ -108,7 +108,7 @@ fn random_name() -> io::Result<String> {
     Ok(name)
 }
 
-/// An abstract socket, which leaves nothing behind and admits this user and root alone.
+/// Opens an abstract socket, which leaves nothing behind. The plugin accepts only this user and root there.
 #[cfg(target_os = "linux")]
 fn private_socket() -> io::Result<(SocketAddress, UnixListener, PrivateDirectory)> {
     let address = SocketAddress::Abstract(random_name()?);
@@ -120,7 +120,7 @@ fn private_socket() -> io::Result<(SocketAddress, UnixListener, PrivateDirectory
 #[derive(Debug)]
 struct PrivateDirectory;
 
-/// A socket in a directory that only this user can enter.
+/// Opens a socket in a directory that only this user can enter.
 #[cfg(not(target_os = "linux"))]
 fn private_socket() -> io::Result<(SocketAddress, UnixListener, PrivateDirectory)> {
     use std::os::unix::fs::DirBuilderExt;
@@ -140,7 +140,7 @@ struct PrivateDirectory(PathBuf);
 #[cfg(not(target_os = "linux"))]
 impl Drop for PrivateDirectory {
     fn drop(&mut self) {
-        // A directory that stays is empty, but for a socket that nobody serves.
+        // If this fails, the directory that stays behind contains at most a socket that no process serves.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -1,13 +1,13 @@
 //! The embedded plugin's key-encryption keys, in one file.
 //!
-//! `keyring.json` in the state directory holds the current key and every older one, so that what an older key encrypted
-//! stays readable after a rotation. Whoever can read the file can decrypt all of it: it is for its owner only, and refused otherwise.
-//! It is replaced as a whole and never edited in place, under a lock, so that a crash leaves the old or the new file
-//! and two processes that rotate at once both keep their key.
+//! `keyring.json` in the state directory holds the current key and all older ones, so that values encrypted with an older key can still be decrypted
+//! after a rotation. A user who can read the file can decrypt all of these values: the file must be accessible to its owner only, and is refused
+//! otherwise. It is replaced as a whole under a lock, and never edited in place. So a crash leaves either the old or the new file, and if two
+//! processes rotate at the same time, both new keys are kept.
 //!
-//! A key that is lost takes every value with it that needs it. So a key is made only where there never was one, and no key is forgotten:
-//! `keyring.ids` beside the file has the hash of every key's ID, and a keyring that lacks one of them is refused, as is one that is gone. What
-//! a running process has in memory it keeps, whatever becomes of the file.
+//! A value whose key is lost is lost too. So a key is created only where there never was a keyring, and no key may disappear: `keyring.ids` beside
+//! the file lists the hash of every key's ID, and a keyring that lacks one of these keys, or is gone, is refused. A running process keeps the keys
+//! that it has in memory, whatever happens to the file.
 
 mod disk;
 mod fault;
@@ -28,31 +28,31 @@ use known::Known;
 pub use fault::{Damage, KeyringError};
 pub use kek::{Kek, KekId, MAX_PLAINTEXT, OpenError, SealError};
 
-/// The keyring's file in the state directory.
+/// The name of the keyring's file in the state directory.
 pub const FILE_NAME: &str = "keyring.json";
 
-/// The configuration that names Dekker's own plugin, in the state directory as well. It is written once there is a keyring.
+/// The name of the configuration that uses Dekker's own plugin, also in the state directory. It is written only after the keyring exists.
 pub(crate) const CONFIGURATION_NAME: &str = "encryption-config.yaml";
 
-/// 1 MiB: the largest file that is read or written; about 9,000 keys.
+/// 1 MiB: the maximum size of the file, for reading and writing; about 9,000 keys.
 pub const MAX_FILE: usize = 1 << 20;
 
-/// The most keys that a file may hold, however short its entries.
+/// The maximum number of keys in a file, however short its entries are.
 pub const MAX_KEYS: usize = 10_000;
 
 /// The current key-encryption key and the older ones.
 ///
-/// Keys are wiped from memory when it is dropped.
+/// Dropping it wipes the keys from memory, unless a snapshot of them still exists.
 #[derive(Debug)]
 pub struct Keyring {
     directory: Directory,
     keys: Arc<Keys>,
     stamp: Stamp,
-    /// What the file holds while it lacks keys that this process has.
+    /// The keys of the file while it lacks keys that this process has.
     aside: Option<Arc<Keys>>,
 }
 
-/// The keys of a [`Keyring`] at one moment, for whoever must not wait for its file.
+/// The keys of a [`Keyring`] at one moment, for code that must not wait for the file.
 #[derive(Clone, Debug)]
 pub(crate) struct Snapshot {
     keys: Arc<Keys>,
@@ -60,43 +60,43 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    /// As [`Keyring::current`].
+    /// Same as [`Keyring::current`].
     pub(crate) fn current(&self) -> &Kek {
         self.keys.current()
     }
 
-    /// As [`Keyring::find`].
+    /// Same as [`Keyring::find`].
     pub(crate) fn find(&self, id: &str) -> Option<&Kek> {
         let aside = || self.aside.as_ref()?.find(id);
         self.keys.find(id).or_else(aside)
     }
 }
 
-/// How a keyring is opened that may have to be made.
+/// How to open a keyring that may have to be created.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Start {
-    /// Only where there never was one.
+    /// Create it only if there never was one.
     Careful,
-    /// Although keys are missing.
+    /// Give up missing keys.
     Anew,
 }
 
 impl Keyring {
-    /// Reads the keyring in `dir`. Where there never was one, makes one with a fresh key, and the directory (mode 0700) as well.
+    /// Reads the keyring in `dir`. If there never was one, creates it with a new key, and creates the directory with mode 0700 if necessary.
     ///
-    /// Nothing is written, and no lock is taken, where the keyring is as it was left.
+    /// If the keyring is unchanged, nothing is written and no lock is taken.
     ///
     /// # Errors
-    /// When the directory or the file is unsafe, damaged or cannot be read or written; [`KeyringError::Lost`] when there was one and it is
-    /// gone, and [`KeyringError::Forgotten`] when it lacks keys that it once had.
+    /// Returns an error if the directory or the file is unsafe, damaged or cannot be read or written. Returns [`KeyringError::Lost`] if there was a
+    /// keyring and it is gone, and [`KeyringError::Forgotten`] if it lacks keys that it once had.
     pub fn open_or_create(dir: &Path) -> Result<Self, KeyringError> {
         Self::start(dir, Start::Careful)
     }
 
-    /// Goes on with the keys that are there, and makes one where there is none: those that are missing are given up.
+    /// Uses the keys that the keyring still has and gives up the missing ones. Creates a keyring with a new key if there is none.
     ///
     /// # Errors
-    /// As [`Keyring::open_or_create`], but for missing keys; [`KeyringError::Complete`] when none is missing.
+    /// Returns the errors of [`Keyring::open_or_create`], except those for missing keys, and [`KeyringError::Complete`] if no key is missing.
     pub fn init(dir: &Path) -> Result<Self, KeyringError> {
         Self::start(dir, Start::Anew)
     }
@@ -110,7 +110,7 @@ impl Keyring {
             aside: None,
         };
         if start == Start::Careful {
-            // In this order: a rotation writes them in the other.
+            // The list is read before the keyring, because a rotation writes them in the opposite order.
             let known = Known::read(&directory)?;
             match Self::read(&directory) {
                 Ok((keys, stamp)) if known.is(&keys) => return Ok(new(keys, stamp, directory)),
@@ -145,10 +145,10 @@ impl Keyring {
         Ok(new(keys, stamp, directory))
     }
 
-    /// Reads the keyring in `dir`, whatever keys it lacks.
+    /// Reads the keyring in `dir`. Does not check for missing keys.
     ///
     /// # Errors
-    /// When there is none, or it is unsafe, damaged or cannot be read.
+    /// Returns an error if there is no keyring, or if it is unsafe, damaged or cannot be read.
     pub fn open(dir: &Path) -> Result<Self, KeyringError> {
         let directory = Directory::open(dir)?;
         let (keys, stamp) = Self::read(&directory)?;
@@ -160,13 +160,14 @@ impl Keyring {
         })
     }
 
-    /// Adds a fresh key and makes it current; the file is on disk when this returns.
+    /// Adds a new key and makes it current. The file is on disk when this returns.
     ///
-    /// Starts from what the file holds now, not from what was read earlier: another process may have rotated meanwhile.
+    /// Starts from the current content of the file, not from what was read earlier: another process may have rotated in the meantime.
     ///
     /// # Errors
-    /// As [`Keyring::open`], when the file is full, and when it lacks keys that it once had: the new one would be made beside an older copy. The
-    /// keys in memory stay as they were.
+    /// Returns the errors of [`Keyring::open`]; [`KeyringError::Full`] if there is no room for another key; [`KeyringError::Forgotten`] if the file
+    /// lacks keys that it once had, because the new key would be added to an older copy; [`KeyringError::Contradicts`] if the file has another key
+    /// under the ID of one in memory; and an error if the file cannot be written or there is no randomness. The keys in memory then stay unchanged.
     pub fn rotate(&mut self) -> Result<(), KeyringError> {
         let _lock = self.directory.lock()?;
         let known = Known::read(&self.directory)?;
@@ -187,11 +188,13 @@ impl Keyring {
         Ok(())
     }
 
-    /// Takes up what another process wrote; `true` if that was something new. Costs one `lstat` while nothing changes.
+    /// Reloads the keyring if the file has changed. Returns `true` if the keys or the current key are different now. Costs one `lstat` while the file
+    /// is unchanged.
     ///
     /// # Errors
-    /// As [`Keyring::open`]; when the file lacks keys that are in memory, what it has beside them can be found, but is not current; and when it
-    /// has another key under the ID of one in memory. The keys in memory stay as they were, and the next call looks again.
+    /// Returns the errors of [`Keyring::open`]; [`KeyringError::Forgotten`] if the file lacks keys that are in memory; and
+    /// [`KeyringError::Contradicts`] if it has another key under the ID of one in memory. The keys in memory then stay unchanged, and the next call
+    /// reads the file again. After [`KeyringError::Forgotten`], [`Keyring::find`] also finds the file's other keys, but none of them becomes current.
     pub fn reload_if_changed(&mut self) -> Result<bool, KeyringError> {
         if self.directory.stamp(FILE_NAME)? == self.stamp {
             return Ok(false);
@@ -209,10 +212,11 @@ impl Keyring {
         Ok(changed)
     }
 
-    /// Sees that the current key is in the file, as it must be before it encrypts anything. Costs one `lstat` while nothing changes.
+    /// Checks that the current key is in the file. This must hold before the key encrypts anything. Costs one `lstat` while the file is unchanged.
     ///
     /// # Errors
-    /// As [`Keyring::open`], and when it is not.
+    /// Returns the errors of [`Keyring::open`]; [`KeyringError::Forgotten`] if the file lacks the current key; and [`KeyringError::Contradicts`] if
+    /// it has another key under its ID.
     pub fn check_current(&self) -> Result<(), KeyringError> {
         if self.directory.stamp(FILE_NAME)? == self.stamp {
             return Ok(());
@@ -225,7 +229,7 @@ impl Keyring {
         }
     }
 
-    /// How many keys in memory these lack.
+    /// Returns how many of the keys in memory `keys` lacks.
     fn missing_in(&self, keys: &Keys) -> Result<usize, KeyringError> {
         let mut missing = 0;
         let by_id = keys.by_id();
@@ -246,18 +250,18 @@ impl Keyring {
         }
     }
 
-    /// The key that encrypts now.
+    /// Returns the key that encrypts.
     pub fn current(&self) -> &Kek {
         self.keys.current()
     }
 
-    /// The key with this ID, current or older.
+    /// Returns the key with this ID, current or older.
     pub fn find(&self, id: &str) -> Option<&Kek> {
         let aside = || self.aside.as_ref()?.find(id);
         self.keys.find(id).or_else(aside)
     }
 
-    /// What is in memory now.
+    /// Returns the keys that are in memory now.
     pub(crate) fn snapshot(&self) -> Snapshot {
         Snapshot {
             keys: self.keys.clone(),
@@ -265,12 +269,12 @@ impl Keyring {
         }
     }
 
-    /// Every key, in the file's order: oldest first, unless someone edited it.
+    /// Returns all keys in the file's order: oldest first, unless the file was edited.
     pub fn keys(&self) -> &[Kek] {
         &self.keys.all
     }
 
-    /// The file.
+    /// Returns the path of the file.
     pub fn path(&self) -> PathBuf {
         self.directory.path(FILE_NAME)
     }
@@ -287,7 +291,7 @@ impl Keyring {
     }
 }
 
-/// At least one key, all IDs different, and which of them is current.
+/// One or more keys with distinct IDs, and the index of the current one.
 #[derive(Debug)]
 struct Keys {
     all: Vec<Kek>,
@@ -317,7 +321,7 @@ impl Keys {
         }
     }
 
-    /// `current` is an index that only [`Keys::new`], [`Keys::try_from_parts`] and [`Keys::push`] set, each to a key that is there.
+    /// Returns the current key. Only [`Keys::new`], [`Keys::try_from_parts`] and [`Keys::push`] set the index, each to an existing key.
     fn current(&self) -> &Kek {
         &self.all[self.current]
     }
@@ -346,7 +350,7 @@ impl Keys {
     }
 }
 
-/// Seconds since 1970; 0 on a clock that stands before it.
+/// Returns the time in seconds since 1970, or 0 if the clock is set to an earlier time.
 fn now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -1,4 +1,4 @@
-//! What one process at a time may serve, and one always should: a socket, behind a lock.
+//! Ownership of a resource, such as a socket behind a lock, that exactly one of several processes should serve at any time.
 //!
 //! ```text
 //!            claimed                     ended by itself, or panicked
@@ -7,9 +7,9 @@
 //!      └─────────────────┴───────────────────────────────────────────────────┘
 //! ```
 //!
-//! Whoever does not have it looks again and again, so that it takes over as soon as the owner is gone, however that went: the kernel
-//! releases the lock of a process that was killed. Looking costs one system call, and no thread waits in the kernel for a lock that may never
-//! be released.
+//! A process that does not own the resource tries to claim it at regular intervals, so that it takes over as soon as the owner is gone, for whatever
+//! reason: the kernel releases the lock of a killed process. An attempt costs one system call, and no thread waits in the kernel for a lock that may
+//! never be released.
 
 use std::future::{Future, pending};
 use std::sync::Arc;
@@ -19,28 +19,28 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-/// 250 ms: how often to look whether the owner is gone. Far below the 3 seconds after which a failed health check is repeated.
+/// 250 ms: the interval between checks whether the owner is gone. Far below the 3 seconds after which a failed health check is repeated.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// 250 ms, doubled up to 15 seconds: how long to wait before what failed is tried again.
+/// 250 ms, doubled up to 15 seconds: the pause before a failed attempt is repeated.
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 const LONGEST_RETRY: Duration = Duration::from_secs(15);
 
-/// 1 minute: what was served for so long is well; its end is no reason for a long pause.
+/// 1 minute: after serving this long, the pauses begin at the shortest again.
 const STEADY: Duration = Duration::from_secs(60);
 
-/// Something of which there is one for several processes.
+/// A resource that several processes share and one process at a time serves.
 pub trait Resource: Send + Sync + 'static {
-    /// What the log calls it.
+    /// Its name in the log.
     const NAME: &'static str;
 
-    /// What only its owner has. Dropping it gives it up.
+    /// What only the owner has. Dropping it releases the resource.
     type Claim: Send + 'static;
 
-    /// Takes it, unless another process has it: `None`. May be dropped before it ends.
+    /// Claims the resource. Returns `None` if another process has it. The future may be dropped before it completes.
     fn claim(&self) -> impl Future<Output = anyhow::Result<Option<Self::Claim>>> + Send;
 
-    /// Serves it until `stop`; to end before is a fault.
+    /// Serves the resource until `stop` is requested. To end earlier is a failure.
     fn serve(
         &self,
         claim: Self::Claim,
@@ -48,30 +48,30 @@ pub trait Resource: Send + Sync + 'static {
     ) -> impl Future<Output = anyhow::Result<()>> + Send;
 }
 
-/// Who serves it, as this process knows.
+/// Which process serves the resource, as far as this process can see.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// This process.
     Serving,
-    /// Another process; this one takes over when that ends.
+    /// Another process. This one takes over when that one ends.
     Elsewhere,
-    /// Nobody that this process knows of: it tried, this went wrong, and it will try again.
+    /// No process, as far as this process can see: its attempt failed with this error, and it will try again.
     Failed(String),
 }
 
-/// The wish that it may end.
+/// The signal to stop serving.
 #[derive(Clone, Debug)]
 pub struct Stop(watch::Receiver<()>);
 
 impl Stop {
-    /// Ready when it is there.
+    /// Waits until the stop is requested.
     pub async fn requested(mut self) {
-        // Nothing is ever sent: the sender goes away.
+        // No value is ever sent: the signal is that the sender is dropped.
         while self.0.changed().await.is_ok() {}
     }
 }
 
-/// Takes part in serving a [`Resource`], for as long as it lives.
+/// This process's part in serving a [`Resource`].
 #[derive(Debug)]
 pub struct Ownership {
     standing: watch::Receiver<Standing>,
@@ -80,13 +80,13 @@ pub struct Ownership {
 }
 
 impl Ownership {
-    /// Tries once, and goes on by itself from there.
+    /// Makes the first attempt to claim the resource, and continues in a background task.
     ///
     /// # Errors
-    /// When the first attempt fails for another reason than that another process has it.
+    /// Returns an error if the first attempt fails. That another process has the resource is not an error.
     ///
     /// # Panics
-    /// Outside a tokio runtime.
+    /// Panics outside a tokio runtime.
     pub async fn start<R: Resource>(resource: R) -> anyhow::Result<Self> {
         let claim = resource.claim().await?;
         let first = match &claim {
@@ -108,12 +108,12 @@ impl Ownership {
         })
     }
 
-    /// Who serves it, now and whenever that changes.
+    /// Returns a receiver for the current standing and its changes.
     pub fn standing(&self) -> watch::Receiver<Standing> {
         self.standing.clone()
     }
 
-    /// Gives it up, once what is under way has been served, and waits for that.
+    /// Releases the resource after the work in progress, and waits for that.
     pub async fn stop(self) {
         let Self {
             standing: _,
@@ -121,15 +121,15 @@ impl Ownership {
             task,
         } = self;
         drop(stop);
-        // A task that panicked has ended as well.
+        // A task that panicked has ended too.
         let _ = task.await;
     }
 
-    /// As if its process were killed: nothing is finished first.
+    /// Acts like the kill of the process: no work is finished first.
     #[cfg(test)]
     pub(crate) async fn kill(self) {
         self.task.abort();
-        // That it was aborted is all that it says.
+        // The result only reports that the task was aborted.
         let _ = self.task.await;
     }
 }
@@ -164,14 +164,14 @@ impl<R: Resource> Seeking<R> {
         }
     }
 
-    /// Why it ended; `None` when it should.
+    /// Serves the resource. Returns why serving ended, or `None` if a stop was requested.
     async fn serve(&mut self, claim: R::Claim) -> Option<String> {
         if self.standing.send_replace(Standing::Serving) != Standing::Serving {
             tracing::info!("this process serves {} now", R::NAME);
         }
         let since = Instant::now();
         let (resource, stop) = (self.resource.clone(), self.stop.clone());
-        // A task of its own: its panic is its own too.
+        // In a separate task, so that a panic ends only that task.
         let serving = async move { resource.serve(claim, stop).await };
         let mut serving = AbortOnDrop(tokio::spawn(serving));
         let ended = (&mut serving.0).await;
@@ -185,12 +185,12 @@ impl<R: Resource> Seeking<R> {
             Ok(Ok(())) => "it ended by itself".to_owned(),
             Ok(Err(error)) => format!("{error:#}"),
             Err(error) if error.is_panic() => "it panicked".to_owned(),
-            // The runtime ends, and this task with it.
+            // The runtime is shutting down, and this task with it.
             Err(_) => pending().await,
         })
     }
 
-    /// How long to wait before the next look.
+    /// Records that another process serves the resource, and returns how long to wait before the next check.
     fn elsewhere(&mut self) -> Duration {
         self.retry = FIRST_RETRY;
         if self.standing.send_replace(Standing::Elsewhere) != Standing::Elsewhere {
@@ -199,7 +199,7 @@ impl<R: Resource> Seeking<R> {
         LOOK
     }
 
-    /// How long to wait before the next attempt.
+    /// Records a failure, and returns how long to wait before the next attempt.
     fn failed(&mut self, fault: &str) -> Duration {
         let retry_in = self.retry;
         self.retry = (self.retry * 2).min(LONGEST_RETRY);
@@ -213,7 +213,7 @@ impl<R: Resource> Seeking<R> {
     }
 }
 
-/// Without this the task would outlive whoever waits for it.
+/// Aborts a task when the task that waits for it is dropped.
 struct AbortOnDrop<T>(JoinHandle<T>);
 
 impl<T> Drop for AbortOnDrop<T> {

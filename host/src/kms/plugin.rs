@@ -1,7 +1,7 @@
 //! Dekker's own KMS v2 plugin: a keyring behind gRPC.
 //!
-//! It protects stored values from whoever has the store but not the state directory. It does not protect them from whoever
-//! can read the key file: for that the keys must live in a KMS or an HSM, behind another plugin.
+//! It protects stored values from an attacker who has the store but not the state directory. It does not protect them from an attacker who can read
+//! the key file. For that, the keys must be in a KMS or an HSM, behind another plugin.
 
 mod accept;
 mod authority;
@@ -35,17 +35,17 @@ use accept::Accepted;
 use guard::GuardLayer;
 use refusals::Refusals;
 
-/// 64 KiB: the most that a caller's headers may hold. kube-apiserver's hold some hundred bytes, of which tracing may want 8 KiB more.
+/// 64 KiB: the maximum size of a caller's headers. kube-apiserver's have a few hundred bytes; tracing may add 8 KiB.
 const MAX_HEADERS: u32 = 64 << 10;
 
-/// 64: calls that one connection may have under way. None waits, so more would only be memory.
+/// 64: the maximum number of concurrent calls on one connection. No call waits long, so more would only cost memory.
 const MAX_STREAMS: u32 = 64;
 
-/// 5 seconds: how long calls under way may take after the end was asked for. Ours take microseconds; but hyper waits for a connection
-/// that never sent anything, so without a bound a silent caller would hold up the end for ever.
+/// 5 seconds: the time for calls in progress after a stop is requested. The plugin's calls take microseconds, but hyper waits for a connection that
+/// never sent anything, so without a limit a silent client would delay the end indefinitely.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// What a healthy Status says.
+/// The health text of a healthy Status.
 const OK: &str = "ok";
 
 /// The plugin. Clones share one keyring and one set of counters.
@@ -53,11 +53,11 @@ const OK: &str = "ok";
 pub struct Plugin(Arc<Inner>);
 
 struct Inner {
-    /// Held while its file is looked at: as long as the disk takes, so by threads for blocking work only.
+    /// Locked while its file is checked, for as long as the disk takes. So only threads for blocking work may lock it.
     keyring: Mutex<Keyring>,
-    /// Who looks at the file; others wait here, without a thread each.
+    /// Held by the call that checks the file. Other calls wait here without taking a thread each.
     looking: Arc<tokio::sync::Mutex<()>>,
-    /// Held for microseconds. Never across an await, nor while the disk is asked.
+    /// Locked for microseconds. Never held across an await or during disk access.
     state: Mutex<State>,
     status: AtomicU64,
     encrypt: AtomicU64,
@@ -66,11 +66,11 @@ struct Inner {
 
 struct State {
     keys: Snapshot,
-    /// Why the file could not be read when last looked at.
+    /// The error of the last check of the file.
     fault: Option<String>,
 }
 
-/// Calls taken since the start, failed ones included.
+/// The number of calls since the start, including failed ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Status calls.
@@ -82,7 +82,7 @@ pub struct Counts {
 }
 
 impl Plugin {
-    /// Serves this keyring's keys.
+    /// Creates a plugin that serves this keyring's keys.
     pub fn new(keyring: Keyring) -> Self {
         Self(Arc::new(Inner {
             state: Mutex::new(State {
@@ -97,7 +97,7 @@ impl Plugin {
         }))
     }
 
-    /// What was counted so far.
+    /// Returns the counts so far.
     pub fn counts(&self) -> Counts {
         Counts {
             status: self.0.status.load(Ordering::Relaxed),
@@ -106,21 +106,22 @@ impl Plugin {
         }
     }
 
-    /// A call that panicked can't have left it half changed: it is replaced as a whole.
+    /// A poisoned lock is safe to use: the state is replaced as a whole.
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The same holds of its keys.
+    /// A poisoned lock is safe to use: the keys are replaced as a whole.
     fn keyring(&self) -> MutexGuard<'_, Keyring> {
         let keyring = self.0.keyring.lock();
         keyring.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at the file, on a thread that may wait for the disk. Looks do not overlap, and one that has begun ends even if the caller is gone.
+    /// Runs a check of the file on a thread that may wait for the disk. Only one check runs at a time, and it runs to its end even if the caller is
+    /// gone.
     ///
     /// # Errors
-    /// Returns `UNAVAILABLE` if the look did not end: it panicked, or the runtime is stopping.
+    /// Returns `UNAVAILABLE` if the check panicked or the runtime is shutting down.
     async fn look<T: Send + 'static>(
         &self,
         look: impl FnOnce(&Self) -> T + Send + 'static,
@@ -136,7 +137,7 @@ impl Plugin {
         })
     }
 
-    /// Takes up a rotation, or notes why it can't.
+    /// Loads a changed keyring, or records why it cannot be loaded.
     fn refresh(&self) {
         let mut keyring = self.keyring();
         let outcome = keyring.reload_if_changed();
@@ -171,8 +172,8 @@ impl fmt::Debug for Plugin {
 
 #[tonic::async_trait]
 impl KeyManagementService for Plugin {
-    /// Looks at the keyring's file, so this is when a rotation takes effect. With a file that can't be read it answers
-    /// unhealthy, with the key ID as it was.
+    /// Checks the keyring's file, so this is when a rotation takes effect. If the file cannot be read, it reports unhealthy, with the key ID
+    /// unchanged.
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
         self.0.status.fetch_add(1, Ordering::Relaxed);
         self.look(Self::refresh).await?;
@@ -191,8 +192,8 @@ impl KeyManagementService for Plugin {
         }))
     }
 
-    /// With the key that the last Status named. Refused while the file can't be read: a new value under a key that may
-    /// exist in this process's memory only could be lost with it.
+    /// Encrypts with the key that the last Status reported. Fails while the file cannot be read: the key may exist only in this process's memory, and
+    /// a new value would be lost with it.
     async fn encrypt(
         &self,
         request: Request<EncryptRequest>,
@@ -226,8 +227,8 @@ impl KeyManagementService for Plugin {
         }
     }
 
-    /// With whichever key the request names. One that is not there may have come with a rotation since the last Status, so
-    /// the file is looked at before giving up.
+    /// Decrypts with the key that the request names. An unknown key may have been added by a rotation since the last Status, so the file is checked
+    /// before the call fails.
     async fn decrypt(
         &self,
         request: Request<DecryptRequest>,
@@ -280,12 +281,12 @@ impl Introspection for Plugin {
     }
 }
 
-/// Serves until `shutdown` is ready, then gives calls under way five seconds to finish.
+/// Serves until `shutdown` completes, then gives the calls in progress five seconds to finish.
 ///
-/// A file socket is guarded by its mode. An abstract one has none, so there only this user and root are let in.
+/// A socket with a file is protected by the file's mode. An abstract socket has no mode, so the plugin accepts only this user and root there.
 ///
 /// # Errors
-/// Only if the server can't be set up; a connection's fault ends that connection.
+/// Returns an error only if the server cannot be set up. An error of a connection ends only that connection.
 pub async fn serve(
     plugin: Plugin,
     listener: UnixListener,
@@ -313,7 +314,7 @@ async fn serve_and_drain(
         .add_service(kms)
         .add_service(introspection)
         .serve_with_incoming_shutdown(Accepted::new(listener, refusals), async {
-            // Dropping the other end is the signal.
+            // The signal is that the sender is dropped.
             stopped.await.unwrap_or(());
         });
     let overtime = async {

@@ -11,10 +11,10 @@ use tonic::transport::Server;
 use super::plugin::Plugin;
 use super::*;
 
-/// Far longer than anything here takes, so that only a real fault meets it.
+/// Far longer than anything here takes, so that it passes only if something is wrong.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A server of its own, until it is stopped.
+/// A separate server, until it is stopped.
 pub(super) struct Running {
     stop: oneshot::Sender<()>,
     task: JoinHandle<Result<(), tonic::transport::Error>>,
@@ -28,7 +28,7 @@ impl Running {
         Self { stop, task }
     }
 
-    /// Any other KMS v2 plugin.
+    /// Starts any other KMS v2 plugin.
     pub(super) fn other(service: impl KeyManagementService, listener: UnixListener) -> Self {
         let (stop, stopped) = oneshot::channel();
         let stopped = async { stopped.await.unwrap_or(()) };
@@ -42,7 +42,7 @@ impl Running {
         Self { stop, task }
     }
 
-    /// Lets calls under way finish.
+    /// Stops the server after the calls in progress.
     pub(super) async fn stop(self) {
         self.stop.send(()).unwrap();
         self.task.await.unwrap().unwrap();

@@ -3,7 +3,7 @@ use tonic::Code;
 
 use super::*;
 
-/// A body of these pieces.
+/// A body made of these pieces.
 struct Pieces(Vec<Vec<u8>>);
 
 impl Body for Pieces {
@@ -105,7 +105,7 @@ async fn only_so_many_large_messages_are_read_at_once() {
     let error = reading.pop().unwrap().collect().await.unwrap_err();
     let status = error.downcast_ref::<Status>().unwrap();
     assert_eq!(status.code(), Code::ResourceExhausted);
-    // Others are read as before, and one that is done makes room.
+    // Other messages are read as before, and a finished one makes room.
     let small = message(0, LARGE, LARGE);
     body(&small, 4096, "", &large).collect().await.unwrap();
     reading.pop();

@@ -29,7 +29,7 @@ async fn a_served_socket_is_left_alone() {
     let root = tempfile::tempdir().unwrap();
     let ours = SocketAddress::Path(path(&root));
     let _claimed = claim(&ours).await.unwrap();
-    // One that never saw our lock, and that answers nothing.
+    // A server that does not use our lock and answers nothing.
     let theirs = SocketAddress::Path(root.path().join("theirs"));
     let _listener = theirs.bind().unwrap();
     let name = SocketAddress::Abstract(format!("dekker-claim-{}", std::process::id()));

@@ -1,8 +1,8 @@
-//! A plugin's answer, read as grpc-go reads it.
+//! Reads a plugin's answer as grpc-go does.
 //!
-//! kube-apiserver is grpc-go, so what it would report of an answer is what is reported here: the code and the text, whatever the plugin
-//! did. tonic would word it otherwise, ask again where the plugin had answered, and panic at a status whose details are not base64.
-//! Upstream: grpc-go's internal/transport/http2_client.go (`operateHeaders`, `handleRSTStream`) and http_util.go.
+//! kube-apiserver uses grpc-go. So this module reports the code and the message that kube-apiserver would report, whatever the plugin sends. tonic
+//! would use other messages, repeat a call that the plugin had answered, and panic on a status whose details are not base64. Upstream: grpc-go's
+//! internal/transport/http2_client.go (`operateHeaders`, `handleRSTStream`) and http_util.go.
 
 use std::error::Error;
 use std::future::Future;
@@ -21,10 +21,10 @@ use tower::{BoxError, Service};
 
 use crate::kms::bounds::{LargeMessages, OneMessage, Reader};
 
-/// 4 KiB: as much as is kept of a text that a plugin sent. People see 1 KiB of it (core's `CallError::MESSAGE_MAX`).
+/// 4 KiB: the maximum length that is kept of a text from a plugin. Users see 1 KiB of it (core's `CallError::MESSAGE_MAX`).
 pub(super) const MAX_TEXT: usize = 4 << 10;
 
-/// 1 KiB: as much as grpc-go shows of an answer that is not gRPC (`nonGRPCDataMaxLen`).
+/// 1 KiB: the length that grpc-go shows of an answer that is not gRPC (`nonGRPCDataMaxLen`).
 const MAX_SHOWN: usize = 1 << 10;
 
 /// The connection to a plugin, for any service on its socket.
@@ -62,7 +62,7 @@ impl Service<Request<Body>> for Plugin {
     }
 }
 
-/// Looks at the headers of an answer.
+/// Checks the headers of an answer.
 pub(super) async fn begin(
     response: Response<Body>,
     large: LargeMessages,
@@ -78,7 +78,7 @@ pub(super) async fn begin(
         });
     }
     let encoding = parts.headers.get("grpc-encoding").map(text);
-    // Only trailers say how it ended; and that a message could have been compressed is no fault of one that is not.
+    // Only trailers report how a call ended. A declared compression is no error if the message is not compressed.
     for name in [
         "grpc-status",
         "grpc-message",
@@ -91,7 +91,7 @@ pub(super) async fn begin(
     Ok(Response::from_parts(parts, AnswerBody(message)))
 }
 
-/// The message of an answer; its end is an error if the plugin's status is one.
+/// The message of an answer. It ends with an error if the plugin's status is one.
 pub(in crate::kms) struct AnswerBody(OneMessage<Body>);
 
 impl hyper::body::Body for AnswerBody {
@@ -126,7 +126,7 @@ impl hyper::body::Body for AnswerBody {
     }
 }
 
-/// What `grpc-status` and `grpc-message` say; the details of a status are nobody's here.
+/// Returns the result that `grpc-status` and `grpc-message` report. The status details are ignored.
 fn final_status(trailers: &HeaderMap) -> Result<(), Status> {
     let code = match trailers.get("grpc-status").map(text) {
         None => Code::Unknown,
@@ -153,9 +153,9 @@ fn no_message() -> Status {
     )
 }
 
-/// Percent-encoding, where what is not taken for it stays as it is; then UTF-8, where what is not becomes U+FFFD. Cut to [`MAX_TEXT`].
+/// Decodes percent-encoding and then UTF-8. An invalid escape stays as it is, and invalid UTF-8 becomes U+FFFD. The result is cut to [`MAX_TEXT`].
 fn decode_message(encoded: &[u8]) -> String {
-    // Each byte of the text stands in three at most.
+    // Each byte of the message takes at most three encoded bytes.
     let encoded = encoded.get(..3 * MAX_TEXT).unwrap_or(encoded);
     let mut message = percent_decode(encoded).decode_utf8_lossy().into_owned();
     cut(&mut message);
@@ -172,7 +172,7 @@ fn text(value: &HeaderValue) -> String {
     String::from_utf8_lossy(bytes.get(..MAX_SHOWN).unwrap_or(bytes)).into_owned()
 }
 
-/// Why an answer is not gRPC by its content type. Upstream: grpc-go's grpcutil `ContentSubtype`.
+/// Checks the content type, and returns why the answer is not gRPC. Upstream: grpc-go's grpcutil `ContentSubtype`.
 fn content_type(headers: &HeaderMap) -> Result<(), String> {
     let Some(found) = headers.get("content-type").map(text) else {
         return Err("malformed header: missing HTTP content-type".to_owned());
@@ -187,7 +187,7 @@ fn content_type(headers: &HeaderMap) -> Result<(), String> {
     }
 }
 
-/// Another server's answer, with its beginning for a person to see.
+/// Returns the error for an answer that is not gRPC. It shows the beginning of the body.
 async fn not_grpc(http: StatusCode, fault: String, mut body: Body) -> Status {
     let code = match http.as_u16() {
         400 => Code::Internal,
@@ -216,7 +216,8 @@ async fn not_grpc(http: StatusCode, fault: String, mut body: Body) -> Status {
     Status::new(code, message)
 }
 
-/// A call that ended without an answer. If the plugin ended it, that is its answer; else the connection is at fault, and the error stays.
+/// Converts the error of a call that ended without an answer. If the plugin ended the call, the error becomes the plugin's status. Otherwise the
+/// connection failed, and the error is returned unchanged.
 fn ended(error: BoxError) -> BoxError {
     let mut cause: Option<&(dyn Error + 'static)> = Some(&*error);
     while let Some(found) = cause {
@@ -228,8 +229,8 @@ fn ended(error: BoxError) -> BoxError {
     error
 }
 
-/// `None` for what is no stream's end: an input or output error, the end of the connection. Nor is a call that the plugin has refused to begin an
-/// answer: it is made again.
+/// Returns the status for a stream that the plugin reset. Returns `None` for an I/O error and for the end of the connection; also for a call that the
+/// plugin refused to begin, which is repeated.
 fn reset(error: &h2::Error) -> Option<Status> {
     use h2::Reason;
 
@@ -256,7 +257,7 @@ fn reset(error: &h2::Error) -> Option<Status> {
     ))
 }
 
-/// As Go prints it.
+/// Returns the name that Go prints.
 fn name(reason: h2::Reason) -> String {
     use h2::Reason;
 

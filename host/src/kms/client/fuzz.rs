@@ -1,4 +1,4 @@
-//! A fuzz target: a plugin's answer to Status, from its headers to its trailers.
+//! A fuzz target for a plugin's answer to Status, from its headers to its trailers.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -16,13 +16,13 @@ use super::answer::{AnswerBody, MAX_TEXT, begin};
 use crate::fuzz::{Frames, block_on};
 use crate::kms::bounds::{LargeMessages, MAX_MESSAGE};
 
-/// More than any answer's text: what is kept of the plugin's, quoted and in our own words.
+/// Longer than the text of any error: the part of the plugin's text that is kept, quoted, with our own text.
 const TEXT_MAX: usize = 4 * MAX_TEXT;
 
-/// Any bytes as an answer: its status, headers, frames and trailers.
+/// Reads an answer whose HTTP status, headers, frames and trailers come from the input.
 ///
 /// # Panics
-/// When something does not hold.
+/// Panics if a property does not hold.
 pub(crate) fn run(input: &[u8]) {
     let answer = Answer::of(input);
     let expected = answer.message();
@@ -49,7 +49,7 @@ struct Answer {
 }
 
 impl Answer {
-    /// One byte says what is usual, and what comes of the input.
+    /// Builds an answer. One byte decides which parts have their usual values and which come from the input.
     fn of(mut input: &[u8]) -> Self {
         let mut next = |most: usize| {
             let len = usize::from(input.first().copied().unwrap_or(0)).min(most);
@@ -105,7 +105,7 @@ impl Answer {
         }
     }
 
-    /// What it says, if it is as gRPC has it: one message, not compressed, and a good end.
+    /// Returns the expected message if the answer is valid gRPC: one message, not compressed, and the status OK.
     fn message(&self) -> Option<StatusResponse> {
         let kind = self.headers.get("content-type")?.as_bytes();
         let kind = kind.to_ascii_lowercase();
@@ -133,7 +133,7 @@ fn put(headers: &mut HeaderMap, name: &'static str, value: &[u8]) {
     }
 }
 
-/// Gives the answer to whoever asks first.
+/// A service that gives its answer to the first request.
 struct Answering(Option<Answer>);
 
 impl Service<Request<Body>> for Answering {
@@ -166,7 +166,7 @@ impl Service<Request<Body>> for Answering {
     }
 }
 
-/// A good answer, in one frame and in several; each way to end without one.
+/// Seeds: a good answer in one frame and in several, and every way to end without one.
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let message = StatusResponse {
         version: "v2".into(),

@@ -10,7 +10,7 @@ use tonic::metadata::MetadataMap;
 use super::*;
 use crate::kms::tests::{PATIENCE, Running, new_plugin, socket};
 
-/// Short, where a deadline must pass for the test to go on.
+/// A short deadline, for tests in which it must pass.
 const SHORT: Duration = Duration::from_millis(50);
 
 fn secret(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
@@ -48,7 +48,7 @@ async fn what_a_plugin_encrypts_it_decrypts_over_both_kinds_of_socket() {
     for address in [socket(dir.path()), SocketAddress::Abstract(name)] {
         let running = Running::plugin(new_plugin(dir.path()), address.bind().unwrap());
         let client = Arc::new(KmsClient::v2(address, PATIENCE));
-        // Spawned, so that it breaks the build if a call could not be sent between threads.
+        // Spawned, so that compilation fails if a call cannot be sent between threads.
         let calls = Arc::clone(&client);
         tokio::spawn(async move { round_trip(&calls).await })
             .await
@@ -63,7 +63,7 @@ async fn a_call_waits_for_a_socket_that_appears_later() {
     let address = socket(dir.path());
     let client = KmsClient::v2(address.clone(), PATIENCE);
     let started = async {
-        // The call is polled first, and found nothing.
+        // By then the call was polled and found no socket.
         tokio::task::yield_now().await;
         Running::plugin(new_plugin(dir.path()), address.bind().unwrap())
     };
@@ -101,7 +101,7 @@ async fn a_missing_socket_meets_the_deadline_and_the_next_call_finds_it() {
     let address = socket(dir.path());
     let mut client = KmsClient::v2(address.clone(), SHORT);
     assert_eq!(client.status().await, Err(deadline_exceeded()));
-    // The call is gone; its attempt to connect is still there.
+    // The call is gone, but its attempt to connect still exists.
     client.timeout = PATIENCE;
     let _running = Running::plugin(new_plugin(dir.path()), address.bind().unwrap());
     round_trip(&client).await;
@@ -159,7 +159,7 @@ async fn a_plugin_that_hangs_up_on_every_call_is_not_asked_for_ever() {
     let hang_up = async {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
-            // Something of the call has arrived.
+            // A part of the call has arrived.
             stream.read_u8().await.unwrap();
         }
     };
@@ -182,11 +182,11 @@ async fn dropping_the_client_closes_the_connection() {
     assert_eq!(client.status().await, Err(deadline_exceeded()));
     let (mut stream, _) = listener.accept().await.unwrap();
     drop(client);
-    // Ends only when the other side is closed.
+    // Returns only when the other side has closed.
     stream.read_to_end(&mut Vec::new()).await.unwrap();
 }
 
-/// Answers what it is told to, and keeps the last call's metadata.
+/// Answers as configured, and keeps the metadata of the last call.
 #[derive(Clone, Default)]
 struct Rogue {
     ciphertext: Vec<u8>,
@@ -253,7 +253,7 @@ fn rogue(dir: &tempfile::TempDir, rogue: &Rogue, timeout: Duration) -> (KmsClien
 #[tokio::test]
 async fn an_answer_over_the_bound_is_an_error_and_the_next_call_works() {
     let dir = tempfile::tempdir().unwrap();
-    // Legal for grpc-go, although KMS v2 has no use for it.
+    // grpc-go allows this length, although KMS v2 has no use for it.
     let mut service = Rogue {
         ciphertext: vec![0; MAX_MESSAGE - 100],
         ..Default::default()
@@ -330,7 +330,7 @@ async fn a_plugin_that_hangs_meets_the_deadline() {
     };
     let (mut client, _running) = rogue(&dir, &service, SHORT);
     assert_eq!(client.status().await, Err(deadline_exceeded()));
-    // So does one that had the time to see the call.
+    // The same holds for a plugin that had time to see the call.
     client.timeout = PATIENCE;
     tokio::select! {
         _ = client.status() => panic!("it hangs"),
@@ -348,7 +348,7 @@ async fn a_plugin_that_hangs_meets_the_deadline() {
 #[tokio::test]
 async fn a_plugins_error_comes_through_and_is_not_repeated() {
     let dir = tempfile::tempdir().unwrap();
-    // The code that a lost connection has too.
+    // A lost connection has the same code.
     let service = Rogue {
         error: Some((Code::Unavailable, "the HSM is away".into())),
         ..Default::default()
@@ -382,7 +382,7 @@ async fn a_plugins_long_error_comes_through_and_is_not_repeated() {
     assert_eq!(service.calls.load(Ordering::Relaxed), 32);
 }
 
-/// It answers in its own way, and closes.
+/// The server answers in HTTP/1 and closes the connection.
 #[tokio::test]
 async fn a_server_of_http_1_is_named_as_the_fault() {
     let dir = tempfile::tempdir().unwrap();
@@ -393,7 +393,7 @@ async fn a_server_of_http_1_is_named_as_the_fault() {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
             stream.read_u8().await.unwrap();
-            // It fails when the client has gone.
+            // Fails if the client is gone.
             let _ = stream
                 .write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
                 .await;

@@ -11,10 +11,10 @@ use super::answer::Plugin;
 use super::{CallError, KmsClient};
 use crate::kms::bounds::MAX_MESSAGE;
 
-/// The one version there is.
+/// The only version.
 const VERSION: &str = "v1beta1";
 
-/// A KMS v1 plugin, asked for its version before the first call that needs it.
+/// A KMS v1 plugin. Its version is checked before the first call.
 #[derive(Debug)]
 pub(super) struct V1 {
     client: KeyManagementServiceClient<Plugin>,
@@ -69,7 +69,7 @@ impl V1 {
         Ok(Zeroizing::new(std::mem::take(&mut answer.plain)))
     }
 
-    /// Two first calls at once may both ask; once the answer was right, nobody asks again.
+    /// Checks the plugin's version. Concurrent first calls may each query it; after one success, no call queries it again.
     async fn check_version(&self, kms: &KmsClient, deadline: Instant) -> Result<(), CallError> {
         if self.version_checked.load(Ordering::Relaxed) {
             return Ok(());
@@ -83,7 +83,7 @@ impl V1 {
                 async move { client.version(request).await }
             })
             .await
-            // Upstream's two faults of the version are no gRPC statuses.
+            // Upstream's two version errors are not gRPC statuses.
             .map_err(|error| CallError {
                 code: 0,
                 message: format!("failed get version from remote KMS provider: {error}"),
@@ -122,7 +122,7 @@ mod tests {
     use crate::kms::address::SocketAddress;
     use crate::kms::tests::{PATIENCE, socket};
 
-    /// Turns bytes around, and counts how often it was asked for its version.
+    /// Reverses bytes, and counts the queries for its version.
     struct Mirror {
         version: &'static str,
         versions: Arc<AtomicU32>,
@@ -184,7 +184,7 @@ mod tests {
             Self { stop, task }
         }
 
-        /// Ends it and its connections.
+        /// Ends the plugin and its connections.
         async fn stop(self) {
             self.stop.send(()).unwrap();
             self.task.await.unwrap().unwrap();
@@ -217,7 +217,7 @@ mod tests {
         let address = socket(dir.path());
         let client = KmsClient::v1(address.clone(), PATIENCE);
         let started = async {
-            // The call is polled first, and found nothing.
+            // By then the call was polled and found no socket.
             tokio::task::yield_now().await;
             Running::at(&address, VERSION, Arc::default())
         };

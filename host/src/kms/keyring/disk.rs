@@ -1,4 +1,4 @@
-//! A directory of files that only their owner may read, replaced atomically.
+//! A directory of files that only their owner may read. Files are replaced atomically.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
@@ -11,10 +11,10 @@ use zeroize::Zeroizing;
 use super::{Damage, KeyringError};
 use crate::durable;
 
-/// The file whose lock a writer holds. It stays: removing a lock file that another process has open would give two locks.
+/// The file that a writer locks. It is never removed: if another process had it open, there would then be two locks.
 const LOCK_NAME: &str = "keyring.lock";
 
-/// What a file looks like from outside; differs after every replacement and after `chmod` or `chown`.
+/// The metadata of a file. It differs after every replacement and after `chmod` or `chown`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
     inode: u64,
@@ -41,7 +41,7 @@ impl Stamp {
 pub(super) struct Directory(PathBuf);
 
 impl Directory {
-    /// Makes it, mode 0700, if it is not there.
+    /// Creates the directory with mode 0700 if it does not exist, and opens it.
     pub(super) fn open_or_create(path: &Path) -> Result<Self, KeyringError> {
         durable::create_directory(path).map_err(fault("create", path))?;
         Self::open(path)
@@ -52,7 +52,7 @@ impl Directory {
         if !metadata.is_dir() {
             return Err(KeyringError::NotAFile { path: path.into() });
         }
-        // Root could do as it likes anyway.
+        // A directory of root's is accepted: root could change the files in any case.
         if metadata.uid() != 0 {
             check_owner(path, &metadata)?;
         }
@@ -64,7 +64,7 @@ impl Directory {
         self.0.join(name)
     }
 
-    /// Waits until no one else holds it; released when dropped.
+    /// Waits for the writers' lock. Dropping the file releases it.
     pub(super) fn lock(&self) -> Result<File, KeyringError> {
         let path = self.path(LOCK_NAME);
         let lock = OpenOptions::new()
@@ -85,14 +85,15 @@ impl Directory {
         Ok(Stamp::of(&metadata))
     }
 
-    /// The whole file, if it is this user's alone and at most `max` bytes long. The bytes are wiped when dropped.
+    /// Reads the whole file. The file must belong to this user, be accessible to no other user, and have at most `max` bytes. The bytes are wiped
+    /// when dropped.
     pub(super) fn read(
         &self,
         name: &str,
         max: usize,
     ) -> Result<(Zeroizing<Vec<u8>>, Stamp), KeyringError> {
         let path = self.path(name);
-        // Opening must not wait for a writer if it turns out to be a pipe.
+        // Do not block on opening: the path may be a pipe without a writer.
         let mut file = OpenOptions::new()
             .read(true)
             .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32)
@@ -123,12 +124,12 @@ impl Directory {
         }
     }
 
-    /// Puts a new file, mode 0600, in the old one's place. When this returns it is on disk; after a crash there is the old or
-    /// the new one. The caller holds the lock.
+    /// Replaces a file with a new one of mode 0600. When this returns, the new file is on disk; after a crash, either the old or the new file exists.
+    /// The caller must hold the lock.
     pub(super) fn replace(&self, name: &str, bytes: &[u8]) -> Result<Stamp, KeyringError> {
         let path = self.path(name);
         let temporary = self.path(&format!("{name}.tmp"));
-        // A crash may have left one, and the lock says that nobody is writing it.
+        // A crash may have left a temporary file. The caller holds the lock, so no process is writing it.
         match fs::remove_file(&temporary) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(fault("remove", &temporary)(error));
@@ -137,7 +138,7 @@ impl Directory {
         }
         let written = self.write(&temporary, bytes);
         if written.is_err() {
-            // What went wrong is already told; a file that stays is removed by the next writer.
+            // The first error is returned. If the temporary file stays, the next writer removes it.
             let _ = fs::remove_file(&temporary);
         }
         let stamp = written?;

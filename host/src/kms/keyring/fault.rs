@@ -1,4 +1,4 @@
-//! What can be wrong with a keyring. Every message names the file and what to do; none shows a key or a key ID.
+//! Errors of a keyring. Every message names the file and the remedy. No message contains a key or a key ID.
 
 use std::fmt;
 use std::io;
@@ -8,67 +8,67 @@ use std::path::PathBuf;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum KeyringError {
-    /// The system refused.
+    /// A system call failed.
     Io {
-        /// What was tried: `read`, `create`, …
+        /// The operation: `read`, `create`, …
         doing: &'static str,
-        /// On what.
+        /// The file or directory.
         path: PathBuf,
-        /// Its reason.
+        /// The system's error.
         source: io::Error,
     },
     /// There is no such file or directory.
     Missing {
-        /// What is missing.
+        /// The missing file or directory.
         path: PathBuf,
     },
-    /// Something else than a file, or than a directory, is there; a symbolic link is not followed.
+    /// The path is not a file, or not a directory where one is needed. Symbolic links are not followed.
     NotAFile {
-        /// What it is.
+        /// The path.
         path: PathBuf,
     },
-    /// It belongs to another user.
+    /// A file or directory belongs to another user.
     Owner {
-        /// What belongs to them.
+        /// The file or directory.
         path: PathBuf,
-        /// Their user ID.
+        /// The owner's user ID.
         owner: u32,
         /// This process's effective user ID.
         expected: u32,
     },
-    /// Others can read the file, or write to the directory.
+    /// Other users can read the file, or write to the directory.
     Permissions {
-        /// What is open to them.
+        /// The file or directory.
         path: PathBuf,
-        /// Its mode: the lowest twelve bits.
+        /// The lowest twelve bits of its mode.
         mode: u32,
-        /// What `chmod` should be given.
+        /// The argument for `chmod`.
         remedy: &'static str,
     },
     /// The file is larger than a keyring can be.
     TooLarge {
         /// The file.
         path: PathBuf,
-        /// Its bytes.
+        /// Its length in bytes.
         len: u64,
     },
     /// The file is not a keyring.
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with the file.
         damage: Damage,
     },
     /// There was a keyring, and it is gone.
     Lost {
-        /// Where it was.
+        /// The path of the keyring.
         path: PathBuf,
     },
     /// The file lacks keys that it once had.
     Forgotten {
         /// The file.
         path: PathBuf,
-        /// How many.
+        /// The number of missing keys.
         keys: usize,
     },
     /// The file has another key under the ID of one in memory.
@@ -76,7 +76,7 @@ pub enum KeyringError {
         /// The file.
         path: PathBuf,
     },
-    /// No key is missing, so none can be given up.
+    /// No key is missing, so there is none to give up.
     Complete {
         /// The file.
         path: PathBuf,
@@ -86,7 +86,7 @@ pub enum KeyringError {
         /// The file.
         path: PathBuf,
     },
-    /// The system has no randomness for a new key.
+    /// The system provided no randomness for a new key.
     Entropy(getrandom::Error),
 }
 
@@ -94,16 +94,16 @@ pub enum KeyringError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Damage {
-    /// It is not JSON, a field is missing, unknown, there twice or of the wrong kind, or a key is not 32 bytes in base64.
+    /// It is not JSON; a field is missing, unknown, duplicated or of the wrong type; or a key is not 32 bytes in base64.
     Syntax {
-        /// From 1; 0 when the place is not known.
+        /// Counted from 1; 0 if unknown.
         line: usize,
-        /// From 1; 0 when the place is not known.
+        /// Counted from 1; 0 if unknown.
         column: usize,
     },
-    /// A later Dekker wrote it.
+    /// A later version of Dekker wrote it.
     Version {
-        /// Its layout's version.
+        /// The version of its layout.
         version: u32,
     },
     /// A key ID is not 32 lowercase hexadecimal digits.
@@ -114,10 +114,10 @@ pub enum Damage {
     NoCurrentKey,
     /// There are more keys than [`super::MAX_KEYS`].
     TooManyKeys {
-        /// How many.
+        /// The number of keys.
         keys: usize,
     },
-    /// Its size changed while it was read.
+    /// Its size changed while it was being read.
     Changing,
     /// A line of the list of keys is not a hash of a key ID.
     NotHashes,

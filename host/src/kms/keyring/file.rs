@@ -1,7 +1,7 @@
 //! The keyring's file: `{"version":1,"current":"<id>","keys":[{"id":"<id>","created":<seconds>,"key":"<base64>"},…]}`.
 //!
-//! Strict both ways: every field is there once and no other is. serde_json's own messages may quote what they found,
-//! which may be a key, so only its line and column are told.
+//! Reading is strict: every field must be present exactly once, and no other field is accepted. serde_json's own messages may quote the input, which
+//! may contain a key, so only the line and the column are reported.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,16 +16,16 @@ use zeroize::Zeroizing;
 use super::kek::Secret;
 use super::{Damage, Kek, KekId, Keys};
 
-/// The layout that this file reads and writes.
+/// The version of the layout that this module reads and writes.
 const VERSION: u32 = 1;
 
-/// A secret in base64: `4 · ⌈32 / 3⌉`.
+/// 44 bytes: a secret in base64, `4 · ⌈32 / 3⌉`.
 const ENCODED_SECRET: usize = 44;
 
-/// Larger than any entry: `{"id":"","created":,"key":""},` is 30, an ID 32, a time at most 20, a secret 44.
+/// 128 bytes: more than any entry has. `{"id":"","created":,"key":""},` is 30, an ID 32, a time at most 20, a secret 44.
 const ENTRY: usize = 128;
 
-/// Larger than what stands around the entries: `{"version":1,"current":"","keys":[]}` and a newline, and an ID.
+/// 128 bytes: more than the text around the entries has, `{"version":1,"current":"","keys":[]}` with an ID and a newline.
 const FRAME: usize = 128;
 
 #[derive(Deserialize)]
@@ -52,13 +52,14 @@ struct Entry<'a> {
     key: EncodedSecret<'a>,
 }
 
-/// Read into a box of its own, written from where it is kept: a key is never in a plain string.
+/// A secret. It is read into its own box and written from where it is stored, so a key is never in a plain string.
 enum EncodedSecret<'a> {
     Owned(Box<Secret>),
     Borrowed(&'a Secret),
 }
 
-/// The buffer has room for the whole file from the start, so growing leaves no copy behind, and it is wiped.
+/// Encodes the keyring. The buffer has room for the whole file from the start, so that growth leaves no copy of a key behind, and is wiped when
+/// dropped.
 pub(super) fn encode(keys: &Keys) -> Zeroizing<Vec<u8>> {
     let file = File {
         version: VERSION,
@@ -80,14 +81,14 @@ pub(super) fn encode(keys: &Keys) -> Zeroizing<Vec<u8>> {
     out
 }
 
-/// At least the bytes of a file with so many keys.
+/// Returns an upper bound of the length of a file with this many keys.
 pub(super) fn capacity(keys: usize) -> usize {
     FRAME + ENTRY * keys
 }
 
-/// Whatever the bytes are, this gives keys that belong together or says what is wrong.
+/// Decodes a keyring. For any input it returns a consistent set of keys, or what is wrong with the input.
 pub(super) fn decode(bytes: &[u8]) -> Result<Keys, Damage> {
-    // First the version alone: a later layout's new fields must not read as damage.
+    // Check the version alone first: the new fields of a later layout must not be reported as damage.
     let AnyVersion { version } = serde_json::from_slice(bytes).map_err(syntax)?;
     if version != VERSION {
         return Err(Damage::Version { version });
@@ -141,9 +142,9 @@ impl<'de> Deserialize<'de> for EncodedSecret<'_> {
             }
 
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Box<Secret>, E> {
-                // base64 wants room for what 44 characters could hold, one byte more than 32.
+                // base64 requires room for what 44 characters could hold, one byte more than 32.
                 let mut bytes = Zeroizing::new([0; Secret::LEN + 1]);
-                // Its error names the offending byte: nobody needs to know.
+                // The error of base64 names the offending byte, so it is dropped.
                 let len = BASE64_STANDARD
                     .decode_slice(text, &mut *bytes)
                     .map_err(|_| E::custom("not base64"))?;

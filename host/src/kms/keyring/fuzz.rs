@@ -1,13 +1,13 @@
-//! A fuzz target: the key file and the list of known keys.
+//! A fuzz target for the key file and the list of known keys.
 
 use super::known::Known;
 use super::{Damage, Kek, KekId, Keys, MAX_KEYS, file};
 use crate::kms::keyring::kek::Secret;
 
-/// Any bytes as `keyring.json`, and as `keyring.ids`.
+/// Parses the input as `keyring.json` and as `keyring.ids`.
 ///
 /// # Panics
-/// When something does not hold.
+/// Panics if a property does not hold.
 pub(crate) fn run(input: &[u8]) {
     match file::decode(input) {
         Ok(keys) => round_trip(&keys),
@@ -33,7 +33,7 @@ fn round_trip(keys: &Keys) {
     let known = Known::of(keys);
     assert_eq!(Known::parse(known.text().as_bytes()).as_ref(), Some(&known));
     assert!(known.is(keys) && known.missing_in(keys) == 0);
-    // What the current key seals, the same key opens after it was written and read.
+    // What the current key encrypted can be decrypted after the keyring was written and read.
     let sealed = keys.current().seal(b"a DEK").expect("it is short");
     let opened = again.current().open(&sealed).expect("its own");
     assert_eq!(*opened, b"a DEK");
@@ -48,7 +48,7 @@ fn refused(input: &[u8], damage: &Damage) {
     }
 }
 
-/// Files with one key and with several, of the next version, damaged, and lists.
+/// Seeds: files with one key and with several, of the next version and damaged, and lists.
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let kek = |at: u8| {
         let id = KekId::parse(&format!("{at:032x}")).expect("an ID");

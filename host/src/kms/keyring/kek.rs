@@ -1,4 +1,4 @@
-//! One key-encryption key, and what it makes of a DEK source.
+//! A key-encryption key, and its encryption of DEK sources.
 
 use std::fmt;
 
@@ -6,32 +6,32 @@ use aes_gcm::aead::{Aead, Payload};
 use aes_gcm::{Aes256Gcm, KeyInit, Nonce};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-/// The first byte of every ciphertext: which layout follows.
+/// The first byte of every ciphertext, the version of the layout that follows.
 const LAYOUT: u8 = 1;
 const NONCE_LEN: usize = 12;
 const TAG_LEN: usize = 16;
 
-/// 1024 bytes: upstream's bound on an encrypted DEK source.
+/// 1024 bytes: upstream's maximum length of an encrypted DEK source.
 const MAX_CIPHERTEXT: usize = 1024;
 
-/// 995 bytes: the longest plaintext whose ciphertext has at most 1024.
+/// 995 bytes: the maximum length of a plaintext, so that its ciphertext has at most 1024 bytes.
 pub const MAX_PLAINTEXT: usize = MAX_CIPHERTEXT - 1 - NONCE_LEN - TAG_LEN;
 
 /// A key-encryption key's ID: 16 random bytes as 32 lowercase hexadecimal digits.
 ///
-/// Prints as its hash; [`KekId::as_str`] is for the plugin's answers and the file.
+/// It prints as its hash. [`KekId::as_str`] is for the plugin's answers and the file.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KekId(String);
 
 impl KekId {
     const LEN: usize = 32;
 
-    /// The ID itself.
+    /// Returns the ID itself.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// `sha256:<hex>`: what may be logged.
+    /// Returns `sha256:<hex>`, which may be logged.
     pub fn hash(&self) -> String {
         crate::kms::key_id_hash(&self.0)
     }
@@ -45,7 +45,7 @@ impl KekId {
     }
 }
 
-/// `None` for anything but 32 lowercase hexadecimal digits.
+/// Parsing returns `None` for anything but 32 lowercase hexadecimal digits.
 impl KekId {
     pub(super) fn parse(text: &str) -> Option<Self> {
         let hex = text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
@@ -59,7 +59,7 @@ impl fmt::Debug for KekId {
     }
 }
 
-/// The 32 bytes of an AES-256 key. Boxed wherever it is kept, so that a vector that grows leaves no copy behind.
+/// The 32 bytes of an AES-256 key. Stored in a box, so that a growing vector leaves no copy behind.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub(super) struct Secret(pub(super) [u8; Self::LEN]);
 
@@ -73,10 +73,10 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// An AES-256 key-encryption key with its ID and age. Wiped when it is dropped.
+/// An AES-256 key-encryption key with its ID and creation time. Wiped when dropped.
 ///
-/// Its nonces are random, so one key must not encrypt more than 2³² times (NIST SP 800-38D §8.3). KMS v2 encrypts once
-/// per DEK, and a DEK lasts a process or a rotation: nothing counts here.
+/// Its nonces are random, so one key must not encrypt more than 2³² times (NIST SP 800-38D §8.3). KMS v2 encrypts once per DEK, and a DEK lasts until
+/// the process ends or the key is rotated, so the encryptions are not counted.
 #[derive(Debug)]
 pub struct Kek {
     id: KekId,
@@ -85,7 +85,7 @@ pub struct Kek {
 }
 
 impl Kek {
-    /// Random key and ID.
+    /// Creates a key with random bytes and a random ID.
     pub(super) fn generate(created: u64) -> Result<Self, getrandom::Error> {
         let mut secret = Box::new(Secret([0; Secret::LEN]));
         dekker_aead::random::fill(&mut secret.0)?;
@@ -104,17 +104,17 @@ impl Kek {
         }
     }
 
-    /// Its ID.
+    /// Returns its ID.
     pub fn id(&self) -> &KekId {
         &self.id
     }
 
-    /// When it was made: seconds since 1970.
+    /// Returns the time of its creation in seconds since 1970.
     pub fn created(&self) -> u64 {
         self.created
     }
 
-    /// Whether ID and key are those of another. Both are ours: how long it takes tells nobody anything.
+    /// Returns whether ID and key are equal. The comparison is not constant-time: both keys are our own, so its timing reveals nothing to a client.
     pub(super) fn is_the_same(&self, other: &Self) -> bool {
         self.id == other.id && self.secret.0 == other.secret.0
     }
@@ -123,10 +123,10 @@ impl Kek {
         &self.secret
     }
 
-    /// `1 ‖ nonce[12] ‖ ciphertext ‖ tag[16]`: AES-256-GCM with a random nonce; the AAD is the key ID's 32 characters.
+    /// Encrypts a DEK source to `1 ‖ nonce[12] ‖ ciphertext ‖ tag[16]`: AES-256-GCM with a random nonce. The AAD is the 32 characters of the key ID.
     ///
     /// # Errors
-    /// When `plaintext` has more than [`MAX_PLAINTEXT`] bytes, or the system has no randomness.
+    /// Returns an error if `plaintext` has more than [`MAX_PLAINTEXT`] bytes, or if the system provides no randomness.
     pub fn seal(&self, plaintext: &[u8]) -> Result<Vec<u8>, SealError> {
         if plaintext.len() > MAX_PLAINTEXT {
             return Err(SealError::TooLong {
@@ -146,10 +146,11 @@ impl Kek {
         Ok([&[LAYOUT], &nonce[..], &sealed].concat())
     }
 
-    /// The reverse of [`Kek::seal`].
+    /// Decrypts the result of [`Kek::seal`].
     ///
     /// # Errors
-    /// [`OpenError::Layout`] when `ciphertext` can't be one of ours; else one opaque [`OpenError::Authentication`].
+    /// Returns [`OpenError::Layout`] if [`Kek::seal`] cannot have made `ciphertext`; otherwise [`OpenError::Authentication`], which does not reveal
+    /// the reason.
     pub fn open(&self, ciphertext: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
         let Some((&LAYOUT, rest)) = ciphertext.split_first() else {
             return Err(OpenError::Layout);
@@ -181,12 +182,12 @@ impl Kek {
 pub enum SealError {
     /// It is longer than [`MAX_PLAINTEXT`].
     TooLong {
-        /// Its bytes.
+        /// Its length in bytes.
         len: usize,
     },
-    /// The system has no randomness.
+    /// The system provided no randomness.
     Entropy(getrandom::Error),
-    /// The cipher refused; with the length checked it has no reason to.
+    /// The cipher failed. This is not expected, because the length is checked first.
     Cipher,
 }
 
@@ -211,7 +212,7 @@ impl std::error::Error for SealError {}
 pub enum OpenError {
     /// It does not have this plugin's layout.
     Layout,
-    /// It was altered, or is another key's.
+    /// It was altered, or another key encrypted it.
     Authentication,
 }
 

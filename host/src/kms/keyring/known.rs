@@ -1,17 +1,17 @@
-//! The list of every key that a keyring ever had: `sha256:<hex>` of its ID, one a line, in `keyring.ids`.
+//! The list of all keys that a keyring ever had, in `keyring.ids`: one line with `sha256:<hex>` of the ID for each key.
 //!
-//! It is written after the keyring and before anything is encrypted with it, and replaced as a whole. So it never names a key that is not
-//! in the keyring, unless somebody has put an older keyring there, or none. It holds no secret.
+//! The list is written after the keyring and before any of its new keys encrypts anything, and it is replaced as a whole. So it never names a key
+//! that is not in the keyring, unless the keyring was removed or replaced with an older one. It holds no secret.
 
 use std::collections::BTreeSet;
 
 use super::disk::Directory;
 use super::{Damage, KeyringError, Keys, MAX_KEYS};
 
-/// The list's file in the state directory.
+/// The name of the list's file in the state directory.
 pub(super) const FILE_NAME: &str = "keyring.ids";
 
-/// `sha256:`, 64 digits and a newline.
+/// 72 bytes: `sha256:`, 64 digits and a newline.
 const LINE: usize = 72;
 
 /// Hashes of key IDs.
@@ -23,7 +23,7 @@ impl Known {
         Self(keys.all.iter().map(|kek| kek.id().hash()).collect())
     }
 
-    /// Empty where there is none: the keyring is new, or older than this list.
+    /// Returns an empty list if there is no file: the keyring is new, or older than this list.
     pub(super) fn read(directory: &Directory) -> Result<Self, KeyringError> {
         let bytes = match directory.read(FILE_NAME, LINE * MAX_KEYS) {
             Err(KeyringError::Missing { .. }) => return Ok(Self(BTreeSet::new())),
@@ -35,7 +35,7 @@ impl Known {
         })
     }
 
-    /// `None` for anything but hashes, one a line.
+    /// Returns `None` if the content is anything but one hash a line.
     pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
         let hashes = str::from_utf8(bytes).ok()?.lines().map(|line| {
             let digits = line.strip_prefix("sha256:")?;
@@ -45,7 +45,7 @@ impl Known {
         hashes.collect::<Option<_>>().map(Self)
     }
 
-    /// As it is in the file.
+    /// Returns the content of the file.
     pub(super) fn text(&self) -> String {
         let mut text = String::with_capacity(LINE * self.0.len());
         for hash in &self.0 {
@@ -55,7 +55,7 @@ impl Known {
         text
     }
 
-    /// Replaces the list, unless it is the same. The caller holds the directory's lock.
+    /// Replaces the list, unless it is unchanged. The caller must hold the directory's lock.
     pub(super) fn write(&self, directory: &Directory) -> Result<(), KeyringError> {
         if Self::read(directory)? == *self {
             return Ok(());
@@ -72,7 +72,7 @@ impl Known {
         *self == Self::of(keys)
     }
 
-    /// How many of them these keys lack.
+    /// Returns how many keys of the list `keys` lacks.
     pub(super) fn missing_in(&self, keys: &Keys) -> usize {
         self.0.difference(&Self::of(keys).0).count()
     }

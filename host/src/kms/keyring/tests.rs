@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::*;
 
-/// A directory that is gone at the end, and in it one that the keyring makes.
+/// Returns a temporary directory, and the path of a state directory in it that the keyring creates.
 fn state_dir() -> (tempfile::TempDir, PathBuf) {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("state");
@@ -153,7 +153,7 @@ fn files_and_directories_open_to_others_are_refused() {
 fn another_users_file_is_refused() {
     let (_root, dir) = state_dir();
     let path = Keyring::open_or_create(&dir).unwrap().path();
-    // Only root can give a file away; elsewhere there is nothing to see here.
+    // Only root can change a file's owner. Other users skip the check.
     if std::os::unix::fs::chown(&path, Some(12345), None).is_ok() {
         let fault = fault(&dir);
         assert!(fault.contains("belongs to user 12345"), "{fault}");
@@ -482,7 +482,7 @@ fn what_another_keyring_in_its_place_holds_is_read_but_not_written_with() {
     assert_eq!(*ours.current().id(), before);
     assert!(ours.find(foreign).is_some());
     assert!(ours.check_current().is_err());
-    // Put right again, it lacks nothing: the others were never ours.
+    // After the own file is back, nothing is missing: the foreign keys were never loaded as this keyring's own.
     ours.directory.replace(FILE_NAME, &own).unwrap();
     ours.reload_if_changed().unwrap();
     assert!(ours.find(foreign).is_none());

@@ -6,11 +6,11 @@ use super::*;
 use crate::kms::address::SocketAddress;
 use crate::kms::claim::{Claim, ClaimError, claim};
 
-/// A socket under a real lock, and what becomes of each attempt to serve it.
+/// A socket behind a real lock, with a script for the attempts to serve it.
 #[derive(Clone)]
 struct Socket {
     address: SocketAddress,
-    /// What the next attempts to serve do; then each serves until it should stop.
+    /// How the next attempts to serve end. After these, each serves until it is asked to stop.
     ends: Arc<Mutex<Vec<End>>>,
     served: Arc<AtomicUsize>,
 }
@@ -20,7 +20,7 @@ enum End {
     ByItself,
     Fault,
     Panic,
-    /// After an hour.
+    /// Ends after an hour.
     Late,
 }
 
@@ -33,7 +33,7 @@ impl Socket {
         }
     }
 
-    /// Another process at the same address.
+    /// Returns another process's view of the same address.
     fn another(&self) -> Self {
         Self {
             address: self.address.clone(),
@@ -138,7 +138,7 @@ async fn what_ends_by_itself_fails_or_panics_is_served_again_after_longer_and_lo
     sleep(Duration::from_secs(600)).await;
     assert_eq!(socket.served(), 13, "then the one that serves for an hour");
     assert_eq!(*standing.borrow(), Standing::Serving);
-    // 12 pauses: 250 ms, doubled, 15 s at the most.
+    // 12 pauses: 250 ms, doubled up to 15 s.
     until(
         &mut standing,
         &Standing::Failed("it ended by itself".to_owned()),
@@ -149,7 +149,7 @@ async fn what_ends_by_itself_fails_or_panics_is_served_again_after_longer_and_lo
         (Duration::from_secs(100)..Duration::from_secs(106)).contains(&took),
         "{took:?}"
     );
-    // What was well for an hour is tried again at once.
+    // After an hour of serving, the next attempt follows the shortest pause.
     sleep(FIRST_RETRY * 4).await;
     assert_eq!(socket.served(), 15);
     assert_eq!(*standing.borrow(), Standing::Serving);

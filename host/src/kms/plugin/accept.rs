@@ -1,4 +1,4 @@
-//! Connections as they come in: never ends, and lets no stranger in where the socket itself cannot.
+//! Accepts connections. Accepting never ends, and connections of other users are refused where no file mode protects the socket.
 
 use std::future::Future;
 use std::io;
@@ -13,13 +13,13 @@ use tokio_stream::Stream;
 use super::refusals::{Refusal, Refusals};
 use super::wire::Wire;
 
-/// 50 ms: how long to leave the system alone after it refused to accept, as it does when there are no descriptors left.
+/// 50 ms: the pause after the system failed to accept a connection, for instance because no file descriptors are left.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// A listener's connections. tonic's server would end with the first error that is not a connection's own.
+/// The connections of a listener. Unlike this stream, a plain listener would end tonic's server at the first error that is not a connection's own.
 pub(super) struct Accepted {
     listener: UnixListener,
-    /// Checked when there is no file whose mode could do it.
+    /// Whether to check the peer's user, because there is no file whose mode protects the socket.
     own_user_only: bool,
     refusals: Refusals,
     pause: Option<Pin<Box<Sleep>>>,

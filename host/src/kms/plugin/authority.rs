@@ -1,12 +1,12 @@
-//! The `:authority` of a request, where it is no host name.
+//! Replaces the `:authority` of a request if it is not a host name.
 //!
-//! A client on a unix socket has no host to name. kube-apiserver up to 1.31 names the socket's path (`/run/kms.sock`), gRPC's C-core
-//! (Python, C++, Ruby) the path in percent-encoding (`run%2Fkms.sock`); grpc-go takes either. h2 answers PROTOCOL_ERROR
-//! (hyperium/h2#487), so it must see another: here each byte that a host name lacks becomes `-`.
+//! A client on a unix socket has no host to name. kube-apiserver up to 1.31 sends the socket's path (`/run/kms.sock`), and gRPC's C-core (Python,
+//! C++, Ruby) sends the percent-encoded path (`run%2Fkms.sock`). grpc-go accepts both. h2 answers PROTOCOL_ERROR (hyperium/h2#487), so it must
+//! receive another authority: each byte that is not allowed in a host name becomes `-`.
 //!
-//! The other has the same number of bytes. So an entry that it leaves in HPACK's dynamic table is as large as the one that the client
-//! means, and the client's table and h2's stay in step: there is no state here, nothing else in a block changes, and a block that needs
-//! no change goes through byte for byte. RFC 7541 §4.1 (an entry's size), §6 (the representations).
+//! The replacement has the same number of bytes. So the entry that it leaves in HPACK's dynamic table has the same size as the client's, and the
+//! client's table and h2's stay in step. This module therefore needs no state, nothing else in a block changes, and a block that needs no change is
+//! passed on byte for byte. RFC 7541 §4.1 (the size of an entry), §6 (the representations).
 
 mod huffman;
 
@@ -15,33 +15,33 @@ pub(super) use huffman::tests::encode;
 
 use axum::http::uri;
 
-/// A header's name, and its place in HPACK's static table.
+/// The header's name, and its index in HPACK's static table.
 const NAME: &[u8] = b":authority";
 const STATIC_INDEX: usize = 1;
 
-/// What became of a header block.
+/// The result of checking a header block.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Block {
-    /// h2 takes its authority, or it has none, or it cannot be read here: h2 will say what is wrong with it.
+    /// No change: h2 accepts the authority, there is none, or the block cannot be parsed here, in which case h2 reports the error.
     AsItIs,
-    /// This one is to go in its place.
+    /// The block to use instead.
     Changed(Vec<u8>),
-    /// h2 will refuse its authority, and there is no other of that size: it is empty.
+    /// h2 will refuse the authority: it is empty, and there is no replacement of the same size.
     Hopeless,
 }
 
-/// Looks through a whole header block (RFC 7541 §6).
+/// Checks a whole header block (RFC 7541 §6).
 pub(super) fn fit(block: &[u8]) -> Block {
     read(block).unwrap_or(Block::AsItIs)
 }
 
-/// `None` for a block that is malformed.
+/// Returns `None` if the block is malformed.
 fn read(block: &[u8]) -> Option<Block> {
     let mut fields = Reader { block, at: 0 };
     let mut changed = Vec::new();
     let mut copied = 0;
     while let Some(first) = block.get(fields.at) {
-        // Indexed, or an update of the table's size: no string follows. The entry was a literal once, and was looked at then.
+        // An indexed field or an update of the table's size: no string follows. An indexed entry was checked when it was sent as a literal.
         if first & 0x80 != 0 {
             fields.integer(7)?;
             continue;
@@ -80,7 +80,7 @@ fn read(block: &[u8]) -> Option<Block> {
     Some(Block::Changed(changed))
 }
 
-/// RFC 3986's unreserved characters, of which any row is a host name.
+/// Replaces any byte but RFC 3986's unreserved characters. Every sequence of these is a host name.
 fn host_byte(byte: u8) -> u8 {
     match byte {
         b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'.' | b'_' | b'~' => byte,
@@ -88,7 +88,7 @@ fn host_byte(byte: u8) -> u8 {
     }
 }
 
-/// RFC 7541 §5.1 and §5.2, as plain octets.
+/// Appends a string without Huffman coding (RFC 7541 §5.1 and §5.2).
 fn push_string(out: &mut Vec<u8>, text: &[u8]) {
     let Some(mut rest) = text.len().checked_sub(0x7f) else {
         out.push(text.len() as u8);
@@ -104,7 +104,7 @@ fn push_string(out: &mut Vec<u8>, text: &[u8]) {
     out.extend_from_slice(text);
 }
 
-/// Where one is in a block.
+/// A position in a block.
 struct Reader<'a> {
     block: &'a [u8],
     at: usize,
@@ -117,7 +117,7 @@ impl<'a> Reader<'a> {
         Some(byte)
     }
 
-    /// RFC 7541 §5.1, up to 28 bits beyond the prefix: more than any length or index here.
+    /// Reads an integer (RFC 7541 §5.1) of up to 28 bits beyond the prefix, which is more than any length or index here.
     fn integer(&mut self, prefix: u8) -> Option<usize> {
         let most = (1usize << prefix) - 1;
         let mut value = usize::from(self.byte()?) & most;
@@ -134,7 +134,7 @@ impl<'a> Reader<'a> {
         None
     }
 
-    /// RFC 7541 §5.2.
+    /// Reads a string (RFC 7541 §5.2).
     fn string(&mut self) -> Option<Text<'a>> {
         let coded = self.block.get(self.at)? & 0x80 != 0;
         let len = self.integer(7)?;
@@ -145,10 +145,10 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A string as it stands in a block.
+/// A string as it is encoded in a block.
 struct Text<'a> {
     octets: &'a [u8],
-    /// In Huffman's code.
+    /// Whether it is Huffman-coded.
     coded: bool,
 }
 
@@ -162,7 +162,7 @@ impl Text<'_> {
     }
 
     fn is(&self, text: &[u8]) -> bool {
-        // No code has fewer than five bits or more than thirty: long ones are not decoded in vain.
+        // A code has five to thirty bits, so a long string cannot match and need not be decoded.
         if self.octets.len() > 4 * text.len() {
             return false;
         }

@@ -1,4 +1,4 @@
-//! What stands before every call of the plugin: a request is held to grpc-go's limits, and an error is seen in the log.
+//! The layer in front of every call of the plugin: it enforces grpc-go's limits on requests and reports errors to the log.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,7 +12,7 @@ use tower::{Layer, Service};
 use super::refusals::{Refusal, Refusals};
 use crate::kms::bounds::{self, LargeMessages, OneMessage, Reader};
 
-/// Makes a [`Guard`] of a server's services.
+/// Wraps a server's services in a [`Guard`].
 #[derive(Clone)]
 pub(super) struct GuardLayer {
     refusals: Refusals,
@@ -36,7 +36,7 @@ impl<S> Layer<S> for GuardLayer {
     }
 }
 
-/// The services, guarded.
+/// A service behind the guard.
 #[derive(Clone)]
 pub(super) struct Guard<S> {
     service: S,
@@ -75,7 +75,8 @@ where
         let answer = self.service.call(request);
         Box::pin(async move {
             let response = answer.await?;
-            // tonic leaves it there when it is all that a response says. A method that it does not have is only a header.
+            // tonic puts the status into the extensions if the response consists of nothing else. For an unknown method the status is only in the
+            // headers.
             let status = response.extensions().get::<Status>().map_or_else(
                 || Status::from_header_map(response.headers()),
                 |status| Some(Status::new(status.code(), status.message())),

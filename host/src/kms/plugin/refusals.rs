@@ -1,4 +1,4 @@
-//! What clients are refused, in the log: once a minute for each kind, so that a client that tries again and again cannot fill it.
+//! Logs the refusals of clients, at most once a minute for each kind, so that a client that retries constantly cannot fill the log.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -7,31 +7,31 @@ use std::time::{Duration, Instant};
 
 use tonic::{Code, Status};
 
-/// 1 minute: how long a kind is only counted after it was logged.
+/// 1 minute: how long refusals of a kind are only counted after one was logged.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// 64 characters: as much of what a client names is shown.
+/// 64 characters: how much is shown of a name that a client sends.
 const SHOWN: usize = 64;
 
-/// One log's view of what a server refuses. Clones share it.
+/// The log of a server's refusals. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Refusals(Arc<Mutex<HashMap<Kind, Noted>>>);
 
-/// When a kind was last logged, and how many there were since.
+/// When a kind was last logged, and the number of refusals since.
 #[derive(Debug)]
 struct Noted {
     logged: Instant,
     since: u64,
 }
 
-/// Something refused.
+/// A refusal.
 #[derive(Debug)]
 pub(super) struct Refusal {
     kind: Kind,
     detail: String,
 }
 
-/// Few enough to keep a time for each.
+/// The kind of a refusal. There are few kinds, so that a time can be kept for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Kind {
     NotHttp2,
@@ -46,9 +46,9 @@ enum Kind {
 }
 
 impl Refusal {
-    /// What came, after so many bytes of the preface, is not how HTTP/2 begins.
+    /// The client sent these bytes, after `seen` bytes of the preface, and they are not HTTP/2's preface.
     pub(super) fn not_http2(came: &[u8], seen: usize) -> Self {
-        // RFC 8446 §5.1: a record of a handshake.
+        // The type of a TLS handshake record (RFC 8446 §5.1).
         let kind = if seen == 0 && came.first() == Some(&0x16) {
             Kind::Tls
         } else {
@@ -60,7 +60,7 @@ impl Refusal {
         }
     }
 
-    /// h2 ended a call or a connection with this code (RFC 9113 §7).
+    /// h2 ended a call or a connection with this error code (RFC 9113 §7).
     pub(super) fn protocol(code: u32, empty_authority: bool) -> Self {
         let kind = if empty_authority {
             Kind::EmptyAuthority
@@ -73,7 +73,7 @@ impl Refusal {
         }
     }
 
-    /// A call that was answered with an error.
+    /// A call was answered with an error.
     pub(super) fn call(method: &str, status: &Status) -> Self {
         let kind = match status.code() {
             Code::Unimplemented if method.starts_with("/v1beta1.KeyManagementService/") => {
@@ -89,7 +89,7 @@ impl Refusal {
         }
     }
 
-    /// Another user's connection.
+    /// Another user connected.
     pub(super) fn stranger(uid: Option<u32>) -> Self {
         Self {
             kind: Kind::Stranger,
@@ -97,7 +97,7 @@ impl Refusal {
         }
     }
 
-    /// The system would not accept a connection.
+    /// The system failed to accept a connection.
     pub(super) fn accept(error: &std::io::Error) -> Self {
         Self {
             kind: Kind::Accept,
@@ -107,7 +107,7 @@ impl Refusal {
 }
 
 impl Refusals {
-    /// Logs it, or counts it when its kind was logged a short while ago. What ends no call and no connection early is neither.
+    /// Logs a refusal, or only counts it if its kind was logged less than a minute ago. Ignores error codes of calls that end normally.
     pub(super) fn note(&self, refusal: Refusal) {
         if let Some(since) = self.due(refusal.kind, Instant::now()) {
             tracing::warn!(
@@ -119,9 +119,9 @@ impl Refusals {
         }
     }
 
-    /// How many of this kind were not logged since the last that was; `None`: neither is this one.
+    /// Returns how many refusals of this kind have not been logged since the last one that was, or `None` if this one is not to be logged either.
     fn due(&self, kind: Kind, now: Instant) -> Option<u64> {
-        // NO_ERROR, STREAM_CLOSED and CANCEL are how calls end that nobody waits for.
+        // A call for which no client waits any more ends with NO_ERROR, STREAM_CLOSED or CANCEL.
         if matches!(kind, Kind::Protocol(0 | 5 | 8)) {
             return None;
         }
@@ -145,7 +145,7 @@ impl Refusals {
     }
 }
 
-/// What happened, and what to do about it.
+/// What happened and the remedy.
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -174,7 +174,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// RFC 9113 §7.
+/// Returns the name of an error code (RFC 9113 §7).
 fn h2_code(code: u32) -> String {
     const NAMES: [&str; 14] = [
         "NO_ERROR",

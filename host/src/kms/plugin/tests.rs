@@ -100,7 +100,7 @@ async fn faulty_decrypts_are_told_apart_only_as_far_as_they_may_be() {
     assert_eq!(decrypt(&plugin, &good).await.unwrap(), b"seed");
 }
 
-/// Another process's.
+/// Rotates the keyring as another process would, and loads it.
 fn rotate(plugin: &Plugin) {
     let dir = plugin.keyring().path();
     crate::kms::rotate(dir.parent().unwrap()).unwrap();
@@ -114,7 +114,7 @@ async fn a_rotation_takes_effect_with_the_next_status() {
     let before = status(&plugin).await.key_id;
     let old = encrypt(&plugin, b"old").await.unwrap();
     crate::kms::rotate(dir.path()).unwrap();
-    // Until then, Encrypt agrees with the last Status.
+    // Until then, Encrypt uses the key that the last Status reported.
     assert_eq!(encrypt(&plugin, b"x").await.unwrap().key_id, before);
     let after = status(&plugin).await.key_id;
     assert_ne!(after, before);
@@ -187,19 +187,19 @@ async fn every_call_is_counted() {
     assert_eq!((counts.status, counts.encrypt, counts.decrypt), (1, 1, 2));
 }
 
-/// A frame's head, then its payload.
+/// Returns a frame: its head and its payload.
 fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
     let [.., a, b] = payload.len().to_be_bytes();
     [&[0, a, b, kind, flags, 0, 0, 0, stream][..], payload].concat()
 }
 
-/// HPACK's literal without an entry, of a name and a value.
+/// Returns a literal HPACK field without indexing.
 fn field(name: &str, value: &str) -> Vec<u8> {
     let string = |text: &str| [&[text.len() as u8][..], text.as_bytes()].concat();
     [vec![0], string(name), string(value)].concat()
 }
 
-/// Its own HTTP/2, for no library sends such an authority.
+/// The test writes its own HTTP/2, because no library sends this authority.
 #[tokio::test]
 async fn clients_whose_authority_is_a_path_are_served() {
     let dir = tempfile::tempdir().unwrap();
@@ -208,7 +208,7 @@ async fn clients_whose_authority_is_a_path_are_served() {
         crate::kms::tests::Running::plugin(new_plugin(dir.path()), address.bind().unwrap());
     for authority in ["/run/kms.sock", "run%2Fkms.sock", "\0kms", "localhost"] {
         let mut stream = address.connect().await.unwrap();
-        // `:method: POST` and `:scheme: http`; `:authority` with an entry, as clients have it.
+        // `:method: POST` and `:scheme: http`; `:authority` with indexing, as clients send it.
         let mut block = vec![0x83, 0x86, 0x41];
         block.extend(field("", authority).split_off(2));
         block.extend(field(":path", "/v2.KeyManagementService/Status"));
@@ -219,7 +219,7 @@ async fn clients_whose_authority_is_a_path_are_served() {
         sent.extend(frame(1, 4, 1, &block));
         sent.extend(frame(0, 1, 1, &[0; 5]));
         stream.write_all(&sent).await.unwrap();
-        // HEADERS, DATA and trailers; RST_STREAM for one that is refused.
+        // HEADERS, DATA and trailers; RST_STREAM if the call is refused.
         let mut kinds = Vec::new();
         while kinds.len() < 3 {
             let mut head = [0; 9];
@@ -249,7 +249,7 @@ async fn a_silent_connection_does_not_hold_up_the_end() {
         Duration::from_millis(50),
     ));
     let _silent = address.connect().await.unwrap();
-    // Once this is answered, the connection before it was accepted too.
+    // Once this call is answered, the earlier connection has been accepted too.
     crate::kms::plugin_status(&address).await.unwrap();
     drop(stop);
     served.await.unwrap().unwrap();
@@ -268,7 +268,7 @@ async fn an_older_keyring_is_unhealthy_still_decrypts_and_encrypts_nothing() {
         fs::write(&path, bytes).unwrap();
     };
     put(&older);
-    // Before any Status has seen it.
+    // No Status has seen the older file yet.
     let error = encrypt(&plugin, b"x").await.unwrap_err();
     assert_eq!(error.code(), Code::FailedPrecondition);
     assert!(error.message().contains("lacks 1"), "{error}");
@@ -297,7 +297,7 @@ async fn a_disk_that_stalls_holds_up_no_decrypt() {
     let disk = std::thread::spawn(move || {
         let _keyring = disk.keyring();
         started.send(()).unwrap();
-        // Until the sender is dropped.
+        // Blocks until the sender is dropped.
         let _ = stalled.recv();
     });
     has_started.await.unwrap();
@@ -320,7 +320,7 @@ async fn a_disk_that_stalls_holds_up_no_decrypt() {
         tokio::task::yield_now().await;
     }
     assert!(statuses.iter().all(|status| !status.is_finished()));
-    // All but the one who looks gave up, as callers do at their deadline; a new one is served when the disk is back.
+    // All calls but the one that checks the file give up, as callers do at their deadline. A new call is served once the disk responds.
     for status in statuses.iter().skip(1) {
         status.abort();
     }

@@ -1,7 +1,7 @@
-//! A client's connection, between the socket and h2: what h2 would refuse for no good reason is made fit, and what it refuses is seen.
+//! The layer between a client's socket and h2. It rewrites an authority that h2 would refuse, and reports to the log what h2 refuses.
 //!
-//! HTTP/2 is read only as far as frames go (RFC 9113 §4.1). A frame's payload goes straight into h2's own buffer, so that no plaintext is
-//! ever held here; only header blocks are, whole and bounded, until [`authority`] has looked at them.
+//! HTTP/2 is parsed only down to its frames (RFC 9113 §4.1). Payloads go straight into h2's own buffer, so that no plaintext is ever held here. Only
+//! header blocks are held, whole and bounded, until [`authority`] has checked them.
 
 use std::io;
 use std::pin::Pin;
@@ -13,19 +13,19 @@ use tonic::transport::server::Connected;
 use super::authority::{self, Block};
 use super::refusals::{Refusal, Refusals};
 
-/// RFC 9113 §3.4: how each client begins.
+/// The bytes with which each client begins (RFC 9113 §3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// 9 bytes: length[3] ‖ type ‖ flags ‖ stream[4].
 const HEAD: usize = 9;
 
-/// 16 KiB: the longest frame that h2 takes from a client unless it says otherwise.
+/// 16 KiB: the maximum length of a frame that h2 accepts by default.
 const MAX_FRAME: usize = 16 << 10;
 
-/// 8 bytes: so much of a GOAWAY's payload holds its error code; RST_STREAM's is shorter.
+/// 8 bytes: the length of a GOAWAY's payload up to the end of its error code. An RST_STREAM's payload is shorter.
 const CODE_END: usize = 8;
 
-/// 128 KiB: the most that is held of one header block. h2 refuses shorter ones, so beyond it nothing needs to be made fit.
+/// 128 KiB: how much of one header block is held at most. h2 refuses smaller blocks already, so a larger one needs no rewriting.
 const MAX_HELD: usize = 128 << 10;
 
 mod kind {
@@ -62,30 +62,30 @@ impl<S> Wire<S> {
     }
 }
 
-/// What comes from the client.
+/// The data that comes from the client.
 #[derive(Debug, Default)]
 struct Reading {
     state: State,
-    /// Header blocks' frames as they came, until the block is whole.
+    /// The frames of a header block as they arrived, until the block is complete.
     held: Vec<u8>,
-    /// Bytes that h2 may have, and how many of them it has.
+    /// Bytes that are ready for h2, and how many of them h2 has received.
     ready: Vec<u8>,
     given: usize,
-    /// Whether an authority came that could not be made fit.
+    /// Whether an authority arrived that could not be rewritten.
     hopeless: bool,
 }
 
 #[derive(Debug)]
 enum State {
-    /// So many bytes of the preface have come.
+    /// This many bytes of the preface have arrived.
     Preface(usize),
-    /// A frame begins.
+    /// Reading the head of a frame.
     Head([u8; HEAD], usize),
-    /// So many bytes of a payload are left that nobody looks at.
+    /// This many bytes are left of a payload that is passed on unread.
     Pass(usize),
-    /// So many are left of one that is held, and whether it ends a header block.
+    /// This many bytes are left of a payload that is held; and whether its frame ends a header block.
     Hold(usize, bool),
-    /// It is no HTTP/2.
+    /// The client does not speak HTTP/2.
     Blind,
     Ended,
 }
@@ -97,7 +97,7 @@ impl Default for State {
 }
 
 impl Reading {
-    /// A frame's head is there.
+    /// Processes the head of a frame.
     fn head(&mut self, head: [u8; HEAD]) {
         let [a, b, c, kind, flags, ..] = head;
         let len = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
@@ -117,7 +117,7 @@ impl Reading {
         self.state = State::pass(len);
     }
 
-    /// A held frame is whole.
+    /// Processes a held frame that is complete.
     fn held_frame(&mut self, ends: bool) {
         self.state = State::next();
         if !ends {
@@ -140,9 +140,9 @@ impl Reading {
         }
     }
 
-    /// Gives what is held as it came.
+    /// Passes the held frames on unchanged.
     fn let_go(&mut self) {
-        // It is not kept as large as the largest block.
+        // Take the buffer, so that it does not stay as large as the largest block.
         let held = std::mem::take(&mut self.held);
         self.ready.extend_from_slice(&held);
     }
@@ -162,7 +162,7 @@ impl State {
     }
 }
 
-/// A header block that may have come in several frames.
+/// A header block, which may have arrived in several frames.
 #[derive(Debug)]
 struct HeaderBlock {
     flags: u8,
@@ -172,7 +172,7 @@ struct HeaderBlock {
 }
 
 impl HeaderBlock {
-    /// `None` for frames that are malformed.
+    /// Returns `None` if the frames are malformed.
     fn parse(mut frames: &[u8]) -> Option<Self> {
         let mut block: Option<Self> = None;
         while let Some(([a, b, c, _, flags, stream @ ..], rest)) =
@@ -205,7 +205,7 @@ impl HeaderBlock {
         block
     }
 
-    /// Writes it with other fields, in as many frames as it takes.
+    /// Writes the block with other fields, in as many frames as necessary.
     fn write(&self, fields: &[u8], out: &mut Vec<u8>) {
         let (mut fragment, mut rest) =
             fields.split_at(fields.len().min(MAX_FRAME - self.priority.len()));
@@ -327,18 +327,18 @@ fn read<S: AsyncRead + Unpin>(
     Poll::Ready(Ok(into.filled().len()))
 }
 
-/// What goes to the client: only looked at.
+/// The data that goes to the client. It is not changed.
 #[derive(Debug, Default)]
 struct Writing {
-    /// A frame's head and as much of its payload as holds an error code.
+    /// The head of a frame, and the beginning of its payload up to the error code.
     frame: [u8; HEAD + CODE_END],
     have: usize,
-    /// So many bytes of the payload are still to go.
+    /// The number of bytes of the payload that are still to be written.
     left: usize,
 }
 
 impl Writing {
-    /// Follows bytes that were written; gives the error code of each RST_STREAM and GOAWAY.
+    /// Processes bytes that were written. Calls `refused` with the error code of each RST_STREAM and GOAWAY.
     fn follow(&mut self, mut bytes: &[u8], mut refused: impl FnMut(u32)) {
         while !bytes.is_empty() {
             if self.have < HEAD {
@@ -417,7 +417,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
 
 impl<S> Wire<S> {
     fn sent(&mut self, bytes: &[u8]) {
-        // To one that speaks no HTTP/2, which was noted already, h2 says so in HTTP/2.
+        // If the client does not speak HTTP/2, that was noted already, and h2's error frames are not.
         if matches!(self.reading.state, State::Blind) {
             return;
         }

@@ -1,7 +1,7 @@
-//! HPACK's Huffman code (RFC 7541 Appendix B), for reading only.
+//! HPACK's Huffman code (RFC 7541 Appendix B), for decoding only.
 
-/// The length of each byte's code in bits. The code is canonical: among codes of one length the smaller byte has the smaller code, and a
-/// longer code follows on the shorter ones. So the lengths are the whole code.
+/// The length of each byte's code in bits. The code is canonical: among codes of equal length, the smaller byte has the smaller code, and longer
+/// codes follow the shorter ones. So the lengths define the whole code.
 #[rustfmt::skip]
 const LENGTHS: [u8; 256] = [
     13, 23, 28, 28, 28, 28, 28, 28, 28, 24, 30, 28, 28, 30, 28, 28,
@@ -22,14 +22,14 @@ const LENGTHS: [u8; 256] = [
     26, 27, 26, 26, 27, 27, 27, 27, 27, 28, 27, 27, 27, 27, 27, 26,
 ];
 
-/// 30 bits: the longest codes, and that of the end of a string, which is the last of them and never sent.
+/// 30 bits: the length of the longest codes. The last of these is the code for the end of a string, which is never sent.
 const LONGEST: usize = 30;
 
-/// What decoding needs of the lengths.
+/// The tables for decoding, computed from the lengths.
 struct Code {
-    /// The bytes, by the order of their codes.
+    /// The bytes in the order of their codes.
     bytes: [u8; 256],
-    /// How many codes each length has.
+    /// The number of codes of each length.
     counts: [u32; LONGEST + 1],
 }
 
@@ -58,11 +58,11 @@ impl Code {
     }
 }
 
-/// The string that `coded` stands for, at most 8/5 as long. `None` when it is not one: it holds the end's code, or its padding is not less
-/// than eight bits, all of them 1.
+/// Decodes a string. The result is at most 8/5 as long as `coded`. Returns `None` if `coded` is invalid: it contains the code for the end of a
+/// string, or its padding is not fewer than eight bits, all 1.
 pub(super) fn decode(coded: &[u8]) -> Option<Vec<u8>> {
     let mut decoded = Vec::with_capacity(coded.len() * 8 / 5);
-    // `value` is the code so far; `first` the smallest code of its length, and `before` how many bytes have shorter ones.
+    // `value` is the code so far, `first` the smallest code of its length, and `before` the number of bytes with shorter codes.
     let (mut value, mut first, mut before, mut length) = (0u32, 0u32, 0u32, 0usize);
     for bit in coded
         .iter()
@@ -72,7 +72,7 @@ pub(super) fn decode(coded: &[u8]) -> Option<Vec<u8>> {
         first <<= 1;
         length += 1;
         let count = *CODE.counts.get(length)?;
-        // A code is never smaller than the first of its length: what is would have been found shorter.
+        // `value` is never smaller than `first`: a smaller value would have matched a shorter code.
         let at = value.checked_sub(first)?;
         if at < count {
             decoded.push(*CODE.bytes.get(usize::try_from(before + at).ok()?)?);
@@ -90,7 +90,7 @@ pub(super) fn decode(coded: &[u8]) -> Option<Vec<u8>> {
 pub(super) mod tests {
     use super::*;
 
-    /// A string in this code, for the tests of what reads it.
+    /// Encodes a string, for the tests of the code that reads it.
     pub(in crate::kms::plugin) fn encode(text: &[u8]) -> Vec<u8> {
         let mut codes = [0u32; 256];
         let (mut next, mut at) = (0u32, 0);
@@ -124,7 +124,7 @@ pub(super) mod tests {
 
     #[test]
     fn strings_of_the_rfc_decode() {
-        // RFC 7541 C.4 and C.6.
+        // From RFC 7541 C.4 and C.6.
         let table: [(&[u8], &[u8]); 5] = [
             (
                 &[

@@ -1,7 +1,7 @@
 use super::huffman::tests::encode;
 use super::*;
 
-/// A literal field whose name is `name`: an index, or 0 and a string.
+/// Returns a literal field. Its name is an index in `first`, or a string in `name`.
 fn field(first: u8, name: Option<&[u8]>, value: &[u8], coded: bool) -> Vec<u8> {
     let mut block = vec![first];
     let string = |block: &mut Vec<u8>, text: &[u8]| {
@@ -34,7 +34,7 @@ fn each_way_to_write_an_authority_is_found() {
             ("never indexed, static name", 0x11, None),
             ("never indexed, its own name", 0x10, Some(NAME)),
         ] {
-            // Before it `:method: POST`, after it a size and a field of its own.
+            // Before it stands `:method: POST`, after it a table size update and another field.
             let (before, after) = (
                 vec![0x83],
                 [vec![0x20], field(0x40, Some(b"te"), b"/", coded)].concat(),

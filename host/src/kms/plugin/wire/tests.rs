@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 use super::*;
 
-/// Dice with a fresh seed, which is printed, or the one that `DEKKER_SEED` names.
+/// Dice with a random seed, which is printed, or with the seed in `DEKKER_SEED`.
 struct Dice(fastrand::Rng);
 
 impl Dice {
@@ -40,17 +40,17 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// A string of fewer than 127 bytes, in plain octets.
+/// Encodes a string of fewer than 127 bytes without Huffman coding.
 fn string(text: &[u8]) -> Vec<u8> {
     [&[u8::try_from(text.len()).unwrap()], text].concat()
 }
 
-/// `:method: POST`, `:scheme: http`, `:path: /`, then the authority.
+/// Returns a header block: `:method: POST`, `:scheme: http`, `:path: /`, then the authority.
 fn request(authority: &[u8]) -> Vec<u8> {
     [&[0x83, 0x86, 0x84, 0x41][..], &string(authority)].concat()
 }
 
-/// What comes out when this goes in, in pieces as the dice fall, and then ends.
+/// Sends the input in random pieces and ends. Returns what comes out.
 async fn through(dice: &mut Dice, input: &[u8]) -> Vec<u8> {
     let (mut client, server) = duplex(1 << 10);
     let mut wire = Wire::new(server, Refusals::default());
@@ -115,7 +115,7 @@ async fn what_needs_no_change_comes_out_byte_for_byte() {
                     frame(0, flags, stream, &dice.bytes(len))
                 }
                 2 => {
-                    // Over what is held: too long for one frame.
+                    // Too long for one frame, so it is not held.
                     frame(kind::HEADERS, flags, stream, &vec![0x80; MAX_FRAME + 1])
                 }
                 _ => {
@@ -125,7 +125,7 @@ async fn what_needs_no_change_comes_out_byte_for_byte() {
                 }
             });
         }
-        // The last one may be cut off.
+        // The last frame may be cut off.
         input.truncate(input.len() - dice.roll(20).min(input.len() - 1));
         let output = through(&mut dice, &input).await;
         assert!(output == input);
@@ -144,7 +144,7 @@ async fn no_bytes_make_it_panic_or_hold_more_than_it_may() {
         for _ in 0..dice.roll(30) {
             let len = dice.pick(&[0, 1, 5, 6, 40, 300, MAX_FRAME]);
             let mut payload = dice.bytes(len);
-            // Header blocks that look like some.
+            // Makes some payloads look like header blocks.
             if dice.roll(2) == 0 && payload.len() > 2 {
                 payload[0] = dice.pick(&[0x00, 0x01, 0x10, 0x11, 0x40, 0x41, 0x3f, 0x7f, 0xff]);
                 payload[1] = dice.pick(&[0x00, 0x01, 0x05, 0x7f, 0x80, 0x83, 0xff]);
@@ -178,7 +178,7 @@ async fn a_block_in_several_frames_is_made_fit() {
     let unfit = request(b"/run/kms.sock");
     let fit = request(b"-run-kms.sock");
     let mut padded = vec![4];
-    // RFC 9113 §6.2: a dependency and a weight.
+    // A dependency and a weight (RFC 9113 §6.2).
     padded.extend([0, 0, 0, 3, 7]);
     padded.extend(&unfit[..6]);
     padded.extend([0; 4]);
@@ -205,7 +205,7 @@ async fn a_block_in_several_frames_is_made_fit() {
 
 #[tokio::test]
 async fn a_block_that_grows_over_a_frame_goes_on_in_another() {
-    // `/` is coded in six bits, and `-` stands in plain octets.
+    // `/` takes six bits in Huffman code; its replacement `-` takes a whole byte without Huffman coding.
     let long = vec![b'/'; 4 * MAX_FRAME];
     let coded = authority::encode(&long);
     let mut unfit = vec![0x83, 0x41];
@@ -248,7 +248,7 @@ async fn a_block_that_grows_over_a_frame_goes_on_in_another() {
     assert!(block.ends_with(&vec![b'-'; long.len()]));
 }
 
-/// The table that a client keeps of what it has sent (RFC 7541 §2.3.2), newest first.
+/// The client's table of the fields that it has sent (RFC 7541 §2.3.2), newest first.
 #[derive(Default)]
 struct Table(VecDeque<(Vec<u8>, Vec<u8>)>);
 
@@ -266,7 +266,7 @@ impl Table {
         }
     }
 
-    /// A field, by its entry if there is one, else with a new one.
+    /// Encodes a field: by its index if there is an entry, otherwise as a literal that adds one.
     fn field(&mut self, static_name: u8, name: &[u8], value: &[u8]) -> Vec<u8> {
         if let Some(index) = self.index(name, value) {
             return vec![0x80 | index];
@@ -276,7 +276,7 @@ impl Table {
     }
 }
 
-/// h2 reads what a client writes whose entries come and go: one that was another size would bring the wrong field, or none.
+/// h2 decodes the blocks of a client whose table entries come and go. An entry of another size would result in a wrong field, or in none.
 #[tokio::test]
 async fn the_clients_table_and_h2s_stay_in_step() {
     let mut dice = Dice::new();
@@ -304,7 +304,7 @@ async fn the_clients_table_and_h2s_stay_in_step() {
         want.push((host.to_owned(), path));
     }
     let (mut read, mut write) = tokio::io::split(client);
-    // It stays open: with its end h2 forgets what it has not given yet.
+    // The connection stays open: h2 drops requests that it has not returned yet when the connection ends.
     let send = async { write.write_all(&input).await.unwrap() };
     let drain = async {
         read.read_to_end(&mut Vec::new()).await.unwrap();
@@ -346,7 +346,7 @@ fn error_codes_are_found_in_what_is_sent_however_it_is_cut() {
     ]
     .concat();
     sent.extend(frame(kind::GOAWAY, 0, 0, &goaway));
-    // Not as the standard has them: ignored.
+    // Frames of invalid length are ignored.
     sent.extend(frame(kind::RST_STREAM, 0, 1, &[1]));
     sent.extend(frame(kind::GOAWAY, 0, 0, &[1, 2, 3]));
     sent.extend(frame(kind::RST_STREAM, 0, 5, &7u32.to_be_bytes()));
