@@ -119,7 +119,7 @@ impl Keys {
         }
     }
 
-    /// Takes the emptied buffer out of the table. The content that is then passed to [`Self::lend`] goes to the component.
+    /// Takes the buffer and empties it. What is then passed to [`Self::lend`] goes to the component.
     fn take_buffer(&mut self) -> Zeroizing<Vec<u8>> {
         match Arc::get_mut(&mut self.buffer) {
             Some(buffer) => {
@@ -147,7 +147,7 @@ impl Keys {
         self.buffer.clone()
     }
 
-    /// Removes a key that the component has given away from this table, to put it into another store's.
+    /// Removes from this table a key that its component has given away, so that it can be put into another store's table.
     ///
     /// # Errors
     /// Returns an error if there is no such handle, or if it is borrowed.
@@ -189,8 +189,7 @@ impl Keys {
     }
 }
 
-/// Erases the content of a buffer and empties it. The content is never shortened in another way, so the memory beyond the buffer's length holds no
-/// secret.
+/// Erases the content of a buffer and empties it. The content is shortened in no other way, so the memory beyond the buffer's length holds no secret.
 fn wipe(buffer: &mut Vec<u8>, is_sealed: bool) {
     if !is_sealed {
         // Erase the content as one block. A `Vec` would erase itself element by element, up to its capacity.

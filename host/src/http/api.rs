@@ -5,15 +5,15 @@
 //! | `POST /v1/to-storage?resource=R&key=K`, plaintext | 200, stored bytes; `dekker-key-id-hash` |
 //! | `POST /v1/from-storage?resource=R&key=K`, stored bytes | 200, plaintext; `dekker-stale: true` or `false`, `dekker-key-id-hash` |
 //!
-//! Bodies are raw bytes: a plaintext of at most 2 MiB, or a stored value that such a plaintext encrypts to. `key` is percent-decoded to bytes, and a
-//! `+` in it is a plus sign; `resource` is UTF-8. `dekker-key-id-hash` is absent if the value has no key ID. Errors are `application/problem+json`.
-//! Their member `kind` is the engine's error kind, or `bad-request`, `forbidden`, `not-found`, `method-not-allowed`, `too-large`, `request-timeout`,
-//! `trapped` or `closed`.
+//! Bodies are raw bytes: a plaintext of at most 2 MiB, or the stored value of such a plaintext. `key` is percent-decoded to bytes, and a `+` in it is
+//! a plus sign; `resource` is UTF-8. `dekker-key-id-hash` is absent if the value has no key ID. Errors are `application/problem+json`. Their member
+//! `kind` is the engine's error kind, or `bad-request`, `forbidden`, `not-found`, `method-not-allowed`, `too-large`, `request-timeout`, `trapped` or
+//! `closed`.
 //!
 //! A request that gets no slot, or no memory for its value, is answered with 503, kind `overloaded` and `Retry-After`. See [`super::listen`] for the
 //! limits of connections and `admission` for the limits of requests. A client that sends its whole body before it reads still receives every answer:
-//! the server reads and drops the rest of a refused body, up to 64 MiB. A client that sends `Expect: 100-continue` does not send a body that would be
-//! refused.
+//! the server reads and drops the rest of a refused body, up to 64 MiB. A client that sends `Expect: 100-continue` sends no body if the request can
+//! be refused without it.
 
 use std::future::Future;
 use std::sync::Arc;

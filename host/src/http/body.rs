@@ -1,7 +1,7 @@
 //! Request and response bodies that may hold a secret.
 //!
-//! The memory that we allocate is erased. The buffers from which hyper reads requests and writes responses are hyper's own and are not erased: a copy
-//! of a secret may stay there until the connection reuses or frees them.
+//! The memory that we allocate is erased. The buffers into which hyper reads requests and from which it writes responses are hyper's own and are not
+//! erased: a copy of a secret may stay there until the connection reuses or frees them.
 
 use std::time::Duration;
 

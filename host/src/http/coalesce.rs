@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Mutex;
 
 /// Runs an operation on request, one run at a time. All callers that ask during a run share the result of the next run. So a result is never older
-/// than the request for it, and any number of concurrent requests costs no more than consecutive runs.
+/// than the request for it, and a flood of requests causes no more work than one run after another.
 ///
 /// Upstream's plugin checks behave in the same way: a check waits for the running one, and then finds a fresh result (encryptionconfig/config.go,
 /// `kmsv2PluginProbe.check`).

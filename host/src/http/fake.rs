@@ -31,7 +31,7 @@ struct State {
 pub(super) struct Gate {
     pub(super) arrived: Arc<Semaphore>,
     pub(super) go: Arc<Semaphore>,
-    /// Gets one permit for each transformation that has ended, in whatever way.
+    /// Gets one permit for each transformation that has ended, whether completed or dropped.
     pub(super) gone: Arc<Semaphore>,
 }
 

@@ -10,7 +10,7 @@
 //! | an answer, from its head to its last byte | `Limits::answer` 30 s | closed |
 //! | the rest of a body, after its answer | 64 MiB, 5 s without a byte, `Limits::body` | closed |
 //! | a plugin call | the timeout in the configuration | the engine's error |
-//! | connections | `Limits::connections` 512 | the longest idle one is closed; if none is idle, the one whose client has stalled longest |
+//! | connections | `Limits::connections` 512 | the one that has been idle longest is closed; if none is idle, the one whose client has stalled longest |
 //! | connections, if the server works for all of them | `Limits::connections_max` | the oldest request is answered 503 |
 //! | HTTP/1.1: a header, and what is read ahead | 64 KiB | 431 |
 //! | HTTP/2: streams, header list, windows | 100, 16 KiB, 256 KiB | refused, 431, flow control |

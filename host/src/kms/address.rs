@@ -34,7 +34,7 @@ pub enum SocketAddress {
     Abstract(String),
 }
 
-/// A redirection: connections for `from` go to `to`.
+/// A redirection: connections to `from` go to `to` instead.
 #[derive(Clone, Debug)]
 pub(crate) struct Detour {
     pub(crate) from: SocketAddress,
@@ -153,7 +153,7 @@ impl FromStr for SocketAddress {
                 Self::Path(PathBuf::from(std::ffi::OsString::from_vec(absolute)))
             }
         };
-        // `path` has no leading slash yet, but it has the `@` in the place of an abstract name's leading zero byte.
+        // Both lengths include the first byte: a path's slash, which `path` lacks, or an abstract name's zero byte, for which `path` has an `@`.
         let len = match address {
             Self::Path(_) => path.len() + 1,
             Self::Abstract(_) => path.len(),

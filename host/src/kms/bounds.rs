@@ -1,7 +1,7 @@
 //! The limits on what one side of a call accepts from the other. The limits and the error texts are grpc-go's, because kube-apiserver and most
 //! plugins use it.
 //!
-//! A message may have 4 MiB, although no valid one exceeds 128 KiB: the code that interprets a message reports why it is too large. Only a few
+//! A message may have 4 MiB, although no valid one exceeds 128 KiB: the code that interprets the message can then report what is too long. Only a few
 //! messages over 128 KiB are in memory at once: see [`LargeMessages`].
 
 use std::pin::Pin;

@@ -288,7 +288,7 @@ fn channel(address: SocketAddress) -> Channel {
 
 /// Waits for the socket for as long as it is polled.
 ///
-/// It has no time limit of its own: when a call is cancelled, its attempt to connect stays, and the next call continues it with its own deadline.
+/// It has no time limit: when a call is cancelled, its attempt to connect stays, and the next call continues it with its own deadline.
 async fn connect(address: SocketAddress) -> io::Result<TokioIo<UnixStream>> {
     let mut pauses = Pauses::default();
     loop {

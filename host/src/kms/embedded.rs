@@ -16,7 +16,7 @@ use super::plugin::{self, Plugin};
 /// The plugin at an address that one process at a time serves, with the keys of a state directory.
 #[derive(Debug)]
 pub(crate) struct SharedPlugin {
-    /// The directory of the keyring, which must exist or is created.
+    /// The state directory. The caller has made sure that it contains a keyring.
     pub(crate) state_dir: PathBuf,
     pub(crate) address: SocketAddress,
 }

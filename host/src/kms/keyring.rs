@@ -5,9 +5,9 @@
 //! otherwise. It is replaced as a whole under a lock, and never edited in place. So a crash leaves either the old or the new file, and if two
 //! processes rotate at the same time, both new keys are kept.
 //!
-//! A value whose key is lost is lost too. So a key is created only where there never was a keyring, and no key may disappear: `keyring.ids` beside
-//! the file lists the hash of every key's ID, and a keyring that lacks one of these keys, or is gone, is refused. A running process keeps the keys
-//! that it has in memory, whatever happens to the file.
+//! If a key is lost, every value that needs it is lost too. So a keyring is created only where there never was one, and no key may disappear:
+//! `keyring.ids` beside the file lists the hash of every key's ID, and a keyring that lacks one of these keys, or is gone, is refused. A running
+//! process keeps the keys that it has in memory, whatever happens to the file.
 
 mod disk;
 mod fault;
@@ -194,7 +194,8 @@ impl Keyring {
     /// # Errors
     /// Returns the errors of [`Keyring::open`]; [`KeyringError::Forgotten`] if the file lacks keys that are in memory; and
     /// [`KeyringError::Contradicts`] if it has another key under the ID of one in memory. The keys in memory then stay unchanged, and the next call
-    /// reads the file again. After [`KeyringError::Forgotten`], [`Keyring::find`] also finds the file's other keys, but none of them becomes current.
+    /// reads the file again. After [`KeyringError::Forgotten`], [`Keyring::find`] also finds the file's other keys, but the current key stays the
+    /// same.
     pub fn reload_if_changed(&mut self) -> Result<bool, KeyringError> {
         if self.directory.stamp(FILE_NAME)? == self.stamp {
             return Ok(false);
@@ -229,7 +230,7 @@ impl Keyring {
         }
     }
 
-    /// Returns how many of the keys in memory `keys` lacks.
+    /// Returns how many keys that are in memory are missing in `keys`.
     fn missing_in(&self, keys: &Keys) -> Result<usize, KeyringError> {
         let mut missing = 0;
         let by_id = keys.by_id();

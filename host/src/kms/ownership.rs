@@ -125,7 +125,7 @@ impl Ownership {
         let _ = task.await;
     }
 
-    /// Acts like the kill of the process: no work is finished first.
+    /// Ends like a killed process, without finishing any work.
     #[cfg(test)]
     pub(crate) async fn kill(self) {
         self.task.abort();

@@ -38,7 +38,8 @@ use refusals::Refusals;
 /// 64 KiB: the maximum size of a caller's headers. kube-apiserver's have a few hundred bytes; tracing may add 8 KiB.
 const MAX_HEADERS: u32 = 64 << 10;
 
-/// 64: the maximum number of concurrent calls on one connection. No call waits long, so more would only cost memory.
+/// 64: the maximum number of concurrent calls on one connection. A call ends within microseconds or waits for the disk, so more would only cost
+/// memory.
 const MAX_STREAMS: u32 = 64;
 
 /// 5 seconds: the time for calls in progress after a stop is requested. The plugin's calls take microseconds, but hyper waits for a connection that
@@ -106,12 +107,12 @@ impl Plugin {
         }
     }
 
-    /// A poisoned lock is safe to use: the state is replaced as a whole.
+    /// A poisoned lock is safe to use: a panic cannot leave the state half changed, because it is replaced as a whole.
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A poisoned lock is safe to use: the keys are replaced as a whole.
+    /// A poisoned lock is safe to use: the keys are replaced as a whole too.
     fn keyring(&self) -> MutexGuard<'_, Keyring> {
         let keyring = self.0.keyring.lock();
         keyring.unwrap_or_else(PoisonError::into_inner)

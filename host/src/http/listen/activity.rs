@@ -37,7 +37,7 @@ pub(super) enum Ending {
     Now,
 }
 
-/// How readily a connection is given up for another. The first variant is given up first.
+/// The order in which connections are given up for others. The first variant is given up first.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum Rank {
     /// The connection was asked to end, and the server waits only for the client.
@@ -46,8 +46,8 @@ pub(super) enum Rank {
     Idle,
     /// The server waits only for the client, which has made no progress for at least [`STALL`].
     Stalled,
-    /// The server waits only for the client, which has made progress within [`STALL`]; or the connection has been without an exchange for less than
-    /// that.
+    /// The server waits only for the client, which has made progress within the last [`STALL`]; or no exchange is open, but one was (or the
+    /// connection began) within that time.
     Busy,
     /// The server works for the connection.
     Working,
@@ -263,7 +263,7 @@ impl Activity {
         }
     }
 
-    /// A poisoned lock is safe to use: each change is complete before anything can panic.
+    /// A poisoned lock is safe to use: a panic cannot leave a change half done.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

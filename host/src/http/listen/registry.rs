@@ -151,7 +151,7 @@ impl Registry {
         }
     }
 
-    /// A poisoned lock is safe to use: each change is complete before anything can panic.
+    /// A poisoned lock is safe to use: a panic cannot leave a change half done.
     fn connections(&self) -> MutexGuard<'_, Connections> {
         let connections = self.0.connections.lock();
         connections.unwrap_or_else(PoisonError::into_inner)

@@ -293,7 +293,7 @@ mod tests {
         UnixStream::connect(&path).unwrap();
         drop(live);
 
-        // std does not remove the file, so this leaves the same file as a crash.
+        // std leaves the file behind, as a crash does.
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         assert!(path.exists());
         let successor = UnixSocket::bind(&path, Access::OWNER).unwrap();

@@ -16,7 +16,7 @@ use super::answer::{AnswerBody, MAX_TEXT, begin};
 use crate::fuzz::{Frames, block_on};
 use crate::kms::bounds::{LargeMessages, MAX_MESSAGE};
 
-/// Longer than the text of any error: the part of the plugin's text that is kept, quoted, with our own text.
+/// Longer than any error text: the part of the plugin's text that is kept, possibly quoted, and our own text.
 const TEXT_MAX: usize = 4 * MAX_TEXT;
 
 /// Reads an answer whose HTTP status, headers, frames and trailers come from the input.

@@ -63,7 +63,7 @@ async fn a_call_waits_for_a_socket_that_appears_later() {
     let address = socket(dir.path());
     let client = KmsClient::v2(address.clone(), PATIENCE);
     let started = async {
-        // By then the call was polled and found no socket.
+        // The call is polled first and finds no socket.
         tokio::task::yield_now().await;
         Running::plugin(new_plugin(dir.path()), address.bind().unwrap())
     };

@@ -217,7 +217,7 @@ mod tests {
         let address = socket(dir.path());
         let client = KmsClient::v1(address.clone(), PATIENCE);
         let started = async {
-            // By then the call was polled and found no socket.
+            // The call is polled first and finds no socket.
             tokio::task::yield_now().await;
             Running::at(&address, VERSION, Arc::default())
         };

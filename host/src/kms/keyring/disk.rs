@@ -52,7 +52,7 @@ impl Directory {
         if !metadata.is_dir() {
             return Err(KeyringError::NotAFile { path: path.into() });
         }
-        // A directory of root's is accepted: root could change the files in any case.
+        // A directory that belongs to root is accepted: root could change the files in any case.
         if metadata.uid() != 0 {
             check_owner(path, &metadata)?;
         }

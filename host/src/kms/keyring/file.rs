@@ -144,7 +144,7 @@ impl<'de> Deserialize<'de> for EncodedSecret<'_> {
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Box<Secret>, E> {
                 // base64 requires room for what 44 characters could hold, one byte more than 32.
                 let mut bytes = Zeroizing::new([0; Secret::LEN + 1]);
-                // The error of base64 names the offending byte, so it is dropped.
+                // base64's own error names the offending byte, so it is not passed on.
                 let len = BASE64_STANDARD
                     .decode_slice(text, &mut *bytes)
                     .map_err(|_| E::custom("not base64"))?;

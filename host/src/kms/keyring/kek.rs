@@ -45,7 +45,7 @@ impl KekId {
     }
 }
 
-/// Parsing returns `None` for anything but 32 lowercase hexadecimal digits.
+/// `KekId::parse` returns `None` for anything but 32 lowercase hexadecimal digits.
 impl KekId {
     pub(super) fn parse(text: &str) -> Option<Self> {
         let hex = text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));

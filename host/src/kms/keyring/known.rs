@@ -72,7 +72,7 @@ impl Known {
         *self == Self::of(keys)
     }
 
-    /// Returns how many keys of the list `keys` lacks.
+    /// Returns how many keys of this list are missing in `keys`.
     pub(super) fn missing_in(&self, keys: &Keys) -> usize {
         self.0.difference(&Self::of(keys).0).count()
     }

@@ -482,7 +482,7 @@ fn what_another_keyring_in_its_place_holds_is_read_but_not_written_with() {
     assert_eq!(*ours.current().id(), before);
     assert!(ours.find(foreign).is_some());
     assert!(ours.check_current().is_err());
-    // After the own file is back, nothing is missing: the foreign keys were never loaded as this keyring's own.
+    // With its own file back, the keyring lacks nothing: it never loaded the foreign keys as its own.
     ours.directory.replace(FILE_NAME, &own).unwrap();
     ours.reload_if_changed().unwrap();
     assert!(ours.find(foreign).is_none());

@@ -31,7 +31,7 @@ pub(super) struct Refusal {
     detail: String,
 }
 
-/// The kind of a refusal. There are few kinds, so that a time can be kept for each.
+/// The kind of a refusal. The kinds are few enough to keep a time for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Kind {
     NotHttp2,

@@ -417,7 +417,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
 
 impl<S> Wire<S> {
     fn sent(&mut self, bytes: &[u8]) {
-        // If the client does not speak HTTP/2, that was noted already, and h2's error frames are not.
+        // If the client does not speak HTTP/2, that is in the log already, and h2's error frames need not be.
         if matches!(self.reading.state, State::Blind) {
             return;
         }
