@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: builds everything that is measured, finds the peers, and runs `dekker-bench`.
+//! `cargo xtask bench`: builds everything that is measured, finds the peers and runs `dekker-bench`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -10,10 +10,10 @@ use crate::setup::{self, Missing};
 use crate::workspace::Workspace;
 use crate::{component, host, npm, wasi_command};
 
-/// Measures, and prints what was reached. A peer that is not here is left out with a line that says so; in CI that is a fault.
+/// Runs the benchmarks, and prints their figures. A peer that is not installed is left out, and a line says so; in CI that is an error.
 ///
 /// # Errors
-/// A step fails.
+/// Returns an error if a step fails.
 pub fn run(workspace: &Workspace, args: Vec<OsString>) -> Result<()> {
     component::build(workspace)?;
     host::build(workspace)?;
@@ -59,7 +59,7 @@ pub fn run(workspace: &Workspace, args: Vec<OsString>) -> Result<()> {
     command::run(&mut bench)
 }
 
-/// What is missing is left out, and said.
+/// Replaces [`Missing`] by `None`, and prints what is left out. In CI, `Missing` stays an error.
 fn optional<T>(ci: bool, what: &str, result: Result<T>) -> Result<Option<T>> {
     match result {
         Err(fault) if fault.is::<Missing>() && !ci => {
@@ -70,7 +70,7 @@ fn optional<T>(ci: bool, what: &str, result: Result<T>) -> Result<Option<T>> {
     }
 }
 
-/// Builds the program that is upstream's own code.
+/// Builds the Go program in `tests/interop`, which runs upstream's own code.
 fn go(workspace: &Workspace) -> Result<PathBuf> {
     let source = workspace.root().join("tests/interop");
     setup::go(workspace, &source)?;

@@ -1,4 +1,4 @@
-//! The command line, and what it may say.
+//! Parses the command line.
 
 use std::ffi::OsString;
 use std::fmt::{self, Write as _};
@@ -8,81 +8,81 @@ use crate::fuzz::{self, Fuzzing};
 use crate::parts::{self, Part};
 use crate::simulate::{HISTORIES, Simulation};
 
-/// What to do.
+/// A task that the command line asks for.
 #[derive(Debug, PartialEq)]
 pub enum Task {
     /// Print the usage.
     Help,
     /// Get what building and testing need.
     Setup,
-    /// Build everything that is shipped, or one thing of it.
+    /// Build everything that is shipped, or one product.
     Build {
-        /// What; `None`: everything.
+        /// The product, or `None` for everything.
         only: Option<Product>,
     },
-    /// Build, then become `dekker serve`.
+    /// Build, then replace this process with `dekker serve`.
     Serve {
-        /// Handed to `dekker serve` as they are.
+        /// Passed to `dekker serve` unchanged.
         args: Vec<OsString>,
     },
     /// Run parts of the test suite.
     Test {
-        /// In the order of [`parts::PARTS`]; never empty.
+        /// The parts, in the order of [`parts::PARTS`]; never empty.
         parts: Vec<&'static Part>,
     },
-    /// Play the host in simulated time.
+    /// Simulate the host in simulated time.
     Simulate(Simulation),
-    /// Give the parsers and the engine bytes that nobody would write.
+    /// Run the fuzz targets, which pass arbitrary bytes to the parsers and the engine.
     Fuzz(Fuzzing),
-    /// Run tests of unsafe code and of the engine in an interpreter that sees undefined behaviour.
+    /// Run tests of core, the ciphers and the unsafe code under Miri.
     Miri,
-    /// Break the code in small ways, and see the tests fail.
+    /// Change the code in small ways, and check that the tests fail.
     Mutants {
-        /// Handed to cargo-mutants as they are.
+        /// Passed to cargo-mutants unchanged.
         args: Vec<OsString>,
     },
     /// Format all code.
     Fmt,
-    /// Take the pictures that README shows.
+    /// Take the pictures that the README shows.
     Pictures,
-    /// Build, then kill the binary in every way the tests know.
+    /// Build, then run the crash tests.
     Crash {
-        /// How often at random moments; `None`: as often as in CI.
+        /// The number of kills at random moments, or `None` for as many as in CI.
         kills: Option<NonZeroU32>,
     },
     /// Build, then measure.
     Bench {
-        /// Handed to `dekker-bench`, which knows its benchmarks by name.
+        /// Passed to `dekker-bench`: options and the names of benchmarks.
         args: Vec<OsString>,
     },
 }
 
-/// What can be built alone.
+/// A product that can be built alone.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Product {
     /// The component.
     Component,
     /// The npm package.
     Npm,
-    /// The Inspector, and the npm package that it is made of.
+    /// The Inspector, and the npm package, which it contains.
     Inspector,
 }
 
-/// Why a command line makes no sense.
+/// Why a command line is invalid.
 #[derive(Debug, PartialEq)]
 pub enum UsageError {
-    /// No word at all.
+    /// There is no command.
     NoCommand,
     /// The first word is not a command.
     UnknownCommand(OsString),
-    /// The command takes no such argument.
+    /// The command does not take this argument.
     UnexpectedArgument {
         /// The command.
         command: &'static str,
-        /// What it does not take.
+        /// The argument.
         argument: OsString,
     },
-    /// `test` has no such part.
+    /// `test` has no part of this name.
     UnknownPart(OsString),
 }
 
@@ -101,10 +101,10 @@ impl fmt::Display for UsageError {
 
 impl std::error::Error for UsageError {}
 
-/// Reads the words after `cargo xtask`.
+/// Parses the words after `cargo xtask`.
 ///
 /// # Errors
-/// The first word that makes no sense.
+/// Returns a [`UsageError`] if a word is invalid or missing.
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, UsageError> {
     let mut words = words.into_iter();
     let command = words.next().ok_or(UsageError::NoCommand)?;
@@ -152,7 +152,7 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, UsageErr
     }
 }
 
-/// What `help` prints.
+/// Returns the text that `help` prints.
 pub fn usage() -> String {
     let mut text = String::from(
         "\
@@ -324,7 +324,7 @@ fn fuzz(args: Vec<OsString>) -> Result<Task, UsageError> {
     Ok(Task::Fuzz(fuzzing))
 }
 
-/// Parts run in the table's order and once each, however they are named.
+/// Returns a test task. Each part runs once, in the order of [`parts::PARTS`], no matter in which order or how often `names` lists it.
 fn test(names: &[OsString]) -> Result<Task, UsageError> {
     if let Some(unknown) = names
         .iter()

@@ -1,4 +1,4 @@
-//! `cargo xtask test clients`: KMS clients of the field, in `tests/clients`, against `dekker kms serve`.
+//! `cargo xtask test clients`: runs common KMS clients, in `tests/clients`, against `dekker kms serve`.
 
 use std::path::{Path, PathBuf};
 
@@ -9,14 +9,14 @@ use crate::report::Counts;
 use crate::setup::{self, Missing};
 use crate::workspace::Workspace;
 
-/// The module files of `tests/clients/go`: a version of kube-apiserver each, and what its program is called.
+/// The module files in `tests/clients/go`, one for each version of kube-apiserver, and the names of the programs built with them.
 const KUBE: [(&str, &str); 2] = [("go.mod", "kube-1.31"), ("kube-1.37.mod", "kube-1.37")];
 
-/// Builds them, and runs the tests that drive them. Those whose prerequisites are missing are left out of the tests; the part is then skipped
-/// once the others have passed.
+/// Builds the clients, and runs the tests that use them. Clients whose prerequisites are missing are left out of the tests. The part is then
+/// reported as skipped, if the tests of the other clients pass.
 ///
 /// # Errors
-/// [`Missing`]; a step that fails.
+/// Returns [`Missing`] if a prerequisite is missing (in CI before any test runs), or an error if a step fails.
 pub fn run(workspace: &Workspace, counts: &mut Counts) -> Result<()> {
     let folder = workspace.root().join("tests/clients");
     let mut missing = Vec::new();
@@ -61,7 +61,7 @@ fn variable(name: &str) -> String {
     format!("DEKKER_CLIENT_{name}")
 }
 
-/// kube-apiserver's own client, of each version.
+/// Builds kube-apiserver's own client in each version. Returns the names and paths of the programs.
 fn go(workspace: &Workspace, source: &Path) -> Result<Vec<(&'static str, PathBuf)>> {
     let mut gofmt = workspace.command("gofmt");
     setup::go(workspace, source)?;

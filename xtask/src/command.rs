@@ -1,4 +1,4 @@
-//! Running commands: each is shown before it runs, and timed.
+//! Runs commands. Each is printed before it runs, with the time that it took afterwards; only [`capture`] prints nothing.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
@@ -10,10 +10,10 @@ use anyhow::{Context, Result, bail};
 
 use crate::report::Counts;
 
-/// Runs a command; its output goes where ours goes.
+/// Runs a command, which inherits xtask's standard streams unless the caller has redirected them.
 ///
 /// # Errors
-/// It does not start, or does not exit with 0.
+/// Returns an error if the command cannot be started or does not exit with 0.
 pub fn run(command: &mut Command) -> Result<()> {
     let shown = describe(command);
     eprintln!("$ {shown}");
@@ -24,18 +24,18 @@ pub fn run(command: &mut Command) -> Result<()> {
     conclude(&shown, status, start.elapsed())
 }
 
-/// Runs `cargo test`, passes its standard output through, and adds what its `test result:` lines say to `counts`.
+/// Runs `cargo test`, passes its standard output through, and adds the figures of its `test result:` lines to `counts`.
 ///
 /// # Errors
-/// As [`run`]; what was counted until then is kept.
+/// Returns an error as [`run`] does, or if the output cannot be read. `counts` keeps the tests that were counted before the error.
 pub fn run_tests(command: &mut Command, counts: &mut Counts) -> Result<()> {
     run_tests_seeing(command, counts, |_| {})
 }
 
-/// As [`run_tests`], and shows every line to `see`.
+/// Runs tests like [`run_tests`], and also calls `see` with every line.
 ///
 /// # Errors
-/// As [`run_tests`].
+/// Returns an error as [`run_tests`] does.
 pub fn run_tests_seeing(
     command: &mut Command,
     counts: &mut Counts,
@@ -51,7 +51,7 @@ pub fn run_tests_seeing(
     if let Some(stdout) = child.stdout.take() {
         let mut stdout = BufReader::new(stdout);
         let mut line = Vec::new();
-        // By bytes: a test may print what is not UTF-8.
+        // Read as bytes, because a test may print something that is not UTF-8.
         while stdout
             .read_until(b'\n', &mut line)
             .with_context(|| format!("cannot read from `{shown}`"))?
@@ -72,10 +72,11 @@ pub fn run_tests_seeing(
     conclude(&shown, status, start.elapsed())
 }
 
-/// Runs a quick command that only answers a question, unseen, and gives its standard output.
+/// Runs a short command without printing it, and returns its standard output.
 ///
 /// # Errors
-/// It does not start, does not exit with 0 (then with what it wrote to standard error), or prints something else than UTF-8.
+/// Returns an error if the command cannot be started, does not exit with 0 (the error then contains its standard error), or prints something
+/// other than UTF-8.
 pub fn capture(command: &mut Command) -> Result<String> {
     let shown = describe(command);
     let output = command
@@ -93,7 +94,7 @@ pub fn capture(command: &mut Command) -> Result<String> {
         .with_context(|| format!("`{shown}` printed something else than UTF-8"))
 }
 
-/// A command as one would type it, with the variables that it sets.
+/// Formats a command as one would type it in a shell, with the environment variables that it sets.
 pub fn describe(command: &Command) -> String {
     let variables = command.get_envs().filter_map(|(name, value)| {
         let value = value?;
@@ -102,7 +103,7 @@ pub fn describe(command: &Command) -> String {
         }
         Some(format!("{}={}", name.to_string_lossy(), quote(value)))
     });
-    // A whole path to cargo reads as `cargo`.
+    // A full path to cargo is shown as `cargo`.
     let program = command.get_program();
     let program = std::path::Path::new(program).file_name().unwrap_or(program);
     let words = std::iter::once(program)
@@ -119,7 +120,7 @@ fn conclude(shown: &str, status: ExitStatus, elapsed: Duration) -> Result<()> {
     Ok(())
 }
 
-/// What comes before our own search path.
+/// Replaces xtask's own search path, if `path` ends with it, by `$PATH`.
 fn shorten_path(path: &str) -> String {
     let own = std::env::var("PATH").unwrap_or_default();
     path.strip_suffix(&own)

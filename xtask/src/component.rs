@@ -1,4 +1,4 @@
-//! The guest crates, made into components.
+//! Builds components from the guest crates.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,16 +11,16 @@ use crate::optimize;
 use crate::setup::{self, Missing};
 use crate::workspace::Workspace;
 
-/// A component that is made of a guest crate.
+/// A component that is built from a guest crate.
 struct Component {
-    /// What messages call it, and the name under which the optimizer keeps it.
+    /// The name in messages, and of the directory in which the optimizer caches the module.
     name: &'static str,
     package: &'static str,
-    /// The only interfaces that may be imported.
+    /// The only interfaces that the component may import.
     imports: &'static [&'static str],
-    /// It must be smaller.
+    /// The limit: the component must be smaller.
     max_bytes: usize,
-    /// It should be smaller.
+    /// The goal: the component should be smaller.
     goal_bytes: usize,
     path: fn(&Workspace) -> PathBuf,
 }
@@ -41,18 +41,19 @@ static COMPONENTS: [Component; 2] = [
         name: "accelerated component",
         package: "dekker-accelerated",
         imports: &[RANDOM, KEYS],
-        // What it has come to; it may only shrink from here.
+        // Slightly above its current size, so that the component can only become smaller.
         max_bytes: 370_000,
         goal_bytes: 300_000,
         path: Workspace::accelerated,
     },
 ];
 
-/// Builds the guest crates, optimizes and encodes them. A file is only written when it changed, so that cargo does not
-/// build the host anew. Without wasm-opt a component is bigger, and otherwise the same.
+/// Builds the guest crates, optimizes them and encodes them as components. A file is written only if its content changed, so that cargo does not
+/// rebuild the host. Without wasm-opt, a component is larger but otherwise the same.
 ///
 /// # Errors
-/// [`setup::Missing`] when the target cannot be had, or in CI wasm-opt; the guest does not compile; or a component imports more than it may.
+/// Returns [`setup::Missing`] if the target (or, in CI, wasm-opt) is not available. Returns another error if a guest crate does not compile, or if
+/// a component imports more than it may.
 pub fn build(workspace: &Workspace) -> Result<()> {
     setup::c_compiler(workspace);
     COMPONENTS
@@ -60,20 +61,21 @@ pub fn build(workspace: &Workspace) -> Result<()> {
         .try_for_each(|component| component.build(workspace))
 }
 
-/// Whether the components that were built last import only what they may.
+/// Checks that the components that were built last import only what they may.
 ///
 /// # Errors
-/// One does not, or it cannot be read.
+/// Returns an error if a component imports more, or cannot be read.
 pub fn check_built(workspace: &Workspace) -> Result<()> {
     COMPONENTS
         .iter()
         .try_for_each(|component| component.check_imports(&component.built(workspace)?))
 }
 
-/// Whether the components that were built last are under their bars.
+/// Checks that the components that were built last are under their size limits. Returns a text with the sizes.
 ///
 /// # Errors
-/// One is not, or it cannot be read; [`Missing`] when that says nothing, because there was no wasm-opt to optimize it.
+/// Returns [`Missing`] if there is no wasm-opt, because the components are then not optimized and their sizes mean nothing. Returns another error if
+/// a component is too large or cannot be read.
 pub fn check_size(workspace: &Workspace) -> Result<String> {
     setup::wasm_opt(workspace)?;
     let mut all = Vec::new();
@@ -173,13 +175,14 @@ fn encode(module: &[u8]) -> Result<Vec<u8>> {
     without_names(&component).context("the component has a section that does not end")
 }
 
-/// Names of what is inside a component, for debuggers: five kilobytes that no host needs. They stand in one custom section at the top.
+/// Returns the component without its custom section `component-name`. This section contains names for debuggers: five kilobytes that no host needs.
+/// Returns `None` if a section does not end within the component.
 fn without_names(component: &[u8]) -> Option<Vec<u8>> {
     const NAMES: &[u8] = b"\x0ecomponent-name";
     let (header, mut rest) = component.split_at_checked(8)?;
     let mut kept = header.to_vec();
     while !rest.is_empty() {
-        // A section: its id, the length of its content in LEB128, its content.
+        // A section is its ID, the length of its content in LEB128, and its content.
         let len_len = 1 + rest.get(1..)?.iter().position(|byte| *byte < 0x80)?;
         let len_bytes = rest.get(1..=len_len)?;
         let len = len_bytes.iter().rev().try_fold(0usize, |len, byte| {
@@ -196,8 +199,8 @@ fn without_names(component: &[u8]) -> Option<Vec<u8>> {
     Some(kept)
 }
 
-/// The imports that a host has to provide. An interface that holds nothing but plain types is also named among a component's imports
-/// when exported functions use them, but there is nothing in it to provide.
+/// Returns the imports that a host has to provide. A component also imports interfaces that contain only plain types, if its exported functions use
+/// these types; a host has nothing to provide for such an interface.
 fn working_imports(component: &[u8]) -> Result<Vec<String>> {
     let DecodedWasm::Component(resolve, world) =
         wit_component::decode(component).context("cannot decode the component")?
@@ -214,7 +217,7 @@ fn working_imports(component: &[u8]) -> Result<Vec<String>> {
                 .interfaces
                 .iter()
                 .find(|(id, _)| resolve.id_of(*id).as_ref() == Some(name));
-            // What is no interface is a function or a type of the world itself: never harmless here.
+            // An import that is not an interface is a function or a type of the world itself, and is always reported.
             interface.is_none_or(|(_, interface)| {
                 let has_resource = interface
                     .types
@@ -292,7 +295,7 @@ mod tests {
     #[test]
     fn names_and_nothing_else_are_left_out() {
         let header = b"\0asm\x0d\0\x01\0";
-        // The length in two bytes, as LEB128 may have it.
+        // The length in two bytes, which LEB128 allows.
         let names = [b"\0\x91\0\x0ecomponent-name".as_slice(), b"ab"].concat();
         let others = b"\x07\x01\0\0\x03\x01xy";
         let all = [header.as_slice(), &names, others].concat();

@@ -1,4 +1,4 @@
-//! `cargo xtask crash`: the `dekker` binary under kill -9 and the other faults of `tests/tests/crash.rs`.
+//! `cargo xtask crash`: tests the `dekker` binary under kill -9 and the other faults of `tests/tests/crash.rs`.
 
 use std::num::NonZeroU32;
 use std::process::Command;
@@ -10,16 +10,15 @@ use crate::report::Counts;
 use crate::workspace::Workspace;
 use crate::{component, host};
 
-/// Builds the binary, then kills it `kills` times at random moments, beside all that the part `crash` does, and stops it for
-/// four minutes.
+/// Builds the binary, and runs the tests of the part `crash`, with `kills` kills at random moments and a stop of four minutes.
 ///
 /// # Errors
-/// A step fails, or something does not hold.
+/// Returns an error if a step or a test fails.
 pub fn by_hand(workspace: &Workspace, kills: Option<NonZeroU32>) -> Result<()> {
     component::build(workspace)?;
     host::build(workspace)?;
     let mut tests = tests(workspace);
-    // Longer than any write DEK lives.
+    // Longer than any write DEK is used.
     tests.env("DEKKER_STOPPED_SECONDS", "240");
     if let Some(kills) = kills {
         tests.env("DEKKER_KILLS", kills.to_string());
@@ -29,10 +28,10 @@ pub fn by_hand(workspace: &Workspace, kills: Option<NonZeroU32>) -> Result<()> {
     Ok(())
 }
 
-/// Runs the tests, and gives the figures that they print.
+/// Runs the tests, and returns the figures that they print.
 ///
 /// # Errors
-/// As [`command::run_tests`].
+/// Returns an error as [`command::run_tests`] does.
 pub fn run(workspace: &Workspace, counts: &mut Counts) -> Result<String> {
     figures_of(&mut tests(workspace), counts)
 }
@@ -43,7 +42,7 @@ fn tests(workspace: &Workspace) -> Command {
         .args(["test", "--release", "--no-fail-fast", "-p", "dekker-tests"])
         .args(["--test", "crash"])
         .env("DEKKER_BIN", workspace.binary())
-        // Most of their time the tests wait for processes.
+        // The tests mostly wait for processes.
         .env("RUST_TEST_THREADS", "4");
     tests
 }
@@ -54,7 +53,7 @@ fn figures_of(tests: &mut Command, counts: &mut Counts) -> Result<String> {
     Ok(figures.join("; "))
 }
 
-/// What follows `CRASH `. A test harness that runs one test after the other leaves its own words before it.
+/// Returns what follows `CRASH ` in a line. A test harness that runs tests one after the other prints its own text before it on the same line.
 fn figure(line: &str) -> Option<String> {
     let (_, figure) = line.split_once("CRASH ")?;
     Some(figure.trim_end().to_owned())

@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz`: the targets of `tests/fuzz` under libFuzzer, which wants a nightly toolchain and cargo-fuzz.
+//! `cargo xtask fuzz`: runs the targets of `tests/fuzz` under libFuzzer, which needs a nightly toolchain and cargo-fuzz.
 
 use std::fs;
 use std::num::NonZeroU32;
@@ -11,7 +11,7 @@ use crate::command;
 use crate::setup;
 use crate::workspace::Workspace;
 
-/// The targets, as `tests/fuzz/Cargo.toml` names them.
+/// The fuzz targets, as `tests/fuzz/Cargo.toml` names them.
 pub const TARGETS: [&str; 10] = [
     "config",
     "engine",
@@ -25,33 +25,34 @@ pub const TARGETS: [&str; 10] = [
     "plugin_answer",
 ];
 
-/// Ten minutes for each target, unless told.
+/// How long each target is fuzzed by default: ten minutes.
 pub const MINUTES: NonZeroU32 = NonZeroU32::new(10).unwrap();
 
-/// 1 GiB: more than any target may hold, its corpus and the sanitizer's shadow included.
+/// 1 GiB. The limit of a target's resident memory, including its corpus and the sanitizer's shadow memory.
 const MEMORY: &str = "-rss_limit_mb=1024";
-/// 64 MiB: the most that a target may allocate at once.
+/// 64 MiB. The limit of a single allocation.
 const ALLOCATION: &str = "-malloc_limit_mb=64";
-/// 10 seconds: what takes longer is a finding.
+/// 10 seconds. An input that takes longer is a finding.
 const TIMEOUT: &str = "-timeout=10";
-/// 4 KiB: longer inputs find no more, and make a large corpus.
+/// 4 KiB. Longer inputs find no more, and make the corpus large.
 const LONGEST: &str = "-max_len=4096";
 
-/// What to fuzz.
+/// Which targets to fuzz, and how.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fuzzing {
-    /// One of [`TARGETS`], or `None` for each.
+    /// One of [`TARGETS`], or `None` for all of them.
     pub target: Option<&'static str>,
-    /// For so long, each.
+    /// How long each target is fuzzed.
     pub minutes: NonZeroU32,
-    /// Put what was found worth keeping into the corpus of the tree, minimized.
+    /// Whether to renew the corpus in the tree with the inputs of this run, minimized.
     pub keep: bool,
 }
 
-/// Runs one target after the other. All run, whatever one finds.
+/// Runs the targets one after the other. All of them run, even if one finds something.
 ///
 /// # Errors
-/// Nightly or cargo-fuzz cannot be had, or a target found something; its input is in `target/fuzz/found`.
+/// Returns an error if the nightly toolchain or cargo-fuzz is not available, or if a target found something; the input is then in
+/// `target/fuzz/found`.
 pub fn run(workspace: &Workspace, fuzzing: &Fuzzing) -> Result<()> {
     setup::nightly(workspace, &[])?;
     let tool = setup::tool(workspace, "cargo-fuzz", "0.13.2")?;
@@ -89,7 +90,7 @@ struct Fuzzer<'w> {
 }
 
 impl Fuzzer<'_> {
-    /// What fuzzing leaves behind.
+    /// A directory in which fuzzing reads or writes files.
     fn folder(&self, name: &str) -> PathBuf {
         self.workspace.fuzz().join(name)
     }
@@ -99,10 +100,10 @@ impl Fuzzer<'_> {
         corpora.join(target)
     }
 
-    /// `cargo +nightly fuzz run`, with everything in the target directory.
+    /// Returns the command `cargo +nightly fuzz run`, which builds in the target directory.
     fn command(&self, target: &str) -> Command {
         let mut command = self.workspace.command("cargo");
-        // What cargo has told xtask of the toolchain would win over `+nightly`.
+        // cargo sets these for xtask; they would override `+nightly`.
         command.env_remove("RUSTUP_TOOLCHAIN").env_remove("RUSTC");
         let path = std::env::var("PATH").unwrap_or_default();
         let tools = self.tool.parent().unwrap_or(Path::new("")).display();
@@ -118,7 +119,7 @@ impl Fuzzer<'_> {
         command
     }
 
-    /// Gives the figures of the run, and how it ended.
+    /// Fuzzes one target. Returns the figures of the run, and its result.
     fn fuzz(&self, target: &str, minutes: NonZeroU32) -> Result<(String, Result<()>)> {
         let work = self.folder("corpus").join(target);
         let found = self.folder("found").join(target);
@@ -146,7 +147,7 @@ impl Fuzzer<'_> {
         Ok((figures(&said), outcome))
     }
 
-    /// Makes the tree's corpus anew: the least number of inputs that reach all that any of them reaches. Those of bugs stay.
+    /// Renews the target's corpus in the tree with the smallest set of inputs that keeps the coverage of all. Files named `bug-…` are kept.
     fn keep(&self, target: &str) -> Result<()> {
         let least = self.folder("least").join(target);
         if least.exists() {
@@ -158,7 +159,7 @@ impl Fuzzer<'_> {
         let mut merge = self.command(target);
         merge
             .args([&least, &kept, &self.folder("corpus").join(target)])
-            // By what is reached, however often: a tenth of the files.
+            // Count only which code is reached, not how often: this keeps a tenth of the files.
             .args(["--", "-set_cover_merge=1", "-use_counters=0", LONGEST])
             .stderr(std::process::Stdio::null());
         command::run(&mut merge)?;
@@ -173,7 +174,7 @@ impl Fuzzer<'_> {
         for entry in fs::read_dir(&least)? {
             let from = entry?.path();
             let name = from.file_name().unwrap_or_default().to_string_lossy();
-            // A hash of the content: half of it tells them apart.
+            // The name is a hash of the content; the first half is enough to distinguish the files.
             let name = name.get(..16).unwrap_or(&name);
             fs::copy(&from, kept.join(name))?;
         }
@@ -185,7 +186,7 @@ fn make(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))
 }
 
-/// From what libFuzzer prints at its end.
+/// Summarizes the statistics that libFuzzer prints at the end of a run.
 fn figures(said: &str) -> String {
     let stat = |name: &str| {
         let line = said

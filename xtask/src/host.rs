@@ -1,4 +1,4 @@
-//! The `dekker` binary, which embeds the accelerated component.
+//! Builds and runs the `dekker` binary, which embeds the accelerated component.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -13,10 +13,10 @@ use crate::workspace::Workspace;
 
 const AUTOMATIC_RELOAD: &str = "--encryption-provider-config-automatic-reload";
 
-/// Builds the host. The components must have been built before. What is embedded is compiled ahead of time.
+/// Builds the host, and first compiles the component that it embeds ahead of time. The components must already be built.
 ///
 /// # Errors
-/// It does not compile.
+/// Returns an error if the component cannot be read, or if it or the host does not compile.
 pub fn build(workspace: &Workspace) -> Result<()> {
     precompile(workspace)?;
     command::run(
@@ -26,9 +26,9 @@ pub fn build(workspace: &Workspace) -> Result<()> {
     )
 }
 
-/// Compiles the accelerated component, unless that was done for the same component, wasmtime and processor.
+/// Compiles the accelerated component ahead of time, unless the cached code is for the same component, wasmtime and processor.
 fn precompile(workspace: &Workspace) -> Result<()> {
-    // Beside dekker-host, and not alone: so wasmtime has the features that it has there, and is built once.
+    // Built together with dekker-host, so that wasmtime has the same features and is built only once.
     command::run(workspace.cargo().args([
         "build",
         "--release",
@@ -54,10 +54,10 @@ fn precompile(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// Becomes `dekker serve`, in the directory from which xtask was called. Only comes back when that fails.
+/// Replaces this process with `dekker serve`, in the directory from which xtask was called. Returns only if that fails.
 ///
 /// # Errors
-/// The binary cannot be run.
+/// Returns an error if the binary cannot be run.
 pub fn serve(workspace: &Workspace, args: Vec<OsString>) -> Result<()> {
     let mut command = Command::new(workspace.binary());
     command.args(serve_arguments(args));
@@ -66,7 +66,7 @@ pub fn serve(workspace: &Workspace, args: Vec<OsString>) -> Result<()> {
     Err(command.exec()).with_context(|| format!("cannot run `{shown}`"))
 }
 
-/// Automatic reload is on unless the caller has a word on it.
+/// Returns the arguments for `dekker serve`. Automatic reload is on, unless `args` contain its flag.
 fn serve_arguments(args: Vec<OsString>) -> Vec<OsString> {
     let mut all = vec![OsString::from("serve")];
     if !args.iter().any(|arg| is_flag(arg, AUTOMATIC_RELOAD)) {
@@ -76,7 +76,7 @@ fn serve_arguments(args: Vec<OsString>) -> Vec<OsString> {
     all
 }
 
-/// `--flag` or `--flag=value`.
+/// Whether `arg` is `--flag` or `--flag=value`.
 fn is_flag(arg: &OsStr, flag: &str) -> bool {
     arg.as_encoded_bytes()
         .strip_prefix(flag.as_bytes())

@@ -1,4 +1,4 @@
-//! `cargo xtask test hosts`: the programs in `tests/hosts`, each a host of the component, and what the documentation says that they print.
+//! `cargo xtask test hosts`: runs the programs in `tests/hosts`, each a host of the component, and compares their output with the documentation.
 
 use std::fs;
 use std::process::Command;
@@ -10,14 +10,14 @@ use crate::report::Counts;
 use crate::setup;
 use crate::workspace::Workspace;
 
-/// Where the programs are explained, with what each printed when it ran; and where some are shown once more.
+/// The pages that show runs of the programs: the first explains all of them, the second shows some of them again.
 const PAGES: [&str; 2] = ["docs/plugin-hosts.md", "README.md"];
 
-/// One program.
+/// A program that hosts the component.
 struct Host {
-    /// In `PAGES`, the command that runs it contains this, and no other command does.
+    /// A text that the command that runs the program contains in `PAGES`, and no other command there.
     name: &'static str,
-    /// Makes it ready and gives the command that runs it.
+    /// Builds the program or installs its packages. Returns the command that runs it.
     prepare: fn(&Workspace) -> Result<Command>,
 }
 
@@ -44,11 +44,11 @@ const HOSTS: [Host; 4] = [
     },
 ];
 
-/// Runs them all.
+/// Runs all programs. Returns a result for each, in the order of `HOSTS`.
 ///
 /// # Errors
-/// A result for each program, in their order: [`setup::Missing`] when it cannot be made ready; it fails; or it prints something else than the
-/// page says.
+/// Returns an error if a page cannot be read. A program's result is [`setup::Missing`] if a prerequisite is missing, or an error if the program
+/// fails or prints something other than the pages show.
 pub fn run(workspace: &Workspace, counts: &mut Counts) -> Result<[Result<()>; HOSTS.len()]> {
     let mut pages = Vec::new();
     for name in PAGES {
@@ -60,7 +60,7 @@ pub fn run(workspace: &Workspace, counts: &mut Counts) -> Result<[Result<()>; HO
             (host.prepare)(workspace).and_then(|command| check(command, &pages, host.name));
         match &result {
             Ok(()) => counts.passed += 1,
-            // Counted as the part is: skipped, or in CI failed.
+            // The report counts the part itself: as skipped, or in CI as failed.
             Err(fault) if fault.is::<setup::Missing>() => {}
             Err(_) => counts.failed += 1,
         }
@@ -91,7 +91,7 @@ fn check(mut command: Command, pages: &[(&str, String)], name: &str) -> Result<(
     Ok(())
 }
 
-/// What stands in the page after `$ … name …`, to the end of the block.
+/// Returns the output that the page shows after the command `$ … name …`, up to the next command or the end of the block.
 fn transcript(page: &str, name: &str) -> Option<String> {
     let mut lines = page.lines();
     lines.find(|line| line.starts_with("$ ") && line.contains(name))?;
@@ -99,7 +99,8 @@ fn transcript(page: &str, name: &str) -> Option<String> {
     Some(shown.map(|line| format!("{line}\n")).collect())
 }
 
-/// With the features that the tests' packages have in each part, so that nothing is compiled a second time.
+/// Builds an example of dekker-tests, and returns the command that runs it. In this package, its dependencies have the same features as in the
+/// other parts and are not compiled again.
 fn example(workspace: &Workspace, name: &str) -> Result<Command> {
     let words = ["--release", "-p", "dekker-tests", "--example", name];
     command::run(workspace.cargo().arg("build").args(words))?;

@@ -1,4 +1,4 @@
-//! The Inspector: one HTML file, made of `wasm/inspector` and the npm package.
+//! Builds the Inspector: one HTML file, bundled from `wasm/inspector` and the npm package.
 
 use std::path::Path;
 
@@ -8,10 +8,10 @@ use crate::command;
 use crate::setup;
 use crate::workspace::Workspace;
 
-/// Builds the page. The npm package must have been built.
+/// Builds the page. The npm package must already be built.
 ///
 /// # Errors
-/// [`setup::Missing`] when Node or npm's packages cannot be had; or the bundler fails.
+/// Returns [`setup::Missing`] if Node or the npm packages are not available, or an error if the npm package is not built or the bundler fails.
 pub fn build(workspace: &Workspace) -> Result<()> {
     setup::node_modules(workspace)?;
     let module = workspace.npm_dist().join("dekker_bg.wasm.js");
@@ -24,10 +24,10 @@ pub fn build(workspace: &Workspace) -> Result<()> {
     )
 }
 
-/// Takes the pictures of the page that README shows.
+/// Takes the pictures of the page that the README shows.
 ///
 /// # Errors
-/// Chromium cannot be had, or the page does not do what the pictures are of.
+/// Returns an error if Chromium is not available, or if the page does not reach the states that the pictures show.
 pub fn take_pictures(workspace: &Workspace) -> Result<()> {
     let chromium = setup::chromium(workspace)?;
     command::run(

@@ -1,5 +1,5 @@
-//! `cargo xtask interop`: ours against upstream's own code, the Go program in `tests/interop`. Everything that is compared is a row of one
-//! table; a mismatch in any fails.
+//! `cargo xtask interop`: compares Dekker with upstream's own code, which the Go program in `tests/interop` runs. One table has a row for each
+//! comparison; a mismatch in any row is an error.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -15,11 +15,11 @@ use crate::report::Counts;
 use crate::setup;
 use crate::workspace::Workspace;
 
-/// The recordings that must come out the same each time, below `tests/`.
+/// The recordings that must be the same each time. The paths are relative to `tests/`.
 const CORPUS: &str = "interop/config/corpus.jsonl";
 const KEY_STATES: &str = "vectors/key-states.json";
 
-/// One line of the table.
+/// A row of the table.
 #[derive(Debug, PartialEq, Eq)]
 struct Row {
     what: String,
@@ -28,9 +28,9 @@ struct Row {
 }
 
 impl Row {
-    /// Reads `INTEROP <what>: <n> compared, <m> mismatches`, which each comparison in `dekker-tests` prints.
+    /// Parses `INTEROP <what>: <n> compared, <m> mismatches`, which each comparison in `dekker-tests` prints.
     fn from_line(line: &str) -> Option<Self> {
-        // A test harness that runs one test after the other leaves its own words before it.
+        // A test harness that runs tests one after the other prints its own text before it on the same line.
         let (_, rest) = line.split_once("INTEROP ")?;
         let (what, counts) = rest.trim_end().rsplit_once(": ")?;
         let (compared, mismatches) = counts.split_once(" compared, ")?;
@@ -42,19 +42,19 @@ impl Row {
     }
 }
 
-/// The Go program and where it works.
+/// The Go program, its directories and the rows so far.
 struct Interop<'a> {
     workspace: &'a Workspace,
     source: PathBuf,
-    /// What is built and recorded anew.
+    /// The directory of the built program and of the fresh recordings.
     out: PathBuf,
     rows: Vec<Row>,
 }
 
-/// Runs it all, and prints the table.
+/// Runs all comparisons, and prints the table.
 ///
 /// # Errors
-/// [`setup::Missing`] without Go; a step that fails; any mismatch.
+/// Returns [`setup::Missing`] if Go is not available, or an error if a step fails or a comparison finds a mismatch.
 pub fn run(workspace: &Workspace, counts: &mut Counts) -> Result<()> {
     let start = Instant::now();
     let source = workspace.root().join("tests/interop");
@@ -96,7 +96,7 @@ impl Interop<'_> {
         self.out.join("peer")
     }
 
-    /// Laid out as `tests/` is.
+    /// The directory of the fresh recordings, with the same layout as `tests/`.
     fn fresh(&self) -> PathBuf {
         self.out.join("fresh")
     }
@@ -112,7 +112,7 @@ impl Interop<'_> {
         command::run(build.arg(self.program()).arg("."))
     }
 
-    /// Has upstream write and say everything anew; what is not random must be what is committed.
+    /// Records vectors, verdicts and key states from upstream again, and compares those that are not random with the committed ones.
     fn record(&mut self) -> Result<()> {
         let fresh = self.fresh();
         if fresh.exists() {
@@ -139,7 +139,7 @@ impl Interop<'_> {
             .stdin(open(&self.committed(CORPUS))?)
             .stdout(create(&fresh.join(CORPUS))?);
         command::run(&mut verdicts)?;
-        // Its other test holds `upstream_tests.txt` to what upstream has.
+        // Also runs the Go program's other test, which compares `upstream_tests.txt` with upstream's tests.
         let mut tests = self.go(["test", "-count=1", "."]);
         command::run(tests.env("INTEROP_STATES", fresh.join(KEY_STATES)))?;
         for (what, name) in [
@@ -175,7 +175,7 @@ impl Interop<'_> {
         })
     }
 
-    /// Runs these tests of `dekker-tests`, and adds what they compared.
+    /// Runs these tests of `dekker-tests`, and adds a row for each of their comparisons.
     fn compare(
         &mut self,
         when: &str,

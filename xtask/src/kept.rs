@@ -1,15 +1,16 @@
-//! What took long to make, kept for as long as nothing changes.
+//! Caches the results of long steps until their inputs change.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-/// What was made of what, in three files. The input is written last and removed first: while it is there, the others belong to it.
+/// A cached result, in three files: the output, the input, and how the output was made. The input is written last and removed first; while it
+/// exists, the other two belong to it.
 pub struct Kept {
-    /// Where.
+    /// The directory of the three files.
     pub directory: PathBuf,
-    /// Whatever the result depends on beside the input.
+    /// Everything that the result depends on besides the input, such as the tool's version and arguments.
     pub how: String,
 }
 
@@ -18,7 +19,7 @@ impl Kept {
         self.directory.join(name)
     }
 
-    /// The result of the last run, if it was made of this, in this way.
+    /// Returns the cached result if it was made from this input, in the same way.
     pub fn find(&self, input: &[u8]) -> Option<Vec<u8>> {
         let is =
             |name, expected: &[u8]| fs::read(self.file(name)).is_ok_and(|found| found == expected);
@@ -29,10 +30,10 @@ impl Kept {
         }
     }
 
-    /// Has `run` make a file, and keeps it.
+    /// Calls `run` with the path of the file that it must write, caches this file and returns its content.
     ///
     /// # Errors
-    /// `run`'s own; or it made nothing.
+    /// Returns the error of `run`, or an error if `run` wrote nothing or a file cannot be read, written or removed.
     pub fn make(&self, input: &[u8], run: impl FnOnce(&Path) -> Result<()>) -> Result<Vec<u8>> {
         let output = self.file("output.wasm");
         fs::create_dir_all(&self.directory)
@@ -80,7 +81,7 @@ mod tests {
             kept("1").find(b"other"),
             kept("2").find(b"in"),
         ];
-        // A run that fails leaves nothing that could be taken for its result.
+        // A run that fails leaves nothing that could be mistaken for its result.
         let failed = kept("1").make(b"new", |path| {
             fs::write(path, b"half")?;
             bail!("no")

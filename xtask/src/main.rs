@@ -1,4 +1,4 @@
-//! Dekker's one build tool: `cargo xtask help` says what it does.
+//! Dekker's build tool. `cargo xtask help` lists its commands.
 
 mod bench;
 mod cli;
@@ -31,9 +31,9 @@ use anyhow::Result;
 use cli::{Product, Task};
 use workspace::Workspace;
 
-/// Something failed; the words for it are on standard error.
+/// The exit code if a command or a check failed.
 const FAULT: u8 = 1;
-/// The command line makes no sense.
+/// The exit code if the command line is invalid.
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
@@ -54,7 +54,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Does what was asked; `false` when it ran to its end and found faults.
+/// Runs a task. Returns `false` if it ran to the end but something in it failed.
 fn perform(task: Task) -> Result<bool> {
     match task {
         Task::Help => print!("{}", cli::usage()),
@@ -112,13 +112,13 @@ fn perform(task: Task) -> Result<bool> {
     Ok(true)
 }
 
-/// Builds the npm package, and the page that has it inside.
+/// Builds the npm package, and then the Inspector page, which contains it.
 fn build_inspector(workspace: &Workspace) -> Result<()> {
     npm::build(workspace)?;
     inspector::build(workspace)
 }
 
-/// Builds the component. In CI one that is too big is a fault.
+/// Builds the components. In CI, a component over its size limit is an error.
 fn build_component(workspace: &Workspace) -> Result<()> {
     component::build(workspace)?;
     if workspace.is_ci() {

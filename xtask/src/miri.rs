@@ -1,4 +1,4 @@
-//! `cargo xtask miri`: tests under Miri, which sees undefined behaviour, data races and leaks, and wants a nightly toolchain.
+//! `cargo xtask miri`: runs tests under Miri, which detects undefined behaviour, data races and leaks, and needs a nightly toolchain.
 
 use anyhow::{Result, bail};
 
@@ -7,8 +7,8 @@ use crate::report::Counts;
 use crate::setup;
 use crate::workspace::Workspace;
 
-/// What is run: arguments of `cargo miri test`. Interpreted code is a thousand times slower, so long tests are left out; and so is what calls
-/// ring, whose assembly Miri cannot interpret.
+/// The arguments of each `cargo miri test`. Interpreted code is a thousand times slower, so long tests are left out. Tests that call ring are left
+/// out too, because Miri cannot interpret its assembly.
 const RUNS: [&[&str]; 4] = [
     &["-p", "dekker-memory", "--lib"],
     &["-p", "dekker-aead", "--lib", "--", "wiped", "every_length"],
@@ -25,17 +25,17 @@ const RUNS: [&[&str]; 4] = [
     ],
 ];
 
-/// Runs them all, whatever comes of the first.
+/// Runs all of [`RUNS`], even if one fails.
 ///
 /// # Errors
-/// Nightly or Miri cannot be had, or a test fails.
+/// Returns an error if the nightly toolchain or Miri is not available, or if a test fails.
 pub fn run(workspace: &Workspace) -> Result<()> {
     setup::nightly(workspace, &["miri", "rust-src"])?;
     let mut counts = Counts::default();
     let mut failed = Vec::new();
     for arguments in RUNS {
         let mut miri = workspace.command("cargo");
-        // What cargo has told xtask of the toolchain would win over `+nightly`.
+        // cargo sets these for xtask; they would override `+nightly`.
         miri.env_remove("RUSTUP_TOOLCHAIN")
             .env_remove("RUSTC")
             .env(

@@ -1,4 +1,4 @@
-//! `cargo xtask mutants`: cargo-mutants over the code that a mistake in costs a value or a nonce.
+//! `cargo xtask mutants`: runs cargo-mutants on the code in which a mistake would lose a value or repeat a nonce.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::command;
 use crate::setup;
 use crate::workspace::Workspace;
 
-/// What is broken, a small way at a time, unless the arguments name files.
+/// The files that are mutated, unless the arguments name files.
 const FILES: [&str; 4] = [
     "core/src/crypto/**",
     "core/src/provider/kms/**",
@@ -17,14 +17,14 @@ const FILES: [&str; 4] = [
     "core/src/engine.rs",
 ];
 
-/// What each mutant meets: dekker-core's own tests, threads and histories of dekker-shared, and the corpora of the fuzz targets. The behaviour
-/// suite would link wasmtime for each.
+/// The packages whose tests run against each mutant: dekker-core, dekker-shared (threads and histories) and the fuzz targets (their corpora). The
+/// behaviour suite is left out, because it would link wasmtime for each mutant.
 const TESTS: &str = "dekker-core,dekker-shared,dekker-fuzz-targets";
 
-/// Runs it. What it found is in `target/mutants/mutants.out`.
+/// Runs cargo-mutants, which writes its findings to `target/mutants/mutants.out`.
 ///
 /// # Errors
-/// cargo-mutants cannot be had, or a mutant was missed.
+/// Returns an error if cargo-mutants is not available, or if the tests missed a mutant.
 pub fn run(workspace: &Workspace, args: Vec<OsString>) -> Result<()> {
     let tool = setup::tool(workspace, "cargo-mutants", "27.1.0")?;
     let mut mutants = workspace.cargo();
@@ -36,7 +36,7 @@ pub fn run(workspace: &Workspace, args: Vec<OsString>) -> Result<()> {
         .arg("mutants")
         .args(["--package", "dekker-core"])
         .args(["--test-package", TESTS])
-        // Examples in documentation take longer to link than all tests to run.
+        // Without doctests: they take longer to link than all tests take to run.
         .args(["--profile", "mutants", "--cargo-test-arg=--tests"])
         .args(["--timeout", "120", "--build-timeout", "300"])
         .args(["--no-shuffle", "--colors", "never"])

@@ -1,6 +1,6 @@
-//! The npm package: the WebAssembly module for JavaScript, its bindings, and what stands beside them in `wasm/js/package`.
+//! Builds and tests the npm package: the WebAssembly module for JavaScript, its bindings, and the handwritten files in `wasm/js/package`.
 //!
-//! Everything lands in `dist/`, which `package.json` at the top packs.
+//! All of it is written to `dist/`, which `package.json` in the root packs.
 
 use std::fs;
 use std::path::Path;
@@ -14,19 +14,19 @@ use crate::report::Counts;
 use crate::setup;
 use crate::workspace::Workspace;
 
-/// 100 kB: the bar for the module, packed by gzip.
+/// 100 kB. The limit for the module's size after gzip.
 const GZIP_MAX_BYTES: usize = 100_000;
 
 /// Builds the package.
 ///
 /// # Errors
-/// [`setup::Missing`] when the target, Node or npm's packages cannot be had; or a step fails.
+/// Returns [`setup::Missing`] if the target, Node or the npm packages are not available, or an error if a step fails.
 pub fn build(workspace: &Workspace) -> Result<()> {
     let toolchain = setup::target(workspace, setup::WASM)?;
     setup::node_modules(workspace)?;
     let mut cargo = toolchain.cargo_with_std(workspace, "rustc", setup::WASM);
     cargo.args(["--profile", "guest", "-p", "dekker-js"]);
-    // wasm-bindgen reads in a section of the module what it was compiled for, and strips the rest itself.
+    // rustc must not strip the module: wasm-bindgen reads a section that says what it was compiled for, and strips the rest itself.
     command::run(cargo.args(["--", "-C", "strip=none"]))?;
 
     let bound = workspace.npm_bindings();
@@ -56,10 +56,10 @@ pub fn build(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// Runs the JavaScript tests of a folder against what was built.
+/// Runs the JavaScript tests of a folder against the built package, binary and Inspector.
 ///
 /// # Errors
-/// A test fails, or Node does not run.
+/// Returns an error if a test fails or Node cannot be run.
 pub fn run_tests(
     workspace: &Workspace,
     folder: &str,
@@ -94,7 +94,7 @@ pub fn run_tests(
     result
 }
 
-/// Makes the bindings, and a module that imports them.
+/// Generates the JavaScript bindings, and a module that imports them.
 fn bind(module: &Path, output: &Path) -> Result<()> {
     eprintln!("$ wasm-bindgen {}", module.display());
     let start = std::time::Instant::now();
@@ -103,9 +103,9 @@ fn bind(module: &Path, output: &Path) -> Result<()> {
         .out_name("dekker")
         .web(true)?
         .typescript(false)
-        // Loading is `wasm.js`'s, which differs between Node, browsers and the inlined module.
+        // `wasm.js` loads the module, in different ways for Node, browsers and the inlined module.
         .omit_default_module_path(true)
-        // After a trap the module begins anew.
+        // `wasm.js` calls this function when it replaces an instance that trapped.
         .reset_state_function(true)
         .remove_name_section(true)
         .remove_producers_section(true)
@@ -115,7 +115,7 @@ fn bind(module: &Path, output: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A fresh `dist/` with what was written by hand.
+/// Recreates `dist/` with the handwritten files.
 fn assemble(workspace: &Workspace, dist: &Path) -> Result<()> {
     if dist.exists() {
         fs::remove_dir_all(dist).with_context(|| format!("cannot remove {}", dist.display()))?;

@@ -1,4 +1,4 @@
-//! The parts of `cargo xtask test`. A new part is an entry in [`PARTS`] and a function.
+//! The parts of `cargo xtask test`. To add a part, add an entry to [`PARTS`] and a function.
 
 use std::fs;
 use std::process::Command;
@@ -20,37 +20,37 @@ use crate::simulate;
 use crate::wasi_command;
 use crate::workspace::Workspace;
 
-/// What must have been built before a part runs.
+/// What must be built before a part runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Needs {
     /// Nothing.
     Nothing,
-    /// The component: whatever compiles dekker-host embeds it.
+    /// The components, one of which every build of dekker-host embeds.
     Component,
-    /// The component, and the `dekker` binary.
+    /// The components and the `dekker` binary.
     Binary,
 }
 
-/// How a part ended that did not fail.
+/// How a part ended if it did not fail.
 pub enum Done {
-    /// Everything holds.
+    /// All checks passed.
     Passed,
-    /// Everything holds, but the reader should know something.
+    /// All checks passed, and the report shows this note.
     PassedWith(String),
-    /// A tool that is optional everywhere, CI included, is not there.
+    /// A tool that is optional everywhere, even in CI, is not installed.
     Skipped(String),
 }
 
-/// One part.
+/// A part of `cargo xtask test`.
 #[derive(Debug)]
 pub struct Part {
     /// Its name on the command line.
     pub name: &'static str,
-    /// What it shows, in a few words.
+    /// What the part checks, in a few words.
     pub about: &'static str,
-    /// What it needs.
+    /// What must be built before it runs.
     pub needs: Needs,
-    /// Runs it, and counts its tests if it has any. [`Missing`] as the fault is a skip outside CI.
+    /// Runs the part, and counts its tests if it has any. The error [`Missing`] means that the part is skipped, except in CI.
     pub run: fn(&Workspace, &mut Counts) -> Result<Done>,
 }
 
@@ -60,7 +60,7 @@ impl PartialEq for Part {
     }
 }
 
-/// All parts, in the order in which they run: what fails soonest comes first.
+/// All parts, in the order in which they run: those that fail soonest come first.
 pub static PARTS: &[&Part] = &[
     &Part {
         name: "fmt",
@@ -160,7 +160,7 @@ pub static BUILD: Part = Part {
     run: build,
 };
 
-/// Takes the place of [`BUILD`] where no part needs the binary.
+/// Replaces [`BUILD`] if no part needs the binary.
 pub static BUILD_COMPONENT: Part = Part {
     name: "build",
     about: "the component builds",
@@ -168,7 +168,7 @@ pub static BUILD_COMPONENT: Part = Part {
     run: build_component,
 };
 
-/// Also the command `interop`.
+/// The part `interop`, which is also the command `interop`.
 pub static INTEROP: Part = Part {
     name: "interop",
     about: "kube-apiserver's own Go code against ours: vectors, live values, configurations, health, key states",
@@ -176,7 +176,7 @@ pub static INTEROP: Part = Part {
     run: run_interop,
 };
 
-/// Also the command `lint`.
+/// The part `clippy`, which is also the command `lint`.
 pub static CLIPPY: Part = Part {
     name: "clippy",
     about: "no warnings, on any target",
@@ -184,7 +184,7 @@ pub static CLIPPY: Part = Part {
     run: clippy,
 };
 
-/// Also the command `doc`.
+/// The part `doc`, which is also the command `doc`.
 pub static DOC: Part = Part {
     name: "doc",
     about: "the documentation builds without warnings",
@@ -221,7 +221,7 @@ fn clippy(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
     );
     let guests = guests(toolchain, workspace, |command| match toolchain {
         Toolchain::Own => (command("clippy"), ["--", "-D", "warnings"].as_slice()),
-        // Debian has no clippy of that age: rustc's own warnings must do.
+        // Debian has no clippy for this version of rustc, so only rustc's own warnings are checked.
         Toolchain::Debian => {
             let mut check = command("check");
             check.env("RUSTFLAGS", "-D warnings");
@@ -236,7 +236,7 @@ fn clippy(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
     })
 }
 
-/// The guests only compile for their target; one has a panic handler of its own.
+/// The arguments that exclude the guest crates. These compile only for their own target; one of them defines its own panic handler.
 const WITHOUT_GUESTS: [&str; 6] = [
     "--exclude",
     "dekker-accelerated",
@@ -246,7 +246,7 @@ const WITHOUT_GUESTS: [&str; 6] = [
     "dekker-js",
 ];
 
-/// Runs one command on each guest. They have different features of the same crates, and so are built apart.
+/// Runs one command on each guest crate. The guest crates need different features of the same dependencies, so they are built separately.
 fn guests(
     toolchain: Toolchain,
     workspace: &Workspace,
@@ -349,7 +349,7 @@ fn native(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
         "dekker-host",
     ];
     let product = command::run_tests(cargo_test(workspace).args(packages), counts);
-    // Apart: with other packages beside it, its dependencies would have other features and be built anew.
+    // Run separately: built together with other packages, the dependencies would have other features and be rebuilt.
     let tool = command::run_tests(cargo_test(workspace).args(["-p", "xtask"]), counts);
     let bench = command::run_tests(cargo_test(workspace).args(["-p", "dekker-bench"]), counts);
     all([product, tool, bench])?;
@@ -357,7 +357,7 @@ fn native(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
 }
 
 fn end_to_end(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
-    // The tests that need Go are the part `interop`, those that need more the part `clients`.
+    // Tests that need only Go run in the part `interop`; those of the KMS clients, which need more, in the part `clients`.
     let mut tests = cargo_test(workspace);
     tests
         .env("DEKKER_INTEROP", "off")
@@ -379,7 +379,7 @@ fn wasmtime(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
     wasi_command::build(workspace)?;
     let mut tests = cargo_test(workspace);
     tests.env("DEKKER_WASM", workspace.wasi_command());
-    // Apart: the command wants features of wasmtime that nothing else has.
+    // Run separately: this package needs features of wasmtime that no other package enables.
     command::run_tests(tests.args(["-p", "dekker-wasmtime-command"]), counts)?;
     Ok(Done::Passed)
 }
@@ -403,7 +403,7 @@ fn node(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
     npm::build(workspace)?;
     let suite = npm::run_tests(workspace, "tests/node", None, counts);
     let behaviours = on_face(cargo_test(workspace), "node", counts);
-    // As in a browser: without Node's own cipher for long values.
+    // As in a browser, without Node's own cipher for long values.
     let mut portable = cargo_test(workspace);
     portable.env("DEKKER_CIPHER", "wasm");
     let portable = on_face(portable, "node", counts);
@@ -426,7 +426,7 @@ fn browser(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
     Ok(Done::Passed)
 }
 
-/// The behaviour suite against one face of the npm package, published vectors, and everything recorded of upstream.
+/// Runs the behaviour suite, the published vectors and everything recorded from upstream against one face of the npm package.
 fn on_face(mut tests: Command, face: &str, counts: &mut Counts) -> Result<()> {
     tests
         .args(["-p", "dekker-tests", "--test"])
@@ -451,7 +451,7 @@ fn doc(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
             .args(WITHOUT_GUESTS)
             .env("RUSTDOCFLAGS", "-D warnings"),
     );
-    // On their own target they find their macros built; natively those would be built once more.
+    // The guests' documentation is built for their own target, for which the build has already compiled their macros.
     let [component, accelerated, js] = guests(toolchain, workspace, |command| {
         let mut doc = command("doc");
         doc.arg("--no-deps").env("RUSTDOCFLAGS", "-D warnings");
@@ -461,7 +461,8 @@ fn doc(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
     Ok(Done::Passed)
 }
 
-/// Optional by design: cargo-deny takes minutes to compile, and its advisories come from outside the package registry.
+/// Runs cargo-deny if it is installed. It is optional, because it takes minutes to compile and its advisories do not come from the package
+/// registry.
 fn deny(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
     if command::capture(workspace.cargo().args(["deny", "--version"])).is_err() {
         return Ok(Done::Skipped("cargo-deny is optional and not installed; run `cargo install cargo-deny --locked` to have it".into()));
@@ -482,7 +483,8 @@ fn deny(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
     Ok(Done::Passed)
 }
 
-/// All failures are reported, not only the first. Tests find what they run against in `DEKKER_BIN` and `DEKKER_COMPONENT`.
+/// Returns a `cargo test` that reports all failures, not only the first. `DEKKER_BIN`, `DEKKER_COMPONENT` and `DEKKER_COMPONENT_ACCELERATED` name
+/// the files that the tests run against.
 fn cargo_test(workspace: &Workspace) -> Command {
     let mut command = workspace.cargo();
     command
@@ -493,13 +495,14 @@ fn cargo_test(workspace: &Workspace) -> Command {
     command
 }
 
-/// Whether `cargo tree --prefix none --format {p}` shows a package.
+/// Whether the output of `cargo tree --prefix none --format {p}` lists a package.
 fn reaches(tree: &str, package: &str) -> bool {
     tree.lines()
         .any(|line| line.split_whitespace().next() == Some(package))
 }
 
-/// All faults as one. A lone fault stays what it is, so that [`Missing`] can be told; beside a real fault it is one more.
+/// Combines the errors into one. A single error is returned unchanged, and several that are all [`Missing`] become one `Missing`, so that the caller
+/// can recognize it. Otherwise the messages are joined.
 fn all<const N: usize>(results: [Result<()>; N]) -> Result<()> {
     let mut faults: Vec<anyhow::Error> = results.into_iter().filter_map(Result::err).collect();
     if faults.len() < 2 {

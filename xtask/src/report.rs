@@ -1,22 +1,22 @@
-//! What the parts of a test run gave, and how it is shown.
+//! The results of a test run, and the table that shows them.
 
 use std::fmt::Write as _;
 use std::ops::AddAssign;
 use std::time::Duration;
 
-/// Tests by their result.
+/// The number of tests by result.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Counts {
     /// Tests that passed.
     pub passed: u64,
     /// Tests that failed.
     pub failed: u64,
-    /// Tests that did not run; `ignored` in cargo's words.
+    /// Tests that did not run, which cargo calls `ignored`.
     pub skipped: u64,
 }
 
 impl Counts {
-    /// Reads `test result: ok. 3 passed; 0 failed; 1 ignored; …`, the line that closes each of cargo's test binaries.
+    /// Parses `test result: ok. 3 passed; 0 failed; 1 ignored; …`, the last line of each test binary that cargo runs.
     pub fn from_result_line(line: &str) -> Option<Self> {
         let rest = line.trim_start().strip_prefix("test result: ")?;
         let count_before = |word: &str| -> Option<u64> {
@@ -32,7 +32,7 @@ impl Counts {
         })
     }
 
-    /// Reads `ℹ pass 3`, `ℹ fail 0` or `ℹ skipped 1`, three of the lines that close what `node --test` prints.
+    /// Parses `ℹ pass 3`, `ℹ fail 0`, `ℹ cancelled 0` or `ℹ skipped 1`, four of the last lines that `node --test` prints.
     pub fn from_node_line(line: &str) -> Option<Self> {
         let mut words = line.strip_prefix("ℹ ")?.split_whitespace();
         let (word, count) = (words.next()?, words.next()?.parse().ok()?);
@@ -63,38 +63,39 @@ impl AddAssign for Counts {
 /// How a part ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Everything in it holds.
+    /// All checks passed.
     Passed {
-        /// What a reader should know all the same.
+        /// Something that the reader should know nevertheless.
         note: Option<String>,
     },
-    /// Something in it does not hold.
+    /// A check failed.
     Failed {
-        /// What.
+        /// What failed.
         reason: String,
     },
-    /// It could not run.
+    /// The part could not run.
     Skipped {
-        /// Why, and what would change that.
+        /// Why, and what to do about it.
         reason: String,
     },
 }
 
-/// One part of a run.
+/// The result of one part.
 #[derive(Debug)]
 pub struct PartReport {
     /// Its name on the command line.
     pub name: &'static str,
     /// How it ended.
     pub verdict: Verdict,
-    /// The tests that ran in it; none in a part that is one check.
+    /// The tests in the part; all zero if the part is a single check.
     pub counts: Counts,
     /// How long it took.
     pub elapsed: Duration,
 }
 
 impl PartReport {
-    /// Its tests. A part without tests counts as one, and so does a failure that no test stands for (a test that does not compile).
+    /// Returns the part's counts for the table. A part without tests counts as one test, and so does a failure without a failed test (such as a test
+    /// that does not compile) or a skip.
     fn tally(&self) -> Counts {
         let mut counts = self.counts;
         match &self.verdict {
@@ -107,19 +108,19 @@ impl PartReport {
     }
 }
 
-/// A whole run.
+/// The results of a run.
 #[derive(Debug, Default)]
 pub struct Report {
     parts: Vec<PartReport>,
 }
 
 impl Report {
-    /// Adds a part that has ended.
+    /// Adds the result of a part.
     pub fn add(&mut self, part: PartReport) {
         self.parts.push(part);
     }
 
-    /// No part failed.
+    /// Whether no part failed.
     pub fn is_good(&self) -> bool {
         !self
             .parts
@@ -127,7 +128,7 @@ impl Report {
             .any(|part| matches!(part.verdict, Verdict::Failed { .. }))
     }
 
-    /// A table of the parts, a line for each of them that has something to say, and the closing line.
+    /// Formats the table of the parts, a line for each part with a note, a failure or a skip, and the line with the totals.
     pub fn render(&self) -> String {
         let mut text = String::new();
         let mut total = Counts::default();

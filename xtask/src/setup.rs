@@ -1,6 +1,7 @@
-//! What building and testing need from the machine, and how to get it: targets, components, a C compiler, npm's packages, a browser.
+//! Finds or installs what building and testing need: targets, components, a C compiler, npm packages, a browser.
 //!
-//! Order of preference for a target: what is there, `rustup target add`, Debian's rustc with a standard library built from source.
+//! A target comes from the first of these that has it: the installed toolchain, `rustup target add`, or Debian's rustc with a standard library
+//! built from source.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,24 +13,24 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use crate::command;
 use crate::workspace::Workspace;
 
-/// The guest's target.
+/// The target of the guest crates.
 pub const WASM: &str = "wasm32-unknown-unknown";
-/// A target without an operating system: what builds for it needs none.
+/// A target without an operating system. A crate that builds for it needs none.
 pub const BARE: &str = "riscv64gc-unknown-none-elf";
-/// For `dekker.wasm`, with the whole standard library.
+/// The target of `dekker.wasm`, with the whole standard library.
 pub const WASI: &str = "wasm32-wasip2";
 
-/// Rust 1.96 with sources and wasm-ld. They land in /usr/bin and leave rustup's toolchain alone.
+/// Debian's packages of Rust 1.96, its sources and wasm-ld. They install to /usr/bin and do not change rustup's toolchain.
 const DEBIAN_PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "lld-22"];
 
-/// Prerequisites that this machine lacks and that could not be had.
+/// Prerequisites that are missing on this machine and could not be installed.
 #[derive(Debug, Clone)]
 pub struct Missing {
     message: String,
 }
 
 impl Missing {
-    /// Several as one.
+    /// Combines several into one.
     pub fn join(all: &[&Self]) -> Self {
         let messages: Vec<&str> = all.iter().map(|missing| missing.message.as_str()).collect();
         Self {
@@ -46,14 +47,14 @@ impl fmt::Display for Missing {
 
 impl std::error::Error for Missing {}
 
-/// Makes sure that there is a Go that can build the module in `source`, its dependencies included.
+/// Checks that Go is installed and can build the module in `source`, and downloads the module's dependencies.
 ///
 /// # Errors
-/// [`Missing`].
+/// Returns [`Missing`] if Go is missing or too old, or if a dependency cannot be downloaded.
 pub fn go(workspace: &Workspace, source: &Path) -> Result<(), Missing> {
     let ask = |args: &[&str]| {
         let mut go = workspace.command("go");
-        // Not some other Go from the network: the one that is installed.
+        // Use the installed Go: do not download another version.
         go.args(args)
             .current_dir(source)
             .env("GOTOOLCHAIN", "local");
@@ -64,27 +65,27 @@ pub fn go(workspace: &Workspace, source: &Path) -> Result<(), Missing> {
         })
     };
     ask(&["version"])?;
-    // Names them and thereby gets them, and no more than them.
+    // Listing the dependencies also downloads them, and only them.
     ask(&["list", "-deps", "-test", "."])?;
     Ok(())
 }
 
-/// What compiles for a target.
+/// The toolchain that compiles for a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Toolchain {
-    /// The one that compiled xtask; it has the target's standard library.
+    /// The toolchain that compiled xtask, which has the target's standard library.
     Own,
-    /// Debian's, which builds the standard library too.
+    /// Debian's toolchain, which also builds the standard library.
     Debian,
 }
 
 impl Toolchain {
-    /// `cargo <subcommand> --target <target>`, for crates without `std`.
+    /// Returns `cargo <subcommand> --target <target>`, for crates without `std`.
     pub fn cargo(self, workspace: &Workspace, subcommand: &str, target: &str) -> Command {
         self.cargo_with(workspace, subcommand, target, "core,alloc,panic_abort")
     }
 
-    /// The same for crates with `std`.
+    /// Returns `cargo <subcommand> --target <target>`, for crates with `std`.
     pub fn cargo_with_std(self, workspace: &Workspace, subcommand: &str, target: &str) -> Command {
         self.cargo_with(workspace, subcommand, target, "std,panic_abort")
     }
@@ -109,7 +110,7 @@ impl Toolchain {
                     .arg(format!("-Zbuild-std={library}"))
                     .env("PATH", format!("/usr/bin:{path}"))
                     .env("RUSTC", "/usr/bin/rustc")
-                    // -Zbuild-std on a release of Rust.
+                    // Allows -Zbuild-std on a stable release of Rust.
                     .env("RUSTC_BOOTSTRAP", "1")
                     .env(
                         "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER",
@@ -121,8 +122,9 @@ impl Toolchain {
     }
 }
 
-/// Gets everything that any command needs, and says what could not be had. `false` when that makes the machine unfit:
-/// without the guest's target nothing can be built, and in CI nothing may be missing.
+/// Installs the targets, the components and the npm packages, and prints what is missing; what only some commands need is installed by them.
+/// Returns `false` if the guest crates' target is missing, without which nothing can be built, or if anything is missing in CI. (A missing C
+/// compiler is only a warning.)
 pub fn everything(workspace: &Workspace) -> bool {
     c_compiler(workspace);
     let ci = workspace.is_ci();
@@ -151,13 +153,13 @@ pub fn everything(workspace: &Workspace) -> bool {
     good
 }
 
-/// Finds or gets a toolchain that compiles for a target. What came of it is kept: several parts of one run ask for the same.
+/// Finds or installs a toolchain that compiles for a target. The result is cached, because several parts of one run need the same target.
 ///
 /// # Errors
-/// Neither rustup nor Debian has it.
+/// Returns [`Missing`] if neither rustup nor Debian provides the target.
 pub fn target(workspace: &Workspace, target: &'static str) -> Result<Toolchain, Missing> {
     static FOUND: Mutex<BTreeMap<&str, Result<Toolchain, Missing>>> = Mutex::new(BTreeMap::new());
-    // Nothing that holds the lock leaves the map half changed.
+    // A panic while the lock is held cannot leave the map in an invalid state.
     let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
     found
         .entry(target)
@@ -165,10 +167,10 @@ pub fn target(workspace: &Workspace, target: &'static str) -> Result<Toolchain, 
         .clone()
 }
 
-/// Finds or gets [`WASI`]. Only from rustup: Debian's source of the standard library lacks the C library that it stands on here.
+/// Finds or installs [`WASI`]. Only rustup provides it: Debian's source of the standard library lacks the C library that this target needs.
 ///
 /// # Errors
-/// rustup does not have it.
+/// Returns [`Missing`] if rustup cannot install the target.
 pub fn wasi(workspace: &Workspace) -> Result<(), Missing> {
     if has_target(workspace, WASI)
         || (attempt(workspace.command("rustup").args(["target", "add", WASI]))
@@ -181,11 +183,11 @@ pub fn wasi(workspace: &Workspace) -> Result<(), Missing> {
     })
 }
 
-/// Finds Node, and gets the packages that `package-lock.json` names into `node_modules/`. What came of it is kept: several parts of one run ask
-/// for the same.
+/// Finds Node, and installs the packages of the workspace's `package-lock.json` into `node_modules/`. The result is cached, because several parts
+/// of one run need the packages.
 ///
 /// # Errors
-/// There is no Node of the version that package.json asks for, no npm, or its registry is out of reach.
+/// Returns [`Missing`] if there is no Node 20 or later, no npm, or its registry cannot be reached.
 pub fn node_modules(workspace: &Workspace) -> Result<(), Missing> {
     static FOUND: OnceLock<Result<(), Missing>> = OnceLock::new();
     FOUND.get_or_init(|| find_node_modules(workspace)).clone()
@@ -195,10 +197,10 @@ fn find_node_modules(workspace: &Workspace) -> Result<(), Missing> {
     node_packages(workspace, workspace.root())
 }
 
-/// Finds Node, and gets the packages that a folder's `package-lock.json` names into its `node_modules/`.
+/// Finds Node, and installs the packages of a folder's `package-lock.json` into its `node_modules/`.
 ///
 /// # Errors
-/// There is no Node of the version that package.json asks for, no npm, or its registry is out of reach.
+/// Returns [`Missing`] if there is no Node 20 or later, no npm, or its registry cannot be reached.
 pub fn node_packages(workspace: &Workspace, folder: &Path) -> Result<(), Missing> {
     let missing = |fault: &str| Missing {
         message: format!("{fault}; install Node.js 20 or later, with npm"),
@@ -208,7 +210,7 @@ pub fn node_packages(workspace: &Workspace, folder: &Path) -> Result<(), Missing
     if major_version(&node).is_none_or(|major| major < 20) {
         return Err(missing(&format!("node is {}", node.trim_end())));
     }
-    // npm writes what it has installed beside it; a lock file that is newer asks for more.
+    // npm records what it installed in node_modules. If package-lock.json is newer than this record, the packages may be outdated.
     if is_newer(
         &folder.join("node_modules/.package-lock.json"),
         &folder.join("package-lock.json"),
@@ -216,7 +218,7 @@ pub fn node_packages(workspace: &Workspace, folder: &Path) -> Result<(), Missing
         return Ok(());
     }
     let mut npm = workspace.command("npm");
-    // No package's own script runs.
+    // `--ignore-scripts`: packages must not run their own scripts.
     npm.current_dir(folder).args([
         "ci",
         "--include=dev",
@@ -229,16 +231,17 @@ pub fn node_packages(workspace: &Workspace, folder: &Path) -> Result<(), Missing
     })
 }
 
-/// Whether what was made of a file is there, and not older than it.
+/// Whether `made` exists and is at least as new as `source`, from which it was made.
 fn is_newer(made: &Path, source: &Path) -> bool {
     let time = |path: &Path| path.metadata().and_then(|file| file.modified());
     matches!((time(made), time(source)), (Ok(made), Ok(source)) if made >= source)
 }
 
-/// A virtual environment of Python in `environment`, with the packages that `requirements` names by their hashes. Gives its interpreter.
+/// Creates a Python virtual environment in `environment` with the packages in `requirements`, which pins them by hash. Returns the path of its
+/// interpreter.
 ///
 /// # Errors
-/// There is no Python 3 that makes virtual environments, or its package index is out of reach.
+/// Returns [`Missing`] if there is no Python 3 that can create virtual environments, or if the packages cannot be installed.
 pub fn python_packages(
     workspace: &Workspace,
     environment: &Path,
@@ -264,7 +267,7 @@ pub fn python_packages(
     let missing = |fault: &dyn fmt::Display| Missing {
         message: format!("Python's packages cannot be had: {fault:#}"),
     };
-    // Nothing is built: wheels only.
+    // Install only wheels, so that no package is built from source.
     let mut pip = workspace.command(&python.to_string_lossy());
     pip.args([
         "-m",
@@ -276,15 +279,15 @@ pub fn python_packages(
     .args(["--require-hashes", "--only-binary", ":all:", "-r"])
     .arg(requirements);
     command::run(&mut pip).map_err(|fault| missing(&fault))?;
-    // The last step: an environment that was left half made has none.
+    // Copied last, so that an incomplete environment has no stamp.
     std::fs::copy(requirements, &stamp).map_err(|fault| missing(&fault))?;
     Ok(python)
 }
 
-/// Finds or gets Chromium: what `DEKKER_CHROMIUM` names, or Debian's.
+/// Finds or installs Chromium: the program that `DEKKER_CHROMIUM` names, or Debian's package.
 ///
 /// # Errors
-/// There is none.
+/// Returns [`Missing`] if there is no Chromium.
 pub fn chromium(workspace: &Workspace) -> Result<PathBuf, Missing> {
     const CHROMIUM: &str = "/usr/bin/chromium";
     if let Some(named) = std::env::var_os("DEKKER_CHROMIUM") {
@@ -300,18 +303,18 @@ pub fn chromium(workspace: &Workspace) -> Result<PathBuf, Missing> {
     })
 }
 
-/// Finds or gets `cargo clippy`.
+/// Finds or installs `cargo clippy`.
 ///
 /// # Errors
-/// rustup does not have it.
+/// Returns [`Missing`] if rustup cannot install it.
 pub fn clippy(workspace: &Workspace) -> Result<(), Missing> {
     component(workspace, "clippy", "clippy")
 }
 
-/// Finds or gets a nightly toolchain, with these components of it.
+/// Finds or installs a nightly toolchain with these components.
 ///
 /// # Errors
-/// rustup does not have it.
+/// Returns [`Missing`] if rustup cannot install the toolchain or a component.
 pub fn nightly(workspace: &Workspace, components: &[&str]) -> Result<(), Missing> {
     let rustup = |args: &[&str]| {
         let mut rustup = workspace.command("rustup");
@@ -352,10 +355,10 @@ pub fn nightly(workspace: &Workspace, components: &[&str]) -> Result<(), Missing
     Ok(())
 }
 
-/// Finds or gets a subcommand of cargo's in this version, in a folder of the target directory. Gives its program.
+/// Finds or installs a cargo subcommand of this version, in the target directory. Returns the path of its program.
 ///
 /// # Errors
-/// It cannot be had from the package registry, or does not compile.
+/// Returns [`Missing`] if the subcommand cannot be downloaded or does not compile.
 pub fn tool(workspace: &Workspace, name: &str, version: &str) -> Result<PathBuf, Missing> {
     let program = workspace.tools().join("bin").join(name);
     let subcommand = name.strip_prefix("cargo-").unwrap_or(name);
@@ -382,27 +385,27 @@ pub fn tool(workspace: &Workspace, name: &str, version: &str) -> Result<PathBuf,
     })
 }
 
-/// Finds or gets `cargo fmt`.
+/// Finds or installs `cargo fmt`.
 ///
 /// # Errors
-/// rustup does not have it.
+/// Returns [`Missing`] if rustup cannot install it.
 pub fn rustfmt(workspace: &Workspace) -> Result<(), Missing> {
     component(workspace, "rustfmt", "fmt")
 }
 
-/// Binaryen's wasm-opt: a script for node.
+/// Binaryen's wasm-opt, which is a script for Node.
 #[derive(Debug, Clone)]
 pub struct WasmOpt {
-    /// `node <script>` is the command.
+    /// The path of the script; the command is `node <script>`.
     pub script: PathBuf,
-    /// Binaryen's version, as package-lock.json pins it.
+    /// Binaryen's version, which package-lock.json pins.
     pub version: String,
 }
 
-/// Finds or gets the wasm-opt that package.json pins, from npm into `node_modules`.
+/// Finds the wasm-opt that package-lock.json pins, or installs it from npm into `node_modules`.
 ///
 /// # Errors
-/// There is no node of the version that package.json asks for, or npm cannot get the package.
+/// Returns [`Missing`] if there is no Node 20 or later, or if npm cannot install the package.
 pub fn wasm_opt(workspace: &Workspace) -> Result<WasmOpt, Missing> {
     node_modules(workspace).map_err(|fault| Missing {
         message: format!("wasm-opt, which makes WebAssembly smaller, is missing: {fault}"),
@@ -419,19 +422,19 @@ pub fn wasm_opt(workspace: &Workspace) -> Result<WasmOpt, Missing> {
     })
 }
 
-/// The 20 of `v20.1.2`.
+/// Parses Node's major version, the 20 of `v20.1.2`.
 fn major_version(version: &str) -> Option<u32> {
     version.strip_prefix('v')?.split('.').next()?.parse().ok()
 }
 
-/// A text in a JSON file.
+/// Reads the string at a JSON pointer in a JSON file.
 fn json_text(path: &Path, pointer: &str) -> Option<String> {
     let json: serde_json::Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
     json.pointer(pointer)?.as_str().map(str::to_owned)
 }
 
-/// Finds or gets a C compiler, which rustc links with. `cargo xtask` links itself first, so this is for the machine that lost it since,
-/// or that links with something else: there, only a word of warning.
+/// Finds or installs a C compiler, which rustc links with. xtask itself was already linked with something, so a missing `cc` is only a warning: the
+/// machine may use another linker, or has lost its compiler since.
 pub fn c_compiler(workspace: &Workspace) {
     if answers(workspace.command("cc").arg("--version")) {
         return;
@@ -467,7 +470,8 @@ fn find_target(workspace: &Workspace, target: &str) -> Result<Toolchain, Missing
     })
 }
 
-/// rustup does not fail on a target that rust-toolchain.toml lists and that it could not get: only the directory tells.
+/// Whether rustc has a target's standard library. rustup does not fail if it cannot install a target that rust-toolchain.toml lists, so this looks
+/// for the library's directory.
 fn has_target(workspace: &Workspace, target: &str) -> bool {
     let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
     let libdir = command::capture(workspace.command(&rustc).args([
@@ -513,7 +517,7 @@ fn install_debian_packages(workspace: &Workspace, packages: &[&str]) -> bool {
         command.env("DEBIAN_FRONTEND", "noninteractive");
         command
     };
-    // A list of packages that is only partly fresh may still do.
+    // The result is ignored: package lists that were updated only in part may be enough.
     attempt(apt_get().arg("update"));
     attempt(
         apt_get()
@@ -522,7 +526,7 @@ fn install_debian_packages(workspace: &Workspace, packages: &[&str]) -> bool {
     )
 }
 
-/// Runs a command that may fail, and says how.
+/// Runs a command that may fail, and prints the error. Returns whether it succeeded.
 fn attempt(command: &mut Command) -> bool {
     command::run(command)
         .inspect_err(|fault| eprintln!("  {fault:#}"))

@@ -1,4 +1,4 @@
-//! `cargo xtask simulate`: the seeded simulation in numbers, with every fix in, or with one taken out.
+//! `cargo xtask simulate`: plays many seeded histories, with every fix in place or with one of them removed.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -13,29 +13,29 @@ use crate::component;
 use crate::report::Counts;
 use crate::workspace::Workspace;
 
-/// How many histories a run has unless told: as many as in CI.
+/// The default number of histories in a run, the same as in CI.
 pub const HISTORIES: u64 = 10_000;
 
 /// What to simulate.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Simulation {
-    /// Random histories.
+    /// This many random histories.
     Histories(u64),
-    /// The same, each time with a fix taken out: the one of this name, or `all`. The histories must fail.
+    /// Random histories with a fix removed, which must fail.
     Without {
-        /// A file in `tests/without`, without `.patch`; or `all`.
+        /// The name of a file in `tests/without`, without `.patch`; or `all`, for one run per file.
         fix: String,
-        /// At most.
+        /// The number of histories in each run.
         histories: u64,
     },
-    /// Every fault in every phase, and the table of it in the documentation.
+    /// Every fault in every phase. Renews the table in `docs/fault-matrix.md`.
     Matrix,
 }
 
-/// Runs it.
+/// Runs a simulation.
 ///
 /// # Errors
-/// A promise was broken; or, with a fix taken out, none was.
+/// Returns an error if a promise was broken; or, with a fix removed, if all promises were kept.
 pub fn run(workspace: &Workspace, simulation: &Simulation) -> Result<()> {
     component::build(workspace)?;
     match simulation {
@@ -50,10 +50,10 @@ pub fn run(workspace: &Workspace, simulation: &Simulation) -> Result<()> {
     }
 }
 
-/// Plays so many histories of the host, and of dekker-shared. Both run, whatever comes of the first.
+/// Plays `histories` histories of the host, and as many of dekker-shared. The second run takes place even if the first fails.
 ///
 /// # Errors
-/// A promise was broken.
+/// Returns an error if a promise was broken.
 pub fn play(workspace: &Workspace, histories: u64, counts: &mut Counts) -> Result<()> {
     let count = histories.to_string();
     let mut host = host_test(workspace, "simulation::histories_keep_every_promise");
@@ -67,7 +67,7 @@ pub fn play(workspace: &Workspace, histories: u64, counts: &mut Counts) -> Resul
     host.and(shared)
 }
 
-/// One test of dekker-host, which prints as it goes.
+/// Returns the command for one test of dekker-host, whose output is not captured.
 fn host_test(workspace: &Workspace, name: &str) -> Command {
     let mut command = workspace.cargo();
     command
@@ -76,7 +76,7 @@ fn host_test(workspace: &Workspace, name: &str) -> Command {
     command
 }
 
-/// Takes out one fix after another, in a copy of the tree.
+/// Removes the named fix, or one fix after the other, in a copy of the tree, and plays the histories without it.
 fn without(workspace: &Workspace, fix: &str, histories: u64) -> Result<()> {
     let patches = patches(workspace)?;
     let mut chosen = patches.into_iter();
@@ -118,7 +118,7 @@ fn without(workspace: &Workspace, fix: &str, histories: u64) -> Result<()> {
     Ok(())
 }
 
-/// What takes a fix out, in order.
+/// Returns the patches in `tests/without`, sorted. Each removes one fix.
 fn patches(workspace: &Workspace) -> Result<Vec<PathBuf>> {
     let folder = workspace.root().join("tests/without");
     let entries =
@@ -138,7 +138,8 @@ fn is_named(patch: &Path, name: &str) -> bool {
     patch.file_stem() == Some(OsStr::new(name))
 }
 
-/// The tree once more, as it is now, with a target directory of its own that begins with what was built of other people's crates.
+/// Copies the working tree, with its uncommitted changes. The copy has its own target directory, which starts as a copy of what is already built,
+/// so that dependencies are not built again.
 fn copy(workspace: &Workspace) -> Result<Workspace> {
     let copy = workspace.at(workspace.without());
     let root = copy.root();
@@ -153,10 +154,10 @@ fn copy(workspace: &Workspace) -> Result<Workspace> {
     for path in &listed {
         let (from, to) = (workspace.root().join(path), root.join(path));
         let Ok(bytes) = fs::read(&from) else {
-            // Deleted and not committed yet, or a link to a folder.
+            // The file was deleted and this is not committed yet, or it is a link to a folder.
             continue;
         };
-        // What is as it was keeps its time, so that it is not built anew.
+        // An unchanged file keeps its modification time, so that it is not rebuilt.
         if fs::read(&to).is_ok_and(|there| there == bytes) {
             continue;
         }
@@ -180,14 +181,14 @@ fn copy(workspace: &Workspace) -> Result<Workspace> {
 
 fn apply(copy: &Workspace, patch: &Path) -> Result<()> {
     let mut git = copy.command("git");
-    // The copy lies in a repository that ignores it; there git would leave it alone.
+    // The copy is inside a repository that ignores it. If git found that repository, it would not apply the patch.
     if let Some(above) = copy.root().parent() {
         git.env("GIT_CEILING_DIRECTORIES", above);
     }
     command::run(git.arg("apply").arg(patch))
 }
 
-/// A copy that does not compile would look like one whose simulation fails.
+/// Compiles the tests of the copy. Without this step, a copy that does not compile would look like one whose simulation fails.
 fn compiles(copy: &Workspace) -> Result<()> {
     let mut tests = copy.cargo();
     let packages = ["test", "--release", "--no-run", "-p", "dekker-host"];

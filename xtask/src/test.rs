@@ -1,4 +1,4 @@
-//! `cargo xtask test`: runs parts in order, goes on after a failure, and tells everything at the end.
+//! `cargo xtask test`: runs parts in order, continues after a failure, and prints a report at the end.
 
 use std::time::Instant;
 
@@ -7,7 +7,7 @@ use crate::report::{Counts, PartReport, Report, Verdict};
 use crate::setup::Missing;
 use crate::workspace::Workspace;
 
-/// Runs the parts, with the build that they need in front. `false` when one failed.
+/// Runs the parts, after the build that they need. Returns `false` if a part failed.
 pub fn run(workspace: &Workspace, parts: &[&'static Part]) -> bool {
     let mut report = Report::default();
     let mut build = None;
@@ -40,7 +40,7 @@ pub fn run(workspace: &Workspace, parts: &[&'static Part]) -> bool {
     report.is_good()
 }
 
-/// Puts in front the least build that the parts need, unless it is among them.
+/// Prepends the smallest build that the parts need, unless the parts include [`parts::BUILD`].
 fn with_build(parts: &[&'static Part]) -> Vec<&'static Part> {
     let needs = parts
         .iter()
@@ -56,7 +56,7 @@ fn with_build(parts: &[&'static Part]) -> Vec<&'static Part> {
     build.into_iter().chain(parts.iter().copied()).collect()
 }
 
-/// A part whose build is not there ends as the build did.
+/// Returns the report of a part whose build failed or was skipped: the part ends like the build. Returns `None` if the build passed.
 fn without_build(part: &Part, build: &Verdict) -> Option<PartReport> {
     let verdict = match build {
         Verdict::Passed { .. } => return None,

@@ -1,4 +1,4 @@
-//! `dekker.wasm`, the commands that need no plugin as a WASI command.
+//! Builds `dekker.wasm`, a WASI command with those of Dekker's commands that need no plugin.
 
 use std::fs;
 
@@ -8,10 +8,10 @@ use crate::command;
 use crate::setup;
 use crate::workspace::Workspace;
 
-/// Builds it. What cargo makes for this target is a component as it comes.
+/// Builds `dekker.wasm`. For this target, cargo's output already is a component.
 ///
 /// # Errors
-/// [`setup::Missing`] when the target cannot be had; it does not compile.
+/// Returns [`setup::Missing`] if the target is not available, or an error if the crate does not compile or its output cannot be copied.
 pub fn build(workspace: &Workspace) -> Result<()> {
     setup::wasi(workspace)?;
     command::run(workspace.cargo().args([

@@ -1,4 +1,4 @@
-//! Where things are.
+//! The paths of the workspace and of everything that is built in it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::command;
 
-/// The checked-out tree and what is built in it.
+/// The checked-out tree and its target directory.
 pub struct Workspace {
     root: PathBuf,
     target: PathBuf,
@@ -16,12 +16,12 @@ pub struct Workspace {
 }
 
 impl Workspace {
-    /// Asks cargo for the target directory.
+    /// Finds the workspace, and asks cargo for its target directory.
     ///
     /// # Errors
-    /// cargo cannot read the workspace.
+    /// Returns an error if cargo cannot read the workspace.
     pub fn find() -> Result<Self> {
-        // Set by `cargo run`; the other is for an xtask that was started by hand.
+        // `cargo run` sets the variable. The compiled-in path is for an xtask that was started without cargo.
         let manifest_dir = std::env::var_os("CARGO_MANIFEST_DIR")
             .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
         let root = manifest_dir
@@ -45,7 +45,7 @@ impl Workspace {
         Ok(Self { root, target, ci })
     }
 
-    /// A copy of the tree in another place, with a target directory in it.
+    /// Returns the workspace of a copy of the tree in `root`, with its target directory inside the copy.
     pub fn at(&self, root: PathBuf) -> Self {
         Self {
             target: root.join("target"),
@@ -54,12 +54,12 @@ impl Workspace {
         }
     }
 
-    /// Where cargo builds.
+    /// The target directory.
     pub fn target(&self) -> &Path {
         &self.target
     }
 
-    /// Where the tree is copied to, to take a fix out.
+    /// The directory of the copy of the tree from which fixes are removed.
     pub fn without(&self) -> PathBuf {
         self.target.join("without")
     }
@@ -69,22 +69,22 @@ impl Workspace {
         &self.root
     }
 
-    /// A prerequisite that is missing is a fault.
+    /// Whether `CI=true` is set. In CI, a missing prerequisite is an error.
     pub fn is_ci(&self) -> bool {
         self.ci
     }
 
-    /// cargo, in the root and without what `cargo run` told xtask about itself.
+    /// Returns a cargo command that runs in the root, without the variables in which `cargo run` describes xtask.
     pub fn cargo(&self) -> Command {
         cargo(&self.root)
     }
 
-    /// Any program, in the same surroundings as [`Self::cargo`].
+    /// Returns a command for another program, with the same directory and environment as [`Self::cargo`].
     pub fn command(&self, program: &str) -> Command {
         clean(Command::new(program), &self.root)
     }
 
-    /// What rustc makes of a guest crate.
+    /// The core module that rustc compiles from a guest crate.
     pub fn guest_module(&self, package: &str) -> PathBuf {
         let file = format!("{}.wasm", package.replace('-', "_"));
         self.target.join("wasm32-unknown-unknown/guest").join(file)
@@ -100,17 +100,17 @@ impl Workspace {
         self.target.join("dekker/transformer-accelerated.wasm")
     }
 
-    /// What was compiled ahead of time of the accelerated component. `host/build.rs` looks for it here.
+    /// The directory of the accelerated component's code, compiled ahead of time. `host/build.rs` looks for it here.
     pub fn compiled(&self) -> PathBuf {
         self.target.join("dekker/compiled")
     }
 
-    /// What compiles it.
+    /// The program that compiles the accelerated component ahead of time.
     pub fn precompiler(&self) -> PathBuf {
         self.target.join("release/dekker-precompile")
     }
 
-    /// What cargo makes of the command crate.
+    /// The component that cargo builds from the WASI command crate.
     pub fn wasi_module(&self) -> PathBuf {
         self.target.join("wasm32-wasip2/guest/dekker-wasm.wasm")
     }
@@ -120,18 +120,18 @@ impl Workspace {
         self.target.join("dekker/dekker.wasm")
     }
 
-    /// What rustc makes of the crate for JavaScript.
+    /// The core module that rustc compiles from the crate for JavaScript.
     pub fn npm_module(&self) -> PathBuf {
         self.target
             .join("wasm32-unknown-unknown/guest/dekker_js.wasm")
     }
 
-    /// What wasm-bindgen makes of it.
+    /// The directory of wasm-bindgen's output for that module.
     pub fn npm_bindings(&self) -> PathBuf {
         self.target.join("dekker/npm")
     }
 
-    /// The files of the npm package: in the tree, for `package.json` can name no other place.
+    /// The directory of the npm package's files. It is inside the tree, because `package.json` cannot name files elsewhere.
     pub fn npm_dist(&self) -> PathBuf {
         self.root.join("dist")
     }
@@ -141,47 +141,47 @@ impl Workspace {
         self.target.join("dekker/inspector/index.html")
     }
 
-    /// What the optimizer made of a module, and of which.
+    /// The directory that caches a module's optimized form, together with the module.
     pub fn optimized(&self, name: &str) -> PathBuf {
         self.target.join("dekker/optimized").join(name)
     }
 
-    /// Where the interoperability harness builds and records.
+    /// The directory of the interoperability tests' program and recordings.
     pub fn interop(&self) -> PathBuf {
         self.target.join("interop")
     }
 
-    /// A virtual environment of Python, for the hosts in it.
+    /// The Python virtual environment for the hosts in `tests/hosts`.
     pub fn python(&self) -> PathBuf {
         self.target.join("dekker/python")
     }
 
-    /// The same for gRPC.
+    /// The Python virtual environment for the gRPC clients in `tests/clients`.
     pub fn grpc_python(&self) -> PathBuf {
         self.target.join("dekker/grpc-python")
     }
 
-    /// Programs that are KMS clients.
+    /// The directory of the compiled KMS clients.
     pub fn clients(&self) -> PathBuf {
         self.target.join("dekker/clients")
     }
 
-    /// What measures.
+    /// The benchmark program.
     pub fn bench(&self) -> PathBuf {
         self.target.join("release/dekker-bench")
     }
 
-    /// What it found.
+    /// The benchmark's figures, as JSON.
     pub fn bench_json(&self) -> PathBuf {
         self.target.join("dekker/bench.json")
     }
 
-    /// Where fuzzers build, and what they leave behind.
+    /// The directory in which fuzz targets are built and write their corpora and findings.
     pub fn fuzz(&self) -> PathBuf {
         self.target.join("fuzz")
     }
 
-    /// Where tools of cargo's are installed that are no part of a toolchain.
+    /// The directory in which cargo subcommands that are not part of a toolchain are installed.
     pub fn tools(&self) -> PathBuf {
         self.target.join("dekker/tools")
     }
@@ -197,9 +197,9 @@ fn cargo(root: &Path) -> Command {
     clean(Command::new(program), root)
 }
 
-/// `cargo run` describes xtask to xtask in variables that build scripts of other crates watch (`CARGO_MANIFEST_DIR`,
-/// `CARGO_PKG_NAME`…): handed on, they would make cargo build those crates anew. A target for everything (`CARGO_BUILD_TARGET`)
-/// would move the host's binary elsewhere.
+/// Sets the directory of a command, and removes variables that would disturb builds. `cargo run` describes xtask in variables that the build
+/// scripts of other crates watch (`CARGO_MANIFEST_DIR`, `CARGO_PKG_NAME` and others); if they were passed on, cargo would rebuild those crates.
+/// `CARGO_BUILD_TARGET` would move the host's binary to another directory.
 fn clean(mut command: Command, root: &Path) -> Command {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
