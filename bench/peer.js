@@ -1,4 +1,5 @@
-// The npm package and its peers in Node, which measure themselves: `<subject> <op> <source> <size> <n>` a line in, nanoseconds for all n a line out.
+// The npm package and its peers in Node, which measure themselves. Each line on standard input is `<subject> <op> <source> <size> <n>`; for each,
+// the program prints a line with the nanoseconds that all n operations took.
 
 import { createCipheriv, createDecipheriv, createSecretKey, randomBytes, webcrypto } from "node:crypto";
 import { readFileSync } from "node:fs";
@@ -19,7 +20,7 @@ resources:
   - kms: {apiVersion: v2, name: vault, endpoint: 'unix:///run/vault.sock', timeout: 3s}
 `;
 
-/** A KMS v2 plugin in this process: it remembers what it was given. */
+/** A KMS v2 plugin in this process. It looks up DEKs in a map instead of encrypting them. */
 function vault() {
   const known = new Map();
   return {
@@ -47,18 +48,21 @@ const secret = createSecretKey(bytes);
 const webKey = await webcrypto.subtle.importKey("raw", bytes, "AES-GCM", false, ["encrypt", "decrypt"]);
 
 const nonce = new Uint8Array(12);
-/** None is used twice. */
+/** Returns a nonce that was not used before. The next call overwrites it. */
 function next() {
   for (let i = 11; i > 0 && ++nonce[i] === 256; i--);
   return nonce;
 }
 
-/** What a module in WebAssembly does at the least when it has node:crypto seal and open: values go into its memory, and come out as copies. */
+/** For `copied`: a WebAssembly module that seals and opens with node:crypto must at least copy values into its memory, and results out of it. */
 const memory = new WebAssembly.Memory({ initial: 64 });
 const inside = (from, length) => new Uint8Array(memory.buffer, from, length);
 const HALF = 2 << 20;
 
-/** Each gives `[write, read]`; a value of the ciphers is `[nonce, ciphertext, tag]` or `[nonce, ciphertext with its tag]`. */
+/**
+ * Each function returns `[write, read]`. A stored value of noble and webcrypto is `[nonce, ciphertext with its tag]`, of node
+ * `[nonce, ciphertext, tag]`, and of the others one array of bytes.
+ */
 const subjects = {
   npm: (source) => [
     (text) => transformers[source].toStorage(AT, text),
@@ -120,7 +124,7 @@ const subjects = {
   ],
 };
 
-/** How many values of a size are read in turn: 64, or as many as make 1 MiB, but four. */
+/** Returns how many values of a size are read in turn: as many as make 1 MiB, but at least 4 and at most 64. */
 const valuesOf = (size) => Math.min(Math.max(Math.floor(2 ** 20 / Math.max(size, 1)), 4), 64);
 
 const stored = new Map();
@@ -128,7 +132,7 @@ const stored = new Map();
 async function time(subject, op, source, size, n) {
   const [write, read] = subjects[subject](source);
   const text = Uint8Array.from({ length: size }, (_, i) => (7 * i + size) % 251);
-  // Awaiting what is no promise would cost the synchronous ones a turn each.
+  // Only await promises: for synchronous subjects, each await would cost a turn of the event loop's microtask queue.
   const first = write(text);
   const isAsync = first instanceof Promise;
   await first;

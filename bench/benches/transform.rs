@@ -1,6 +1,6 @@
-//! `cargo bench -p dekker-bench`: a write and a read in core and in the component, each by itself. For what changed since the last run;
-//! `cargo xtask bench` is for how it stands against others.
-// What `criterion_group` makes has no doc.
+//! `cargo bench -p dekker-bench`: measures a write and a read in core and in the component, each separately. Use it to compare with the last run;
+//! `cargo xtask bench` compares with other implementations.
+// The items that `criterion_group` generates have no docs.
 #![allow(missing_docs)]
 
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! One subject's work, over and over, for a profiler: `hot accelerated write 1024 [counter|seed] [rounds]`.
+//! Repeats one subject's work, for a profiler: `hot accelerated write 1024 [counter|seed] [rounds]`.
 
 use anyhow::{Context, Result, bail};
 use dekker_bench::rounds::{Op, Source, Subject, Work};

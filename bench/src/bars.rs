@@ -1,4 +1,4 @@
-//! What must be reached, and whether it was.
+//! The targets that a run must reach, and whether it did.
 
 use serde::Serialize;
 
@@ -6,22 +6,23 @@ use crate::rounds::{Op, Series, Source, Work};
 use crate::subjects::names::{ACCELERATED, BOUNDARY, COPIED, GO, NATIVE, NOBLE, NODE, NPM, RING};
 use crate::{cached, readers, server, sizes, transform};
 
-/// One bar.
+/// A target ("bar"), with the figure that was reached.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Bar {
-    /// What it is of.
+    /// What is compared or measured.
     pub what: String,
-    /// In words.
+    /// The target in words, such as `at least 3× faster`.
     pub bar: String,
-    /// By the medians; `None`: not measured.
+    /// The figure by the medians, or `None` if it was not measured.
     pub reached: Option<f64>,
-    /// By the best rounds.
+    /// The figure by the best rounds, or `None` if it was not measured.
     pub best: Option<f64>,
-    /// By the medians, what whoever goes the same way reaches and does nothing on it: no bar can ask for more on this machine.
+    /// For a subject that crosses a boundary: the figure, by the medians, of a program that crosses the same boundary and does nothing else. This is
+    /// the best that any implementation can reach across this boundary on this machine. `None` for other bars, or if it was not measured.
     pub limit: Option<f64>,
-    /// What the two are.
+    /// The unit of the figures, such as `× faster`.
     pub unit: &'static str,
-    /// Whether the medians reach it.
+    /// Whether the figure by the medians meets the target, or `None` if it was not measured.
     pub met: Option<bool>,
 }
 
@@ -47,10 +48,10 @@ impl Limit {
     }
 }
 
-/// What was measured.
+/// The measurements of a run.
 struct Figures<'a>(&'a [Series]);
 
-/// By the medians, and by the best rounds.
+/// A figure by the medians, and by the best rounds.
 type Pair = (f64, f64);
 
 impl Figures<'_> {
@@ -60,13 +61,13 @@ impl Figures<'_> {
         Some((found.median, found.best))
     }
 
-    /// How many times `a` is of `b`.
+    /// Returns `a` divided by `b`.
     fn ratio(a: Option<Pair>, b: Option<Pair>) -> Option<Pair> {
         let ((a_median, a_best), (b_median, b_best)) = (a?, b?);
         Some((a_median / b_median, a_best / b_best))
     }
 
-    /// How many times faster `subject` is than `peer`.
+    /// Returns how many times faster `subject` is than `peer`.
     fn faster(&self, subject: &str, peer: &str, work: Work, of_peer: Work) -> Option<Pair> {
         Self::ratio(
             self.find(transform::NAME, peer, of_peer),
@@ -75,7 +76,7 @@ impl Figures<'_> {
     }
 }
 
-/// Every bar on speed and size, in order. `cores` is how many the readers had.
+/// Returns all bars on speed and size, in the order of the table. `cores` is the number of cores that the readers had.
 pub fn all(series: &[Series], cores: usize) -> Vec<Bar> {
     let figures = Figures(series);
     let mut bars = Vec::new();
@@ -167,7 +168,8 @@ pub fn all(series: &[Series], cores: usize) -> Vec<Bar> {
         let at = work(Op::Read, Source::Counter, readers::SIZE);
         figures.find(readers::NAME, readers::P99, Work { count, ..at })
     };
-    // With fewer cores than readers each waits for those before it: what is left is what it costs to be many.
+    // With fewer cores than readers, each reader waits for those before it. Scaling by this share removes the waiting time, so that only the overhead
+    // of many readers remains.
     let share = cores.min(64) as f64 / 64.0;
     let many = p99(64).map(|(median, best)| (median * share, best * share));
     add(
@@ -205,7 +207,7 @@ pub fn all(series: &[Series], cores: usize) -> Vec<Bar> {
     bars
 }
 
-/// Measured for the bars that compare what has to cross a boundary with what does not.
+/// Returns [`Bar::limit`] for a bar that compares a subject that crosses a boundary with one that does not. Returns `None` for all others.
 fn limit_of(what: &str, figures: &Figures<'_>) -> Option<f64> {
     let find = |subject, op, size| {
         let work = Work {
@@ -291,7 +293,7 @@ mod tests {
             ..AT
         };
         let one = series(readers::NAME, readers::P99, at(1), 100.0);
-        // On two cores 64 readers wait 32 times as long.
+        // On two cores, 64 readers wait 32 times as long; 64 times as long is twice that.
         let many = series(readers::NAME, readers::P99, at(64), 6400.0);
         assert_eq!(bar(&[one, many], "64 readers").reached, Some(2.0));
     }

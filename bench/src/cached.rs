@@ -1,7 +1,8 @@
-//! Whether a cached read costs more when more DEKs are cached.
+//! Measures whether a cached read takes longer if more DEKs are cached.
 //!
-//! There are as many values in every case, each read once before one is read again; they are under one DEK, or under ten, up to one each. So
-//! what differs is the cache alone, and not whether a value lies in the processor's.
+//! Every case has the same number of values, and reads each of them once before it reads one again. The values are encrypted with one DEK in the
+//! first case, with more in the next ones, and each with its own in the last. So only the DEK cache differs between the cases, not how many
+//! values the processor's cache holds.
 
 use std::hint::black_box;
 use std::num::NonZeroUsize;
@@ -22,10 +23,10 @@ use crate::vault::{CONFIG, KEY, Native, PROVIDER, RESOURCE, Vault};
 
 /// This benchmark's name.
 pub const NAME: &str = "cached-deks";
-/// A common size of a Secret.
+/// The size of the plaintext in bytes, common for a Secret.
 pub const SIZE: usize = 1024;
 
-/// How many DEKs.
+/// Returns the numbers of cached DEKs.
 pub fn counts(plan: Plan) -> &'static [usize] {
     if plan.quick {
         &[1, 100]
@@ -34,10 +35,10 @@ pub fn counts(plan: Plan) -> &'static [usize] {
     }
 }
 
-/// Measures natively and in the accelerated component.
+/// Measures core natively and the accelerated component.
 ///
 /// # Errors
-/// When anything is not as it must be.
+/// Returns an error if an engine refuses its configuration, a value cannot be read, or it has the wrong length.
 pub fn measure(plan: Plan) -> Result<Vec<Series>> {
     let values = counts(plan).last().copied().unwrap_or(1);
     let mut all: Vec<Series> = Vec::new();
@@ -67,11 +68,11 @@ pub fn measure(plan: Plan) -> Result<Vec<Series>> {
     Ok(all)
 }
 
-/// An engine that has so many DEKs in its cache, and values under them.
+/// An engine with a number of cached DEKs, and values that were encrypted with them.
 struct Readers {
     name: &'static str,
     engine: Engine,
-    /// One after the other, all of one length.
+    /// The values, concatenated.
     values: Vec<u8>,
     len: usize,
     next: usize,
@@ -121,7 +122,7 @@ impl Readers {
             };
             Engine::Component(Box::new(instance.map_err(anyhow::Error::msg)?), at)
         };
-        // The plugin is asked for each DEK once, here.
+        // Fills the cache: the plugin decrypts each DEK once, here.
         for value in values.chunks_exact(len).take(deks) {
             engine.read(value)?;
         }
@@ -156,7 +157,8 @@ impl Subject for Readers {
     }
 }
 
-/// Values under so many DEKs in turn, as another writer would have left them.
+/// Creates `count` values, encrypted with `deks` DEKs in turn, as another API server would have written them. Returns them concatenated, with the
+/// length of one.
 fn values(vault: &mut Vault, deks: usize, count: usize) -> Result<(Vec<u8>, usize)> {
     let entropy = KernelEntropy;
     let source_type = Source::Counter.dek_source_type();

@@ -1,11 +1,11 @@
-//! `docs/PERFORMANCE.md`: what stands between its markers is written anew, all else is by hand.
+//! Renews the tables of `docs/PERFORMANCE.md`, which are between markers. Everything else in it is written by hand.
 
 use anyhow::{Context, Result};
 
-/// Puts each text in its place: between `<!-- name -->` and `<!-- /name -->`.
+/// Replaces what is between `<!-- name -->` and `<!-- /name -->`, for each name and text.
 ///
 /// # Errors
-/// When a text has no place.
+/// Returns an error if the document lacks the markers of a name.
 pub fn renew(document: &str, texts: &[(&'static str, String)]) -> Result<String> {
     let mut document = document.to_owned();
     for (name, text) in texts {

@@ -1,7 +1,7 @@
-//! What Dekker reaches, measured against its peers in one run: `cargo xtask bench`.
+//! Measures Dekker against its peers in one run: `cargo xtask bench`.
 //!
-//! Everything that is compared is measured in turns, in many short rounds, so that whatever else the machine does meets all of them alike.
-//! What counts is a ratio of two figures of one run; the figures themselves are only of the machine they were taken on.
+//! Everything that is compared is measured in turns, in many short rounds, so that other load on the machine affects all of it equally. Only the
+//! ratio of two figures of one run is meaningful; the figures themselves hold only for the machine on which they were taken.
 
 pub mod bars;
 pub mod cached;

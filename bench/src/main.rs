@@ -1,4 +1,4 @@
-//! `dekker-bench`, which `cargo xtask bench` builds and runs with everything that it needs.
+//! `dekker-bench`, the program that `cargo xtask bench` builds and runs. xtask passes the paths of what is measured in environment variables.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -30,10 +30,10 @@ fn main() -> ExitCode {
     }
 }
 
-/// What was asked for.
+/// The parsed command line.
 struct Asked {
     quick: bool,
-    /// The directory whose `PERFORMANCE.md` and `performance/` are renewed.
+    /// The directory in which `PERFORMANCE.md` and `performance/` are renewed.
     docs: Option<PathBuf>,
     json: Option<PathBuf>,
     names: Vec<String>,
@@ -63,7 +63,7 @@ fn asked() -> Result<Asked> {
     Ok(asked)
 }
 
-/// A file or a program that xtask names; nothing where it has none.
+/// Returns the path of a file or program that xtask passes in an environment variable. Returns `None` if the variable is not set.
 fn named(variable: &str) -> Option<PathBuf> {
     env::var_os(variable).map(PathBuf::from)
 }
@@ -129,7 +129,7 @@ fn run() -> Result<()> {
     Ok(())
 }
 
-/// Ours and all peers that are here. xtask has said already what is missing.
+/// Returns Dekker's subjects and all peers that xtask passes. The report lists the others; xtask has already printed why they are missing.
 fn subjects(report: &mut Report, node: Option<&Path>) -> Result<Vec<Box<dyn Subject>>> {
     let mut all: Vec<Box<dyn Subject>> = vec![
         Box::new(Ours::native()?),

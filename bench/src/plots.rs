@@ -1,4 +1,4 @@
-//! Plots, as SVG.
+//! Draws the plots, as SVG.
 
 use anyhow::{Result, anyhow};
 use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
@@ -11,10 +11,10 @@ use crate::{cached, readers, transform};
 
 const SIZE: (u32, u32) = (860, 480);
 const FONT: &str = "sans-serif";
-/// The one axis that is read in powers of ten.
+/// The title of the axis that has a logarithmic scale of base 10; the others have base 2.
 const DEKS: &str = "cached DEKs";
 
-/// Colours that are told apart by most eyes (Okabe and Ito), ours first.
+/// Colours that most people can distinguish (Okabe and Ito). The lines use them in this order.
 const COLOURS: [RGBColor; 10] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -28,13 +28,13 @@ const COLOURS: [RGBColor; 10] = [
     RGBColor(190, 180, 40),
 ];
 
-/// A line: its name and its points.
+/// A line of a plot: its name and its points.
 type Line<'a> = (&'a str, Vec<(f64, f64)>);
 
-/// The names of the files, and what is in them.
+/// Draws all plots for which the report has figures. Returns the names of the files and their contents.
 ///
 /// # Errors
-/// When a plot cannot be drawn.
+/// Returns an error if a plot cannot be drawn.
 pub fn all(report: &Report) -> Result<Vec<(&'static str, String)>> {
     let mut plots = Vec::new();
     for (file, title, op) in [
@@ -73,7 +73,7 @@ pub fn all(report: &Report) -> Result<Vec<(&'static str, String)>> {
     Ok(plots)
 }
 
-/// In microseconds, by subject.
+/// Groups series into one line for each subject, in microseconds.
 fn lines<'a>(
     series: impl Iterator<Item = &'a Series>,
     x: impl Fn(&Series) -> f64,
@@ -89,10 +89,10 @@ fn lines<'a>(
     lines
 }
 
-/// What stands at a place of the axis.
+/// Formats a label of the axis.
 type Ticks<'a> = &'a dyn Fn(&f64) -> String;
 
-/// Nothing where there is nothing to draw.
+/// Draws a plot. Returns an empty text if there are no points.
 fn draw(
     title: &str,
     lines: &[Line<'_>],
@@ -165,7 +165,7 @@ where
         .axis_desc_style((FONT, 14))
         .draw()?;
     for ((name, points), colour) in lines.iter().zip(COLOURS.iter().cycle()) {
-        // Ours are drawn thicker.
+        // Dekker's lines are thicker.
         let ours = [
             names::NATIVE,
             names::ACCELERATED,

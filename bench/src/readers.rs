@@ -1,4 +1,4 @@
-//! One to 64 readers of one [`Host`], each of which reads again as soon as it has its answer.
+//! Measures one to 64 concurrent readers of one [`Host`]. Each reads again as soon as its last read has ended.
 
 use std::time::Instant;
 
@@ -14,22 +14,22 @@ use crate::vault::{CONFIG, KEY, RESOURCE};
 
 /// This benchmark's name.
 pub const NAME: &str = "readers";
-/// A common size of a Secret.
+/// The size of the plaintext in bytes, common for a Secret.
 pub const SIZE: usize = 1024;
-/// How many readers.
+/// The numbers of readers.
 pub const COUNTS: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
 
-/// How long half of the reads took at the most.
+/// The median time of a read.
 pub const P50: &str = "p50";
-/// How long 99 of 100 reads took at the most.
+/// The 99th percentile of the time of a read.
 pub const P99: &str = "p99";
-/// The time of all divided by the number of reads.
+/// The time of a whole round divided by the number of its reads.
 pub const EACH: &str = "each";
 
-/// Measures all of it.
+/// Measures every number of readers.
 ///
 /// # Errors
-/// When a read fails.
+/// Returns an error if the plugin or the host cannot be started, or if a read fails.
 pub fn measure(plan: Plan) -> Result<Vec<Series>> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -55,13 +55,13 @@ pub fn measure(plan: Plan) -> Result<Vec<Series>> {
 async fn measure_host(host: &Host, plan: Plan) -> Result<Vec<Series>> {
     let written = host.to_storage(location(), plaintext(SIZE).into()).await?;
     let mut times: Vec<[Vec<f64>; 3]> = vec![<[Vec<f64>; 3]>::default(); COUNTS.len()];
-    // Enough for a 99th of a hundred to be one of many.
+    // Enough reads that several of them lie above the 99th percentile.
     let reads = if plan.quick { 640 } else { 6400 };
     for round in 0..=plan.rounds {
         eprintln!("{NAME}: round {round} of {}", plan.rounds);
         for (count, [p50, p99, each]) in COUNTS.iter().zip(&mut times) {
             let (mut taken, whole) = read(host, &written.stored, *count, reads / count).await?;
-            // The first round is for warming up.
+            // The first round is a warm-up.
             if round > 0 {
                 taken.sort_by(f64::total_cmp);
                 p50.push(quantile(&taken, 0.5));
@@ -90,7 +90,7 @@ fn location() -> Location {
     }
 }
 
-/// How long each read took, and all of them together, in nanoseconds.
+/// Has each of `readers` tasks read `reads` times. Returns the time of each read and the time of the whole round, in nanoseconds.
 async fn read(host: &Host, stored: &[u8], readers: usize, reads: usize) -> Result<(Vec<f64>, f64)> {
     let start = Instant::now();
     let mut tasks = Vec::with_capacity(readers);

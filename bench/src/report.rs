@@ -1,4 +1,4 @@
-//! What came of it, for programs and for people.
+//! Formats the results of a run as JSON, text and Markdown.
 
 use std::fmt::Write as _;
 
@@ -8,28 +8,28 @@ use crate::bars::Bar;
 use crate::rounds::{Op, Series, Source, bytes};
 use crate::{cached, readers, server, sizes, transform};
 
-/// Everything that one run found.
+/// The results of a run.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// 1.
+    /// The version of this format, 1.
     pub format: u32,
-    /// A run to see that everything runs; its figures say little.
+    /// Whether the run only checks that everything runs; its figures are then not meaningful.
     pub quick: bool,
-    /// Cores that this process may use.
+    /// The number of cores that this process may use.
     pub cores: usize,
-    /// Of the processor, such as `x86_64`.
+    /// The processor's architecture, such as `x86_64`.
     pub architecture: &'static str,
-    /// What was measured, with versions.
+    /// The versions of what was measured.
     pub versions: Vec<String>,
-    /// What was left out, and why.
+    /// The subjects that were left out, and why.
     pub skipped: Vec<String>,
-    /// What must be reached.
+    /// The targets, and whether they were reached.
     pub bars: Vec<Bar>,
-    /// The figures.
+    /// The measurements.
     pub series: Vec<Series>,
 }
 
-/// A table of text, its first column to the left and all others to the right.
+/// A table of text. The first column is aligned left, all others right.
 struct Table(Vec<Vec<String>>);
 
 impl Table {
@@ -90,7 +90,7 @@ fn bars(report: &Report) -> Table {
     Table(rows)
 }
 
-/// Three digits that count.
+/// Formats a value with two decimals, from 10 on with one, and from 100 on with none.
 fn short(value: f64) -> String {
     match value.abs() {
         100.0.. => format!("{value:.0}"),
@@ -99,7 +99,7 @@ fn short(value: f64) -> String {
     }
 }
 
-/// A row for each subject, a column for each of what `column` gives, and the medians.
+/// Builds a table of medians, divided by `scale`, with a row for each subject and a column for each value that `column` returns.
 fn grid<'a, C: PartialEq>(
     corner: &str,
     series: impl Iterator<Item = &'a Series>,
@@ -152,7 +152,7 @@ impl Report {
         self.series.iter().filter(move |s| s.bench == bench)
     }
 
-    /// Each table with its name, which is that of its place in `docs/PERFORMANCE.md`, and a title.
+    /// Returns each table with its name, which is that of its markers in `docs/PERFORMANCE.md`, and its title.
     fn tables(&self) -> Vec<(&'static str, &'static str, Table)> {
         let mut all = vec![("bars", "What must be reached", bars(self))];
         for (name, title, op, source) in [
@@ -222,12 +222,12 @@ impl Report {
         ));
         let sizes = grid("", self.of(sizes::NAME), |_| (), |()| "kB".into(), 1e3);
         all.push((sizes::NAME, "Sizes", sizes));
-        // One that was not measured has a head only.
+        // A table that was not measured has only its head.
         all.retain(|(_, _, table)| table.0.len() > 1);
         all
     }
 
-    /// All tables, for a terminal; the bars last.
+    /// Formats all tables for a terminal, the bars last.
     pub fn text(&self) -> String {
         let mut tables = self.tables();
         tables.rotate_left(1);
@@ -241,7 +241,7 @@ impl Report {
         text
     }
 
-    /// Each table by name, as Markdown.
+    /// Formats each table as Markdown, by name. The last one, `run`, lists the machine and the versions.
     pub fn markdown(&self) -> Vec<(&'static str, String)> {
         let tables = self.tables().into_iter();
         let mut all: Vec<_> = tables

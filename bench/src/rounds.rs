@@ -1,4 +1,4 @@
-//! Measuring in turns.
+//! Measures subjects in turns.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,25 +6,25 @@ use std::time::Duration;
 use anyhow::Result;
 use serde::Serialize;
 
-/// How many rounds, and how long each of them.
+/// The number and the length of the rounds.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// Rounds of each measurement.
+    /// The number of rounds of each measurement.
     pub rounds: usize,
-    /// About how long one subject works in one round.
+    /// Roughly how long one subject works in one round.
     pub round: Duration,
-    /// Small sets of DEKs and few connections: to see that all of it runs.
+    /// Whether to use few DEKs and few requests, only to check that everything runs.
     pub quick: bool,
 }
 
 impl Plan {
-    /// Figures that count.
+    /// A run whose figures are meaningful.
     pub const FULL: Self = Self {
         rounds: 31,
         round: Duration::from_millis(20),
         quick: false,
     };
-    /// That everything runs.
+    /// A run that only checks that everything runs.
     pub const QUICK: Self = Self {
         rounds: 5,
         round: Duration::from_millis(2),
@@ -32,13 +32,13 @@ impl Plan {
     };
 }
 
-/// Which way a value goes.
+/// The operation that is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Op {
-    /// `to_storage`; for a cipher alone: seal.
+    /// `to_storage`, or seal for a cipher alone.
     Write,
-    /// `from_storage` with the DEK at hand; for a cipher alone: open.
+    /// `from_storage` with a cached DEK, or open for a cipher alone.
     Read,
 }
 
@@ -51,11 +51,11 @@ impl fmt::Display for Op {
     }
 }
 
-/// What a DEK source is.
+/// The kind of a DEK source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
-    /// An AES key, with nonces that count.
+    /// An AES key, with nonces from a counter.
     Counter,
     /// A seed, from which a key is derived for each value.
     Seed,
@@ -70,16 +70,16 @@ impl fmt::Display for Source {
     }
 }
 
-/// What is measured.
+/// The work that is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Work {
-    /// Which way.
+    /// The operation.
     pub op: Op,
-    /// With what.
+    /// The kind of the DEK source.
     pub source: Source,
     /// The plaintext's length in bytes.
     pub size: usize,
-    /// How many there are of what is varied: cached DEKs, readers, connections; 1 where nothing is.
+    /// The number of cached DEKs, readers or connections, in a benchmark that varies it; 1 in all others.
     pub count: usize,
 }
 
@@ -95,7 +95,7 @@ impl fmt::Display for Work {
     }
 }
 
-/// `64 B`, `4 KiB`, `1 MiB`.
+/// Formats a size, such as `64 B`, `4 KiB` or `1 MiB`.
 pub fn bytes(size: usize) -> String {
     match size {
         0..1024 => format!("{size} B"),
@@ -104,46 +104,46 @@ pub fn bytes(size: usize) -> String {
     }
 }
 
-/// One of those that are compared.
+/// An implementation that is measured.
 pub trait Subject {
     /// Its name in tables.
     fn name(&self) -> &'static str;
 
-    /// Whether it does such work. A cipher alone has no DEK source; it is measured with the counter.
+    /// Whether the subject can do this work. A cipher alone has no DEK source; it is measured only with [`Source::Counter`].
     fn can(&self, work: &Work) -> bool {
         let _ = work;
         true
     }
 
-    /// Does the work `n` times, and says how long that took in all. What it prepares does not count.
+    /// Does the work `n` times, and returns the total time. Preparation is not timed.
     ///
     /// # Errors
-    /// When anything is not as it must be.
+    /// Returns an error if the work fails or gives a wrong result.
     fn run(&mut self, work: &Work, n: u64) -> Result<Duration>;
 }
 
-/// What came of one measurement.
+/// The result of one measurement.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Series {
-    /// Which benchmark.
+    /// The benchmark's name.
     pub bench: &'static str,
-    /// Whose.
+    /// The subject's name.
     pub subject: &'static str,
-    /// Of what.
+    /// The work that was measured.
     #[serde(flatten)]
     pub work: Work,
     /// `ns`, `ms`, `requests/s` or `bytes`.
     pub unit: &'static str,
-    /// The best of the rounds.
+    /// The value of the best round.
     pub best: f64,
-    /// The middle of the rounds.
+    /// The median of the rounds.
     pub median: f64,
-    /// How many rounds.
+    /// The number of rounds.
     pub rounds: usize,
 }
 
 impl Series {
-    /// Of one value per round. More is better for a rate only.
+    /// Summarizes one value per round. The best value is the largest for a rate (a unit that ends with `/s`), and the smallest for every other unit.
     pub fn new(
         bench: &'static str,
         subject: &'static str,
@@ -169,17 +169,18 @@ impl Series {
     }
 }
 
-/// Of sorted values: the one that this part of them does not exceed.
+/// Returns the quantile `part`, from 0 to 1, of sorted values: the smallest value that this part of them does not exceed. Returns NaN if there are
+/// no values.
 pub fn quantile(sorted: &[f64], part: f64) -> f64 {
     let at = (sorted.len() as f64 * part).ceil() as usize;
     let at = at.clamp(1, sorted.len().max(1)) - 1;
     sorted.get(at).copied().unwrap_or(f64::NAN)
 }
 
-/// Measures all subjects that can do this work, in turns; who begins changes with each round. In nanoseconds for each time.
+/// Measures all subjects that can do this work, in turns. Each round begins with another subject. The figures are nanoseconds for one operation.
 ///
 /// # Errors
-/// The first fault of a subject, named.
+/// Returns the first error of a subject, with its name and the work.
 pub fn take_turns(
     bench: &'static str,
     subjects: &mut [Box<dyn Subject>],
@@ -211,12 +212,12 @@ fn run(subject: &mut dyn Subject, work: &Work, n: u64) -> Result<Duration> {
     took.map_err(|fault| fault.context(format!("{}: {work}", subject.name())))
 }
 
-/// How often it does the work in one round. Doing so warms it up.
+/// Returns how often the subject can do the work in one round. This also warms the subject up.
 fn calibrate(subject: &mut dyn Subject, work: &Work, round: Duration) -> Result<u64> {
     let mut n = 1;
     loop {
         let took = run(subject, work, n)?;
-        // A quarter of a round is enough to reckon from.
+        // A quarter of a round is long enough for an estimate.
         if took >= round / 4 || n >= 1 << 30 {
             let fits = n as f64 * round.as_secs_f64() / took.as_secs_f64().max(1e-9);
             return Ok((fits as u64).max(1));

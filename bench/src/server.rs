@@ -1,4 +1,4 @@
-//! `dekker serve` as a process: how soon it is healthy, and how many requests it answers.
+//! Measures `dekker serve` as a process: the time until it is healthy, and the number of requests that it answers per second.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -20,27 +20,27 @@ use crate::rounds::{Op, Plan, Series, Source, Work, bytes};
 use crate::subjects::plaintext;
 use crate::vault::{KEY, RESOURCE};
 
-/// Requests per second.
+/// The benchmark of requests per second.
 pub const HTTP: &str = "http";
-/// Spawn to the first healthy answer.
+/// The benchmark of the time from the start of the process to the first healthy answer.
 pub const STARTUP: &str = "startup";
-/// Whose.
+/// The subject's name.
 pub const DEKKER: &str = "dekker serve";
 
-/// How many connections.
+/// The numbers of connections.
 pub const CONNECTIONS: [usize; 2] = [1, 64];
-/// How long the values are.
+/// The sizes of the plaintext in bytes.
 pub const SIZES: [usize; 2] = [1024, 4096];
 
-/// 30 seconds: a server that is not healthy by then never will be.
+/// 30 seconds. A server that is not healthy by then has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// 200 microseconds: how exactly the moment is found.
+/// 200 microseconds. The pause between two readiness checks, and so the precision of the time until a server is healthy.
 const GLANCE: Duration = Duration::from_micros(200);
 
-/// Starts servers, one after the other, each with a state directory of its own.
+/// Starts servers, one after the other, each with its own state directory.
 ///
 /// # Errors
-/// When one does not become healthy.
+/// Returns an error if a server does not become healthy.
 pub fn measure_startup(dekker: &Path, plan: Plan) -> Result<Vec<Series>> {
     let mut times = Vec::new();
     for round in 0..plan.rounds {
@@ -57,10 +57,10 @@ pub fn measure_startup(dekker: &Path, plan: Plan) -> Result<Vec<Series>> {
     Ok(vec![Series::new(STARTUP, DEKKER, work, "ms", times)])
 }
 
-/// Asks one server, over one connection and over many.
+/// Measures the requests per second of one server, over one connection and over many.
 ///
 /// # Errors
-/// When a request fails.
+/// Returns an error if the server does not become healthy or a request fails.
 pub fn measure_http(dekker: &Path, plan: Plan) -> Result<Vec<Series>> {
     let server = Server::start(dekker)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -83,7 +83,7 @@ pub fn measure_http(dekker: &Path, plan: Plan) -> Result<Vec<Series>> {
                     for (connections, rates) in CONNECTIONS.iter().zip(&mut rates) {
                         let requests = if plan.quick { 128 } else { 1280 };
                         let took = ask(&server.api, op, &body, *connections, requests).await?;
-                        // The first round is for warming up.
+                        // The first round is a warm-up.
                         if round > 0 {
                             rates.push(requests as f64 / took.as_secs_f64());
                         }
@@ -104,7 +104,7 @@ pub fn measure_http(dekker: &Path, plan: Plan) -> Result<Vec<Series>> {
     })
 }
 
-/// Sends so many requests, over so many connections that are there already.
+/// Sends the requests, divided among the connections, and returns how long they took. Opening the connections is not timed.
 async fn ask(
     api: &Path,
     op: Op,
@@ -145,7 +145,7 @@ impl Server {
     fn start(dekker: &Path) -> Result<Self> {
         let state = tempfile::tempdir()?;
         let api = state.path().join("api.sock");
-        // Free a moment ago, and so most likely still.
+        // The port was free a moment ago, so it most likely still is.
         let health = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
         let mut command = Command::new(dekker);
         command
@@ -184,7 +184,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The server may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -199,7 +199,7 @@ async fn is_ready(health: SocketAddr) -> bool {
     matches!(asked.await, Ok((200, _)))
 }
 
-/// One connection, kept alive.
+/// A connection that is kept alive between requests.
 struct Connection(SendRequest<Full<Bytes>>);
 
 impl Connection {
@@ -213,7 +213,7 @@ impl Connection {
         Ok(Self(sender))
     }
 
-    /// Encrypts or decrypts, which must succeed.
+    /// Has the server encrypt or decrypt a value. Returns an error unless the answer's status is 200.
     async fn send(&mut self, op: Op, body: &[u8]) -> Result<Vec<u8>> {
         let direction = match op {
             Op::Write => "to-storage",

@@ -1,4 +1,4 @@
-//! How big what is shipped is.
+//! Measures the sizes of the files that are shipped.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,23 +11,23 @@ use crate::rounds::{Op, Series, Source, Work};
 /// This benchmark's name.
 pub const NAME: &str = "sizes";
 
-/// The component that has its own cipher.
+/// The component that contains its own ciphers.
 pub const COMPONENT: &str = "transformer.wasm";
-/// The component whose keys are the host's.
+/// The component that uses the host's keys and ciphers.
 pub const ACCELERATED: &str = "transformer-accelerated.wasm";
-/// The module of the npm package.
+/// The npm package's module.
 pub const NPM: &str = "npm module";
-/// The same, packed by gzip.
+/// The npm package's module, compressed with gzip.
 pub const NPM_GZIP: &str = "npm module, gzip";
 /// `dekker`, which embeds the accelerated component.
 pub const DEKKER: &str = "dekker";
 /// The WASI command.
 pub const COMMAND: &str = "dekker.wasm";
 
-/// What there is of these files. Packing asks Node.
+/// Returns the sizes of those of the files that exist. Node compresses the npm module, if there is Node.
 ///
 /// # Errors
-/// When one that is there cannot be read or packed.
+/// Returns an error if a file that exists cannot be read or compressed.
 pub fn measure(
     files: &[(&'static str, Option<PathBuf>)],
     node: Option<&str>,

@@ -1,4 +1,4 @@
-//! Those that are compared.
+//! The implementations that are measured.
 
 mod boundary;
 mod peer;
@@ -21,17 +21,17 @@ pub use peer::Peer;
 use crate::rounds::{Op, Source, Subject, Work};
 use crate::vault::{CONFIG, KEY, Native, RESOURCE, Vault};
 
-/// Names in tables, JSON and bars.
+/// The subjects' names in tables, JSON and bars.
 pub mod names {
-    /// core in this process, on ring.
+    /// Core in this process, on ring.
     pub const NATIVE: &str = "native, ring";
-    /// core in this process, on RustCrypto.
+    /// Core in this process, on RustCrypto.
     pub const PORTABLE: &str = "native, RustCrypto";
-    /// The component whose keys are the host's.
+    /// The component that uses the host's keys and ciphers.
     pub const ACCELERATED: &str = "accelerated component";
-    /// The component that has its own cipher.
+    /// The component that contains its own ciphers.
     pub const COMPONENT: &str = "self-contained component";
-    /// A component that does nothing but ask its host for the cipher.
+    /// A component that only calls its host's cipher.
     pub const BOUNDARY: &str = "a component alone";
     /// ring's AES-256-GCM alone.
     pub const RING: &str = "ring alone";
@@ -43,28 +43,28 @@ pub mod names {
     pub const NOBLE: &str = "@noble/ciphers";
     /// `createCipheriv`.
     pub const NODE: &str = "node:crypto";
-    /// `createCipheriv` for a module in WebAssembly that does nothing else.
+    /// `createCipheriv`, with the copies into and out of WebAssembly memory that a module needs at least.
     pub const COPIED: &str = "node:crypto, copied";
     /// `crypto.subtle`.
     pub const WEB_CRYPTO: &str = "WebCrypto";
 }
 
-/// Byte i is (7 * i + n) mod 251, as in the recorded vectors.
+/// Returns a plaintext of this size. Byte i is (7 * i + size) mod 251, as in the recorded vectors.
 pub fn plaintext(size: usize) -> Vec<u8> {
     let byte = |i| ((7 * i + size) % 251) as u8;
     (0..size).map(byte).collect()
 }
 
-/// How many values are read in turn: 64, or as many as make 1 MiB, but four.
+/// Returns how many values of a size are read in turn: as many as make 1 MiB, but at least 4 and at most 64.
 pub fn values_of(size: usize) -> usize {
     (0x10_0000 / size.max(1)).clamp(4, 64)
 }
 
-/// One engine, whatever it runs in.
+/// An engine, native or in a component.
 trait Transformer {
     fn tick(&mut self) -> Result<()>;
     fn write(&mut self, plaintext: &[u8]) -> Result<Vec<u8>>;
-    /// The plaintext's length.
+    /// Decrypts a value, and returns the plaintext's length.
     fn read(&mut self, stored: &[u8]) -> Result<usize>;
 }
 
@@ -103,7 +103,7 @@ impl Transformer for Component {
     }
 }
 
-/// Engines of one make, one for each DEK source.
+/// A subject of Dekker's, with one engine for each DEK source.
 pub struct Ours {
     name: &'static str,
     engines: HashMap<Source, Box<dyn Transformer>>,
@@ -111,18 +111,18 @@ pub struct Ours {
 }
 
 impl Ours {
-    /// core in this process, on ring.
+    /// Creates the subject for core in this process, on ring.
     ///
     /// # Errors
-    /// When the engine refuses anything; here and below.
+    /// Returns an error if an engine cannot be created.
     pub fn native() -> Result<Self> {
         Self::of_core(names::NATIVE, || Box::new(Ring))
     }
 
-    /// core in this process, with ciphers in Rust.
+    /// Creates the subject for core in this process, with RustCrypto's ciphers.
     ///
     /// # Errors
-    /// As above.
+    /// Returns an error if an engine cannot be created.
     pub fn portable() -> Result<Self> {
         Self::of_core(names::PORTABLE, || Box::new(RustCrypto))
     }
@@ -135,18 +135,18 @@ impl Ours {
         })
     }
 
-    /// The component that is embedded in `dekker`.
+    /// Creates the subject for the component that is embedded in `dekker`.
     ///
     /// # Errors
-    /// As above.
+    /// Returns an error if the component or an engine cannot be created.
     pub fn accelerated() -> Result<Self> {
         Self::of_component(names::ACCELERATED, None)
     }
 
-    /// The component of these bytes.
+    /// Creates the subject for the self-contained component, from its bytes.
     ///
     /// # Errors
-    /// As above.
+    /// Returns an error if the component does not compile or an engine cannot be created.
     pub fn self_contained(component: &[u8]) -> Result<Self> {
         Self::of_component(names::COMPONENT, Some(component))
     }
@@ -217,7 +217,7 @@ impl Subject for Ours {
     }
 }
 
-/// ring's AES-256-GCM with a key at hand, in place in one buffer: the least that any of this can cost.
+/// ring's AES-256-GCM with a ready key, in place in one buffer: the minimum cost of any subject.
 pub struct RingAlone {
     key: LessSafeKey,
     nonces: u64,
@@ -226,10 +226,10 @@ pub struct RingAlone {
 }
 
 impl RingAlone {
-    /// With some key.
+    /// Creates the subject with a fixed key.
     ///
     /// # Errors
-    /// When ring refuses it.
+    /// Returns an error if ring refuses the key.
     pub fn new() -> Result<Self> {
         let key = UnboundKey::new(&AES_256_GCM, &[7; 32]);
         Ok(Self {

@@ -1,4 +1,4 @@
-//! One write and one read, of every subject, at every size.
+//! Measures a write and a read, for every subject and every size.
 
 use anyhow::Result;
 
@@ -7,13 +7,13 @@ use crate::rounds::{Op, Plan, Series, Source, Subject, Work, bytes, take_turns};
 /// This benchmark's name.
 pub const NAME: &str = "transform";
 
-/// From a token to more than etcd takes.
+/// The sizes of the plaintext in bytes: from a token up to 1 MiB.
 pub const SIZES: [usize; 6] = [64, 1024, 4096, 8192, 65_536, 0x10_0000];
 
-/// Measures all of it.
+/// Measures every combination of size, DEK source and operation.
 ///
 /// # Errors
-/// The first fault of a subject.
+/// Returns the first error of a subject.
 pub fn measure(subjects: &mut [Box<dyn Subject>], plan: Plan) -> Result<Vec<Series>> {
     let mut all = Vec::new();
     for size in SIZES {

@@ -1,4 +1,4 @@
-//! A KMS v2 plugin in this process: it remembers what it was given, so that nothing but the transformers is measured.
+//! A KMS v2 plugin in this process. It looks up DEKs in a map instead of encrypting them, so that only the transformers are measured.
 
 use std::collections::HashMap;
 
@@ -18,7 +18,7 @@ use crate::rounds::Source;
 
 /// The provider's name in [`CONFIG`].
 pub const PROVIDER: &str = "vault";
-/// Secrets under one KMS v2 provider.
+/// A configuration with Secrets under one KMS v2 provider.
 pub const CONFIG: &str = "
 apiVersion: apiserver.config.k8s.io/v1
 kind: EncryptionConfiguration
@@ -27,15 +27,15 @@ resources:
   providers:
   - kms: {apiVersion: v2, name: vault, endpoint: 'unix:///run/vault.sock', timeout: 3s}
 ";
-/// Where every value is stored.
+/// The storage key of every value.
 pub const KEY: &[u8] = b"/registry/secrets/default/token";
-/// What is stored.
+/// The resource of every value.
 pub const RESOURCE: &str = "secrets";
 
 const KEY_ID: &str = "kek-2026-01";
 
 impl Source {
-    /// Core's word for it.
+    /// Returns core's type for this source.
     pub const fn dek_source_type(self) -> DekSourceType {
         match self {
             Self::Counter => DekSourceType::AesGcmKey,
@@ -44,12 +44,12 @@ impl Source {
     }
 }
 
-/// What it encrypted, by ciphertext.
+/// A plugin that keeps the DEKs that it "encrypted", by ciphertext.
 #[derive(Default)]
 pub struct Vault(HashMap<Vec<u8>, Vec<u8>>);
 
 impl Vault {
-    /// Its key ID.
+    /// The plugin's key ID.
     pub const KEY_ID: &str = KEY_ID;
 }
 
@@ -58,7 +58,7 @@ impl Plugin for Vault {
         KEY_ID.to_owned()
     }
 
-    /// 60 bytes, as AES-GCM makes of a DEK: here only a number that is new, spread over them.
+    /// Returns 60 bytes, as many as AES-GCM makes of a DEK. Here they are a new number, hashed over the 60 bytes.
     fn encrypt(&mut self, dek: &[u8]) -> Vec<u8> {
         let number = self.0.len() as u64;
         let word = |i: u64| {
@@ -77,20 +77,20 @@ impl Plugin for Vault {
     }
 }
 
-/// core's engine in this process, and its plugin.
+/// Core's engine in this process, with its plugin.
 pub struct Native {
     engine: Engine,
-    /// Its plugin.
+    /// The engine's plugin.
     pub vault: Vault,
     start: (u64, Instant),
     next_op: u64,
 }
 
 impl Native {
-    /// With a first DEK.
+    /// Creates an engine, and answers its first calls to the plugin, so that it has a write DEK.
     ///
     /// # Errors
-    /// When the engine refuses anything.
+    /// Returns an error if the engine refuses the configuration.
     pub fn new(
         keys: Box<dyn KeyStore>,
         entropy: Box<dyn Entropy>,
@@ -122,10 +122,10 @@ impl Native {
         Timestamp::from_millis(self.start.0 + passed as u64)
     }
 
-    /// Does what is due.
+    /// Runs the engine's due timeouts, and answers the calls to the plugin that they cause.
     ///
     /// # Errors
-    /// As [`Self::new`].
+    /// Never returns an error.
     pub fn tick(&mut self) -> Result<()> {
         let now = self.now();
         self.engine.handle_timeout(now);
@@ -135,7 +135,7 @@ impl Native {
     /// Encrypts a value.
     ///
     /// # Errors
-    /// What the engine found.
+    /// Returns the engine's error, or an error if the write has to wait for the plugin.
     pub fn to_storage(&mut self, plaintext: &[u8]) -> Result<Encrypted> {
         let now = self.now();
         self.next_op += 1;
@@ -148,10 +148,10 @@ impl Native {
         }
     }
 
-    /// Decrypts a value whose DEK may have to be asked for.
+    /// Decrypts a value. If its DEK is not cached, asks the plugin for it.
     ///
     /// # Errors
-    /// What the engine found.
+    /// Returns the engine's error, or an error if the engine did not answer.
     pub fn from_storage(&mut self, stored: &[u8]) -> Result<Decrypted> {
         let now = self.now();
         self.next_op += 1;
@@ -222,7 +222,7 @@ impl Native {
     }
 }
 
-/// Where every value is stored.
+/// The location of every value.
 pub const AT: Location<'static> = Location {
     resource: RESOURCE,
     key: KEY,

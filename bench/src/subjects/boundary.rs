@@ -1,4 +1,4 @@
-//! What a component costs that does nothing but ask its host for the cipher.
+//! Measures a component that only calls its host's cipher: the cost of the boundary.
 
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -13,15 +13,15 @@ use super::{names, plaintext, values_of};
 use crate::rounds::{Op, Source, Subject, Work};
 use crate::vault::KEY;
 
-/// The component itself.
+/// The component's text.
 const COMPONENT: &str = include_str!("boundary.wat");
 
-/// 64 MiB: more than enough.
+/// 64 MiB. The memory that the component's keys may use, far more than its two keys need.
 const MEMORY: usize = 64 << 20;
 
 type Call<'v> = TypedFunc<(&'v [u8], &'v [u8]), (Vec<u8>,)>;
 
-/// A component with two functions, whose keys are the host's.
+/// A component with a function to seal and one to open, which uses the host's keys.
 pub struct Boundary {
     store: Store<State>,
     to_storage: Func,
@@ -32,10 +32,10 @@ pub struct Boundary {
 struct State(Keys);
 
 impl Boundary {
-    /// With a key of its own.
+    /// Creates the component, and has it generate a key.
     ///
     /// # Errors
-    /// When wasmtime refuses anything.
+    /// Returns an error if wasmtime cannot compile or instantiate the component.
     pub fn new() -> Result<Self> {
         Self::make().map_err(told)
     }
@@ -46,7 +46,7 @@ impl Boundary {
         let mut linker = Linker::new(&engine);
         dekker_keys::add_to_linker(&mut linker)?;
         let mut store = Store::new(&engine, State(Keys::new(MEMORY)));
-        // As long as any run takes: nothing counts epochs here.
+        // The epoch is never incremented here, so calls have no time limit.
         store.set_epoch_deadline(1);
         let instance = linker.instantiate(&mut store, &component)?;
         let begin = instance.get_typed_func::<(), ()>(&mut store, "begin")?;
@@ -118,7 +118,7 @@ impl View for State {
     }
 
     fn random(&mut self, bytes: &mut [u8]) -> wasmtime::Result<()> {
-        // What it seals is nobody's secret.
+        // Fixed bytes: the component seals no secrets.
         bytes.fill(7);
         Ok(())
     }

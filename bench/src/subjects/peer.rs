@@ -1,4 +1,5 @@
-//! Programs in other languages, which measure themselves: `<subject> <op> <source> <size> <n>` a line in, nanoseconds for all n a line out.
+//! Programs in other languages, which measure themselves. Each line on their standard input is `<subject> <op> <source> <size> <n>`; for each they
+//! print a line with the nanoseconds that all `n` operations took.
 
 use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Write};
@@ -11,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use super::names;
 use crate::rounds::{Source, Subject, Work};
 
-/// One subject in such a program.
+/// A subject in one of these programs.
 pub struct Peer {
     name: &'static str,
     word: &'static str,
@@ -20,19 +21,19 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// The Go program of `tests/interop`; also what it is.
+    /// Starts the Go program of `tests/interop`. Returns its subjects, and the versions that it prints.
     ///
     /// # Errors
-    /// When it does not run; here and below.
+    /// Returns an error if the program does not run.
     pub fn go(mut command: Command) -> Result<(Vec<Box<dyn Subject>>, String)> {
         command.arg("bench");
         Self::start(command, &[(names::GO, "kmsv2", true)])
     }
 
-    /// `bench/peer.js` in Node; also what it is.
+    /// Starts `bench/peer.js` in Node. Returns its subjects, and the versions that it prints.
     ///
     /// # Errors
-    /// As above.
+    /// Returns an error if the program does not run.
     pub fn node(command: Command) -> Result<(Vec<Box<dyn Subject>>, String)> {
         let all = [
             (names::NPM, "npm", true),
@@ -85,7 +86,7 @@ impl Subject for Peer {
     }
 }
 
-/// Killed with the last of its subjects.
+/// A running program, killed when its last subject is dropped.
 struct Program {
     child: Child,
     input: ChildStdin,
@@ -126,7 +127,7 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // It may have ended by itself, which is as good.
+        // The program may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
