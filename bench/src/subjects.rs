@@ -103,7 +103,7 @@ impl Transformer for Component {
     }
 }
 
-/// A subject of Dekker's, with one engine for each DEK source.
+/// One of Dekker's implementations, with an engine for each DEK source.
 pub struct Ours {
     name: &'static str,
     engines: HashMap<Source, Box<dyn Transformer>>,

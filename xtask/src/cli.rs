@@ -30,7 +30,7 @@ pub enum Task {
         /// The parts, in the order of [`parts::PARTS`]; never empty.
         parts: Vec<&'static Part>,
     },
-    /// Simulate the host in simulated time.
+    /// Run the host in simulated time.
     Simulate(Simulation),
     /// Run the fuzz targets, which pass arbitrary bytes to the parsers and the engine.
     Fuzz(Fuzzing),

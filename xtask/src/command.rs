@@ -1,4 +1,4 @@
-//! Runs commands. Each is printed before it runs, with the time that it took afterwards; only [`capture`] prints nothing.
+//! Runs commands. Each command is printed before it runs, and its duration afterwards; only [`capture`] prints nothing.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
@@ -120,7 +120,7 @@ fn conclude(shown: &str, status: ExitStatus, elapsed: Duration) -> Result<()> {
     Ok(())
 }
 
-/// Replaces xtask's own search path, if `path` ends with it, by `$PATH`.
+/// Shortens a search path: if it ends with xtask's own search path, that part becomes `$PATH`.
 fn shorten_path(path: &str) -> String {
     let own = std::env::var("PATH").unwrap_or_default();
     path.strip_suffix(&own)

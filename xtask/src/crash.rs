@@ -18,7 +18,7 @@ pub fn by_hand(workspace: &Workspace, kills: Option<NonZeroU32>) -> Result<()> {
     component::build(workspace)?;
     host::build(workspace)?;
     let mut tests = tests(workspace);
-    // Longer than any write DEK is used.
+    // Longer than a write DEK may be used.
     tests.env("DEKKER_STOPPED_SECONDS", "240");
     if let Some(kills) = kills {
         tests.env("DEKKER_KILLS", kills.to_string());

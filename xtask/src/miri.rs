@@ -25,7 +25,7 @@ const RUNS: [&[&str]; 4] = [
     ],
 ];
 
-/// Runs all of [`RUNS`], even if one fails.
+/// Runs all of `RUNS`, even if one fails.
 ///
 /// # Errors
 /// Returns an error if the nightly toolchain or Miri is not available, or if a test fails.

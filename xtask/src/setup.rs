@@ -122,9 +122,9 @@ impl Toolchain {
     }
 }
 
-/// Installs the targets, the components and the npm packages, and prints what is missing; what only some commands need is installed by them.
-/// Returns `false` if the guest crates' target is missing, without which nothing can be built, or if anything is missing in CI. (A missing C
-/// compiler is only a warning.)
+/// Installs the targets, the toolchain's components and the npm packages, and prints what is missing. Commands that need more install it
+/// themselves. Returns `false` if the guest crates' target is missing, without which nothing can be built, or if anything is missing in CI. A
+/// missing C compiler is only a warning.
 pub fn everything(workspace: &Workspace) -> bool {
     c_compiler(workspace);
     let ci = workspace.is_ci();
