@@ -1,4 +1,4 @@
-//! The suite: what every face of the engine does, one function for each behaviour, all in one table.
+//! The behaviour suite: one function for each behaviour that every face of the engine must show, collected in one table.
 
 mod answers;
 mod cache;
@@ -20,13 +20,13 @@ use crate::face::Maker;
 /// One behaviour.
 #[derive(Clone, Copy)]
 pub struct Behaviour {
-    /// What it is called: a sentence.
+    /// The name of its function, which reads as a sentence.
     pub name: &'static str,
-    /// Panics when the face does otherwise.
+    /// Checks the behaviour on a face. Panics if the face behaves differently.
     pub check: fn(&dyn Maker),
 }
 
-/// Hands the name of every behaviour to a macro: `with_behaviours!(callback)` is `callback! { group { name … } … }`.
+/// Passes the names of all behaviours to a macro: `with_behaviours!(callback)` expands to `callback! { group { name … } … }`.
 #[macro_export]
 macro_rules! with_behaviours {
     ($callback:ident) => {
@@ -221,10 +221,10 @@ macro_rules! table {
 
 with_behaviours!(table);
 
-/// The behaviour of that name.
+/// Checks the behaviour with this name.
 ///
 /// # Panics
-/// When there is none, or when the face does otherwise.
+/// Panics if no behaviour has this name, or if the face behaves differently.
 pub fn check(name: &str, maker: &dyn Maker) {
     let behaviour = ALL.iter().find(|behaviour| behaviour.name == name);
     (behaviour.expect("a behaviour of that name").check)(maker);

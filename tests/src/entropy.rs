@@ -1,4 +1,4 @@
-//! Randomness that repeats: the same seed gives the same bytes.
+//! Repeatable randomness: the same seed gives the same bytes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use dekker_core::crypto::entropy::{Entropy, EntropyError};
 
-/// SplitMix64 from a seed. Good enough to tell values apart, and to make a failure happen again; no secret may come from it.
+/// SplitMix64 from a seed. Good enough to distinguish values and to reproduce a failure; never use it for secrets.
 #[derive(Debug)]
 pub struct Seeded {
     state: AtomicU64,
@@ -14,7 +14,7 @@ pub struct Seeded {
 }
 
 impl Seeded {
-    /// Everything that follows depends on `seed` and on what is asked.
+    /// Creates a generator. Its output depends only on `seed` and the calls made.
     pub const fn new(seed: u64) -> Self {
         Self {
             state: AtomicU64::new(seed),
@@ -22,12 +22,12 @@ impl Seeded {
         }
     }
 
-    /// The next call of [`Self::bytes`] returns these: the IV of a published vector.
+    /// Makes the next call of [`Self::bytes`] return these bytes: the IV of a published vector.
     pub fn choose(&self, bytes: &[u8]) {
         *self.chosen.lock().unwrap_or_else(PoisonError::into_inner) = Some(bytes.to_vec());
     }
 
-    /// The next number.
+    /// Returns the next number.
     pub fn number(&self) -> u64 {
         const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
         let mut z = self
@@ -39,10 +39,10 @@ impl Seeded {
         z ^ (z >> 31)
     }
 
-    /// Fills `bytes`; every call begins a new number, so that the same calls on two faces give the same bytes.
+    /// Fills `bytes`. Every call begins with a new number, so that the same calls on two faces give the same bytes.
     ///
     /// # Panics
-    /// When bytes were chosen and this call asks for more or fewer.
+    /// Panics if bytes were chosen and this call asks for a different number of bytes.
     pub fn bytes(&self, bytes: &mut [u8]) {
         let mut chosen = self.chosen.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(chosen) = chosen.take() {
@@ -55,7 +55,7 @@ impl Seeded {
     }
 }
 
-/// What an engine owns while the test still chooses bytes for it.
+/// A handle for the engine; the test keeps another one and chooses bytes for it.
 #[derive(Clone, Debug)]
 pub struct SharedSeeded(pub Arc<Seeded>);
 

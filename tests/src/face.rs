@@ -1,4 +1,4 @@
-//! The engine as a plain-typed API: what every face of it can do.
+//! The engine as a plain-typed API: the operations that every face provides.
 
 mod component;
 mod javascript;
@@ -19,13 +19,13 @@ pub use self::native::NativeMaker;
 /// One finding in a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// The file is refused; otherwise it is a warning.
+    /// `true` for an error, which makes the file invalid; `false` for a warning.
     pub is_fault: bool,
-    /// The field; empty for the file as a whole.
+    /// The path of the field; empty for the file as a whole.
     pub path: String,
-    /// What is said of it.
+    /// The message.
     pub message: String,
-    /// Line and column, both from 1.
+    /// Line and column, both counted from 1.
     pub position: Option<(u32, u32)>,
 }
 
@@ -35,15 +35,15 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Labels and value of one sample.
+/// The labels and the value of one sample.
 pub type Sample = (Vec<(String, String)>, f64);
 
-/// Makes engines of one face, and has the tools that need none.
+/// Creates engines of one face, and provides the functions that need no engine.
 pub trait Maker: Sync {
-    /// A new engine whose randomness follows from `seed`.
+    /// Creates an engine whose randomness is determined by `seed`.
     ///
     /// # Errors
-    /// Every fault of the configuration.
+    /// Returns every error in the configuration.
     fn create(
         &self,
         config: &[u8],
@@ -52,16 +52,16 @@ pub trait Maker: Sync {
         now: Timestamp,
     ) -> Result<Box<dyn Face>, Vec<Finding>>;
 
-    /// What a stored value is, as JSON.
+    /// Describes a stored value as JSON.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// Returns an error if the value is malformed.
     fn inspect(&self, stored: &[u8]) -> Result<String, String>;
 
     /// Decrypts a KMS value with its DEK, without a plugin.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// Returns an error if the value is malformed or the DEK does not decrypt it.
     fn open_with_dek(
         &self,
         stored: &[u8],
@@ -69,10 +69,10 @@ pub trait Maker: Sync {
         dek: &[u8],
     ) -> Result<Decrypted, TransformError>;
 
-    /// Encrypts a value with the DEK of another, `like`: that value and its storage key.
+    /// Encrypts a value with the DEK of another value. `like` is that other value and its storage key.
     ///
     /// # Errors
-    /// What is wrong with the other, or with the DEK.
+    /// Returns an error if the other value is malformed or the DEK does not decrypt it.
     fn seal_with_dek(
         &self,
         plaintext: &[u8],
@@ -81,14 +81,14 @@ pub trait Maker: Sync {
         dek: &[u8],
     ) -> Result<Encrypted, TransformError>;
 
-    /// Every fault and warning of a configuration.
+    /// Returns all errors and warnings of a configuration.
     fn check_config(&self, config: &[u8], reload: bool) -> Vec<Finding>;
 }
 
-/// One engine; see [`dekker_core::engine::Engine`] for what each function means.
-// `from_storage` is the field's word, not a conversion.
+/// One engine. See [`dekker_core::engine::Engine`] for the meaning of each function.
+// `from_storage` is Kubernetes' term; it is not a conversion.
 pub trait Face {
-    /// Encrypts a value; `None`: parked.
+    /// Encrypts a value. `None` means that the operation is parked.
     fn to_storage(
         &mut self,
         op: u64,
@@ -96,7 +96,7 @@ pub trait Face {
         plaintext: &[u8],
         now: Timestamp,
     ) -> Option<Result<Encrypted, TransformError>>;
-    /// Decrypts a value; `None`: parked.
+    /// Decrypts a value. `None` means that the operation is parked.
     fn from_storage(
         &mut self,
         op: u64,
@@ -104,34 +104,34 @@ pub trait Face {
         stored: &[u8],
         now: Timestamp,
     ) -> Option<Result<Decrypted, TransformError>>;
-    /// The KMS checks; `None`: parked.
+    /// Runs the KMS health checks. `None` means that the operation is parked.
     fn health(&mut self, op: u64, now: Timestamp) -> Option<Vec<Check>>;
-    /// Forgets a parked operation.
+    /// Cancels a parked operation.
     fn cancel(&mut self, op: u64);
-    /// Offers the bytes of a changed file; its number.
+    /// Offers the bytes of a changed file as a candidate and returns its generation.
     ///
     /// # Errors
-    /// Every fault of the configuration.
+    /// Returns every error in the configuration.
     fn reload(&mut self, config: &[u8], now: Timestamp) -> Result<Generation, Vec<Finding>>;
-    /// What the running configuration reads and this one would not.
+    /// Lists what the running configuration reads and this one would not.
     ///
     /// # Errors
-    /// Every fault of the configuration.
+    /// Returns every error in the configuration.
     fn unreadable_after(&mut self, config: &[u8]) -> Result<Vec<String>, Vec<Finding>>;
-    /// Tells what a KMS call gave.
+    /// Passes an event, such as the result of a KMS call, to the engine.
     fn handle_event(&mut self, event: Event, now: Timestamp);
-    /// Does what is due.
+    /// Does the work that is due.
     fn handle_timeout(&mut self, now: Timestamp);
-    /// Everything to be done now.
+    /// Returns all actions that the host must take now.
     fn poll_actions(&mut self) -> Vec<Action>;
-    /// When to call [`Self::handle_timeout`].
+    /// Returns when to call [`Self::handle_timeout`].
     fn poll_timeout(&mut self) -> Option<Timestamp>;
-    /// The providers in use.
+    /// Returns the providers in use.
     fn kms_providers(&mut self) -> Vec<KmsProviderInfo>;
-    /// JSON for `/statusz`.
+    /// Returns the JSON for `/statusz`.
     fn status(&mut self, now: Timestamp) -> String;
-    /// The next random bytes that the engine asks for are these, all of them at once.
+    /// Makes the engine's next request for random bytes return these, all at once.
     fn choose_random(&mut self, bytes: &[u8]);
-    /// What the engine counts, by name.
+    /// Returns the engine's metrics, by name.
     fn metrics(&mut self) -> BTreeMap<String, Vec<Sample>>;
 }

@@ -1,7 +1,7 @@
-//! What upstream's own code wrote and said: recorded by the Go program in `tests/interop`, committed, and read here without Go.
+//! What upstream's own code wrote and reported. The Go program in `tests/interop` recorded it; the recording is committed and read here without Go.
 //!
-//! Every test that compares with upstream reads the recording that is committed, or the fresh one that `cargo xtask interop` has just made
-//! and names in `DEKKER_INTEROP_FRESH`, and ends with one line for a program to read: see [`Comparison::report`].
+//! Every test that compares with upstream reads either the committed recording or the fresh one that `cargo xtask interop` has just made and names in
+//! `DEKKER_INTEROP_FRESH`. Each ends with one machine-readable line: see [`Comparison::report`].
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -21,7 +21,7 @@ use crate::object::{EncryptedObject, Stored};
 use crate::plugin::Plugin;
 use crate::sim::Harness;
 
-/// Where a recording is: the fresh one if there is one, else the committed one.
+/// Returns the path of a recording: the fresh one if there is one, otherwise the committed one.
 pub fn recording(name: &str) -> PathBuf {
     match env::var_os("DEKKER_INTEROP_FRESH") {
         Some(folder) => Path::new(&folder).join(name),
@@ -29,21 +29,21 @@ pub fn recording(name: &str) -> PathBuf {
     }
 }
 
-/// The text of a recording.
+/// Reads the text of a recording.
 ///
 /// # Panics
-/// When it cannot be read.
+/// Panics if the file cannot be read.
 pub fn text(name: &str) -> String {
     let path = recording(name);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Runs `compare` on every face: natively and on the component; where `DEKKER_FACE` says `node` or `browser`, on the npm package there. It gives
-/// how much was compared, and every mismatch; both are told in one line for each face, which `cargo xtask interop` reads:
+/// Runs `compare` on every face: natively and on the component, or, if `DEKKER_FACE` is `node` or `browser`, on the npm package there. `compare`
+/// returns how much was compared, and every mismatch. Both are printed in one line for each face, which `cargo xtask interop` reads:
 /// `INTEROP <what> (<face>): <compared> compared, <mismatches> mismatches`.
 ///
 /// # Panics
-/// When anything differs; and in CI when there is no component.
+/// Panics if there is any mismatch. In CI also panics if a component is missing.
 pub fn on_every_face(what: &str, compare: impl Fn(&dyn Maker) -> Comparison) {
     let on = |maker: &dyn Maker, face| compare(maker).report(&format!("{what} ({face})"));
     let faults = match env::var("DEKKER_FACE").as_deref() {
@@ -67,26 +67,26 @@ pub fn on_every_face(what: &str, compare: impl Fn(&dyn Maker) -> Comparison) {
     assert!(faults.is_empty(), "{} mismatches", faults.len());
 }
 
-/// Tells figures on the terminal, past the capture of the test harness: they are what the test is for.
+/// Prints figures to the terminal, bypassing the capture of the test harness, because they are the purpose of the test.
 pub fn tell(figures: &str) {
     // One write, so that lines of other tests do not come between.
     let _ = std::io::stdout().write_all(format!("FIGURES {figures}\n").as_bytes());
 }
 
-/// Says on the terminal, past the capture of the test harness, that nothing was shown.
+/// Reports on the terminal, bypassing the capture of the test harness, that a test was skipped.
 ///
 /// # Panics
-/// In CI, where nothing is skipped.
+/// Panics in CI, where no test may be skipped.
 pub fn skip(what: &str, why: &str) {
     let in_ci = env::var_os("CI").is_some_and(|ci| ci == "true");
     assert!(!in_ci, "nothing is skipped in CI: {what}: {why}");
     let _ = writeln!(std::io::stderr(), "SKIPPED {what}: {why}");
 }
 
-/// 20 mismatches are told in full; more seldom say more.
+/// Prints the first 20 mismatches in full; more would rarely help.
 const SHOWN_MAX: usize = 20;
 
-/// What was compared, and what was found to differ.
+/// The number of comparisons, and the mismatches found.
 #[derive(Default)]
 pub struct Comparison {
     compared: usize,
@@ -94,19 +94,19 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Counts one thing that was compared; `mismatch` says how it differs.
+    /// Counts one comparison. `mismatch` describes the difference, if there is one.
     pub fn add(&mut self, mismatch: Option<String>) {
         self.compared += 1;
         self.mismatches.extend(mismatch);
     }
 
-    /// Counts one thing that must be equal.
+    /// Compares two values that must be equal.
     pub fn equal<T: PartialEq + std::fmt::Debug>(&mut self, what: &str, ours: &T, upstream: &T) {
         let differ = ours != upstream;
         self.add(differ.then(|| format!("{what}:\n      ours {ours:?}\n  upstream {upstream:?}")));
     }
 
-    /// Tells what came of it, past the capture of the test harness; gives the mismatches.
+    /// Prints the result, bypassing the capture of the test harness, and returns the mismatches.
     #[must_use]
     pub fn report(self, what: &str) -> Vec<String> {
         let mut text = String::new();
@@ -130,21 +130,21 @@ impl AddAssign for Comparison {
     }
 }
 
-/// A file of vectors; the file itself says what is in it.
+/// A parsed file of vectors.
 #[derive(Deserialize)]
 pub struct VectorFile {
-    /// 1.
+    /// The format version: 1.
     pub format: u32,
-    /// Whose code wrote it.
+    /// The program whose code wrote the file.
     pub producer: String,
-    /// Which version of it.
+    /// The version of that program.
     pub version: String,
-    /// By name.
+    /// The readers, by name.
     pub readers: BTreeMap<String, Reader>,
-    /// What a plugin decrypts; all else it must refuse.
+    /// The DEKs that the plugins decrypt; they must refuse all others.
     #[serde(default)]
     pub deks: Vec<Dek>,
-    /// The values.
+    /// The stored values.
     pub vectors: Vec<Vector>,
 }
 
@@ -152,47 +152,47 @@ pub struct VectorFile {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Reader {
-    /// JSON.
+    /// The configuration, in JSON.
     pub config: serde_json::Value,
-    /// What KMS v2 would write: `key` or `seed`; empty without KMS.
+    /// The DEK source with which KMS v2 would write: `key` or `seed`; empty without KMS.
     #[serde(default)]
     pub dek_source: String,
-    /// By provider, what its plugin's Status names.
+    /// The key ID in the plugin's Status, by provider.
     #[serde(default)]
     pub key_ids: BTreeMap<String, String>,
 }
 
-/// An encrypted DEK source, and what it stands for.
+/// An encrypted DEK source and its plaintext.
 #[derive(Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Dek {
-    /// Whose plugin encrypted it.
+    /// The provider whose plugin encrypted it.
     pub provider: String,
-    /// As stored.
+    /// The ciphertext as stored.
     #[serde(deserialize_with = "base64")]
     pub ciphertext: Vec<u8>,
-    /// KMS v2 only.
+    /// The key ID; KMS v2 only.
     #[serde(default)]
     pub key_id: String,
-    /// KMS v2 only; base64.
+    /// The annotations, in base64; KMS v2 only.
     #[serde(default)]
     pub annotations: BTreeMap<String, Base64>,
-    /// A DEK or seed.
+    /// The decrypted DEK or seed.
     #[serde(deserialize_with = "base64")]
     pub plaintext: Vec<u8>,
 }
 
-/// Bytes, written as base64.
+/// Bytes, encoded as base64.
 #[derive(Clone, Deserialize)]
 pub struct Base64(#[serde(deserialize_with = "base64")] pub Vec<u8>);
 
-/// One stored value, and what becomes of it.
+/// One stored value, and the expected result of reading it.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Vector {
-    /// In words.
+    /// A description.
     pub name: String,
-    /// Of what it is a value.
+    /// The resource that it is a value of.
     pub resource: String,
     /// The storage key, in hex.
     key: String,
@@ -201,7 +201,7 @@ pub struct Vector {
     #[serde(default)]
     stored_file: String,
     plaintext: Option<PlaintextNote>,
-    /// With each of some readers.
+    /// The results with some of the readers.
     pub reads: Vec<Read>,
 }
 
@@ -211,17 +211,17 @@ struct PlaintextNote {
     sha256: String,
 }
 
-/// What becomes of a vector with one reader.
+/// The expected result of reading a vector with one reader.
 #[derive(Deserialize)]
 pub struct Read {
-    /// Its name.
+    /// The reader's name.
     pub reader: String,
-    /// `ok`, `stale`, or what kind of fault.
+    /// `ok`, `stale`, or the kind of error.
     pub expect: String,
-    /// Upstream's words.
+    /// Upstream's error text.
     #[serde(default)]
     pub error: String,
-    /// Why ours may not do as upstream.
+    /// The reason why Dekker may not behave as upstream does.
     #[serde(default)]
     pub differs: String,
 }
@@ -236,10 +236,10 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 impl VectorFile {
-    /// `vectors/<name>.json`.
+    /// Reads `vectors/<name>.json`.
     ///
     /// # Panics
-    /// When it is not what it must be.
+    /// Panics if the file cannot be read or is malformed.
     pub fn read(name: &str) -> Self {
         let text = text(&format!("vectors/{name}.json"));
         let mut file: Self =
@@ -255,10 +255,10 @@ impl VectorFile {
         file
     }
 
-    /// An engine with that reader's configuration, and plugins that decrypt what is recorded.
+    /// Creates an engine with this reader's configuration, and plugins that decrypt the recorded DEKs.
     ///
     /// # Panics
-    /// When there is no such reader, or its configuration is refused.
+    /// Panics if there is no such reader, or its configuration is invalid.
     pub fn harness(&self, maker: &dyn Maker, reader: &str) -> Harness {
         let reader = &self.readers[reader];
         let options = Options {
@@ -280,7 +280,7 @@ impl VectorFile {
 }
 
 impl VectorFile {
-    /// The KMS values that some reader reads, each with its DEK.
+    /// Returns the KMS values that some reader can read, each with its DEK.
     pub fn with_deks(&self) -> impl Iterator<Item = (&Vector, &Dek)> {
         let is_read = |vector: &&Vector| {
             let mut expected = vector.reads.iter().map(|read| &*read.expect);
@@ -321,10 +321,10 @@ impl Dek {
 }
 
 impl Vector {
-    /// The storage key.
+    /// Returns the storage key.
     ///
     /// # Panics
-    /// When it is not hex.
+    /// Panics if the field is not hex.
     pub fn key(&self) -> Vec<u8> {
         let digits = self.key.as_bytes().chunks(2);
         let byte = |pair| {
@@ -334,15 +334,15 @@ impl Vector {
         digits.map(byte).collect()
     }
 
-    /// The stored bytes.
+    /// Returns the stored bytes.
     pub fn stored(&self) -> &[u8] {
         &self.stored
     }
 
-    /// The plaintext, made from its length and checked against its hash; `None`: nobody can read it.
+    /// Returns the plaintext, made from its length and checked against its hash; `None` if no reader can read it.
     ///
     /// # Panics
-    /// When the two disagree.
+    /// Panics if the length and the hash disagree.
     pub fn plaintext(&self) -> Option<Vec<u8>> {
         use sha2::{Digest, Sha256};
         let note = self.plaintext.as_ref()?;

@@ -1,8 +1,8 @@
-//! Dekker's behaviour suite: what the engine does, told once and run against every face of it.
+//! Dekker's behaviour suite: one description of what the engine does, run against every face of it.
 //!
-//! [`face`] is the engine as a plain-typed API, with one implementation for each way to reach it. [`sim`] plays an engine against scripted
-//! KMS plugins in simulated time. [`behaviours`] is the suite, one table; `tests/behaviour_*.rs` run it, one `#[test]` for each entry.
-//! [`restored`] puts a process' memory back and looks for nonces that come again. [`interop`] is what upstream's own code wrote and said, recorded by `tests/interop`.
+//! [`face`] is the engine as a plain-typed API, with one implementation for each way to reach it. [`sim`] runs an engine against scripted KMS plugins
+//! in simulated time. [`behaviours`] is the suite, one table; `tests/behaviour_*.rs` run it, with one `#[test]` for each entry. [`restored`] restores
+//! a process' memory and looks for repeated nonces. [`interop`] reads what upstream's own code wrote and reported, recorded by `tests/interop`.
 
 pub mod behaviours;
 pub mod entropy;

@@ -1,4 +1,4 @@
-//! A history of random steps, and what must be true after each.
+//! Histories of random steps, with checks after each step.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,13 +13,13 @@ use crate::object::{EncryptedObject, Stored, sha256_text};
 use crate::plugin::{Plugin, Reply};
 use crate::sim::{Harness, file};
 
-/// Three minutes: what a write DEK may outlive the last good Status.
+/// Three minutes: how long a write DEK may be used after the last good Status.
 const TTL: Duration = Duration::from_secs(180);
 
-/// What a plugin may turn to.
+/// How a plugin behaves.
 #[derive(Clone, Copy, Debug)]
 pub enum Mood {
-    /// Well.
+    /// Works normally.
     Well,
     /// Every call fails.
     Down,
@@ -27,11 +27,11 @@ pub enum Mood {
     Silent,
     /// `healthz` is not `ok`.
     Unhealthy,
-    /// Encrypt names a key ID that Status does not.
+    /// Encrypt returns a key ID that differs from the one in Status.
     Ahead,
-    /// Encrypt makes what nobody can decrypt.
+    /// Decrypt fails, because Encrypt returns corrupted ciphertexts.
     Garbled,
-    /// Decrypt gives another DEK than was encrypted.
+    /// Decrypt returns another DEK than the one encrypted.
     Lying,
     /// Every answer takes this many milliseconds.
     Slow(u16),
@@ -40,27 +40,27 @@ pub enum Mood {
 /// One step of a history.
 #[derive(Clone, Copy, Debug)]
 pub enum Step {
-    /// Write this many bytes under one of a few keys.
+    /// Writes a value: the first number selects one of a few storage keys, the second is the length in bytes.
     Write(u8, u8),
-    /// Read what was written at some time.
+    /// Reads a value that was written earlier.
     Read(u16),
-    /// A health check.
+    /// Runs a health check.
     Health,
-    /// Time passes, in milliseconds.
+    /// Lets time pass, in milliseconds.
     Wait(u32),
-    /// Time passes, in milliseconds, and nobody calls: the machine sleeps.
+    /// Lets time pass, in milliseconds, without calling the engine: the machine sleeps.
     Sleep(u32),
-    /// A plugin is replaced by one that speaks `v2`, or else `v2beta1`: `a` or `b`.
+    /// Replaces a plugin (`false`: `a`; `true`: `b`) by one that reports version `v2` (`true`) or `v2beta1` (`false`).
     Replace(bool, bool),
-    /// A plugin changes: `a` or `b`.
+    /// Changes how a plugin (`a` or `b`) behaves.
     Turn(bool, Mood),
-    /// A plugin's KEK is rotated: `a` or `b`, to one of a few.
+    /// Rotates the KEK of a plugin (`a` or `b`) to one of a few.
     Rotate(bool, u8),
-    /// The file changes to one of those that `files` lists.
+    /// Reloads one of the files that `files` lists.
     Reload(u8),
 }
 
-/// The files that a history reloads.
+/// The files that a history may reload.
 fn files() -> Vec<String> {
     let (a, b, plain) = (file::kms("a"), file::kms("b"), file::identity());
     let elsewhere = file::kms_at("a", "unix:///run/elsewhere.sock", "7s");
@@ -80,13 +80,13 @@ struct Written {
     stored: Vec<u8>,
 }
 
-/// A history: an engine with the plugins `a` and `b`.
+/// A running history: an engine with the plugins `a` and `b`.
 pub struct History<'a> {
     maker: &'a dyn Maker,
     options: Options,
     h: Harness,
     seeded: Seeded,
-    /// Acknowledged writes.
+    /// The acknowledged writes.
     written: Vec<Written>,
     headers: BTreeSet<(Vec<u8>, Vec<u8>)>,
     writes: Vec<(u64, String, Vec<u8>)>,
@@ -97,7 +97,7 @@ pub struct History<'a> {
 const SLOWEST: Duration = Duration::from_secs(600);
 
 impl<'a> History<'a> {
-    /// Begins with both plugins well, and the first file.
+    /// Starts a history with both plugins healthy and the first file.
     pub fn new(maker: &'a dyn Maker, options: &Options) -> Self {
         let plugins = [
             ("a", Plugin::new("needle-0")),
@@ -116,10 +116,10 @@ impl<'a> History<'a> {
         }
     }
 
-    /// Plays one step.
+    /// Runs one step and checks the results.
     ///
     /// # Panics
-    /// When a promise is broken.
+    /// Panics if a promise is broken.
     pub fn play(&mut self, step: &Step) {
         match *step {
             Step::Write(key, len) => {
@@ -140,7 +140,7 @@ impl<'a> History<'a> {
             Step::Health => self.checks.push(self.h.begin_health()),
             Step::Wait(millis) => self.h.advance(Duration::from_millis(millis.into())),
             Step::Sleep(millis) => self.h.now = self.h.now + Duration::from_millis(millis.into()),
-            // Upstream never takes it back.
+            // Upstream rejects a changed version for the life of the process.
             Step::Replace(..) if self.options.coast == Coast::Upstream => {}
             Step::Replace(is_b, is_v2) => {
                 self.plugin(is_b).version = if is_v2 { "v2" } else { "v2beta1" }.into();
@@ -212,13 +212,13 @@ impl<'a> History<'a> {
         self.checks.retain(|op| self.h.checked(*op).is_none());
     }
 
-    /// What must hold for a write that was acknowledged.
+    /// Checks the promises about an acknowledged write.
     fn check_write(&mut self, stored: &[u8], at_once: bool) {
         let Some((provider, object)) = parse(stored) else {
             return;
         };
         let nonce_len = match object.encrypted_dek_source_type {
-            // The counter alone is what keeps nonces apart.
+            // Only the counter is guaranteed to keep nonces distinct.
             0 => 4..12,
             _ => 0..44,
         };
@@ -242,10 +242,10 @@ impl<'a> History<'a> {
         }
     }
 
-    /// Ends all that is under way, and reads every acknowledged write again, here and in a new process.
+    /// Ends all pending operations, then reads every acknowledged write again, here and in a new process.
     ///
     /// # Panics
-    /// When a promise is broken.
+    /// Panics if a promise is broken.
     pub fn end(mut self) {
         self.h.advance(SLOWEST);
         self.collect(false);
@@ -306,7 +306,7 @@ impl<'a> History<'a> {
     }
 }
 
-/// The provider's name and the object; `None` for plaintext.
+/// Returns the provider's name and the object; `None` for plaintext.
 fn parse(stored: &[u8]) -> Option<(&'static str, EncryptedObject)> {
     ["a", "b"].into_iter().find_map(|name| {
         let prefix = format!("k8s:enc:kms:v2:{name}:");

@@ -1,4 +1,4 @@
-//! `EncryptedObject` through prost, and its sealed value opened step by step: both independent of core's code.
+//! Decodes `EncryptedObject` with prost and opens its sealed value step by step. Both are independent of core's code.
 
 use aes_gcm::aead::{Aead, Payload};
 use aes_gcm::{Aes128Gcm, Aes256Gcm, KeyInit};
@@ -9,28 +9,28 @@ pub use dekker_proto::storage::EncryptedObject;
 
 /// An [`EncryptedObject`] as a stored value.
 pub trait Stored: Sized {
-    /// What follows `k8s:enc:kms:v2:<provider>:`.
+    /// Decodes what follows `k8s:enc:kms:v2:<provider>:`.
     ///
     /// # Panics
     /// Panics if the value does not have that prefix, or is not protobuf.
     fn of(provider: &str, stored: &[u8]) -> Self;
 
-    /// The object in a value of any KMS v2 provider; `None` if it is not such a value.
+    /// Decodes a value of any KMS v2 provider. Returns `None` if the value is of another kind or malformed.
     fn find(stored: &[u8]) -> Option<Self>;
 
-    /// The object as the provider stores it.
+    /// Encodes the object as the provider stores it.
     fn stored(&self, provider: &str) -> Vec<u8>;
 
-    /// The counter in its nonce; for AES keys.
+    /// Returns the counter in the nonce; for AES keys.
     ///
     /// # Panics
     /// Panics if the ciphertext is shorter than a nonce.
     fn counter(&self) -> u64;
 
-    /// The random part of its nonce; for AES keys.
+    /// Returns the random part of the nonce; for AES keys.
     fn random_part(&self) -> &[u8];
 
-    /// The plaintext, opened with the DEK or seed `source`.
+    /// Decrypts the sealed value with its DEK or seed.
     fn open(&self, source: &[u8], aad: &[u8]) -> Option<Vec<u8>>;
 }
 
@@ -87,7 +87,7 @@ impl Stored for EncryptedObject {
     }
 }
 
-/// RFC 2104, for keys of at most a block.
+/// HMAC-SHA256 as in RFC 2104, for keys of at most one block.
 fn hmac_sha256(key: &[u8], text: &[u8]) -> Vec<u8> {
     let pad = |with: u8| {
         let mut block = [with; 64];
@@ -99,7 +99,7 @@ fn hmac_sha256(key: &[u8], text: &[u8]) -> Vec<u8> {
     outer.chain_update(inner.finalize()).finalize().to_vec()
 }
 
-/// `sha256:<hex>`, as a key ID or a configuration is shown.
+/// Returns `sha256:<hex>`, the form in which key IDs and configurations are shown.
 pub fn sha256_text(bytes: impl AsRef<[u8]>) -> String {
     let hex = Sha256::digest(bytes);
     let hex: String = hex.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -1,4 +1,4 @@
-//! A KMS v2 plugin that does what a test tells it: real AES-GCM under named KEKs, and every way to go wrong.
+//! A scriptable KMS v2 plugin: real AES-GCM under named KEKs, and every way to misbehave.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use dekker_core::engine::event::{CallError, DecryptRequest, EncryptResponse, Sta
 use dekker_core::provider::kms::message::Annotations;
 use sha2::{Digest, Sha256};
 
-/// What comes of a call.
+/// The outcome of a call.
 pub enum Reply<T> {
     /// An answer, right or wrong.
     Answer(T),
     /// A gRPC status code and message.
     Fail(u32, &'static str),
-    /// No answer, ever: only the deadline ends the call.
+    /// No answer: only the deadline ends the call.
     Never,
 }
 
@@ -34,7 +34,7 @@ impl<T> Reply<T> {
 
 type Hook<T> = Box<dyn FnMut(T) -> Reply<T>>;
 
-/// How many calls came in.
+/// How many calls the plugin has received.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Calls {
     /// Status calls.
@@ -45,25 +45,25 @@ pub struct Calls {
     pub decrypt: usize,
 }
 
-/// A scripted plugin. Two of them with the same key ID have the same KEK, as two replicas of one would.
+/// A scripted plugin. Two plugins with the same key ID have the same KEK, like two replicas of one plugin.
 pub struct Plugin {
-    /// The key ID that it encrypts with, and that its Status names.
+    /// The key ID that it encrypts with, and that its Status reports.
     pub key_id: String,
-    /// `v2`.
+    /// The version in Status; by default `v2`.
     pub version: String,
-    /// `ok`.
+    /// The `healthz` field of Status; by default `ok`.
     pub healthz: String,
-    /// What Encrypt adds, and Decrypt demands to see again.
+    /// The annotations that Encrypt adds and Decrypt requires.
     pub annotations: Annotations,
     /// How long each answer takes.
     pub delay: Duration,
-    /// What came in so far.
+    /// How many calls it has received.
     pub calls: Calls,
-    /// Every DEK and seed that it was ever shown, for tests that look for leaks.
+    /// Every DEK and seed that it was asked to encrypt, for tests that look for leaks.
     pub seen: Vec<Vec<u8>>,
     /// DEKs that did not come from its Encrypt: ciphertext → plaintext.
     pub foreign: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// DEKs that another plugin encrypted, each with all that must be shown to have it decrypted.
+    /// DEKs that another plugin encrypted, each with the request that it decrypts.
     pub recorded: Vec<(DecryptRequest, Vec<u8>)>,
     on_status: Option<Hook<StatusResponse>>,
     on_encrypt: Option<Hook<EncryptResponse>>,
@@ -71,7 +71,7 @@ pub struct Plugin {
 }
 
 impl Plugin {
-    /// A healthy plugin with this key ID.
+    /// Creates a healthy plugin with this key ID.
     pub fn new(key_id: &str) -> Self {
         Self {
             key_id: key_id.into(),
@@ -89,7 +89,7 @@ impl Plugin {
         }
     }
 
-    /// What becomes of each Status answer from now on.
+    /// Sets a hook that changes or replaces every later Status answer.
     pub fn on_status(
         &mut self,
         hook: impl FnMut(StatusResponse) -> Reply<StatusResponse> + 'static,
@@ -97,7 +97,7 @@ impl Plugin {
         self.on_status = Some(Box::new(hook));
     }
 
-    /// What becomes of each Encrypt answer from now on.
+    /// Sets a hook that changes or replaces every later Encrypt answer.
     pub fn on_encrypt(
         &mut self,
         hook: impl FnMut(EncryptResponse) -> Reply<EncryptResponse> + 'static,
@@ -105,26 +105,26 @@ impl Plugin {
         self.on_encrypt = Some(Box::new(hook));
     }
 
-    /// What becomes of each Decrypt answer from now on.
+    /// Sets a hook that changes or replaces every later Decrypt answer.
     pub fn on_decrypt(&mut self, hook: impl FnMut(Vec<u8>) -> Reply<Vec<u8>> + 'static) {
         self.on_decrypt = Some(Box::new(hook));
     }
 
-    /// Out of reach: every call fails as gRPC fails without a socket.
+    /// Makes the plugin unreachable: every call fails as gRPC fails without a socket.
     pub fn down(&mut self) {
         self.on_status(|_| Reply::Fail(14, "connection refused"));
         self.on_encrypt(|_| Reply::Fail(14, "connection refused"));
         self.on_decrypt(|_| Reply::Fail(14, "connection refused"));
     }
 
-    /// In reach, and silent.
+    /// Makes the plugin reachable but silent.
     pub fn hang(&mut self) {
         self.on_status(|_| Reply::Never);
         self.on_encrypt(|_| Reply::Never);
         self.on_decrypt(|_| Reply::Never);
     }
 
-    /// Well again; what else was set stays.
+    /// Makes the plugin answer normally again. Other settings stay.
     pub fn up(&mut self) {
         self.on_status = None;
         self.on_encrypt = None;
@@ -162,7 +162,7 @@ impl Plugin {
         let dek = match known.or_else(|| self.foreign.get(&request.ciphertext)) {
             Some(dek) => Some(dek.clone()),
             None if request.annotations != self.annotations => None,
-            // KMS v1 has no key IDs: the plugin knows its key.
+            // KMS v1 has no key IDs: the plugin uses its own key.
             None if request.key_id.is_empty() => unwrap(&self.key_id, &request.ciphertext),
             None => unwrap(&request.key_id, &request.ciphertext),
         };
@@ -174,11 +174,11 @@ impl Plugin {
         .into_outcome()
     }
 
-    /// `nonce[12] ‖ ciphertext ‖ tag[16]` under the KEK that the key ID names; the nonce is a count of the calls.
+    /// Returns `nonce[12] ‖ ciphertext ‖ tag[16]` under the KEK of the key ID. The nonce begins with the number of calls.
     fn wrap(&self, dek: &[u8]) -> Vec<u8> {
         let mut nonce = [0; 12];
         nonce[..8].copy_from_slice(&(self.calls.encrypt as u64).to_le_bytes());
-        // Two plugins under one KEK do not meet here: the nonce also holds what is sealed.
+        // Part of the hash of the DEK, so that two plugins with one KEK do not reuse a nonce.
         nonce[8..].copy_from_slice(&Sha256::digest(dek)[..4]);
         let sealed = kek(&self.key_id)
             .encrypt((&nonce).into(), dek)

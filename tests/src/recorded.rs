@@ -1,4 +1,4 @@
-//! Ciphertexts that kube-apiserver's own code made: `vectors/recorded.json`, which names its source.
+//! Ciphertexts that kube-apiserver's own code made, read from `vectors/recorded.json`, which names its source.
 
 use dekker_core::crypto::keys::DekSourceType;
 use serde::Deserialize;
@@ -8,15 +8,15 @@ use serde::Deserialize;
 pub struct Recorded {
     /// Its name in the file.
     pub name: String,
-    /// What `source` is.
+    /// Whether `source` is a DEK or a seed.
     pub source_type: DekSourceType,
     /// The DEK or seed.
     pub source: Vec<u8>,
-    /// What was authenticated with it.
+    /// The additional authenticated data.
     pub aad: Vec<u8>,
-    /// As it was stored.
+    /// The value as it was stored.
     pub stored: Vec<u8>,
-    /// What is in it.
+    /// The decrypted value.
     pub plaintext: Vec<u8>,
 }
 
@@ -35,10 +35,10 @@ struct Vector {
     plaintext: String,
 }
 
-/// The bytes that hex digits stand for.
+/// Decodes hex digits.
 ///
 /// # Panics
-/// When the text is anything else.
+/// Panics if the text is not hex.
 pub fn hex(text: &str) -> Vec<u8> {
     let digits = text.as_bytes().chunks(2);
     let byte = |pair| {
@@ -48,10 +48,10 @@ pub fn hex(text: &str) -> Vec<u8> {
     digits.map(byte).collect()
 }
 
-/// All of them.
+/// Returns all recorded ciphertexts.
 ///
 /// # Panics
-/// When the file is not what it says.
+/// Panics if the file is malformed.
 pub fn all() -> Vec<Recorded> {
     let file = include_str!("../vectors/recorded.json");
     let file: File = serde_json::from_str(file).expect("the file's own format");

@@ -1,7 +1,7 @@
-//! Nonces before and after a process' memory is put back.
+//! Compares the nonces that a process uses before and after its memory is restored.
 //!
-//! A *writer* is a process that says `ready` on a line, and for each byte that it reads writes a batch of values, each in hexadecimal on a line of
-//! its own, and `done`. Everything before `ready` is ignored.
+//! A *writer* is a process that prints `ready` on a line. For each byte that it reads, it then writes a batch of values, each in hexadecimal on a
+//! separate line, and `done`. Everything before `ready` is ignored.
 
 use std::collections::BTreeSet;
 use std::io::{self, BufRead, BufReader, Write};
@@ -10,10 +10,10 @@ use std::process::{Command, Stdio};
 use crate::object::{EncryptedObject, Stored};
 use crate::snapshot::Traced;
 
-/// How many values a writer writes each time.
+/// How many values a writer writes in one batch.
 pub const BATCH: usize = 1000;
 
-/// What a writer writes with.
+/// The provider that a writer uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Provider {
     /// A nonce of 12 random bytes.
@@ -24,12 +24,12 @@ pub enum Provider {
     Secretbox,
     /// KMS v2 with a counted nonce.
     Counter,
-    /// KMS v2 with an info of 32 random bytes, and a nonce of 12.
+    /// KMS v2 with an info of 32 random bytes and a nonce of 12 random bytes.
     Seed,
 }
 
 impl Provider {
-    /// All of them.
+    /// All providers.
     pub const ALL: [Self; 5] = [
         Self::AesGcm,
         Self::AesCbc,
@@ -38,7 +38,7 @@ impl Provider {
         Self::Seed,
     ];
 
-    /// As a writer is told it.
+    /// Returns the provider's name, as it is passed to a writer.
     pub fn name(self) -> &'static str {
         match self {
             Self::AesGcm => "aesgcm",
@@ -49,7 +49,7 @@ impl Provider {
         }
     }
 
-    /// The configuration of a writer.
+    /// Returns the configuration of a writer.
     pub fn config(self) -> String {
         let provider = match self {
             Self::AesGcm | Self::AesCbc | Self::Secretbox => format!(
@@ -65,7 +65,7 @@ impl Provider {
         )
     }
 
-    /// What must never be used twice with one key.
+    /// Returns the part of a value that must never be used twice with one key.
     fn nonce(self, stored: &[u8]) -> Vec<u8> {
         let local = |len: usize| {
             let prefix = format!("k8s:enc:{}:v1:a:", self.name());
@@ -74,7 +74,7 @@ impl Provider {
         };
         let sealed = |len: usize| {
             let object = EncryptedObject::of("a", stored);
-            // The DEK is part of it: the same nonce with another DEK is none.
+            // Includes the encrypted DEK: a nonce may repeat under another DEK.
             [&object.encrypted_dek_source, &object.encrypted_data[..len]].concat()
         };
         match self {
@@ -87,19 +87,19 @@ impl Provider {
     }
 }
 
-/// The nonces of the writer's batch after it was saved, and those of its batch after it was put back there.
+/// The nonces of two batches: one written after the writer was saved, and one written after it was restored to that point.
 #[derive(Debug)]
 pub struct Batches {
-    /// Before.
+    /// The nonces before the writer was restored.
     pub first: Vec<Vec<u8>>,
-    /// After.
+    /// The nonces after the writer was restored.
     pub second: Vec<Vec<u8>>,
-    /// How many bytes of pages were put back.
+    /// The size in bytes of the pages that were restored.
     pub altered: usize,
 }
 
 impl Batches {
-    /// How many of the second were in the first.
+    /// Returns how many nonces of the second batch are also in the first.
     pub fn repeated(&self) -> usize {
         let first: BTreeSet<_> = self.first.iter().collect();
         self.second
@@ -109,15 +109,15 @@ impl Batches {
     }
 }
 
-/// Runs a writer, saves it, has it write, puts it back, and has it write again. `None`: ptrace is not permitted here.
+/// Runs a writer: saves it, lets it write, restores it, and lets it write again. Returns `None` if ptrace is not permitted.
 ///
 /// # Errors
-/// When the writer does something else than it should.
+/// Returns an error if the writer does not follow the protocol.
 pub fn run(mut writer: Command, provider: Provider) -> io::Result<Option<Batches>> {
     let mut child = writer
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        // What is given back to the system could not be put back.
+        // Keeps freed memory in the process: memory returned to the system could not be restored.
         .env("MALLOC_TRIM_THRESHOLD_", "1073741824")
         .env("MALLOC_MMAP_THRESHOLD_", "33554432")
         .spawn()?;
@@ -132,7 +132,7 @@ pub fn run(mut writer: Command, provider: Provider) -> io::Result<Option<Batches
             let values = lines.iter().map(|line| provider.nonce(&unhex(line)));
             Ok::<_, io::Error>(values.collect::<Vec<_>>())
         };
-        // The first time, whatever is only done once is done.
+        // The first batch completes all one-time initialization.
         batch()?;
         let mut traced = match Traced::seize(child.id()) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
@@ -158,10 +158,10 @@ pub fn run(mut writer: Command, provider: Provider) -> io::Result<Option<Batches
     outcome
 }
 
-/// Demands that a writer repeats none of its nonces.
+/// Checks that a writer never repeats a nonce.
 ///
 /// # Panics
-/// When it does, or does not work; or in CI, when ptrace is not permitted.
+/// Panics if it repeats one, or does not work; in CI also if ptrace is not permitted.
 pub fn expect_no_nonce_twice(writer: Command, provider: Provider) {
     let what = format!("{writer:?}");
     match run(writer, provider) {
@@ -186,7 +186,7 @@ fn lines_until(output: &mut impl BufRead, end: &str) -> io::Result<Vec<String>> 
                 "the writer ended after {lines:?}"
             )));
         }
-        // The test harness of a writer in Rust begins the line that its own `ready` ends.
+        // With a writer in Rust, the test harness prints the beginning of the line that ends with `ready`.
         let line = line.trim_end();
         if line == end || line.ends_with(&format!(" {end}")) {
             return Ok(lines);
@@ -205,10 +205,10 @@ fn unhex(line: &str) -> Vec<u8> {
         .collect()
 }
 
-/// A batch, as a writer prints it.
+/// Prints a batch in the writer's format.
 ///
 /// # Errors
-/// When standard output is gone.
+/// Returns an error if standard output is closed.
 pub fn print_batch(values: &[Vec<u8>]) -> io::Result<()> {
     use std::fmt::Write as _;
     let mut text = String::new();

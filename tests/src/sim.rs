@@ -1,4 +1,4 @@
-//! An engine and its plugins in simulated time. Nothing sleeps: `advance` plays everything that is due, in order.
+//! An engine and its plugins in simulated time. Nothing sleeps: `advance` runs everything that is due, in order.
 
 pub mod file;
 mod operations;
@@ -14,43 +14,43 @@ use dekker_core::time::Timestamp;
 use crate::face::{Face, Maker};
 use crate::plugin::Plugin;
 
-/// 2026-01-02T03:04:05Z: when every simulation begins.
+/// 2026-01-02T03:04:05Z, the time at which every simulation begins.
 pub const START: Timestamp = Timestamp::from_millis(1_767_323_045_000);
 
-/// What a read gave, in plain types.
+/// The result of a read, in plain types.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Read {
     /// The plaintext.
     pub plaintext: Vec<u8>,
     /// Whether the value should be rewritten.
     pub stale: bool,
-    /// Whose it was.
+    /// The prefix of the transformer that read it.
     pub prefix: String,
 }
 
-/// An engine, its plugins, and the time.
+/// An engine, its plugins, and the simulated time.
 pub struct Harness {
     /// The engine.
     pub face: Box<dyn Face>,
-    /// The time.
+    /// The current time.
     pub now: Timestamp,
-    /// By provider name; one that is not here never answers.
+    /// The plugins by provider name. A provider without a plugin never gets an answer.
     pub plugins: BTreeMap<String, Plugin>,
-    /// Plugins that listen elsewhere than under their name: endpoint → key of [`Self::plugins`].
+    /// Plugins that do not listen on the endpoint of their name: endpoint → key of [`Self::plugins`].
     pub sockets: BTreeMap<String, String>,
-    /// How the reloads ended, in order.
+    /// The outcomes of the reloads, in order.
     pub reloads: Vec<Result<(), String>>,
-    /// Which files were offered, and are neither in use nor refused.
+    /// The files that were offered and are neither in use nor rejected yet.
     pub undecided: Vec<Generation>,
-    /// Which providers were closed, in order.
+    /// The providers that were closed, in order.
     pub closed: Vec<ProviderId>,
     /// Every log line.
     pub logs: Vec<LogLine>,
-    /// Every call that went out: its id, what it was, and of whom it was asked.
+    /// Every call that the engine made: its ID, its kind, and its provider.
     pub placed: Vec<(CallId, &'static str, ProviderId)>,
-    /// When a plugin last was asked for a Status that it answered well: (plugin, key ID) → time.
+    /// When the engine last sent a Status call that the plugin answered well: (plugin, key ID) → time.
     pub good_status: BTreeMap<(String, String), Timestamp>,
-    /// Every text for a person that came out, log lines included.
+    /// Every text for people that the engine produced, including log lines.
     pub texts: Vec<String>,
     on_their_way: BTreeMap<(Timestamp, usize), Event>,
     endpoints: BTreeMap<ProviderId, (String, String)>,
@@ -61,10 +61,10 @@ pub struct Harness {
 }
 
 impl Harness {
-    /// An engine that began at [`START`] with these plugins, its first calls placed.
+    /// Creates an engine with these plugins that starts at [`START`] and has made its first calls.
     ///
     /// # Panics
-    /// When the configuration is refused.
+    /// Panics if the configuration is invalid.
     pub fn new(
         maker: &dyn Maker,
         config: &str,
@@ -74,10 +74,10 @@ impl Harness {
         Self::seeded(maker, config, options, plugins, 1)
     }
 
-    /// The same, with other randomness.
+    /// The same as [`Self::new`], with another seed for the randomness.
     ///
     /// # Panics
-    /// When the configuration is refused.
+    /// Panics if the configuration is invalid.
     pub fn seeded(
         maker: &dyn Maker,
         config: &str,
@@ -112,7 +112,7 @@ impl Harness {
         harness
     }
 
-    /// One healthy plugin `a` with key ID `key-1`, and secrets that only it serves; primed.
+    /// Creates a primed engine with one healthy plugin `a`, whose key ID is `key-1`, and secrets that only `a` serves.
     pub fn primed(maker: &dyn Maker) -> Self {
         let plugin = Plugin::new("key-1");
         Self::new(
@@ -123,15 +123,15 @@ impl Harness {
         )
     }
 
-    /// The plugin of that name.
+    /// Returns the plugin with this name.
     ///
     /// # Panics
-    /// When there is none.
+    /// Panics if there is none.
     pub fn plugin(&mut self, name: &str) -> &mut Plugin {
         self.plugins.get_mut(name).expect("a plugin of that name")
     }
 
-    /// Plays `duration`: answers arrive and timeouts fire, each at its time, answers first.
+    /// Lets `duration` pass: answers arrive and timeouts fire, each at its time, answers first.
     pub fn advance(&mut self, duration: Duration) {
         let end = self.now + duration;
         let mut rounds = (self.now, 0);
@@ -164,18 +164,18 @@ impl Harness {
         self.now = end;
     }
 
-    /// Plays whole seconds.
+    /// Lets whole seconds pass.
     pub fn advance_secs(&mut self, seconds: u64) {
         self.advance(Duration::from_secs(seconds));
     }
 
-    /// Tells the engine something, out of turn.
+    /// Passes an event to the engine outside the simulated order.
     pub fn tell(&mut self, event: Event) {
         self.face.handle_event(event, self.now);
         self.settle();
     }
 
-    /// Does what the engine wants done; answers that take no time arrive.
+    /// Executes the engine's actions, and delivers the answers that take no time.
     pub fn settle(&mut self) {
         loop {
             let actions = self.face.poll_actions();

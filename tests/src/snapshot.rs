@@ -1,10 +1,10 @@
-//! A process that is put back to where it was: its memory and registers are saved and restored by ptrace.
+//! Saves and restores the memory and registers of a process with ptrace.
 //!
-//! What a hypervisor or CRIU does to a process, as far as the process itself can see. What the kernel has of it (descriptors, what is in its
-//! pipes, clocks) goes on. So the process must be one that waits in a `read` when it is saved and when it is restored, and holds nothing that
-//! remembers a descriptor's state, such as an event loop in the middle of something.
+//! This is what a hypervisor or CRIU does to a process, as far as the process itself can see. The kernel's part (descriptors, the contents of pipes,
+//! clocks) is not restored. The process must therefore wait in a `read` both when it is saved and when it is restored, and must not depend on a
+//! descriptor's state, as an event loop does in the middle of its work.
 //!
-//! Linux on x86-64. All calls on one [`Traced`] must come from one thread: ptrace knows its tracer by that.
+//! Only for Linux on x86-64. All calls on one [`Traced`] must come from one thread, because ptrace identifies the tracer by its thread.
 
 use std::fs::File;
 use std::io;
@@ -12,23 +12,23 @@ use std::os::unix::fs::FileExt;
 
 use libc::{c_void, pid_t};
 
-/// 4 KiB: what is compared and written at once.
+/// 4 KiB: the unit in which memory is compared and written.
 const PAGE: usize = 4096;
-/// 16 KiB: more than any processor's vector registers.
+/// 16 KiB: more than the vector registers of any processor.
 const VECTORS_MAX: usize = 16 * 1024;
 /// `NT_X86_XSTATE`: all floating-point and vector registers.
 const VECTORS: usize = 0x202;
-/// The kernel's own numbers for a system call that a stop has interrupted: `-ERESTARTSYS` to `-ERESTART_RESTARTBLOCK`.
+/// The kernel's internal error numbers for a system call that a stop has interrupted: `-ERESTARTSYS` to `-ERESTART_RESTARTBLOCK`.
 const RESTARTS: std::ops::RangeInclusive<i64> = -516..=-512;
 
-/// A process whose threads this thread may stop. It ends with this.
+/// A process whose threads this thread may stop. Dropping it kills the process.
 pub struct Traced {
     pid: pid_t,
     threads: Vec<pid_t>,
     memory: File,
 }
 
-/// All that a stopped process could write to, and its registers.
+/// The writable memory of a stopped process, and its registers.
 pub struct Snapshot {
     threads: Vec<(pid_t, Registers)>,
     memory: Vec<(u64, Vec<u8>)>,
@@ -40,10 +40,10 @@ struct Registers {
 }
 
 impl Traced {
-    /// Attaches to every thread of a child of this process, and stops none.
+    /// Attaches to every thread of a child of this process, without stopping any.
     ///
     /// # Errors
-    /// When ptrace is not permitted.
+    /// Returns an error if ptrace is not permitted.
     pub fn seize(pid: u32) -> io::Result<Self> {
         let pid = pid_t::try_from(pid).map_err(io::Error::other)?;
         let mut traced = Self {
@@ -70,10 +70,10 @@ impl Traced {
         }
     }
 
-    /// Stops every thread. One that was about to end may do so.
+    /// Stops every thread. A thread that is about to end may do so.
     ///
     /// # Errors
-    /// Those of ptrace; or a thread has begun since.
+    /// Returns an error if ptrace fails, or if a thread has begun since.
     pub fn stop(&mut self) -> io::Result<()> {
         let mut stopped = Vec::new();
         for tid in &self.threads {
@@ -92,10 +92,10 @@ impl Traced {
         Ok(())
     }
 
-    /// Lets every thread go on.
+    /// Resumes every thread.
     ///
     /// # Errors
-    /// Those of ptrace.
+    /// Returns an error if ptrace fails.
     pub fn resume(&self) -> io::Result<()> {
         for tid in &self.threads {
             ptrace(libc::PTRACE_CONT, *tid, 0, std::ptr::null_mut())?;
@@ -106,7 +106,7 @@ impl Traced {
     /// Saves a stopped process.
     ///
     /// # Errors
-    /// Those of ptrace and `/proc`.
+    /// Returns an error if ptrace or a file in `/proc` fails.
     pub fn save(&self) -> io::Result<Snapshot> {
         let threads = self.threads.iter();
         let threads = threads.map(|tid| Ok((*tid, Registers::of(*tid)?)));
@@ -122,10 +122,10 @@ impl Traced {
         })
     }
 
-    /// Puts a stopped process back to where it was. How many bytes of its pages were others.
+    /// Restores a stopped process to a snapshot. Returns the size in bytes of the pages that differed.
     ///
     /// # Errors
-    /// Those of ptrace and `/proc`; or the process has given back memory that it had, or a thread has ended.
+    /// Returns an error if ptrace or a file in `/proc` fails, if the process has unmapped memory of the snapshot, or if a thread has ended.
     pub fn restore(&self, snapshot: &Snapshot) -> io::Result<usize> {
         if !snapshot
             .threads
@@ -153,7 +153,7 @@ impl Traced {
         Ok(altered)
     }
 
-    /// All threads, in order.
+    /// Returns the IDs of all threads, sorted.
     fn tasks(&self) -> io::Result<Vec<pid_t>> {
         let mut threads = Vec::new();
         for task in std::fs::read_dir(format!("/proc/{}/task", self.pid))? {
@@ -165,7 +165,7 @@ impl Traced {
         Ok(threads)
     }
 
-    /// Where each private mapping is that the process writes to, itself or as code that it makes, and how long.
+    /// Returns the start and length of each private mapping that is writable, or that holds code which the process generated.
     fn writable(&self) -> io::Result<Vec<(u64, usize)>> {
         let maps = std::fs::read_to_string(format!("/proc/{}/maps", self.pid))?;
         let mut writable = Vec::new();
@@ -195,7 +195,7 @@ impl Traced {
     }
 }
 
-/// Ends the process. Its first thread, which its parent waits for, only counts as ended when its tracer has seen all others end.
+/// Kills the process. Its first thread, for which its parent waits, only counts as ended after the tracer has seen all other threads end.
 impl Drop for Traced {
     fn drop(&mut self) {
         // SAFETY: no memory is touched.
@@ -224,7 +224,7 @@ impl Registers {
         let data = (&raw mut part).cast();
         ptrace(libc::PTRACE_GETREGSET, tid, VECTORS, data)?;
         vectors.truncate(part.iov_len);
-        // A system call that the stop has interrupted is made again; what the kernel remembered of it is of another time.
+        // An interrupted system call is made again from the beginning, because the kernel's own record of it is from another time.
         if general.orig_rax.cast_signed() >= 0 && RESTARTS.contains(&general.rax.cast_signed()) {
             general.rax = general.orig_rax;
             general.rip -= 2;
@@ -247,7 +247,7 @@ impl Registers {
     }
 }
 
-/// Whether it has stopped; `false`: it has ended.
+/// Returns `true` if the thread has stopped, `false` if it has ended.
 fn wait_for_stop(tid: pid_t) -> io::Result<bool> {
     loop {
         let mut status = 0;
@@ -259,7 +259,7 @@ fn wait_for_stop(tid: pid_t) -> io::Result<bool> {
         if status >> 16 == libc::PTRACE_EVENT_STOP {
             return Ok(true);
         }
-        // A signal came first; the thread gets it, and stops after that.
+        // A signal arrived first: deliver it. The thread stops after that.
         let signal = libc::WSTOPSIG(status) as usize;
         ptrace(libc::PTRACE_CONT, tid, 0, signal as *mut c_void)?;
     }

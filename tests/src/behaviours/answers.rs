@@ -1,4 +1,4 @@
-//! What the plugin may answer, and what it may not.
+//! Which plugin answers are accepted and which are rejected.
 
 use dekker_core::engine::Options;
 use dekker_core::engine::event::{EncryptResponse, StatusResponse};
@@ -86,7 +86,7 @@ pub(super) fn longest_key_id_is_accepted(maker: &dyn Maker) {
     assert!(!h.read("/k", &value).stale);
 }
 
-/// What upstream says of a version that is another than before.
+/// Upstream's error for a version that differs from the first one.
 fn changed(from: &str, to: &str) -> String {
     format!(
         "KMSv2 API version should not change after the initial status response version {from}, got {to}"
@@ -110,7 +110,7 @@ pub(super) fn upgraded_plugin_is_accepted_with_a_new_dek(maker: &dyn Maker) {
     h.advance_secs(600);
     assert_eq!(h.plugin("a").calls.encrypt, 2, "once");
     h.write("/k", b"x");
-    // The new DEK must still be proved: one that the upgraded plugin cannot make leaves the old one to its end.
+    // The new DEK must still be proved: if the upgraded plugin cannot make one, the old DEK stays in use until it expires.
     let mut plugin = Plugin::new("key-1");
     plugin.version = "v2beta1".into();
     let mut h = with(plugin, maker);
@@ -136,7 +136,7 @@ pub(super) fn downgraded_plugin_is_a_fault_once(maker: &dyn Maker) {
     h.advance_secs(10);
     assert_eq!(h.fault(), None);
     assert_eq!(h.plugin("a").calls.encrypt, 2, "a new DEK");
-    // Two plugins behind one socket that answer in turn: writes go on.
+    // If two plugins behind one socket answer in turn, writes continue.
     for _ in 0..20 {
         for version in ["v2", "v2beta1"] {
             h.plugin("a").version = version.into();

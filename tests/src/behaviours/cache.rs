@@ -1,4 +1,4 @@
-//! Decrypted DEKs: asked for once, kept, and left behind in the order of their use.
+//! The DEK cache: each DEK is decrypted once, kept, and evicted in the order of last use.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::object::{EncryptedObject, Stored};
 use crate::plugin::{Plugin, Reply};
 use crate::sim::{Harness, file};
 
-/// One value of each of `count` other processes, whose DEKs are all different.
+/// Writes one value in each of `count` other processes, whose DEKs all differ.
 fn foreign_values(maker: &dyn Maker, count: u64) -> Vec<Vec<u8>> {
     let value = |seed| {
         let plugin = [("a", Plugin::new("key-1"))];
@@ -195,7 +195,7 @@ pub(super) fn same_ciphertext_under_another_key_id_is_another_dek(maker: &dyn Ma
     );
 }
 
-/// A plugin may keep the encrypted DEK in an annotation and always give the same ciphertext.
+/// A plugin may keep the encrypted DEK in an annotation and always return the same ciphertext.
 pub(super) fn same_ciphertext_with_other_annotations_is_another_dek(maker: &dyn Maker) {
     let annotation = "encrypted-dek.kms.example";
     let (mut values, mut recorded) = (Vec::new(), Vec::new());

@@ -1,4 +1,4 @@
-//! Calls and parked operations: what is ignored, what is bounded, what ends by itself.
+//! KMS calls and parked operations: which answers are ignored, what is limited, and what ends without an answer.
 
 use std::time::Duration;
 
@@ -273,7 +273,7 @@ pub(super) fn too_many_waiting_operations_are_refused(maker: &dyn Maker) {
     let value = Harness::primed(maker).write("/k", b"plaintext");
     let error = h.try_read("secrets", "/k", &value).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Overloaded);
-    // Health checks have places of their own, which are no more than they need.
+    // Health checks have separate places, and no more than they need.
     let mut checks = vec![h.begin_health()];
     assert!(h.checked(checks[0]).is_none(), "it waits for the plugin");
     let fault = loop {
@@ -351,7 +351,7 @@ pub(super) fn silent_plugin_leaves_room_for_what_waits_for_others(maker: &dyn Ma
     }
     assert_eq!(waiting(&mut h), PARKED_MAX as u64 / 2);
     assert_eq!(h.read("/k", &value).plaintext, b"plaintext");
-    // The other may as well have as many as it leaves free.
+    // Operations that wait for the other plugin may take half of the remaining places.
     h.plugin("a").hang();
     h.now = h.now + Duration::from_secs(240);
     for _ in 0..PARKED_MAX {

@@ -1,4 +1,4 @@
-//! What the engine counts: each series that upstream has after the same operations, and no other.
+//! The engine's metrics: exactly the series that upstream has after the same operations.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -30,7 +30,7 @@ fn local(kind: &str, keys: &[(&str, u8)]) -> String {
     format!("{kind}: {{keys: [{}]}}", keys.join(", "))
 }
 
-/// Every sample of a metric: the values of its labels, and its own.
+/// Returns every sample of a metric: its label values, joined by spaces, and its value.
 fn samples(h: &mut Harness, name: &str) -> BTreeMap<String, f64> {
     let metrics = h.face.metrics();
     let samples = metrics.get(name).into_iter().flatten();
@@ -48,7 +48,7 @@ fn table(rows: &[(&str, f64)]) -> BTreeMap<String, f64> {
         .collect()
 }
 
-/// Upstream nests transformers by prefix, storage/value/transformer.go, and each level counts.
+/// Upstream nests transformers by prefix (storage/value/transformer.go), and each level counts.
 pub(super) fn local_values_count_for_the_provider_and_for_each_key(maker: &dyn Maker) {
     for kind in ["aesgcm", "aescbc", "secretbox"] {
         let secrets = |keys: &[(&str, u8)]| {
@@ -73,12 +73,12 @@ pub(super) fn local_values_count_for_the_provider_and_for_each_key(maker: &dyn M
             ("secrets from_storage PROVIDER OK", 2.0),
             ("secrets from_storage new: OK", 1.0),
             ("secrets from_storage same: OK", 1.0),
-            // The first of the two keys of that name.
+            // The first of the two keys with this name.
             ("secrets from_storage same: unknown-non-grpc", 1.0),
             ("secrets from_storage new: unknown-non-grpc", 1.0),
             ("secrets from_storage PROVIDER unknown-non-grpc", 2.0),
             ("secrets from_storage identity OK", 1.0),
-            // One value without a key, and one without a provider.
+            // One value matches no key, and one no provider.
             ("secrets from_storage unknown unknown-non-grpc", 2.0),
         ];
         let expected: BTreeMap<_, _> = expected.map(|(rest, n)| (row(rest), n)).into();
@@ -86,7 +86,8 @@ pub(super) fn local_values_count_for_the_provider_and_for_each_key(maker: &dyn M
     }
 }
 
-/// They never pass upstream's prefix transformers; identity that a rule names does, and has no name where it writes.
+/// Resources without a rule never pass upstream's prefix transformers. An `identity` provider in a rule does, and has an empty prefix label when it
+/// writes.
 pub(super) fn resources_without_a_rule_are_not_counted(maker: &dyn Maker) {
     let file = file::secrets_with(&[file::identity()]);
     let mut h = Harness::new(maker, &file, &Options::default(), []);
@@ -178,7 +179,7 @@ pub(super) fn operation_that_a_reload_ends_counts_as_failed(maker: &dyn Maker) {
         reload: true,
         ..Options::default()
     };
-    // Its first probe takes 14 s, 14 s and for ever: more than the grace period, twice the timeout.
+    // The first probe takes 14 s for Status, 14 s for Encrypt and never ends Decrypt: longer than the grace period, which is twice the timeout.
     let mut plugin = Plugin::new("key-1");
     plugin.delay = Duration::from_secs(14);
     plugin.on_decrypt(|_| Reply::Never);
@@ -220,7 +221,7 @@ pub(super) fn each_key_id_has_its_count_and_its_times(maker: &dyn Maker) {
     h.write("/k", b"x");
     h.advance_secs(10);
     h.read("/k", &first);
-    // The DEK is at hand, whatever comes of the value.
+    // The DEK is cached, so the read counts even though decrypting the value fails.
     h.try_read("secrets", "/other", &first).unwrap_err();
     let (one, two, me) = (
         sha256_text("key-1"),
@@ -245,7 +246,7 @@ pub(super) fn each_key_id_has_its_count_and_its_times(maker: &dyn Maker) {
     assert_eq!(samples(&mut h, STATUS_AT), expected);
 }
 
-/// Upstream's cache holds a DEK once it has written, kmsv2/envelope.go.
+/// Upstream's cache holds a DEK once it has encrypted a value, kmsv2/envelope.go.
 pub(super) fn cache_size_has_each_dek_that_wrote_or_was_decrypted(maker: &dyn Maker) {
     let foreign = Harness::seeded(
         maker,
@@ -342,7 +343,7 @@ pub(super) fn kms_v1_counts_arrivals_and_how_full_its_cache_is(maker: &dyn Maker
     );
 }
 
-/// A process may reload names without end.
+/// A process may reload an unlimited number of names.
 pub(super) fn names_from_the_file_make_no_series_without_end(maker: &dyn Maker) {
     let options = Options {
         reload: true,

@@ -1,4 +1,4 @@
-//! A file that is still being written is often a valid configuration. Whoever asks first what would become unreadable loses nothing.
+//! A partly written file is often a valid configuration. A caller that first asks what would become unreadable loses nothing.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -18,7 +18,7 @@ fn harness(maker: &dyn Maker, file: &str) -> Harness {
     Harness::new(maker, file, &options, [("a", Plugin::new("key-a"))])
 }
 
-/// A local provider as people write it, each key a name and the byte that its secret repeats.
+/// A local provider as people write it. Each key is a name and the byte that its secret repeats.
 fn local(kind: &str, keys: &[(&str, u8)]) -> String {
     let mut text = format!("  - {kind}:\n      keys:\n");
     for (name, byte) in keys {
@@ -44,13 +44,13 @@ fn config(rules: &[(&[&str], &[String])]) -> String {
     file
 }
 
-/// Something stored, and where.
+/// A stored value and its resource.
 struct Stored {
     resource: &'static str,
     value: Vec<u8>,
 }
 
-/// What each of these writes for a resource.
+/// Returns the values that each of these writers stores for a resource.
 fn stored(maker: &dyn Maker, resource: &'static str, writers: &[String]) -> Vec<Stored> {
     let write = |writer: &String| Stored {
         resource,
@@ -64,13 +64,13 @@ fn stored(maker: &dyn Maker, resource: &'static str, writers: &[String]) -> Vec<
     writers.iter().map(write).collect()
 }
 
-/// How many of them cannot be read.
+/// Returns how many of the values cannot be read.
 fn unreadable(h: &mut Harness, values: &[Stored]) -> usize {
     let lost = |stored: &&Stored| h.try_read(stored.resource, KEY, &stored.value).is_err();
     values.iter().filter(lost).count()
 }
 
-/// Every writer that this file has, alone.
+/// Every writer in this file, each alone.
 fn writers() -> [String; 6] {
     [
         KMS.to_owned(),
@@ -113,8 +113,8 @@ fn values(maker: &dyn Maker) -> Vec<Stored> {
     values
 }
 
-/// Each beginning of `file` over a running configuration that reads all of `values`: refused, harmless or told to lose something. Gives how
-/// many there were of each.
+/// Loads each prefix of `file` over a running configuration that reads all of `values`. Each prefix must be refused, lose nothing, or be reported as
+/// losing something. Returns how many prefixes there were of each kind.
 fn cut_everywhere(maker: &dyn Maker, running: &str, file: &str, values: &[Stored]) -> [usize; 3] {
     let mut h = harness(maker, running);
     assert_eq!(unreadable(&mut h, values), 0, "all is read to begin with");
@@ -124,7 +124,7 @@ fn cut_everywhere(maker: &dyn Maker, running: &str, file: &str, values: &[Stored
         let loses = h.unreadable_after(cut).is_ok_and(|lost| !lost.is_empty());
         if loses {
             told += 1;
-            // And it does, where nobody asks.
+            // The reported loss is real: without the check, values become unreadable.
             let mut careless = harness(maker, running);
             careless.reload(cut).expect("what loses something is valid");
             careless.advance_secs(1);
@@ -155,7 +155,7 @@ pub(super) fn file_cut_anywhere_costs_no_read(maker: &dyn Maker) {
     let values = values(maker);
     let [refused, harmless, told] = cut_everywhere(maker, &file, &file, &values);
     assert_eq!(refused + harmless + told, file.len());
-    // Without its last line break, and in the middle of `{}` never.
+    // The file without its last line break is valid; a cut inside `{}` never is.
     assert!(harmless >= 1, "{harmless}");
     assert!(refused > 500 && told > 20, "{refused} {told}");
 }
@@ -165,7 +165,7 @@ pub(super) fn rotation_in_the_writing_costs_no_read(maker: &dyn Maker) {
         &["secrets"],
         &[local("aescbc", &[("old", 2)]), IDENTITY.to_owned()],
     )]);
-    // The new key comes first, and the file is valid before the old one is there.
+    // The new key comes first, so the file is already valid before the old key is written.
     let new = config(&[(
         &["secrets"],
         &[

@@ -29,7 +29,7 @@ fn calls(h: &mut Harness) -> (usize, usize) {
     (calls.encrypt, calls.decrypt)
 }
 
-/// A write and the value that it stored, once the plugin has answered.
+/// Writes a value and returns what was stored, once the plugin has answered.
 fn write(h: &mut Harness, key: &str, plaintext: &[u8]) -> Vec<u8> {
     let op = h.begin_write("secrets", key, plaintext);
     h.settle();
@@ -62,7 +62,7 @@ pub(super) fn stored_form_of_kms_v1_is_upstreams(maker: &dyn Maker) {
     let rest = stored.strip_prefix(PREFIX).expect("the prefix");
     let (len, rest) = rest.split_first_chunk::<2>().expect("a length");
     let len = usize::from(u16::from_be_bytes(*len));
-    // 12 + 32 + 16: what the scripted plugin makes of a DEK. Then nonce, ciphertext and tag.
+    // 12 + 32 + 16: the size of a DEK that the scripted plugin encrypted. The nonce, ciphertext and tag follow.
     assert_eq!((len, rest.len() - len), (60, 12 + 5 + 16));
 }
 
@@ -124,7 +124,7 @@ pub(super) fn read_without_the_dek_asks_once_and_fails_with_the_plugins_error(ma
     );
 }
 
-/// AES-CBC as Kubernetes wrote it before 1.25, with the DEK of the value's own plugin.
+/// AES-CBC as Kubernetes wrote it before 1.25, with a DEK that this provider's plugin encrypted.
 fn cbc_value(h: &mut Harness) -> Vec<u8> {
     use cbc::cipher::block_padding::Pkcs7;
     use cbc::cipher::{BlockModeEncrypt, KeyIvInit};
@@ -226,7 +226,7 @@ pub(super) fn writes_of_kms_v1_fail_with_the_plugin(maker: &dyn Maker) {
     assert_eq!(error.grpc_code, Some(4));
 }
 
-/// As of a plugin of another version: code 0 is no gRPC status.
+/// This happens with a plugin of another version. Code 0 is not a gRPC status.
 pub(super) fn fault_that_is_no_grpc_status_is_its_message(maker: &dyn Maker) {
     let mut h = with(maker, "");
     let message =
@@ -331,7 +331,7 @@ pub(super) fn kms_v1_counts_twice_in_the_grace_period(maker: &dyn Maker) {
     h.plugin("old").down();
     h.reload(&file::secrets_with(&[provider("")]))
         .expect("a valid file");
-    // 2 × (2 × 3 s) is more than the least of 10 s.
+    // The grace period is 2 × (2 × 3 s), which is more than the minimum of 10 s.
     h.advance(Duration::from_millis(11_900));
     assert!(h.reloads.is_empty());
     h.advance(Duration::from_millis(100));

@@ -41,7 +41,7 @@ pub(super) fn operations_park_until_the_first_probe_ends(maker: &dyn Maker) {
         h.was_read(other).is_some(),
         "what needs no plugin does not wait"
     );
-    // Status, Encrypt, and the Decrypt of the new DEK take 10 ms each; then the read asks for its own DEK.
+    // The Status, the Encrypt, and the Decrypt of the new DEK take 10 ms each. Then the read asks for the DEK of its own value.
     h.advance(Duration::from_millis(29));
     assert!(
         h.written(write).is_none() && h.was_read(read).is_none() && h.checked(health).is_none()
@@ -68,7 +68,7 @@ pub(super) fn failed_first_probe_wakes_with_errors_until_one_succeeds(maker: &dy
         .on_status(|_| Reply::Fail(14, "connection refused"));
     let write = h.begin_write("secrets", "/k", b"plaintext");
     let read = h.begin_read("secrets", "/k", &value);
-    // The call that was already on its way is answered well; its Encrypt fails.
+    // The call that was already under way gets a good answer; the Encrypt after it fails.
     h.advance_secs(1);
     for error in [
         h.written(write).expect("woken").unwrap_err(),
@@ -136,7 +136,7 @@ pub(super) fn writes_end_three_minutes_after_the_last_good_status_was_sent(maker
         [("a", slow(500))],
     );
     h.advance(Duration::from_millis(1500));
-    // Polls again at 61.5 s: sent then, and that is where the three minutes begin, not at the answer.
+    // The next poll is sent at 61.5 s. The three minutes begin when it is sent, not when it is answered.
     h.advance_secs(60);
     h.plugin("a").down();
     h.advance(Duration::from_millis(500));
@@ -177,7 +177,7 @@ pub(super) fn failed_rotation_coasts_on_the_old_dek(maker: &dyn Maker) {
     let old = EncryptedObject::of("a", &h.write("/k", b"x")).encrypted_dek_source;
     h.plugin("a").key_id = "key-2".into();
     h.plugin("a").on_encrypt(|_| Reply::Fail(13, "no"));
-    // Status is good all along, but the old DEK's expiry does not move: its key ID is not the current one.
+    // Status stays good, but the old DEK's expiry does not move, because its key ID is no longer the current one.
     h.advance_secs(180);
     let coasting = EncryptedObject::of("a", &h.write("/k", b"x"));
     assert_eq!(
@@ -385,7 +385,7 @@ pub(super) fn write_dek_is_replaced_after_a_restore_before_the_next_write(maker:
 }
 
 pub(super) fn dek_on_its_way_at_a_restore_is_never_used(maker: &dyn Maker) {
-    // The snapshot is taken while the first DEK is being made: before its Status, its Encrypt and its Decrypt are answered.
+    // The snapshot is taken while the first DEK is being made: before its Status, its Encrypt or its Decrypt is answered.
     for answered in 0..3 {
         let mut h = Harness::new(
             maker,
@@ -419,7 +419,7 @@ pub(super) fn writes_after_a_restore_are_refused_while_the_plugin_is_down(maker:
     let before = h.write("/k", b"before");
     h.plugin("a").down();
     h.tell(Event::Restored);
-    // The old DEK has two minutes and more to live, and would coast on them.
+    // The old DEK has more than two minutes left and would otherwise stay in use.
     for _ in 0..4 {
         let error = h.try_write("secrets", "/k", b"x").unwrap_err();
         assert_eq!(error.kind, ErrorKind::NotReady, "{error}");

@@ -11,7 +11,7 @@ use crate::sim::{Harness, file};
 
 const PROVIDERS: [&str; 3] = ["aesgcm", "aescbc", "secretbox"];
 
-/// A provider with these keys, each a name and the byte that its 32 bytes repeat.
+/// A provider with these keys. Each key is a name and the byte that its 32 bytes repeat.
 fn provider(kind: &str, keys: &[(&str, u8)]) -> String {
     let keys: Vec<_> = keys
         .iter()
@@ -26,7 +26,7 @@ fn harness(maker: &dyn Maker, providers: &[String]) -> Harness {
 }
 
 pub(super) fn local_providers_write_their_own_layout(maker: &dyn Maker) {
-    // Of a plaintext of 20 bytes: nonce and tag; IV and padding to whole blocks; nonce and tag.
+    // For a plaintext of 20 bytes: nonce and tag; IV and padding to whole blocks; nonce and tag.
     let table = [
         ("aesgcm", 12 + 20 + 16),
         ("aescbc", 16 + 32),
@@ -73,7 +73,7 @@ pub(super) fn first_local_key_writes_and_later_ones_read_stale(maker: &dyn Maker
 pub(super) fn providers_that_share_a_prefix_are_all_tried(maker: &dyn Maker) {
     for kind in PROVIDERS {
         let value = harness(maker, &[provider(kind, &[("a", 1)])]).write("/k", b"x");
-        // The same name with another key, in the same provider and in one before it; and a name that is not there at all.
+        // The same name with another key, in the same provider and in an earlier one; and a name that the earlier provider does not have.
         let lists = [
             vec![provider(kind, &[("a", 2), ("a", 1)])],
             vec![provider(kind, &[("a", 2)]), provider(kind, &[("a", 1)])],

@@ -1,4 +1,4 @@
-//! Which provider reads, and when a value is stale.
+//! Which provider reads a value, and when a value is stale.
 
 use dekker_core::engine::Options;
 use dekker_core::provider::transformer::ErrorKind;

@@ -1,4 +1,4 @@
-//! One configuration takes over from another.
+//! Reloads: one configuration replaces another.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ fn options() -> Options {
     }
 }
 
-/// Plugins `a` and `b`, and a file that names only `a`.
+/// A harness with plugins `a` and `b`. Its configuration file names only `a`.
 fn harness(maker: &dyn Maker) -> Harness {
     let plugins = [("a", Plugin::new("key-a")), ("b", Plugin::new("key-b"))];
     Harness::new(maker, &file::secrets(), &options(), plugins)
@@ -71,7 +71,7 @@ pub(super) fn faulty_file_is_refused_at_once(maker: &dyn Maker) {
 }
 
 pub(super) fn unhealthy_candidate_is_refused_after_its_grace_period(maker: &dyn Maker) {
-    // max(10 s, twice the sum of the timeouts).
+    // The grace period: max(10 s, twice the sum of the timeouts).
     let table = [
         ("3 s", "3s", 10),
         ("exactly", "5s", 10),
@@ -241,7 +241,7 @@ pub(super) fn operations_of_the_old_configuration_end_with_its_grace_period(make
     let list = file::secrets_with(&[file::kms_at("a", "unix:///run/a.sock", "15s")]);
     let plugins = [("a", plugin), ("b", Plugin::new("key-b"))];
     let mut h = Harness::new(maker, &list, &options(), plugins);
-    // 14 s for the Status, 14 s for the Encrypt, and never an answer to the Decrypt: more than twice the timeout.
+    // The Status takes 14 s, the Encrypt 14 s, and the Decrypt is never answered: more than twice the timeout.
     h.plugin("a").up();
     h.plugin("a").delay = Duration::from_secs(14);
     h.plugin("a").on_decrypt(|_| Reply::Never);
@@ -270,7 +270,7 @@ pub(super) fn operations_of_the_old_configuration_end_with_its_grace_period(make
     assert_eq!(h.closed, [ProviderId(1)]);
 }
 
-/// What a candidate ends with that gave way to a newer one.
+/// The outcome of a candidate that a newer one replaced.
 fn replaced() -> Result<(), String> {
     Err("a newer file took its place".to_string())
 }

@@ -1,4 +1,4 @@
-//! What a person sees: status, metrics, logs, errors. Never a secret, never a key ID in the clear.
+//! What people see: status, metrics, logs and errors. They never contain a secret, or a key ID in the clear.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE};
@@ -188,7 +188,7 @@ pub(super) fn series_are_bounded(maker: &dyn Maker) {
             assert_eq!(samples.len(), 100, "{name}");
         }
     }
-    // Those of 900 resources have their names.
+    // The series of 900 resources have the resource's name.
     let operations = "apiserver_storage_transformation_operations_total";
     let all = h.metric(operations, &[("transformer_prefix", "")]);
     let other = h.metric(
@@ -320,7 +320,7 @@ pub(super) fn a_key_id_in_a_plugins_text_is_shown_as_its_hash(maker: &dyn Maker)
     assert!(!texts.contains("needle-key-id"), "{texts}");
 }
 
-/// A secret as it may be written: as text, in hex, in base64, as Rust prints a list.
+/// The forms in which a secret may appear: as text, in hex, in base64, or as Rust prints a list.
 fn forms(secret: &[u8]) -> Vec<String> {
     let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
     vec![

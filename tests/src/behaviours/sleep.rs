@@ -1,4 +1,4 @@
-//! The process, the machine or the tab slept: time has passed, and nobody has called.
+//! The process, the machine or the tab slept: time has passed without a call to the engine.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use crate::object::{EncryptedObject, Stored};
 use crate::plugin::{Plugin, Reply};
 use crate::sim::{Harness, file};
 
-/// More than a write DEK lives without a poll.
+/// Longer than a write DEK lives without a poll.
 const LONG: Duration = Duration::from_secs(240);
 
-/// Time passes, and nobody calls.
+/// Lets time pass without calling the engine.
 fn sleep(h: &mut Harness, duration: Duration) {
     h.now = h.now + duration;
 }
@@ -25,7 +25,7 @@ fn expired(h: &mut Harness, op: u64) {
     assert!(error.message.contains(" expired at "), "{error}");
 }
 
-/// A harness whose plugin does not answer the poll that it was asked for before the sleep.
+/// A harness that slept while its plugin left a poll unanswered.
 fn asleep_during_a_poll(maker: &dyn Maker) -> Harness {
     let mut h = Harness::primed(maker);
     h.plugin("a").hang();
@@ -105,7 +105,7 @@ pub(super) fn probe_that_time_has_overtaken_says_nothing(maker: &dyn Maker) {
     assert!(h.written(op).expect("woken").is_ok());
     assert_eq!(h.plugin("a").calls.status, 3);
 
-    // The host was asleep as well, and is the first to say that the call has failed.
+    // The host slept too, and is the first to report that the call has failed.
     let mut h = asleep_during_a_poll(maker);
     let (call, _, _) = *h.placed.last().expect("a call");
     let outcome = Err(CallError::deadline_exceeded());

@@ -1,4 +1,4 @@
-//! What a write makes.
+//! What a write stores.
 
 use std::collections::BTreeSet;
 
@@ -24,7 +24,7 @@ pub(super) fn ten_thousand_writes_cost_one_encrypt(maker: &dyn Maker) {
     for n in 0..10_000u32 {
         h.write(&format!("/registry/secrets/x/{n}"), &n.to_le_bytes());
     }
-    // The decrypt is the check of the new DEK, before its first use.
+    // The Decrypt call checks the new DEK before its first use.
     let calls = Calls {
         status: 1,
         encrypt: 1,

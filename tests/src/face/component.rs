@@ -1,4 +1,4 @@
-//! The component, under wasmtime: one store for each engine.
+//! The component, run by wasmtime with one store for each engine.
 
 mod convert;
 
@@ -31,10 +31,10 @@ mod bindings {
     });
 }
 
-/// Why there is no component to test.
+/// The error for a component that was not found.
 #[derive(Debug)]
 pub struct Missing {
-    /// Where it was looked for.
+    /// The paths that were tried.
     pub looked_at: Vec<PathBuf>,
 }
 
@@ -48,15 +48,15 @@ impl fmt::Display for Missing {
     }
 }
 
-/// Makes engines in a component, compiled once.
+/// Creates engines in a component, which is compiled once.
 pub struct ComponentMaker {
     engine: Engine,
     pre: bindings::TransformerPre<State>,
-    /// How many instructions the guest has run in the last read or write, if they are counted.
+    /// The number of instructions that the guest ran in the last read or write, if they are counted.
     instructions: Option<Arc<AtomicU64>>,
 }
 
-/// What an instance has of its host: for the accelerated component the very keys that `dekker` has.
+/// The state behind an instance's imports. The accelerated component gets the same key implementation as in `dekker`.
 struct State {
     entropy: Seeded,
     keys: Keys,
@@ -73,29 +73,29 @@ impl View for State {
     }
 }
 
-/// 64 MiB: more keys than any test has.
+/// 64 MiB: enough for the keys of any test.
 const KEYS_MEMORY: usize = 64 * 1024 * 1024;
 
 impl ComponentMaker {
-    /// The self-contained component: the one that `DEKKER_COMPONENT` names, else the first `dekker/transformer.wasm` in a target directory of
-    /// this crate's parents.
+    /// Loads the self-contained component: the file that `DEKKER_COMPONENT` names, otherwise the first `dekker/transformer.wasm` in a target
+    /// directory of this crate or its parents.
     ///
     /// # Errors
-    /// [`Missing`].
+    /// Returns [`Missing`] if no file was found.
     ///
     /// # Panics
-    /// When there is one and it does not load.
+    /// Panics if the file was found but does not load.
     pub fn find() -> Result<Self, Missing> {
         Self::load("DEKKER_COMPONENT", "dekker/transformer.wasm", None)
     }
 
-    /// The accelerated component: the one that `DEKKER_COMPONENT_ACCELERATED` names, else `dekker/transformer-accelerated.wasm`.
+    /// Loads the accelerated component: the file that `DEKKER_COMPONENT_ACCELERATED` names, otherwise `dekker/transformer-accelerated.wasm`.
     ///
     /// # Errors
-    /// [`Missing`].
+    /// Returns [`Missing`] if no file was found.
     ///
     /// # Panics
-    /// When there is one and it does not load.
+    /// Panics if the file was found but does not load.
     pub fn find_accelerated() -> Result<Self, Missing> {
         Self::load(
             "DEKKER_COMPONENT_ACCELERATED",
@@ -104,13 +104,13 @@ impl ComponentMaker {
         )
     }
 
-    /// The accelerated component, and how many WebAssembly instructions it has run in its last read or write: the same number on every machine.
+    /// Loads the accelerated component and counts the WebAssembly instructions of its last read or write. The number is the same on every machine.
     ///
     /// # Errors
-    /// [`Missing`].
+    /// Returns [`Missing`] if no file was found.
     ///
     /// # Panics
-    /// As [`Self::find`].
+    /// Panics as [`Self::find`] does.
     pub fn find_accelerated_and_count() -> Result<(Self, Arc<AtomicU64>), Missing> {
         let instructions = Arc::new(AtomicU64::new(0));
         let maker = Self::load(
@@ -186,10 +186,10 @@ impl bindings::wasi::random::random::Host for State {
     }
 }
 
-/// Types only: nothing to answer.
+/// The interface only has types, so there are no functions to implement.
 impl wit::Host for State {}
 
-/// More than any call takes.
+/// More fuel than any call uses.
 const FUEL: u64 = u64::MAX / 2;
 
 const TRAP: &str = "the guest does not trap";
@@ -287,7 +287,7 @@ struct Component {
 }
 
 impl Component {
-    /// Fills up what is used as instructions run, and says how much that was.
+    /// Stores how many instructions have run since the last [`Self::fill_up`].
     fn count(&mut self) {
         if let Some(instructions) = &self.instructions {
             let left = self.store.get_fuel().expect("it is counted");
@@ -302,7 +302,7 @@ impl Component {
     }
 }
 
-/// Calls a method of the guest's engine, whose fault would be a trap.
+/// Calls a method of the guest's engine. Panics if the guest traps.
 macro_rules! call {
     ($self:ident . $method:ident ( $($argument:expr),* )) => {
         $self
@@ -359,7 +359,7 @@ impl Face for Component {
 
     fn reload(&mut self, config: &[u8], now: Timestamp) -> Result<Generation, Vec<Finding>> {
         let outcome = call!(self.call_reload(config, now.as_millis())).map(Generation);
-        // What the component says is in use is what its actions say.
+        // The running generation is never later than the one just offered.
         if let Ok(offered) = outcome {
             assert!(Generation(call!(self.call_running_generation())) <= offered);
         }

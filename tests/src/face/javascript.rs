@@ -1,4 +1,4 @@
-//! The npm package's WebAssembly module, in Node or in a browser: a process that answers one line of JSON with another.
+//! The npm package's WebAssembly module in Node or in a browser. A process answers each line of JSON with another line.
 
 mod convert;
 
@@ -24,23 +24,23 @@ use serde_json::{Value, json};
 use self::convert::base64;
 use super::{Face, Finding, Maker, Sample};
 
-/// Makes engines in a process.
+/// Creates engines in a child process.
 #[derive(Debug)]
 pub struct JavaScriptMaker {
     script: PathBuf,
-    /// One for all threads, where it costs a lot to start; else each thread has its own.
+    /// One process for all threads, if it is expensive to start; otherwise each thread starts its own.
     shared: Option<OnceLock<Shared>>,
 }
 
 type Shared = Arc<Mutex<Process>>;
 
 impl JavaScriptMaker {
-    /// With Node; the package must have been built.
+    /// Runs the package in Node. The package must have been built.
     pub fn node() -> Self {
         Self::new("node/face-node.js", None)
     }
 
-    /// With a browser, which Node drives; the package must have been built.
+    /// Runs the package in a browser, which Node controls. The package must have been built.
     pub fn browser() -> Self {
         Self::new("browser/face-browser.js", Some(OnceLock::new()))
     }
@@ -68,13 +68,14 @@ impl JavaScriptMaker {
     }
 }
 
-/// A test that failed has read its answer before: the process is of use to others.
+/// Sends a request and reads the answer. A poisoned lock is ignored: a test fails only after it has read its answer, so others can still use the
+/// process.
 fn ask(process: &Mutex<Process>, request: &Value) -> Answer {
     let mut process = process.lock().unwrap_or_else(PoisonError::into_inner);
     process.ask(request)
 }
 
-/// What a call gave, and what the engine wants next.
+/// The outcome of a call, and what the engine wants next.
 #[derive(Deserialize)]
 struct Answer {
     #[serde(flatten)]
@@ -146,7 +147,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // The end of its input is the end of it.
+        // The process exits at the end of its input.
         self.requests = None;
         let _ = self.child.wait();
     }
@@ -175,7 +176,7 @@ impl Maker for JavaScriptMaker {
             "coastAsUpstream": *coast == Coast::Upstream,
             "dekCacheCapacity": dek_cache_capacity,
             "apiserverId": apiserver_id,
-            // A number that JavaScript's may not hold.
+            // As text, because a JavaScript number may not hold it.
             "seed": seed.to_string(),
             "now": now.as_millis(),
         }));
@@ -266,7 +267,7 @@ impl JavaScript {
 
 impl Drop for JavaScript {
     fn drop(&mut self) {
-        // A test that failed may have ended the process.
+        // A failed test may have ended the process.
         if !std::thread::panicking() {
             self.ask("drop", json!({})).ok()
         }

@@ -18,17 +18,17 @@ use dekker_ring::Ring;
 use super::{Face, Finding, Maker, Sample};
 use crate::entropy::{Seeded, SharedSeeded};
 
-/// Makes engines of dekker-core with one of its backends.
+/// Creates engines of dekker-core with one of its cryptographic backends.
 #[derive(Clone, Copy, Debug)]
 pub struct NativeMaker<Keys = RustCrypto>(Keys);
 
 impl NativeMaker {
-    /// With core's own backend.
+    /// Uses core's default backend.
     pub const RUST_CRYPTO: Self = Self(RustCrypto);
 }
 
 impl NativeMaker<Ring> {
-    /// With ring.
+    /// Uses ring.
     pub const RING: Self = Self(Ring);
 }
 

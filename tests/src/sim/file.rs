@@ -1,6 +1,6 @@
-//! Configuration files, written short.
+//! Short ways to write configuration files.
 
-/// A file of these rules; see [`rule`].
+/// Returns a file with these rules; see [`rule`].
 pub fn config(rules: &[String]) -> String {
     let mut file =
         "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n"
@@ -9,7 +9,7 @@ pub fn config(rules: &[String]) -> String {
     file
 }
 
-/// One element of `resources`.
+/// Returns one element of `resources`.
 pub fn rule(resources: &[&str], providers: &[String]) -> String {
     let mut text = format!("- resources: {resources:?}\n  providers:\n");
     for provider in providers {
@@ -18,27 +18,27 @@ pub fn rule(resources: &[&str], providers: &[String]) -> String {
     text
 }
 
-/// A KMS v2 provider that listens on `/run/<name>.sock`, with the default timeout of 3 s.
+/// Returns a KMS v2 provider that listens on `/run/<name>.sock`, with the default timeout of 3 s.
 pub fn kms(name: &str) -> String {
     kms_at(name, &format!("unix:///run/{name}.sock"), "3s")
 }
 
-/// A KMS v2 provider.
+/// Returns a KMS v2 provider.
 pub fn kms_at(name: &str, endpoint: &str, timeout: &str) -> String {
     format!("kms: {{apiVersion: v2, name: {name}, endpoint: '{endpoint}', timeout: {timeout}}}")
 }
 
-/// Plaintext.
+/// Returns the `identity` provider, which stores plaintext.
 pub fn identity() -> String {
     "identity: {}".into()
 }
 
-/// Secrets, served by the KMS v2 provider `a` alone.
+/// Returns a file in which the KMS v2 provider `a` alone serves secrets.
 pub fn secrets() -> String {
     secrets_with(&[kms("a")])
 }
 
-/// Secrets, served by these.
+/// Returns a file in which these providers serve secrets.
 pub fn secrets_with(providers: &[String]) -> String {
     config(&[rule(&["secrets"], providers)])
 }

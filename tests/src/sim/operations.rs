@@ -1,4 +1,4 @@
-//! Reads, writes, health checks and reloads, and how they ended.
+//! Reads, writes, health checks and reloads, and their results.
 
 use dekker_core::engine::event::Check;
 use dekker_core::provider::transformer::{Decrypted, Encrypted, Location, TransformError};
@@ -12,7 +12,7 @@ impl Harness {
         self.next_op
     }
 
-    /// Begins a write; [`Self::written`] tells how it ended.
+    /// Begins a write; [`Self::written`] returns its result.
     pub fn begin_write(&mut self, resource: &str, key: impl AsRef<[u8]>, plaintext: &[u8]) -> u64 {
         let op = self.op();
         let key = key.as_ref();
@@ -25,7 +25,7 @@ impl Harness {
         op
     }
 
-    /// Begins a read; [`Self::was_read`] tells how it ended.
+    /// Begins a read; [`Self::was_read`] returns its result.
     pub fn begin_read(&mut self, resource: &str, key: impl AsRef<[u8]>, stored: &[u8]) -> u64 {
         let op = self.op();
         let key = key.as_ref();
@@ -38,7 +38,7 @@ impl Harness {
         op
     }
 
-    /// Begins a health check; [`Self::checked`] tells how it ended.
+    /// Begins a health check; [`Self::checked`] returns its result.
     pub fn begin_health(&mut self) -> u64 {
         let op = self.op();
         if let Some(checks) = self.face.health(op, self.now) {
@@ -49,18 +49,18 @@ impl Harness {
         op
     }
 
-    /// Forgets a parked operation.
+    /// Cancels a parked operation.
     pub fn cancel(&mut self, op: u64) {
         self.face.cancel(op);
         self.settle();
     }
 
-    /// How a write ended; once.
+    /// Returns the result of a write, once.
     pub fn written(&mut self, op: u64) -> Option<Result<Encrypted, TransformError>> {
         self.writes.remove(&op)
     }
 
-    /// How a read ended; once.
+    /// Returns the result of a read, once.
     pub fn was_read(&mut self, op: u64) -> Option<Result<Read, TransformError>> {
         let read = |decrypted: Decrypted| Read {
             plaintext: decrypted.plaintext.expose().to_vec(),
@@ -70,18 +70,18 @@ impl Harness {
         self.reads.remove(&op).map(|outcome| outcome.map(read))
     }
 
-    /// How a health check ended; once.
+    /// Returns the result of a health check, once.
     pub fn checked(&mut self, op: u64) -> Option<Vec<Check>> {
         self.checks.remove(&op)
     }
 
-    /// A write that is answered without time passing.
+    /// Runs a write that completes without time passing.
     ///
     /// # Errors
-    /// The write's.
+    /// Returns the error of the write.
     ///
     /// # Panics
-    /// When it is parked.
+    /// Panics if the write is parked.
     pub fn try_write(
         &mut self,
         resource: &str,
@@ -93,13 +93,13 @@ impl Harness {
         outcome.map(|encrypted| encrypted.stored)
     }
 
-    /// A read that is answered without time passing.
+    /// Runs a read that completes without time passing.
     ///
     /// # Errors
-    /// The read's.
+    /// Returns the error of the read.
     ///
     /// # Panics
-    /// When it is parked.
+    /// Panics if the read is parked.
     pub fn try_read(
         &mut self,
         resource: &str,
@@ -110,35 +110,35 @@ impl Harness {
         self.was_read(op).expect("an answer at once")
     }
 
-    /// A write of a secret that must succeed.
+    /// Writes a secret.
     ///
     /// # Panics
-    /// When it does not.
+    /// Panics if the write fails or is parked.
     pub fn write(&mut self, key: &str, plaintext: &[u8]) -> Vec<u8> {
         self.try_write("secrets", key, plaintext).expect("a write")
     }
 
-    /// A read of a secret that must succeed.
+    /// Reads a secret.
     ///
     /// # Panics
-    /// When it does not.
+    /// Panics if the read fails or is parked.
     pub fn read(&mut self, key: &str, stored: &[u8]) -> Read {
         self.try_read("secrets", key, stored).expect("a read")
     }
 
-    /// A health check that is answered without time passing.
+    /// Runs a health check that completes without time passing.
     ///
     /// # Panics
-    /// When it is parked.
+    /// Panics if the check is parked.
     pub fn health(&mut self) -> Vec<Check> {
         let op = self.begin_health();
         self.checked(op).expect("an answer at once")
     }
 
-    /// The fault of the only check.
+    /// Runs a health check and returns the error of its only provider.
     ///
     /// # Panics
-    /// When there is not exactly one check.
+    /// Panics unless there is exactly one check.
     pub fn fault(&mut self) -> Option<String> {
         let [check] = <[Check; 1]>::try_from(self.health()).expect("one check");
         check.fault
@@ -147,7 +147,7 @@ impl Harness {
     /// Offers a changed file.
     ///
     /// # Errors
-    /// Its faults.
+    /// Returns every error in the file.
     pub fn reload(&mut self, config: &str) -> Result<(), Vec<Finding>> {
         let outcome = self.face.reload(config.as_bytes(), self.now);
         match &outcome {
@@ -158,25 +158,25 @@ impl Harness {
         outcome.map(drop)
     }
 
-    /// What the running configuration reads and this one would not.
+    /// Lists what the running configuration reads and this one would not.
     ///
     /// # Errors
-    /// Its faults.
+    /// Returns every error in the file.
     pub fn unreadable_after(&mut self, config: &str) -> Result<Vec<String>, Vec<Finding>> {
         self.face.unreadable_after(config.as_bytes())
     }
 
-    /// `/statusz`, parsed.
+    /// Returns `/statusz`, parsed.
     ///
     /// # Panics
-    /// When it is not JSON.
+    /// Panics if it is not JSON.
     pub fn status(&mut self) -> serde_json::Value {
         let status = self.face.status(self.now);
         self.texts.push(status.clone());
         serde_json::from_str(&status).expect("JSON")
     }
 
-    /// The value of a metric's sample with these labels among its own; 0 when there is none.
+    /// Returns the sum of a metric's samples that have all of these labels; 0 if there are none.
     pub fn metric(&mut self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let metrics = self.face.metrics();
         self.texts.push(format!("{metrics:?}"));

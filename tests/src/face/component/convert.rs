@@ -1,4 +1,4 @@
-//! The contract's words in core's.
+//! Conversions between the WIT types and core's types.
 
 use std::time::Duration;
 

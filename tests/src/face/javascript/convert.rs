@@ -1,4 +1,4 @@
-//! The face's JSON in core's words.
+//! Conversions between the face's JSON and core's types.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub(super) fn base64(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 
-/// Base64 in JSON.
+/// Bytes, encoded as base64 in JSON.
 pub(super) struct Bytes(Vec<u8>);
 
 impl<'de> Deserialize<'de> for Bytes {
@@ -277,7 +277,7 @@ pub(super) fn action(action: Action) -> core::Action {
     }
 }
 
-/// The function that takes an event, and its arguments.
+/// Returns the name of the function that handles an event, and its arguments.
 pub(super) fn event(event: core::Event) -> (&'static str, Value) {
     let failed = |call: core::CallId, method: &str, error: core::CallError| {
         let core::CallError { code, message } = error;
