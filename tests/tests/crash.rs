@@ -1,12 +1,12 @@
-//! The `dekker` binary under the faults that end or cramp a process: kill -9 at random moments and at each system call that writes, many
-//! starts and stops at once, one-shot commands beside a server, a full disk, a read-only state directory, few descriptors, little memory, a log
-//! that nobody reads.
+//! The `dekker` binary under conditions that kill or restrict a process: kill -9 at random moments and at each system call that writes, many starts
+//! and stops at once, one-shot commands beside a server, a full disk, a read-only state directory, few descriptors, little memory, and a log without
+//! a reader.
 //!
-//! After each fault the state directory must serve again: a new server becomes healthy, reads every value that was acknowledged, and no nonce
-//! occurs twice with one key over the directory's whole life.
+//! After each of these, the state directory must work again: a new server becomes healthy and reads every acknowledged value, and no nonce occurs
+//! twice with one key over the directory's whole life.
 //!
-//! Every run takes a fresh seed and prints it; `DEKKER_SEED=` repeats its choices (not the kernel's scheduling). `DEKKER_KILLS=` says how often
-//! a server is killed at a random moment. As in `end_to_end.rs`, without the binary every test passes and says so, except in CI.
+//! Every run uses a fresh seed and prints it. `DEKKER_SEED=` repeats its choices, but not the kernel's scheduling. `DEKKER_KILLS=` sets how often a
+//! server is killed at a random moment. As in `end_to_end.rs`, every test passes with a message if the binary is missing, except in CI.
 
 // Shared with the end-to-end tests.
 #[allow(dead_code, reason = "the end-to-end tests use the rest")]
@@ -25,7 +25,7 @@ mod stage;
 #[path = "end_to_end/wait.rs"]
 mod wait;
 
-// What the tests are built on.
+// Helpers for the tests.
 #[path = "crash/lanes.rs"]
 mod lanes;
 #[path = "crash/life.rs"]

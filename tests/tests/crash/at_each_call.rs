@@ -1,4 +1,4 @@
-//! kill -9 at the first, the second, … call that writes, until a phase of a server's life comes to its end without one.
+//! Sends kill -9 at the first call that writes, then at the second, and so on, until a phase of a server's life ends without reaching the call.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,10 +14,10 @@ use crate::stage::{Stage, play};
 use crate::tracer::{End, Seen, Then, Traced, may_trace};
 use crate::wait::until;
 
-/// State directories that live at the same time.
+/// The number of state directories in use at the same time.
 const LANES: usize = 2;
 
-/// Plays a phase with a kill at each call. `phase` gives the call that it was killed at, and `None` when it came to its end.
+/// Runs a phase with a kill at each call. `phase` returns the call at which the server was killed, or `None` if the phase ended before that call.
 fn at_each_call(what: &str, phase: impl AsyncFn(&Stage, &mut Life, u64) -> Option<String> + Sync) {
     if !may_trace() {
         return;
@@ -46,7 +46,7 @@ fn at_each_call(what: &str, phase: impl AsyncFn(&Stage, &mut Life, u64) -> Optio
     });
 }
 
-/// Waits until a server is ready or was killed.
+/// Waits until a server is ready or was killed. Returns `None` if it is ready.
 async fn ready_or_hit(traced: &Traced) -> Option<Seen> {
     until("a traced server is ready or killed", async || {
         let seen = traced.seen();
@@ -58,7 +58,7 @@ async fn ready_or_hit(traced: &Traced) -> Option<Seen> {
     .await
 }
 
-/// The call at which it was killed, once it is gone.
+/// Waits for the end of a killed server and returns the call at which it was killed.
 async fn killed(traced: &Traced, seen: Seen) -> String {
     let end = traced.ended().await;
     let Some(hit) = seen.hit else {
@@ -75,7 +75,7 @@ async fn traced(stage: &Stage, life: &Life, at: Option<(u64, Then)>) -> Traced {
     Traced::start(life.serve_command(stage), at).expect("it was permitted before")
 }
 
-/// A traced server that is ready.
+/// Starts a traced server and waits until it is ready.
 async fn serving(stage: &Stage, life: &Life) -> (Traced, Connection) {
     let traced = traced(stage, life, None).await;
     let seen = ready_or_hit(&traced).await;
@@ -144,7 +144,7 @@ fn a_reload_may_be_killed_at_each_call() {
         traced.order(at, Then::Kill);
         let hash = life.change_configuration();
         traced.signal(Signal::HUP);
-        // A write under way meanwhile; the kill may be faster.
+        // A write during the reload; the kill may come first.
         let _ = life.write(&mut connection).await;
         let loaded = until("the file is in use, or the server is killed", async || {
             if traced.seen().hit.is_some() {
@@ -174,7 +174,7 @@ fn a_stop_may_be_killed_at_each_call() {
         life.write(&mut connection).await.expect("an answer");
         traced.order(at, Then::Kill);
         traced.signal(Signal::TERM);
-        // One more request meanwhile: it may find the connection closed.
+        // One more request during the stop; it may find the connection closed.
         let _ = life.write(&mut connection).await;
         drop(connection);
         let end = traced.ended().await;
@@ -187,7 +187,7 @@ fn a_stop_may_be_killed_at_each_call() {
     });
 }
 
-/// What must hold after each kill: the files, and a new server that reads and writes.
+/// Checks the state after each kill: the files, and a new server that reads and writes.
 async fn after(stage: &Stage, life: &mut Life) {
     life.check_files(stage).await;
     let server = life.serve(stage).await;

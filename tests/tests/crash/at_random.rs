@@ -1,4 +1,4 @@
-//! kill -9 at random moments: while a server starts, while it serves, while keys rotate and the configuration changes, while it stops.
+//! Sends kill -9 at random moments: while a server starts, serves or stops, and while keys rotate and the configuration changes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,16 +10,16 @@ use crate::process::Process;
 use crate::seed::{self, Choices, choices, report};
 use crate::stage::{Stage, play};
 
-/// State directories that live at the same time.
+/// The number of state directories in use at the same time.
 const LANES: u64 = 4;
 
-/// 40 ms: a start takes about a quarter of it on an idle machine.
+/// 40 ms: the longest time before a starting server is killed. On an idle machine a start takes about a quarter of this.
 const START: u64 = 40_000;
 
-/// 60 ms: how long a server serves at most before it is killed.
+/// 60 ms: the longest time that a server serves before it is killed.
 const SERVING: u64 = 60_000;
 
-/// 5 ms: how long it may take to stop at most before it is killed.
+/// 5 ms: the longest time that a stopping server has before it is killed.
 const STOPPING: u64 = 5_000;
 
 #[test]

@@ -13,11 +13,11 @@ use crate::server::addresses;
 use crate::stage::{Stage, play};
 use crate::wait::until;
 
-/// 200 first starts: 10 times 20 at once. Each has its own process, about 20 MB.
+/// 200 first starts: 10 rounds of 20 at once. Each server is a process of about 20 MB.
 const ROUNDS: usize = 10;
 const AT_ONCE: usize = 20;
 
-/// 200 stops: 4 lanes of 50.
+/// 200 stops: 50 in each of 4 lanes.
 const STOP_LANES: usize = 4;
 const STOPS: usize = 50;
 
@@ -29,7 +29,7 @@ fn of_200_concurrent_first_starts_none_dies() {
         for round in 0..ROUNDS {
             let mut life = Life::new(&stage, &format!("round{round}"));
             let mut servers = start_together(&stage, &life, &mut died).await;
-            // Where one died there may be no plugin, and all is lost anyway.
+            // If a server died there may be no plugin, and the test fails anyway.
             if died.is_empty() {
                 write_and_read_crosswise(&mut life, &servers).await;
                 life.check_files(&stage).await;
@@ -57,7 +57,7 @@ fn of_200_concurrent_first_starts_none_dies() {
     });
 }
 
-/// Starts servers over one new state directory, and gives those that become ready.
+/// Starts servers on one new state directory, and returns those that become ready. The others are added to `died`.
 async fn start_together(stage: &Stage, life: &Life, died: &mut Vec<Finished>) -> Vec<Process> {
     let started: Vec<_> = (0..AT_ONCE)
         .map(|at| {
@@ -84,7 +84,7 @@ async fn start_together(stage: &Stage, life: &Life, died: &mut Vec<Finished>) ->
     ready
 }
 
-/// What one server writes the next one reads.
+/// Writes a value with each server and reads it with the next one.
 async fn write_and_read_crosswise(life: &mut Life, servers: &[Process]) {
     let mut connections = Vec::new();
     for server in servers {
@@ -92,7 +92,7 @@ async fn write_and_read_crosswise(life: &mut Life, servers: &[Process]) {
         connections.push(Connection::unix(&api).await.expect("it listens"));
     }
     for at in 0..connections.len() {
-        // A server that started before its plugin may have to ask it once more.
+        // A server that started before its plugin may need another attempt.
         let next = (at + 1) % connections.len();
         let (key, plaintext) = life.next_value();
         let stored = until("a server writes", async || {

@@ -1,4 +1,4 @@
-//! Several lives side by side, each on a thread with a runtime of its own.
+//! Runs several lives at the same time, each on its own thread with its own runtime.
 
 use std::panic::resume_unwind;
 use std::thread;
@@ -6,7 +6,7 @@ use std::thread;
 /// Runs `lane` for 0, 1, … `count` − 1 at the same time.
 ///
 /// # Panics
-/// When a lane does, after all have ended.
+/// Panics if a lane panics, after all lanes have ended.
 pub fn side_by_side(count: usize, lane: impl AsyncFn(usize) + Sync) {
     thread::scope(|scope| {
         let lane = &lane;

@@ -1,4 +1,4 @@
-//! One state directory over many servers: what was acknowledged, and what must hold after each fault.
+//! The life of one state directory over many servers: the acknowledged values, and the checks after each kill or other disturbance.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,13 +18,14 @@ use crate::server::Server;
 use crate::stage::Stage;
 use crate::wait::until;
 
-/// The last line of what a server says when it is ready.
+/// The last line that a server prints when it is ready.
 pub const READY: &str = "| dekker inspect\n";
 
-/// 100: of the values that earlier servers wrote, how many a new server is asked for, beside all that are newer. The last server reads all.
+/// 100: the number of older values that a new server must read, in addition to all values written since the last server started. The last server
+/// reads all values.
 const SAMPLE: usize = 100;
 
-/// What a stopped server may leave in its state directory.
+/// The files that a stopped server may leave in its state directory.
 const KEPT: [&str; 6] = [
     "encryption-config.yaml",
     "keyring.ids",
@@ -34,16 +35,16 @@ const KEPT: [&str; 6] = [
     "kms.sock.lock",
 ];
 
-/// A state directory and what is known of it.
+/// A state directory and its history.
 pub struct Life {
     state: PathBuf,
-    /// Where this process finds the directory, if not there.
+    /// The path at which this process finds the directory, which may differ from `state`.
     disk: PathBuf,
-    /// Words before each command that works in the directory, and arguments of each server.
+    /// The words before each command that works in the directory. `serve_args` are additional arguments of each server.
     before: Vec<String>,
     serve_args: Vec<String>,
     values: Vec<Acknowledged>,
-    /// How many of the values' nonces are noted, and how many values a server has read back.
+    /// How many of the values have had their nonces noted. `read` is how many values a server has read back.
     noted: usize,
     read: usize,
     nonces: Nonces,
@@ -58,7 +59,7 @@ struct Acknowledged {
 }
 
 impl Life {
-    /// The directory is not made: the first server does that.
+    /// Does not create the directory: the first server does that.
     pub fn new(stage: &Stage, name: &str) -> Self {
         let state = stage.path(name);
         Self {
@@ -75,7 +76,7 @@ impl Life {
         }
     }
 
-    /// The directory is at `state` for commands that begin with `before`, and at `disk` for this process.
+    /// For a directory that commands with the prefix `before` find at `state`, and this process at `disk`.
     pub fn elsewhere(stage: &Stage, state: &Path, disk: PathBuf, before: Vec<String>) -> Self {
         let listen = format!("--listen=unix://{}", stage.path("api.sock").display());
         Self {
@@ -95,7 +96,7 @@ impl Life {
         self.values.len()
     }
 
-    /// Keys and nonces seen, all different.
+    /// Returns the number of distinct pairs of key and nonce seen.
     pub fn nonces(&self) -> usize {
         self.nonces.count()
     }
@@ -131,7 +132,7 @@ impl Life {
         self.command(stage, &[what, "--resource", "secrets", "--key", key])
     }
 
-    /// A new server, which must become healthy and read what was acknowledged.
+    /// Starts a new server, which must become healthy and read the acknowledged values.
     pub async fn serve(&mut self, stage: &Stage) -> Server {
         let server = Server::start(self.serve_command(stage)).await;
         until("a new server is healthy", async || {
@@ -149,10 +150,10 @@ impl Life {
         server
     }
 
-    /// The end: a last server reads every value, stops, and leaves nothing behind that is not meant to stay.
+    /// Ends the life: a last server reads every value and stops. It must leave only the files in [`KEPT`].
     pub async fn finish(mut self, stage: &Stage) -> Self {
         self.check_files(stage).await;
-        // A rotation that was killed leaves a temporary file until the next one.
+        // A killed rotation leaves a temporary file until the next rotation.
         if self.disk.join("keyring.json").exists() {
             let rotated = Process::start(self.rotate_command(stage), b"");
             rotated.finished().await.done();
@@ -177,13 +178,13 @@ impl Life {
         self
     }
 
-    /// Encrypts one more value, and keeps what was acknowledged.
+    /// Encrypts one more value and records it if it is acknowledged.
     ///
     /// # Errors
-    /// When the connection ends first.
+    /// Returns an error if the connection ends first.
     ///
     /// # Panics
-    /// When the server refuses.
+    /// Panics if the server answers with an error.
     pub async fn write(&mut self, connection: &mut Connection) -> hyper::Result<()> {
         let (key, plaintext) = self.next_value();
         let stored = connection.write(key.as_bytes(), &plaintext).await?.ok();
@@ -191,7 +192,7 @@ impl Life {
         Ok(())
     }
 
-    /// The key and the plaintext of the value to write next.
+    /// Returns the key and the plaintext of the next value to write.
     pub fn next_value(&self) -> (String, Vec<u8>) {
         let at = self.values.len();
         let key = format!("/registry/secrets/default/{at}");
@@ -206,7 +207,7 @@ impl Life {
         });
     }
 
-    /// Encrypts and decrypts until the connection ends.
+    /// Encrypts and decrypts values until the connection ends.
     pub async fn load(&mut self, api: &Path) {
         let Ok(mut connection) = Connection::unix(api).await else {
             return;
@@ -219,7 +220,7 @@ impl Life {
         }
     }
 
-    /// Runs a command with the next value or the last one; an `encrypt` that ends well acknowledges.
+    /// Runs `encrypt` with the next value. If the command succeeds, the value counts as acknowledged.
     pub async fn one_shot(&mut self, stage: &Stage) {
         let (key, plaintext) = self.next_value();
         let encrypt = self.one_shot_command(stage, "encrypt", &key);
@@ -230,9 +231,9 @@ impl Life {
         }
     }
 
-    /// Puts another configuration in the file's place, in one step: its hash.
+    /// Replaces the configuration file atomically and returns the hash of the new one.
     ///
-    /// Every configuration reads everything; by turns the KMS and a key in the file write.
+    /// Every configuration reads all values. The KMS and a key in the file take turns as the writing provider.
     pub fn change_configuration(&mut self) -> String {
         self.generation += 1;
         let kms = format!(
@@ -260,8 +261,8 @@ impl Life {
         self.disk.join("encryption-config.yaml")
     }
 
-    /// What lies on the disk: the configuration passes `dekker config check`, the keyring is whole and has every key that it ever had, and
-    /// it opens every value; no nonce occurs twice.
+    /// Checks the files on disk: the configuration passes `dekker config check`; the keyring is complete, has every key that it ever had, and opens
+    /// every value; no nonce occurs twice.
     pub async fn check_files(&mut self, stage: &Stage) {
         if self.configuration().exists() {
             let path = self.configuration();
@@ -290,7 +291,7 @@ impl Life {
         self.noted = self.values.len();
     }
 
-    /// Encrypts one more value with a new server: it must use the first provider of the file on the disk.
+    /// Encrypts one more value with a new server, which must use the first provider of the configuration on disk.
     pub async fn write_with_new(&mut self, server: &Server) {
         let mut connection = server.connect().await;
         self.write(&mut connection).await.expect("an answer");
@@ -301,7 +302,7 @@ impl Life {
 }
 
 impl Acknowledged {
-    /// It must be read back.
+    /// Reads the value, which must succeed.
     async fn read(&self, connection: &mut Connection) {
         self.read_or_end(connection).await.expect("an answer");
     }
@@ -314,7 +315,7 @@ impl Acknowledged {
     }
 }
 
-/// A command with other words before it.
+/// Puts other words before a command.
 pub fn behind(program: &str, words: &[String], command: &Command) -> Command {
     let mut whole = Command::new(program);
     whole
@@ -333,12 +334,12 @@ pub fn behind(program: &str, words: &[String], command: &Command) -> Command {
     whole
 }
 
-/// Lets `micros` microseconds pass: when a fault comes is not for the server to say.
+/// Waits for `micros` microseconds. Used where the moment must not depend on the server.
 pub async fn pass(micros: u64) {
     let _ = tokio::time::timeout(Duration::from_micros(micros), pending::<()>()).await;
 }
 
-/// Kills a server, and waits until it is gone.
+/// Kills a server and waits until it has ended.
 pub async fn kill(process: &mut Process) {
     process.signal(Signal::KILL);
     process.ended().await;

@@ -1,4 +1,4 @@
-//! Little of what a process needs: descriptors, memory, a reader of its log.
+//! Servers with too few descriptors, too little memory, or a log without a reader.
 
 use std::io::PipeReader;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::server::{Server, addresses};
 use crate::stage::play;
 use crate::wait::{breathe, until};
 
-/// A command whose process, and no other, has this limit of `ulimit`.
+/// Applies a limit of `ulimit` to the process of this command only.
 fn limited(command: &Command, limit: &str) -> Command {
     let script = format!("ulimit {limit} && exec \"$0\" \"$@\"");
     behind("/bin/sh", &["-c".to_owned(), script], command)
@@ -29,7 +29,7 @@ fn with_64_descriptors_a_server_serves_on() {
         let server = Server::start(limited(&life.serve_command(&stage), "-n 64")).await;
         let mut connection = server.connect().await;
         life.write(&mut connection).await.expect("an answer");
-        // More than it has descriptors for, on both interfaces. What it cannot accept waits in the kernel's queue.
+        // More connections than there are descriptors, on both interfaces. Those that cannot be accepted wait in the kernel's queue.
         let (mut api, mut health) = (Vec::new(), Vec::new());
         for _ in 0..100 {
             api.push(
@@ -39,8 +39,7 @@ fn with_64_descriptors_a_server_serves_on() {
             );
             health.push(TcpStream::connect(server.health).await.expect("a queue"));
         }
-        // Connections that do nothing must give way to those that have a request, and a configuration that cannot be opened now is taken
-        // into use later.
+        // Idle connections must give way to those with a request. A configuration file that cannot be opened now is loaded later.
         for _ in 0..20 {
             write_reconnecting(&mut life, &server).await;
         }
@@ -66,7 +65,7 @@ fn with_64_descriptors_a_server_serves_on() {
     });
 }
 
-/// Writes a value on a connection of its own; one that the server closes is replaced.
+/// Writes a value on a separate connection, and tries again with another one if the server closes it.
 async fn write_reconnecting(life: &mut Life, server: &Server) {
     until("a value is written", async || {
         let mut connection = server.connect().await;
@@ -78,7 +77,7 @@ async fn write_reconnecting(life: &mut Life, server: &Server) {
 /// 2 MiB: the largest body that is served.
 const BODY: usize = 2 << 20;
 
-/// 256 MiB of writable private memory; the bodies together have 1000.
+/// 256 MiB of writable private memory; the bodies together have 1000 MiB.
 const MEMORY: &str = "-d 262144";
 
 #[test]
@@ -120,7 +119,7 @@ fn with_little_memory_a_server_refuses_and_does_not_abort() {
     });
 }
 
-/// One request with a body of zeros, which is not copied here for each: the status of its answer, which is read whole.
+/// Sends one request with a body of zeros, which is not copied for each request. Reads the whole answer and returns its status.
 async fn write_large(api: &Path, at: usize) -> std::io::Result<u16> {
     static CHUNK: [u8; 64 << 10] = [0; 64 << 10];
     let target = target("to-storage", "secrets", format!("/large/{at}").as_bytes());
@@ -142,7 +141,7 @@ async fn write_large(api: &Path, at: usize) -> std::io::Result<u16> {
         while from.read(&mut buffer).await? > 0 {}
         std::io::Result::Ok(start)
     };
-    // A refusal may come before all was sent; the sender then hears of it by its own fault, which is no fault of the answer.
+    // A refusal may arrive before everything was sent. Sending then fails, but the answer is still valid.
     let (_, start) = tokio::join!(send, receive);
     let start = String::from_utf8_lossy(&start?).into_owned();
     let status = start
@@ -164,7 +163,7 @@ fn a_log_that_nobody_reads_stops_no_request() {
             .stdout(Stdio::piped())
             .stderr(log);
         let mut child = command.spawn().expect("the binary");
-        // Its copy of the pipe's end goes too.
+        // Closes the command's copy of the pipe's writing end too.
         drop(command);
         let stdout = crate::process::Capture::of(child.stdout.take().expect("piped"));
         let _ended = KillOnDrop(child);
@@ -194,7 +193,7 @@ fn a_log_that_nobody_reads_stops_no_request() {
     });
 }
 
-/// A pipe of 64 KiB that has no room for another line, or none for a page.
+/// Whether a pipe of 64 KiB is almost full: it has no room for another line, or for another page.
 fn is_full(pipe: &PipeReader) -> bool {
     let waiting = rustix::io::ioctl_fionread(pipe).expect("a pipe");
     waiting >= 60 << 10

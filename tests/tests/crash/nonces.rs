@@ -1,7 +1,7 @@
-//! Which nonces each key was used with, over the whole life of a state directory.
+//! The nonces used with each key over the whole life of a state directory.
 //!
-//! Stored values are opened here with what lies on the disk, independently of Dekker's own code: the keyring's file, and the keys in the
-//! configuration that the tests write.
+//! This module opens stored values independently of Dekker's own code. It uses the keys on disk: the keyring file, and the key in the configuration
+//! that the tests write.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -14,20 +14,20 @@ use serde_json::Value;
 
 use dekker_tests::object::{EncryptedObject, Stored};
 
-/// The prefix of what the tests' own `aesgcm` provider stores.
+/// The prefix of values that the tests' own `aesgcm` provider stores.
 pub const LOCAL_PREFIX: &[u8] = b"k8s:enc:aesgcm:v1:local:";
 
 /// The key of that provider.
 pub const LOCAL_KEY: [u8; 32] = *b"0123456789abcdef0123456789abcdef";
 
-/// The keyring's file: every key by its ID.
+/// The keys in the keyring file, by key ID.
 pub struct KeysOnDisk(BTreeMap<String, Vec<u8>>);
 
 impl KeysOnDisk {
-    /// `None`: there is no file.
+    /// Returns `None` if there is no file.
     ///
     /// # Panics
-    /// When the file is not whole.
+    /// Panics if the file is incomplete.
     pub fn read(state: &Path) -> Option<Self> {
         let bytes = std::fs::read(state.join("keyring.json")).ok()?;
         let file: Value = serde_json::from_slice(&bytes)
@@ -53,19 +53,19 @@ impl KeysOnDisk {
     }
 }
 
-/// Every key and nonce seen, and the ciphertext that they belong to.
+/// Every pair of key and nonce seen, with the ciphertext that it belongs to.
 #[derive(Default)]
 pub struct Nonces {
     seen: HashMap<(Vec<u8>, Vec<u8>), Vec<u8>>,
-    /// What the keyring made of each DEK, so that each is opened once.
+    /// Encrypted DEKs and their plaintext, so that each is decrypted once.
     deks: HashMap<Vec<u8>, Vec<u8>>,
 }
 
 impl Nonces {
-    /// Opens a stored value and notes the nonce of it and of its DEK.
+    /// Decrypts a stored value, and records its nonce and the nonce of its encrypted DEK.
     ///
     /// # Panics
-    /// When the value cannot be opened with what is on the disk, is not `plaintext`, or repeats a nonce.
+    /// Panics if the value cannot be decrypted with the keys on disk, is not `plaintext`, or repeats a nonce.
     pub fn note(&mut self, keys: &KeysOnDisk, key: &str, plaintext: &[u8], stored: &[u8]) {
         if let Some(sealed) = stored.strip_prefix(LOCAL_PREFIX) {
             let opened = open_gcm(&LOCAL_KEY, sealed, key.as_bytes());
@@ -80,7 +80,7 @@ impl Nonces {
             None => {
                 let kek = keys.0.get(&object.key_id);
                 let kek = kek.unwrap_or_else(|| panic!("the keyring lost the key of {key}"));
-                // Layout of Dekker's plugin: 1, nonce, ciphertext and tag.
+                // The layout of Dekker's plugin: a 1, the nonce, the ciphertext and the tag.
                 let sealed = source.strip_prefix(&[1]).expect("its layout");
                 let dek = open_gcm(kek, sealed, object.key_id.as_bytes());
                 let dek = dek.unwrap_or_else(|| panic!("the DEK of {key} cannot be opened"));

@@ -1,4 +1,4 @@
-//! Who serves Dekker's own plugin when several processes work in one state directory.
+//! Which process serves Dekker's own plugin when several processes work in one state directory.
 
 use std::fs;
 use std::process::Command;
@@ -14,7 +14,7 @@ use crate::stage::{Stage, play};
 use crate::tracer::{End, Then, Traced, may_trace};
 use crate::wait::until;
 
-/// Waits until the plugin in the directory answers, whoever serves it.
+/// Waits until the plugin in the directory answers, regardless of the process that serves it.
 async fn until_plugin_answers(stage: &Stage, life: &Life) {
     until("the plugin answers", async || {
         let status = Process::start(life.command(stage, &["kms", "status"]), b"");
@@ -23,7 +23,7 @@ async fn until_plugin_answers(stage: &Stage, life: &Life) {
     .await;
 }
 
-/// Waits until the server is ready, and writes and reads with it.
+/// Waits until the server is ready, and writes a value with it.
 async fn until_serves(stage: &Stage, life: &mut Life, server: &Server) {
     until_plugin_answers(stage, life).await;
     until("the server is ready", async || {
@@ -44,7 +44,8 @@ fn waits_for_lock(pid: u32) -> bool {
     })
 }
 
-/// A one-shot command is held at each call that writes while a server starts, and ends after it.
+/// Holds a one-shot command at its `at`-th call that writes, starts a server, and lets the command end after the server has started. Returns the
+/// command's output, or `None` if it ended before the `at`-th call.
 async fn one_shot_ends_after_start(
     stage: &Stage,
     life: &mut Life,
@@ -89,7 +90,7 @@ fn a_command_that_ends_after_the_server_started_takes_no_plugin_away() {
             fs::write(&input, "").expect("our own directory");
             let mut orders = 0;
             for at in 1.. {
-                // A fresh key each time: what was encrypted under it is decrypted under it.
+                // A new storage key each time. The value encrypted under it is decrypted under the same key.
                 let (key, plaintext) = life.next_value();
                 if what == "encrypt" {
                     fs::write(&input, &plaintext).expect("our own directory");
@@ -138,7 +139,7 @@ fn the_other_server_takes_the_plugin_over_when_its_owner_is_killed() {
                 owner.process.ended().await;
             }
             until_serves(&stage, &mut life, &other).await;
-            // Another server comes, and then it is the heir that goes.
+            // Another server starts. In the next round the server that took over is the one that ends.
             let next = match other.api.ends_with("api.sock") {
                 true => second(&stage, &life).await,
                 false => life.serve(&stage).await,
@@ -152,7 +153,7 @@ fn the_other_server_takes_the_plugin_over_when_its_owner_is_killed() {
     });
 }
 
-/// A server over the same directory that listens elsewhere.
+/// Starts a server on the same directory that listens on another socket.
 async fn second(stage: &Stage, life: &Life) -> Server {
     let mut command = life.serve_command(stage);
     let socket = stage.path("other.sock");
@@ -164,7 +165,7 @@ async fn second(stage: &Stage, life: &Life) -> Server {
 fn commands_beside_a_server_leave_it_healthy() {
     play(async |stage| {
         let mut life = Life::new(&stage, "state");
-        // The commands come first, and one is killed: what it leaves does not stop the server.
+        // The commands run before the server, and one is killed. The files that it leaves must not stop the server.
         life.one_shot(&stage).await;
         let (key, _) = life.next_value();
         let mut killed = Process::start(life.one_shot_command(&stage, "encrypt", &key), b"x");

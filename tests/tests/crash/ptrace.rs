@@ -1,61 +1,61 @@
-//! The few requests of ptrace(2) that the tests make, each with its answer checked.
+//! The few ptrace(2) requests that the tests make. Each checks the result.
 //!
-//! Linux takes them only from the thread that traces, and answers `ESRCH` when the traced thread has been killed.
+//! Linux accepts them only from the tracing thread, and returns `ESRCH` if the traced thread has been killed.
 
 use std::ffi::{c_int, c_uint, c_void};
 use std::io;
 use std::mem::{MaybeUninit, size_of};
 
-/// A thread, or a process by its first thread.
+/// A thread ID; the first thread's ID stands for the process.
 pub type Tid = libc::pid_t;
 
-/// Something that [`wait`] saw.
+/// An event that [`wait`] returns.
 #[derive(Clone, Copy, Debug)]
 pub enum Event {
     Exited(c_int),
     Killed(c_int),
-    /// It stands before a system call or behind one.
+    /// The thread stopped before or after a system call.
     Call,
-    /// It stands for this signal, which it has not got yet.
+    /// The thread stopped because of this signal, which has not been delivered yet.
     Signal(c_int),
-    /// It stands for something that ptrace itself reports, such as a new thread.
+    /// The thread stopped for an event of ptrace itself, such as a new thread.
     Own,
 }
 
-/// Where a thread stands.
+/// Where a thread is stopped.
 #[derive(Clone, Copy, Debug)]
 pub enum At {
     Entry { number: u64, args: [u64; 6] },
     Elsewhere,
 }
 
-/// Asks to be traced by the parent. It makes one system call and allocates nothing.
+/// Makes the parent trace this process. Makes one system call and allocates nothing.
 pub fn trace_me() -> io::Result<()> {
     request(libc::PTRACE_TRACEME, 0, 0, 0)
 }
 
-/// System calls are told from signals, new threads are traced too, and all die with the tracer.
+/// Makes stops at system calls distinguishable from signals, traces new threads too, and kills all of them if the tracer ends.
 pub fn set_up(process: Tid) -> io::Result<()> {
     let options = libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_TRACECLONE | libc::PTRACE_O_EXITKILL;
     request(libc::PTRACE_SETOPTIONS, process, 0, options as usize)
 }
 
-/// Lets a thread go on to its next system call, with this signal if it is not 0.
+/// Resumes a thread until its next system call, and delivers this signal if it is not 0.
 pub fn resume(thread: Tid, signal: c_int) -> io::Result<()> {
     request(libc::PTRACE_SYSCALL, thread, 0, signal as usize)
 }
 
-/// Where a thread that stands still does so.
+/// Returns where a stopped thread is.
 pub fn standing_at(thread: Tid) -> io::Result<At> {
     let mut info = MaybeUninit::<libc::ptrace_syscall_info>::zeroed();
     let size = size_of::<libc::ptrace_syscall_info>();
     let into = info.as_mut_ptr() as usize;
     request(libc::PTRACE_GET_SYSCALL_INFO, thread, size, into)?;
-    // SAFETY: plain integers, which may be zero, and which the kernel has filled in as far as it has something to say.
+    // SAFETY: the structure holds plain integers, which may be zero. The kernel has filled in the part that it reports.
     let info = unsafe { info.assume_init() };
     Ok(match info.op {
         libc::PTRACE_SYSCALL_INFO_ENTRY => {
-            // SAFETY: `op` says that this is the one that is filled in.
+            // SAFETY: `op` says that the kernel has filled in this field.
             let entry = unsafe { info.u.entry };
             At::Entry {
                 number: entry.nr,
@@ -66,7 +66,7 @@ pub fn standing_at(thread: Tid) -> io::Result<At> {
     })
 }
 
-/// Waits for what happens next to any process or thread that this thread traces.
+/// Waits for the next event of any process or thread that this thread traces.
 pub fn wait() -> io::Result<(Tid, Event)> {
     let mut status = 0;
     // SAFETY: the kernel writes one integer.
@@ -88,7 +88,7 @@ pub fn wait() -> io::Result<(Tid, Event)> {
     Ok((thread, event))
 }
 
-/// Sends a signal to a process; it may have ended.
+/// Sends a signal to a process. The process may already have ended.
 pub fn send(process: Tid, signal: c_int) {
     // SAFETY: it takes two integers.
     unsafe { libc::kill(process, signal) };

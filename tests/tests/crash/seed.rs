@@ -1,4 +1,4 @@
-//! The seed of a run: fresh each time, printed, repeated by `DEKKER_SEED`.
+//! The seed of a run: fresh each time, printed, and repeatable with `DEKKER_SEED`.
 
 use std::env;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -16,7 +16,7 @@ static SEED: LazyLock<u64> = LazyLock::new(|| {
     seed
 });
 
-/// Choices that depend on the run's seed and on `name` only.
+/// Returns choices that depend only on the run's seed and on `name`.
 pub fn choices(name: &str) -> Choices {
     let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -27,25 +27,25 @@ pub fn choices(name: &str) -> Choices {
 pub struct Choices(Seeded);
 
 impl Choices {
-    /// A number below `bound`.
+    /// Returns a number below `bound`.
     pub fn below(&self, bound: u64) -> u64 {
         self.0.number() % bound
     }
 
-    /// True once in `n` times.
+    /// Returns `true` with a probability of 1 in `n`.
     pub fn one_in(&self, n: u64) -> bool {
         self.below(n) == 0
     }
 }
 
-/// How often a server is killed at a random moment: `DEKKER_KILLS`, else 200.
+/// Returns how often a server is killed at a random moment: `DEKKER_KILLS`, or 200 by default.
 pub fn kills() -> u64 {
     env::var("DEKKER_KILLS").map_or(200, |text| {
         text.parse().expect("DEKKER_KILLS is a whole number")
     })
 }
 
-/// Prints a line past the capture of the test harness; `cargo xtask test crash` collects them.
+/// Prints a line, bypassing the capture of the test harness; `cargo xtask test crash` collects these lines.
 pub fn report(figures: &str) {
     // One write, so that lines of other tests do not come between.
     let _ = std::io::stdout().write_all(format!("CRASH {figures}\n").as_bytes());

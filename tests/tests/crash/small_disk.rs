@@ -1,4 +1,4 @@
-//! A state directory on a disk that is full, or that cannot be written.
+//! A state directory on a disk that is full or read-only.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -13,13 +13,13 @@ use crate::server::Server;
 use crate::stage::{Stage, play, skip};
 use crate::wait::until;
 
-/// 4 KiB: what tmpfs gives room in.
+/// 4 KiB: the unit in which tmpfs allocates space.
 const PAGE: usize = 4 << 10;
 
 /// 16 pages: more than a state directory needs.
 const PAGES: usize = 16;
 
-/// A tmpfs in a mount namespace of its own, which goes with its process.
+/// A tmpfs in a separate mount namespace, which ends with its process.
 struct SmallDisk {
     holder: Process,
     directory: PathBuf,
@@ -27,7 +27,7 @@ struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// `None`: this machine does not let us, and the test is skipped.
+    /// Returns `None` if the system does not permit the mount; the test is then skipped.
     async fn mount(stage: &Stage, name: &str) -> Option<Self> {
         let directory = stage.path(name);
         fs::create_dir(&directory).expect("our own directory");
@@ -65,7 +65,7 @@ impl SmallDisk {
         })
     }
 
-    /// Where this process sees the disk.
+    /// Returns the path at which this process sees the disk.
     fn seen(&self) -> PathBuf {
         let root = PathBuf::from(format!("/proc/{}/root", self.holder.id()));
         root.join(self.directory.strip_prefix("/").expect("absolute"))
@@ -81,11 +81,11 @@ impl SmallDisk {
         )
     }
 
-    /// Fills it up to so many free pages.
+    /// Fills the disk until only `free` pages are left.
     fn fill(&self, free: usize) {
         self.clear();
         let mut filler = File::create(self.seen().join("filler")).expect("it is empty");
-        // Until there is no room; then a part is given back.
+        // Fills the whole disk, then frees a part.
         while filler.write(&[1; PAGE]).is_ok_and(|len| len > 0) {}
         let len = filler.metadata().expect("a file").len();
         let free = u64::try_from(free * PAGE).expect("a small number");
@@ -95,7 +95,7 @@ impl SmallDisk {
     }
 
     fn clear(&self) {
-        // It may not be there.
+        // The file may not exist.
         let _ = fs::remove_file(self.seen().join("filler"));
     }
 
@@ -110,7 +110,7 @@ impl SmallDisk {
     }
 }
 
-/// A full disk is named, in words of the system.
+/// Checks that the message contains the system's error for a full disk.
 fn names_the_full_disk(stderr: &str) -> bool {
     stderr.contains("No space left on device")
 }
@@ -143,7 +143,7 @@ fn a_first_start_on_a_full_disk_is_refused_and_leaves_nothing_in_the_way() {
                 assert!(names_the_full_disk(&finished.stderr), "{finished:?}");
                 refused += 1;
             }
-            // Whole, or not there.
+            // The keyring must be complete or absent.
             KeysOnDisk::read(&disk.seen().join("state"));
             disk.clear();
             life.finish(&stage).await;
@@ -174,7 +174,7 @@ fn a_rotation_on_a_full_disk_is_refused_and_the_server_serves_on() {
             life.check_files(&stage).await;
             life.write_with_new(&server).await;
         }
-        // Nothing need be written to start again.
+        // A restart must not need to write anything.
         kill(&mut server.process).await;
         let server = life.serve(&stage).await;
         life.write_with_new(&server).await;
@@ -206,7 +206,7 @@ fn values_in_a_read_only_state_directory_can_be_decrypted() {
         assert_no_panic(&decrypted);
         assert_eq!(decrypted.code, Some(0), "{decrypted:?}");
         assert_eq!(decrypted.stdout, plaintext);
-        // A server needs its sockets: it says what it cannot write, and where.
+        // A server must create its sockets. It reports what it cannot write, and where.
         let served = Process::start(life.serve_command(&stage), b"")
             .finished()
             .await;

@@ -1,4 +1,4 @@
-//! A process that stood still: time has passed and nothing that was due was done.
+//! A process that was suspended: time has passed, and work that was due was not done.
 
 use std::env;
 
@@ -11,7 +11,7 @@ use crate::stage::play;
 #[test]
 fn a_server_that_was_stopped_serves_on() {
     play(async |stage| {
-        // A run by hand takes 240, so that every DEK has expired.
+        // For a manual run use 240 seconds, so that every DEK has expired.
         let seconds: u64 = env::var("DEKKER_STOPPED_SECONDS")
             .map_or(1, |text| text.parse().expect("a whole number of seconds"));
         let mut life = Life::new(&stage, "state");
@@ -21,7 +21,7 @@ fn a_server_that_was_stopped_serves_on() {
         server.process.signal(Signal::STOP);
         let written = {
             let write = life.write(&mut connection);
-            // It is answered when the process goes on.
+            // The write is answered when the process continues.
             let go_on = async {
                 pass(seconds * 1_000_000).await;
                 server.process.signal(Signal::CONT);

@@ -1,4 +1,4 @@
-//! Which system calls change something that outlives the call: files, their names, sockets, and what peers receive.
+//! System calls with an effect that outlives the call: on files, their names, sockets, or what peers receive.
 
 use std::ffi::c_long;
 use std::fs;
@@ -38,7 +38,7 @@ const WRITING: &[(c_long, &str)] = &[
     (libc::SYS_unlink, "unlink"),
 ];
 
-/// Calls that count unless their descriptor only wakes a thread of the same process.
+/// Calls that count unless their descriptor is only used to wake a thread of the same process.
 const WRITING_TO: &[(c_long, &str)] = &[
     (libc::SYS_pwrite64, "pwrite64"),
     (libc::SYS_pwritev, "pwritev"),
@@ -48,7 +48,7 @@ const WRITING_TO: &[(c_long, &str)] = &[
     (libc::SYS_writev, "writev"),
 ];
 
-/// What this call writes to, in words, if it writes.
+/// Describes what this call writes to; `None` if it does not count as writing.
 pub fn writing(pid: Tid, number: u64, args: [u64; 6]) -> Option<String> {
     let number = c_long::try_from(number).ok()?;
     let find = |table: &[(c_long, &'static str)]| {

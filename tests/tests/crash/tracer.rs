@@ -1,7 +1,7 @@
-//! A process whose system calls are watched, and which can be killed or held at the N-th one that writes.
+//! A process whose system calls are traced. It can be killed or held at its N-th call that writes.
 //!
-//! Linux accepts ptrace requests only from the thread that traces, so each process has a thread here that starts it, resumes it after each
-//! system call, and waits for its end.
+//! Linux accepts ptrace requests only from the tracing thread. Each process therefore has a thread here that starts it, resumes it after each system
+//! call, and waits for its end.
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -28,16 +28,16 @@ pub struct Traced {
     pub stderr: Capture,
 }
 
-/// What to do at a call that writes, before it is made.
+/// What to do at a call that writes, before the call is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
-    /// Kill the process: the call is not made.
+    /// Kill the process; the call is not made.
     Kill,
     /// Hold the whole process until [`Traced::release`].
     Hold,
 }
 
-/// What became of it.
+/// What has happened to the process.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
     /// The call at which it was killed or held.
@@ -59,7 +59,7 @@ struct Orders {
 
 #[derive(Default)]
 struct Order {
-    /// Which call that writes to act at, counted from now: 1 is the next.
+    /// The call at which to act, counted in calls that write from now on: 1 is the next.
     at: Option<(u64, Then)>,
     held: bool,
 }
@@ -70,7 +70,7 @@ impl Orders {
     }
 }
 
-/// Whether this machine lets us trace; if not, the test is skipped, and in CI failed.
+/// Returns whether this system permits tracing. If it does not, the test is skipped, or fails in CI.
 pub fn may_trace() -> bool {
     match Traced::start(Command::new("/bin/true"), None) {
         Ok(_) => true,
@@ -87,10 +87,10 @@ pub fn may_trace() -> bool {
 }
 
 impl Traced {
-    /// Starts it. With an order, calls that write are counted from its first instruction.
+    /// Starts the process. With an order, calls that write are counted from the first instruction.
     ///
     /// # Errors
-    /// When it cannot be started or traced.
+    /// Returns an error if the process cannot be started or traced.
     pub fn start(mut command: Command, order: Option<(u64, Then)>) -> io::Result<Self> {
         let orders = Orders::default();
         orders.lock().at = order;
@@ -112,7 +112,7 @@ impl Traced {
                 Capture::of(stdout.expect("piped")),
                 Capture::of(stderr.expect("piped")),
             );
-            // The receiver only goes when the test has failed.
+            // The receiver is gone only if the test has failed.
             let _ = started.send(Ok((pid, outputs)));
             trace(pid, &obeyed, &see);
         });
@@ -132,7 +132,7 @@ impl Traced {
         self.orders.lock().at = Some((at, then));
     }
 
-    /// Lets it go on after a hold, and holds it no more.
+    /// Resumes the process after a hold, and cancels the order.
     pub fn release(&self) {
         let mut order = self.orders.lock();
         order.at = None;
@@ -148,13 +148,13 @@ impl Traced {
         self.seen.borrow().clone()
     }
 
-    /// Waits until it was hit or has ended.
+    /// Waits until the order was executed or the process has ended.
     pub async fn hit_or_ended(&self) -> Seen {
         self.until(|seen| seen.hit.is_some() || seen.end.is_some())
             .await
     }
 
-    /// Waits for its end.
+    /// Waits until the process has ended.
     pub async fn ended(&self) -> End {
         self.until(|seen| seen.end.is_some()).await;
         self.seen().end.expect("waited for")
@@ -165,7 +165,7 @@ impl Traced {
         let waiting = changes.wait_for(|now| seen(now));
         match tokio::time::timeout(PATIENCE, waiting).await {
             Ok(Ok(now)) => now.clone(),
-            // The tracer's thread is gone, so the process is.
+            // The tracer's thread has ended, and so has the process.
             Ok(Err(_)) => self.seen(),
             Err(_) => panic!("a traced process neither did what was waited for nor ended"),
         }
@@ -179,7 +179,7 @@ impl Drop for Traced {
         }
         self.release();
         if let Some(tracer) = self.tracer.take() {
-            // It has no more to say when it panicked.
+            // The result only shows whether the thread panicked.
             let _ = tracer.join();
         }
         if thread::panicking() {
@@ -189,7 +189,7 @@ impl Drop for Traced {
     }
 }
 
-/// Follows the process and all its threads to their end.
+/// Traces the process and all its threads until they end.
 fn trace(process: Tid, orders: &Orders, see: &watch::Sender<Seen>) {
     let mut set_up = false;
     loop {
@@ -208,15 +208,15 @@ fn trace(process: Tid, orders: &Orders, see: &watch::Sender<Seen>) {
             }
             Event::Signal(libc::SIGTRAP) if thread == process && !set_up => {
                 set_up = true;
-                // It fails only if the process is gone, and then its end comes next.
+                // This fails only if the process is gone; the next event is then its end.
                 let _ = ptrace::set_up(thread);
                 0
             }
-            // How a new thread begins to be traced.
+            // Tracing of a new thread begins with this event.
             Event::Signal(libc::SIGSTOP) | Event::Own => 0,
             Event::Signal(signal) => signal,
         };
-        // It fails only if the thread was killed meanwhile.
+        // This fails only if the thread was killed in the meantime.
         let _ = ptrace::resume(thread, deliver);
     }
 }
@@ -225,12 +225,12 @@ fn end(see: &watch::Sender<Seen>, end: End) {
     see.send_modify(|seen| seen.end = Some(end));
 }
 
-/// A thread stands before a system call or behind one.
+/// Handles a stop before or after a system call.
 fn at_call(process: Tid, thread: Tid, orders: &Orders, see: &watch::Sender<Seen>) {
     if orders.lock().at.is_none() {
         return;
     }
-    // It fails only if the thread was killed meanwhile.
+    // This fails only if the thread was killed in the meantime.
     let (number, args) = match ptrace::standing_at(thread) {
         Ok(At::Entry { number, args }) => (number, args),
         Ok(At::Elsewhere) | Err(_) => return,
@@ -250,14 +250,14 @@ fn at_call(process: Tid, thread: Tid, orders: &Orders, see: &watch::Sender<Seen>
     order.at = None;
     match then {
         Then::Kill => {
-            // A thread that is killed before its call does not make it.
+            // A thread that is killed before its call does not make the call.
             ptrace::send(process, libc::SIGKILL);
             see.send_modify(|seen| seen.hit = Some(call));
         }
         Then::Hold => {
             order.held = true;
             see.send_modify(|seen| seen.hit = Some(call));
-            // Nobody resumes the other threads meanwhile: each stops at its next call.
+            // The other threads are not resumed during the hold: each stops at its next call.
             let released = orders.changed.wait_while(order, |order| order.held);
             drop(released.unwrap_or_else(PoisonError::into_inner));
         }
