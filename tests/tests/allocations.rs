@@ -1,4 +1,4 @@
-//! How often a write and a read of 4 KiB allocate, natively: ceilings on work, without a clock.
+//! Limits on how often a write and a read of 4 KiB allocate in native code: a measure of work that needs no clock.
 
 #![allow(unsafe_code)]
 
@@ -12,7 +12,7 @@ use dekker_tests::face::{Maker, NativeMaker};
 use dekker_tests::plugin::Plugin;
 use dekker_tests::sim::{Harness, file};
 
-/// Counts what this thread allocates.
+/// An allocator that counts the allocations of the current thread.
 struct Counting;
 
 thread_local! {
@@ -20,14 +20,14 @@ thread_local! {
 }
 
 fn count(bytes: usize) {
-    // While the thread ends there is nothing to count.
+    // Allocations while the thread ends are not counted.
     let _ = COUNTED.try_with(|counted| {
         let (times, sum) = counted.get();
         counted.set((times + 1, sum + bytes));
     });
 }
 
-// SAFETY: System's own.
+// SAFETY: every method forwards to `System`.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size());
@@ -56,7 +56,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static HEAP: Counting = Counting;
 
-/// How often it allocates, and how many bytes in all.
+/// Runs `work` and returns its result, how often it allocated, and how many bytes in total.
 fn counted<T>(work: impl FnOnce() -> T) -> (T, (usize, usize)) {
     COUNTED.set((0, 0));
     let done = work();
@@ -68,10 +68,10 @@ const AT: Location<'static> = Location {
     key: b"/registry/secrets/default/token",
 };
 const LEN: usize = 4096;
-/// What an envelope adds, and a derived key takes.
+/// Room for what an envelope adds and what a derived key needs.
 const ROOM: usize = 1024;
 
-/// An engine, a value that it reads, and what a write and a read of such a value allocate once all is warm.
+/// Returns what a write and a read allocate once everything is warm. With `other_dek` the value was written with an earlier DEK.
 fn write_and_read(
     maker: &dyn Maker,
     dek_source: DekSourceType,
@@ -116,7 +116,7 @@ fn a_write_and_a_cached_read_allocate_their_outputs() {
     let key = DekSourceType::AesGcmKey;
     let seed = DekSourceType::HkdfSha256XnonceAesGcmSeed;
     let (ring, rust): (&dyn Maker, &dyn Maker) = (&NativeMaker::RING, &NativeMaker::RUST_CRYPTO);
-    // Beside the output: the key that a seed's value has of its own; and for a key ID that is not the one in use, its hash.
+    // In addition to the output: a seed needs one allocation for the value's own key; the hash of a key ID that is no longer in use needs two.
     let table = [
         ("ring, a key", ring, key, false, [1, 1]),
         ("ring, a seed", ring, seed, false, [2, 2]),
@@ -141,7 +141,7 @@ fn a_write_and_a_cached_read_allocate_their_outputs() {
                 times <= ceiling,
                 "{desc}: {what}: {times} allocations, at most {ceiling}"
             );
-            // Nothing of the value's size but the output.
+            // Only the output is as large as the value.
             assert!(bytes <= LEN + ROOM, "{desc}: {what}: {bytes} bytes");
         }
     }

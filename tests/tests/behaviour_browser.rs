@@ -1,6 +1,6 @@
 //! The behaviour suite against the npm package in a browser.
 //!
-//! `cargo xtask test browser` builds what it needs and runs it; `cargo test` alone leaves it out.
+//! `cargo xtask test browser` builds the package and runs this test; `cargo test` alone does not include it.
 
 use std::sync::LazyLock;
 

@@ -1,6 +1,6 @@
 //! The behaviour suite against the component under wasmtime.
 //!
-//! Without a component every test passes and says so, except in CI, where that is a failure.
+//! Without a component every test passes and prints a message; in CI it fails.
 
 use std::sync::LazyLock;
 
@@ -16,7 +16,7 @@ fn check(name: &str) {
             panic!("{missing}")
         }
         Err(missing) => {
-            // Past the capture of the test harness, so that a person sees it.
+            // Bypasses the capture of the test harness, so that people see it.
             use std::io::Write;
             let _ = writeln!(std::io::stderr(), "SKIPPED {name}: {missing}");
         }

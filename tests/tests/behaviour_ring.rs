@@ -1,4 +1,4 @@
-//! The behaviour suite against dekker-core with ring's keys.
+//! The behaviour suite against dekker-core with ring.
 
 use dekker_tests::behaviours;
 use dekker_tests::face::NativeMaker;

@@ -1,4 +1,4 @@
-//! Configuration files through every face: the verdict and the words of upstream's loader, as `interop/config/corpus.jsonl` has them.
+//! Configuration files on every face: the verdict and the error texts of upstream's loader, as recorded in `interop/config/corpus.jsonl`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,14 +9,14 @@ use dekker_tests::interop::{self, Comparison, on_every_face};
 use dekker_tests::sim::START;
 use serde::Deserialize;
 
-/// The first line.
+/// The first line of the corpus.
 #[derive(Deserialize)]
 struct Head {
     producer: String,
     version: String,
 }
 
-/// Every other line; the first says what the fields are.
+/// Every other line of the corpus. The first line describes the fields.
 #[derive(Deserialize)]
 struct Case {
     desc: String,
@@ -63,7 +63,7 @@ fn corpus() -> Vec<Case> {
     cases
 }
 
-/// Several messages as upstream joins them: each once.
+/// Joins several messages as upstream does, each once.
 fn joined(messages: impl Iterator<Item = String>) -> String {
     let mut distinct: Vec<String> = Vec::new();
     for message in messages {
@@ -78,12 +78,12 @@ fn joined(messages: impl Iterator<Item = String>) -> String {
     }
 }
 
-/// What ours says, in the form in which upstream said it.
+/// Returns Dekker's verdict in the format of upstream's.
 fn ours(faults: &[Finding], stage: &str) -> String {
     if faults.is_empty() {
         return "accepted".into();
     }
-    // What upstream finds while it builds has no path.
+    // Errors that upstream finds while it builds the transformers have no path.
     let text = |fault: &Finding| match fault.path.is_empty() || stage == "build" {
         true => fault.message.clone(),
         false => fault.to_string(),
@@ -111,7 +111,7 @@ fn mismatch(case: &Case, faults: &[Finding]) -> Option<String> {
     (!agrees).then(|| format!("{}:\n      ours {ours}\n  upstream {upstream}", case.desc))
 }
 
-/// Whether an engine starts with the file exactly when the check has no fault, and dials what upstream dials.
+/// Checks that an engine starts with the file exactly if the check found no error, and that it dials the same addresses as upstream.
 fn starts(maker: &dyn Maker, case: &Case, faults: &[Finding]) -> Option<String> {
     let options = Options {
         reload: case.reload,
@@ -136,7 +136,7 @@ fn starts(maker: &dyn Maker, case: &Case, faults: &[Finding]) -> Option<String> 
             SocketAddress::Path(path) => path,
             SocketAddress::Abstract(name) => format!("@{name}"),
         });
-    // Two KMS v1 providers that are the same in everything are one to ours, with one connection.
+    // Dekker treats two identical KMS v1 providers as one, with one connection.
     let mut dialled: Vec<String> = dialled.collect();
     dialled.dedup();
     let mut expected = case.upstream.addresses.clone();
@@ -165,7 +165,7 @@ fn configurations_are_judged_as_upstream_judges_them() {
 
 #[test]
 fn no_refusal_shows_a_secret() {
-    // Upstream shows them where it prints a whole provider.
+    // Upstream shows secrets where it prints a whole provider.
     let shown = |text: &str| {
         [
             "MDEyMzQ1Njc4OWFiY2RlZg",

@@ -1,9 +1,9 @@
-//! The `dekker` command from end to end: the real binary, real sockets, real KMS plugins, each test in a directory of its own.
+//! The `dekker` command from end to end: the real binary, real sockets and real KMS plugins, with a separate directory for each test.
 //!
-//! The binary is the one that `DEKKER_BIN` names, else `dekker` in a parent directory of this test's executable. Without one every test
-//! passes and says so, except in CI, where that is a failure.
+//! The binary is the one that `DEKKER_BIN` names, otherwise `dekker` in a parent directory of this test's executable. Without a binary every test
+//! passes and prints a message; in CI it fails.
 
-// What they stand on.
+// Helpers for the tests.
 #[path = "end_to_end/http.rs"]
 mod http;
 #[path = "end_to_end/load.rs"]

@@ -1,4 +1,4 @@
-//! `dekker_host` as a library: a [`Host`](dekker_host::Host) before a scripted KMS plugin.
+//! `dekker_host` as a library: a [`Host`](dekker_host::Host) with a scripted KMS plugin.
 
 #[path = "host_library/building.rs"]
 mod building;

@@ -1,4 +1,4 @@
-//! How many instructions a write and a read are in the accelerated component: ceilings on work, without a clock.
+//! Limits on how many instructions a write and a read take in the accelerated component: a measure of work that needs no clock.
 
 use std::sync::atomic::Ordering;
 
@@ -15,12 +15,12 @@ const AT: Location<'static> = Location {
     key: b"/registry/secrets/default/token",
 };
 
-/// What a write and a read cost whatever the value's length, by DEK source.
+/// The most instructions that a write and a read may take regardless of the value's length, by DEK source.
 const CEILINGS: [(DekSourceType, u64, u64); 2] = [
     (DekSourceType::AesGcmKey, 6_500, 9_500),
     (DekSourceType::HkdfSha256XnonceAesGcmSeed, 7_500, 9_900),
 ];
-/// A plaintext and a stored value are wiped where they were; a fill counts each byte, and so does a copy.
+/// Additional instructions for each byte: buffers of plaintexts and stored values are wiped, and a fill or copy counts each byte.
 const EACH_BYTE: u64 = 2;
 
 #[test]
@@ -41,7 +41,7 @@ fn a_write_and_a_read_are_few_instructions() {
         for len in [64usize, 1024, 4096, 65_536] {
             let plaintext = vec![7; len];
             let (mut write, mut read) = (0, 0);
-            // The first ones make what the later ones find.
+            // The first operations fill the caches that the later ones use.
             for op in 0..5 {
                 let written = face.to_storage(op, AT, &plaintext, now);
                 write = instructions.load(Ordering::Relaxed);

@@ -1,7 +1,7 @@
-//! Live with upstream: kube-apiserver's own code as a peer process (`tests/interop`, in Go), the `dekker` binary, one KMS plugin on one socket
-//! for both. What either writes the other reads, stale when it says so; and both say the same of their health.
+//! Live tests with upstream: kube-apiserver's own code as a peer process (`tests/interop`, in Go), the `dekker` binary, and one KMS plugin on one
+//! socket for both. Each side must read what the other wrote, with the same staleness, and both must report the same health.
 //!
-//! Without Go, or without the binary, these tests pass and say so, except in CI, where that is a failure unless `DEKKER_INTEROP=off`.
+//! Without Go or without the binary, these tests pass and print a message; in CI they fail unless `DEKKER_INTEROP=off`.
 
 #[allow(dead_code, reason = "the end-to-end tests use the rest")]
 #[path = "end_to_end/http.rs"]

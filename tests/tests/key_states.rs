@@ -1,4 +1,4 @@
-//! The key state machine: histories that upstream's own code has lived through, step by step through every face.
+//! The key state machine: histories recorded with upstream's own code, replayed step by step on every face.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -14,7 +14,7 @@ use dekker_tests::plugin::{Plugin, Reply};
 use dekker_tests::sim::{Harness, START, file};
 use serde::Deserialize;
 
-/// The file itself says what is in it.
+/// The recording. The file describes its own fields.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct File {
@@ -55,7 +55,7 @@ struct Step {
     then: Then,
 }
 
-/// What a step gives.
+/// The result of a step.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Then {
@@ -68,7 +68,7 @@ struct Then {
     read: String,
 }
 
-/// `k*1025`: 1025 times k.
+/// Expands a key ID such as `k*1025` to 1025 times `k`.
 fn long(key_id: &str) -> String {
     match key_id.strip_prefix("k*").map(str::parse) {
         Some(Ok(times)) => "k".repeat(times),
@@ -76,18 +76,18 @@ fn long(key_id: &str) -> String {
     }
 }
 
-/// `14 out of reach`; `None`: the call does not fail.
+/// Parses a failure such as `14 out of reach`. Returns `None` if the call does not fail.
 fn failure(text: &str) -> Option<(u32, &'static str)> {
     let (code, message) = text.split_once(' ')?;
     Some((code.parse().expect("a code"), message.to_owned().leak()))
 }
 
-/// A text without what need not agree: `uid="…"` is random.
+/// Replaces the parts of a text that need not agree: `uid="…"` is random.
 fn comparable(text: &str) -> String {
     replaced(text, "uid=\"", "\"", "UID")
 }
 
-/// `text` with `with` between the first `from` and the `to` that follows it.
+/// Replaces what is between the first `from` and the next `to` with `with`.
 fn replaced(text: &str, from: &str, to: &str, with: &str) -> String {
     let parts = text.split_once(from);
     match parts.and_then(|(before, rest)| Some((before, rest.split_once(to)?.1))) {
@@ -98,7 +98,7 @@ fn replaced(text: &str, from: &str, to: &str, with: &str) -> String {
 
 const NO_STATUS_YET: &str = "KMS provider a has had no successful Status yet: ";
 
-/// Ciphertexts in the order of the Encrypt calls.
+/// The ciphertexts, in the order of the Encrypt calls.
 type Sealed = Rc<RefCell<Vec<Vec<u8>>>>;
 
 fn turn(plugin: &mut Plugin, mood: &Mood, sealed: &Sealed) {
@@ -109,7 +109,8 @@ fn turn(plugin: &mut Plugin, mood: &Mood, sealed: &Sealed) {
     plugin.key_id = long(encrypt_key_id);
     plugin.version = mood.version.clone();
     plugin.healthz = mood.healthz.clone();
-    // As upstream's plugin: what once was encrypted with annotations still decrypts with them; only Verify asks here, at once.
+    // As upstream's plugin does: a DEK that was encrypted with annotations still decrypts with them. Only the verification of a new DEK asks the
+    // plugin here, and does so at once.
     plugin.annotations = match &*mood.annotation {
         "" => [].into(),
         name => [(name.to_owned(), b"x".to_vec())].into(),
@@ -139,7 +140,7 @@ fn turn(plugin: &mut Plugin, mood: &Mood, sealed: &Sealed) {
     });
 }
 
-/// Plays a history, and compares each step.
+/// Replays a history and compares each step.
 fn play(maker: &dyn Maker, script: &Script, coast: Coast, comparison: &mut Comparison) {
     let options = Options {
         coast,
@@ -155,7 +156,7 @@ fn play(maker: &dyn Maker, script: &Script, coast: Coast, comparison: &mut Compa
     let mut h = Harness::new(maker, &file::secrets(), &options, [("a", plugin)]);
     let mut first = None;
     for (at, step) in script.steps.iter().enumerate() {
-        // Not `advance`: nothing but the health check probes, as in the recording.
+        // Not `advance`: as in the recording, only the health check may probe.
         h.now = h.now + Duration::from_millis(step.advance_ms);
         turn(h.plugin("a"), &step.plugin, &sealed);
         let mut then = Then {
@@ -175,7 +176,7 @@ fn play(maker: &dyn Maker, script: &Script, coast: Coast, comparison: &mut Compa
                 then.dek = made_by.map_or(0, |at| at + 1);
                 first.get_or_insert(stored);
             }
-            // Before the first success upstream only says that there is nothing to write with; ours says why.
+            // Before the first success upstream only reports that it has no transformer; Dekker reports the reason.
             Err(error) if error.message.starts_with(NO_STATUS_YET) => {
                 then.write_error = "got unexpected nil transformer".into();
             }

@@ -1,8 +1,8 @@
-//! KMS clients of the field, each a process of its own (`tests/clients`), against `dekker kms serve`: kube-apiserver's own client of two versions,
-//! gRPC's C core and @grpc/grpc-js, with the defaults of each. kube-apiserver up to 1.31 and the C core name the socket's path as `:authority`.
+//! KMS clients in use elsewhere, each in its own process (`tests/clients`), against `dekker kms serve`: two versions of kube-apiserver's own client,
+//! gRPC's C core and @grpc/grpc-js, each with its defaults. kube-apiserver up to 1.31 and the C core send the socket's path as `:authority`.
 //!
-//! `cargo xtask test clients` builds them and names them in variables. A client that is not named is skipped, for all to see; in CI that is a
-//! failure unless `DEKKER_CLIENTS=off`.
+//! `cargo xtask test clients` builds them and names them in environment variables. A client that is not named is skipped with a message; in CI the
+//! test fails unless `DEKKER_CLIENTS=off`.
 
 #[allow(dead_code, reason = "the end-to-end tests use the rest")]
 #[path = "end_to_end/process.rs"]
@@ -33,17 +33,17 @@ use process::Process;
 use rogue::Rogue;
 use stage::Stage;
 
-/// Each is a Status, an Encrypt and a Decrypt.
+/// The number of rounds. Each round is a Status, an Encrypt and a Decrypt.
 const ROUNDS: usize = 1000;
 
-/// A client in a process of its own. It ends with its standard input.
+/// A client process. It exits at the end of its standard input.
 struct Client {
     child: Child,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
 }
 
-/// What became of a line.
+/// The result of a request.
 #[derive(Debug, Deserialize)]
 struct Answer {
     done: usize,
@@ -80,12 +80,12 @@ impl Client {
 impl Drop for Client {
     fn drop(&mut self) {
         self.input = None;
-        // It fails when it has ended.
+        // This fails if the client has already exited.
         let _ = self.child.wait();
     }
 }
 
-/// `dekker kms serve`, ready.
+/// Starts `dekker kms serve` and waits until it is ready.
 async fn serve(stage: &Stage, socket: &Path) -> Process {
     let state = stage.state();
     let mut command = stage.command(["kms", "serve", "--state-dir"]);
@@ -98,7 +98,7 @@ async fn serve(stage: &Stage, socket: &Path) -> Process {
     server
 }
 
-/// Rounds one after the other, rounds at once, and rounds over a connection that has to be made again.
+/// Runs rounds one after the other, rounds at the same time, and rounds over a connection that has to be re-established.
 fn play(variable: &str, client: impl FnOnce(&str, &str) -> Command) {
     let Some(program) = named(variable) else {
         return;
@@ -136,7 +136,7 @@ fn play(variable: &str, client: impl FnOnce(&str, &str) -> Command) {
     });
 }
 
-/// The client that a variable names.
+/// Returns the client that a variable names.
 fn named(variable: &str) -> Option<String> {
     if let Ok(program) = env::var(variable) {
         return Some(program);
@@ -186,7 +186,7 @@ fn grpc_js_is_served() {
     play("DEKKER_CLIENT_NODE", script("node/client.js"));
 }
 
-/// As much of an error as people see.
+/// Returns the part of an error that people see.
 fn shown(error: &str, case: &rogue::Case) -> String {
     error.get(..case.says.len()).unwrap_or(error).to_owned()
 }

@@ -1,6 +1,6 @@
-//! Random histories of an engine, its plugins and its file. Whatever happens:
-//! no nonce twice with one DEK; no write three minutes after the last good Status that named its key ID; every acknowledged write reads
-//! back, with the right stale flag; every operation ends; no key ID in any text.
+//! Random histories of an engine, its plugins and its configuration file. In every history: no nonce is used twice with one DEK; no write succeeds
+//! more than three minutes after the last good Status that named its key ID; every acknowledged write reads back with the right stale flag; every
+//! operation ends; and no text contains a key ID.
 
 use dekker_core::crypto::keys::DekSourceType;
 use dekker_core::engine::Options;

@@ -1,4 +1,4 @@
-//! Published test vectors on every face, each as the value that a configured provider stores.
+//! Published test vectors on every face, each as a value that a configured provider could have stored.
 
 #[path = "published_vectors/cavp.rs"]
 mod cavp;
@@ -22,7 +22,7 @@ use dekker_tests::interop::{Comparison, on_every_face, tell};
 use self::provider::Provider;
 use self::vector::{Ending, Set};
 
-/// The vectors of a set as values of one provider: they open, or are refused, as upstream and their author say.
+/// Reads the vectors of a set as values of one provider. Each must open or be rejected as its author says, except where upstream differs.
 fn read_all(set: &Set, provider: Provider, maker: &dyn Maker) -> Comparison {
     let mut comparison = Comparison::default();
     let mut harness = provider.harness(maker, &set.vectors);
@@ -36,7 +36,7 @@ fn read_all(set: &Set, provider: Provider, maker: &dyn Maker) -> Comparison {
                 let is_plaintext = set.is_plaintext(vector, &read.plaintext);
                 (!is_plaintext).then(|| "another plaintext".into())
             }
-            // A key that is not found, or a plugin that fails, would refuse every vector.
+            // Other errors do not count: a missing key or a failing plugin would reject every vector.
             Err(error) => match error.kind {
                 ErrorKind::DecryptFailed | ErrorKind::Malformed => {
                     vector.valid.then(|| "refused".into())
@@ -51,7 +51,7 @@ fn read_all(set: &Set, provider: Provider, maker: &dyn Maker) -> Comparison {
     comparison
 }
 
-/// The valid vectors of a set, written by one provider with the IV of the vector: the same bytes are stored, and read again.
+/// Writes the valid vectors of a set with one provider and the vector's IV. The same bytes must be stored, and must read back.
 fn write_all(set: &Set, provider: Provider, every: usize, maker: &dyn Maker) -> Comparison {
     let mut comparison = Comparison::default();
     let valid = set.vectors.iter().filter(|vector| vector.valid);
@@ -128,7 +128,7 @@ fn published_vectors_open_or_are_refused() {
 
 #[test]
 fn valid_published_vectors_are_written_with_their_iv() {
-    // An engine for each key, and each message to a browser takes milliseconds.
+    // Each key needs a separate engine, and each message to a browser takes milliseconds.
     let every = match std::env::var("DEKKER_FACE").as_deref() {
         Ok("browser") => {
             tell(
@@ -143,7 +143,7 @@ fn valid_published_vectors_are_written_with_their_iv() {
         let mut all = Comparison::default();
         for set in &sets {
             for provider in set.providers() {
-                // The nonces of a KMS provider are counted.
+                // KMS providers count their nonces, so no IV can be chosen.
                 if let Provider::Local(_) = provider {
                     all += write_all(set, *provider, every, maker);
                 }

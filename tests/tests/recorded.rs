@@ -1,4 +1,4 @@
-//! Recorded ciphertexts through core's key store, and every bit of them altered.
+//! Recorded ciphertexts in core's key store: each opens, and none opens after any bit was changed.
 
 use dekker_core::crypto::keys::{DekSourceType, KeyError, KeyStore, OpenError};
 use dekker_core::crypto::rustcrypto::RustCrypto;

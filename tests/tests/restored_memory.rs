@@ -1,6 +1,7 @@
-//! A process whose memory and registers are put back repeats none of its nonces: the component as `dekker-host` runs it, and core in a program.
+//! A process whose memory and registers are restored never repeats a nonce. Tested with the component as `dekker-host` runs it, and with core in a
+//! program.
 //!
-//! The writer is this very executable, in one of its tests.
+//! The writer is this executable, running one of its own tests.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 use std::io::{Read, Write};
@@ -18,7 +19,7 @@ use dekker_ring::{KernelEntropy, Ring};
 use dekker_tests::restored::{BATCH, Provider, expect_no_nonce_twice, print_batch};
 
 const KEY: &[u8] = b"/registry/secrets/default/token";
-/// `host` or `core`, and a provider's name: this process is a writer.
+/// `host` or `core`, and a provider's name. If the variable is set, this process is a writer.
 const WRITER: &str = "DEKKER_TEST_WRITER";
 
 #[test]
@@ -63,7 +64,7 @@ fn is_a_writer_when_told() {
     }
 }
 
-/// Writes a batch for each byte of standard input.
+/// Writes a batch for each byte on standard input.
 fn serve(mut write: impl FnMut() -> Vec<u8>) {
     println!("ready");
     let mut byte = [0];

@@ -1,6 +1,6 @@
-//! A Node process whose memory and registers are put back repeats none of its nonces.
+//! A Node process whose memory and registers are restored never repeats a nonce.
 //!
-//! `cargo xtask test node` builds what it needs and runs it; `cargo test` alone leaves it out.
+//! `cargo xtask test node` builds the package and runs this test; `cargo test` alone does not include it.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 use std::process::Command;
@@ -17,7 +17,7 @@ fn npm_package_repeats_no_nonce_after_its_memory_was_put_back() {
 fn writer(provider: Provider) -> Command {
     let mut command = Command::new("node");
     command
-        // Memory that the collector gives back to the system could not be put back.
+        // Memory that the garbage collector returned to the system could not be restored.
         .args([
             "--single-threaded",
             "--min-semi-space-size=64",

@@ -1,4 +1,4 @@
-//! `UPSTREAM.md` is true: every test of upstream's has a row, and every test of ours that it names is there.
+//! Checks `UPSTREAM.md`: every upstream test has a row, and every Dekker test that it names exists.
 //!
 //! `upstream_tests.txt` lists upstream's tests; `cargo xtask interop` compares it with upstream's sources.
 
@@ -18,7 +18,7 @@ fn read(name: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// `pkg/a/b, c (in words)` is `pkg/a/b` and `pkg/a/c`.
+/// Parses a heading: `pkg/a/b, c (in words)` is `pkg/a/b` and `pkg/a/c`.
 fn packages(heading: &str) -> Vec<String> {
     let names = heading.split(" (").next().expect("a first part");
     let mut names = names.split(", ");
@@ -77,7 +77,7 @@ fn every_test_of_upstreams_has_a_row() {
         .collect();
     let missing: Vec<_> = listed.difference(&mapped).collect();
     assert!(missing.is_empty(), "no row: {missing:?}");
-    // A heading of two packages gives each name to both.
+    // Under a heading with two packages, each test name belongs to both.
     for (row, test) in rows.iter().flat_map(|row| {
         words(&row.upstream)
             .filter(|w| w.starts_with("Test"))
@@ -91,7 +91,7 @@ fn every_test_of_upstreams_has_a_row() {
     }
 }
 
-/// What our sources hold: the functions of each file, by its path below the repository.
+/// The functions of each source file, by its path in the repository.
 struct Sources(BTreeMap<String, BTreeSet<String>>);
 
 impl Sources {
@@ -136,7 +136,7 @@ impl Sources {
         }
     }
 
-    /// The functions of `a/b.rs` and of what is below `a/b`; `None` when there is no such file.
+    /// Returns the functions of `a/b.rs` and of the files below `a/b`; `None` if there is no such file.
     fn functions(&self, place: &str) -> Option<BTreeSet<&str>> {
         let file = format!("/{place}");
         let below = format!("{}/", file.trim_end_matches(".rs"));
@@ -152,7 +152,7 @@ impl Sources {
     }
 }
 
-/// Every name in a row's second cell with the file that stands before it. A file alone is a name too.
+/// Returns every name in a row's second cell with the file that precedes it. A file alone counts as a name too.
 fn named<'a>(sources: &Sources, ours: &'a str) -> Vec<(String, Option<&'a str>)> {
     let mut all = Vec::new();
     let mut place = None;

@@ -1,5 +1,5 @@
-//! Every recorded value through every face: what upstream wrote reads back, is stale when upstream says so, and is refused when upstream
-//! refuses it; and no altered variant passes.
+//! Every recorded value on every face. What upstream reads must read back with the same staleness, and what upstream rejects must be rejected. No
+//! altered variant may pass.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use dekker_tests::interop::{Comparison, VectorFile, on_every_face, tell};
 use dekker_tests::object::{EncryptedObject, Stored};
 use dekker_tests::sim::{Harness, Read};
 
-/// What upstream wrote, provider by provider.
+/// The files of values that upstream wrote, by provider.
 const FILES: [&str; 7] = [
     "aesgcm",
     "aescbc",
@@ -20,7 +20,7 @@ const FILES: [&str; 7] = [
     "kms-v2-key",
 ];
 
-/// The names that the files have for what came of a read.
+/// Returns the name that the files use for the outcome of a read.
 fn verdict(outcome: &Result<Read, TransformError>) -> &'static str {
     match outcome {
         Ok(read) if read.stale => "stale",
@@ -52,7 +52,7 @@ fn read_all(name: &str, maker: &dyn Maker) -> Comparison {
             let outcome = harness.try_read(&vector.resource, vector.key(), vector.stored());
             let what = format!("{name}: {}, by {}", vector.name, read.reader);
             if read.error.starts_with("panic") {
-                // What ends upstream's process is a clean error of ours; which one is not upstream's to say.
+                // Where upstream panics, Dekker must return an error; any error will do.
                 comparison.add(outcome.is_ok().then(|| format!("{what}: reads")));
             } else {
                 comparison.equal(&what, &verdict(&outcome), &&*read.expect);
@@ -77,13 +77,13 @@ fn values_that_upstream_wrote_read_as_upstream_reads_them() {
     });
 }
 
-/// The bits to alter: all of a short value, some of a long one.
+/// Returns the bits to alter: all bits of a short value, some of a long one.
 fn bits(len: usize) -> impl Iterator<Item = usize> {
     let step = if len <= 256 { 1 } else { len * 8 / 512 };
     (0..len * 8).step_by(step)
 }
 
-/// Whether an altered value still is the same object: protobuf has more than one way to write one.
+/// Returns whether an altered value still encodes the same object; protobuf has several encodings.
 fn is_same_object(before: &[u8], after: &[u8]) -> bool {
     EncryptedObject::find(before).is_some_and(|before| EncryptedObject::find(after) == Some(before))
 }
@@ -92,14 +92,14 @@ fn alter_all(name: &str, every: usize, maker: &dyn Maker) -> Comparison {
     let file = VectorFile::read(name);
     let mut comparison = Comparison::default();
     for vector in &file.vectors {
-        // With identity in the list an altered prefix makes a plaintext, upstream as well.
+        // If `identity` is in the list, a value with an altered prefix is plaintext, as in upstream.
         let reader = vector.reads.iter().find(|read| read.expect == "ok");
         let Some(reader) = reader.filter(|_| name != "identity") else {
             continue;
         };
         let mut harness = file.harness(maker, &reader.reader);
         let (key, stored) = (vector.key(), vector.stored());
-        // Go reads an object with a field of the wrong kind and prost does not: nobody here can say what an altered one should be.
+        // Go decodes an object with a field of the wrong type and prost does not, so this test cannot tell what an altered one should be.
         if name.starts_with("kms-v2") && EncryptedObject::find(stored).is_none() {
             continue;
         }
@@ -116,7 +116,8 @@ fn alter_all(name: &str, every: usize, maker: &dyn Maker) -> Comparison {
         for altered in variants.step_by(every) {
             let outcome = harness.try_read(&vector.resource, &key, &altered);
             let passed = match outcome {
-                // CBC, KMS v1's fallback, authenticates nothing: a wrong value may come out, the right one must not.
+                // AES-CBC, also the fallback of KMS v1, has no authentication: an altered value may decrypt to something else, but not to the right
+                // plaintext.
                 Ok(read) if matches!(name, "aescbc" | "kms-v1") => {
                     Some(read.plaintext) == plaintext
                 }
@@ -138,7 +139,7 @@ fn alter_all(name: &str, every: usize, maker: &dyn Maker) -> Comparison {
 
 #[test]
 fn no_altered_value_passes() {
-    // Each message to a browser takes milliseconds, and the module in it is the one that Node runs with all of them.
+    // Each message to a browser takes milliseconds. Node runs the same module with all variants.
     let every = match std::env::var("DEKKER_FACE").as_deref() {
         Ok("browser") => {
             tell(
@@ -174,7 +175,7 @@ fn kms_values_open_with_their_dek_alone() {
                 let mut wrong = dek.plaintext.clone();
                 wrong[0] ^= 1;
                 let refused = maker.open_with_dek(stored, &key, &wrong);
-                // CBC, KMS v1's fallback, authenticates nothing.
+                // AES-CBC, the fallback of KMS v1, has no authentication.
                 let kind = refused.map_or_else(|error| error.kind, |_| ErrorKind::DecryptFailed);
                 all.equal(
                     &format!("{what}, wrong DEK"),

@@ -1,4 +1,4 @@
-//! What the clock brings about: these tests wait for it, and are begun first because tests run in the order of their names.
+//! Behaviour that depends on the clock. These tests take long and begin first, because tests run in the order of their names.
 
 use std::process::Command;
 
@@ -13,7 +13,7 @@ use crate::wait::until;
 
 const KEY: &str = "/registry/secrets/default/token";
 
-/// `dekker kms serve`, listening.
+/// Starts `dekker kms serve` and waits until it listens.
 async fn plugin(stage: &Stage) -> Process {
     let mut command: Command = stage.command(["kms", "serve", "--state-dir"]);
     command.arg(stage.path("kms"));
@@ -32,7 +32,7 @@ async fn write_with_hash(server: &Server, connection: &mut Connection) -> (Vec<u
     (answer.body, hash.expect("a hash"))
 }
 
-/// Nothing makes the server look for the new key but its own poll, 60 seconds after the first.
+/// Only the server's own poll, 60 seconds after the first, finds the new key.
 #[test]
 fn a_rotated_key_is_found_by_the_next_poll() {
     play(async |stage| {
@@ -80,7 +80,7 @@ fn a_plugin_that_is_killed_stops_neither_reads_nor_writes() {
         killed.signal(Signal::KILL);
         drop(killed);
 
-        // The last good answer counts for 20 seconds; then the plugin is asked, in vain.
+        // The last good answer is used for 20 seconds. After that, the call to the plugin fails.
         let failed = until("the check fails", async || {
             let answer = server.get("/healthz/kms-providers").await;
             (answer.status != 200).then_some(answer)

@@ -1,4 +1,4 @@
-//! `dekker encrypt`, `dekker decrypt` and `dekker kms`, once each.
+//! One-shot uses of `dekker encrypt`, `dekker decrypt` and `dekker kms`.
 
 use crate::peers::{as_other, binary_for_other};
 use crate::process::{Finished, Process};
@@ -14,7 +14,7 @@ async fn once(stage: &Stage, command: &str, key: &str, how: &[&str], input: &[u8
     stage.run(&args, input).await
 }
 
-/// Encrypts and decrypts; also with the wrong key.
+/// Encrypts and decrypts a value, and checks that decryption with another storage key fails.
 async fn there_and_back(stage: &Stage, how: &[&str], prefix: &str) -> Vec<u8> {
     let written = once(stage, "encrypt", KEY, how, PLAINTEXT).await;
     assert!(
@@ -65,7 +65,7 @@ fn with_a_state_directory_alone_and_beside_a_server() {
     });
 }
 
-/// For root it is /var/lib/dekker, which is the machine's and not a test's: another user's is as good.
+/// Root's default is /var/lib/dekker, which belongs to the system and not to a test. Another user's default directory is tested instead.
 #[test]
 fn with_the_default_state_directory_of_a_user() {
     play(async |stage| {

@@ -1,11 +1,11 @@
-//! `dekker config`, and configurations that are refused.
+//! `dekker config`, and invalid configurations.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::stage::{kms_config, plain_config, play};
 
-/// 16 bytes, and their base64 as a file has it.
+/// 16 bytes. The file contains their base64.
 const SECRET: &str = "correct horse 16";
 
 fn six_faults() -> String {
@@ -26,7 +26,7 @@ resources:
     )
 }
 
-/// Where each fault is, and what upstream says of it.
+/// The position of each error, and upstream's text for it.
 const SIX_FAULTS: [(&str, &str); 6] = [
     (
         "4:15",
@@ -136,7 +136,7 @@ fn a_valid_file_passes_and_shows_without_secrets() {
         ] {
             assert!(text.contains(part), "{part:?} in {text}");
         }
-        // What it shows is a configuration itself, but for the secrets.
+        // The output is itself a valid configuration, except for the secrets.
         let with_secret = text.replace("REDACTED", &secret);
         stage.file("shown.yaml", with_secret);
         stage

@@ -1,4 +1,4 @@
-//! Connections that are held: idle, with half a request, or with an answer that nobody reads. Whoever comes next gets through.
+//! Connections that are held open: idle, with half a request, or with an answer that is never read. A new client must still be served.
 
 use std::time::Instant;
 
@@ -9,13 +9,13 @@ use tokio::net::{TcpStream, UnixStream};
 use crate::server::Server;
 use crate::stage::play;
 
-/// As many as a server takes before one goes for each that comes.
+/// The number of connections that a server keeps. Beyond it, each new connection closes an old one.
 const CROWD: usize = 512;
 
-/// HTTP/2's preface and empty settings. Layout of frames: RFC 9113 §4.1.
+/// HTTP/2's preface and empty settings. The frame layout is in RFC 9113 §4.1.
 const HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
-/// The preface, settings that give no stream a window, and GET /livez, as stream 1.
+/// The preface, settings that give streams an empty window, and GET /livez as stream 1.
 const NEVER_READS: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x06\x04\0\0\0\0\0\0\x04\0\0\0\0\0\0\x0d\x01\x05\0\0\0\x01\x82\x86\x04\x06/livez\x01\x01x";
 
 const KINDS: [(&str, &[u8]); 6] = [
@@ -38,7 +38,7 @@ enum Stream {
     Unix(UnixStream),
 }
 
-/// A crowd needs descriptors on this side too.
+/// Raises this process' limit, which also needs a descriptor for each connection.
 fn raise_limit() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -64,7 +64,7 @@ async fn hold(server: &Server, is_health: bool, sent: &[u8]) -> Vec<Stream> {
     crowd
 }
 
-/// Waits until the server has seen the last of the crowd, as far as it answers at all.
+/// Waits until the server has seen the last of these connections, if it sends an answer at all.
 async fn settle(stream: &mut Stream, sent: &[u8]) {
     if sent.is_empty() || sent.ends_with(b"ho") || sent.ends_with(b"\nx") {
         return;

@@ -1,4 +1,4 @@
-//! One configuration with every provider that encrypts, and what upstream's own transformers wrote with each of them, from the shell.
+//! One configuration with every provider that encrypts. The commands decrypt what upstream's own transformers wrote with each of them.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -18,7 +18,7 @@ use dekker_tests::interop::{self, Vector, VectorFile};
 use crate::process::Process;
 use crate::stage::{Stage, play};
 
-/// Each file of vectors, and the reader in it that has just the provider.
+/// Each file of vectors, and the reader in it that has only this provider.
 const FILES: [(&str, &str); 4] = [
     ("kms-v1", "current"),
     ("aesgcm", "32-byte key"),
@@ -26,7 +26,7 @@ const FILES: [(&str, &str); 4] = [
     ("secretbox", "32-byte key"),
 ];
 
-/// A plugin, of both versions, that decrypts what is recorded and what it encrypted itself.
+/// A plugin for both versions. It decrypts the recorded DEKs and those that it encrypted itself.
 #[derive(Clone, Default)]
 struct Recorded {
     key_id: String,
@@ -147,7 +147,7 @@ impl Recorded {
     }
 }
 
-/// The configuration: the provider of each reader, once. Every KMS provider has `socket` for its endpoint.
+/// Returns a configuration with the provider of each reader, once. Every KMS provider has `socket` as its endpoint.
 fn configuration(files: &[(VectorFile, &str)], socket: &Path) -> String {
     let mut providers: Vec<Value> = Vec::new();
     for (file, reader) in files {
@@ -228,7 +228,7 @@ fn read_with_five_providers(kms_v2: &'static str) {
         for ((file, reader), (name, _)) in files.iter().zip(&names) {
             let mut count = 0;
             for vector in readable(file, reader) {
-                // Some by a command of their own, all others by the server: each command compiles the component anew.
+                // The first two are decrypted without a server, the others by the server: each command without one compiles the component again.
                 let how: &[&str] = if count < 2 {
                     &with_config
                 } else {
@@ -252,7 +252,7 @@ fn read_with_five_providers(kms_v2: &'static str) {
     });
 }
 
-/// What that reader can read and the command can be asked for: its key is an argument, so it neither is empty nor holds a NUL.
+/// Returns the vectors that this reader can read and that the command accepts. The key is an argument, so it must not be empty or contain a NUL.
 fn readable<'a>(file: &'a VectorFile, reader: &'a str) -> impl Iterator<Item = &'a Vector> {
     file.vectors.iter().filter(move |vector| {
         let key = vector.key();

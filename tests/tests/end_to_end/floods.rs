@@ -1,4 +1,4 @@
-//! Floods of one interface, and of one provider: reads of another go on.
+//! Floods of one interface or of one provider must not stop reads elsewhere.
 
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -18,16 +18,17 @@ use crate::wait::until;
 
 const KEY: &str = "/registry/secrets/default/token";
 
-/// Reads that are timed.
+/// The number of timed reads.
 const READS: usize = 300;
 
-/// Requests at the same time in a flood.
+/// The number of concurrent requests in a flood.
 const FLOOD: usize = 64;
 
-/// Writes that wait for a plugin, each on a connection of its own: twice as many as a server has idle connections.
+/// The number of writes that wait for a plugin, each on a separate connection: twice as many as a server has idle connections.
 const WAITING: u64 = 1100;
 
-/// `secrets` with a plugin that works; `pods` and `configmaps` with plugins, of both versions, that accept connections and say nothing.
+/// A file in which `secrets` have a plugin that works. `pods` and `configmaps` have plugins, of both versions, that accept connections and never
+/// answer.
 fn config(works: &Path, hangs: &Path) -> String {
     let (works, hangs) = (works.display(), hangs.display());
     format!(
@@ -47,7 +48,7 @@ resources:
     )
 }
 
-/// Requests, each as soon as the one before it is answered, until it is dropped.
+/// Concurrent connections that each send a request as soon as the previous one is answered, until this is dropped.
 struct Flood {
     stop: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,
@@ -98,7 +99,7 @@ async fn connection(server: &Server, is_health: bool) -> Connection {
     }
 }
 
-/// Reads, every one of which must succeed; the median and the slowest.
+/// Makes reads, each of which must succeed, and returns the median and the longest duration.
 async fn reads(server: &Server, stored: &[u8]) -> (Duration, Duration) {
     let mut connection = server.connect().await;
     let mut took = Vec::new();
@@ -161,7 +162,7 @@ fn reads_go_on_while_writes_wait_for_a_plugin_that_hangs() {
                 let to = to.clone();
                 tasks.spawn(async move { connection.send(Method::POST, &to, b"x").await });
             }
-            // KMS v1 waits for each write's DEK; v2 has been found out, and refuses at once.
+            // With KMS v1 each write waits for its DEK. The v2 provider is already known to be unhealthy, so its writes fail at once.
             if resource == "configmaps" {
                 until("they wait", async || {
                     let status = server.status().await;

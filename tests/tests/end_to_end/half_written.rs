@@ -1,4 +1,4 @@
-//! A configuration file that is not all there yet, or names a plugin that is not there, in a server that runs.
+//! A running server whose new configuration file is incomplete, or names a plugin that does not exist.
 
 use std::fs;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ const NEW: &str = "      - name: new\n        secret: MDEyMzQ1Njc4OWFiY2RlZg==\n
 const OLD: &str = "      - name: old\n        secret: MDEyMzQ1Njc4OWFiY2RlZw==\n";
 const IDENTITY: &str = "  - identity: {}\n";
 
-/// A file for secrets: each provider as it stands in the file.
+/// Returns a file for secrets with these providers, each in the file's own syntax.
 fn file(providers: &[&str]) -> String {
     let mut file = String::from(
         "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n- resources: [secrets]\n  providers:\n",
@@ -39,7 +39,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// A server over this file, beside a plugin at `kms.sock`.
+    /// Starts a server with this file, and a plugin at `kms.sock`.
     async fn set(stage: &Stage, file: &str, args: &[&str]) -> Self {
         let socket = stage.path("kms.sock");
         let plugin = Scripted::serve(&socket, "key-1");
@@ -79,10 +79,10 @@ impl Scene {
         .await;
     }
 
-    /// Waits until a file was looked at, and gives what was said of it.
+    /// Waits until a file has been checked, and returns the error reported for it, if any.
     async fn until_seen(&self, content: &str) -> Option<String> {
         let hash = match content {
-            // It is not read any further than that.
+            // The server does not read an empty file any further.
             "" => serde_json::Value::Null,
             content => sha256_text(content).into(),
         };
@@ -94,7 +94,7 @@ impl Scene {
     }
 }
 
-/// What each of these writes alone.
+/// Returns the values that each of these providers writes alone.
 async fn stored(stage: &Stage, providers: &[&str]) -> Vec<Vec<u8>> {
     let mut values = Vec::new();
     for provider in providers {
@@ -124,7 +124,7 @@ fn a_file_cut_at_every_byte_costs_no_read() {
             stage.path("kms.sock").display()
         );
         let whole = file(&[&kms, &aescbc(&[NEW, OLD]), IDENTITY]);
-        // The poll is left to the watch, and what loses a read waits for the end of the test.
+        // The watch reports changes, not the poll, and a file that loses a read is held until the test has ended.
         let args = ["--config-poll-interval", "1h", "--config-hold", "24h"];
         let scene = Scene::set(&stage, &whole, &args).await;
         let mut values = stored(&stage, &[&kms, &aescbc(&[NEW]), &aescbc(&[OLD]), IDENTITY]).await;
@@ -192,7 +192,7 @@ fn a_file_that_vanished_is_no_longer_held() {
         scene.write(&less);
         scene.until_seen(&less).await.expect("held");
         fs::remove_file(&scene.path).expect("our own directory");
-        // Nothing was there to see, as with an empty file.
+        // The hash is absent, as with an empty file.
         let error = scene.until_seen("").await.expect("refused");
         assert!(error.contains("cannot read"), "{error}");
         let status = scene.file_status().await;
@@ -214,7 +214,7 @@ fn sighup_takes_a_file_that_reads_less_at_once() {
         );
         scene.server.process.signal(Signal::HUP);
         scene.until_loaded(&less).await;
-        // It was said of that file, not of the next.
+        // SIGHUP applied to that file, not to the next one.
         let lesser = file(&[&aescbc(&[NEW])]);
         scene.write(&lesser);
         assert!(scene.until_seen(&lesser).await.is_some());
@@ -227,7 +227,7 @@ fn a_better_file_does_not_wait_for_a_candidate_to_fail() {
         let whole = file(&[&aescbc(&[NEW])]);
         let scene = Scene::set(&stage, &whole, &["--config-poll-interval", "1h"]).await;
         let load = Load::start(&scene.server.api).await;
-        // Twice its timeout is how long it may take to become healthy.
+        // A candidate may take twice this timeout to become healthy.
         let absent = format!(
             "  - kms: {{apiVersion: v2, name: absent, endpoint: \"unix://{}\", timeout: 24h}}\n",
             stage.path("absent.sock").display()
@@ -235,7 +235,7 @@ fn a_better_file_does_not_wait_for_a_candidate_to_fail() {
         let candidate = file(&[&absent, &aescbc(&[NEW])]);
         scene.write(&candidate);
         scene.until_candidate(&candidate).await;
-        // What is no better leaves it alone.
+        // A file that is no better leaves the candidate alone.
         scene.write("half of a fi");
         for _ in 0..50 {
             breathe().await;

@@ -1,4 +1,4 @@
-//! The health endpoints, to the letter, as kube-apiserver answers.
+//! The health endpoints answer exactly as kube-apiserver does.
 
 use std::path::Path;
 
@@ -8,10 +8,10 @@ use crate::stage::{kms_config, plain_config, play};
 
 const RELOAD: &str = "--encryption-provider-config-automatic-reload";
 
-/// A request, its status and its whole text.
+/// The request path, the status, and the whole text of the answer.
 type Row = (&'static str, u16, &'static str);
 
-/// The check that collapses all: with KMS v2, and whenever reload is on.
+/// The single check that combines all providers: with KMS v2, and always with reload.
 const COLLAPSED: &[Row] = &[
     ("/livez", 200, "ok"),
     ("/readyz", 200, "ok"),
@@ -63,7 +63,7 @@ const COLLAPSED: &[Row] = &[
     ("/nowhere", 404, "404 page not found\n"),
 ];
 
-/// No KMS and no reload: there is nothing to check.
+/// Without KMS and without reload there is nothing to check.
 const NOTHING: &[Row] = &[
     ("/readyz?verbose", 200, "[+]ping ok\nreadyz check passed\n"),
     (
@@ -80,7 +80,7 @@ const NOTHING: &[Row] = &[
     ),
 ];
 
-/// The same check, when the plugin is ill.
+/// The combined check when the plugin is unhealthy.
 const ILL: &[Row] = &[
     ("/livez", 200, "ok"),
     (
@@ -124,7 +124,7 @@ async fn check(desc: &str, server: &Server, rows: &[Row]) {
             Some("text/plain; charset=utf-8"),
             "{desc}: {path}"
         );
-        // A single check that passes is the one answer without it, upstream as well.
+        // Only the answer of a single check that passes lacks the header, as in upstream.
         let single = path.matches('/').count() > 1 && *status == 200;
         let nosniff = (!single).then_some("nosniff");
         assert_eq!(

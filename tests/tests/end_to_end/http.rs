@@ -1,4 +1,4 @@
-//! A small HTTP/1.1 client, over unix sockets and TCP.
+//! A small HTTP/1.1 client for unix sockets and TCP.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -13,7 +13,7 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
-/// One connection, kept alive.
+/// A keep-alive connection.
 pub struct Connection(SendRequest<Full<Bytes>>);
 
 impl Connection {
@@ -67,7 +67,7 @@ impl Connection {
     }
 }
 
-/// The transform API's request target, every byte of the key that is not a letter or a digit escaped.
+/// Returns the request target of the transform API. Every byte of the key that is not an ASCII letter or digit is escaped.
 pub fn target(direction: &str, resource: &str, key: &[u8]) -> String {
     let key = percent_encode(key, NON_ALPHANUMERIC);
     format!("/v1/{direction}?resource={resource}&key={key}")
@@ -94,10 +94,10 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// The body of an answer 200.
+    /// Returns the body of an answer with status 200.
     ///
     /// # Panics
-    /// For any other.
+    /// Panics for any other status.
     pub fn ok(self) -> Vec<u8> {
         assert_eq!(self.status, 200, "{self:?}: {}", self.text());
         self.body

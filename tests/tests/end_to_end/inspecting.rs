@@ -1,4 +1,4 @@
-//! `dekker inspect`: what a value is, without any key.
+//! `dekker inspect` describes a value without any key.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,7 +9,7 @@ use crate::stage::{Stage, play};
 const KEY: &str = "/registry/secrets/default/token";
 const PLAINTEXT: &[u8] = b"plaintext that nobody may see";
 
-/// A stored value, and the key ID that is in it in the clear.
+/// Returns a stored value, and the key ID that it contains unencrypted.
 async fn stored(stage: &Stage) -> (Vec<u8>, String) {
     let server = stage.serve(&[]).await;
     let stored = server.write(KEY, PLAINTEXT).await;

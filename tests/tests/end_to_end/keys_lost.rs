@@ -1,4 +1,4 @@
-//! What becomes of a server whose keys are lost, older, or cannot be written.
+//! Servers whose keyring is lost, older than before, or not writable.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -12,7 +12,7 @@ use crate::wait::until;
 const KEY: &str = "/registry/secrets/default/token";
 const PLAINTEXT: &[u8] = b"hunter2";
 
-/// A start that is expected to be refused.
+/// Starts a server, which must fail to start.
 async fn refused(stage: &Stage, args: &[&str]) -> Finished {
     let process = Process::start(stage.serve_command(args), b"");
     let finished = process.finished().await;
@@ -38,7 +38,7 @@ fn a_keyring_that_is_gone_is_never_made_again_without_a_word() {
         let finished = refused(&stage, &[]).await;
         assert!(finished.stderr.contains("--init-keyring"), "{finished:?}");
         assert!(!keyring.exists());
-        // Whichever of the two files that tell of it is left.
+        // Either of the two files that prove there was a keyring is enough.
         for witness in ["keyring.ids", "encryption-config.yaml"] {
             let (witness, aside) = (stage.state().join(witness), stage.path("aside"));
             fs::rename(&witness, &aside).expect("our own file");
@@ -73,7 +73,7 @@ fn an_older_keyring_is_refused_at_the_start_and_does_not_make_a_server_forget() 
         let older = fs::read(&keyring).expect("the keyring");
         rotate(&stage).await.done();
         let newer = fs::read(&keyring).expect("the keyring");
-        // Status takes the new key up.
+        // A Status call makes the new key current.
         let state = stage.state().display().to_string();
         let status = ["kms", "status", "--state-dir", &state];
         stage.run(&status, b"").await.done();
@@ -90,7 +90,7 @@ fn an_older_keyring_is_refused_at_the_start_and_does_not_make_a_server_forget() 
         let ill = stage.run(&status, b"").await;
         assert_eq!(ill.code, Some(1));
         assert!(ill.text().contains("lacks 1 of the keys"), "{ill:?}");
-        // The server has never read this value, so its plugin is asked for the DEK.
+        // The server has never read this value, so it asks its plugin for the DEK.
         assert_eq!(server.read_well(KEY, &stored).await.0, PLAINTEXT);
         for finished in [rotate(&stage).await, encrypt(KEY).await] {
             assert_eq!(finished.code, Some(1), "{finished:?}");
@@ -120,7 +120,7 @@ fn decrypt_as_other(stage: &Stage, binary: &str) -> Command {
     command
 }
 
-/// A user who is not root, for whom a directory without write permission is what it says.
+/// Runs as a user other than root, because root may write to a directory without write permission.
 #[test]
 fn a_read_only_state_directory_is_enough_to_decrypt() {
     play(async |stage| {
@@ -139,7 +139,7 @@ fn a_read_only_state_directory_is_enough_to_decrypt() {
             fs::set_permissions(stage.state(), Permissions::from_mode(mode)).expect("root may")
         };
         mode(0o500);
-        // Its lock file and its configuration are not needed either.
+        // The lock file, the configuration and the list of key IDs are not needed either.
         for missing in [
             None,
             Some("keyring.lock"),
@@ -172,7 +172,7 @@ fn a_read_only_state_directory_is_enough_to_decrypt() {
     });
 }
 
-/// Even for root, where the file system itself is read-only.
+/// Applies to root too, because the file system itself is read-only.
 #[test]
 fn a_read_only_file_system_is_enough_to_decrypt() {
     play(async |stage| {

@@ -1,4 +1,4 @@
-//! Bodies that are large, many, or refused: each client gets an answer, and the memory is bounded.
+//! Large, many, or rejected bodies: each client gets an answer, and memory stays bounded.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,13 +16,13 @@ use crate::http::target;
 use crate::server::Server;
 use crate::stage::{play, skip};
 
-/// 2 MiB: the longest plaintext.
+/// 2 MiB: the size of the longest plaintext.
 const LONGEST: usize = 2 * 1024 * 1024;
 
-/// How many values come at the same time.
+/// The number of concurrent clients.
 const CLIENTS: usize = 500;
 
-/// 200 MB, in the kilobytes of /proc.
+/// 200 MB, in the kB of /proc.
 const RSS_MAX: u64 = 200_000;
 
 #[derive(Clone)]
@@ -40,7 +40,7 @@ fn request(target: &str, len: usize) -> Arc<[u8]> {
     request.into()
 }
 
-/// Sends all of a request, and only then reads; the status.
+/// Sends the whole request before it reads the answer, and returns the status.
 async fn exchange(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     request: &[u8],
@@ -54,7 +54,7 @@ async fn exchange(
     status.ok_or_else(|| std::io::ErrorKind::UnexpectedEof.into())
 }
 
-/// Many clients at the same time, each on a connection of its own: how many saw which status or fault.
+/// Runs many clients at the same time, each on a separate connection, and returns how many saw each status or error.
 async fn outcomes(to: &Address, request: &Arc<[u8]>, clients: usize) -> BTreeMap<String, usize> {
     let mut tasks = JoinSet::new();
     for _ in 0..clients {
@@ -79,7 +79,7 @@ async fn outcomes(to: &Address, request: &Arc<[u8]>, clients: usize) -> BTreeMap
     seen
 }
 
-/// A line of /proc/<pid>/status, in kB.
+/// Returns a line of /proc/<pid>/status, in kB.
 fn memory(server: &Server, name: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", server.process.id()));
     let status = status.expect("it runs");
@@ -113,14 +113,14 @@ fn many_large_bodies_get_an_answer_each_and_little_memory() {
     });
 }
 
-/// `ulimit -v`: what cannot be had is refused, and nothing is aborted.
+/// `ulimit -v`: a request for which memory is not available is refused, and the process does not abort.
 #[test]
 fn many_large_bodies_under_a_memory_limit_get_an_answer_each() {
     play(async |stage| {
         let server = stage.serve(&[]).await;
         let api = Address::Unix(server.api.clone());
         let to = target("to-storage", "secrets", b"/k");
-        // Once each, so that what the workers keep is there before the limit.
+        // Four concurrent requests, four times: the workers allocate what they keep before the limit is set.
         for _ in 0..4 {
             let seen = outcomes(&api, &request(&to, LONGEST), 4).await;
             assert_eq!(seen.get("200"), Some(&4), "{seen:?}");
@@ -174,7 +174,7 @@ fn every_client_that_sends_all_before_it_reads_sees_its_refusal() {
     });
 }
 
-/// curl sends `Expect: 100-continue` with a long body, or, told not to, the body.
+/// curl sends `Expect: 100-continue` with a long body, or sends the body at once if this header is disabled.
 fn curl(api: &Path, body: &Path) {
     let to = target("to-storage", "secrets", b"/k");
     for expect in ["Expect: 100-continue", "Expect:"] {

@@ -1,4 +1,4 @@
-//! Reads and writes that go on while something else happens.
+//! Reads and writes that run in the background of another test.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 
 use crate::http::Connection;
 
-/// Connections that write a value, read it back and begin again, until they are told to end.
+/// Connections that write a value, read it back and repeat this until [`Load::finish`] is called.
 pub struct Load {
     stop: watch::Sender<bool>,
     tasks: JoinSet<u64>,
@@ -24,10 +24,10 @@ impl Load {
         Self { stop, tasks }
     }
 
-    /// Ends it.
+    /// Stops the load.
     ///
     /// # Panics
-    /// When a request was lost, or gave anything but what was asked for.
+    /// Panics if a request failed or returned something else than expected.
     pub async fn finish(mut self) {
         self.stop.send_replace(true);
         while let Some(rounds) = self.tasks.join_next().await {
@@ -52,7 +52,7 @@ async fn write_and_read(
         let read = read.expect("an answer to a read").ok();
         assert_eq!(read, plaintext.as_bytes());
         rounds += 1;
-        // The machine is shared with what the load is to be background of.
+        // Leaves the processor to the test for which this load is only the background.
         crate::wait::breathe().await;
     }
     rounds

@@ -1,4 +1,4 @@
-//! `/metrics` after a day in short: every series of upstream's that there is, by name, labels and count, and no other.
+//! `/metrics` after typical operations: it must have exactly the existing series of upstream's metrics, with their names, labels and counts.
 
 use std::fs;
 use std::path::Path;
@@ -27,7 +27,7 @@ const ARGS: [&str; 7] = [
 ];
 const KEY: &[u8] = b"/registry/x";
 
-/// Each resource has a provider of its own; `bad` is healthy in no file.
+/// Returns a configuration with a separate provider for each resource. `bad` is never healthy.
 fn config(stage: &Stage, gcm_keys: &[(&str, u8)], more: &str) -> String {
     let keys = |keys: &[(&str, u8)]| {
         let keys: Vec<_> = keys
@@ -106,7 +106,7 @@ async fn fail(server: &Server, direction: &str, resource: &str, key: &[u8], body
     );
 }
 
-/// A value whose encrypted DEK no plugin knows.
+/// Returns the value with an encrypted DEK that no plugin recognizes.
 fn with_unknown_dek(stored: &[u8]) -> Vec<u8> {
     let (from, to) = (b"sealed DEK ", b"SEALED dek ");
     let at = stored.windows(from.len()).position(|it| it == from);
@@ -114,7 +114,7 @@ fn with_unknown_dek(stored: &[u8]) -> Vec<u8> {
     [&stored[..at], to, &stored[at + from.len()..]].concat()
 }
 
-/// The samples of upstream's metrics, sorted: of a histogram the count, of what depends on when it is asked a `T`.
+/// Returns the samples of upstream's metrics, sorted. A histogram is reduced to its count, and values that depend on timing to `T`.
 fn table(text: &str) -> Vec<String> {
     let lines = text.lines().filter(|line| line.starts_with("apiserver_"));
     let mut rows: Vec<_> = lines
@@ -156,7 +156,7 @@ fn every_metric_has_upstreams_names_labels_and_counts() {
             command.arg("--encryption-provider-config").arg(&path);
             Server::start(command).await
         };
-        // Values of a process that is gone: their DEKs are in no cache.
+        // Values of a process that has ended: their DEKs are in no cache.
         let earlier = serve().await;
         let foreign_two = write(&earlier, "secrets").await;
         let foreign_one = write(&earlier, "widgets.example.com").await;
@@ -171,7 +171,7 @@ fn every_metric_has_upstreams_names_labels_and_counts() {
 
         fs::write(&path, config(&stage, &first, "bad")).expect("our own file");
         let server = serve().await;
-        // Every provider once, and the values back.
+        // Writes and reads with every provider.
         for resource in [
             "secrets",
             "widgets.example.com",
@@ -184,12 +184,13 @@ fn every_metric_has_upstreams_names_labels_and_counts() {
             let stored = write(&server, resource).await;
             read(&server, resource, &stored).await;
         }
-        // Cache misses, and one that is none.
+        // Cache misses, and then hits.
         for _ in 0..2 {
             read(&server, "secrets", &foreign_two).await;
             read(&server, "widgets.example.com", &foreign_one).await;
         }
-        // Failures: another key, a DEK that the plugin does not know, a plugin that refuses, a named key that is unknown or wrong, no prefix.
+        // Failures: another storage key, a DEK that the plugin does not know, a plugin that returns an error, a named key that is missing or wrong,
+        // no prefix.
         fail(&server, "from-storage", "secrets", b"/other", &foreign_two).await;
         let unknown = with_unknown_dek(&foreign_two);
         fail(&server, "from-storage", "secrets", KEY, &unknown).await;
@@ -212,7 +213,7 @@ fn every_metric_has_upstreams_names_labels_and_counts() {
         fail(&server, "from-storage", "configmaps", KEY, b"plain").await;
         fail(&server, "from-storage", "events.no-rule", KEY, nameless).await;
 
-        // `bad` is there until the file changes.
+        // The series of `bad` exist until the file changes.
         let before = server.metrics().await;
         let calls = "apiserver_envelope_encryption_kms_operations_latency_seconds_count";
         let info = "apiserver_encryption_config_controller_last_config_info";

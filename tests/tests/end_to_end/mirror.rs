@@ -1,4 +1,4 @@
-//! A KMS v1 plugin inside the test: it turns DEKs around, so that two of them decrypt each other's, or refuses.
+//! A KMS v1 plugin inside the test. It reverses DEKs, so that two such plugins decrypt each other's, or returns errors.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +16,7 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 use tonic::{Code, Request, Response, Status};
 
-/// The plugin; it serves until it is dropped.
+/// The plugin. It serves until it is dropped.
 pub struct Mirror {
     refusal: Arc<Mutex<Option<Code>>>,
     server: JoinHandle<Result<(), tonic::transport::Error>>,
@@ -26,7 +26,7 @@ impl Mirror {
     /// Serves on `socket`.
     ///
     /// # Panics
-    /// Outside a tokio runtime, and when it cannot listen there.
+    /// Panics outside a tokio runtime, or if it cannot listen on the socket.
     pub fn serve(socket: &Path) -> Self {
         let refusal = Arc::default();
         let listener = UnixListener::bind(socket).expect("a free socket");
@@ -41,7 +41,7 @@ impl Mirror {
         }
     }
 
-    /// Every call fails with this code; with none, they succeed.
+    /// Makes every call fail with this code; with `None` calls succeed.
     pub fn refuse(&self, code: Option<Code>) {
         *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = code;
     }

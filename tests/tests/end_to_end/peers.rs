@@ -1,4 +1,4 @@
-//! Who may use the transform API. These tests change users, so they need root.
+//! Which users may use the transform API. These tests change users, so they need root.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -9,10 +9,10 @@ use crate::process::{Finished, Process};
 use crate::server::Server;
 use crate::stage::{Stage, play, skip};
 
-/// A user that owns nothing. Not 65534: that is whom the kernel shows for users of other namespaces.
+/// A user that owns nothing. Not 65534, which the kernel shows for users of other namespaces.
 const OTHER: u32 = 64_000;
 
-/// A copy of the binary that [`OTHER`] can run, and a state directory of its own; `None`: that cannot be had here.
+/// Returns a copy of the binary that [`OTHER`] can run, and creates a state directory that [`OTHER`] owns. Returns `None` if that is not possible.
 pub fn binary_for_other(stage: &Stage) -> Option<PathBuf> {
     let probe = as_other("true").status();
     if !rustix::process::geteuid().is_root() || !probe.is_ok_and(|status| status.success()) {
@@ -24,7 +24,7 @@ pub fn binary_for_other(stage: &Stage) -> Option<PathBuf> {
         );
         return None;
     }
-    // What must refuse is the server, so nothing on the way to its socket may.
+    // The server must refuse the other users, so every directory on the way to its socket is open to them.
     let home = stage.path("");
     fs::set_permissions(&home, PermissionsExt::from_mode(0o755)).expect("our own directory");
     let binary = stage.path("dekker");
@@ -38,7 +38,7 @@ pub fn as_other(program: &str) -> Command {
     as_user(OTHER, &[], program)
 }
 
-/// As a user with a group of its own and these.
+/// Runs a program as a user with a group of the same number and these supplementary groups.
 fn as_user(uid: u32, groups: &[u32], program: &str) -> Command {
     let mut command = Command::new("setpriv");
     command
@@ -131,7 +131,7 @@ fn a_state_directory_of_another_user_is_refused() {
     });
 }
 
-/// A directory for sockets that every user can enter, the server's own.
+/// Creates a directory for sockets that the server's user owns and every user can enter.
 fn open_directory(stage: &Stage) -> PathBuf {
     let path = stage.path("run");
     fs::create_dir(&path).expect("our own directory");
@@ -140,7 +140,7 @@ fn open_directory(stage: &Stage) -> PathBuf {
     path
 }
 
-/// Asks the server, by a process of this user.
+/// Sends a request to the server from a process of this user.
 async fn encrypt_as(uid: u32, groups: &[u32], binary: &Path, socket: &Path) -> Finished {
     let mut command = as_user(uid, groups, &binary.display().to_string());
     let address = format!("unix://{}", socket.display());
@@ -158,7 +158,7 @@ fn users_that_are_named_get_through_and_others_do_not() {
             return;
         };
         let directory = open_directory(&stage);
-        // Users, a group of theirs, and the mode: what is asked for, and what the file has.
+        // A description, the arguments, and the expected mode and group of the socket.
         let table: [(&str, &[&str], u32, u32); 4] = [
             ("a user", &["--allow-uid", "12345"], 0o666, OTHER),
             (
@@ -199,7 +199,7 @@ fn users_that_are_named_get_through_and_others_do_not() {
             assert!(allowed.done().starts_with(b"k8s:enc:"), "{desc}");
             let own = encrypt_as(OTHER, &[54_321], &binary, &socket).await;
             assert!(own.done().starts_with(b"k8s:enc:"), "{desc}");
-            // One that gets as far as the server, and one that the file keeps out where a group is named.
+            // The first user reaches the server. The second cannot open the socket if a group is named.
             for (uid, groups) in [(12_346, &[54_321][..]), (12_347, &[])] {
                 let refused = encrypt_as(uid, groups, &binary, &socket).await;
                 assert_eq!(refused.code, Some(1), "{desc}: {refused:?}");
@@ -224,7 +224,7 @@ fn users_that_are_named_but_kept_out_are_a_fault_with_a_remedy() {
         let state = stage.state().display().to_string();
         let start = ["serve", "--health-listen", "127.0.0.1:0", "--state-dir"];
         let table: [(&[&str], i32, &str); 5] = [
-            // In the state directory, which is its owner's.
+            // In the state directory, which only its owner can enter.
             (&["--allow-uid", "12345"], 1, "--listen"),
             (
                 &["--allow-uid", "12345", "--listen-mode", "600"],

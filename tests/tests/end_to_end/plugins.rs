@@ -1,4 +1,4 @@
-//! KMS plugins that come late, fall ill and hang, while a server runs.
+//! KMS plugins that start late, become unhealthy or hang while a server runs.
 
 use crate::scripted::{Call, Scripted};
 use crate::stage::{kms_config, play};
@@ -24,7 +24,7 @@ fn a_server_starts_before_its_plugin_and_recovers_when_it_comes() {
         assert_eq!(answer.json()["kind"], "not-ready");
         assert_eq!(answer.header("retry-after"), Some("10"));
         let _plugin = Scripted::serve(&socket, "key-1");
-        // Asked again by the health check, 3 seconds after the answer that was bad.
+        // The health check asks again, 3 seconds after the bad answer.
         until("it is healthy", async || {
             (server.get("/healthz").await.status == 200).then_some(())
         })

@@ -1,4 +1,4 @@
-//! A child process whose output is kept, and which does not outlive its test.
+//! A child process whose output is captured, and which does not outlive its test.
 
 use std::io::{Read, Write};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::wait::until;
 
-/// A running command. Dropping it kills it, and shows what it said if the test has failed.
+/// A running command. Dropping it kills it, and prints its output if the test has failed.
 pub struct Process {
     name: String,
     child: Child,
@@ -18,14 +18,14 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts it, with `input` on its standard input.
+    /// Starts the command, with `input` on its standard input.
     pub fn start(command: Command, input: &[u8]) -> Self {
         let (process, unread) = Self::start_unread(command, input);
         drop(unread);
         process
     }
 
-    /// The same, but nobody reads its standard error until the other value is dropped.
+    /// Does the same, but leaves standard error unread until the second value is dropped.
     pub fn start_unread(mut command: Command, input: &[u8]) -> (Self, Unread) {
         command
             .stdin(Stdio::piped())
@@ -37,7 +37,7 @@ impl Process {
             .unwrap_or_else(|error| panic!("{name}: {error}"));
         let mut stdin = child.stdin.take().expect("piped");
         let input = input.to_vec();
-        // A command that does not read its input closes it; that is its right.
+        // A command may close its input without reading it.
         thread::spawn(move || drop(stdin.write_all(&input)));
         let (unread, read) = mpsc::channel();
         let stderr = child.stderr.take().expect("piped");
@@ -50,13 +50,13 @@ impl Process {
         (process, Unread { _gate: unread })
     }
 
-    /// Waits until its standard output has `text`; gives all of it.
+    /// Waits until standard output contains `text`, and returns all of standard output.
     ///
     /// # Panics
-    /// When it ends before.
+    /// Panics if the process ends first.
     pub async fn says(&mut self, text: &str) -> String {
         let said = until(&format!("{} says {text:?}", self.name), async || {
-            // In this order: what it said before its end is there once the end is seen.
+            // Checks for the end first: everything printed before it has then been read.
             let ended = self.stdout.is_closed();
             let said = self.stdout.text();
             (said.contains(text) || ended).then_some(said)
@@ -75,11 +75,11 @@ impl Process {
         kill_process(pid.expect("a process ID"), signal).expect("it runs, or is not waited for");
     }
 
-    /// Whether it has ended, whatever became of its output.
+    /// Returns whether the process has ended, even if its output is still open.
     pub fn is_gone(&self) -> bool {
         let pid = self.child.id();
         let status = std::fs::read_to_string(format!("/proc/{pid}/stat"));
-        // Its parent has not asked for its status yet, so it stays as a zombie.
+        // The parent has not waited for it yet, so it remains as a zombie.
         status.is_ok_and(|stat| {
             stat.rsplit(')')
                 .next()
@@ -87,7 +87,7 @@ impl Process {
         })
     }
 
-    /// Waits for its end, and for the end of its output.
+    /// Waits until the process has ended and its output is closed.
     pub async fn ended(&mut self) -> ExitStatus {
         let what = format!("{} ends", self.name);
         until(&what, async || {
@@ -97,7 +97,7 @@ impl Process {
         .await
     }
 
-    /// Waits for its end; what is left of it.
+    /// Waits for the end of the process and returns its exit code and output.
     pub async fn finished(mut self) -> Finished {
         let status = self.ended().await;
         Finished {
@@ -108,7 +108,7 @@ impl Process {
     }
 }
 
-/// As long as it lives, nobody reads what a process says on standard error.
+/// While this value exists, the process' standard error is not read.
 pub struct Unread {
     _gate: mpsc::Sender<()>,
 }
@@ -120,7 +120,7 @@ struct Gated {
 
 impl Read for Gated {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        // Nothing is ever sent: this ends when the sender goes away.
+        // No message is ever sent: the call returns when the sender is dropped.
         let _ = self.read.recv();
         self.stderr.read(buffer)
     }
@@ -128,7 +128,7 @@ impl Read for Gated {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Both fail when it has ended.
+        // Both calls fail if the process has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {
@@ -138,10 +138,10 @@ impl Drop for Process {
     }
 }
 
-/// What is left of a command that has ended.
+/// The exit code and the output of a command that has ended.
 #[derive(Debug)]
 pub struct Finished {
-    /// `None`: a signal ended it.
+    /// `None` if a signal ended it.
     pub code: Option<i32>,
     pub stdout: Vec<u8>,
     pub stderr: String,
@@ -152,17 +152,17 @@ impl Finished {
         String::from_utf8_lossy(&self.stdout).into_owned()
     }
 
-    /// Its standard output, if it ended well.
+    /// Returns the standard output of a command that succeeded.
     ///
     /// # Panics
-    /// When it did not.
+    /// Panics if the command failed.
     pub fn done(self) -> Vec<u8> {
         assert_eq!(self.code, Some(0), "{self:?}");
         self.stdout
     }
 }
 
-/// What a process wrote so far.
+/// The output that a process has written so far.
 #[derive(Clone)]
 pub struct Capture(Arc<Mutex<Captured>>);
 
@@ -173,7 +173,7 @@ struct Captured {
 }
 
 impl Capture {
-    /// Reads to the end, on a thread.
+    /// Reads to the end on a separate thread.
     pub fn of(mut from: impl Read + Send + 'static) -> Self {
         let capture = Self(Arc::default());
         let to = capture.clone();
@@ -195,7 +195,7 @@ impl Capture {
         String::from_utf8_lossy(&self.bytes()).into_owned()
     }
 
-    /// The process, and whoever has its output from it, has closed it.
+    /// Returns whether the process, and every other holder of the descriptor, has closed it.
     pub fn is_closed(&self) -> bool {
         self.with(|captured| captured.closed)
     }

@@ -1,4 +1,4 @@
-//! What a running server keeps of its memory from others.
+//! How a running server protects its memory from other processes.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -24,7 +24,7 @@ fn a_crash_leaves_no_core_dump() {
         let dumps_to_file = pattern.trim() == "core";
         if !can_dump.is_ok_and(|status| status.success()) || !dumps_to_file {
             skip("core dumps are limited here, or go elsewhere than to a file");
-            // Where the kernel would never leave one, the test shows nothing; the next one does.
+            // If the kernel would never write a core dump to a file, this test proves nothing. The next test still does.
             return;
         }
         for (args, is_dumped) in [(&[][..], false), (&["--allow-core-dumps"], true)] {
@@ -68,7 +68,7 @@ fn its_memory_is_no_other_processs_of_its_user() {
                 .current_dir("/");
             let server = Server::start(command).await;
             let proc = format!("/proc/{}", server.process.id());
-            // The kernel gives the files of a process that cannot be dumped to root.
+            // The files in /proc of a process that cannot be dumped belong to root.
             let found = fs::metadata(format!("{proc}/mem")).expect("it runs").uid();
             assert_eq!(found, owner, "{args:?}");
             let mut reading = as_other("head");

@@ -1,4 +1,4 @@
-//! The configuration changes while a server runs, and no request is lost.
+//! The configuration changes while a server runs; no request is lost.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -20,7 +20,7 @@ const RELOAD: [&str; 3] = [
 ];
 const BAD: &str = "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources: [{resources: [Secrets], providers: [{identity: {}}]}]\n";
 
-/// A server with reload on, whose file is at `path`; its plugin goes by any name.
+/// A server with reload enabled, whose file is at `path`. Its plugin serves providers of any name.
 struct Scene {
     server: Server,
     plugin: Scripted,
@@ -42,7 +42,7 @@ impl Scene {
         }
     }
 
-    /// With the provider `a` in a plain file.
+    /// Starts a server with the provider `a` in a regular file.
     async fn plain(stage: &Stage, args: &[&str]) -> Self {
         let path = stage.file("c.yaml", config(stage, &["a"]));
         Self::set(stage, path, args).await
@@ -56,7 +56,7 @@ impl Scene {
         kms_config(&providers)
     }
 
-    /// Puts another file in this one's place.
+    /// Replaces the file by renaming another one over it.
     fn rename_over(&self, content: &str) {
         let new = self.path.with_extension("new");
         fs::write(&new, content).expect("our own directory");
@@ -78,7 +78,7 @@ impl Scene {
         .await;
     }
 
-    /// Waits until `/statusz` names an error of the file.
+    /// Waits until `/statusz` reports an error in the file, and returns it.
     async fn until_refused(&self) -> String {
         until("the file is refused", async || {
             let status = self.server.status().await;
@@ -204,8 +204,8 @@ fn every_way_to_change_a_file_is_noticed() {
     });
 }
 
-/// As the kubelet does it for a ConfigMap or a Secret: `c.yaml` is a link to `..data/c.yaml`, and `..data` one to a directory that is never
-/// changed, only replaced.
+/// Updates the file as the kubelet does for a ConfigMap or a Secret: `c.yaml` is a link to `..data/c.yaml`, and `..data` is a link to a directory
+/// that is never changed, only replaced.
 #[test]
 fn a_swap_of_the_data_link_is_noticed() {
     play(async |stage| {
@@ -219,7 +219,7 @@ fn a_swap_of_the_data_link_is_noticed() {
         };
         version("..2026_01", config(&stage, &["a"]));
         symlink("..data/c.yaml", volume.join("c.yaml")).expect("a new link");
-        // An hour between polls: only the watch can notice.
+        // With an hour between polls, only the watch can notice the change.
         let args = [RELOAD[0], "--config-poll-interval", "1h"];
         let scene = Scene::set(&stage, volume.join("c.yaml"), &args).await;
         let load = Load::start(&scene.server.api).await;
@@ -227,14 +227,14 @@ fn a_swap_of_the_data_link_is_noticed() {
         version("..2026_02", scene.config(&["b", "a"]));
         fs::remove_dir_all(volume.join("..2026_01")).expect("the old version goes");
         scene.until_writes_go_to("b").await;
-        // The watch is still on what counts.
+        // The watch still covers the right directories.
         version("..2026_03", scene.config(&["c", "b", "a"]));
         scene.until_writes_go_to("c").await;
         load.finish().await;
     });
 }
 
-/// A link in the middle of a chain lies in no directory that is watched.
+/// Creates a chain of links, the middle one of which is in a directory that is not watched.
 fn unwatched_chain(stage: &Stage, content: &str) -> (PathBuf, PathBuf) {
     for dir in ["first", "middle"] {
         fs::create_dir(stage.path(dir)).expect("a new directory");

@@ -1,4 +1,4 @@
-//! A KMS v2 plugin inside the test, which does as it is told and remembers what it saw.
+//! A scriptable KMS v2 plugin inside the test. It records its calls.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -17,7 +17,7 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
-/// The plugin. Clones share one script; it serves until the last is dropped.
+/// The plugin. Clones share one script. It serves until the last clone is dropped.
 #[derive(Clone)]
 pub struct Scripted {
     shared: Arc<Shared>,
@@ -26,7 +26,7 @@ pub struct Scripted {
 
 struct Shared {
     script: Mutex<Script>,
-    /// The calls that hang while this says so.
+    /// The kind of calls that hang, if any.
     hanging: watch::Sender<Option<Call>>,
 }
 
@@ -36,12 +36,12 @@ pub enum Call {
     Decrypt,
 }
 
-/// What it answers, and what it was asked.
+/// The plugin's answers and a record of its calls.
 pub struct Script {
     pub key_id: String,
     pub healthz: String,
     pub calls: Counts,
-    /// Every plaintext that it was given, in order: DEKs.
+    /// Every plaintext that it received, in order: DEKs.
     pub deks: Vec<Vec<u8>>,
     sealed: HashMap<Vec<u8>, (String, Vec<u8>)>,
 }
@@ -54,10 +54,10 @@ pub struct Counts {
 }
 
 impl Scripted {
-    /// Serves on `socket`, healthy.
+    /// Serves on `socket` as a healthy plugin.
     ///
     /// # Panics
-    /// Outside a tokio runtime, and when it cannot listen there.
+    /// Panics outside a tokio runtime, or if it cannot listen on the socket.
     pub fn serve(socket: &Path, key_id: &str) -> Self {
         let script = Script {
             key_id: key_id.to_owned(),
@@ -81,7 +81,7 @@ impl Scripted {
         }
     }
 
-    /// Looks at the script, or changes it.
+    /// Locks the script to read or change it.
     pub fn script(&self) -> MutexGuard<'_, Script> {
         self.shared.script()
     }
@@ -90,7 +90,7 @@ impl Scripted {
         self.script().calls
     }
 
-    /// Calls of this kind are counted and then hang, until [`Scripted::let_go`].
+    /// Makes calls of this kind count and then hang, until [`Scripted::let_go`].
     pub fn hang(&self, call: Call) {
         self.shared.hanging.send_replace(Some(call));
     }
@@ -120,7 +120,7 @@ impl Drop for Serving {
     }
 }
 
-/// What comes with every encrypted DEK, and must come back with it.
+/// The annotations of every encrypted DEK, which Decrypt must receive again.
 fn annotations() -> BTreeMap<String, Vec<u8>> {
     [("test.dekker.example".to_owned(), b"annotated".to_vec())].into()
 }

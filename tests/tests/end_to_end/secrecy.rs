@@ -1,4 +1,4 @@
-//! Nothing that is shown anywhere holds a key ID in the clear, a key, a DEK or a plaintext.
+//! No output contains an unencrypted key ID, a key, a DEK or a plaintext.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
@@ -12,7 +12,7 @@ use crate::wait::until;
 const KEY: &str = "/registry/secrets/default/token";
 const PLAINTEXT: &str = "a plaintext that is nowhere else";
 
-/// Every form in which bytes get into a text.
+/// Returns every form in which bytes may appear in a text.
 fn forms(secret: &[u8]) -> Vec<String> {
     let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
     let list: Vec<_> = secret.iter().map(u8::to_string).collect();
@@ -39,7 +39,7 @@ fn assert_shows_none(shown: &[(&str, String)], secrets: &[Vec<u8>]) {
     }
 }
 
-/// Everything that a server shows, after all that may go wrong with a value.
+/// Returns everything that a server shows, after every way in which a value can fail.
 async fn shown_by(server: Server) -> Vec<(&'static str, String)> {
     let mut shown = Vec::new();
     let stored = server.write(KEY, PLAINTEXT.as_bytes()).await;
@@ -82,7 +82,7 @@ async fn shown_by(server: Server) -> Vec<(&'static str, String)> {
     shown
 }
 
-/// The keyring's key IDs and keys, the latter both as they are and as the file has them.
+/// Returns the keyring's key IDs and keys. Each key is returned both decoded and as in the file.
 fn keyring(stage: &Stage) -> Vec<Vec<u8>> {
     let file = std::fs::read(stage.state().join("keyring.json")).expect("the keyring");
     let file: Value = serde_json::from_slice(&file).expect("JSON");
@@ -131,7 +131,7 @@ fn deks_and_key_ids_of_any_plugin_are_shown_nowhere() {
         let config = kms_config(&[("a", &socket)]);
         let server = stage.serve_config(&config, &["--log", "trace"]).await;
         let mut shown = shown_by(server).await;
-        // Once more, with a key ID that no value may have, and a plugin that says why it is ill.
+        // Once more, with a key ID that is longer than allowed, so that the health check reports the error.
         let long = "too-long-a-key-id-".repeat(60);
         plugin.script().key_id.clone_from(&long);
         let server = stage.serve_config(&config, &["--log", "trace"]).await;

@@ -14,7 +14,7 @@ use crate::stage::Stage;
 
 pub struct Server {
     pub process: Process,
-    /// What it says when it is ready.
+    /// The text that it prints when it is ready.
     pub banner: String,
     /// The transform API's socket.
     pub api: PathBuf,
@@ -22,7 +22,7 @@ pub struct Server {
 }
 
 impl Stage {
-    /// Starts `dekker serve` in this test's state directory and waits until it says that it is ready.
+    /// Starts `dekker serve` in this test's state directory and waits until it reports that it is ready.
     pub async fn serve(&self, args: &[&str]) -> Server {
         Server::start(self.serve_command(args)).await
     }
@@ -33,7 +33,7 @@ impl Stage {
         command
     }
 
-    /// As [`Stage::serve`], with this configuration.
+    /// Does the same as [`Stage::serve`], with this configuration.
     pub async fn serve_config(&self, config: &str, args: &[&str]) -> Server {
         let file = self.file("config.yaml", config);
         let mut command = self.serve_command(args);
@@ -47,13 +47,13 @@ impl Server {
         Self::ready(Process::start(command, b"")).await
     }
 
-    /// Waits until a process that was started says that it is ready.
+    /// Waits until a started process reports that it is ready.
     pub async fn ready(mut process: Process) -> Self {
         let banner = process.says("| dekker inspect\n").await;
         Self::of(process, banner)
     }
 
-    /// One that has said that it is ready.
+    /// Wraps a process that has already printed its banner.
     pub fn of(process: Process, banner: String) -> Self {
         let (api, health) = addresses(&banner);
         Self {
@@ -64,7 +64,7 @@ impl Server {
         }
     }
 
-    /// Asks health, metrics or status.
+    /// Sends a GET request to the interface for health, metrics and status.
     pub async fn get(&self, path: &str) -> Answer {
         let mut connection = Connection::tcp(self.health).await.expect("it listens");
         let answer = connection.send(Method::GET, path, b"").await;
@@ -79,12 +79,12 @@ impl Server {
         String::from_utf8(self.get("/metrics").await.ok()).expect("text")
     }
 
-    /// A fresh connection to the transform API.
+    /// Opens a new connection to the transform API.
     pub async fn connect(&self) -> Connection {
         Connection::unix(&self.api).await.expect("it listens")
     }
 
-    /// Encrypts a secret, which must succeed.
+    /// Encrypts a secret; this must succeed.
     pub async fn write(&self, key: &str, plaintext: &[u8]) -> Vec<u8> {
         let answer = self.connect().await.write(key.as_bytes(), plaintext).await;
         answer.expect("an answer").ok()
@@ -96,17 +96,17 @@ impl Server {
         answer.expect("an answer")
     }
 
-    /// Decrypts a secret, which must succeed: the plaintext, and whether it is stale.
+    /// Decrypts a secret; this must succeed. Returns the plaintext, and whether it is stale.
     pub async fn read_well(&self, key: &str, stored: &[u8]) -> (Vec<u8>, bool) {
         let answer = self.read(key, stored).await;
         let stale = answer.header("dekker-stale").map(|stale| stale == "true");
         (answer.ok(), stale.expect("dekker-stale"))
     }
 
-    /// Ends it with SIGTERM; all that it said on standard error.
+    /// Stops the server with SIGTERM and returns its standard error.
     ///
     /// # Panics
-    /// When it does not end well.
+    /// Panics if its exit code is not 0.
     pub async fn stop(mut self) -> String {
         self.process.signal(Signal::TERM);
         let status = self.process.ended().await;
@@ -115,7 +115,7 @@ impl Server {
     }
 }
 
-/// The transform API's socket, and where health listens, of what a server says when it is ready.
+/// Parses the transform API's socket and the health address from a server's banner.
 pub fn addresses(banner: &str) -> (PathBuf, SocketAddr) {
     let row = |name: &str| {
         let row = banner
@@ -137,7 +137,7 @@ pub fn addresses(banner: &str) -> (PathBuf, SocketAddr) {
     (api.into(), health)
 }
 
-/// The sum of a metric's samples that have these labels.
+/// Returns the sum of a metric's samples that have these labels.
 pub fn metric(text: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
     let samples = text.lines().filter(|line| {
         line.strip_prefix(name)
@@ -151,7 +151,7 @@ pub fn metric(text: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
         .sum()
 }
 
-/// How many calls of a KMS method this server counts.
+/// Returns how many calls of a KMS method the metrics count.
 pub fn kms_calls(metrics: &str, method: &str) -> f64 {
     let method = format!("/v2.KeyManagementService/{method}");
     metric(

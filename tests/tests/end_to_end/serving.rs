@@ -1,4 +1,4 @@
-//! `dekker serve` starts, says where it is, keeps what it must, and ends.
+//! `dekker serve` starts, prints its addresses, protects its files, and stops.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -146,14 +146,14 @@ fn a_health_address_in_use_is_named_with_the_remedy() {
 fn sigterm_lets_a_request_finish_that_is_under_way() {
     play(async |stage| {
         let mut server = stage.serve(&[]).await;
-        // One that is idle must not hold up the end.
+        // An idle connection must not delay the end.
         let _idle = UnixStream::connect(&server.api).await.expect("it listens");
         let mut stream = UnixStream::connect(&server.api).await.expect("it listens");
         let target = target("to-storage", "secrets", KEY.as_bytes());
         let head =
             format!("POST {target} HTTP/1.1\r\nhost: dekker\r\ncontent-length: 10\r\n\r\nfirst");
         stream.write_all(head.as_bytes()).await.expect("it reads");
-        // Answered after it, on another connection: the first request's header has been read by then.
+        // This request on another connection is answered after the first request's header has been read.
         server.write(KEY, b"x").await;
         server.process.signal(Signal::TERM);
         until("it stops listening", async || {

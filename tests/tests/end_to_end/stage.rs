@@ -1,4 +1,4 @@
-//! What each test stands on: a directory of its own, the binary, and a runtime.
+//! The environment of each test: a separate directory, the binary, and a runtime.
 
 use std::ffi::OsStr;
 use std::io::Write;
@@ -15,7 +15,7 @@ pub struct Stage {
     binary: PathBuf,
 }
 
-/// Runs a test; without a binary it is skipped, for all to see, and in CI failed.
+/// Runs a test. Without a binary the test is skipped with a message, and fails in CI.
 pub fn play(test: impl AsyncFnOnce(Stage)) {
     let Some(binary) = binary() else {
         skip("there is no dekker binary; build it: cargo xtask build");
@@ -26,7 +26,7 @@ pub fn play(test: impl AsyncFnOnce(Stage)) {
         );
         return;
     };
-    // Short, wherever TMPDIR is: a unix socket's path has 107 bytes.
+    // In /tmp regardless of TMPDIR, because a unix socket's path is limited to 107 bytes.
     let dir = tempfile::Builder::new()
         .prefix("dk")
         .tempdir_in("/tmp")
@@ -40,7 +40,7 @@ pub fn play(test: impl AsyncFnOnce(Stage)) {
     runtime.shutdown_background();
 }
 
-/// Says on the terminal, past the capture of the test harness, that this test shows nothing.
+/// Reports on the terminal, bypassing the capture of the test harness, that this test was skipped.
 pub fn skip(why: &str) {
     let name = thread::current().name().unwrap_or("end to end").to_owned();
     let _ = writeln!(std::io::stderr(), "SKIPPED {name}: {why}");
@@ -59,12 +59,12 @@ fn binary() -> Option<PathBuf> {
 }
 
 impl Stage {
-    /// A path in this test's directory.
+    /// Returns a path in this test's directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    /// The state directory that [`Stage::serve`] names.
+    /// Returns the state directory that [`Stage::serve`] uses.
     pub fn state(&self) -> PathBuf {
         self.path("state")
     }
@@ -73,18 +73,18 @@ impl Stage {
         &self.binary
     }
 
-    /// Writes a file.
+    /// Writes a file in this test's directory and returns its path.
     pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         fs::write(&path, content).expect("a file in our own directory");
         path
     }
 
-    /// The `dekker` command, in this test's directory.
+    /// Returns a `dekker` command that runs in this test's directory.
     pub fn command<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {
         let mut command = Command::new(&self.binary);
         command.args(args).current_dir(self.dir.path());
-        // Nothing of the machine's own is used by a test that forgot to say where.
+        // A test that names no directory must not use those of the system.
         command
             .env_clear()
             .env("HOME", self.path("home"))
@@ -98,7 +98,7 @@ impl Stage {
     }
 }
 
-/// A configuration file of one rule for secrets: KMS v2 providers, the first of which writes, then identity.
+/// Returns a configuration file with one rule for secrets: these KMS v2 providers, the first of which writes, and then `identity`.
 pub fn kms_config(providers: &[(&str, &Path)]) -> String {
     let kms = providers.iter().map(|(name, socket)| {
         let endpoint = format!("unix://{}", socket.display());
@@ -112,7 +112,7 @@ pub fn kms_config(providers: &[(&str, &Path)]) -> String {
     )
 }
 
-/// A configuration file without any KMS.
+/// Returns a configuration file without KMS providers.
 pub fn plain_config() -> String {
     kms_config(&[])
 }

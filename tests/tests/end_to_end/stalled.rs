@@ -1,4 +1,4 @@
-//! A server whose output nobody reads.
+//! A server whose output is not read.
 
 use std::fs::File;
 use std::io::Write;
@@ -16,12 +16,12 @@ use crate::wait::{PATIENCE, until};
 
 const KEY: &[u8] = b"/registry/secrets/default/token";
 
-/// A process that does not outlive its test.
+/// A process that is killed when its test ends.
 struct Killed(Child);
 
 impl Drop for Killed {
     fn drop(&mut self) {
-        // Both fail when it has ended.
+        // Both calls fail if the process has already ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -35,7 +35,7 @@ async fn dropped(server: &Server) -> f64 {
     )
 }
 
-/// Writes and reads until lines are dropped; each request is answered all the same. How many there were.
+/// Writes and reads until log lines are dropped, and returns how many rounds that took. Every request must still be answered.
 async fn fill_log(server: &Server) -> u32 {
     assert_eq!(dropped(server).await, 0.0);
     let mut connection = server.connect().await;
@@ -46,7 +46,7 @@ async fn fill_log(server: &Server) -> u32 {
             .expect("it does not wait for the log's reader")
             .expect("an answer")
             .ok();
-        // A DEK of nobody's, each time another: the plugin is asked, and the trace of that call is some 30 kB.
+        // A different unknown DEK each time: the plugin is asked, and the trace of that call is about 30 kB.
         for (byte, other) in stored.iter_mut().rev().zip(requests.to_le_bytes()) {
             *byte ^= !other;
         }
@@ -87,7 +87,7 @@ fn a_log_that_nobody_reads_does_not_hold_up_the_end() {
         let server = Server::ready(process).await;
         fill_log(&server).await;
         server.process.signal(Signal::TERM);
-        // Its sockets are gone before its log is; then the process is.
+        // The server first closes its sockets, then its log, and then exits.
         until("it has ended, unread", async || {
             server.process.is_gone().then_some(())
         })
@@ -99,7 +99,7 @@ fn a_log_that_nobody_reads_does_not_hold_up_the_end() {
 #[test]
 fn standard_output_that_nobody_reads_does_not_hold_up_a_server_nor_its_end() {
     play(async |stage| {
-        // A pipe that is full to the last byte.
+        // A pipe that is completely full.
         let (_reader, writer) = std::io::pipe().expect("a pipe");
         let flags = fcntl_getfl(&writer).expect("flags");
         fcntl_setfl(&writer, flags | OFlags::NONBLOCK).expect("no blocking");

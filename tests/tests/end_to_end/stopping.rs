@@ -1,4 +1,4 @@
-//! Many starts at once, and many stops.
+//! Many servers that start or stop at the same time.
 
 use std::process::Command;
 
@@ -10,7 +10,7 @@ use crate::stage::{Stage, play};
 
 const KEY: &str = "/registry/secrets/default/token";
 
-/// A server that listens where no other does.
+/// Returns the command for a server with its own socket.
 fn serve_command(stage: &Stage, state: &str, n: usize) -> Command {
     let mut command = stage.command(["serve", "--health-listen", "127.0.0.1:0", "--state-dir"]);
     let socket = stage.path(&format!("api{n}.sock"));

@@ -1,4 +1,4 @@
-//! Several processes and one state directory: one serves the plugin, and when that is gone another one does.
+//! Several processes with one state directory: one of them serves the plugin, and when it ends another one takes over.
 
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::wait::until;
 const KEY: &str = "/registry/secrets/default/token";
 const PLAINTEXT: &[u8] = b"hunter2";
 
-/// One of several servers over the state directory.
+/// Starts one of several servers on the state directory.
 async fn serve(stage: &Stage, n: usize) -> Server {
     let socket = stage.path(&format!("api{n}.sock"));
     let listen = format!("unix://{}", socket.display());
@@ -41,7 +41,7 @@ async fn until_one_serves(servers: &[Server]) -> usize {
     .await
 }
 
-/// As its owner has it: locked, and there is a file for it.
+/// Returns whether the plugin's owner holds the lock; the lock file must exist.
 fn is_locked(lock: &Path) -> bool {
     let lock = File::open(lock).expect("a lock file");
     matches!(lock.try_lock(), Err(TryLockError::WouldBlock))
@@ -68,7 +68,7 @@ fn when_the_owner_is_killed_another_server_takes_over_and_all_are_healthy_again(
         let state = stage.state().display().to_string();
         while servers.len() > 1 {
             let owner = until_one_serves(&servers).await;
-            // SIGKILL.
+            // Dropping the server sends SIGKILL.
             drop(servers.remove(owner));
             let next = until_one_serves(&servers).await;
             let args = ["kms", "status", "--state-dir", &state];
@@ -155,7 +155,7 @@ fn a_command_for_one_value_neither_takes_the_plugins_socket_nor_needs_it() {
 
         let server = serve(&stage, 0).await;
         assert!(is_locked(&state.join("kms.sock.lock")));
-        // It hangs, so whoever asked its plugin would wait in vain.
+        // The server is suspended, so a command that asked its plugin would not get an answer.
         server.process.signal(Signal::STOP);
         let beside = run("encrypt", PLAINTEXT).await;
         assert_eq!(run("decrypt", &beside).await, PLAINTEXT);
@@ -163,7 +163,7 @@ fn a_command_for_one_value_neither_takes_the_plugins_socket_nor_needs_it() {
         assert_eq!(server.read_well(KEY, &beside).await.0, PLAINTEXT);
         assert_eq!(standing(&server).await, "serving");
 
-        // A hundred of them beside it, all at once, and it is as healthy as before.
+        // A hundred commands beside the server at the same time leave it as healthy as before.
         let commands = (0..100).map(|_| Process::start(one_shot(&stage, "decrypt"), &stored));
         for command in commands.collect::<Vec<_>>() {
             assert_eq!(command.finished().await.done(), PLAINTEXT);

@@ -1,4 +1,4 @@
-//! The transform API: bytes in, bytes out, and what it says when that cannot be.
+//! The transform API: bytes in, bytes out, and the errors.
 
 use dekker_proto::storage::EncryptedObject;
 use hyper::Method;
@@ -59,7 +59,7 @@ fn values_of_every_size_come_back_and_one_byte_too_many_is_refused() {
             let back = read(&server, KEY, &stored).await.ok();
             assert!(back == plaintext, "{size} bytes");
         }
-        // Answered by what it announces: nothing of it is ever sent.
+        // The server answers on the basis of the announced length: no byte of the body is ever sent.
         let mut stream = UnixStream::connect(&server.api).await.expect("it listens");
         let (target, size) = (target("to-storage", "secrets", KEY), 2 * MIB + 1);
         let head =
@@ -131,7 +131,7 @@ fn a_key_may_be_any_bytes() {
             let other = [key, b"\0"].concat();
             assert_eq!(read(&server, &other, &stored).await.status, 422);
         }
-        // A plus sign is a plus sign, escaped or not, and never a space.
+        // A plus sign, escaped or not, is a plus sign and never a space.
         let stored = write(&server, b"a+b", b"value").await.ok();
         let mut connection = server.connect().await;
         for (key, status) in [("a+b", 200), ("a%2Bb", 200), ("a%20b", 422)] {

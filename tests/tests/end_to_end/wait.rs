@@ -1,20 +1,20 @@
-//! Waiting for what another process or task does. Nothing here is a bound that a test asserts: only a test that hangs gets to the end of it.
+//! Waiting for another process or task. The limits here are not assertions: only a test that hangs reaches them.
 
 use std::future::pending;
 use std::time::Duration;
 
-/// 2 minutes: far more than anything takes, on a machine that does much else.
+/// 2 minutes: far longer than anything should take, even on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// 10 milliseconds: lets others run between two looks at something that tells nobody when it changes.
+/// 10 milliseconds: lets others run between two checks of something that sends no notification when it changes.
 pub async fn breathe() {
     let _ = tokio::time::timeout(Duration::from_millis(10), pending::<()>()).await;
 }
 
-/// Looks until there is something to see.
+/// Repeats a check until it returns a value.
 ///
 /// # Panics
-/// When there still is nothing at the end of all patience.
+/// Panics if there is still no value after [`PATIENCE`].
 pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let looking = async {
         loop {

@@ -1,4 +1,4 @@
-//! One DEK for all writes: no KMS call per write, and no nonce twice.
+//! One DEK for all writes: no KMS call for each write, and no nonce used twice.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -55,7 +55,7 @@ fn ten_thousand_writes_make_one_encrypt_call_and_no_nonce_twice() {
             counters.first() >= Some(&1_000_000_001),
             "the counter starts where upstream's does"
         );
-        // One part of the counter is the control instance's, and each worker has one, of which it leaves nothing out.
+        // The control instance and each worker use one contiguous part of the counter, without gaps.
         let workers = server.status().await["workers"].as_u64().expect("a number");
         let starts = counters.iter().filter(|of| !counters.contains(&(**of - 1)));
         assert!((1..=workers + 1).contains(&(starts.count() as u64)));
@@ -89,7 +89,7 @@ fn ten_thousand_writes_make_one_encrypt_call_and_no_nonce_twice() {
         );
         assert_eq!(writes, WRITES as f64);
 
-        // The plugin's own counts; its Status is asked for once more to see them.
+        // The plugin's own counts. Reading them takes one more Status call.
         let state = stage.state().display().to_string();
         let status = stage
             .run(&["kms", "status", "--state-dir", &state], b"")
