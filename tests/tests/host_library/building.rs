@@ -1,4 +1,4 @@
-//! What cannot become a host, and what is said of it.
+//! Components and configurations from which no host can be built, and the errors.
 
 use std::path::PathBuf;
 
@@ -21,7 +21,7 @@ fn component_error(component: &[u8]) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_component_that_is_none_is_refused() {
-    // A component that imports a function `x`, of no parameters and no result.
+    // A component that imports a function `x` without parameters and results.
     let imports = [
         COMPONENT,
         b"\x07\x05\x01\x40\0\x01\0",
@@ -88,7 +88,7 @@ async fn every_fault_of_a_configuration_is_told() {
 async fn a_host_is_ready_when_its_plugin_has_answered() {
     let room = Room::new();
     let host = room.host();
-    // Waits for the first Status without being told to.
+    // Waits for the first Status by itself.
     let stored = write(&host, "/k", b"hunter2").await;
     let back = read(&host, "/k", &stored).await;
     assert_eq!(
@@ -106,7 +106,7 @@ async fn a_host_is_ready_when_its_plugin_has_answered() {
     );
 }
 
-/// A component that was built; the variable that names it, or where it is built.
+/// Returns a built component: the one that the variable names, or the one in the target directory.
 fn built(variable: &str, file: &str) -> Option<Vec<u8>> {
     let path = std::env::var_os(variable).map(PathBuf::from);
     let path = path.or_else(|| {

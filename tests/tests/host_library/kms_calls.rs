@@ -1,4 +1,4 @@
-//! Operations that wait for the plugin: asked for once, given up, or out of time.
+//! Operations that wait for the plugin: shared calls, cancelled operations, and timeouts.
 
 use dekker_host::ErrorKind;
 use tokio::task::JoinSet;
@@ -91,7 +91,7 @@ async fn a_call_to_a_plugin_that_hangs_ends_at_its_deadline() {
         error.message.starts_with("failed to decrypt DEK, error: "),
         "{error}"
     );
-    // What needs no call goes on meanwhile.
+    // Operations that need no call continue in the meantime.
     assert_eq!(read(&host, "/own", &own).await.plaintext.as_slice(), b"own");
     room.plugin.let_go();
     assert_eq!(

@@ -1,4 +1,4 @@
-//! A KMS v1 plugin over a real socket.
+//! A KMS v1 plugin on a real socket.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,7 +18,7 @@ use tonic::{Request, Response, Status};
 
 use crate::room::{at, read, write};
 
-/// Turns DEKs around, and counts.
+/// A plugin that reverses DEKs and counts the calls.
 #[derive(Clone, Default)]
 struct Mirror {
     encrypts: Arc<AtomicU32>,

@@ -9,13 +9,13 @@ use tokio::task::JoinSet;
 use crate::room::{Room, at, read, write};
 
 const RELOADS: usize = 1000;
-/// Reloads after which memory and descriptors are as they will stay.
+/// The number of reloads after which memory and descriptors should no longer grow.
 const WARM: usize = 100;
-/// 64 MiB: what the other tests of this binary, each with an instance of the component, may need beside this one. 900 reloads that leaked a
-/// configuration, a provider or a connection each would cost more.
+/// 64 MiB: what the other tests of this binary, each with an instance of the component, may use at the same time. If each of 900 reloads leaked a
+/// configuration, a provider or a connection, that would cost more.
 const SLACK: u64 = 64 * 1024 * 1024;
 
-/// Open descriptors, and resident bytes.
+/// Returns the number of open descriptors, and the resident memory in bytes.
 fn footprint() -> (usize, u64) {
     let descriptors = std::fs::read_dir("/proc/self/fd").expect("procfs").count();
     let statm = std::fs::read_to_string("/proc/self/statm").expect("procfs");
@@ -35,7 +35,7 @@ async fn a_thousand_reloads_under_load_lose_nothing_and_cost_nothing() {
         .build()
         .expect("a host");
     let foreign = write(&room.host(), "/k", b"foreign").await;
-    // The plugin has answered all that a new host asks, and the foreign DEK is known.
+    // Now the plugin has answered all calls of a new host, and the foreign DEK is cached.
     let known = read(&host, "/k", &foreign).await;
     assert_eq!(known.plaintext.as_slice(), b"foreign");
     let stop = Arc::new(AtomicBool::new(false));
@@ -65,7 +65,7 @@ async fn a_thousand_reloads_under_load_lose_nothing_and_cost_nothing() {
     let mut warm = footprint();
     let calls = room.plugin.calls();
     for n in 0..RELOADS {
-        // The rule changes; the provider does not.
+        // The rule changes, but the provider does not.
         let more = if n % 2 == 0 { "  - identity: {}\n" } else { "" };
         let config = room.config("1m") + more;
         let outcome = host
@@ -102,7 +102,7 @@ async fn a_thousand_reloads_under_load_lose_nothing_and_cost_nothing() {
         after.decrypt, calls.decrypt,
         "an unchanged provider keeps its cache"
     );
-    // Other tests of this binary open and close descriptors beside this one; a reload that leaked one would leave hundreds.
+    // Other tests of this binary open and close descriptors at the same time. A reload that leaked one would leave hundreds.
     assert!(end.0 < warm.0 + 100, "descriptors {} → {}", warm.0, end.0);
     assert!(end.1 < warm.1 + SLACK, "resident {} → {}", warm.1, end.1);
 }

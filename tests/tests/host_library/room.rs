@@ -1,4 +1,4 @@
-//! What each test stands on: a directory of its own with a plugin in it.
+//! The environment of each test: a separate directory with a plugin in it.
 
 use dekker_host::{Decrypted, Host, HostBuilder, HostError, Location, TransformError};
 use tempfile::TempDir;
@@ -13,7 +13,7 @@ pub struct Room {
 
 impl Room {
     pub fn new() -> Self {
-        // Short, wherever TMPDIR is: a unix socket's path has 107 bytes.
+        // In /tmp regardless of TMPDIR, because a unix socket's path is limited to 107 bytes.
         let dir = tempfile::Builder::new()
             .prefix("dk")
             .tempdir_in("/tmp")
@@ -22,12 +22,12 @@ impl Room {
         Self { plugin, dir }
     }
 
-    /// A host for this room's plugin, whose calls may take as long as `timeout` says.
+    /// Returns a builder for a host with this room's plugin, whose calls may take up to `timeout`.
     pub fn builder(&self, timeout: &str) -> HostBuilder {
         Host::builder().config(self.config(timeout))
     }
 
-    /// Secrets, served by this room's plugin.
+    /// Returns a configuration in which this room's plugin serves secrets.
     pub fn config(&self, timeout: &str) -> String {
         let socket = self.dir.path().join("kms.sock");
         format!(
@@ -42,7 +42,7 @@ impl Room {
     }
 }
 
-/// Where a secret is.
+/// Returns the location of a secret.
 pub fn at(key: &str) -> Location {
     Location {
         resource: "secrets".to_owned(),
@@ -50,19 +50,19 @@ pub fn at(key: &str) -> Location {
     }
 }
 
-/// Encrypts, which must succeed.
+/// Encrypts a value; this must succeed.
 pub async fn write(host: &Host, key: &str, plaintext: &[u8]) -> Vec<u8> {
     let written = host.to_storage(at(key), plaintext.to_vec().into()).await;
     written.expect("a write").stored
 }
 
-/// Decrypts, which must succeed.
+/// Decrypts a value; this must succeed.
 pub async fn read(host: &Host, key: &str, stored: &[u8]) -> Decrypted {
     let read = host.from_storage(at(key), stored.to_vec()).await;
     read.expect("a read")
 }
 
-/// The engine's fault.
+/// Returns the engine's error.
 pub fn fault<T: std::fmt::Debug>(outcome: Result<T, HostError>) -> TransformError {
     match outcome {
         Err(HostError::Transform(error)) => error,
@@ -70,7 +70,7 @@ pub fn fault<T: std::fmt::Debug>(outcome: Result<T, HostError>) -> TransformErro
     }
 }
 
-/// Waits until this many operations wait in the engine.
+/// Waits until this many operations are parked in the engine.
 pub async fn until_parked(host: &Host, expected: u64) {
     until(&format!("{expected} operations are parked"), async || {
         let status = host.status().await.ok()?;

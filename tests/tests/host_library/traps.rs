@@ -1,4 +1,4 @@
-//! A component that traps takes one request with it, and nothing else: the instance that has the plugins, which here has no workers.
+//! A trap in the component fails one request and nothing else. Here it hits the instance that has the plugins, because there are no workers.
 
 use std::sync::Arc;
 
@@ -8,9 +8,9 @@ use dekker_host::metrics::Metrics;
 use crate::room::{Room, at, read, until_parked, write};
 use crate::scripted::Call;
 
-/// 8 MiB: room for the engine and for small values.
+/// 8 MiB: enough for the engine and small values.
 const LITTLE: usize = 8 << 20;
-/// 16 MiB: more than all of it.
+/// 16 MiB: more than the whole memory limit.
 const LARGE: usize = 16 << 20;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -28,7 +28,7 @@ async fn only_the_request_that_traps_is_lost() {
 
     let trapped = host.to_storage(at("/large"), vec![7; LARGE].into()).await;
     assert_eq!(trapped.map(|_| ()), Err(HostError::Trapped));
-    // What comes next waits for the fresh instance's first Status, as at any start.
+    // The next request waits for the fresh instance's first Status, as at every start.
     let after = write(&host, "/after", b"after").await;
     for (key, stored, plaintext) in [("/before", &before, "before"), ("/after", &after, "after")] {
         let back = read(&host, key, stored).await;
@@ -117,7 +117,7 @@ async fn a_reload_survives_a_trap_before_it() {
     let reloaded = host.reload(plain.as_bytes().to_vec().into()).await;
     reloaded.expect("an engine").expect("a valid configuration");
     assert_eq!(write(&host, "/k", b"plain").await, b"plain");
-    // The fresh instance after this one has the configuration that is in use, not the first.
+    // The next fresh instance also has the configuration in use, not the first one.
     let trapped = host.to_storage(at("/large"), vec![7; LARGE].into()).await;
     assert_eq!(trapped.map(|_| ()), Err(HostError::Trapped));
     assert_eq!(write(&host, "/k", b"plain").await, b"plain");

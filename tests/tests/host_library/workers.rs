@@ -1,4 +1,4 @@
-//! Several instances at work for one.
+//! Several worker instances for one host.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,12 +12,13 @@ use tokio::task::JoinSet;
 
 use crate::room::{Room, at, fault, read, write};
 
-/// 8 MiB: room for the engine and for small values.
+/// 8 MiB: enough for the engine and small values.
 const LITTLE: usize = 8 << 20;
-/// 16 MiB: more than all of it.
+/// 16 MiB: more than the whole memory limit.
 const LARGE: usize = 16 << 20;
 
-/// The DEK that sealed a value, and its counter there. The random part of the nonce is left out, so that it helps nothing.
+/// Returns the DEK that sealed a value, and the counter in its nonce. The random part of the nonce is left out, so that it cannot hide a repeated
+/// counter.
 fn nonce(stored: &[u8]) -> (Vec<u8>, u64) {
     let object = EncryptedObject::of("a", stored);
     let counter = object.counter();
@@ -78,7 +79,7 @@ async fn a_hundred_thousand_writes_of_eight_workers_cost_one_dek() {
         (1, 1),
         "one DEK, with its proof"
     );
-    // One at the start, and one a minute: on a machine where this takes as long.
+    // One at the start and one each minute, in case the test takes that long.
     let polls = 1 + start.elapsed().as_secs() / 60;
     assert!(
         (1..=polls).contains(&calls.status),
@@ -164,7 +165,7 @@ async fn a_new_dek_and_a_new_file_reach_every_worker() {
     let host = room.builder("1m").automatic_reload(true).workers(8);
     let host = host.build().expect("a host");
     let old = write(&host, "/old", b"old").await;
-    // Each worker, for they are all busy at once.
+    // All workers are busy at once, so each one is used.
     let by_all = async |key_id: &'static str| {
         let mut tasks = JoinSet::new();
         for n in 0..64 {
@@ -180,7 +181,7 @@ async fn a_new_dek_and_a_new_file_reach_every_worker() {
     };
     by_all("key-1").await;
     room.plugin.script().key_id = "key-2".to_owned();
-    // Another timeout makes another provider of it, which has a DEK of its own.
+    // Another timeout makes it another provider, which has a separate DEK.
     let reloaded = host.reload(room.config("59s").into_bytes().into()).await;
     reloaded.expect("an engine").expect("a healthy plugin");
     by_all("key-2").await;
@@ -239,7 +240,7 @@ async fn faults_are_those_of_a_host_without_workers() {
         let of = async |host: &Host| fault(host.from_storage(at(key), stored.to_vec()).await);
         assert_eq!(of(&host).await, of(&alone).await, "{key} {stored:?}");
     }
-    // Each of them was counted once, as without workers.
+    // Each failure was counted once, as without workers.
     let failed = "apiserver_storage_transformation_operations_total{resource=\"secrets\",transformation_type=\"from_storage\",transformer_prefix=\"k8s:enc:kms:v2:a:\",status=\"unknown-non-grpc\"}";
     assert_eq!(sample(&host, failed).await, Some(3.0));
     assert_eq!(sample(&alone, failed).await, Some(3.0));

@@ -1,4 +1,4 @@
-//! Health endpoints, body for body: the same plugins, the same file, both asked at once.
+//! The health endpoints compared body for body: the same plugins, the same file, and both sides asked at once.
 
 use std::path::Path;
 
@@ -40,9 +40,9 @@ const PATHS: &[&str] = &[
     "/nowhere",
 ];
 
-/// A body without what need not agree. The first answer after a failed call says what was asked and later ones do not: which of the two
-/// a request meets is a matter of 3 seconds. And gRPC has more words than one for a plugin that does not answer in time: the caller's, and those
-/// of the plugin's own server, tonic, which gives up at the same moment.
+/// Returns a body without the parts that need not agree. The first answer after a failed call names the call and later ones do not; the answer that a
+/// request gets depends on a period of 3 seconds. In addition, gRPC has more than one text for a plugin that does not answer in time: the caller's,
+/// and that of the plugin's own server, tonic, which gives up at the same moment.
 pub fn comparable(body: &str) -> String {
     let mut text = body.to_owned();
     for provider in ["a", "b", "c"] {
@@ -58,7 +58,7 @@ pub fn comparable(body: &str) -> String {
         "code = DeadlineExceeded desc = ",
     );
     let late = "rpc error: code = DeadlineExceeded desc = ";
-    // Ours has two clocks for one deadline; the one that is no part of the client does not know that the version was asked first.
+    // Dekker has two clocks for one deadline. The one outside the client does not know that the version was asked for first.
     text = text.replace(
         &format!("failed get version from remote KMS provider: {late}"),
         late,
@@ -161,7 +161,7 @@ fn health_bodies_are_upstreams() {
     });
 }
 
-/// A file whose provider `a`, and `c` where it has one, speak KMS v1.
+/// Returns a file in which the provider `a`, and `c` if there is one, use KMS v1.
 fn with_v1(providers: &[(&str, &Path)]) -> String {
     let mut text = kms_config(providers);
     for name in ["a", "c"] {

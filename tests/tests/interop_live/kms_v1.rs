@@ -1,4 +1,4 @@
-//! A KMS v1 plugin, in a peer process: upstream's client of KMS v1 names the socket's path as `:authority`, which a bare server of tonic's refuses.
+//! A KMS v1 plugin in a peer process. Upstream's KMS v1 client sends the socket's path as `:authority`, which a plain tonic server rejects.
 
 use std::path::{Path, PathBuf};
 
@@ -6,13 +6,13 @@ use serde::Serialize;
 
 use crate::peer::Peer;
 
-/// The plugin. It decrypts what it encrypted and nothing else, and serves until it is dropped.
+/// The plugin. It decrypts only what it encrypted, and serves until it is dropped.
 pub struct PluginV1 {
     peer: Peer,
     socket: PathBuf,
 }
 
-/// What it answers.
+/// The plugin's answers.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Mood {
@@ -33,7 +33,7 @@ impl Default for Mood {
 }
 
 impl PluginV1 {
-    /// Serves on `socket`, healthy.
+    /// Serves on `socket` as a healthy plugin.
     pub fn serve(socket: &Path) -> Self {
         let mut plugin = Self {
             peer: Peer::start(),
@@ -43,7 +43,7 @@ impl PluginV1 {
         plugin
     }
 
-    /// What it answers from now on.
+    /// Sets the answers from now on.
     pub fn set(&mut self, mood: Mood) {
         self.peer.plugin(&self.socket, mood);
     }

@@ -1,7 +1,7 @@
-//! The same operations on both sides, and what either has counted.
+//! The same operations on both sides, and a comparison of the metrics of both.
 //!
-//! Compared are the names, labels and values of all that upstream's transformers count, of histograms the number of observations. What depends
-//! on when it is asked must be there on both sides: time stamps, calls of Status, and answers of a plugin whose key ID is invalid.
+//! Compared are the names, labels and values of all metrics of upstream's transformers; for histograms, the number of observations. Values that
+//! depend on timing must only exist on both sides: time stamps, Status calls, and answers of a plugin whose key ID is invalid.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +20,7 @@ use crate::stage::Stage;
 const ID: &str = "interop";
 const KEY: &[u8] = b"/registry/x";
 
-/// Every kind of provider, `bad`, whose plugin has no key ID, and resources that no rule covers.
+/// Returns a configuration with every kind of provider, with `bad`, whose plugin has no key ID, and with resources that no rule covers.
 fn config(stage: &Stage, keys: &[(&str, u8)], two: &str) -> String {
     let keys: Vec<_> = keys
         .iter()
@@ -77,7 +77,7 @@ const RESOURCES: [&str; 8] = [
     "events",
 ];
 
-/// Upstream and ours. What is asked of one is asked of the other.
+/// Upstream and Dekker. Every request to one is also made to the other.
 struct Pair {
     go: Peer,
     connection: Connection,
@@ -85,7 +85,7 @@ struct Pair {
 }
 
 impl Pair {
-    /// Writes on both sides, which both may refuse: what each stored.
+    /// Writes on both sides, which may both fail, and returns what each stored.
     async fn write(&mut self, resource: &str) -> Option<(Vec<u8>, Vec<u8>)> {
         let target = target("to-storage", resource, KEY);
         let ours = self.connection.send(Method::POST, &target, b"x").await;
@@ -115,7 +115,7 @@ impl Pair {
 
 type Samples = BTreeMap<String, f64>;
 
-/// `name{label="value",…}` with the labels sorted.
+/// Returns `name{label="value",…}` with the labels sorted.
 fn series(name: &str, labels: &BTreeMap<String, String>) -> String {
     let labels: Vec<_> = labels
         .iter()
@@ -124,7 +124,7 @@ fn series(name: &str, labels: &BTreeMap<String, String>) -> String {
     format!("{name}{{{}}}", labels.join(","))
 }
 
-/// What `/metrics` shows of the metrics that upstream's side shows. No value of a label in this test holds a `"` or a `,`.
+/// Returns those samples in Dekker's `/metrics` that upstream's side shows too. In this test no label value contains a `"` or a `,`.
 fn ours(text: &str) -> Samples {
     let mut samples = Samples::new();
     for line in text.lines() {
@@ -147,7 +147,7 @@ fn ours(text: &str) -> Samples {
     samples
 }
 
-/// Whether its value depends on when it is asked.
+/// Returns whether the value of the series depends on timing.
 fn is_timed(series: &str) -> bool {
     series.contains("_timestamp_seconds{")
         || series.contains("method_name=\"/v2.KeyManagementService/Status\"")
@@ -162,7 +162,7 @@ fn metrics_are_upstreams() {
         let _elsewhere = Scripted::serve(&stage.path("elsewhere.sock"), "key-0");
         let mut one = PluginV1::serve(&stage.path("one.sock"));
 
-        // Values that neither side wrote: with its plugins and an old key, and with a plugin that theirs knows nothing of.
+        // Values that neither side wrote: with the same plugins and an old key, and with a plugin that neither side knows.
         let mut third = Peer::start();
         let mut write = |name: &str, config: &str, resource: &str| {
             let file = stage.file(&format!("{name}.yaml"), config);
@@ -226,7 +226,7 @@ fn metrics_are_upstreams() {
         for sample in pair.go.metrics() {
             upstream.insert(series(&sample.name, &sample.labels), sample.value);
         }
-        // Ours has each new DEK decrypted before it is used.
+        // Dekker decrypts each new DEK before it is used.
         let calls = |samples: &Samples, method: &str| {
             let method = format!("/v2.KeyManagementService/{method}");
             let name = "apiserver_envelope_encryption_kms_operations_latency_seconds_count";

