@@ -1,8 +1,6 @@
-// What a person with other eyes or hands would trip over.
+// Checks for accessibility problems.
 
-/**
- * Runs in the page: texts whose contrast is below 4.5 (WCAG 2.2, 1.4.3), and controls that no name is told of.
- */
+/** Runs in the page. Finds texts whose contrast is below 4.5 (WCAG 2.2, 1.4.3), and controls without an accessible name. */
 export function audit() {
   const channel = (value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
   const luminance = ([red, green, blue]) => 0.2126 * channel(red / 255) + 0.7152 * channel(green / 255) + 0.0722 * channel(blue / 255);
@@ -33,7 +31,7 @@ export function audit() {
     if (!(ratio >= 4.5)) contrast.push(`${ratio.toFixed(2)} ${describe(element)}`);
   };
   for (const element of document.body.querySelectorAll("*")) {
-    // What cannot be used need not be readable.
+    // Disabled controls need not be readable.
     if (!isSeen(element) || element.disabled || element.closest("svg, script, style") !== null) continue;
     if ([...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim() !== "")) measure(element);
     if (element.matches("input, textarea")) {

@@ -1,4 +1,4 @@
-// A page in headless Chromium, on a server that has the package and nothing else.
+// A page in headless Chromium, on a server that only has the package.
 
 import { createServer } from "node:http";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
@@ -11,7 +11,7 @@ import { chromium } from "playwright-core";
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const TYPES = { ".js": "text/javascript", ".wasm": "application/wasm", ".html": "text/html" };
 
-/** The package's files, and those of the tests; every page is empty. */
+/** Serves the package's files and those of the tests; every page is empty. */
 async function serve() {
   const server = createServer(async (request, response) => {
     const path = normalize(new URL(request.url, "http://localhost").pathname);
@@ -28,7 +28,7 @@ async function serve() {
   return server;
 }
 
-/** A browser with an empty profile: `{ context, close }`. */
+/** Launches a browser with an empty profile: `{ context, close }`. */
 export async function launch() {
   const profile = await mkdtemp(join(tmpdir(), "dekker-chromium-"));
   const context = await chromium.launchPersistentContext(profile, {
@@ -51,7 +51,7 @@ export async function launch() {
   return { context, close };
 }
 
-/** A browser that asks nobody but the server: `{ context, newPage, faults, close }`. */
+/** Opens a browser that only contacts the server: `{ context, newPage, faults, close }`. */
 export async function open() {
   const server = await serve();
   const { context, close: closeBrowser } = await launch();

@@ -1,4 +1,4 @@
-// Answers requests, one a line, on standard input and output, in a page of a browser.
+// Answers requests, one on each line, on standard input and output, in a page of a browser.
 
 import { createInterface } from "node:readline";
 
@@ -16,7 +16,7 @@ await page.evaluate(async () => {
 const session = await browser.context.newCDPSession(page);
 try {
   for await (const line of createInterface({ input: process.stdin })) {
-    // JSON is JavaScript, and needs no more wrapping than quotes.
+    // JSON is valid JavaScript, so a string literal needs no other escaping.
     const expression = `handle(${JSON.stringify(line)})`;
     const { result, exceptionDetails } = await session.send("Runtime.evaluate", { expression, returnByValue: true });
     if (exceptionDetails !== undefined) throw new Error(exceptionDetails.exception?.description ?? exceptionDetails.text);

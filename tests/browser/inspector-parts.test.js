@@ -1,4 +1,4 @@
-// The Inspector's parts that need no browser: what it reads, held against what core reads.
+// The Inspector's parts that need no browser, compared with core's results.
 
 import assert from "node:assert/strict";
 import test from "node:test";
@@ -110,7 +110,7 @@ test("damaged protobuf is no object, and no harm", () => {
     for (let at = random(4); at > 0; at--) if (bytes.length > 4) bytes[4 + random(bytes.length - 4)] = random(256);
     JSON.stringify(readObject(bytes) ?? null);
   }
-  // Messages within messages, as deep as they go.
+  // Messages nested 4000 deep.
   let nested = Buffer.of(0xff);
   for (let depth = 0; depth < 4000; depth++) {
     const length = [];

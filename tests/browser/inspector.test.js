@@ -1,4 +1,4 @@
-// The Inspector, from file:// as people open it.
+// The Inspector, opened from file:// as its users open it.
 
 import assert from "node:assert/strict";
 import { resolve } from "node:path";
@@ -14,8 +14,8 @@ const url = pathToFileURL(resolve(root, process.env.DEKKER_INSPECTOR ?? "target/
 
 let browser;
 let page;
-let requests; // what left the page, or tried to
-let faults; // what the page says of itself
+let requests; // every request that left the page, or tried to
+let faults; // the errors that the page reports
 let cluster; // a thousand values, and every DEK
 
 before(async () => {
@@ -40,7 +40,7 @@ beforeEach(async () => {
 });
 
 afterEach(async () => {
-  // Every test is this test as well: nothing leaves the page, and nothing is wrong with it.
+  // Every test also checks this: nothing leaves the page, and the page reports no error.
   const violations = await page.evaluate(() => globalThis.violations);
   await page.close();
   assert.deepEqual({ requests, faults, violations }, { requests: [url], faults: [], violations: [] });
@@ -51,7 +51,7 @@ const base64 = (bytes) => Buffer.from(bytes).toString("base64");
 const valueBy = (by) => cluster.values.find((value) => value.by === by);
 const text = (selector) => page.locator(selector).innerText();
 const dekOf = async (value) => {
-  // Which of them it is only an attempt tells.
+  // Only an attempt shows which of the DEKs it is.
   const { openWithDek } = await import("dekker");
   return cluster.deks.find((dek) => {
     try {
@@ -62,7 +62,7 @@ const dekOf = async (value) => {
   });
 };
 
-/** Pastes as the keyboard does; the clipboard itself belongs to whoever runs the tests. */
+/** Pastes as the keyboard does, without touching the clipboard of the user who runs the tests. */
 async function paste(data, selector = "#paste") {
   await page.locator(selector).evaluate((target, data) => {
     const clipboardData = new DataTransfer();
@@ -87,7 +87,7 @@ async function decrypt({ config = "", dek = "" }) {
   await page.click("#decrypt");
 }
 
-/** Waits for a text; Playwright waits, not the clock. */
+/** Waits for a text. Playwright waits for it without a fixed delay. */
 const until = (selector, words) => page.locator(selector).filter({ hasText: words }).first().waitFor();
 
 const facts = () => page.locator(".facts").evaluate((list) => {
@@ -145,7 +145,7 @@ test("the byte map is to scale and has every byte once", async () => {
     assert.ok(Math.abs(drawn[part] * perRow - length) < 0.5, `${name}: ${drawn[part] * perRow} of ${length} bytes drawn`);
   }
   assert.equal(end, stored.length);
-  // The key ID goes by its hash, in the bytes as well.
+  // The key ID is shown as its hash, in the bytes too.
   const dumped = await page.locator(".stored .dump").textContent();
   assert.ok(!dumped.includes(hex(new TextEncoder().encode("keys/etcd")).match(/../g).join(" ")) && !dumped.includes("projects"), dumped);
   assert.ok(dumped.includes("k8s:enc:kms:v2:v"), dumped);
@@ -190,7 +190,7 @@ test("the resource comes from the storage key, from the rules, or from who knows
   await paste(at("/registry/deployments/ns/d"));
   await until("#outcome", "as deployments.apps");
   assert.match(await text("#object-about"), /^Deployment d, apps\/v1 · 68 bytes$/);
-  // secretbox does not bind a value to its key, so any rule will do.
+  // secretbox does not bind a value to its storage key, so any rule will do.
   await paste(at("/registry/widgets/ns/d"));
   await until("#outcome", "as secrets");
   await page.fill("#resource", "widgets");
@@ -228,7 +228,7 @@ test("a wrong key is a clear error", async () => {
   await decrypt({ dek: "00".repeat(32) });
   await until("#outcome", "It does not open. This DEK does not open it: wrong key, wrong storage key, or altered bytes.");
 
-  // With the right DEK at the wrong place as well.
+  // Also with the right DEK and the wrong storage key.
   await decrypt({ dek: hex(await dekOf(kms)) });
   await until("#outcome", "Decrypted with the DEK.");
   await page.fill("#storage-key", "/registry/secrets/default/another");
@@ -279,7 +279,7 @@ test("files may be dropped: raw values, a configuration, a DEK", async () => {
   await drop("main", ["encryption-config.yaml", Buffer.from(LOCAL)], ["a.bin", local.stored], ["b.json", Buffer.from(etcdctl([kms]))]);
   await until("#status", "1 of 2 values decrypted; 1 without a key.");
   assert.equal(await page.locator("#config").inputValue(), LOCAL);
-  // aescbc does not bind a value to its key, so a file is enough.
+  // aescbc does not bind a value to its storage key, so a file is enough.
   await until("#outcome", "Decrypted with the configuration");
   assert.equal((await facts())["Found as"], "raw, a.bin");
   await drop("#dek", ["dek", await dekOf(kms)]);
@@ -372,7 +372,7 @@ test("the keyboard alone is enough", async () => {
   await keyboard.press("Escape");
   assert.equal(await page.evaluate(() => document.activeElement.innerText), name);
   await tabTo("next");
-  // A button that has nothing more to do passes the focus on.
+  // A button that becomes disabled passes the focus on.
   for (let at = 0; at < 9 && !(await page.locator("#next").isDisabled()); at++) await keyboard.press("Enter");
   assert.ok(await page.locator("#next").isDisabled());
   assert.equal(await focused(), "previous");
@@ -432,7 +432,7 @@ test("clearing leaves nothing behind", async () => {
   assert.deepEqual(await page.locator("textarea, input[type=search]").evaluateAll((fields) => fields.map(({ value }) => value)), ["", "", "", ""]);
   const left = await page.evaluate(() => document.querySelector("main").textContent);
   for (const trace of [value.key, "vault", "2026-q3", "password", "sha256:"]) assert.ok(!left.includes(trace), trace);
-  // The keys went with it.
+  // The keys are gone too.
   await paste(etcdctl([value]));
   await until("#outcome", "Paste the configuration that holds the key");
 });
@@ -459,7 +459,7 @@ test("the policy stops what the page would never do", async () => {
   assert.deepEqual(tried, { fetch: "refused", socket: "refused", image: "refused", markup: "refused", eval: "refused" });
   const violated = await page.evaluate(() => violations.splice(0).map(([directive]) => directive));
   for (const directive of ["connect-src", "img-src", "require-trusted-types-for"]) assert.ok(violated.includes(directive), `${directive} of ${violated}`);
-  // Chromium complains of each, and that is all that came of them.
+  // Chromium reports each violation, and there are no other errors.
   assert.equal(faults.filter((fault) => /violates|requires 'Trusted/i.test(fault)).length, faults.length, faults.join("\n"));
   faults.length = 0;
   requests = requests.filter((request) => request === url);

@@ -1,4 +1,4 @@
-// Stored values of every provider, as a cluster has them that has seen some rotations: for the Inspector's tests and its pictures.
+// Stored values of every provider, as in a cluster after some rotations. Used by the Inspector's tests and its pictures.
 
 import { Transformer } from "dekker";
 
@@ -9,13 +9,13 @@ const secret = (byte) => Buffer.alloc(32, byte).toString("base64");
 const key = (name, byte) => ({ name, secret: secret(byte) });
 const kms = (apiVersion, name) => ({ kms: { apiVersion, name, endpoint: `unix:///run/${name}.sock`, timeout: "3s" } });
 
-/** A configuration, as JSON. */
+/** Returns a configuration, as JSON. */
 export function configOf(...providers) {
   const rules = [{ resources: ["secrets", "configmaps", "*.apps"], providers }];
   return JSON.stringify({ apiVersion: "apiserver.config.k8s.io/v1", kind: "EncryptionConfiguration", resources: rules });
 }
 
-/** Reads everything local: the newest key is secretbox's, the others were rotated out but are still read. */
+/** Reads everything with local keys. The newest key is secretbox's; the others were rotated out but can still read. */
 export const LOCAL = configOf(
   { secretbox: { keys: [key("2026-q3", 3), key("2026-q1", 4)] } },
   { aesgcm: { keys: [key("gcm-2024", 1)] } },
@@ -23,14 +23,14 @@ export const LOCAL = configOf(
   { identity: {} },
 );
 
-/** The same names, other keys. */
+/** The same names with other keys. */
 export const WRONG = configOf(
   { secretbox: { keys: [key("2026-q3", 13), key("2026-q1", 14)] } },
   { aesgcm: { keys: [key("gcm-2024", 11)] } },
   { aescbc: { keys: [key("cbc-2022", 12)] } },
 );
 
-/** `[share, configuration, key ID, DEK source]`: what wrote a value. */
+/** `[share, configuration, key ID, DEK source]` of each writer. */
 const WRITERS = {
   "kms v2 seed": [34, configOf(kms("v2", "vault")), "projects/prod/keys/etcd/7", "hkdf-seed"],
   "kms v2 key": [17, configOf(kms("v2", "vault")), "projects/prod/keys/etcd/6", "counter"],
@@ -43,7 +43,7 @@ const WRITERS = {
   identity: [4, configOf({ identity: {} })],
 };
 
-/** A plugin that remembers each DEK or seed. */
+/** A plugin that records each DEK or seed. */
 class RememberingKms extends TestKms {
   deks = [];
   annotations = { "version.encryption.example.com": utf8.encode("1") };
@@ -55,7 +55,8 @@ class RememberingKms extends TestKms {
 }
 
 /**
- * `{ values, deks }`: `count` values as `{ key, stored, by }`, the same for the same count but for nonces; and every DEK and seed of KMS.
+ * Returns `{ values, deks }`: `count` values as `{ key, stored, by }`, which only differ in their nonces for the same count; and every DEK and seed
+ * of KMS.
  *
  * @param {number} count
  */
@@ -69,7 +70,7 @@ export async function mixed(count) {
   const turns = writers.flatMap((writer) => Array(writer.share).fill(writer));
   const values = [];
   for (let at = 0; at < count; at++) {
-    // A step that shares no factor with the number of turns meets every writer.
+    // The step shares no factor with the number of turns, so every writer gets a turn.
     const { by, transformer } = turns[(at * 37) % turns.length];
     const { resource, key, object } = objectOf(at);
     values.push({ key, by, stored: await transformer.toStorage({ resource, key }, object) });
@@ -79,7 +80,7 @@ export async function mixed(count) {
   return { values, deks };
 }
 
-/** What `etcdctl get --prefix -w json` prints. */
+/** Returns what `etcdctl get --prefix -w json` prints. */
 export function etcdctl(values) {
   const base64 = (bytes) => Buffer.from(bytes).toString("base64");
   const kvs = values.map(({ key, stored }, at) => ({ key: base64(utf8.encode(key)), create_revision: at + 2, mod_revision: at + 2, version: 1, value: base64(stored) }));
@@ -96,7 +97,7 @@ function objectOf(at) {
   return { resource: "secrets", key: `/registry/secrets/${namespace}/${name}`, object: kubernetesObject("Secret", namespace, name, at) };
 }
 
-/** An object as kube-apiserver stores it: `k8s\0`, then protobuf. */
+/** Returns an object as kube-apiserver stores it: `k8s\0`, then protobuf. */
 export function kubernetesObject(kind, namespace, name, at = 0) {
   const metadata = field(1, [field(1, name), field(3, namespace), field(5, `0b6c8a1e-0000-4000-8000-${String(at).padStart(12, "0")}`), field(8, varint(1, 1_790_000_000 + at))]);
   const entry = (key, value) => field(2, [field(1, key), field(2, value)]);

@@ -1,17 +1,17 @@
-//! Takes the source under model as it stands in the tree, and puts Shuttle's locks and atomics in the place of the system's. Beside each it
-//! writes variants with one mistake, which the models must see.
+//! Copies the modelled source from the tree, and replaces the system's locks and atomics with Shuttle's. For each source it also writes variants with
+//! one mistake, which the models must detect.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-/// A replacement: what must be there, and what comes in its place.
+/// A replacement: the text that must be present, and the text that replaces it.
 type Change = (&'static str, &'static str);
 
 const NONCE: &[Change] = &[
     ("use core::sync::atomic::", "use shuttle::sync::atomic::"),
     ("use super::entropy::", "use dekker_core::crypto::entropy::"),
     ("use super::keys::", "use dekker_core::crypto::keys::"),
-    // A link of the documentation.
+    // A link in the documentation.
     (
         "crate::engine::event::Event::Restored",
         "dekker_core::engine::event::Event::Restored",
@@ -56,7 +56,7 @@ const WORKERS: &[Change] = &[
     ("use crate::model::{", "use crate::stand_in::{"),
 ];
 
-/// How a counter takes its next number, in one step.
+/// How a counter takes its next number atomically.
 const TAKE_NEXT: &str = "            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |value| {
                 (value < self.end).then(|| value + 1)
             })
@@ -178,7 +178,7 @@ impl Source {
         let from = self.root.join(path);
         println!("cargo::rerun-if-changed={}", from.display());
         let text = fs::read_to_string(&from).expect("a source");
-        // Its unit tests are its own, and what is said of the whole crate is not said of a module.
+        // Unit tests are dropped, and so are inner doc comments and attributes, which are only valid for the whole crate.
         let text = text.split("\n#[cfg(test)]").next().unwrap_or_default();
         let lines = text.lines();
         let mut text = lines

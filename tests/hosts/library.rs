@@ -1,7 +1,7 @@
 //! Dekker in a Rust program: `host-library`.
 //!
-//! `dekker-host` brings the component with it and drives it: what is parked, which calls the KMS plugin must answer, time and randomness are
-//! its business. What is left is to await.
+//! `dekker-host` includes the component and drives it. It handles parked operations, calls to the KMS plugin, time and randomness. The program only
+//! awaits the results.
 
 use dekker_host::kms::keyring::Keyring;
 use dekker_host::kms::plugin::{self, Plugin};
@@ -31,14 +31,14 @@ resources:
 "#,
         socket.display()
     );
-    // Clones are cheap and share one engine; any task may use one.
+    // Clones are cheap and share one engine. Any task may use one.
     let host = Host::builder().config(config).build()?;
     let at = |name| Location {
         resource: "secrets".into(),
         key: format!("/registry/secrets/default/{name}").into_bytes(),
     };
 
-    // The first write waits until the plugin has encrypted a DEK; the second asks nobody.
+    // The first write waits until the plugin has encrypted a DEK. The second makes no call.
     println!("write");
     let first = host
         .to_storage(at("a"), b"hunter2".to_vec().into())
@@ -57,7 +57,7 @@ resources:
     let text = std::str::from_utf8(&read.plaintext)?;
     println!("  {text}, stale: {}", read.stale);
     assert_eq!((text, read.stale), ("hunter2", false));
-    // A value is bound to its key.
+    // A value is bound to its storage key.
     println!("read it in the place of the other");
     let Err(HostError::Transform(fault)) = host.from_storage(at("b"), first).await else {
         return Err("it was read".into());
@@ -67,7 +67,7 @@ resources:
 
     assert_eq!(plugin.counts().encrypt, 1);
     println!("two writes, one Encrypt");
-    // The plaintext erases itself; the keys go with the last clone of the host.
+    // The plaintext erases itself when it is dropped; the keys are erased with the last clone of the host.
     serving.abort();
     Ok(())
 }

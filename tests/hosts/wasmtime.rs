@@ -1,7 +1,7 @@
-//! Dekker's component in a Rust program that has wasmtime: `host-wasmtime transformer.wasm`.
+//! Dekker's component in a Rust program with wasmtime: `host-wasmtime transformer.wasm`.
 //!
-//! The engine in the component does no I/O and reads no clock. Its host (this program) tells it what happened and when, and does what it says
-//! next. `dekker-host` is such a host, and whole; this one needs nothing of Dekker but the component and its contract.
+//! The engine in the component does no I/O and reads no clock. Its host (this program) reports what happened and when, and executes the actions that
+//! the engine returns. `dekker-host` is a complete host; this one only needs Dekker's component and its WIT.
 
 use std::fs::File;
 use std::io::Read;
@@ -30,8 +30,8 @@ resources:
   providers: [{kms: {apiVersion: v2, name: my-kms, endpoint: "unix:///run/my-kms.sock"}}]
 "#;
 
-/// All that the component imports. Keys and nonces are made of it, so it must be the kernel's each time: bytes from a buffer or a generator in
-/// this process would come again after a snapshot of it was restored.
+/// The component's only import. Keys and nonces are made from these bytes, so they must come from the kernel each time: bytes from a buffer or a
+/// generator in this process would repeat after a snapshot of the process was restored.
 struct Random(File);
 
 impl random::Host for Random {
@@ -48,8 +48,8 @@ impl random::Host for Random {
     }
 }
 
-/// Stands in for a KMS plugin: it keeps a DEK and gives it back. A real host calls `v2.KeyManagementService` by gRPC, at the `address` that
-/// `kms-providers` tells. A call that fails has the outcome `Err(CallError { code: 14, message })`.
+/// A stand-in for a KMS plugin: it keeps a DEK and returns it. A real host calls `v2.KeyManagementService` by gRPC, at the `address` that
+/// `kms-providers` returns. A failed call has the outcome `Err(CallError { code: 14, message })`.
 #[derive(Default)]
 struct Kms {
     asked: Vec<&'static str>,
@@ -97,10 +97,10 @@ struct Host {
     now: u64,
 }
 
-/// The outer faults are wasmtime's, these the engine's.
+/// The engine's result. The outer `Result` has wasmtime's errors.
 type Outcome<T> = Result<T, TransformError>;
 
-/// A function of the engine.
+/// Calls a function of the engine.
 macro_rules! call {
     ($host:ident.$function:ident($($argument:expr),*)) => {
         $host.bindings.dekker_transformer_engine().engine().$function(&mut $host.store, $host.engine, $($argument),*)
@@ -138,7 +138,7 @@ impl Host {
         })
     }
 
-    /// What is not answered at once is parked under `op`, and an action brings the answer later.
+    /// Encrypts a value. An operation that cannot complete at once is parked under `op`; an action delivers its result later.
     fn to_storage(&mut self, op: u64, at: &Location, value: &[u8]) -> Result<Outcome<Encrypted>> {
         if let Some(outcome) = call!(self.call_to_storage(op, at, value, self.now))? {
             return Ok(outcome);
@@ -150,7 +150,7 @@ impl Host {
         }
     }
 
-    /// The same. A read parks when the DEK that it needs must be decrypted first.
+    /// Decrypts a value in the same way. A read parks if the DEK that it needs must be decrypted first.
     fn from_storage(
         &mut self,
         op: u64,
@@ -167,8 +167,8 @@ impl Host {
         }
     }
 
-    /// Does what the engine says until it says no more; gives what is done. (A busier host does not wait for the KMS here: the engine is free
-    /// for other operations until the event comes.)
+    /// Executes the engine's actions until there are no more, and returns the completed operations. (A busier host does not wait for the KMS here:
+    /// the engine can process other operations until the event arrives.)
     fn settle(&mut self) -> Result<Vec<Action>> {
         let mut done = Vec::new();
         loop {
@@ -241,7 +241,7 @@ fn main() -> Result<()> {
     };
     println!("  {:?}", moved.kind);
 
-    // Time is what the host says it is. A real one waits until `due`; for this one it has come.
+    // The host determines the time. A real host waits until `due`; this one assumes that it has come.
     let Some(due) = call!(host.call_poll_timeout())? else {
         bail!("the engine waits for no time to pass");
     };

@@ -1,4 +1,4 @@
-// The package as its users see it.
+// The package's public API.
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
@@ -169,7 +169,7 @@ test("a value of KMS opens and seals with its DEK at hand, without a plugin", as
     const read = openWithDek(stored, AT.key, dek);
     assert.deepEqual(read.plaintext, bytes("hello"));
     assert.equal(read.keyIdHash, inspect(stored).keyIdHash);
-    // Who reads the one reads the other, and no two are alike.
+    // The writer also reads the new value, and two sealed values differ.
     const other = sealWithDek(bytes("world"), "/registry/secrets/ns/other", { stored, key: AT.key }, dek);
     assert.notDeepEqual(other, sealWithDek(bytes("world"), "/registry/secrets/ns/other", { stored, key: AT.key }, dek));
     const { plaintext } = await writer.fromStorage({ ...AT, key: "/registry/secrets/ns/other" }, other);
@@ -183,7 +183,7 @@ test("a value of KMS opens and seals with its DEK at hand, without a plugin", as
   }
 });
 
-/** What a program prints that runs apart, so that no other entry has loaded the module. */
+/** Returns what a program prints that runs in a separate process, so that no other entry has loaded the module. */
 async function program(text) {
   const args = ["--input-type=module", "--eval", text];
   const { stdout, stderr } = await run(process.execPath, args, { cwd: new URL(".", import.meta.url) });

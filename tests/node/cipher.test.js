@@ -1,4 +1,4 @@
-// Node's cipher, which long values go through, and that it is used.
+// Node's cipher, which must be used for long values.
 
 import assert from "node:assert/strict";
 import test from "node:test";
@@ -42,7 +42,7 @@ for (const dekSource of ["counter", "hkdf-seed"]) {
     assert.equal(seal.mock.callCount(), uses);
     assert.deepEqual((await transformer.fromStorage(AT, long)).plaintext, filled(256, 7));
     assert.equal(open.mock.callCount(), uses);
-    // The module's own cipher has the word when Node's gives up.
+    // If Node's cipher fails, the module's own cipher decides.
     open.mock.mockImplementation(() => false);
     seal.mock.mockImplementation(() => false);
     assert.deepEqual((await transformer.fromStorage(AT, long)).plaintext, filled(256, 7));

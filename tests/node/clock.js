@@ -1,6 +1,6 @@
-// Time that passes when a test says so.
+// A clock that tests control.
 
-/** 2026-01-02T03:04:05Z: when every test begins. */
+/** 2026-01-02T03:04:05Z, the time at which every test begins. */
 const START = 1_767_323_045_000;
 
 export class TestClock {
@@ -18,12 +18,12 @@ export class TestClock {
 
   clearTimeout = (id) => this.#timers.delete(id);
 
-  /** How many timers wait. */
+  /** The number of pending timers. */
   get waiting() {
     return this.#timers.size;
   }
 
-  /** Lets time pass: what is due happens at its time, and what follows from it, before time goes on. */
+  /** Lets time pass. Everything that is due runs at its time, with all its consequences, before time continues. */
   async advance(ms) {
     const end = this.#now + ms;
     await settled();
@@ -40,7 +40,7 @@ export class TestClock {
     await settled();
   }
 
-  /** Time passes and no timer fires, as in a tab that sleeps or a worker without timers. */
+  /** Lets time pass without firing timers, as in a tab that sleeps or a worker without timers. */
   sleep(ms) {
     this.#now += ms;
   }
@@ -48,7 +48,7 @@ export class TestClock {
   seconds = (seconds) => this.advance(seconds * 1000);
 }
 
-/** Everything that needs no time has happened: promises settle, and what they start. */
+/** Waits for everything that needs no time: promises settle, and so does what they start. */
 export async function settled() {
   for (let turn = 0; turn < 4; turn++) await new Promise(setImmediate);
 }

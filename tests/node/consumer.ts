@@ -1,4 +1,4 @@
-// A program that uses everything; it need only compile.
+// A program that uses the whole API. It only needs to compile.
 
 import { DekkerError, Transformer, checkConfig, init, inspect, inspectInput, showConfig } from "dekker";
 import type { Check, Clock, ErrorCode, Finding, KmsClients, KmsV1Client, KmsV2Client, LoadOptions, Location, TransformerEvent } from "dekker";
@@ -77,7 +77,7 @@ export function why(fault: unknown): ErrorCode | undefined {
   return code;
 }
 
-// @ts-expect-error: only `load` makes one
+// @ts-expect-error: only `load` creates one
 new Transformer();
 // @ts-expect-error: a plaintext is bytes
 export const text = (transformer: Transformer, at: Location) => transformer.toStorage(at, "text");

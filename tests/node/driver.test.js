@@ -1,4 +1,4 @@
-// The driver: KMS calls, their deadlines, callers who give up, reloads; all in simulated time.
+// The driver: KMS calls, their deadlines, cancelled operations and reloads, all in simulated time.
 
 import assert from "node:assert/strict";
 import { getEventListeners } from "node:events";
@@ -9,7 +9,7 @@ import { Transformer } from "dekker";
 import { TestClock, settled } from "./clock.js";
 import { AT, TestKms, bytes, config, rule } from "./kms.js";
 
-/** A transformer with one plugin `a`, and the time. */
+/** Returns a transformer with one plugin `a`, and its clock. */
 async function primed(options = {}) {
   const clock = new TestClock();
   const kms = new TestKms();
@@ -20,7 +20,7 @@ async function primed(options = {}) {
   return { transformer, kms, clock, events };
 }
 
-/** How a promise stands, without waiting for it. */
+/** Returns the state of a promise without waiting for it. */
 async function state(promise) {
   let state = "open";
   promise.then(
@@ -217,7 +217,7 @@ test("a caller who gives up is told at once and leaves nothing behind", async ()
   gone.abort();
   await assert.rejects(read, { name: "AbortError" });
   assert.equal(transformer.status().parkedOperations, 1);
-  // Others still wait for the same call.
+  // Other operations still wait for the same call.
   assert.equal(kms.asked.at(-1).signal.aborted, false);
   const kept = new AbortController();
   const third = transformer.fromStorage(AT, stored, { signal: kept.signal });
@@ -337,7 +337,7 @@ test("a reload that took effect is not taken for the one that was begun since", 
   const kms = { a, b, c };
   let second;
   const onEvent = ({ type, message }) => {
-    // From within the very step in which the first takes effect.
+    // From within the step in which the first reload takes effect.
     if (type === "log" && second === undefined && /is in use/.test(message) && /configuration/.test(message)) {
       second = transformer.reload(config("c"));
     }
@@ -366,7 +366,7 @@ test("an operation after a sleep does first what is due", async () => {
   kms.up();
   await transformer.toStorage(AT, bytes("v"));
   assert.equal(kms.calls.status, 4);
-  // A plugin that was just asked, and does not answer well, is not waited for again.
+  // If the plugin was just asked and gave no good answer, the transformer does not wait for it again.
   kms.down();
   clock.sleep(240_000);
   await assert.rejects(transformer.toStorage(AT, bytes("v")), { code: "NOT_READY", message: /expired/ });
@@ -519,7 +519,7 @@ test("after a leap of the time of day nothing is written with the DEK of before"
   later.forEach((answer) => answer());
   assert.equal(await state(write), "done");
   assert.deepEqual(kms.calls, { status: 2, encrypt: 2, decrypt: 2 });
-  // By hand, while the plugin is down: refused, although the DEK of before has three minutes to live.
+  // Called explicitly while the plugin is down: writes fail, although the earlier DEK has three minutes left.
   kms.down();
   transformer.restored();
   await assert.rejects(transformer.toStorage(AT, bytes("refused")), { code: "NOT_READY", message: /connect ECONNREFUSED|expired at/ });

@@ -1,4 +1,4 @@
-// Answers requests, one a line, on standard input and output. Nothing here waits for anything else, so it reads and writes synchronously.
+// Answers requests, one on each line, on standard input and output. Nothing else runs at the same time, so it reads and writes synchronously.
 
 import { readSync, writeSync } from "node:fs";
 

@@ -1,16 +1,16 @@
-// The raw engine, spoken to in JSON: so the behaviour suite, which is Rust, runs against this face of core as well. Bytes are base64.
+// The raw engine with a JSON interface, so that the behaviour suite, which is written in Rust, can test this face of core too. Bytes are base64.
 //
-// Nothing here knows Node or a browser; `face-node.js` and `../browser/face.js` carry the messages.
+// This module does not depend on Node or a browser; `face-node.js` and `../browser/face-browser.js` transport the messages.
 
 import { useKernel } from "../../dist/random.js";
 
-/** SplitMix64 from a seed, the same as `tests/src/entropy.rs`: the same calls on two faces give the same bytes. */
+/** SplitMix64 from a seed, the same as in `tests/src/entropy.rs`: the same calls on two faces give the same bytes. */
 class Seeded {
   constructor(seed) {
     this.state = BigInt(seed);
   }
 
-  /** The next call of `fill` returns these. */
+  /** Makes the next call of `fill` return these bytes. */
   choose(bytes) {
     this.chosen = bytes;
   }
@@ -49,15 +49,16 @@ function encode(bytes) {
 }
 
 /**
- * Makes the function that answers one request with one response, both JSON text: `{ok}`, `{faults}` or `{text}` for what the module throws on
- * purpose, `{trap}` for what it does not. With an engine's answer comes what it wants next, `{actions, due}`: a message may cost a while.
+ * Returns the function that answers one request with one response, both JSON text: `{ok}`; `{faults}` or `{text}` for an error that the module throws
+ * intentionally; `{trap}` for any other error. The answer of an engine includes what the engine wants next, `{actions, due}`, because each message
+ * may be expensive.
  */
 export function makeHandler(bindings, codec = { encode, decode }) {
   const engines = new Map();
   let next = 1;
   let entropy;
   globalThis.crypto.getRandomValues = (bytes) => entropy.fill(bytes);
-  // With a seed: not from the kernel.
+  // The bytes must come from the seed and not from the kernel.
   useKernel(undefined);
 
   const bytes = (text) => codec.decode(text);

@@ -1,4 +1,4 @@
-// The gRPC client against the plugin of the `dekker` command, and against a KMS v1 plugin made of upstream's .proto file.
+// The gRPC client with the plugin of the `dekker` command, and with a KMS v1 plugin made from upstream's .proto file.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -22,14 +22,14 @@ const skip = dekker === undefined && process.env.CI !== "true" ? "DEKKER_BIN nam
 const file = (version, endpoint, timeout = "10s") =>
   rule(`  - kms: {apiVersion: ${version}, name: mine, endpoint: '${endpoint}', timeout: ${timeout}}\n  - identity: {}\n`);
 
-/** A directory that goes away with the test. */
+/** Creates a directory that is removed after the test. */
 async function folder(context) {
   const path = await mkdtemp(join(tmpdir(), "dekker-node-"));
   context.after(() => rm(path, { recursive: true }));
   return path;
 }
 
-/** `dekker kms serve`, until the test ends. The client waits for its socket. */
+/** Runs `dekker kms serve` until the test ends. The client waits for its socket. */
 function serve(context, state, listen) {
   const args = ["kms", "serve", "--state-dir", state, "--listen", listen, "--log", "error"];
   const plugin = spawn(dekker, args, { stdio: ["ignore", "inherit", "inherit"] });
@@ -45,7 +45,7 @@ function serve(context, state, listen) {
 test("values go through a plugin", { skip }, async (context) => {
   const state = await folder(context);
   const address = `unix://${state}/kms.sock`;
-  // Nobody listens yet: the first call waits for the socket.
+  // The plugin does not listen yet: the first call waits for the socket.
   const transformer = await Transformer.load(file("v2", address), { kms: kmsGrpc });
   const write = transformer.toStorage(AT, bytes("hello"));
   const stop = serve(context, state, address);
@@ -58,7 +58,7 @@ test("values go through a plugin", { skip }, async (context) => {
   const read = await other.fromStorage(AT, stored);
   assert.deepEqual([read.plaintext, read.stale], [bytes("hello"), false]);
   await stop();
-  // The DEK is at hand: no plugin is needed.
+  // The DEK is cached, so no plugin is needed.
   assert.deepEqual((await other.fromStorage(AT, stored)).plaintext, bytes("hello"));
   other.free();
 });
@@ -123,7 +123,7 @@ test("endpoints that are none are refused", () => {
   assert.throws(() => kmsGrpc({ endpoint: "unix:///run/a.sock", version: "v3" }), { code: "INVALID_ARGUMENT" });
 });
 
-/** A KMS v1 plugin that turns bytes around. */
+/** A KMS v1 plugin that reverses bytes. */
 async function serveV1(context, path, version = "v1beta1") {
   const proto = fileURLToPath(new URL("../../dist/kms/v1beta1.proto", import.meta.url));
   const { v1beta1 } = grpc.loadPackageDefinition(protoLoader.loadSync(proto, { defaults: true }));

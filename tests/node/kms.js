@@ -1,4 +1,4 @@
-// A KMS plugin that does what a test tells it.
+// A scriptable KMS plugin.
 
 import { createCipheriv, createDecipheriv, createHash, randomBytes } from "node:crypto";
 
@@ -9,9 +9,9 @@ export class TestKms {
   healthz = "ok";
   annotations = {};
   calls = { status: 0, encrypt: 0, decrypt: 0 };
-  /** Everything that was asked, with its signal. */
+  /** Every request, with its signal. */
   asked = [];
-  /** By method: called instead of the answer, with the answer. */
+  /** Hooks by method: `hook(make, request, signal)` returns the answer, and `make()` returns the normal one. */
   hooks = {};
   /** DEKs that another plugin encrypted: `[request, plaintext]`. */
   recorded = [];
@@ -61,7 +61,7 @@ export class TestKms {
     return hook === undefined ? make() : hook(make, request, signal);
   }
 
-  /** Out of reach. */
+  /** Makes the plugin unreachable. */
   down() {
     const refuse = () => {
       throw Object.assign(new Error("connect ECONNREFUSED /run/a.sock"), { code: "ECONNREFUSED" });
@@ -69,7 +69,7 @@ export class TestKms {
     this.hooks = { status: refuse, encrypt: refuse, decrypt: refuse };
   }
 
-  /** In reach, and silent. */
+  /** Makes the plugin reachable but silent. */
   hang() {
     const never = () => new Promise(() => {});
     this.hooks = { status: never, encrypt: never, decrypt: never };
@@ -92,13 +92,13 @@ function sameRequest(a, b) {
   );
 }
 
-/** Secrets, served by KMS v2 providers of these names. */
+/** Returns a file in which KMS v2 providers with these names serve secrets. */
 export function config(...names) {
   const kms = (name) => `  - kms: {apiVersion: v2, name: ${name}, endpoint: 'unix:///run/${name}.sock', timeout: 3s}\n`;
   return rule(names.map(kms).join(""));
 }
 
-/** Secrets, served by these providers. */
+/** Returns a file in which these providers serve secrets. */
 export function rule(providers) {
   return `apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n- resources: [secrets]\n  providers:\n${providers}`;
 }

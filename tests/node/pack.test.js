@@ -1,4 +1,4 @@
-// What `npm pack` makes is what a stranger needs, and no more.
+// The output of `npm pack` contains what its users need, and nothing else.
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
@@ -12,8 +12,8 @@ import { promisify } from "node:util";
 const run = promisify(execFile);
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
-let folder; // with the package in its node_modules, and nothing else
-let packed; // what npm says of the package
+let folder; // a directory whose node_modules contains only the package
+let packed; // npm's report about the package
 
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), "dekker-pack-"));

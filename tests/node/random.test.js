@@ -1,4 +1,4 @@
-// Where random bytes come from: the kernel, each time, and never from memory.
+// Random bytes always come from the kernel, and never from memory.
 
 import assert from "node:assert/strict";
 import { closeSync, mkdtempSync, openSync, writeFileSync } from "node:fs";
@@ -12,7 +12,7 @@ import { fillFromKernel, useKernel } from "../../dist/random.js";
 import { kernelRandom } from "../../dist/random-node.js";
 import { AT, TestKms, bytes, config, rule } from "./kms.js";
 
-/** Every read of the kernel's device while `body` runs: how many bytes each gave. */
+/** Returns the lengths of all reads from the kernel's device while `body` runs. */
 async function readsDuring(body) {
   const reads = [];
   const kernel = kernelRandom();

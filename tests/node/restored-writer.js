@@ -1,4 +1,4 @@
-// Writes a batch of values for each byte that it reads: the writer of `../tests/restored_memory_node.rs`, which puts its memory back.
+// Writes a batch of values for each byte that it reads. This is the writer of `../tests/restored_memory_node.rs`, which restores its memory.
 
 import { readSync, writeSync } from "node:fs";
 

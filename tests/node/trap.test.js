@@ -1,4 +1,4 @@
-// The module fails: whatever was loaded in it ends, nothing of it stays in memory, and the next one works.
+// After a trap in the module every loaded transformer has ended, none of its data stays in memory, and a new transformer works.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -12,10 +12,10 @@ import { call } from "../../dist/wasm.js";
 import { TestClock, settled } from "./clock.js";
 import { AT, LOCAL, TestKms, bytes, config } from "./kms.js";
 
-/** More than the module can ever have. */
+/** Asks for more memory than the module can have. */
 const fail = () => call(() => bindings.inspect(new Uint8Array(2 ** 31)));
 
-/** The memory of the instance that there is. */
+/** Returns the memory of the current instance. */
 function memory() {
   const module = new WebAssembly.Module(readFileSync(fileURLToPath(import.meta.resolve("dekker/dekker_bg.wasm"))));
   return bindings.initSync({ module }).memory;

@@ -1,4 +1,4 @@
-// Every recorded value that upstream's own code wrote: it reads back, is stale when upstream says so, and is refused when upstream refuses it.
+// Every recorded value that upstream's own code wrote. It must read back, be stale or be rejected as in upstream.
 
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
@@ -11,7 +11,7 @@ import { TestKms } from "./kms.js";
 
 const FILES = ["aesgcm", "aescbc", "secretbox", "identity", "kms-v1", "kms-v2-seed", "kms-v2-key"];
 
-/** The names that the files have for faults. */
+/** The names that the files use for errors. */
 const VERDICTS = {
   DECRYPT_FAILED: "authentication failure",
   MALFORMED: "malformed",
@@ -23,14 +23,14 @@ const VERDICTS = {
 const folder = new URL("../vectors/", import.meta.url);
 const base64 = (text) => new Uint8Array(Buffer.from(text ?? "", "base64"));
 
-/** A plaintext, made from its length and checked against its hash. */
+/** Returns a plaintext, made from its length and checked against its hash. */
 function plaintextOf({ len, sha256 }) {
   const plaintext = new Uint8Array(len).map((_, at) => (7 * at + len) % 251);
   assert.equal(createHash("sha256").update(plaintext).digest("hex"), sha256);
   return plaintext;
 }
 
-/** A transformer with a reader's configuration, and plugins that decrypt what is recorded. */
+/** Returns a transformer with a reader's configuration, and plugins that decrypt the recorded DEKs. */
 function load({ config, dekSource, keyIds }, deks = []) {
   const kms = {};
   for (const [name, keyId] of Object.entries(keyIds ?? {})) {
@@ -67,7 +67,7 @@ for (const name of FILES) {
           if (fault.name !== "DekkerError") throw fault;
           verdict = VERDICTS[fault.code] ?? fault.code;
         }
-        // What ends upstream's process is a clean error of ours; which one is not upstream's to say.
+        // Where upstream panics, Dekker must throw an error; any error will do.
         if (error?.startsWith("panic")) assert.notEqual(verdict, "ok", what);
         else assert.equal(verdict, expect, what);
         compared++;

@@ -1,5 +1,5 @@
-// @grpc/grpc-js, with its defaults, as a client of a KMS v2 plugin: `node client.js unix:///PATH`.
-// Each line of standard input is `rounds N PARALLEL`, each line of standard output what became of it.
+// @grpc/grpc-js, with its defaults, as a client of a KMS v2 plugin: `node client.js unix:///PATH`. Each line of standard input is
+// `rounds N PARALLEL`, and each line of standard output is the result.
 
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
@@ -16,7 +16,7 @@ const call = (method, request) =>
     client[method](request, (fault, answer) => (fault ? reject(fault) : resolve(answer)));
   });
 
-/** A Status, an Encrypt and a Decrypt. */
+/** Makes a Status, an Encrypt and a Decrypt call. */
 async function round(number) {
   const uid = String(number);
   const seed = Buffer.from(`a seed of 32 bytes, number ${uid.padStart(6, "0")}`);

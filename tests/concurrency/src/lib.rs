@@ -1,12 +1,12 @@
-//! The code under model. `build.rs` takes it from the tree, and adds variants with one mistake each.
+//! The modelled code. `build.rs` copies it from the tree and adds variants with one mistake each.
 
-// What nobody here uses is used elsewhere, and a mistake may leave something unused.
+// Some items are only used outside the models, and a mistake may leave others unused.
 #![allow(missing_docs, unused, clippy::all)]
 
 pub mod per_thread;
 pub mod stand_in;
 
-/// A module of a source that the build script has prepared, for each name.
+/// Defines a module for each name from the source that the build script has prepared.
 macro_rules! prepared {
     ($($name:ident),* $(,)?) => {
         $(pub mod $name {
@@ -26,13 +26,13 @@ prepared!(
     shared_lease_kept,
 );
 
-/// The pool is the host's own: what it shares with the models is made public here.
+/// The pool is private to the host. These modules make the parts that the models need public.
 macro_rules! pools {
     ($($name:ident),* $(,)?) => {
         $(pub mod $name {
             include!(concat!(env!("OUT_DIR"), "/", stringify!($name), ".rs"));
 
-            /// The pool, as the models reach it.
+            /// The pool, with the functions that the models need.
             pub struct Pool(Workers);
 
             impl Pool {
@@ -48,7 +48,7 @@ macro_rules! pools {
                     });
                 }
 
-                /// What was written; `None`: the control instance must.
+                /// Returns what was written; `None` if the control instance must write.
                 pub fn write(&self, control: &crate::stand_in::ControlInstance) -> Result<Option<Encrypted>, HostError> {
                     let at = Location;
                     match shuttle::future::block_on(self.0.to_storage(control, &at, b""))? {
@@ -60,7 +60,7 @@ macro_rules! pools {
                     }
                 }
 
-                /// Begins a write, and gives it up before it is done.
+                /// Begins a write and drops it before it is complete.
                 pub fn begin(&self, control: &crate::stand_in::ControlInstance) {
                     let at = Location;
                     let mut write = Box::pin(self.0.to_storage(control, &at, b""));
@@ -72,7 +72,7 @@ macro_rules! pools {
                     let _ = self.0.metrics();
                 }
 
-                /// Whether every worker is idle.
+                /// Returns whether every worker is idle.
                 pub fn is_idle(&self) -> bool {
                     let idle = locked(&self.0.idle).len();
                     idle == self.0.count() && self.0.free.available_permits() == idle

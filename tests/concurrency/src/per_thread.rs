@@ -1,14 +1,14 @@
-//! What `thread_local::ThreadLocal` is, for Shuttle's threads, which are all on one thread of the system's.
+//! A replacement for `thread_local::ThreadLocal`. Shuttle's threads all run on one system thread, so that crate cannot tell them apart.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use shuttle::thread::{self, ThreadId};
 
-/// A value for each thread that asks for one.
+/// A separate value for each thread.
 pub struct ThreadLocal<T>(Mutex<HashMap<ThreadId, Box<T>>>);
 
-// SAFETY: each thread reaches its own value only; `iter_mut` needs the whole for itself.
+// SAFETY: each thread only reaches its own value; `iter_mut` needs exclusive access to the whole.
 unsafe impl<T: Send> Sync for ThreadLocal<T> {}
 
 impl<T> ThreadLocal<T> {
@@ -19,7 +19,7 @@ impl<T> ThreadLocal<T> {
     pub fn get(&self) -> Option<&T> {
         let values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let value: *const T = &**values.get(&thread::current().id())?;
-        // SAFETY: a box that is in the map stays where it is until the whole is dropped, and nobody else has its value.
+        // SAFETY: a box in the map stays in place until the whole is dropped, and no other thread uses its value.
         Some(unsafe { &*value })
     }
 

@@ -1,4 +1,4 @@
-//! What the pool of workers stands on, as little of it as a model needs: instances that count nonces, and a control instance that leases.
+//! Minimal replacements for what the worker pool depends on: instances that count nonces, and a control instance that grants leases.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use shuttle::thread;
 
-/// What an instance wrote: under which file, with which DEK, and with which value of its counter.
+/// What an instance wrote: the epoch of its file, its DEK, and the value of its counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Encrypted {
     pub epoch: u64,
@@ -75,15 +75,15 @@ impl Lease {
     }
 }
 
-/// How many values of a counter a lease has.
+/// The number of counter values in a lease.
 const LEASE: u64 = 2;
 
-/// The control instance: the DEK in use, and how far its counter is.
+/// The control instance: the DEK in use, and the next value of its counter.
 #[derive(Clone, Default)]
 pub struct ControlInstance(Arc<Mutex<(u64, u64)>>);
 
 impl ControlInstance {
-    /// This DEK is in use: with all of its counter, if it is another than before.
+    /// Puts this DEK into use. If it differs from the current one, its counter begins at 0.
     pub fn turn(&self, dek: u64) {
         let mut state = self.0.lock().expect("no panic");
         if state.0 != dek {
@@ -92,7 +92,7 @@ impl ControlInstance {
     }
 
     pub async fn lease(&self) -> Result<Option<((u64, u64), Lease)>, HostError> {
-        // The way to the driver and back.
+        // Stands for the round trip to the driver.
         shuttle::future::yield_now().await;
         let mut state = self.0.lock().expect("no panic");
         let (dek, next) = &mut *state;
@@ -106,14 +106,14 @@ impl ControlInstance {
     }
 }
 
-/// Makes instances. The one whose turn it is traps.
+/// Creates instances, which share the count of writes until one traps.
 #[derive(Clone)]
 pub struct Component {
     traps: Arc<AtomicU64>,
 }
 
 impl Component {
-    /// Every so many calls one traps; 0: none.
+    /// Only the `traps`-th write traps; with 0 none does.
     pub fn new(traps: u64) -> Self {
         Self {
             traps: Arc::new(AtomicU64::new(traps)),
@@ -137,7 +137,7 @@ impl Component {
     }
 }
 
-/// An instance, which must not be entered twice at once.
+/// An instance, which must not be entered twice at the same time.
 pub struct Guest {
     epoch: u64,
     lease: Option<Lease>,
@@ -196,7 +196,7 @@ impl Guest {
         Ok(true)
     }
 
-    /// An expiry of 0: what it had leased is of no use any more.
+    /// An expiry of 0 invalidates the lease.
     pub fn extend(&mut self, _: &str, expiry: u64) -> Result<(), Trap> {
         self.enter(|guest| {
             if expiry == 0 {

@@ -1,4 +1,4 @@
-//! Any bytes for the target `config`.
+//! The fuzzer for the target `config`.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Any bytes for the target `engine`.
+//! The fuzzer for the target `engine`.
 
 #![no_main]
 

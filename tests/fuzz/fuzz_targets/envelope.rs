@@ -1,4 +1,4 @@
-//! Any bytes for the target `envelope`.
+//! The fuzzer for the target `envelope`.
 
 #![no_main]
 

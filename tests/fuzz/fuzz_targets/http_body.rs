@@ -1,4 +1,4 @@
-//! Any bytes for the target `http_body`.
+//! The fuzzer for the target `http_body`.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Any bytes for the target `http_query`.
+//! The fuzzer for the target `http_query`.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Any bytes for the target `inspect`.
+//! The fuzzer for the target `inspect`.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Any bytes for the target `json`.
+//! The fuzzer for the target `json`.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Any bytes for the target `keyring`.
+//! The fuzzer for the target `keyring`.
 
 #![no_main]
 

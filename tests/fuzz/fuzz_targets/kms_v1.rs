@@ -1,4 +1,4 @@
-//! Any bytes for the target `kms_v1`.
+//! The fuzzer for the target `kms_v1`.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Any bytes for the target `plugin_answer`.
+//! The fuzzer for the target `plugin_answer`.
 
 #![no_main]
 

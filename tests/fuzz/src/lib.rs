@@ -1,9 +1,9 @@
-//! What every fuzzer's `main` is.
+//! The entry point that all fuzzers share.
 
 #[doc(hidden)]
 pub use {dekker_fuzz_targets, libfuzzer_sys};
 
-/// A fuzzer for the target of this name. If `DEKKER_FUZZ_SEEDS` names a folder, it writes the seeds there first.
+/// Defines a fuzzer for the target with this name. If `DEKKER_FUZZ_SEEDS` names a folder, the fuzzer writes the seeds there first.
 #[macro_export]
 macro_rules! target {
     ($name:literal) => {

@@ -1,7 +1,7 @@
 // Dekker's component in a Node program, transpiled by jco: `node transpile.js transformer.wasm`, then `node host.js`.
 //
-// The engine in the component does no I/O and reads no clock. Its host (this program) tells it what happened and when, and does what it says
-// next. Randomness, the one thing that the component imports, is `random.js`.
+// The engine in the component does no I/O and reads no clock. Its host (this program) reports what happened and when, and executes the actions that
+// the engine returns. The component imports only randomness, which `random.js` provides.
 
 import assert from "node:assert/strict";
 
@@ -15,8 +15,10 @@ resources:
   providers: [{kms: {apiVersion: v2, name: my-kms, endpoint: "unix:///run/my-kms.sock"}}]
 `;
 
-/** Stands in for a KMS plugin: it keeps a DEK and gives it back. A real host calls `v2.KeyManagementService` by gRPC, at the `address` that
- * `kmsProviders()` tells. A call that fails has the outcome `{ tag: "err", val: { code: 14, message } }`. */
+/**
+ * A stand-in for a KMS plugin: it keeps a DEK and returns it. A real host calls `v2.KeyManagementService` by gRPC, at the `address` that
+ * `kmsProviders()` returns. A failed call has the outcome `{ tag: "err", val: { code: 14, message } }`.
+ */
 class Kms {
   asked = [];
   #dek;
@@ -43,10 +45,10 @@ class Host {
   constructor(kms) {
     this.kms = kms;
     const options = { reload: false, dekSource: "counter", coast: "strict", dekCacheCapacity: 0, apiserverId: "" };
-    this.engine = engine.Engine.create(Buffer.from(CONFIG), options, this.now); // Throws every fault of the configuration.
+    this.engine = engine.Engine.create(Buffer.from(CONFIG), options, this.now); // Throws every error in the configuration.
   }
 
-  /** `toStorage` or `fromStorage`. What is not answered at once is parked under `op`, and an action brings the answer later. */
+  /** Calls `toStorage` or `fromStorage`. An operation that cannot complete at once is parked under `op`; an action delivers its result later. */
   async operate(method, op, key, value) {
     const at = { resource: "secrets", key: Buffer.from(key) };
     let outcome = this.engine[method](op, at, value, this.now);
@@ -54,11 +56,13 @@ class Host {
       console.log("  parked");
       outcome = (await this.settle()).get(op);
     }
-    return outcome.val; // With the tag "err" it tells its `kind`.
+    return outcome.val; // With the tag "err" the value has a `kind`.
   }
 
-  /** Does what the engine says until it says no more; gives what is done. (A busier host does not wait for the KMS here: the engine is free
-   * for other operations until the event comes.) */
+  /**
+   * Executes the engine's actions until there are no more, and returns the completed operations. (A busier host does not wait for the KMS here: the
+   * engine can process other operations until the event arrives.)
+   */
   async settle() {
     const done = new Map();
     for (let actions; (actions = this.engine.pollActions()).length > 0; ) {
@@ -67,7 +71,7 @@ class Host {
         if (tag.startsWith("call-")) {
           const event = await this.kms.answer(action);
           this.engine.handleEvent(event, this.now);
-          // A DEK, once on its way out and once on its way in: of no more use here.
+          // A DEK, once in a request and once in an answer: it is not needed any more.
           if (tag === "call-encrypt") val.plaintext.fill(0);
           if (tag === "call-decrypt") event.val.outcome.val.fill(0);
         } else if (tag === "to-storage-done" || tag === "from-storage-done") done.set(val.op, val.outcome);
@@ -93,7 +97,7 @@ console.log("read it in the place of the other");
 const moved = await host.operate("fromStorage", 4n, "/registry/secrets/default/b", first.stored);
 console.log(" ", moved.kind);
 
-// Time is what the host says it is. A real one sets a timer for `due`; for this one it has come.
+// The host determines the time. A real host sets a timer for `due`; this one assumes that it has come.
 const due = host.engine.pollTimeout();
 console.log(Number(due - host.now) / 1000, "s later");
 host.now = due;

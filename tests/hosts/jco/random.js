@@ -1,5 +1,5 @@
-// `wasi:random`, all that the component imports, from the kernel each time. jco's own shim takes it from OpenSSL's generator, which is in this
-// process' memory: its bytes would come again after a snapshot of the process was restored, and with them nonces.
+// Implements `wasi:random`, the only import of the component, with the kernel's random bytes. jco's own shim uses OpenSSL's generator, whose state is
+// in this process' memory. After a snapshot of the process was restored, its bytes would repeat, and so would nonces.
 
 import { openSync, readSync } from "node:fs";
 

@@ -1,6 +1,6 @@
-//! The `wasmtime` command, as far as it runs and compiles: the commands themselves are those of wasmtime-cli.
+//! The parts of the `wasmtime` command that run and compile WebAssembly. The commands themselves are those of wasmtime-cli.
 //!
-//! Built here because the whole of it takes many minutes, and a machine that tests may have none.
+//! They are built here because the whole command takes many minutes to build, and may not be installed where the tests run.
 
 use clap::Parser;
 use wasmtime_cli::commands::{CompileCommand, RunCommand};

@@ -1,7 +1,6 @@
-//! `wasmtime run dekker.wasm …` beside the native `dekker …`: the same bytes, the same words, the same exit codes, for every vector.
+//! Compares `wasmtime run dekker.wasm …` with the native `dekker …`: the same bytes, the same texts and the same exit codes, for every vector.
 //!
-//! The native binary is the one that `DEKKER_BIN` names, `dekker.wasm` the one that `DEKKER_WASM` names. Without them every test passes and
-//! says so, except in CI, where that is a failure.
+//! `DEKKER_BIN` names the native binary, and `DEKKER_WASM` names `dekker.wasm`. Without them every test passes and prints a message; in CI it fails.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -24,7 +23,7 @@ struct Stage {
     compiled: PathBuf,
 }
 
-/// What a command did.
+/// The result of a command.
 #[derive(Debug, PartialEq, Eq)]
 struct Ran {
     code: Option<i32>,
@@ -40,7 +39,7 @@ fn run(mut command: Command, input: &[u8]) -> Ran {
     let mut child = command.spawn().expect("a command that is there");
     let mut stdin = child.stdin.take().expect("piped");
     let input = input.to_vec();
-    // A command that does not read its input closes it; that is its right.
+    // A command may close its input without reading it.
     let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
     let output = child.wait_with_output().expect("an end");
     writer.join().expect("no panic");
@@ -51,7 +50,7 @@ fn run(mut command: Command, input: &[u8]) -> Ran {
     }
 }
 
-/// WASI numbers the faults of files otherwise than Linux does: ` (os error 2)` there is ` (os error 44)` here.
+/// Removes the numbers of file errors, because WASI and Linux differ: ` (os error 2)` on Linux is ` (os error 44)` in WASI.
 fn without_numbers(text: &str) -> String {
     let mut parts = text.split(" (os error ");
     let first = parts.next().unwrap_or_default();
@@ -77,7 +76,7 @@ impl Stage {
             return None;
         };
         let dir = tempfile::tempdir().expect("a directory");
-        // Compiled once: each run would do it anew.
+        // Compiled once, because each run would compile it again.
         let compiled = dir.path().join("dekker.cwasm");
         let mut compile = Command::new(env!("CARGO_BIN_EXE_wasmtime"));
         compile.arg("compile").arg(wasm).arg("-o").arg(&compiled);
@@ -94,7 +93,7 @@ impl Stage {
         fs::write(self.dir.path().join(name), bytes).expect("our own directory");
     }
 
-    /// `wasmtime run … dekker.wasm args < input`
+    /// Runs `wasmtime run … dekker.wasm args < input`.
     fn wasm(&self, args: &[OsString], input: &[u8]) -> Ran {
         let mut command = Command::new(env!("CARGO_BIN_EXE_wasmtime"));
         command
@@ -112,7 +111,7 @@ impl Stage {
         run(command, input)
     }
 
-    /// `dekker args < input`
+    /// Runs `dekker args < input`.
     fn native(&self, args: &[OsString], input: &[u8]) -> Ran {
         let mut command = Command::new(&self.native);
         command
@@ -146,7 +145,7 @@ const FILES: [&str; 7] = [
     "kms-v2-key",
 ];
 
-/// Each way to write a value down is one value more; as one array, so that the native command compiles its component once.
+/// All values of a file are inspected as one array, so that the native command compiles its component only once.
 #[test]
 fn inspect_says_the_same_of_every_vector() {
     let Some(stage) = Stage::set("inspect under wasmtime") else {
@@ -167,7 +166,7 @@ fn inspect_says_the_same_of_every_vector() {
             let ran = stage.both(&args(["inspect", "-o", output]), input.as_bytes());
             assert!(ran.stdout.len() > kvs.len() * 50, "{name}: {}", ran.stderr);
         }
-        // One as it is, from standard input and from a file.
+        // One raw value, from standard input and from a file.
         let stored = file.vectors[0].stored();
         stage.file("value", stored);
         stage.both(&args(["inspect"]), stored);
@@ -210,7 +209,7 @@ fn decrypt_gives_the_plaintext_of_every_vector_with_a_key_at_hand() {
                     "--key",
                 ]);
                 args.push(OsString::from_vec(key.clone()));
-                // Some beside the native command, which compiles its component each time.
+                // Only some are compared with the native command, which compiles its component each time.
                 let ran = if beside_native < 4 {
                     beside_native += 1;
                     stage.both(&args, vector.stored())
@@ -386,7 +385,7 @@ fn config_and_faults_are_told_alike() {
     );
 }
 
-/// What cargo built, not only what was compiled ahead of time, runs.
+/// Runs the component that cargo built, and not only the one that was compiled ahead of time.
 #[test]
 fn the_component_itself_runs() {
     let Some(stage) = Stage::set("dekker.wasm itself") else {

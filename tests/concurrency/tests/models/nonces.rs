@@ -1,4 +1,4 @@
-//! `CounterNonces`: whatever the order, no value is given twice, none that was cut off, and none behind the end.
+//! `CounterNonces`: in every order, it never returns a value twice, a value that was leased out, or a value beyond the end.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use shuttle::thread;
 
 use super::{in_every_order, in_many_orders, is_seen};
 
-/// The random part of a nonce helps nothing.
+/// The random part of a nonce is always zero, so that only the counter keeps nonces distinct.
 struct Zeros;
 impl Entropy for Zeros {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
@@ -35,7 +35,7 @@ macro_rules! model {
                                 given.push(u64::from_le_bytes(counter));
                             }
                         }
-                        // One of them leases, and uses all of it.
+                        // One of the threads takes a lease, and uses all of it.
                         if number == 0
                             && let Some(range) = nonces.cut(2)
                         {

@@ -1,5 +1,5 @@
-//! The host's pool of workers: no instance at work twice at once, no nonce twice, nothing under a file or a DEK from before what was
-//! published, and every worker back at the end.
+//! The host's worker pool: no instance runs twice at the same time, no nonce is used twice, no value is written under a file or a DEK older than the
+//! published one, and every worker is back at the end.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ macro_rules! model {
             use dekker_concurrency::$variant::Pool;
             let control = ControlInstance::default();
             let pool = Arc::new(Pool::new($workers, Component::new($traps)));
-            // What was published, before a value began: the least that it must know.
+            // The file and DEK published before a value began: the oldest that it may use.
             let published = Arc::new(Mutex::new((1, 1)));
             control.turn(1);
             pool.publish(1, 1);
@@ -50,7 +50,7 @@ macro_rules! model {
                     pool.metrics();
                 })
             };
-            // As the driver does: the control instance first, then what workers must know.
+            // In the driver's order: first the control instance, then the state for the workers.
             for (epoch, dek) in [(1, 2), (2, 2), (2, 3)] {
                 control.turn(dek);
                 pool.publish(epoch, dek);

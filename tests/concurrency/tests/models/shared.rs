@@ -1,4 +1,4 @@
-//! `SharedEngine`: threads write while the control engine rotates its DEK, is restored from a snapshot and takes another file.
+//! `SharedEngine`: threads write while the control engine rotates its DEK, is restored from a snapshot and loads another file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,7 +38,7 @@ const KMS: &str = "{kms: {apiVersion: v2, name: a, endpoint: 'unix:///run/a.sock
 const KEY: &str =
     "{secretbox: {keys: [{name: k, secret: MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=}]}}";
 
-/// The random part of a nonce helps nothing; every DEK is another.
+/// The random part of a nonce is always zero, so that only the counter keeps nonces distinct. Every DEK differs.
 struct Counting;
 impl Entropy for Counting {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
@@ -56,7 +56,7 @@ fn now() -> Timestamp {
     Timestamp::from_millis(1_000_000)
 }
 
-/// A plugin that turns bytes over, and numbers the DEKs in the order in which it saw them.
+/// A plugin that inverts bytes, and numbers the DEKs in the order in which it saw them.
 #[derive(Default)]
 struct Plugin {
     deks: BTreeMap<Vec<u8>, u64>,
@@ -99,7 +99,7 @@ impl Plugin {
     }
 }
 
-/// What was in use when a write began: the number of DEKs until then, and whether the file held its own key.
+/// What was in use when a write began: the number of DEKs so far, and whether the file had a local key.
 #[derive(Clone, Copy, Default)]
 struct InUse {
     dek: u64,
@@ -141,11 +141,11 @@ macro_rules! model {
                     })
                 })
                 .collect();
-            // A snapshot is restored: no value that begins later has an old DEK.
+            // A snapshot is restored: no value that begins later uses an old DEK.
             let mut control = engine.control();
             control.handle_event(Event::Restored, now());
             drop(control);
-            // Between the two, nothing of KMS may be written.
+            // Until the plugin has answered, no KMS value may be written.
             in_use.lock().expect("no panic").dek = 2;
             plugin.answer(&mut engine.control());
             // Another file is in use: no value that begins later is written under the old one.

@@ -1,26 +1,26 @@
-//! Choices, made by the bytes of an input.
+//! Choices derived from the bytes of an input.
 
-/// Reads an input from its front. When it is used up, every choice is the first and every number 0.
+/// Reads an input from the front. At the end of the input every choice is the first one and every number is 0.
 #[derive(Clone, Copy, Debug)]
 pub struct Bytes<'a>(&'a [u8]);
 
 impl<'a> Bytes<'a> {
-    /// All of an input.
+    /// Creates a reader for a whole input.
     pub fn new(input: &'a [u8]) -> Self {
         Self(input)
     }
 
-    /// Whether nothing is left.
+    /// Returns whether the input is used up.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// What is left.
+    /// Returns the unread bytes.
     pub fn rest(&self) -> &'a [u8] {
         self.0
     }
 
-    /// The next byte.
+    /// Returns the next byte.
     pub fn byte(&mut self) -> u8 {
         let Some((first, rest)) = self.0.split_first() else {
             return 0;
@@ -29,28 +29,28 @@ impl<'a> Bytes<'a> {
         *first
     }
 
-    /// The next two bytes as a number.
+    /// Returns the next two bytes as a little-endian number.
     pub fn short(&mut self) -> u16 {
         u16::from_le_bytes([self.byte(), self.byte()])
     }
 
-    /// At most so many bytes.
+    /// Returns the next bytes, at most `most`.
     pub fn take(&mut self, most: usize) -> &'a [u8] {
         let (taken, rest) = self.0.split_at(most.min(self.0.len()));
         self.0 = rest;
         taken
     }
 
-    /// A length, and so many bytes.
+    /// Reads a length byte and returns up to that many bytes.
     pub fn run(&mut self) -> &'a [u8] {
         let len = self.byte();
         self.take(usize::from(len))
     }
 
-    /// One of a few.
+    /// Returns an element of `from`.
     ///
     /// # Panics
-    /// When there is none.
+    /// Panics if `from` is empty.
     pub fn pick<'t, T>(&mut self, from: &'t [T]) -> &'t T {
         &from[usize::from(self.byte()) % from.len()]
     }

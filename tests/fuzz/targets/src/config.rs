@@ -1,4 +1,4 @@
-//! The encryption configuration: loaded or refused with a place, shown so that it can be loaded again, and no secret in any text.
+//! The encryption configuration: it loads or is rejected with a position, its shown form loads again, and no text contains a secret.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,10 +9,10 @@ use dekker_core::time::Timestamp;
 
 use crate::engine::Counting;
 
-/// Any bytes as the file.
+/// Treats any bytes as the file.
 ///
 /// # Panics
-/// When something does not hold.
+/// Panics if a promise is broken.
 pub fn run(input: &[u8]) {
     let [plain, reloading] = [false, true].map(|reload| loaded(input, reload));
     assert!(
@@ -36,7 +36,7 @@ fn loaded(input: &[u8], reload: bool) -> Option<Config> {
             continue;
         };
         assert!(at.line >= 1 && at.column >= 1, "a place counts from 1");
-        // A lone CR ends a line as well.
+        // A lone CR also ends a line.
         let ends = input.iter().filter(|byte| matches!(byte, b'\r' | b'\n'));
         let line = at.line as usize;
         assert!(line <= ends.count() + 2, "a line behind the end: {finding}");
@@ -96,7 +96,7 @@ fn shown(text: &str, config: &Config) {
     }
     let lines = text.lines().filter(|line| *line == REDACTED).count();
     assert_eq!(lines, keys(config).count(), "a secret for each key");
-    // A name that holds a secret is redacted too: then it is another configuration.
+    // A name that contains a secret is redacted too. The shown text is then another configuration.
     if text.matches("REDACTED").count() == lines {
         let whole = text.replace(&format!("{REDACTED}\n"), &format!("{KEY}\n"));
         let again = show(whole.as_bytes());
@@ -104,7 +104,7 @@ fn shown(text: &str, config: &Config) {
     }
 }
 
-/// Every provider, every kind of scalar and collection, aliases, JSON, and faults of each kind.
+/// Returns files with every provider, every kind of scalar and collection, aliases, JSON, and every kind of error.
 pub fn seeds() -> Vec<Vec<u8>> {
     const HEAD: &str =
         "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n";

@@ -1,8 +1,8 @@
 //! The engine, driven by bytes: writes, reads, reloads, time, restored snapshots, workers, and plugins that answer late, wrongly or twice.
 //!
-//! No key seals with a nonce twice, and none that was made before a snapshot was restored seals after it. What was written reads back, here
-//! and in a new process, as far as the plugin told the truth. Nothing is written with a DEK whose plugin was not well for three minutes.
-//! Every operation ends, once. No text holds a key ID.
+//! No key seals with a nonce twice, and no key made before a snapshot was restored seals after the restore. What was written reads back, here and in
+//! a new process, as far as the plugin answered truthfully. Nothing is written with a DEK whose plugin has not been healthy for three minutes. Every
+//! operation ends exactly once. No text contains a key ID.
 
 mod files;
 mod plugin;
@@ -15,13 +15,13 @@ pub use watch::Counting;
 use self::world::World;
 use crate::bytes::Bytes;
 
-/// More steps than that are not played.
+/// The maximum number of steps in a history.
 const STEPS_MAX: usize = 200;
 
-/// Any bytes as a history: options, then a step for each few bytes.
+/// Treats any bytes as a history: first the options, then a step for every few bytes.
 ///
 /// # Panics
-/// When a promise is broken.
+/// Panics if a promise is broken.
 pub fn run(input: &[u8]) {
     let mut input = Bytes::new(input);
     let mut world = World::new(&mut input);
@@ -34,14 +34,14 @@ pub fn run(input: &[u8]) {
     world.end();
 }
 
-/// Histories that reach far: a quiet one, and one for each kind of step.
+/// Returns histories that cover much of the engine: a quiet one, and one for each kind of step.
 pub fn seeds() -> Vec<Vec<u8>> {
     use world::step::{
         ALTERED, ANSWER, CANCEL, ENTROPY, HEALTH, READ, RELOAD, RESTORE, SETTLE, SLEEP, TURN, WAIT,
         WORKER_READ, WORKER_WRITE, WRITE, WRONG,
     };
     let mut seeds = Vec::new();
-    // Both kinds of DEK source, both ways to coast, with and without reload.
+    // Both kinds of DEK source, both coast modes, with and without reload.
     for options in [0, 1, 2, 4, 7] {
         let mut history = vec![options, 0, 3];
         for resource in 0..4 {

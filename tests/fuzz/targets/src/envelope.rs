@@ -1,4 +1,4 @@
-//! `EncryptedObject` of KMS v2: what is decoded is what prost decodes, encodes to what prost encodes, and a refusal names a place within.
+//! `EncryptedObject` of KMS v2: decoding gives prost's result, encoding gives prost's bytes, and an error names a position in the input.
 
 use std::collections::BTreeMap;
 
@@ -8,21 +8,21 @@ use dekker_core::provider::kms::v2::envelope::{EncryptedObject, EnvelopeError, E
 use dekker_proto::storage::EncryptedObject as Object;
 use prost::Message;
 
-/// Any bytes as what follows `k8s:enc:kms:v2:<name>:`.
+/// Treats any bytes as what follows `k8s:enc:kms:v2:<name>:`.
 ///
 /// # Panics
-/// When something does not hold.
+/// Panics if a promise is broken.
 pub fn run(input: &[u8]) {
     let object = match EncryptedObject::decode(input) {
         Ok(object) => object,
         Err(error) => return refused(input, &error),
     };
     let ours = owned(&object);
-    // prost refuses fields of another wire type, which Go and we skip; where it has an answer, it is ours.
+    // prost rejects fields of another wire type, which Go and Dekker skip. If prost decodes the input, the results must be equal.
     if let Ok(theirs) = Object::decode(input) {
         assert_eq!(ours, theirs, "another reading than prost's");
     }
-    // What is valid can be written, and what was written is read as the same.
+    // A valid object can be encoded, and decodes to the same object.
     let annotations = ours.annotations.clone().into_iter().collect();
     let source =
         EncryptedDekSource::new(ours.encrypted_dek_source.clone(), &ours.key_id, annotations);
@@ -36,7 +36,7 @@ pub fn run(input: &[u8]) {
         written.extend_from_slice(envelope.end);
         written
     });
-    // Of a map's entry prost leaves an empty value out; Go writes it, and so do we.
+    // prost omits an empty value of a map entry; Go and Dekker write it.
     if ours.annotations.values().all(|value| !value.is_empty()) {
         assert_eq!(written, ours.encode_to_vec(), "other bytes than prost's");
     }
@@ -74,7 +74,7 @@ fn owned(object: &EncryptedObject<'_>) -> Object {
     }
 }
 
-/// Both kinds of DEK source, with and without annotations, fields in another order, unknown ones, and groups.
+/// Returns objects with both kinds of DEK source, with and without annotations, with fields in another order, unknown fields, and groups.
 pub fn seeds() -> Vec<Vec<u8>> {
     let object = |source_type, annotations: &[(&str, &[u8])]| Object {
         encrypted_data: (0..60).collect(),
@@ -93,7 +93,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         encrypted_dek_source: vec![1; 1024],
         ..object(0, &[])
     };
-    // A group of an unknown field that holds a number and another group; a varint of ten bytes; a fixed64 and a fixed32.
+    // A group of an unknown field that contains a number and another group; a varint of ten bytes; a fixed64 and a fixed32.
     let unknown = [0x33, 0x08, 0x01, 0x3b, 0x3c, 0x34, 0x40];
     let varint = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01];
     let fixed = [0x49, 1, 2, 3, 4, 5, 6, 7, 8, 0x4d, 1, 2, 3, 4];

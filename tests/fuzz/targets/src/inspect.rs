@@ -1,4 +1,4 @@
-//! What a stored value is: parts without gaps, JSON that is JSON, no key ID in the clear, and the same value in every encoding.
+//! Descriptions of stored values: parts without gaps, valid JSON, no unencrypted key ID, and the same value in every encoding.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -7,10 +7,10 @@ use dekker_core::inspect::{inspect, inspect_json};
 use dekker_core::provider::kms::v2::envelope::EncryptedObject;
 use serde_json::Value;
 
-/// Any bytes as an input of `dekker inspect`.
+/// Treats any bytes as an input of `dekker inspect`.
 ///
 /// # Panics
-/// When something does not hold.
+/// Panics if a promise is broken.
 pub fn run(input: &[u8]) {
     one(input);
     let Ok(found) = find(input) else {
@@ -33,7 +33,7 @@ pub fn run(input: &[u8]) {
     }
 }
 
-/// One value, raw.
+/// Inspects one raw value.
 fn one(stored: &[u8]) {
     let (seen, json) = match (inspect(stored), inspect_json(stored)) {
         (Ok(seen), Ok(json)) => (seen, json),
@@ -67,7 +67,7 @@ fn one(stored: &[u8]) {
             let at = part.offset..part.offset + part.length;
             assert_eq!(&stored[at], object.key_id.as_bytes(), "another key ID");
         }
-        // By chance a short one may stand anywhere.
+        // A short key ID may occur anywhere by chance.
         let hidden = object.key_id.len() < 16 || name.contains(object.key_id);
         let annotated = object.annotations.iter();
         let hidden = hidden || { annotated }.any(|(name, _)| name.contains(object.key_id));
@@ -91,7 +91,7 @@ fn in_every_encoding(stored: &[u8]) {
     }
 }
 
-/// A value of each provider, raw and in each encoding.
+/// Returns a value of each provider, raw and in each encoding.
 pub fn seeds() -> Vec<Vec<u8>> {
     let value = |prefix: &str, rest: &[u8]| [prefix.as_bytes(), rest].concat();
     let mut seeds: Vec<Vec<u8>> = crate::envelope::seeds()

@@ -1,4 +1,4 @@
-//! JSON, wherever core reads it: the same verdict, place and texts as serde_json's.
+//! JSON, wherever core parses it: the same verdict, position and texts as serde_json's.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -10,10 +10,10 @@ use dekker_core::inspect::input::{Encoding, Found, InputError, find};
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
-/// Any bytes as etcdctl's output, and as a configuration in JSON.
+/// Treats any bytes as etcdctl's output, and as a configuration in JSON.
 ///
 /// # Panics
-/// When something does not hold.
+/// Panics if a promise is broken.
 pub fn run(input: &[u8]) {
     etcdctl(input);
     if let Ok(text) = str::from_utf8(input)
@@ -23,7 +23,7 @@ pub fn run(input: &[u8]) {
     }
 }
 
-/// A file that begins with `{` must be JSON, and says where it is not.
+/// A file that begins with `{` must be JSON; otherwise the error names the position.
 fn configuration(text: &str) {
     let report = check(text.as_bytes(), false);
     let syntax = report.faults.first().and_then(|fault| {
@@ -71,14 +71,14 @@ fn names(keys: &[NamedKey], theirs: &Value) {
     }
 }
 
-/// A field's name may be written in another case; then there is nothing to compare with.
+/// Compares two texts. A field's name may be written in another case; then there is nothing to compare.
 fn same(ours: &str, theirs: &Value) {
     if let Some(theirs) = theirs.as_str() {
         assert_eq!(ours, theirs, "another text than serde_json's");
     }
 }
 
-/// What core finds in etcdctl's output is what serde_json finds there.
+/// Checks that core finds the same values in etcdctl's output as serde_json.
 fn etcdctl(input: &[u8]) {
     let stored = |bytes: &[u8]| bytes.starts_with(b"k8s:enc:") || bytes.starts_with(b"k8s\0");
     let text = input.trim_ascii();
@@ -112,14 +112,14 @@ fn etcdctl(input: &[u8]) {
     }
 }
 
-/// The two members of an object that matter.
+/// The names and types of the two relevant members of an object.
 trait Names {
     const NAMES: [&str; 2];
     type First: for<'de> Deserialize<'de>;
     type Second: for<'de> Deserialize<'de>;
 }
 
-/// Them, as serde_json reads them. Neither may come twice.
+/// The two members as serde_json parses them. Neither may occur twice.
 struct Two<N: Names> {
     first: Option<N::First>,
     second: Option<N::Second>,
@@ -175,7 +175,7 @@ impl Names for Pair {
     type Second = String;
 }
 
-/// The `kvs` of etcdctl's output: keys and values, still in base64.
+/// Returns the `kvs` of etcdctl's output: keys and values, still in base64.
 fn kvs(text: &[u8]) -> Option<Vec<(String, String)>> {
     let output: Two<Output> = serde_json::from_slice(text).ok()?;
     output.first??;
@@ -184,7 +184,7 @@ fn kvs(text: &[u8]) -> Option<Vec<(String, String)>> {
     pairs.map(pair).collect()
 }
 
-/// Both kinds of file, with every kind of value and escape.
+/// Returns both kinds of file, with every kind of value and escape.
 pub fn seeds() -> Vec<Vec<u8>> {
     let texts = [
         r#"{"header":{"revision":7},"kvs":[{"key":"L2E=","value":"azhzAA=="},{"key":"L2I="}],"count":2}"#,

@@ -1,4 +1,4 @@
-//! KMS v1's framing, `len[2] encryptedDEK[len]`: read as written, refused as its lengths say, and never another plaintext without a word.
+//! KMS v1's framing, `len[2] encryptedDEK[len]`: it reads as written, invalid lengths are errors, and an altered value never opens as a fresh one.
 
 use dekker_core::config::{KmsVersion, SocketAddress};
 use dekker_core::crypto::entropy::{Entropy, EntropyError};
@@ -16,7 +16,7 @@ use crate::bytes::Bytes;
 const PREFIX: &str = "k8s:enc:kms:v1:old:";
 const AAD: &[u8] = b"/registry/secrets/ns/name";
 
-/// The same bytes each time: nothing here is a secret.
+/// Returns the same bytes each time: nothing here is secret.
 struct Fixed;
 impl Entropy for Fixed {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
@@ -37,10 +37,10 @@ fn provider() -> KmsV1 {
     KmsV1::new(info, 2, &[0; 16])
 }
 
-/// The first byte says what is done: any bytes are read; or a value is written, perhaps altered, and read.
+/// The first byte selects the test: arbitrary bytes are read; or a value is written, perhaps altered, and read.
 ///
 /// # Panics
-/// When something does not hold.
+/// Panics if a promise is broken.
 pub fn run(input: &[u8]) {
     let mut input = Bytes::new(input);
     let how = input.byte();
@@ -63,7 +63,7 @@ fn read_any(stored: &[u8]) {
         (Err(error), None) => assert_eq!(error.kind, ErrorKind::Malformed),
         (Ok(ReadStep::NeedsDek(_, needed)), Some((dek, sealed))) => {
             assert_eq!(needed.request.ciphertext, dek, "the DEK that stands there");
-            // Whatever the plugin makes of it: opened or not, it is an answer.
+            // Any DEK will do: the read must end, whether it opens the value or not.
             let dek = Secret::new(vec![9; [16, 24, 32][dek.len() % 3]]);
             let dek = read_dek(&RustCrypto, &dek).expect("a length of AES");
             match provider.read(AAD, stored, Some(dek)) {
@@ -71,7 +71,7 @@ fn read_any(stored: &[u8]) {
                     assert!(plaintext.expose().len() <= sealed.len());
                 }
                 Ok(_) => panic!("a DEK was there, and another is asked for"),
-                // Shorter than a nonce by its length alone, else told apart in no way.
+                // A value that is shorter than a nonce is malformed; all other errors are indistinguishable.
                 Err(error) if sealed.len() < 12 => assert_eq!(error.kind, ErrorKind::Malformed),
                 Err(error) => assert_eq!(error.kind, ErrorKind::DecryptFailed),
             }
@@ -107,14 +107,14 @@ fn write(how: u8, mut input: Bytes<'_>) {
     assert_eq!(seen.encrypted_dek_source_size, Some(encrypted_dek.len()));
     assert_eq!(seen.plaintext_size, plaintext.len());
     let mut value = stored[PREFIX.len()..].to_vec();
-    // The DEK is at hand: it wrote.
+    // The DEK is cached, because it has just encrypted a value.
     assert_eq!(
         opened(&mut provider, &value, None),
         Ok((plaintext.to_vec(), false))
     );
     let dek = || read_dek(&RustCrypto, &source).expect("32 bytes");
     if how & 8 != 0 {
-        // As Kubernetes before 1.25 wrote: AES-CBC, and stale.
+        // As Kubernetes wrote before 1.25: AES-CBC, which reads as stale.
         let cbc = RustCrypto.local(LocalCipher::AesCbc, source.expose());
         let sealed = cbc.expect("32 bytes").seal(AAD, plaintext, &Fixed);
         value.truncate(2 + encrypted_dek.len());
@@ -124,7 +124,7 @@ fn write(how: u8, mut input: Bytes<'_>) {
     } else if let Some((at, with)) = alter {
         let at = 2 + encrypted_dek.len() + at % (value.len() - 2 - encrypted_dek.len());
         value[at] ^= with;
-        // AES-CBC is not authenticated: it may open to anything, which is then called stale.
+        // AES-CBC has no authentication: the value may open to anything, which is then reported as stale.
         if let Ok((_, stale)) = opened(&mut self::provider(), &value, Some(dek())) {
             assert!(stale, "an altered value was opened");
         }
@@ -144,7 +144,7 @@ fn opened(
     }
 }
 
-/// Values of every length that matters, whole and altered.
+/// Returns values of every relevant length, intact and altered.
 pub fn seeds() -> Vec<Vec<u8>> {
     let framed = |len: u16, rest: usize| [&[0][..], &len.to_be_bytes(), &vec![3; rest]].concat();
     vec![

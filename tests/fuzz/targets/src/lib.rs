@@ -1,7 +1,7 @@
-//! The fuzz targets' bodies: what each does with its bytes, and what must hold.
+//! The bodies of the fuzz targets: what each does with its bytes, and which promises must hold.
 //!
-//! Everything that parses bytes from outside has a target. A target panics when a promise is broken; that nothing else panics is the least
-//! of them. `tests/fuzz` is the fuzzer, on a nightly toolchain; `tests/corpora.rs` plays the corpora on any.
+//! Everything that parses bytes from outside has a target. A target panics if a promise is broken; the least promise is that nothing else panics.
+//! `tests/fuzz` is the fuzzer, on a nightly toolchain. `tests/corpora.rs` runs the corpora on any toolchain.
 
 pub mod bytes;
 pub mod config;
@@ -14,11 +14,11 @@ pub mod kms_v1;
 /// One target.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
-    /// Its name, and its corpus' folder in `tests/fuzz/corpus`.
+    /// The target's name, which is also the folder of its corpus in `tests/fuzz/corpus`.
     pub name: &'static str,
-    /// Takes any bytes. Panics when something does not hold.
+    /// Runs the target on any bytes. Panics if a promise is broken.
     pub run: fn(&[u8]),
-    /// Inputs to begin with, each of which reaches far.
+    /// Returns the initial inputs, each of which covers much of the code.
     pub seeds: fn() -> Vec<Vec<u8>>,
 }
 
@@ -56,7 +56,7 @@ pub static CORE: [Target; 6] = [
     },
 ];
 
-/// Every target that this library was built with.
+/// Returns every target that this library was built with.
 pub fn all() -> Vec<Target> {
     #[cfg_attr(not(feature = "host"), allow(unused_mut))]
     let mut all = CORE.to_vec();
@@ -73,19 +73,19 @@ pub fn all() -> Vec<Target> {
     all
 }
 
-/// The target of this name.
+/// Returns the target with this name.
 ///
 /// # Panics
-/// When there is none.
+/// Panics if there is none.
 pub fn named(name: &str) -> Target {
     let found = all().into_iter().find(|target| target.name == name);
     found.unwrap_or_else(|| panic!("there is no target {name}"))
 }
 
-/// Writes a target's seeds into the folder that `DEKKER_FUZZ_SEEDS` names, if it names one. A fuzzer does so before it reads its corpus.
+/// Writes a target's seeds into the folder that `DEKKER_FUZZ_SEEDS` names, if it is set. A fuzzer does this before it reads its corpus.
 ///
 /// # Panics
-/// When they cannot be written.
+/// Panics if the seeds cannot be written.
 pub fn write_seeds(name: &str) {
     let Some(folder) = std::env::var_os("DEKKER_FUZZ_SEEDS") else {
         return;

@@ -1,4 +1,4 @@
-//! What the fuzzers found worth keeping, and what they begin with, played without a fuzzer: every promise holds, in little memory.
+//! Runs the corpora and the seeds of the fuzzers without a fuzzer: every promise must hold, within a memory limit.
 
 #![allow(unsafe_code)]
 
@@ -7,10 +7,10 @@ use std::cell::Cell;
 use std::fs;
 use std::path::Path;
 
-/// 64 MiB: whatever the bytes, no target needs more.
+/// 64 MiB: no target may need more, whatever the input.
 const MEMORY_MAX: usize = 64 << 20;
 
-/// Counts what this thread holds, and the most that it held.
+/// An allocator that counts how much this thread holds, and the most that it held.
 struct Counting;
 
 thread_local! {
@@ -18,7 +18,7 @@ thread_local! {
 }
 
 fn grow(bytes: usize) {
-    // While the thread ends there is nothing to count.
+    // Allocations while the thread ends are not counted.
     let _ = HELD.try_with(|held| {
         let (now, most) = held.get();
         let now = now + bytes;
@@ -29,12 +29,12 @@ fn grow(bytes: usize) {
 fn shrink(bytes: usize) {
     let _ = HELD.try_with(|held| {
         let (now, most) = held.get();
-        // What another thread allocated may be freed here.
+        // Memory that another thread allocated may be freed here.
         held.set((now.saturating_sub(bytes), most));
     });
 }
 
-// SAFETY: System's own.
+// SAFETY: every method forwards to `System`.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         grow(layout.size());
@@ -69,7 +69,7 @@ fn play(name: &str) {
     for (from, input) in inputs {
         let (before, _) = HELD.get();
         HELD.set((before, before));
-        // Shown if the test fails.
+        // The output is shown if the test fails.
         println!("{from}");
         (target.run)(&input);
         let (_, most) = HELD.get();

@@ -3,7 +3,7 @@
 const HEAD: &str =
     "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n";
 const A: &str = "kms: {apiVersion: v2, name: a, endpoint: 'unix:///run/a.sock'}";
-/// The same plugin on another socket: another provider.
+/// The same plugin on another socket, which makes it another provider.
 const MOVED: &str =
     "kms: {apiVersion: v2, name: a, endpoint: 'unix:///run/moved.sock', timeout: 7s}";
 const B: &str = "kms: {apiVersion: v2, name: b, endpoint: 'unix:///run/b.sock', timeout: 1s}";
@@ -19,15 +19,15 @@ const BOX: &str =
     "secretbox: {keys: [{name: s, secret: MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=}]}";
 const PLAIN: &str = "identity: {}";
 
-/// The resources that a history reads and writes; the last has no rule.
+/// The resources that a history reads and writes. The last one has no rule.
 pub(super) const RESOURCES: [&str; 4] = ["secrets", "configmaps", "pods", "events"];
 
-/// One reads what any other writes, but that a file of [`some`] may lack providers.
+/// Returns a file that reads what every file of [`some`] writes; those may lack providers.
 pub(super) fn all() -> String {
     file(&[A, B, PLAIN], &[GCM, CBC, BOX, PLAIN], &[OLD, BOX, PLAIN])
 }
 
-/// Files to begin with and to change to; the last is none.
+/// Returns the files that a history begins with and reloads. The last one is invalid.
 pub(super) fn some() -> [String; 8] {
     [
         file(&[A, PLAIN], &[GCM, PLAIN], &[OLD, PLAIN]),

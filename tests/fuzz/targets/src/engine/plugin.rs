@@ -1,4 +1,4 @@
-//! The plugins: what each encrypted, and how an answer may be wrong.
+//! The plugins: what each has encrypted, and the ways in which an answer may be wrong.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,22 +17,22 @@ pub(super) struct Call {
     pub(super) asked: Asked,
 }
 
-/// What was asked.
+/// The request of a call.
 pub(super) enum Asked {
     Status,
     Encrypt(Vec<u8>),
     Decrypt(DecryptRequest),
 }
 
-/// All plugins as one: each decrypts what any of them has encrypted.
+/// All plugins in one: each decrypts what any of them has encrypted.
 pub(super) struct Plugins {
-    /// What was encrypted truthfully: ciphertext → plaintext, and what else was answered.
+    /// What was encrypted truthfully: ciphertext → plaintext, and the whole answer.
     truth: BTreeMap<Vec<u8>, (Vec<u8>, EncryptResponse)>,
-    /// Ciphertexts that were made up.
+    /// Ciphertexts in wrong answers.
     lies: BTreeSet<Vec<u8>>,
     kek: u8,
     is_v2: bool,
-    /// When a plugin was last asked for a Status that it answered well: by provider and key ID.
+    /// When the last Status call was sent that a plugin answered well, by provider and key ID.
     pub(super) well: BTreeMap<(String, String), Timestamp>,
 }
 
@@ -47,7 +47,7 @@ impl Plugins {
         }
     }
 
-    /// The keys are rotated, to one of a few; perhaps the version changes.
+    /// Rotates the KEKs to one of a few, and may change the version.
     pub(super) fn turn(&mut self, to: u8, may_change_version: bool) {
         self.kek = to % 4;
         self.is_v2 = !may_change_version || to & 64 == 0;
@@ -61,12 +61,12 @@ impl Plugins {
         if self.is_v2 { "v2" } else { "v2beta1" }.into()
     }
 
-    /// Whether this is what a plugin made of a DEK, and not a lie.
+    /// Returns whether a plugin made this ciphertext truthfully from a DEK.
     pub(super) fn knows(&self, ciphertext: &[u8]) -> bool {
         self.truth.contains_key(ciphertext) && !self.lies.contains(ciphertext)
     }
 
-    /// The right answer.
+    /// Returns the right answer to a call.
     pub(super) fn answer(&mut self, call: &Call) -> Event {
         let id = call.id;
         match &call.asked {
@@ -94,7 +94,7 @@ impl Plugins {
             }
             Asked::Decrypt(request) => {
                 let known = self.truth.get(&request.ciphertext);
-                // KMS v1 shows the plugin nothing but the ciphertext.
+                // With KMS v1 the plugin only receives the ciphertext.
                 let known = known.filter(|(_, answer)| {
                     request.key_id.is_empty()
                         || request.key_id == answer.key_id
@@ -118,7 +118,7 @@ impl Plugins {
         ciphertext
     }
 
-    /// An answer that is wrong in one of many ways.
+    /// Returns an answer that is wrong in one of many ways.
     pub(super) fn wrong(&mut self, call: &Call, input: &mut Bytes<'_>) -> Event {
         let (id, how) = (call.id, input.byte());
         let well = self.well.clone();
@@ -180,7 +180,7 @@ impl Plugins {
             Event::Decrypted { outcome, .. } => {
                 *outcome = match how % 3 {
                     0 => Err(error(how / 3)),
-                    // Never what was encrypted: no DEK has this length, or these bytes.
+                    // Never the encrypted plaintext: no DEK has this length, or these bytes.
                     1 => Ok(vec![0xee; usize::from(input.byte())].into()),
                     _ => Ok(input.take(16).to_vec().into()),
                 };

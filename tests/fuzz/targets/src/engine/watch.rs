@@ -1,4 +1,4 @@
-//! Keys that notice a nonce that comes again, and randomness that helps nothing.
+//! Keys that detect a repeated nonce, and randomness that does not hide one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use dekker_core::crypto::local::{LocalCipher, LocalKey};
 use dekker_core::crypto::rustcrypto::RustCrypto;
 use dekker_core::crypto::secret::Secret;
 
-/// Numbers, each once; but the four random bytes of a counted nonce are always zero, so that the counter alone must do.
+/// Numbers that never repeat. The four random bytes of a counted nonce are always zero, so that only the counter keeps nonces distinct.
 #[derive(Clone, Debug, Default)]
 pub struct Counting {
     next: Arc<AtomicU64>,
@@ -20,7 +20,7 @@ pub struct Counting {
 }
 
 impl Counting {
-    /// From now on it fails; or no longer.
+    /// Makes the source fail from now on, or work again.
     pub(super) fn fail(&self, fail: bool) {
         self.is_broken.store(fail, Ordering::Relaxed);
     }
@@ -44,14 +44,14 @@ impl Entropy for Counting {
     }
 }
 
-/// What all keys of a history were used for.
+/// What the keys of a history were used for.
 #[derive(Clone, Default)]
 pub(super) struct Watch(Arc<Mutex<Seen>>);
 
 #[derive(Default)]
 struct Seen {
     nonces: BTreeSet<(Vec<u8>, Vec<u8>)>,
-    /// In which epoch a DEK was made. Each restored snapshot begins one.
+    /// The epoch in which each DEK was made. Each restored snapshot begins a new epoch.
     made: BTreeMap<Vec<u8>, u64>,
     epoch: u64,
 }
@@ -61,7 +61,7 @@ impl Watch {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A snapshot was restored: what was made before encrypts nothing more.
+    /// Records that a snapshot was restored. DEKs made before it must not encrypt any more.
     pub(super) fn restored(&self) {
         self.lock().epoch += 1;
     }
@@ -147,7 +147,7 @@ impl SealingKey for Watched {
         plaintext: &[u8],
     ) -> Result<Vec<u8>, KeyError> {
         self.watch.used(&self.bytes, envelope.header);
-        // A DEK of KMS v1 is for one value, and its nonce is fresh.
+        // A DEK of KMS v1 is used for one value, and its nonce is fresh.
         if envelope.prefix.starts_with(b"k8s:enc:kms:v2:") {
             let seen = self.watch.lock();
             let made = seen.made.get(&self.bytes);

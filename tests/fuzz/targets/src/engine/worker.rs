@@ -1,4 +1,4 @@
-//! A worker beside the control engine: it catches up before each value, as a host's does.
+//! A worker beside the control engine. Like a host's worker, it catches up before each value.
 
 use dekker_core::engine::event::Generation;
 use dekker_core::engine::lease::WriteState;
@@ -35,7 +35,7 @@ impl Worker {
         }
     }
 
-    /// `false`: another file is in use, and it is of no use any more.
+    /// Applies the control engine's current state. Returns `false` if another file is in use; the worker must then be replaced.
     pub(super) fn catch_up(&mut self, control: &mut Engine) -> bool {
         if control.running_generation() != self.generation {
             return false;

@@ -22,10 +22,10 @@ use crate::bytes::Bytes;
 
 /// 2026-01-02T03:04:05Z.
 const START: Timestamp = Timestamp::from_millis(1_767_323_045_000);
-/// Longer than anything may wait: timeouts, one after the other, and what replaced configurations are given.
+/// Longer than any operation may wait: consecutive timeouts, and the grace period of replaced configurations.
 const LONGEST: Duration = Duration::from_secs(700);
 
-/// A resource, and a key in it.
+/// A resource and a storage key.
 type At = (&'static str, [u8; 2]);
 
 /// An acknowledged write.
@@ -36,7 +36,7 @@ struct Written {
     stored: Vec<u8>,
 }
 
-/// What an open operation is.
+/// The kind of an open operation.
 enum Open {
     Write {
         resource: &'static str,
@@ -47,13 +47,13 @@ enum Open {
     Health,
 }
 
-/// What must come of a read.
+/// The result that a read must have.
 enum Expected {
-    /// This plaintext, and no fault.
+    /// This plaintext, and no error.
     Plaintext(Vec<u8>),
-    /// This plaintext, if anything: a plugin may fail, and a file may lack the provider.
+    /// This plaintext or an error: a plugin may fail, and a file may lack the provider.
     Perhaps(Vec<u8>),
-    /// Anything: the value was altered, or nobody wrote it.
+    /// Any result: the value was altered, or was never written.
     Anything,
 }
 
@@ -70,7 +70,7 @@ pub(super) struct World {
     open: BTreeMap<u64, Open>,
     next_op: u64,
     written: Vec<Written>,
-    /// Files that were offered, and are neither in use nor refused.
+    /// The files that were offered and are neither in use nor rejected yet.
     undecided: Vec<Generation>,
     running: Generation,
 }
@@ -118,7 +118,7 @@ impl World {
         world
     }
 
-    /// Takes what the engine wants done. Nothing is answered here.
+    /// Collects the engine's actions, without answering any.
     fn drain(&mut self) {
         let known = self.engine.kms_providers();
         self.names
@@ -199,7 +199,7 @@ impl World {
         self.drain();
     }
 
-    /// Answers everything, rightly, until nothing more is asked.
+    /// Answers every call correctly, until there are no more.
     fn settle(&mut self) {
         for _ in 0..200 {
             if self.calls.is_empty() {
@@ -212,7 +212,7 @@ impl World {
         panic!("the engine asks and asks");
     }
 
-    /// Time passes, and whatever is due is done.
+    /// Lets time pass and does what is due.
     fn advance(&mut self, by: Duration, settle: bool) {
         let end = self.now + by;
         let mut rounds = 0;
@@ -261,7 +261,7 @@ impl World {
         self.drain();
     }
 
-    /// What must hold for a write at the moment at which it is acknowledged.
+    /// Checks the promises about a write at the moment when it is acknowledged.
     fn wrote(
         &mut self,
         resource: &'static str,
@@ -290,7 +290,7 @@ impl World {
         });
     }
 
-    /// Ends all that is open, and reads every acknowledged write once more, here and in a new process.
+    /// Ends all open operations, then reads every acknowledged write once more, here and in a new process.
     pub(super) fn end(mut self) {
         self.calls.clear();
         self.advance(LONGEST, false);
@@ -302,7 +302,7 @@ impl World {
         let offered = self.engine.reload(all.as_bytes(), self.now);
         self.undecided.push(offered.expect("it is valid"));
         self.drain();
-        // Whatever was under way ends, and the candidate is asked for.
+        // All pending operations end, and the candidate's plugins are asked.
         self.advance(Duration::from_secs(120), true);
         assert_eq!(self.undecided, [], "it is in use");
         self.read_all();
@@ -321,7 +321,7 @@ impl World {
 
     fn read_all(&mut self) {
         for written in std::mem::take(&mut self.written) {
-            // KMS v1 does not look whether the plugin can decrypt what it encrypted.
+            // KMS v1 does not check whether the plugin can decrypt what it encrypted.
             let lied = kms_v1_dek(&written.stored).is_some_and(|dek| !self.plugins.knows(dek));
             let expected = if lied {
                 Expected::Perhaps
@@ -372,12 +372,12 @@ fn check_health(checks: &[Check]) {
     }
 }
 
-/// Every key ID of the plugins has this in it.
+/// Every key ID of the plugins contains this text.
 fn no_key_id(text: &str) {
     assert!(!text.contains("needle"), "a key ID in the clear: {text}");
 }
 
-/// The provider's name and the envelope.
+/// Returns the provider's name and the envelope.
 fn kms_v2(stored: &[u8]) -> Option<(&str, EncryptedObject<'_>)> {
     let (name, rest) = named(stored, b"k8s:enc:kms:v2:")?;
     Some((name, EncryptedObject::decode(rest).expect("an envelope")))

@@ -1,4 +1,4 @@
-//! What may happen next.
+//! The steps of a history.
 
 use std::time::Duration;
 
@@ -9,46 +9,46 @@ use dekker_core::provider::transformer::Location;
 use super::{At, Expected, Open, Worker, World, check_read, files, no_key_id};
 use crate::bytes::Bytes;
 
-/// A write: of which resource, under which key, and what.
+/// A write: its resource, storage key and plaintext.
 pub(in crate::engine) const WRITE: u8 = 0;
-/// A read of something that was written.
+/// A read of a value that was written.
 pub(in crate::engine) const READ: u8 = 1;
-/// A read of an altered value, or under another key.
+/// A read of an altered value, or with another storage key.
 pub(in crate::engine) const ALTERED: u8 = 2;
-/// A read of any bytes.
+/// A read of arbitrary bytes.
 const ANY: u8 = 3;
 /// A health check.
 pub(in crate::engine) const HEALTH: u8 = 4;
 /// A right answer to one call.
 pub(in crate::engine) const ANSWER: u8 = 5;
-/// A wrong answer to one call; perhaps a second one.
+/// A wrong answer to one call, and perhaps a second one.
 pub(in crate::engine) const WRONG: u8 = 6;
 /// Right answers to all calls, and to those that follow.
 pub(in crate::engine) const SETTLE: u8 = 7;
-/// Seconds pass.
+/// Lets seconds pass.
 pub(in crate::engine) const WAIT: u8 = 8;
-/// Seconds pass, and nobody calls.
+/// Lets seconds pass without calling the engine.
 pub(in crate::engine) const SLEEP: u8 = 9;
-/// The plugins' keys are rotated.
+/// Rotates the plugins' keys.
 pub(in crate::engine) const TURN: u8 = 10;
-/// Another file.
+/// Reloads another file.
 pub(in crate::engine) const RELOAD: u8 = 11;
-/// A snapshot was restored.
+/// Restores a snapshot.
 pub(in crate::engine) const RESTORE: u8 = 12;
-/// The caller of an operation hangs up.
+/// Cancels an operation.
 pub(in crate::engine) const CANCEL: u8 = 13;
-/// A worker writes.
+/// A write by a worker.
 pub(in crate::engine) const WORKER_WRITE: u8 = 14;
-/// A worker reads, and may be taught.
+/// A read by a worker, which may receive the DEK first.
 pub(in crate::engine) const WORKER_READ: u8 = 15;
-/// The source of randomness fails, or does so no longer.
+/// Makes the source of randomness fail, or work again.
 pub(in crate::engine) const ENTROPY: u8 = 16;
-/// An answer to no call, and an operation's name that is in use.
+/// An answer to a call that does not exist, and an operation with an ID that is in use.
 const NONSENSE: u8 = 17;
 
-/// More values than that are not kept.
+/// The maximum number of values that are kept.
 const WRITTEN_MAX: usize = 48;
-/// More operations than that are not open at once.
+/// The maximum number of open operations.
 const OPEN_MAX: usize = 64;
 
 impl World {
@@ -91,7 +91,7 @@ impl World {
                 let event = self.plugins.wrong(&call, input);
                 self.tell(event);
                 if input.byte() & 1 != 0 {
-                    // The same call once more: whoever came first has answered it.
+                    // The same call again: the first answer counts.
                     let event = self.plugins.wrong(&call, input);
                     self.tell(event);
                 }
@@ -100,7 +100,7 @@ impl World {
             WAIT => self.advance(Duration::from_secs(input.byte().into()), false),
             SLEEP => self.now = self.now + Duration::from_secs(input.byte().into()),
             TURN => {
-                // Upstream's way never takes another version.
+                // In upstream mode another version is never accepted.
                 let strict = self.options.coast == Coast::Strict;
                 self.plugins.turn(input.byte(), strict);
             }
@@ -126,7 +126,7 @@ impl World {
         }
     }
 
-    /// What was written, where, and what it says.
+    /// Returns a written value with its location and its plaintext.
     fn chosen(&self, input: &mut Bytes<'_>) -> Option<(At, Vec<u8>, Vec<u8>)> {
         let which = usize::from(input.byte()) % self.written.len().max(1);
         let written = self.written.get(which)?;
@@ -137,7 +137,7 @@ impl World {
     fn value(input: &mut Bytes<'_>) -> (At, Vec<u8>) {
         let resource = *input.pick(&files::RESOURCES);
         let key = [b'/', input.byte() % 4];
-        // As plaintext it would be refused if it began as an encrypted value does.
+        // The prefix keeps the plaintext from looking like an encrypted value, which would be refused where values are stored as plaintext.
         ((resource, key), [b"plain: ", input.run()].concat())
     }
 
@@ -172,7 +172,7 @@ impl World {
         self.drain();
     }
 
-    /// As a host does after each call: what workers must know before their next value.
+    /// Does what a host does after each call: gives workers the state that they need before their next value.
     fn publish(&mut self) {
         for slot in &mut self.workers {
             if let Some(worker) = slot
@@ -183,7 +183,7 @@ impl World {
         }
     }
 
-    /// A worker that knows what is in use.
+    /// Returns a worker that is up to date.
     fn worker(&mut self, input: &mut Bytes<'_>) -> usize {
         let which = usize::from(input.byte()) % self.workers.len();
         self.publish();
@@ -238,7 +238,7 @@ impl World {
 
     fn nonsense(&mut self, input: &mut Bytes<'_>) {
         let call = CallId(input.byte().into());
-        // One that waits would be answered, and its answer would be the right one of another kind.
+        // Not for a call that still waits: this would answer it, with an event of the wrong kind.
         if self.calls.iter().all(|waiting| waiting.id != call) {
             let outcome = Err(CallError::deadline_exceeded());
             self.tell(Event::Decrypted { call, outcome });
