@@ -13,11 +13,11 @@ import (
 	"k8s.io/apiserver/pkg/storage/value"
 )
 
-// values is how many values of a size are read in turn: 64, or as many as make 1 MiB, but four.
+// values is the number of values of a size that are read in turn: as many as make 1 MiB, but at least 4 and at most 64.
 func values(size int) int { return min(max((1<<20)/max(size, 1), 4), 64) }
 
-// bench says what it is, and then answers each line, `kmsv2 <write or read> <counter or seed> <size> <n>`, with the nanoseconds that doing so n
-// times took. All values are of one DEK, which is at hand.
+// bench prints what it is, and then answers each line, `kmsv2 <write or read> <counter or seed> <size> <n>`, with the nanoseconds that n operations
+// took. All values have one DEK, which is cached.
 func bench(in io.Reader, out io.Writer) error {
 	dir, err := os.MkdirTemp("", "interop")
 	if err != nil {
@@ -34,7 +34,7 @@ func bench(in io.Reader, out io.Writer) error {
 			return err
 		}
 		if source == "key" {
-			// The poll of each minute would put a seed in the key's place.
+			// Otherwise the poll of each minute would replace the key by a seed.
 			defer encryptionconfig.SetKDFForTests(provider, false)()
 		}
 	}

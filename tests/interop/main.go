@@ -1,5 +1,5 @@
-// Command interop is upstream's side of Dekker's interoperability harness: k8s.io/apiserver's own code, asked what it writes, reads, accepts
-// and says. `cargo xtask interop` drives it; tests/interop/README.md says how.
+// Command interop is upstream's side of Dekker's interoperability harness: it runs k8s.io/apiserver's own code to record what it writes, reads,
+// accepts and reports. `cargo xtask interop` drives it; see tests/interop/README.md.
 package main
 
 import (
@@ -24,7 +24,7 @@ const (
 
 func main() {
 	quiet()
-	// Values of KMS v1 are still read by clusters that once turned it on.
+	// Clusters that once enabled KMS v1 still read its values.
 	if err := utilfeature.DefaultMutableFeatureGate.Set("KMSv1=true"); err != nil {
 		fail(err)
 	}
@@ -49,7 +49,7 @@ func main() {
 	}
 }
 
-// quiet keeps upstream's log off our output: what it says is in its answers.
+// quiet keeps upstream's log out of the output. The answers contain what upstream reports.
 func quiet() {
 	flags := flag.NewFlagSet("klog", flag.PanicOnError)
 	klog.InitFlags(flags)
@@ -63,7 +63,7 @@ func fail(err error) {
 	os.Exit(1)
 }
 
-// version is that of the producer, as this program was built with it.
+// version returns the producer's version, as built into this program.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if ok {

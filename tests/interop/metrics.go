@@ -7,14 +7,14 @@ import (
 	"k8s.io/component-base/metrics/legacyregistry"
 )
 
-// sample is one value of a metric: of a histogram its count.
+// sample is one value of a metric; for a histogram, its count.
 type sample struct {
 	Name   string            `json:"name"`
 	Labels map[string]string `json:"labels"`
 	Value  float64           `json:"value"`
 }
 
-// gather gives what upstream's code has counted in this process. Its packages register their metrics themselves when they are loaded.
+// gather returns the metrics of upstream's code in this process. Its packages register their metrics when they are loaded.
 func gather() ([]sample, error) {
 	families, err := legacyregistry.DefaultGatherer.Gather()
 	if err != nil {

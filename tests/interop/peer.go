@@ -14,15 +14,16 @@ import (
 	"k8s.io/apiserver/pkg/storage/value"
 )
 
-// request is one line in. op is load, watch, write, read, health, reloads, plugin, metrics or close; name names what load or watch loaded.
+// request is one line of input. op is load, watch, write, read, health, reloads, plugin, metrics or close; name is the name for what load or watch
+// loaded.
 type request struct {
 	Op   string `json:"op"`
 	Name string `json:"name"`
-	// load and watch: a file; load: whether it may be reloaded, and the KMS v2 providers that are to write keys instead of seeds.
+	// load and watch: a file; load: whether it may be reloaded, and the KMS v2 providers that must write keys instead of seeds.
 	Config string   `json:"config"`
 	Reload bool     `json:"reload"`
 	Keys   []string `json:"keys"`
-	// load: what names this server, hashed, in metrics.
+	// load: the ID of this server, whose hash is in the metrics.
 	ServerID string `json:"serverId"`
 	// write and read
 	Resource  string `json:"resource"`
@@ -31,11 +32,11 @@ type request struct {
 	Stored    []byte `json:"stored"`
 	// health: path and query
 	Path string `json:"path"`
-	// plugin: a KMS v1 plugin on the socket at path, from now on in this mood.
+	// plugin: a KMS v1 plugin on the socket at path, which answers in this mood from now on.
 	Mood moodV1 `json:"mood"`
 }
 
-// answer is one line out.
+// answer is one line of output.
 type answer struct {
 	Error     string            `json:"error,omitempty"`
 	Plaintext []byte            `json:"plaintext,omitempty"`
@@ -55,13 +56,13 @@ type loaded struct {
 	close        func()
 }
 
-// everything is what requests have started.
+// everything holds what the requests have started.
 type everything struct {
 	loaded  map[string]*loaded
 	plugins map[string]*pluginV1
 }
 
-// peer answers each line with a line, until there are no more.
+// peer answers each line with a line, until the input ends.
 func peer(in io.Reader, out io.Writer) error {
 	all := &everything{loaded: map[string]*loaded{}, plugins: map[string]*pluginV1{}}
 	lines := bufio.NewScanner(in)
@@ -113,7 +114,7 @@ func (r *request) do(all *everything, a *answer) (err error) {
 		l.mux.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, r.Path, nil))
 		a.Status, a.Body, a.Headers = recorder.Code, recorder.Body.String(), map[string]string{}
 		for _, name := range []string{"Content-Type", "X-Content-Type-Options"} {
-			// What net/http would have guessed is not the handler's.
+			// Only the headers that the handler itself set: net/http would guess missing ones.
 			if value := recorder.Result().Header.Get(name); value != "" {
 				a.Headers[name] = value
 			}

@@ -22,7 +22,7 @@ import (
 	kmsservice "k8s.io/kms/pkg/service"
 )
 
-// dek is an encrypted DEK source with what it stands for: enough for a plugin of any make to decrypt it.
+// dek is an encrypted DEK source with its plaintext: enough for any plugin to decrypt it.
 type dek struct {
 	Provider    string            `json:"provider"`
 	Ciphertext  []byte            `json:"ciphertext"`
@@ -31,7 +31,7 @@ type dek struct {
 	Plaintext   []byte            `json:"plaintext"`
 }
 
-// wallet is what all plugins of one vector file have encrypted.
+// wallet holds what all plugins of one vector file have encrypted.
 type wallet struct {
 	mutex sync.Mutex
 	deks  []dek
@@ -50,7 +50,7 @@ func (w *wallet) find(d dek) ([]byte, bool) {
 	return nil, false
 }
 
-// seal invents a ciphertext: it needs to be nothing but new.
+// seal makes up a ciphertext, which only needs to be new.
 func (w *wallet) seal(d dek) dek {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
@@ -88,7 +88,7 @@ func (p *pluginV2) Decrypt(_ context.Context, _ string, r *kmsservice.DecryptReq
 	return plaintext, nil
 }
 
-// pluginV1 is a KMS v1 plugin on a socket: upstream lets nobody put another in its place.
+// pluginV1 is a KMS v1 plugin on a socket: upstream has no hook to replace it with one that needs no socket.
 type pluginV1 struct {
 	kmsv1.UnimplementedKeyManagementServiceServer
 	wallet   *wallet
@@ -97,14 +97,14 @@ type pluginV1 struct {
 	server   *grpc.Server
 }
 
-// moodV1 is what a KMS v1 plugin answers. EncryptFails and DecryptFails are errors of those calls: "code message".
+// moodV1 holds the answers of a KMS v1 plugin. EncryptFails and DecryptFails are the errors of those calls: "code message".
 type moodV1 struct {
 	Version      string `json:"version"`
 	EncryptFails string `json:"encryptFails"`
 	DecryptFails string `json:"decryptFails"`
 }
 
-// failure is the error that a text names, "code message"; none for none.
+// failure parses an error, "code message"; an empty text means no error.
 func failure(text string) error {
 	if text == "" {
 		return nil
@@ -130,7 +130,7 @@ func serveV1(path, provider string, wallet *wallet, mood *moodV1) (*pluginV1, er
 	return p, nil
 }
 
-// serveHealthyV1 is that on a socket of its own in dir; it gives the endpoint.
+// serveHealthyV1 serves a healthy plugin on a separate socket in dir, and returns its endpoint.
 func serveHealthyV1(dir, provider string, wallet *wallet) (endpoint string, stop func(), err error) {
 	path := filepath.Join(dir, fmt.Sprintf("v1-%d.sock", time.Now().UnixNano()))
 	p, err := serveV1(path, provider, wallet, &moodV1{Version: "v1beta1"})

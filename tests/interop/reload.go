@@ -15,27 +15,27 @@ import (
 	"k8s.io/component-base/metrics/legacyregistry"
 )
 
-// pollInterval is how often upstream's controller looks at the file; kube-apiserver's minute would only make a test wait.
+// pollInterval is how often upstream's controller checks the file. kube-apiserver's minute would only make a test wait.
 const pollInterval = 200 * time.Millisecond
 
-// apiServerID is what kube-apiserver would be called.
+// apiServerID is the ID of this API server.
 const apiServerID = "interop"
 
-// reloads is what upstream's controller has done so far.
+// reloads is the state of upstream's controller.
 type reloads struct {
-	// Polls that have begun, polls that have ended, and what was wrong with the last of these.
+	// Polls that have begun, polls that have ended, and the error of the last one that has ended.
 	Begun   int64   `json:"begun"`
 	Ended   int64   `json:"ended"`
 	Error   string  `json:"error"`
 	Success float64 `json:"success"`
 	Failure float64 `json:"failure"`
-	// Hash is what last_config_info says.
+	// Hash is the hash in last_config_info.
 	Hash string `json:"hash"`
 }
 
 // watch loads a file and follows it, as kube-apiserver does with --encryption-provider-config-automatic-reload.
 func (r *request) watch() (*loaded, error) {
-	// The controller's queue is what knows that a poll has ended. Only the first provider counts, and only for queues made after it.
+	// Only the controller's queue shows that a poll has ended. Only the first provider that is set counts, and only for queues made after it.
 	workqueue.SetProvider(polls)
 	utilruntime.ErrorHandlers = []utilruntime.ErrorHandler{polls.failed}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -84,8 +84,8 @@ func (r *reloads) gather() error {
 	return nil
 }
 
-// pollLog keeps what polls came to. A work queue tells how long an item waited when it begins with it, and how long it worked when it is done;
-// the controller hands its error to the error handlers before.
+// pollLog records the results of polls. A work queue reports how long an item waited when it begins with the item, and how long it worked when it is
+// done. Before that, the controller passes its error to the error handlers.
 type pollLog struct {
 	mutex           sync.Mutex
 	begun, ended    int64
@@ -119,7 +119,7 @@ func (p *pollLog) soFar() (begun, ended int64, failure string) {
 	return p.begun, p.ended, p.latest
 }
 
-// observer is a metric that something else is done with.
+// observer is a histogram that calls a function with each value.
 type observer func(float64)
 
 func (o observer) Observe(value float64) { o(value) }
@@ -127,7 +127,7 @@ func (o observer) Observe(value float64) { o(value) }
 func (p *pollLog) NewLatencyMetric(string) workqueue.HistogramMetric      { return observer(p.begin) }
 func (p *pollLog) NewWorkDurationMetric(string) workqueue.HistogramMetric { return observer(p.end) }
 
-// ignored is every other metric of a work queue.
+// ignored implements every other metric of a work queue.
 type ignored struct{}
 
 func (ignored) Inc()        {}
@@ -144,7 +144,7 @@ func (*pollLog) NewLongestRunningProcessorSecondsMetric(string) workqueue.Settab
 }
 func (*pollLog) NewRetriesMetric(string) workqueue.CounterMetric { return ignored{} }
 
-// endpoints are as kube-apiserver installs them: livez has no KMS checks.
+// endpoints returns the endpoints as kube-apiserver installs them: livez has no KMS checks.
 func endpoints(kms []healthz.HealthChecker) *http.ServeMux {
 	mux := http.NewServeMux()
 	checks := append([]healthz.HealthChecker{healthz.PingHealthz}, kms...)

@@ -48,17 +48,17 @@ type hist struct {
 	Steps              []step `json:"steps"`
 }
 
-// mood is what the plugin answers.
+// mood holds the plugin's answers.
 type mood struct {
 	Version string `json:"version"`
 	Healthz string `json:"healthz"`
 	KeyID   string `json:"keyId"`
-	// EncryptKeyID is what Encrypt names; as KeyID where it is empty.
+	// EncryptKeyID is the key ID that Encrypt returns; if empty, KeyID.
 	EncryptKeyID string `json:"encryptKeyId,omitempty"`
-	// Status and Encrypt are errors of those calls; "code message".
+	// StatusFails and EncryptFails are the errors of those calls: "code message".
 	StatusFails  string `json:"statusFails,omitempty"`
 	EncryptFails string `json:"encryptFails,omitempty"`
-	// Ciphertext is the length of Encrypt's ciphertext; -1: a good one.
+	// Ciphertext is the length of Encrypt's ciphertext; -1 for a valid ciphertext.
 	Ciphertext int    `json:"ciphertext"`
 	Annotation string `json:"annotation,omitempty"`
 }
@@ -69,14 +69,14 @@ type step struct {
 	Health    string `json:"health,omitempty"`
 	Status    int    `json:"statusCalls"`
 	Encrypt   int    `json:"encryptCalls"`
-	// KeyIDHash and Dek are of a write that passed.
+	// KeyIDHash and Dek describe a write that succeeded.
 	KeyIDHash string `json:"keyIdHash,omitempty"`
 	Dek       int    `json:"dek,omitempty"`
 	WriteErr  string `json:"writeError,omitempty"`
 	Read      string `json:"read,omitempty"`
 }
 
-// TestRecord writes what upstream's key state does to the file that INTEROP_STATES names.
+// TestRecord writes the behaviour of upstream's key state machine to the file that INTEROP_STATES names.
 func TestRecord(t *testing.T) {
 	out := os.Getenv("INTEROP_STATES")
 	if out == "" {
@@ -102,7 +102,7 @@ func TestRecord(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A step a line.
+	// One step on each line.
 	compact := regexp.MustCompile(`\n("|\}|\])`).ReplaceAllString(string(text), "$1")
 	if err := os.WriteFile(out, []byte(compact+"\n"), 0o644); err != nil {
 		t.Fatal(err)
@@ -148,7 +148,7 @@ func (p *scriptedPlugin) Decrypt(context.Context, string, *kmsservice.DecryptReq
 	return nil, errors.New("every DEK here is in upstream's cache")
 }
 
-// long stretches what the file writes short: k*1025 is a key ID of 1025 times k.
+// long expands a short form: k*1025 is a key ID of 1025 times k.
 func long(keyID string) string {
 	rest, ok := strings.CutPrefix(keyID, "k*")
 	if !ok {

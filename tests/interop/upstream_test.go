@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// mapped are the packages whose tests are in ../UPSTREAM.md.
+// mapped lists the packages whose tests are in ../UPSTREAM.md.
 var mapped = []string{
 	"pkg/apis/apiserver/validation",
 	"pkg/server/healthz",
@@ -27,8 +27,8 @@ var mapped = []string{
 	"pkg/storage/value/encrypt/secretbox",
 }
 
-// TestListed fails when ../upstream_tests.txt does not name the tests that upstream has in those packages, at the version in go.mod. With
-// INTEROP_TESTS it writes them there instead.
+// TestListed fails if ../upstream_tests.txt does not list the tests that upstream has in those packages, at the version in go.mod. With INTEROP_TESTS
+// it writes the list instead.
 func TestListed(t *testing.T) {
 	module, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", producer).Output()
 	if err != nil {

@@ -110,7 +110,7 @@ func (f *factory) reader(name string, r reader) error {
 		if r.KeyIDs[provider] != "" {
 			continue
 		}
-		// KMS v1: the endpoint in the file becomes a live one.
+		// KMS v1: the endpoint in the file is replaced by a live one.
 		endpoint, stop, err := serveHealthyV1(f.dir, provider, f.wallet)
 		if err != nil {
 			return err
@@ -152,7 +152,7 @@ func (f *factory) write(name, writer string, key []byte, n int, readers ...strin
 	return stored, f.add(name, key, stored, n, readers...)
 }
 
-// writeUnambiguous gives a value that a reader with another key refuses: one value of CBC in 256 has a padding that passes.
+// writeUnambiguous returns a value that a reader with another key rejects: one CBC value in 256 has a valid padding by chance.
 func (f *factory) writeUnambiguous(writer string, key []byte, n int, refuser string) ([]byte, error) {
 	for {
 		stored, err := f.transformer(writer).TransformToStorage(context.Background(), pattern(n), value.DefaultContext(key))
@@ -165,7 +165,7 @@ func (f *factory) writeUnambiguous(writer string, key []byte, n int, refuser str
 	}
 }
 
-// add adds a vector of a value that is there; n is -1 where nobody can read it.
+// add adds a vector of an existing value; n is -1 if no reader can read it.
 func (f *factory) add(name string, key, stored []byte, n int, readers ...string) error {
 	v := vector{Name: name, Resource: "secrets", Key: hex.EncodeToString(key), Stored: slices.Clone(stored)}
 	if n >= 0 {
@@ -209,7 +209,7 @@ func (f *factory) try(reader string, key, stored []byte) (out []byte, stale bool
 	return out, stale, err, ""
 }
 
-// class tells the faults apart that ours must tell apart.
+// class distinguishes the errors that Dekker must distinguish.
 func class(err error) string {
 	text := err.Error()
 	has := func(part string) bool { return strings.Contains(text, part) }
@@ -280,7 +280,7 @@ func kms(version, name string, more map[string]any) map[string]any {
 
 var identity = map[string]any{"identity": map[string]any{}}
 
-// steps runs one after the other until one fails.
+// steps runs one step after the other until one fails.
 func steps(all ...func() error) error {
 	for _, step := range all {
 		if err := step(); err != nil {
@@ -354,7 +354,7 @@ func makeFile(out, name string, fill func(*factory) error) error {
 	return os.WriteFile(filepath.Join(out, name+".json"), text, 0o644)
 }
 
-// lines writes a vector a line, for the sake of those who read a change of them.
+// lines writes one vector on each line, so that changes are easy to review.
 func lines(file *vectorFile) ([]byte, error) {
 	vectors := file.Vectors
 	file.Vectors = nil

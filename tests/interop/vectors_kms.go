@@ -20,7 +20,7 @@ import (
 func (f *factory) kmsV2(source string, everyLarge bool) error {
 	noted := map[string][]byte{"kms.dekker.example": []byte("annotated"), "local.example.com": {0, 0xff, 0xfe}, "trailing.dot.example.": []byte("x")}
 	f.annotations = map[string]map[string][]byte{"vault-noted": noted, "vault-much": {"much.example.com": []byte(strings.Repeat("v", 32000))}}
-	// SetKDFForTests wants names of its own for each reader that is open at once.
+	// SetKDFForTests needs different provider names for readers that are open at the same time.
 	plain, other := "vault", "spare"
 	v2 := func(name string) map[string]any { return kms("v2", name, nil) }
 	turn := map[string]string{"seed": "key", "key": "seed"}[source]
@@ -62,7 +62,7 @@ func (f *factory) kmsV2(source string, everyLarge bool) error {
 		}
 	}
 	for _, at := range keys {
-		// Upstream's cache of derived keys panics without a storage key, which kube-apiserver never leaves out.
+		// Upstream's cache of derived keys panics without a storage key, which kube-apiserver always passes.
 		if len(at.key) == 0 && source == "seed" {
 			continue
 		}
@@ -179,7 +179,7 @@ func (f *factory) kmsV1(everyLarge bool) error {
 			return err
 		}
 	}
-	// What kube-apiserver wrote before v1.25: AES-CBC.
+	// Values as kube-apiserver wrote them before v1.25: AES-CBC.
 	endpoint, stop, err := serveHealthyV1(f.dir, "old-vault", f.wallet)
 	if err != nil {
 		return err
@@ -213,7 +213,8 @@ func (f *factory) kmsV1(everyLarge bool) error {
 	if err != nil {
 		return err
 	}
-	// A GCM value that fails is tried as CBC, where it most often fails too: these say so, by chance of their bytes once made.
+	// A GCM value that fails is tried as CBC, which usually fails too. For these values it does fail; that depends on their bytes, which were random
+	// once.
 	data := len(prefix) + 2 + sha256.Size
 	for _, cut := range []int{len(prefix), len(prefix) + 1, len(prefix) + 2, len(prefix) + 10, data, data + 12, data + 16, len(stored) - 1} {
 		if err := f.add(fmt.Sprintf("only the first %d bytes", cut), token, stored[:cut], -1, "current"); err != nil {

@@ -80,7 +80,7 @@ func (f *factory) localProvider(kind string, lens []int, everyLarge bool) error 
 	return f.broken(last, stored, prefix, kind != "aescbc", kind == "aesgcm")
 }
 
-// broken adds what must not be read. Of a CBC value only the ends say anything: what stands between is not authenticated.
+// broken adds values that must not be read. CBC values are cut but not altered, because they are not authenticated.
 func (f *factory) broken(reader string, stored []byte, prefix int, authenticated, bound bool) error {
 	add := func(name string, key, stored []byte) error { return f.add(name, key, stored, -1, reader) }
 	flip := func(at int) []byte {

@@ -22,18 +22,18 @@ import (
 	"k8s.io/kms/pkg/util"
 )
 
-// configCase is one line of config/corpus.jsonl. The first line of that file has only about, producer and version.
+// configCase is one line of config/corpus.jsonl. The first line of that file only has about, producer and version.
 type configCase struct {
 	About    string `json:"about,omitempty"`
 	Producer string `json:"producer,omitempty"`
 	Version  string `json:"version,omitempty"`
 
 	Desc string `json:"desc,omitempty"`
-	// The file: as text where it is UTF-8.
+	// The file, as text if it is UTF-8.
 	File   *string `json:"file,omitempty"`
 	Base64 []byte  `json:"base64,omitempty"`
 	Reload bool    `json:"reload,omitempty"`
-	// Differs says why ours must not say the same.
+	// Differs is the reason why Dekker's verdict must differ.
 	Differs  string    `json:"differs,omitempty"`
 	Ours     string    `json:"ours,omitempty"`
 	Upstream *upstream `json:"upstream,omitempty"`
@@ -41,14 +41,14 @@ type configCase struct {
 
 type upstream struct {
 	Accepted bool `json:"accepted"`
-	// Stage is where it was refused: read, decode, validate, build or panic.
+	// Stage is where the file was rejected: read, decode, validate, build or panic.
 	Stage   string `json:"stage,omitempty"`
 	Message string `json:"message,omitempty"`
 	// Addresses are those of the KMS providers, in order.
 	Addresses []string `json:"addresses,omitempty"`
 }
 
-// verdicts reads the corpus and writes it again, with what upstream says now.
+// verdicts reads the corpus and writes it again, with upstream's current verdicts.
 func verdicts(in io.Reader, out io.Writer) error {
 	dir, err := os.MkdirTemp("/tmp", "dk")
 	if err != nil {
@@ -99,7 +99,8 @@ func (c *configCase) judge(dir string) {
 	}
 }
 
-// load says what upstream's loader says. No plugin is asked for long: KMS v2's are out of reach, KMS v1's are not asked at load.
+// load returns the verdict of upstream's loader. It does not wait for plugins: those of KMS v2 are unreachable, and those of KMS v1 are not asked at
+// load.
 func load(path string, reload bool) (verdict *upstream) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -139,7 +140,7 @@ func (outOfReach) Status(context.Context) (*kmsservice.StatusResponse, error) {
 	return nil, fmt.Errorf("out of reach")
 }
 
-// addresses decodes once more, as the loader does, to see what it would dial.
+// addresses decodes the file again, as the loader does, to find the addresses that it would dial.
 func addresses(data []byte) (out []string) {
 	scheme := runtime.NewScheme()
 	utilruntime.Must(apiserver.AddToScheme(scheme))

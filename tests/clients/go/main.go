@@ -1,5 +1,5 @@
-// Command kms-client is kube-apiserver's client of KMS v2 plugins, k8s.io/apiserver's own code, of the version that the module file names.
-// Each line of standard input is `rounds N PARALLEL` or `status`, each line of standard output what became of it.
+// Command kms-client is kube-apiserver's client of KMS v2 plugins: k8s.io/apiserver's own code, in the version that the module file names. Each line
+// of standard input is `rounds N PARALLEL` or `status`, and each line of standard output is the result.
 package main
 
 import (
@@ -18,7 +18,7 @@ import (
 	kmsservice "k8s.io/kms/pkg/service"
 )
 
-// answer is one line out: how many rounds went well, and the errors of the others, counted.
+// answer is one line of output: the number of successful rounds, and the errors of the others with their counts.
 type answer struct {
 	Done   int            `json:"done"`
 	Faults map[string]int `json:"faults"`
@@ -85,7 +85,7 @@ func status(service kmsservice.Service, _ int) error {
 	return err
 }
 
-// round is a Status, an Encrypt and a Decrypt.
+// round makes a Status, an Encrypt and a Decrypt call.
 func round(service kmsservice.Service, i int) error {
 	ctx, uid, seed := context.Background(), fmt.Sprint(i), []byte(fmt.Sprintf("a seed of 32 bytes, number %06d", i))
 	if err := status(service, i); err != nil {

@@ -1,6 +1,6 @@
 """gRPC's C core, with its defaults, as a client of a KMS v2 plugin: `python client.py unix:///PATH`.
 
-Each line of standard input is `rounds N PARALLEL`, each line of standard output what became of it.
+Each line of standard input is `rounds N PARALLEL`, and each line of standard output is the result.
 """
 
 import json
@@ -12,12 +12,12 @@ import grpc
 
 
 def fields(*values):
-    """A protobuf message of these strings, the first with tag 1. All are short."""
+    """Encodes a protobuf message with these strings, the first with tag 1. Each must be shorter than 128 bytes."""
     return b"".join(bytes([tag << 3 | 2, len(value)]) + value for tag, value in enumerate(values, 1))
 
 
 def parse(message):
-    """What `fields` makes."""
+    """Decodes what `fields` encodes."""
     found, at = {}, 0
     while at < len(message):
         tag, size = message[at] >> 3, message[at + 1]
@@ -33,7 +33,7 @@ class Client:
         self.status, self.encrypt, self.decrypt = map(method, ("Status", "Encrypt", "Decrypt"))
 
     def round(self, number):
-        """A Status, an Encrypt and a Decrypt: None, or what went wrong."""
+        """Makes a Status, an Encrypt and a Decrypt call. Returns None, or the error."""
         uid, seed = str(number).encode(), b"a seed of 32 bytes, number %06d" % number
         try:
             status = parse(self.status(b""))

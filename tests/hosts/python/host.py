@@ -1,6 +1,7 @@
 """Dekker's component in a Python program: `python host.py transformer.wasm`.
 
-The engine in the component does no I/O and reads no clock. Its host (this program) tells it what happened and when, and does what it says next.
+The engine in the component does no I/O and reads no clock. Its host (this program) reports what happened and when, and executes the actions that the
+engine returns.
 """
 
 import sys
@@ -19,15 +20,15 @@ resources:
 
 
 def record(**fields):
-    """A record of the contract, whose `key-id` is `key_id` here."""
+    """A WIT record. A field such as `key-id` is passed as `key_id`."""
     made = Record()
     vars(made).update({name.replace("_", "-"): value for name, value in fields.items()})
     return made
 
 
 class Kms:
-    """Stands in for a KMS plugin: it keeps a DEK and gives it back. A real host calls `v2.KeyManagementService` by gRPC, at the `address` that
-    `kms-providers` tells. A call that fails has the outcome `Variant("err", record(code=14, message="…"))`."""
+    """A stand-in for a KMS plugin: it keeps a DEK and returns it. A real host calls `v2.KeyManagementService` by gRPC, at the `address` that
+    `kms-providers` returns. A failed call has the outcome `Variant("err", record(code=14, message="…"))`."""
 
     def __init__(self):
         self.asked, self.dek = [], None
@@ -39,10 +40,10 @@ class Kms:
             status = record(version="v2", healthz="ok", key_id="key-1")
             return Variant("status", record(call=call.call, outcome=Variant("ok", status)))
         if tag == "call-encrypt":
-            self.dek = call.plaintext  # Python cannot erase bytes: a real host lets go of them soon.
+            self.dek = call.plaintext  # Python cannot erase bytes. A real host drops them soon.
             sealed = record(ciphertext=b"dek 1", key_id="key-1", annotations=[])
             return Variant("encrypted", record(call=call.call, outcome=Variant("ok", sealed)))
-        # No `Variant` around bytes: the package wants one only where the types of ok and err do not tell them apart.
+        # No `Variant` around bytes: the package only needs one where the types do not distinguish ok from err.
         return Variant("decrypted", record(call=call.call, outcome=self.dek))
 
 
@@ -51,8 +52,8 @@ class Host:
         self.kms, self.now = kms, int(time.time() * 1000)  # Milliseconds since 1970, which must never go back.
         engine = Engine()
         self.store, linker = Store(engine), Linker(engine)
-        # All that the component imports. Keys and nonces are made of it, so it must be the kernel's each time: bytes from a buffer or a generator
-        # in this process would come again after a snapshot of it was restored.
+        # The component's only import. Keys and nonces are made from these bytes, so they must come from the kernel each time: bytes from a buffer
+        # or a generator in this process would repeat after a snapshot of the process was restored.
         kernel = open("/dev/urandom", "rb", buffering=0)
         with linker.root() as root, root.add_instance("wasi:random/random@0.2.0") as random:
             random.add_func("get-random-bytes", lambda _, count: kernel.read(count))
@@ -71,16 +72,16 @@ class Host:
         return self.function("[method]engine." + name)(self.store, self.engine, *args)
 
     def operate(self, name, op, key, value):
-        """`to-storage` or `from-storage`. What is not answered at once is parked under `op`, and an action brings the answer later."""
+        """Calls `to-storage` or `from-storage`. An operation that cannot complete at once is parked under `op`; an action has its result later."""
         outcome = self.call(name, op, record(resource="secrets", key=key), value, self.now)
         if outcome is None:
             print("  parked")
             outcome = self.settle()[op]
-        return outcome.payload  # With the tag "err" it tells its `kind`.
+        return outcome.payload  # With the tag "err" the payload has a `kind`.
 
     def settle(self):
-        """Does what the engine says until it says no more; gives what is done. (A busier host does not wait for the KMS here: the engine is
-        free for other operations until the event comes.)"""
+        """Executes the engine's actions until there are no more, and returns the completed operations. (A busier host does not wait for the KMS here:
+        the engine can process other operations until the event arrives.)"""
         done = {}
         while actions := self.call("poll-actions"):
             for action in actions:
@@ -108,7 +109,7 @@ print("read it in the place of the other")
 moved = host.operate("from-storage", 4, b"/registry/secrets/default/b", first.stored)
 print(" ", moved.kind)
 
-# Time is what the host says it is. A real one waits until `due`; for this one it has come.
+# The host determines the time. A real host waits until `due`; this one assumes that it has come.
 due = host.call("poll-timeout")
 print((due - host.now) // 1000, "s later")
 host.now = due
