@@ -79,9 +79,9 @@ export function why(fault: unknown): ErrorCode | undefined {
 
 // @ts-expect-error: only `load` creates one
 new Transformer();
-// @ts-expect-error: a plaintext is bytes
+// @ts-expect-error: a plaintext must be bytes
 export const text = (transformer: Transformer, at: Location) => transformer.toStorage(at, "text");
-// @ts-expect-error: a client without Decrypt reads nothing
+// @ts-expect-error: a client without Decrypt is incomplete
 export const half: LoadOptions = { kms: () => ({ status: v2.status, encrypt: v2.encrypt }) };
 // @ts-expect-error: there is no such source
 export const source: LoadOptions = { dekSource: "dice" };

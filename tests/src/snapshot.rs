@@ -266,8 +266,8 @@ fn wait_for_stop(tid: pid_t) -> io::Result<bool> {
 }
 
 fn ptrace(request: libc::c_uint, tid: pid_t, address: usize, data: *mut c_void) -> io::Result<()> {
-    // SAFETY: each caller hands over what the request reads or writes, which outlives the call; the memory of this process is not touched
-    // otherwise.
+    // SAFETY: each caller passes the memory that the request reads or writes, which outlives the call; no other memory of this process is
+    // touched.
     checked(unsafe { libc::ptrace(request, tid, address as *mut c_void, data) })
 }
 

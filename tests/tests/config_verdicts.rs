@@ -111,7 +111,7 @@ fn mismatch(case: &Case, faults: &[Finding]) -> Option<String> {
     (!agrees).then(|| format!("{}:\n      ours {ours}\n  upstream {upstream}", case.desc))
 }
 
-/// Checks that an engine starts with the file exactly if the check found no error, and that it dials the same addresses as upstream.
+/// Checks that an engine starts with the file if and only if the check found no error, and that it dials the same addresses as upstream.
 fn starts(maker: &dyn Maker, case: &Case, faults: &[Finding]) -> Option<String> {
     let options = Options {
         reload: case.reload,

@@ -92,7 +92,7 @@ impl ControlInstance {
     }
 
     pub async fn lease(&self) -> Result<Option<((u64, u64), Lease)>, HostError> {
-        // Stands for the round trip to the driver.
+        // Simulates the round trip to the driver.
         shuttle::future::yield_now().await;
         let mut state = self.0.lock().expect("no panic");
         let (dek, next) = &mut *state;

@@ -273,7 +273,7 @@ pub(super) fn too_many_waiting_operations_are_refused(maker: &dyn Maker) {
     let value = Harness::primed(maker).write("/k", b"plaintext");
     let error = h.try_read("secrets", "/k", &value).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Overloaded);
-    // Health checks have separate places, and no more than they need.
+    // Health checks have a separate limit, which is low.
     let mut checks = vec![h.begin_health()];
     assert!(h.checked(checks[0]).is_none(), "it waits for the plugin");
     let fault = loop {

@@ -1,4 +1,4 @@
-//! Behaviour that depends on the clock. These tests take long and begin first, because tests run in the order of their names.
+//! Behaviour that depends on the clock. These tests take a long time. They begin first, because tests run in the order of their names.
 
 use std::process::Command;
 

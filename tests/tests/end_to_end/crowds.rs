@@ -38,7 +38,7 @@ enum Stream {
     Unix(UnixStream),
 }
 
-/// Raises this process' limit, which also needs a descriptor for each connection.
+/// Raises the descriptor limit of this process, which needs a descriptor for each connection too.
 fn raise_limit() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     let raised = Rlimit {

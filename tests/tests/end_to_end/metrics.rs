@@ -1,4 +1,4 @@
-//! `/metrics` after typical operations: it must have exactly the existing series of upstream's metrics, with their names, labels and counts.
+//! `/metrics` after typical operations: it must have exactly upstream's series, with the same names, labels and counts.
 
 use std::fs;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! The same operations on both sides, and a comparison of the metrics of both.
 //!
 //! Compared are the names, labels and values of all metrics of upstream's transformers; for histograms, the number of observations. Values that
-//! depend on timing must only exist on both sides: time stamps, Status calls, and answers of a plugin whose key ID is invalid.
+//! depend on timing need only exist on both sides: time stamps, Status calls, and answers of a plugin whose key ID is invalid.
 
 use std::collections::{BTreeMap, BTreeSet};
 

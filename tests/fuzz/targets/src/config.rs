@@ -1,4 +1,4 @@
-//! The encryption configuration: it loads or is rejected with a position, its shown form loads again, and no text contains a secret.
+//! The encryption configuration: it loads or is rejected with a position, the output of `show` loads again, and no text contains a secret.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

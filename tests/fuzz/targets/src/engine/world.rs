@@ -118,7 +118,7 @@ impl World {
         world
     }
 
-    /// Collects the engine's actions, without answering any.
+    /// Takes the engine's actions, without answering any call.
     fn drain(&mut self) {
         let known = self.engine.kms_providers();
         self.names
