@@ -1,9 +1,9 @@
-//! The engine: one configuration at work, as a sans-IO state machine.
+//! The engine: a sans-I/O state machine that runs one encryption configuration.
 //!
-//! It performs no I/O and reads no clock. The caller tells it what happened and when ([`Engine::to_storage`], [`Engine::from_storage`],
-//! [`Engine::handle_event`], [`Engine::handle_timeout`]) and then does what [`Engine::poll_action`] says, until that gives nothing. An
-//! operation that can be answered is answered at once; one that needs the plugin is parked under the caller's id, and its result comes
-//! as an action.
+//! The engine performs no I/O and reads no clock. The caller reports what happened, together with the current time ([`Engine::to_storage`],
+//! [`Engine::from_storage`], [`Engine::handle_event`], [`Engine::handle_timeout`]). It then performs the actions that [`Engine::poll_action`]
+//! returns, until that returns `None`. An operation that need not wait for a plugin returns its result at once. Any other operation is parked under
+//! the caller's [`OpId`], and its result arrives as an [`Action`].
 
 pub mod event;
 pub mod metrics;
@@ -49,18 +49,18 @@ use crate::provider::kms::v2::key_state::Coast;
 use crate::provider::routing::Routing;
 use crate::time::Timestamp;
 
-/// What does not stand in the configuration file.
+/// Settings that are not part of the configuration file.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The file may be reloaded: health collapses to one static check, and names of KMS v1 providers must be unique.
+    /// Whether the file may be reloaded. If so, the health checks collapse to one static check, and the names of KMS v1 providers must be unique.
     pub reload: bool,
-    /// What new write DEKs are. The default is [`DekSourceType::AesGcmKey`], the scheme of the counter.
+    /// The type of new write DEKs. The default is [`DekSourceType::AesGcmKey`], whose nonces contain a counter.
     pub dek_source: DekSourceType,
-    /// How an unhealthy plugin's answers count.
+    /// Whether an unhealthy plugin's answer extends the expiry of its write DEK.
     pub coast: Coast,
-    /// Most decrypted DEKs kept per provider.
+    /// The maximum number of decrypted DEKs that each KMS v2 provider caches.
     pub dek_cache_capacity: NonZeroUsize,
-    /// Names this server in metrics, hashed; may be empty.
+    /// Identifies this API server in metrics, where it appears as a hash. May be empty.
     pub apiserver_id: String,
 }
 
@@ -76,7 +76,7 @@ impl Default for Options {
     }
 }
 
-/// One configuration at work, reloads included.
+/// Runs one configuration, including its reloads. See the [module documentation](self).
 pub struct Engine {
     options: Options,
     keys: Box<dyn KeyStore>,
@@ -85,12 +85,12 @@ pub struct Engine {
     next_call: u64,
     next_provider: u32,
     next_generation: u64,
-    /// Every provider that the running configuration, a candidate or a parked operation uses.
+    /// All providers that the running configuration, a candidate or a parked operation uses.
     providers: SortedMap<ProviderId, Kms>,
     running: Arc<ConfigSet>,
     candidate: Option<Candidate>,
     last_reload: Option<LastReload>,
-    /// Configurations that were replaced, and when their last operations must have ended.
+    /// Replaced configurations under which operations are still parked, each with the deadline of these operations.
     retired: Vec<(Generation, Timestamp)>,
     parked: ParkedOperations,
     calls: SortedMap<CallId, Box<Call>>,
@@ -100,23 +100,23 @@ pub struct Engine {
     counts: Counts,
 }
 
-/// What was built from one file. The KMS providers it names live in the engine, so that two sets may share one.
+/// The state built from one file. The engine owns the KMS providers that the file names, so that two sets may share one.
 struct ConfigSet {
     file: File,
     routing: Routing,
     /// In the order of the file.
     kms: Vec<ProviderId>,
-    /// One check named `kms-providers`, or one for each provider.
+    /// Whether there is one check named `kms-providers` rather than one for each provider.
     collapsed: bool,
-    /// The sum of the providers' timeouts.
+    /// The sum of the KMS timeouts. A KMS v1 provider counts twice, because its health check makes two calls.
     timeouts: Duration,
     readers: Readers,
 }
 
-/// A file as it was offered.
+/// A configuration file as the engine received it.
 struct File {
     generation: Generation,
-    /// Local providers' keys are among them.
+    /// The content, which includes the keys of local providers.
     bytes: Secret,
     /// `sha256:<hex>` of the bytes.
     hash: String,
@@ -133,10 +133,10 @@ impl File {
 }
 
 impl Engine {
-    /// Parses, validates and builds. The first probes are due at once: poll for actions.
+    /// Parses and validates `config` and builds an engine from it. The first probes are due immediately: poll for actions.
     ///
     /// # Errors
-    /// Every fault of the configuration.
+    /// Returns every error in the configuration.
     pub fn new(
         config: &[u8],
         options: Options,
@@ -149,7 +149,7 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Built, and not begun.
+    /// Builds an engine without starting its probes.
     fn idle(
         config: &[u8],
         options: Options,
@@ -188,24 +188,24 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Which file is in use. Whatever else depends on the file must follow this, and not what was offered: read it after every call that may
-    /// change state.
+    /// Returns the generation of the file in use. State that depends on the file must follow this value, not the file that was offered last. Read it
+    /// after every call that may change the engine's state.
     pub fn running_generation(&self) -> Generation {
         self.running.file.generation
     }
 
-    /// The bytes of the file in use, with the keys of its local providers in them.
+    /// Returns the content of the file in use, which includes the keys of its local providers.
     pub fn running_config(&self) -> &Secret {
         &self.running.file.bytes
     }
 
-    /// The next thing to do. Call until it gives `None`, after every other call that may change state.
+    /// Returns the next action to perform. Call this until it returns `None` after every other call that may change the engine's state.
     #[must_use]
     pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
 
-    /// When to call [`Self::handle_timeout`]; ask again after every other call. `None`: nothing waits for time to pass.
+    /// Returns when to call [`Self::handle_timeout`], or `None` if nothing is scheduled. The time may change with every other call.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         let polls = self
@@ -218,7 +218,7 @@ impl Engine {
         polls.chain(calls).chain(candidate).chain(retired).min()
     }
 
-    /// Does what is due. Call when the time of [`Self::poll_timeout`] has come.
+    /// Performs the work that is due. Call this when the time that [`Self::poll_timeout`] returned has come.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         let now = self.advance(now);
         self.expire_calls(now);
@@ -236,21 +236,21 @@ impl Engine {
         self.close_unused();
     }
 
-    /// Forgets a parked operation: its action will not come.
+    /// Cancels a parked operation. No action follows for it.
     pub fn cancel(&mut self, op: OpId) {
         if let Some(parked) = self.parked.remove(op) {
-            // What gRPC calls it, and so upstream's count.
+            // gRPC's name for this status, which upstream counts.
             self.count_unfinished(&parked.operation, "Canceled");
         }
         self.close_unused();
     }
 
-    /// The providers in use, those of a candidate and of a draining configuration included.
+    /// Returns the providers in use, including those of a candidate and of configurations that still drain.
     pub fn kms_providers(&self) -> impl Iterator<Item = &KmsProviderInfo> {
         self.providers.values().map(Kms::info)
     }
 
-    /// Time never goes back.
+    /// Sets the engine's time to `now` and returns it. Time never goes back: an earlier value counts as the latest one seen.
     fn advance(&mut self, now: Timestamp) -> Timestamp {
         self.now = self.now.max(now);
         self.now

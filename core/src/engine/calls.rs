@@ -1,4 +1,4 @@
-//! KMS calls: asked for, answered, expired.
+//! How KMS calls begin, complete and expire.
 
 use alloc::boxed::Box;
 
@@ -14,7 +14,8 @@ use crate::provider::transformer::{ErrorKind, TransformError};
 use crate::time::Timestamp;
 
 impl Engine {
-    /// Tells the engine what a KMS call gave. An answer to a call that it no longer knows, or of another kind than was asked for, is ignored.
+    /// Handles an [`Event`]. The result of a KMS call is ignored if the call is unknown (for example because it has expired), or if it is of another
+    /// kind than the call.
     pub fn handle_event(&mut self, event: Event, now: Timestamp) {
         let now = self.advance(now);
         match event {
@@ -97,7 +98,8 @@ impl Engine {
         self.close_unused();
     }
 
-    /// A counter that was in a snapshot goes on from the same number wherever the snapshot is restored.
+    /// Replaces every KMS v2 write DEK after a restored snapshot. Each copy restored from the snapshot would continue the DEK's counter at the same
+    /// value.
     fn replace_write_deks(&mut self, now: Timestamp) {
         self.log(
             LogLevel::Warn,
@@ -112,7 +114,8 @@ impl Engine {
                 replaced.push(*id);
             }
         }
-        // What a probe under way has asked was asked before: its DEK may be in another memory too. Answers find no call.
+        // The calls of a probe under way were made before the restore, so another copy of the memory may hold their DEK too. Drop the calls; their
+        // answers are then ignored.
         self.calls.retain(|_, call| match call.purpose {
             Purpose::Status | Purpose::Encrypt | Purpose::Verify => {
                 !replaced.contains(&call.provider)
@@ -124,7 +127,7 @@ impl Engine {
         }
     }
 
-    /// A new call with the provider's deadline; `None` when the provider is gone.
+    /// Registers a new call, with the provider's timeout as its deadline. Returns `None` if the provider no longer exists.
     pub(super) fn begin_call(&mut self, provider: ProviderId, purpose: Purpose) -> Option<CallId> {
         let timeout = self.providers.get(&provider)?.info().timeout;
         let call = CallId(self.next_call);
@@ -140,7 +143,7 @@ impl Engine {
         Some(call)
     }
 
-    /// Asks for a provider's Status, unless a probe is under way.
+    /// Starts a probe of a provider, unless one is under way.
     pub(super) fn begin_probe(&mut self, id: ProviderId) {
         let now = self.now;
         if let Some(request) = self
@@ -152,7 +155,7 @@ impl Engine {
         }
     }
 
-    /// Calls that were not answered in time have failed, whether or not the host says so.
+    /// Fails the calls whose deadline has passed, whether or not the host reports them as failed.
     pub(super) fn expire_calls(&mut self, now: Timestamp) {
         let expired = self
             .calls
@@ -201,7 +204,7 @@ impl Engine {
         let Some(call) = self.begin_call(id, purpose) else {
             return;
         };
-        // KMS v1 has its plugin encrypt `ping`.
+        // The probe of a KMS v1 provider encrypts `ping`, not a DEK.
         let is_new_dek = matches!(self.providers.get(&id), Some(Kms::V2(_)));
         self.actions.push_back(match request {
             Request::Status => Action::CallStatus { call, provider: id },
@@ -246,7 +249,7 @@ impl Engine {
         self.health_probed(id, fault);
     }
 
-    /// What the plugin's answer to a Decrypt is good for.
+    /// Converts the plugin's answer to a Decrypt into a DEK for reading.
     fn read_dek(
         &self,
         source_type: DekSourceType,
@@ -266,7 +269,7 @@ impl Engine {
                     grpc_code: None,
                 })
             }
-            // Upstream's KMS v1 does not wrap it.
+            // Upstream's KMS v1 does not wrap this error.
             Err(error) if cbc_fallback => Err((&error).into()),
             Err(error) => Err(TransformError::kms("failed to decrypt DEK", &error)),
         }
@@ -284,13 +287,13 @@ impl Engine {
         {
             provider.in_flight().remove(&key);
         }
-        // A failed Decrypt wakes every waiter as well: each goes on with its next provider.
+        // A failed Decrypt also wakes every waiting read. Each of them continues with its next provider.
         for op in self.parked.find(|parked| parked.wait == Wait::Dek(call)) {
             self.resume(op, Some(dek.clone()));
         }
     }
 
-    /// Ends the operations that outlived their configuration's grace period.
+    /// Fails the operations that are still parked after their configuration's grace period.
     pub(super) fn expire_retired(&mut self) {
         let now = self.now;
         let Some(expired) = self

@@ -1,4 +1,4 @@
-//! Reads and writes.
+//! Encryption and decryption of values.
 
 use alloc::string::ToString;
 use alloc::sync::Arc;
@@ -16,13 +16,13 @@ use crate::provider::transformer::{
 };
 use crate::time::Timestamp;
 
-/// What a parked read was woken with.
+/// The outcome of the Decrypt that a parked read waited for, or `None` if the operation waited for something else.
 pub(super) type Resumed = Option<Result<ReadDek, TransformError>>;
 
 impl Engine {
-    /// Encrypts a value. `None`: parked under `op`; the result comes as [`Action::ToStorageDone`].
+    /// Encrypts a value. Returns `None` if the operation was parked under `op`; the result then arrives as [`Action::ToStorageDone`].
     ///
-    /// The location's resource is the resource, then its group; its key is the AAD.
+    /// The location's `resource` is the resource, then its group; its `key` is the AAD.
     #[must_use]
     pub fn to_storage(
         &mut self,
@@ -51,9 +51,9 @@ impl Engine {
         }
     }
 
-    /// Decrypts a stored value. `None`: parked under `op`; the result comes as [`Action::FromStorageDone`].
+    /// Decrypts a stored value. Returns `None` if the operation was parked under `op`; the result then arrives as [`Action::FromStorageDone`].
     ///
-    /// The stored bytes are attacker-controlled; this does not panic.
+    /// The stored bytes are attacker-controlled; this function does not panic.
     #[must_use]
     pub fn from_storage(
         &mut self,
@@ -85,7 +85,7 @@ impl Engine {
         }
     }
 
-    /// Goes on with a parked operation.
+    /// Resumes a parked operation.
     pub(super) fn resume(&mut self, op: OpId, resumed: Resumed) {
         let Some(Parked {
             wait,
@@ -147,7 +147,7 @@ impl Engine {
         }
     }
 
-    /// Ends a parked operation with a fault.
+    /// Ends a parked operation with an error.
     pub(super) fn fail(&mut self, op: OpId, error: TransformError) {
         let Some(Parked { operation, .. }) = self.parked.remove(op) else {
             return;
@@ -163,7 +163,7 @@ impl Engine {
                 outcome: Err(error),
             },
             Operation::Health(mut health) => {
-                // No answer is not a good answer.
+                // A provider that has not answered counts as unhealthy.
                 let unanswered = health.waiting.iter().map(|id| (*id, error.message.clone()));
                 health.faults.extend(unanswered);
                 Action::HealthDone {
@@ -174,7 +174,7 @@ impl Engine {
         });
     }
 
-    /// Counts a parked read or write that ends before its transformer has answered.
+    /// Counts a parked read or write that ends before its transformer has returned a result.
     pub(super) fn count_unfinished(&mut self, operation: &Operation, status: &'static str) {
         let (at, direction, transformer) = match operation {
             Operation::Write { at, list, .. } => (at, Direction::ToStorage, list.first()),
@@ -202,7 +202,8 @@ impl Engine {
         Ok(())
     }
 
-    /// What is parked holds a copy of the value, of so many bytes: whether there is room for it is known before the plugin is asked.
+    /// Returns how an operation may wait that would hold a copy of `len` bytes while it is parked. Whether there is room for the copy is checked
+    /// before the plugin is called.
     fn parking(&self, len: usize) -> Parking {
         Parking {
             place: Place::Needed(len),
@@ -210,7 +211,7 @@ impl Engine {
         }
     }
 
-    /// `begun`: under which configuration, and when.
+    /// Parks an operation. `begun` is the configuration that it began under, and the time at which it began.
     pub(super) fn park(
         &mut self,
         op: OpId,
@@ -238,7 +239,7 @@ impl Engine {
         );
     }
 
-    /// `Err`: must wait.
+    /// Encrypts a value with the first provider of `list`. Returns `Err` if the operation must wait.
     pub(super) fn write(
         &mut self,
         at: Location<'_>,
@@ -299,7 +300,8 @@ impl Engine {
         }))
     }
 
-    /// Every provider whose prefix matches, in order; an error does not stop the search; the first success wins. `Err`: must wait.
+    /// Decrypts a value. Tries each provider whose prefix matches, in order: an error does not stop the search, and the first success wins. Returns
+    /// `Err` if the operation must wait.
     pub(super) fn read(
         &mut self,
         at: Location<'_>,
@@ -379,7 +381,7 @@ impl Engine {
     }
 }
 
-/// As upstream labels a resource: `secrets`, `deployments.apps`; as [`GroupResource`] is shown.
+/// Returns a resource as upstream's metrics label it: `secrets`, `deployments.apps`. This is also how [`GroupResource`] is displayed.
 ///
 /// [`GroupResource`]: crate::config::resource::GroupResource
 pub(super) fn resource_label(resource: &str) -> &str {

@@ -12,16 +12,19 @@ use crate::provider::transformer::aggregate;
 use crate::time::Timestamp;
 
 impl Engine {
-    /// The KMS checks: one named `kms-providers` when reload is on or only KMS v2 is used, else `kms-provider-0` and so on. A good answer of
-    /// the plugin is used again for 20 s, a bad one for 3 s; otherwise the plugin is asked. `None`: parked under `op`; the result comes as
-    /// [`Action::HealthDone`].
+    /// Runs the KMS health checks. If reload is enabled or only KMS v2 is used, there is one check named `kms-providers`. Otherwise each provider has
+    /// a check: `kms-provider-0` and so on.
+    ///
+    /// A plugin's answer is reused for 20 s if it was good and for 3 s if it was bad; otherwise the plugin is probed. Returns `None` if the operation
+    /// was parked under `op`; the result then arrives as [`Action::HealthDone`].
     ///
     /// Upstream: encryptionconfig/config.go, `kmsHealthChecker`.
     #[must_use]
     pub fn health(&mut self, op: OpId, now: Timestamp) -> Option<Vec<Check>> {
         let now = self.advance(now);
         if self.poll_timeout().is_some_and(|due| due <= now) {
-            // A probe that time has overtaken, as while the machine slept, must not answer for the plugin as it is now.
+            // A probe that is past its deadline, for example because the machine slept, says nothing about the plugin's current state. Expire it
+            // first.
             self.handle_timeout(now);
         }
         let set = self.running.clone();
@@ -69,7 +72,7 @@ impl Engine {
         None
     }
 
-    /// The names of the checks, without running them.
+    /// Returns the names of the checks, without running them.
     pub fn check_names(&self) -> Vec<String> {
         self.checks(&self.running, &[])
             .into_iter()
@@ -77,7 +80,7 @@ impl Engine {
             .collect()
     }
 
-    /// A probe ended: those who waited for it have their answer.
+    /// Passes the outcome of a probe to the health checks that wait for it.
     pub(super) fn health_probed(&mut self, id: ProviderId, fault: Option<String>) {
         let mut done = Vec::new();
         for (op, health) in self.parked.health_mut() {

@@ -1,4 +1,4 @@
-//! Reads and writes of the KMS providers.
+//! Encryption and decryption with KMS providers.
 
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -22,7 +22,7 @@ pub(super) type KmsWritten = (Vec<u8>, Option<Arc<str>>);
 pub(super) type KmsRead = (Secret, bool, Option<Arc<str>>);
 
 impl Engine {
-    /// `Err`: must wait.
+    /// Encrypts a value with a KMS provider. Returns `Err` if the operation must wait.
     pub(super) fn write_kms(
         &mut self,
         id: ProviderId,
@@ -63,7 +63,8 @@ impl Engine {
             },
             Err(error) if error.kind == ErrorKind::NotReady => self.not_ready(id, error, parking),
             Err(error) => {
-                // The first such write asks at once; while the plugin fails, later ones leave it to the polls.
+                // The first write that finds the nonces exhausted starts a probe at once. If the plugin fails, later writes leave further probes to
+                // the polls.
                 let is_due = provider.poll_due().is_some_and(|due| due <= now);
                 if error.kind == ErrorKind::NoncesExhausted && is_due && !self.counts.is_worker() {
                     self.begin_probe(id);
@@ -73,9 +74,13 @@ impl Engine {
         }
     }
 
-    /// There is no DEK, or it has expired: it may be that the poll is overdue which would have renewed it, because the process, the machine or
-    /// the tab slept, or that it is under way. Then the operation waits for its end. A plugin that was asked since the operation began, and
-    /// has brought no DEK, has failed it; and so has one whose poll is not due yet. MUST DIFFER: upstream fails it at once.
+    /// Handles the case that there is no DEK or that it has expired.
+    ///
+    /// The poll that would have provided or renewed the DEK may be overdue, because the process, the machine or the tab slept, or it may be under
+    /// way. The operation then waits for the poll to end. It fails at once if the next poll is not due yet, or if the plugin was probed after the
+    /// operation began and still provided no DEK.
+    ///
+    /// MUST DIFFER: upstream always fails the operation at once.
     fn not_ready<T>(
         &mut self,
         id: ProviderId,
@@ -98,7 +103,7 @@ impl Engine {
         Err(Wait::Probe(id))
     }
 
-    /// Makes a DEK for one write of KMS v1, and has the plugin encrypt it.
+    /// Generates a DEK for one KMS v1 write and requests its encryption by the plugin. Returns the ID of the call.
     fn ask_for_encrypted_dek(&mut self, id: ProviderId) -> Result<CallId, TransformError> {
         let generated = self
             .keys
@@ -120,7 +125,8 @@ impl Engine {
         Ok(call)
     }
 
-    /// The plugin has encrypted the DEK of a KMS v1 write, or has not. Nobody waits for it any more if the write was cancelled.
+    /// Completes the KMS v1 write whose DEK the plugin has encrypted or failed to encrypt. If the write was cancelled, no operation waits for the
+    /// answer.
     pub(super) fn dek_encrypted(
         &mut self,
         call: CallId,
@@ -166,7 +172,7 @@ impl Engine {
                     sealed
                 }
                 (Ok(_), _) => Err(closed()),
-                // Upstream does not wrap it.
+                // Upstream does not wrap this error.
                 (Err(error), _) => Err(error.into()),
             };
             self.counts.transformation(
@@ -187,7 +193,7 @@ impl Engine {
         }
     }
 
-    /// `Err`: must wait.
+    /// Decrypts a value with a KMS provider. Returns `Err` if the operation must wait.
     pub(super) fn read_kms(
         &mut self,
         id: ProviderId,
@@ -238,7 +244,7 @@ impl Engine {
                     self.counts.cache_miss();
                 }
                 if let Some(call) = provider.in_flight().get(&key).copied()
-                    // One that time has overtaken says nothing of the plugin as it is now.
+                    // Do not wait for a call that is past its deadline: its failure says nothing about the plugin's current state.
                     && self.calls.get(&call).is_some_and(|call| call.deadline > self.now)
                 {
                     return Err(Wait::Dek(call));
@@ -279,14 +285,14 @@ impl Engine {
     }
 }
 
-/// The plugin's refusal to decrypt a DEK, without the value's key ID.
+/// Replaces the value's key ID with its hash in the error of a Decrypt.
 fn without_key_id(error: TransformError, value: &[u8]) -> TransformError {
     match EncryptedObject::decode(value) {
         Ok(object) => TransformError {
             message: event::without_key_id(&error.message, object.key_id),
             ..error
         },
-        // Of KMS v1, whose values name no key.
+        // A KMS v1 value, which contains no key ID.
         Err(_) => error,
     }
 }

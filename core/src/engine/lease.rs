@@ -1,4 +1,4 @@
-//! Several engines at work for one: the control engine has the plugins, the polls and the DEKs; workers have parts of their counters.
+//! Several engines for one configuration. The control engine owns the plugin calls, the polls and the DEKs. Workers own parts of the DEKs' counters.
 //!
 //! ```text
 //!            ┌──────── lease: the DEK, a part of its counter, its expiry ────────┐
@@ -6,9 +6,10 @@
 //!   engine ◀─┴──────── whatever a worker gives back undone ───────────────────────┘
 //! ```
 //!
-//! A worker reads and writes what needs nobody else: with the keys of the file, with a leased DEK, with DEKs that it has learned. Whatever
-//! else there is, every fault included, it gives back untouched and uncounted, and the control engine does it as if there were no workers.
-//! So a worker has no calls, no polls, nothing parked, and no words of its own.
+//! A worker performs the reads and writes that depend on nothing else: those that use a key from the file, a leased DEK, or a DEK that it has
+//! learned. For every other operation, and for every operation that fails, it returns `None`, without side effects and without counting the
+//! operation. The control engine then performs the operation as if there were no workers. Therefore a worker makes no calls, runs no polls, parks no
+//! operations and reports no errors.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -29,42 +30,42 @@ use crate::provider::kms::v2::write_dek::WriteDek;
 use crate::provider::transformer::{Decrypted, Encrypted, Location, Transform, TransformError};
 use crate::time::Timestamp;
 
-/// 2³² counter values: what one lease has. A worker that seals a million values a second needs the next one after an hour, and there are four
-/// billion leases to a DEK.
+/// The number of counter values in one lease, 2³². A worker that seals a million values a second uses one up in about an hour; a DEK has four billion
+/// leases.
 pub const LEASE_LEN: u64 = 1 << 32;
 
-/// A write DEK for one worker, with nonces that nobody else has. Not `Clone`: what is left of it when its worker ends is never used.
+/// A write DEK for one worker, with nonces that no other engine uses. It is not `Clone`. Nonces that are left when the worker ends are never used.
 pub struct Lease {
     /// The provider's name.
     pub provider: Arc<str>,
-    /// What seals.
+    /// The handle that seals.
     pub key: Box<dyn SealingKey>,
-    /// What the DEK source is.
+    /// The type of the DEK source.
     pub source_type: DekSourceType,
-    /// What the plugin made of it.
+    /// The DEK source, encrypted by the plugin.
     pub source: EncryptedDekSource,
-    /// The part of its counter; a seed has none, and this means nothing.
+    /// The counter values that the worker may use. Ignored for a seed, which has no counter.
     pub range: CounterRange,
-    /// When it was generated.
+    /// When the DEK was generated.
     pub since: Timestamp,
-    /// After this it encrypts no more.
+    /// When the DEK stops encrypting.
     pub expiry: Timestamp,
 }
 
-/// What workers must know of a provider's write DEK.
+/// What workers must know about a provider's write DEK.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WriteState {
     /// The provider's name.
     pub provider: Arc<str>,
-    /// Another one with each DEK of an engine, whatever files come.
+    /// A number that is different for each DEK of one engine, also across reloads.
     pub serial: u64,
-    /// After this it encrypts no more. It moves on with each good answer of the plugin.
+    /// When the DEK stops encrypting. Each good answer of the plugin extends it.
     pub expiry: Timestamp,
 }
 
 impl Engine {
-    /// The write DEKs of the running configuration. When one has another serial than before, each worker needs a new lease of it; when only
-    /// its expiry is another, [`Self::extend`] tells a worker.
+    /// Returns the state of each write DEK of the running configuration. If a serial has changed, each worker needs a new lease of that DEK. If only
+    /// the expiry has changed, pass it to each worker with [`Self::extend`].
     pub fn write_states(&self) -> impl Iterator<Item = WriteState> {
         self.running.kms.iter().filter_map(|id| {
             let Some(Kms::V2(provider)) = self.providers.get(id) else {
@@ -73,19 +74,20 @@ impl Engine {
             let Current { serial, expiry, .. } = provider.state.current()?;
             Some(WriteState {
                 provider: provider.info.name.clone(),
-                // Providers are numbered through all files, so one that is made anew under the same name has other serials.
+                // Provider IDs are unique across all files, so a provider that is removed and later created under the same name gets other serials.
                 serial: u64::from(id.0) << 32 | (*serial & u64::from(u32::MAX)),
                 expiry: *expiry,
             })
         })
     }
 
-    /// Leases a provider's write DEK, with [`LEASE_LEN`] values of its counter that are given to nobody else. `None`: there is no such
-    /// provider, it has no DEK yet, or not so many values are left.
+    /// Leases a provider's write DEK, with the next [`LEASE_LEN`] values of its counter, which no other engine uses. Returns `None` if there is no
+    /// KMS v2 provider of this name, if it has no DEK yet, if fewer values are left, or if the backend no longer has the key.
     #[must_use]
     pub fn lease(&mut self, provider: &str) -> Option<Lease> {
         let provider = self.running_v2(provider)?;
-        // Whether a worker writes with it is not known here: its values must be readable after it was replaced.
+        // This engine does not see whether a worker writes with the DEK. Cache it now, so that the worker's values stay readable after it was
+        // replaced.
         provider.keep_current();
         let Current {
             dek, since, expiry, ..
@@ -102,18 +104,18 @@ impl Engine {
         })
     }
 
-    /// The DEK of a stored value of KMS v2, if it is at hand: for [`Self::learn`].
+    /// Returns the DEK of a stored KMS v2 value if this engine has it decrypted. Pass it to a worker with [`Self::learn`].
     #[must_use]
     pub fn known_dek(&mut self, resource: &str, stored: &[u8]) -> Option<Arc<dyn OpeningKey>> {
         let (provider, value) = self.kms_v2_of(resource, stored)?;
         provider.known_dek(value).map(|dek| dek.opening().clone())
     }
 
-    /// A worker for the same file and options as its control engine's. It asks nobody anything: neither [`Self::poll_action`] nor
-    /// [`Self::handle_timeout`] has anything to do.
+    /// Creates a worker for the same file and options as its control engine. A worker makes no KMS calls: there is no need to call
+    /// [`Self::poll_action`] and [`Self::handle_timeout`].
     ///
     /// # Errors
-    /// Every fault of the configuration.
+    /// Returns every error in the configuration.
     pub fn worker(
         config: &[u8],
         options: Options,
@@ -126,7 +128,8 @@ impl Engine {
         Ok(worker)
     }
 
-    /// Gives a worker a DEK to write with, in the place of the one that it had. `false`: it has no such provider, or the key is lost.
+    /// Gives a worker a new DEK to write with, in place of its previous one. Returns `false` if the worker has no such provider or the backend no
+    /// longer has the key.
     pub fn adopt(&mut self, lease: Lease) -> bool {
         let now = self.now;
         let Some(provider) = self.running_v2(&lease.provider) else {
@@ -149,14 +152,14 @@ impl Engine {
         true
     }
 
-    /// Tells a worker the expiry of the DEK that it writes with.
+    /// Sets the expiry of the DEK that a worker writes with.
     pub fn extend(&mut self, provider: &str, expiry: Timestamp) {
         if let Some(provider) = self.running_v2(provider) {
             provider.state.extend(expiry);
         }
     }
 
-    /// Whether a worker has used up what it had leased of a provider's DEK: it needs a new lease.
+    /// Returns whether a worker has used up its lease of a provider's DEK and needs a new one.
     pub fn has_used_up(&self, provider: &str) -> bool {
         self.providers.values().any(|kms| match kms {
             Kms::V2(of) if *of.info.name == *provider => of
@@ -167,14 +170,15 @@ impl Engine {
         })
     }
 
-    /// Gives a worker the DEK of a stored value.
+    /// Adds the DEK of a stored value to a worker's cache.
     pub fn learn(&mut self, resource: &str, stored: &[u8], dek: Arc<dyn OpeningKey>) {
         if let Some((provider, value)) = self.kms_v2_of(resource, stored) {
             provider.learn(value, ReadDek::new(dek));
         }
     }
 
-    /// As [`Self::to_storage`], by a worker. `None`: it is for the control engine to do, and nothing has happened.
+    /// Encrypts a value on a worker, as [`Self::to_storage`] does. Returns `None`, without any effect, if the control engine must perform the
+    /// operation.
     #[must_use]
     pub fn try_to_storage(
         &mut self,
@@ -188,7 +192,8 @@ impl Engine {
         self.done_alone(written)
     }
 
-    /// As [`Self::from_storage`], by a worker. `None`: it is for the control engine to do, and nothing has happened.
+    /// Decrypts a value on a worker, as [`Self::from_storage`] does. Returns `None`, without any effect, if the control engine must perform the
+    /// operation.
     #[must_use]
     pub fn try_from_storage(
         &mut self,
@@ -204,13 +209,13 @@ impl Engine {
         self.done_alone(read)
     }
 
-    /// What a worker did without a fault on the way; otherwise nothing was counted.
+    /// Returns the result of an operation that a worker completed without meeting any error. Otherwise returns `None`, and nothing was counted.
     fn done_alone<T>(&mut self, outcome: Result<Result<T, TransformError>, Wait>) -> Option<T> {
         let faultless = self.counts.were_faultless();
         outcome.ok()?.ok().filter(|_| faultless)
     }
 
-    /// A KMS v2 provider of the running configuration.
+    /// Returns the KMS v2 provider of the running configuration that has this name.
     fn running_v2(&mut self, name: &str) -> Option<&mut KmsV2> {
         let is_it = |id: &&ProviderId| match self.providers.get(id) {
             Some(Kms::V2(provider)) => *provider.info.name == *name,
@@ -223,7 +228,7 @@ impl Engine {
         }
     }
 
-    /// The provider that a stored value is of, and what follows its prefix.
+    /// Returns the KMS v2 provider of a stored value, and the part of the value after the prefix.
     fn kms_v2_of<'s>(
         &mut self,
         resource: &str,

@@ -1,4 +1,4 @@
-//! What the engine counts. Names and labels are upstream's; label sets are bounded.
+//! The engine's metrics. Names and labels are upstream's; the number of label sets is bounded.
 //!
 //! Upstream: storage/value/metrics.go, encrypt/envelope/metrics/metrics.go.
 
@@ -17,32 +17,33 @@ use crate::provider::kms::message::key_id_hash;
 use crate::provider::transformer::TransformError;
 use crate::time::Timestamp;
 
-/// 100: upstream's cacheSize, the most series per key ID metric.
+/// The maximum number of series of each key ID metric, 100: upstream's cacheSize.
 const KEY_ID_SERIES_MAX: usize = 100;
-/// 1000: combinations of resource, direction, prefix and status. A caller may name any number of resources, and a process that reloads any
-/// number of prefixes.
+/// The maximum number of combinations of resource, direction, prefix and status, 1000. Callers may name any number of resources, and reloads may
+/// bring any number of prefixes.
 const TRANSFORMATION_SERIES_MAX: usize = 1000;
-/// 36: two directions, 18 statuses. The last of the series are kept for those whose prefix is `other` as well.
+/// The number of combinations that are reserved for the resource and prefix `other`, 36: two directions and 18 statuses.
 const OTHER_SERIES: usize = 36;
-/// 900: a combination that is new after these has the resource `other`.
+/// The number of combinations, 900, after which a new one is counted under the resource `other`.
 const NAMED_RESOURCE_SERIES_MAX: usize = 900;
-/// 100: providers with an invalid key ID; after these they are one, `other`.
+/// The number of combinations of provider and error code, 100, after which a new one is counted under the provider `other`. Applies to invalid key
+/// IDs.
 const INVALID_KEY_ID_SERIES_MAX: usize = 100;
-/// Upstream's status of what succeeded.
+/// Upstream's status label of a success.
 pub(super) const OK: &str = "OK";
-/// Upstream's status of a fault that no plugin's answer caused.
+/// Upstream's status label of an error without a gRPC code.
 pub(super) const NON_GRPC: &str = "unknown-non-grpc";
-/// What is past a bound.
+/// The label of everything beyond a limit.
 const OTHER: &str = "other";
 
-/// 1 minute, doubled for each bucket after the first: upstream's ExponentialBuckets(60, 2, 10).
+/// The upper bound of the first bucket, 1 minute in milliseconds. It doubles for each further bucket: upstream's ExponentialBuckets(60, 2, 10).
 const FIRST_ARRIVAL_BOUND: u64 = 60_000;
-/// The bounds of those buckets in seconds, as Go prints them.
+/// The upper bounds of the buckets in seconds, as Go prints them.
 const ARRIVAL_BOUNDS: [&str; 11] = [
     "60", "120", "240", "480", "960", "1920", "3840", "7680", "15360", "30720", "+Inf",
 ];
 
-/// Which way a value goes.
+/// The direction in which a value is transformed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Direction {
     /// Decryption.
@@ -60,34 +61,34 @@ impl Direction {
     }
 }
 
-/// How a metric's values behave.
+/// The kind of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricKind {
-    /// Only grows, until the engine is made anew.
+    /// Only increases, until the engine is replaced by a new one.
     Counter,
-    /// Goes up and down.
+    /// Increases and decreases.
     Gauge,
-    /// The samples with a label `le` are cumulative buckets, the last of which is `+Inf`; the one without it is the sum.
+    /// Samples with the label `le` are cumulative buckets, the last of which is `+Inf`. The sample without that label is the sum.
     Histogram,
 }
 
-/// A metric and all its values.
+/// A metric and all its samples.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetricFamily {
     /// The full name, as Prometheus shows it.
     pub name: &'static str,
-    /// One sentence.
+    /// A description of one sentence.
     pub help: &'static str,
-    /// How its values behave.
+    /// The kind of the metric.
     pub kind: MetricKind,
-    /// Each with labels of its own, in no order.
+    /// The samples, in no particular order. No two have the same labels.
     pub samples: Vec<Sample>,
 }
 
-/// One value of a metric.
+/// One sample of a metric.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
-    /// Names and values.
+    /// The names and values of the labels.
     pub labels: Vec<(&'static str, String)>,
     /// The value.
     pub value: f64,
@@ -98,34 +99,34 @@ struct Use {
     last: Timestamp,
 }
 
-/// How long KMS v1 had nothing to do in one direction.
+/// The times between successive KMS v1 operations in one direction.
 #[derive(Clone, Copy)]
 struct Arrivals {
     last: Timestamp,
-    /// By the bounds above; not cumulative.
+    /// The number of times in each bucket; not cumulative.
     buckets: [u64; ARRIVAL_BOUNDS.len()],
     sum_millis: u64,
 }
 
 type TransformationLabels = (String, Direction, Arc<str>, &'static str);
 
-/// The counts of one engine.
+/// The counters of one engine.
 pub(super) struct Counts {
     apiserver_id_hash: String,
-    /// What a read of plaintext is counted under.
+    /// The label under which reads of plaintext are counted.
     identity: Arc<str>,
     transformations: SortedMap<TransformationLabels, u64>,
     key_ids: RecentlyUsed<(Direction, Arc<str>, Arc<str>), Use>,
     key_ids_from_status: RecentlyUsed<(Arc<str>, Arc<str>), Timestamp>,
     invalid_key_ids: SortedMap<(Arc<str>, &'static str), u64>,
-    /// By direction.
+    /// Indexed by direction.
     arrivals: [Option<Arrivals>; 2],
     v1_cache_fill: f64,
     cache_misses: u64,
     data_key_failures: u64,
-    /// A worker counts only what it does alone.
+    /// Whether the engine is a worker. A worker counts only the operations that it completes itself.
     worker: bool,
-    /// It has met something that it does not count.
+    /// Whether the current operation met something that a worker does not count.
     tripped: bool,
 }
 
@@ -147,7 +148,7 @@ impl Counts {
         }
     }
 
-    /// From now on nothing is counted from the first fault of an operation to [`Self::were_faultless`].
+    /// Makes these the counters of a worker: after the first error of an operation, nothing is counted until [`Self::were_faultless`] is called.
     pub(super) fn be_worker(&mut self) {
         self.worker = true;
     }
@@ -156,12 +157,12 @@ impl Counts {
         self.worker
     }
 
-    /// Whether all that there was to count since the last time was counted.
+    /// Returns whether everything was counted since the previous call.
     pub(super) fn were_faultless(&mut self) -> bool {
         !core::mem::take(&mut self.tripped)
     }
 
-    /// Whether something is not to be counted here.
+    /// Returns whether counting is suspended. On a worker, `is_fault` suspends it for the rest of the operation.
     fn trips(&mut self, is_fault: bool) -> bool {
         self.tripped |= self.worker && is_fault;
         self.tripped
@@ -171,7 +172,8 @@ impl Counts {
         self.identity.clone()
     }
 
-    /// Upstream counts a local provider's value twice: under the provider's prefix, and under that of each key that was tried.
+    /// Counts a transformation. Like upstream, the engine counts a local provider's value twice: under the provider's prefix, and under the prefix of
+    /// each key that was tried.
     pub(super) fn transformation(
         &mut self,
         resource: &str,
@@ -225,9 +227,9 @@ impl Counts {
         self.transformations.count(labels);
     }
 
-    /// KMS v1 got a value to read or write.
+    /// Records that KMS v1 received a value to encrypt or decrypt.
     pub(super) fn v1_arrival(&mut self, direction: Direction, now: Timestamp) {
-        // It needs the plugin, or a cache that a worker does not have.
+        // The value needs the plugin, or a cache that workers do not have.
         if self.trips(true) {
             return;
         }
@@ -246,7 +248,8 @@ impl Counts {
         arrivals.buckets[bucket] += 1;
     }
 
-    /// A DEK came into a KMS v1 provider's cache, which now is so full. Upstream has one gauge for all of them: the last one stands.
+    /// Records how full the cache of a KMS v1 provider is after a DEK was added. Like upstream's, the gauge is shared by all these providers: the
+    /// last value counts.
     pub(super) fn v1_cache_fill(&mut self, fill: f64) {
         self.v1_cache_fill = fill;
     }
@@ -335,7 +338,7 @@ impl Counts {
     }
 }
 
-/// The order of texts of which most are one and the same in memory.
+/// Compares two strings. It compares their addresses first, because most equal strings here share one allocation.
 fn order(a: &str, b: &str) -> Ordering {
     if core::ptr::eq(a, b) {
         return Ordering::Equal;
@@ -343,7 +346,8 @@ fn order(a: &str, b: &str) -> Ordering {
     a.cmp(b)
 }
 
-/// How an operation ended: upstream names a gRPC code where a plugin's answer caused the fault, and has one word for every other fault.
+/// Returns the status label of an outcome. Like upstream's, it is the name of the error's gRPC code, or one common label for all errors without a
+/// code.
 pub(super) fn status(error: Option<&TransformError>) -> &'static str {
     error.map_or(OK, |error| {
         error.grpc_code.map_or(NON_GRPC, CallError::code_name)
@@ -351,7 +355,7 @@ pub(super) fn status(error: Option<&TransformError>) -> &'static str {
 }
 
 impl Engine {
-    /// The counts that the engine keeps. No secrets, no key IDs.
+    /// Returns the engine's metrics. They contain no secrets and no key IDs.
     pub fn metrics(&self) -> Vec<MetricFamily> {
         let counts = &self.counts;
         let apiserver = || ("apiserver_id_hash", counts.apiserver_id_hash.clone());
@@ -470,11 +474,11 @@ impl Engine {
         ]
     }
 
-    /// One sample per name: while a reload replaces a provider by another of the same name, both are counted together.
+    /// Returns one sample per provider name. While a reload replaces a provider with another one of the same name, their sizes are added.
     fn cache_sizes(&self) -> Vec<Sample> {
         let mut sizes: Vec<(&str, usize)> = Vec::new();
         for provider in self.providers.values() {
-            // Upstream counts those of KMS v2 only, and only once there is one.
+            // Upstream reports only the caches of KMS v2, and only those that are not empty.
             let Kms::V2(provider) = provider else {
                 continue;
             };

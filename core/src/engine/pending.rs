@@ -1,4 +1,4 @@
-//! Operations that wait, and KMS calls under way.
+//! Parked operations, and KMS calls under way.
 
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
@@ -14,11 +14,11 @@ use crate::provider::kms::v2::dek_cache::CacheKey;
 use crate::provider::transformer::{ErrorKind, Location, TransformError, Transformer};
 use crate::time::Timestamp;
 
-/// 4096: operations that may wait at once. A plugin that is out of reach must not let the memory fill.
+/// The maximum number of parked reads and writes, 4096. Without a limit, an unreachable plugin would let them fill the memory.
 pub const PARKED_MAX: usize = 4096;
-/// 64: health checks that may wait beside them. They ask nothing of their own: all of them wait for the same probes.
+/// The maximum number of parked health checks, 64, in addition to reads and writes. Health checks that wait at the same time share their probes.
 pub(super) const HEALTH_PARKED_MAX: usize = 64;
-/// 64 MiB: bytes that waiting operations may hold.
+/// The maximum number of bytes that parked operations may hold, 64 MiB.
 pub const PARKED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// What a parked operation waits for.
@@ -28,22 +28,22 @@ pub(super) enum Wait {
     Priming(ProviderId),
     /// The answer to a Decrypt.
     Dek(CallId),
-    /// The answer to the Encrypt of a DEK made for this write.
+    /// The answer to the Encrypt of the DEK that was generated for this write.
     EncryptedDek(CallId),
     /// The end of several probes.
     Probes,
-    /// The end of a probe that may renew an expired DEK, or bring a first one.
+    /// The end of a probe that may renew an expired DEK or provide the first one.
     Probe(ProviderId),
 }
 
-/// Where an operation may wait.
+/// The room that an operation needs in order to wait.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Place {
-    /// It has one.
+    /// It was parked before and keeps its room.
     Taken,
-    /// It would hold so many bytes.
+    /// It would hold this number of bytes.
     Needed(usize),
-    /// Nowhere.
+    /// It must not wait.
     Never,
 }
 
@@ -51,12 +51,12 @@ pub(super) enum Place {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Parking {
     pub(super) place: Place,
-    /// Since when it is open: it waits for no second answer of a plugin that was asked since.
+    /// When the operation began. If a plugin was probed after that, the operation does not wait for it a second time.
     pub(super) since: Timestamp,
 }
 
 impl Parking {
-    /// A worker's operation, which is the control engine's to do if it cannot be done at once.
+    /// For a worker's operation, which must not wait: if it cannot be completed at once, the control engine performs it.
     pub(super) fn never(now: Timestamp) -> Self {
         Self {
             place: Place::Never,
@@ -65,7 +65,7 @@ impl Parking {
     }
 }
 
-/// A copy of a [`Location`].
+/// An owned copy of a [`Location`].
 pub(super) struct OwnedLocation {
     pub(super) resource: String,
     pub(super) key: Vec<u8>,
@@ -92,9 +92,9 @@ impl From<Location<'_>> for OwnedLocation {
 /// A parked operation.
 pub(super) struct Parked {
     pub(super) wait: Wait,
-    /// Whose plugin it waits for; a health check may wait for several.
+    /// The provider whose plugin the operation waits for. `None` for a health check, which may wait for several.
     pub(super) provider: Option<ProviderId>,
-    /// Which configuration it began under.
+    /// The configuration that the operation began under.
     pub(super) generation: Generation,
     pub(super) since: Timestamp,
     pub(super) operation: Operation,
@@ -110,7 +110,7 @@ pub(super) enum Operation {
     Health(HealthOperation),
 }
 
-/// A read on its way through the list of providers.
+/// A read, and how far it has come in its list of providers.
 pub(super) struct ReadOperation {
     pub(super) at: OwnedLocation,
     pub(super) stored: Vec<u8>,
@@ -121,9 +121,9 @@ pub(super) struct ReadOperation {
 /// How far a read has come.
 #[derive(Default)]
 pub(super) struct ReadProgress {
-    /// Which of the list is tried next.
+    /// The index of the provider to try next.
     pub(super) next: usize,
-    /// What the earlier ones said.
+    /// The errors of the providers that were tried.
     pub(super) faults: Vec<TransformError>,
 }
 
@@ -147,7 +147,7 @@ impl Operation {
         }
     }
 
-    /// The KMS providers that it may still need.
+    /// Returns the KMS providers that the operation may still need.
     pub(super) fn providers(&self) -> Vec<ProviderId> {
         match self {
             Self::Write { list, .. } | Self::Read(ReadOperation { list, .. }) => {
@@ -158,21 +158,21 @@ impl Operation {
     }
 }
 
-/// What waits for one plugin.
+/// The operations that wait for one plugin.
 #[derive(Clone, Copy, Default)]
 struct Share {
     count: usize,
     bytes: usize,
 }
 
-/// All parked operations, within bounds.
+/// All parked operations, within their limits.
 #[derive(Default)]
 pub(super) struct ParkedOperations {
     by_id: SortedMap<OpId, Box<Parked>>,
-    /// How many of them are health checks.
+    /// The number of parked health checks.
     health: usize,
     bytes: usize,
-    /// What waits for each plugin.
+    /// The share of each plugin.
     shares: SortedMap<ProviderId, Share>,
 }
 
@@ -185,8 +185,8 @@ impl ParkedOperations {
         self.by_id.len()
     }
 
-    /// Whether a read or a write may wait for this provider. Where there are several, what waits for one takes no more than it leaves free, so
-    /// that a plugin that is out of reach leaves room for what waits for the others.
+    /// Returns whether a read or a write may wait for this provider. If there are several providers, the operations that wait for one of them may
+    /// take at most as much room as they leave free. So if its plugin is unreachable, there is still room for operations that wait for the others.
     pub(super) fn has_room(&self, provider: ProviderId, place: Place, is_only: bool) -> bool {
         let len = match place {
             Place::Taken => return true,
@@ -202,7 +202,7 @@ impl ParkedOperations {
         own.count < free && own.bytes.saturating_add(len) <= free_bytes
     }
 
-    /// Whether one more health check may.
+    /// Returns whether one more health check may wait.
     pub(super) fn has_room_for_health(&self) -> bool {
         self.health < HEALTH_PARKED_MAX
     }
@@ -236,7 +236,7 @@ impl ParkedOperations {
         Some(*parked)
     }
 
-    /// Those for which `wanted` holds, in the order of their ids.
+    /// Returns the operations for which `wanted` holds, in the order of their IDs.
     pub(super) fn find(&self, wanted: impl Fn(&Parked) -> bool) -> Vec<OpId> {
         self.by_id
             .iter()
@@ -262,14 +262,14 @@ impl ParkedOperations {
 /// A KMS call under way.
 pub(super) struct Call {
     pub(super) provider: ProviderId,
-    /// When it counts as failed, whether or not the host says so.
+    /// When the call counts as failed, whether or not the host reports a failure.
     pub(super) deadline: Timestamp,
     pub(super) purpose: Purpose,
 }
 
 impl Call {
-    /// When it ended, as far as that says anything of the plugin. A fault that is reported after the deadline, as when the machine slept, is the
-    /// deadline's: what comes next is due from there, not from now.
+    /// Returns the time that counts as the end of the call. A failure that is reported after the deadline, for example because the machine slept,
+    /// counts as of the deadline, so that the next poll is due a fixed time after the deadline and not after `now`.
     pub(super) fn ended<T, E>(&self, outcome: &Result<T, E>, now: Timestamp) -> Timestamp {
         match outcome {
             Ok(_) => now,
@@ -291,7 +291,7 @@ pub(super) enum Purpose {
     EncryptDek,
 }
 
-/// What an operation gets that outlived its configuration.
+/// Returns the error of an operation that outlived its configuration.
 pub(super) fn closed() -> TransformError {
     TransformError::new(
         ErrorKind::Kms,
@@ -299,7 +299,7 @@ pub(super) fn closed() -> TransformError {
     )
 }
 
-/// What an operation gets that may not wait.
+/// Returns the error of an operation that would have to wait but may not.
 pub(super) fn overloaded() -> TransformError {
     TransformError::new(
         ErrorKind::Overloaded,

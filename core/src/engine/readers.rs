@@ -1,7 +1,7 @@
-//! What a configuration can read, and what another one could no longer.
+//! Which values a configuration can read, and which of them another configuration could no longer read.
 //!
-//! A file that is still being written is often a valid configuration: its last keys, providers or rules are not there yet. Whoever reloads it
-//! asks first what would become unreadable ([`Engine::unreadable_after`](super::Engine::unreadable_after)).
+//! A file that is still being written is often a valid configuration whose last keys, providers or rules are missing. Before a reload, the caller
+//! therefore asks what would become unreadable ([`Engine::unreadable_after`](super::Engine::unreadable_after)).
 
 use alloc::borrow::Cow;
 use alloc::format;
@@ -17,30 +17,30 @@ use crate::map::Names;
 use crate::provider::local::LocalKeys;
 use crate::provider::routing::most_exact;
 
-/// 20: the most losses that are told one by one; what comes after is counted.
+/// The maximum number of losses that are listed, 20. Further losses are only counted.
 const TOLD_MAX: usize = 20;
 
-/// Who can read which resource's values.
+/// The providers and keys that can read the values of each resource.
 #[derive(Default)]
 pub(super) struct Readers {
-    /// Resource or wildcard → where its rules are in `named`.
+    /// Maps each resource or wildcard to an index of `named`.
     resources: Names<'static>,
-    /// Rules, in the order of the file.
+    /// The indexes of the rules for a name, in the order of the file.
     named: Vec<Vec<usize>>,
-    /// In the order of the file.
+    /// The readers of each rule, in the order of the file.
     rules: Vec<Vec<Reader>>,
 }
 
-/// A provider, or one key of a local one.
+/// A provider, or one key of a local provider.
 #[derive(Clone)]
 struct Reader {
-    /// What its values begin with; empty for identity.
+    /// The prefix of the reader's values; empty for identity.
     prefix: String,
-    /// SHA-256 of the prefix and the key: equal where both are. The key itself is not kept. Zeros for identity.
+    /// SHA-256 of the prefix and the key: equal if both are equal. The key itself is not stored. All zeros for identity.
     id: [u8; 32],
 }
 
-/// Identity, which also serves what no rule names.
+/// Identity, which also serves the resources that no rule names.
 static PLAINTEXT: Reader = Reader {
     prefix: String::new(),
     id: [0; 32],
@@ -68,7 +68,7 @@ impl Reader {
         };
         match provider {
             Provider::Identity => readers.push(PLAINTEXT.clone()),
-            // Another endpoint may well be another way to the same keys; the health check tells whether anything answers there.
+            // A different endpoint may lead to the same keys. The health check shows whether a plugin answers there.
             Provider::Kms(kms) => readers.push(Self::new(kms.prefix(), b"")),
             Provider::AesGcm(keys) => local(LocalCipher::AesGcm, keys),
             Provider::AesCbc(keys) => local(LocalCipher::AesCbc, keys),
@@ -104,7 +104,7 @@ impl Readers {
         }
     }
 
-    /// The rules for a resource or a wildcard, as [`most_exact`] finds them. None: stored as plaintext.
+    /// Returns the rules for a resource or a wildcard, as [`most_exact`] finds them. If there are none, the values are plaintext.
     fn find(&self, resource: &str) -> &[usize] {
         most_exact(&self.resources, resource)
             .and_then(|at| self.named.get(at))
@@ -120,9 +120,9 @@ impl Readers {
             .chain(fallback)
     }
 
-    /// What these read and the others do not: `secrets: values that begin with "k8s:enc:aescbc:v1:key1:"`.
+    /// Returns the values that `self` can read and `other` cannot, such as `secrets: values that begin with "k8s:enc:aescbc:v1:key1:"`.
     ///
-    /// Every resource is looked at that is named in one of the two, and every wildcard, which stands for the resources that no rule names.
+    /// Compares each resource that one of the two names, and each wildcard, which stands for the resources that no rule names.
     pub(super) fn missing_in(&self, other: &Self) -> Vec<String> {
         let mut told = Vec::new();
         let mut more = 0_usize;
@@ -130,7 +130,7 @@ impl Readers {
             .resources
             .keys()
             .filter(|resource| !self.resources.contains_key(&***resource));
-        // Neighbours mostly share their rules: what was found for the last resource is not looked for again.
+        // Neighbouring resources mostly have the same rules, so the result for the last resource is reused.
         let mut last: Option<(&[usize], &[usize], Vec<&str>)> = None;
         for resource in self.resources.keys().chain(theirs_alone) {
             let (ours, theirs) = (self.find(resource), other.find(resource));

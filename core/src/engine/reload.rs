@@ -1,4 +1,4 @@
-//! From a file to what runs, and from one to the next.
+//! Building the running configuration from a file, and replacing it on a reload.
 
 use alloc::boxed::Box;
 use alloc::format;
@@ -25,15 +25,15 @@ use crate::provider::routing::Routing;
 use crate::provider::transformer::{Transform, Transformer, aggregate};
 use crate::time::Timestamp;
 
-/// 10 seconds: upstream's minKMSPluginCloseGracePeriod, the least time that a candidate has to become healthy.
+/// The minimum time that a candidate has to become healthy, 10 seconds: upstream's minKMSPluginCloseGracePeriod.
 pub const CANDIDATE_MIN_GRACE: Duration = Duration::from_secs(10);
-/// 100 milliseconds: how often upstream's `validateNewTransformersHealth` looks whether a candidate is healthy.
+/// The interval at which a candidate's health is checked, 100 milliseconds, as in upstream's `validateNewTransformersHealth`.
 pub const CANDIDATE_PROBE_INTERVAL: Duration = Duration::from_millis(100);
 
-/// 1000: upstream's default of `cachesize` (apiserver/v1 `defaultCacheSize`).
+/// The default of `cachesize`, 1000: upstream's `defaultCacheSize` (apiserver/v1).
 const V1_CACHE_SIZE: i32 = 1000;
 
-/// A configuration beside the running one, until it is healthy.
+/// A new configuration that is being probed while the previous one is still in use.
 pub(super) struct Candidate {
     set: Arc<ConfigSet>,
     deadline: Timestamp,
@@ -50,7 +50,7 @@ impl Candidate {
     }
 }
 
-/// How the last reload went.
+/// The outcome of the last reload.
 pub(super) struct LastReload {
     pub(super) at: Timestamp,
     pub(super) hash: String,
@@ -58,15 +58,16 @@ pub(super) struct LastReload {
 }
 
 impl Engine {
-    /// Offers the bytes of a changed file. If they are valid, what they describe is built beside the running configuration and probed until
-    /// it is healthy, for at most max(10 s, twice the sum of its KMS timeouts); then it takes over in one step, and [`Action::ReloadDone`]
-    /// says so. A KMS provider whose name, version, endpoint and timeout are unchanged keeps its DEK and its cache.
+    /// Offers the content of a changed file. If it is valid, the engine builds a candidate configuration from it and probes the candidate until it is
+    /// healthy, for at most max(10 s, twice the sum of its KMS timeouts), where the timeout of a KMS v1 provider counts twice. The candidate then
+    /// replaces the running configuration in one step, and the engine emits [`Action::ReloadDone`]. A KMS provider whose name, version, endpoint,
+    /// timeout and, for KMS v1, cache size are unchanged keeps its DEK and its cache.
     ///
-    /// A candidate that is still being probed gives way to the newer one. Returns the file's number: [`Self::running_generation`] is that
-    /// from the moment at which it is in use.
+    /// If another candidate is still being probed, the new one replaces it. Returns the file's number, which [`Self::running_generation`] returns as
+    /// soon as the file is in use.
     ///
     /// # Errors
-    /// Every fault of the configuration; the running one serves on.
+    /// Returns every error in the configuration. The running configuration stays in use.
     pub fn reload(&mut self, config: &[u8], now: Timestamp) -> Result<Generation, Faults> {
         let now = self.advance(now);
         let generation = Generation(self.next_generation);
@@ -103,20 +104,21 @@ impl Engine {
         }
     }
 
-    /// What the running configuration reads and `config` would not, a phrase each, such as
-    /// `secrets: values that begin with "k8s:enc:aescbc:v1:key1:"`; empty when nothing is lost. At most 20 losses are told one by one.
+    /// Returns what the running configuration can read and `config` could not, one phrase for each loss, such as `secrets: values that begin with
+    /// "k8s:enc:aescbc:v1:key1:"`. The list is empty if nothing is lost. At most 20 losses are listed; if there are more, the last entry gives their
+    /// number.
     ///
-    /// A file that is still being written may be valid, with its last keys, providers or rules missing: whoever watches a file asks this
-    /// before [`Self::reload`], and lets a file that loses something prove by its age that it is whole.
+    /// A file that is still being written may be valid although its last keys, providers or rules are missing. Call this before [`Self::reload`], and
+    /// if the file loses something, wait until it has stayed the same for some time.
     ///
     /// # Errors
-    /// Every fault of the configuration.
+    /// Returns every error in the configuration.
     pub fn unreadable_after(&self, config: &[u8]) -> Result<Vec<String>, Faults> {
         let config = Config::load(config, self.options.reload)?;
         Ok(self.running.readers.missing_in(&Readers::of(&config)))
     }
 
-    /// Builds what a configuration describes, taking over the KMS providers that did not change.
+    /// Builds the state that a configuration describes. KMS providers that did not change are kept.
     pub(super) fn build(&mut self, config: Config, file: File) -> Result<ConfigSet, Faults> {
         let readers = Readers::of(&config);
         let mut kms = Vec::new();
@@ -130,7 +132,7 @@ impl Engine {
                     Provider::Identity => list.push(Transformer::identity()),
                     Provider::Kms(provider) => {
                         let weight = match provider.version {
-                            // Its health check is two calls. Upstream: kmsPrefixTransformer.
+                            // The health check of KMS v1 makes two calls. Upstream: kmsPrefixTransformer.
                             KmsVersion::V1 => 2,
                             KmsVersion::V2 => 1,
                         };
@@ -164,10 +166,10 @@ impl Engine {
         })
     }
 
-    /// A provider with keys of its own.
+    /// Creates a provider that uses keys from the configuration.
     fn local(&self, cipher: LocalCipher, keys: &[NamedKey]) -> Result<Transformer, Faults> {
         let keys = LocalKeys::new(cipher, keys, &*self.keys).map_err(|error| {
-            // Validation has checked the lengths: only a backend that fails gets here.
+            // Validation has checked the lengths, so this error means that the backend failed.
             Faults::new(vec![Finding {
                 path: String::new(),
                 message: format!("the keys of a local provider cannot be used: {error}"),
@@ -180,7 +182,7 @@ impl Engine {
         })
     }
 
-    /// The provider in use that is the same, or a new one.
+    /// Returns the existing provider with the same settings, or creates a new one.
     fn kms_provider(&mut self, config: KmsProvider) -> ProviderId {
         let KmsProvider {
             version,
@@ -218,7 +220,7 @@ impl Engine {
             timeout,
         };
         let mut seed = [0; 16];
-        // Without randomness there will be no DEK either; only the cache's places could then be guessed.
+        // Without randomness no DEK can be generated either, so the only effect is that positions in the cache become predictable.
         let _ = self.entropy.fill(&mut seed);
         let kms = match version {
             KmsVersion::V1 => Kms::V1(Box::new(KmsV1::new(info, cache_size, &seed))),
@@ -240,7 +242,7 @@ impl Engine {
         id
     }
 
-    /// Probes the candidate, and lets it take over or go.
+    /// Probes the candidate. Puts it into use if it is healthy, and refuses it if its deadline has passed.
     pub(super) fn step_candidate(&mut self) {
         let now = self.now;
         let Some(candidate) = &self.candidate else {
@@ -326,7 +328,7 @@ impl Engine {
         });
     }
 
-    /// Closes the providers that neither configuration nor any parked operation uses.
+    /// Closes the providers that neither a configuration nor a parked operation uses.
     pub(super) fn close_unused(&mut self) {
         if self.candidate.is_none() && self.providers.len() == self.running.kms.len() {
             return;
@@ -360,7 +362,7 @@ impl Engine {
 }
 
 impl ConfigSet {
-    /// Twice the sum of the KMS timeouts. Upstream: encryptionconfig/config.go, KMSCloseGracePeriod.
+    /// Returns twice the sum of the KMS timeouts. Upstream: encryptionconfig/config.go, KMSCloseGracePeriod.
     fn grace(&self) -> Duration {
         self.timeouts.saturating_mul(2)
     }

@@ -1,4 +1,4 @@
-//! What `/statusz` shows.
+//! The engine's state for `/statusz`.
 
 use alloc::string::{String, ToString};
 
@@ -10,8 +10,8 @@ use crate::provider::kms::v2::key_state::Current;
 use crate::time::Timestamp;
 
 impl Engine {
-    /// JSON for `/statusz`: the configuration's hash, the last reload, and for each KMS provider its key ID hash, the age and expiry of its
-    /// write DEK, its last Status and the size of its cache. No secrets, no key IDs.
+    /// Returns JSON for `/statusz`: the configuration's hash, the last reload and, for each KMS provider, its key ID hash, the age and expiry of its
+    /// write DEK, its last Status and the size of its cache. Contains no secrets and no key IDs.
     pub fn status(&mut self, now: Timestamp) -> String {
         let now = self.advance(now);
         let mut json = Writer::default();
@@ -88,7 +88,7 @@ fn write_provider(json: &mut Writer, provider: &Kms, in_use: bool, now: Timestam
     );
 }
 
-/// KMS v1 has a DEK for each write.
+/// Returns a provider's write DEK. KMS v1 has none, because it uses a new DEK for each write.
 fn write_dek_of(provider: &Kms) -> Option<&Current> {
     match provider {
         Kms::V1(_) => None,

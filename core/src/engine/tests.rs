@@ -1,4 +1,4 @@
-//! What a whole engine cannot be brought to from outside: a DEK with few nonces.
+//! Tests of a state that cannot be reached through the public interface: a DEK with few nonces.
 
 use alloc::boxed::Box;
 use alloc::string::ToString;
@@ -32,7 +32,7 @@ impl Entropy for Sevens {
     }
 }
 
-/// An engine whose DEKs have `nonces` nonces each, and the count of Status calls it made.
+/// An engine whose DEKs have `nonces` nonces each, with a plugin whose Status and Encrypt calls are counted.
 struct Short {
     engine: Engine,
     plugin_works: bool,
@@ -80,7 +80,7 @@ impl Short {
         short
     }
 
-    /// A plugin that keeps DEKs as they are and counts them.
+    /// Answers the engine's calls, as a plugin that does not really encrypt: a ciphertext is the DEK and the number of Encrypt calls so far.
     fn answer(&mut self) {
         while let Some(action) = self.engine.poll_action() {
             let event = match action {
@@ -143,7 +143,7 @@ fn exhausted_dek_fails_one_write_and_is_replaced() {
         .map(|_| short.write().map_err(|error| error.kind).err())
         .collect();
     let none = Some(ErrorKind::NoncesExhausted);
-    // Three writes for each DEK, and one that finds it used up: the same key ID, and yet a new DEK.
+    // Each DEK allows three writes; the fourth write finds it used up. It is then replaced by a new DEK with the same key ID.
     assert_eq!(
         outcomes,
         vec![None, None, None, none, None, None, None, none]
