@@ -1,8 +1,8 @@
-//! The providers of an encryption configuration: how a stored value is told apart, written and read.
+//! The providers of an encryption configuration: how stored values are recognized, encrypted and decrypted.
 //!
-//! Every value begins with its provider's prefix, or is plaintext ([`identity`]). A provider that needs no plugin implements
-//! [`transformer::LocalTransformer`] and is listed in [`transformer::Transform`]; [`kms`] holds those that do. aesgcm, aescbc and secretbox
-//! are [`local`].
+//! Every stored value begins with its provider's prefix, or is plaintext ([`identity`]). A provider that needs no plugin implements
+//! [`transformer::LocalTransformer`] and becomes a [`transformer::Transform::Local`]; the providers that need a plugin are in [`kms`]. aesgcm, aescbc
+//! and secretbox are in [`local`].
 
 pub mod identity;
 pub mod kms;
@@ -10,5 +10,5 @@ pub mod local;
 pub mod routing;
 pub mod transformer;
 
-/// What every encrypted value begins with.
+/// The prefix of every encrypted value.
 pub const ENCRYPTED_PREFIX: &[u8] = b"k8s:enc:";

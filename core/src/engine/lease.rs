@@ -111,8 +111,8 @@ impl Engine {
         provider.known_dek(value).map(|dek| dek.opening().clone())
     }
 
-    /// Creates a worker for the same file and options as its control engine. A worker makes no KMS calls: there is no need to call
-    /// [`Self::poll_action`] and [`Self::handle_timeout`].
+    /// Creates a worker for the same file and options as its control engine. [`Self::poll_action`] always returns `None` on it. Do not call
+    /// [`Self::handle_timeout`], which would start probes.
     ///
     /// # Errors
     /// Returns every error in the configuration.

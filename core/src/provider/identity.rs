@@ -1,4 +1,4 @@
-//! Plaintext, stored as it is.
+//! The identity provider, which stores plaintext.
 
 use alloc::string::ToString;
 
@@ -9,7 +9,7 @@ use super::transformer::{
 use crate::crypto::entropy::Entropy;
 use crate::crypto::secret::Secret;
 
-/// The stored bytes are the plaintext; what begins with `k8s:enc:` is refused. Upstream: encrypt/identity/identity.go.
+/// Stores plaintext unchanged, and refuses to read a value that begins with `k8s:enc:`. Upstream: encrypt/identity/identity.go.
 #[derive(Clone, Copy, Debug)]
 pub struct Identity;
 

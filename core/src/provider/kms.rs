@@ -1,4 +1,4 @@
-//! Providers that keep their keys with a plugin.
+//! The KMS providers, whose key encryption keys stay with a plugin.
 
 pub mod answer;
 pub mod at_hand;
@@ -24,54 +24,54 @@ use crate::time::Timestamp;
 
 /// A KMS provider of either version.
 pub enum Kms {
-    /// A fresh DEK for each write.
+    /// KMS v1, with a new DEK for each write.
     V1(Box<KmsV1>),
-    /// One DEK while the key ID is stable.
+    /// KMS v2, with one DEK while the key ID is stable.
     V2(Box<KmsV2>),
 }
 
-/// Where a write stands after a look at what is at hand.
+/// How far a write comes without the plugin.
 pub enum WriteStep {
-    /// It is done.
+    /// The write is complete.
     Done {
         /// The bytes to store.
         stored: Vec<u8>,
-        /// `sha256:<hex>` of the key ID; KMS v2 only.
+        /// `sha256:<hex>` of the key ID. Only for KMS v2.
         key_id_hash: Option<Arc<str>>,
     },
-    /// It must wait for the first probe.
+    /// The write must wait for a probe: the first one, or the one that replaces a DEK that may no longer encrypt.
     Priming,
-    /// It needs a DEK of its own, which the plugin must encrypt.
+    /// The write needs a separate DEK, which the plugin must encrypt.
     NeedsEncryptedDek,
 }
 
-/// Where a read stands after a look at what is at hand.
+/// How far a read comes without the plugin.
 pub enum ReadStep {
-    /// It is done.
+    /// The read is complete.
     Done {
         /// The plaintext.
         plaintext: Secret,
-        /// The value should be rewritten.
+        /// Whether the value should be rewritten.
         stale: bool,
     },
-    /// It must wait for the first probe.
+    /// The read must wait for the first probe.
     Priming,
-    /// It needs a DEK that only the plugin can decrypt.
+    /// The read needs a DEK that is not cached and that the plugin must decrypt.
     NeedsDek(CacheKey, DekNeeded),
 }
 
-/// A DEK for the plugin to decrypt.
+/// A DEK that the plugin must decrypt.
 pub struct DekNeeded {
-    /// What to ask.
+    /// The request for the plugin.
     pub request: DecryptRequest,
-    /// What the answer is.
+    /// The type of the DEK source.
     pub source_type: DekSourceType,
-    /// Whether values of it may be AES-CBC.
+    /// Whether values with this DEK may be AES-CBC.
     pub cbc_fallback: bool,
 }
 
 impl Kms {
-    /// What the host needs to place its calls.
+    /// Returns the data that the host needs to call the plugin.
     pub fn info(&self) -> &KmsProviderInfo {
         match self {
             Self::V1(v1) => &v1.info,
@@ -79,7 +79,7 @@ impl Kms {
         }
     }
 
-    /// The decrypted DEKs; `None` where they are not kept.
+    /// Returns the cache of decrypted DEKs, or `None` if the provider has no cache.
     pub fn cache(&self) -> Option<&DekCache> {
         match self {
             Self::V1(v1) => v1.cache.as_ref(),
@@ -87,7 +87,7 @@ impl Kms {
         }
     }
 
-    /// Decrypts under way: each DEK is asked for once.
+    /// Returns the Decrypt calls under way, so that each DEK is requested only once.
     pub(crate) fn in_flight(&mut self) -> &mut SortedMap<CacheKey, CallId> {
         match self {
             Self::V1(v1) => &mut v1.in_flight,
@@ -95,7 +95,7 @@ impl Kms {
         }
     }
 
-    /// Writes a value, as far as that needs no plugin.
+    /// Encrypts a value, as far as possible without the plugin.
     ///
     /// # Errors
     /// See [`KmsV2::write`].
@@ -113,8 +113,9 @@ impl Kms {
         }
     }
 
-    /// Reads what follows the prefix. `resumed` is what the plugin made of the DEK that an earlier step needed; `key_id_hash` is set once the
-    /// value's DEK is at hand, `sha256:<hex>` of its key ID, whether or not it then opens the value; KMS v2 only.
+    /// Decrypts a value, as far as possible without the plugin. `stored` is the part after the prefix. `resumed` is the DEK that an earlier step
+    /// needed and that the plugin has decrypted. For KMS v2, `key_id_hash` is set to `sha256:<hex>` of the key ID as soon as the value's DEK is
+    /// available, even if the DEK then fails to decrypt the value.
     ///
     /// # Errors
     /// See [`KmsV2::read`] and [`KmsV1::read`].
@@ -131,7 +132,7 @@ impl Kms {
         }
     }
 
-    /// The last answer about the plugin's health, if it may still be used.
+    /// Returns the plugin's last health answer, if it is recent enough to be reused: the error, or `None` if it was good.
     pub fn fresh_answer(&self, now: Timestamp) -> Option<Option<&str>> {
         match self {
             Self::V1(v1) => v1.fresh_answer(now),
@@ -139,7 +140,7 @@ impl Kms {
         }
     }
 
-    /// The last answer however old, and when it came.
+    /// Returns the last health answer regardless of its age, and when it arrived.
     pub fn last_answer(&self) -> Option<(Timestamp, Option<&str>)> {
         match self {
             Self::V1(v1) => v1.last_answer(),
@@ -147,7 +148,7 @@ impl Kms {
         }
     }
 
-    /// When the next poll is due; KMS v1 is not polled.
+    /// Returns when the next poll is due. KMS v1 is not polled.
     pub fn poll_due(&self) -> Option<Timestamp> {
         match self {
             Self::V1(_) => None,
@@ -155,7 +156,7 @@ impl Kms {
         }
     }
 
-    /// Begins a probe, unless one is under way.
+    /// Starts a probe, unless one is under way. Returns its first call.
     pub fn probe(&mut self, now: Timestamp) -> Option<Request> {
         match self {
             Self::V1(v1) => v1.probe(),
@@ -163,7 +164,7 @@ impl Kms {
         }
     }
 
-    /// The answer to a probe's Encrypt.
+    /// Handles the answer to a probe's Encrypt.
     pub fn on_encrypted(
         &mut self,
         answer: Result<EncryptResponse, CallError>,
@@ -175,7 +176,7 @@ impl Kms {
         }
     }
 
-    /// The answer to a probe's Decrypt.
+    /// Handles the answer to a probe's Decrypt.
     pub fn on_decrypted(&mut self, answer: Result<Secret, CallError>, now: Timestamp) -> Step {
         match self {
             Self::V1(v1) => v1.on_decrypted(answer, now),

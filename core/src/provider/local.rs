@@ -1,7 +1,7 @@
-//! aesgcm, aescbc and secretbox: named keys from the configuration file.
+//! aesgcm, aescbc and secretbox: providers with named keys from the configuration file.
 //!
-//! A value is `prefix ‖ <key name>: ‖ sealed`. The first key writes; a value is read by the keys whose name it begins with, in order, and is
-//! stale unless the first one read it. Upstream: encryptionconfig/config.go, `aesPrefixTransformer` and `secretboxPrefixTransformer`.
+//! A value is `prefix ‖ <key name>: ‖ sealed`. The first key encrypts. A value is decrypted with the keys whose name it begins with, in order, and it
+//! is stale unless the first key decrypted it. Upstream: encryptionconfig/config.go, `aesPrefixTransformer` and `secretboxPrefixTransformer`.
 
 use alloc::boxed::Box;
 use alloc::format;
@@ -18,16 +18,16 @@ use crate::crypto::local::{LocalCipher, LocalKey};
 
 /// The keys of one provider.
 pub struct LocalKeys {
-    /// Each with what its values begin with: the name, then `:`.
+    /// Each key with the prefix of its values, which is its name and `:`.
     keys: Vec<(Arc<str>, Box<dyn LocalKey>)>,
     cipher: LocalCipher,
 }
 
 impl LocalKeys {
-    /// From the keys of a valid configuration.
+    /// Creates the provider from the keys of a valid configuration.
     ///
     /// # Errors
-    /// When a key does not fit its cipher.
+    /// Returns an error if a key does not fit its cipher.
     pub fn new(
         cipher: LocalCipher,
         named: &[NamedKey],
@@ -40,7 +40,7 @@ impl LocalKeys {
         Ok(Self { keys, cipher })
     }
 
-    /// What the values of a cipher begin with.
+    /// Returns the prefix of a cipher's values.
     pub const fn prefix(cipher: LocalCipher) -> &'static str {
         match cipher {
             LocalCipher::AesGcm => "k8s:enc:aesgcm:v1:",
@@ -134,7 +134,7 @@ mod tests {
         written.unwrap().0
     }
 
-    /// Also the keys that failed, each with a comma.
+    /// Also returns the keys that failed, each followed by a comma.
     fn read(
         keys: &LocalKeys,
         at: &[u8],

@@ -10,21 +10,21 @@ use super::transformer::Transformer;
 use crate::config::resource::GroupResource;
 use crate::map::Names;
 
-/// Resource → its list of providers: the first writes, all read.
+/// Maps each resource to its list of providers. The first provider writes, all of them read.
 ///
-/// Found in this order: the exact `resource.group`, then `*.group` (`*.` is the core group), then `*.*`, then identity. Upstream:
+/// A resource is looked up in this order: the exact `resource.group`, then `*.group` (`*.` is the core group), then `*.*`, then identity. Upstream:
 /// encryptionconfig/config.go, `transformerFromOverrides`.
 pub struct Routing {
-    /// Where each resource's list is in `lists`.
+    /// The index of each resource's list in `lists`.
     rules: Names<'static>,
     lists: Vec<Arc<[Transformer]>>,
     fallback: Arc<[Transformer]>,
 }
 
 impl Routing {
-    /// From rules in the order of the file. The same exact resource in two rules appends the later one's providers.
+    /// Builds the map from rules in the order of the file. If two rules name exactly the same resource, the providers of the later rule are appended.
     ///
-    /// Masked rules were refused when the configuration was checked.
+    /// Validation of the configuration has already rejected masked rules.
     pub fn new(rules: impl IntoIterator<Item = (Vec<GroupResource>, Vec<Transformer>)>) -> Self {
         let mut names = Names::new();
         let mut lists: Vec<Vec<Transformer>> = Vec::new();
@@ -48,27 +48,28 @@ impl Routing {
         }
     }
 
-    /// The list of providers for a resource, never empty. `resource` is the resource, then its group: `secrets`, `deployments.apps`.
+    /// Returns the list of providers for a resource, which is never empty. `resource` is the resource, then its group: `secrets`, `deployments.apps`.
     pub fn find(&self, resource: &str) -> &Arc<[Transformer]> {
         most_exact(&self.rules, resource)
             .and_then(|at| self.lists.get(at))
             .unwrap_or(&self.fallback)
     }
 
-    /// Whether a resource is stored as plaintext for want of a rule.
+    /// Returns whether `list` is the fallback: the resource is stored as plaintext because no rule covers it.
     pub fn is_fallback(&self, list: &Arc<[Transformer]>) -> bool {
         Arc::ptr_eq(list, &self.fallback)
     }
 }
 
-/// The resource and its group, at the first dot. On the way of every value: byte by byte, for which a short name needs no searcher.
+/// Splits a resource at the first dot into its name and its group. This runs for every value. The search goes byte by byte, because names are too
+/// short to benefit from a substring searcher.
 pub(crate) fn split(resource: &str) -> Option<(&str, &str)> {
     let dot = resource.bytes().position(|byte| byte == b'.')?;
     Some((resource.get(..dot)?, resource.get(dot + 1..)?))
 }
 
-/// What is said of a resource: `resource.group`, else `*.group` (`*.` is the core group), else `*.*`. A wildcard stands for the resources that
-/// nothing names.
+/// Returns the entry for a resource: that of `resource.group`, else that of `*.group` (`*.` is the core group), else that of `*.*`. A wildcard stands
+/// for the resources that no rule names.
 pub(crate) fn most_exact(rules: &Names<'_>, resource: &str) -> Option<usize> {
     let (name, group) = split(resource).unwrap_or((resource, ""));
     let exact = if group.is_empty() { name } else { resource };

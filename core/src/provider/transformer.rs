@@ -1,4 +1,4 @@
-//! A provider as the engine sees it: a prefix, and what stands behind it.
+//! A provider as the engine uses it: a prefix and the transformer for it.
 
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -11,12 +11,13 @@ use crate::crypto::keys::{KeyError, OpenError};
 use crate::crypto::secret::Secret;
 use crate::engine::event::{CallError, ProviderId};
 
-/// A provider that needs nobody else to read and write.
+/// A provider that encrypts and decrypts without a plugin.
 pub trait LocalTransformer: Send + Sync {
-    /// The bytes to store after the provider's prefix. `key` is the storage key, the AAD of ciphers that have one.
+    /// Encrypts `plaintext` and returns the bytes to store after the provider's prefix. `key` is the storage key, which ciphers with AAD use as their
+    /// AAD.
     ///
     /// # Errors
-    /// When the cipher or the source of randomness fails.
+    /// Returns an error if the cipher or the source of randomness fails.
     fn to_storage(
         &self,
         key: &[u8],
@@ -25,11 +26,12 @@ pub trait LocalTransformer: Send + Sync {
         failed: Failed<'_>,
     ) -> Result<LocalWritten, TransformError>;
 
-    /// The plaintext, and whether it was not sealed as a write would seal it now. `stored` is what follows the provider's prefix; it is
-    /// attacker-controlled and this must not panic.
+    /// Decrypts `stored`, the part of a value after the provider's prefix. Returns the plaintext, and whether the value is stale: not encrypted as a
+    /// write would encrypt it now. `stored` is attacker-controlled; implementations must not panic.
     ///
     /// # Errors
-    /// One opaque [`ErrorKind::DecryptFailed`] for whatever the cipher finds wrong.
+    /// Returns an error if the value cannot be decrypted. A wrong key, a wrong location and altered bytes are one opaque
+    /// [`ErrorKind::DecryptFailed`].
     fn from_storage(
         &self,
         key: &[u8],
@@ -38,27 +40,27 @@ pub trait LocalTransformer: Send + Sync {
     ) -> Result<LocalRead, TransformError>;
 }
 
-/// Told of each named key that did not do: what its values begin with, or [`UNKNOWN`] when no key matched.
+/// Called for each named key that failed, with the prefix of the key's values, or with [`UNKNOWN`] if no key matched.
 pub type Failed<'a> = &'a mut dyn FnMut(&str);
-/// The bytes to store, and what the values of the named key that sealed them begin with.
+/// The bytes to store, and the prefix of the values of the named key that encrypted them.
 pub type LocalWritten = (Vec<u8>, Option<Arc<str>>);
-/// The plaintext, whether it is stale, and what the values of the named key that opened it begin with.
+/// The plaintext, whether it is stale, and the prefix of the values of the named key that decrypted it.
 pub type LocalRead = (Secret, bool, Option<Arc<str>>);
 
-/// What upstream's counts call a value that nothing matches.
+/// Upstream's metric label for a value that no prefix matches.
 pub const UNKNOWN: &str = "unknown";
 
-/// One element of a resource's list of providers.
+/// An element of a resource's list of providers.
 #[derive(Clone)]
 pub struct Transformer {
-    /// What its values begin with, such as `k8s:enc:kms:v2:my-kms:`; empty for identity.
+    /// The prefix of its values, such as `k8s:enc:kms:v2:my-kms:`; empty for identity.
     pub prefix: Arc<str>,
-    /// What stands behind it.
+    /// The transformer for values with this prefix.
     pub transform: Transform,
 }
 
 impl Transformer {
-    /// Plaintext.
+    /// Returns the identity transformer, which stores plaintext.
     pub fn identity() -> Self {
         Self {
             prefix: "".into(),
@@ -66,7 +68,7 @@ impl Transformer {
         }
     }
 
-    /// The KMS provider behind it, if there is one.
+    /// Returns the KMS provider of this transformer, or `None` if it is local.
     pub(crate) fn kms_provider(&self) -> Option<ProviderId> {
         match &self.transform {
             Transform::Local(_) => None,
@@ -75,72 +77,72 @@ impl Transformer {
     }
 }
 
-/// What stands behind a prefix.
+/// The transformer for a prefix.
 #[derive(Clone)]
 pub enum Transform {
-    /// Answers at once.
+    /// A local provider, which returns its result at once.
     Local(Arc<dyn LocalTransformer>),
-    /// Asks a plugin when it must.
+    /// A KMS provider, which calls its plugin if necessary.
     Kms(ProviderId),
 }
 
-/// Where a value is stored.
+/// The location of a stored value.
 #[derive(Clone, Copy, Debug)]
 pub struct Location<'a> {
-    /// `secrets`, `deployments.apps`: the resource, then its group.
+    /// The resource, then its group: `secrets`, `deployments.apps`.
     pub resource: &'a str,
-    /// The full storage key, such as `/registry/secrets/default/token`: the AAD of every provider that has one.
+    /// The full storage key, such as `/registry/secrets/default/token`. Every provider that supports AAD uses it as the AAD.
     pub key: &'a [u8],
 }
 
-/// What a write gives.
+/// The result of a write.
 #[derive(Debug)]
 pub struct Encrypted {
     /// The bytes to store.
     pub stored: Vec<u8>,
-    /// The prefix of the transformer that wrote it; empty for identity.
+    /// The prefix of the transformer that encrypted the value; empty for identity.
     pub transformer_prefix: Arc<str>,
-    /// What follows it for the key that wrote: the key's name and `:`; aesgcm, aescbc and secretbox only.
+    /// The prefix of the key that encrypted it, which follows: the key's name and `:`. Only for aesgcm, aescbc and secretbox.
     pub key_prefix: Option<Arc<str>>,
-    /// A rule of the configuration covers the resource. Without one it is plaintext, and upstream does not count it.
+    /// Whether a rule of the configuration covers the resource. Without a rule the value is plaintext, and upstream does not count it.
     pub has_rule: bool,
-    /// `sha256:<hex>` of the key ID; KMS v2 only.
+    /// `sha256:<hex>` of the key ID. Only for KMS v2.
     pub key_id_hash: Option<Arc<str>>,
 }
 
-/// What a read gives.
+/// The result of a read.
 #[derive(Debug)]
 pub struct Decrypted {
     /// The plaintext.
     pub plaintext: Secret,
-    /// The value should be rewritten: it is not what a write would produce now.
+    /// Whether the value should be rewritten, because a write would no longer produce it in this form.
     pub stale: bool,
-    /// The prefix of the transformer that read it; empty for identity.
+    /// The prefix of the transformer that decrypted the value; empty for identity.
     pub transformer_prefix: Arc<str>,
-    /// As [`Encrypted::key_prefix`].
+    /// The prefix of the key that decrypted it; see [`Encrypted::key_prefix`].
     pub key_prefix: Option<Arc<str>>,
-    /// As [`Encrypted::has_rule`].
+    /// Whether a rule of the configuration covers the resource; see [`Encrypted::has_rule`].
     pub has_rule: bool,
-    /// `sha256:<hex>` of the key ID; KMS v2 only.
+    /// `sha256:<hex>` of the key ID. Only for KMS v2.
     pub key_id_hash: Option<Arc<str>>,
 }
 
-/// What kind of fault stopped a read or a write.
+/// The kind of error that stopped a read or a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
     /// No provider's prefix matches.
     NoMatchingPrefix,
-    /// The value is encrypted, and no rule says how this resource is read.
+    /// The value is encrypted, and no rule specifies how to read this resource.
     EncryptedData,
-    /// Wrong key, wrong location, or altered bytes: deliberately not told apart.
+    /// The key or the location is wrong, or the bytes were altered. These cases are deliberately not distinguished.
     DecryptFailed,
     /// The stored bytes are not a well-formed value of their provider.
     Malformed,
-    /// The plugin refused, failed or ran out of time.
+    /// The plugin refused the call, failed or timed out.
     Kms,
     /// The write DEK has expired, or there is none yet.
     NotReady,
-    /// The write DEK's nonces are used up; a rotation is under way.
+    /// The write DEK has no nonce left, and is due to be replaced.
     NoncesExhausted,
     /// Too many operations wait for the plugin.
     Overloaded,
@@ -149,7 +151,7 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// Whether the same operation may pass later, with nothing changed but time.
+    /// Returns whether the same operation may succeed later without any change to its input.
     pub const fn is_transient(self) -> bool {
         match self {
             Self::Kms | Self::NotReady | Self::NoncesExhausted | Self::Overloaded => true,
@@ -162,20 +164,20 @@ impl ErrorKind {
     }
 }
 
-/// Why a read or a write failed. Never holds a secret or a key ID.
+/// The error of a read or a write. It never contains a secret or a key ID.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TransformError {
-    /// What kind of fault it is.
+    /// The kind of the error.
     pub kind: ErrorKind,
-    /// For a person.
+    /// The message, for a person to read.
     pub message: String,
-    /// The gRPC code, where a plugin's answer caused it.
+    /// The gRPC code, if a plugin's answer caused the error.
     pub grpc_code: Option<u32>,
 }
 
 impl TransformError {
-    /// A fault that no plugin caused.
+    /// Creates an error that no plugin caused.
     pub const fn new(kind: ErrorKind, message: String) -> Self {
         Self {
             kind,
@@ -184,7 +186,7 @@ impl TransformError {
         }
     }
 
-    /// A plugin's refusal, with what was asked of it.
+    /// Creates the error of a failed KMS call. `what` describes the step that failed.
     pub fn kms(what: &str, error: &CallError) -> Self {
         Self {
             kind: ErrorKind::Kms,
@@ -193,9 +195,10 @@ impl TransformError {
         }
     }
 
-    /// One fault for all that a search through several providers met: all the texts, and the kind of the first that may pass later.
+    /// Combines the errors of a search through several providers. The message contains all their texts. The kind is that of the first error that is
+    /// transient, or of the first error if all are permanent.
     ///
-    /// With no fault at all, nothing matched: `no matching prefix found`.
+    /// If there are no errors, no provider matched, and the message is `no matching prefix found`.
     pub fn of_search(mut faults: Vec<Self>) -> Self {
         let Some(at) = faults
             .iter()
@@ -229,7 +232,7 @@ impl fmt::Display for TransformError {
 
 impl core::error::Error for TransformError {}
 
-/// A plugin's refusal in its own words, as upstream's KMS v1 passes it on.
+/// Keeps the plugin's text as it is, as upstream's KMS v1 does.
 impl From<&CallError> for TransformError {
     fn from(error: &CallError) -> Self {
         Self {
@@ -262,7 +265,7 @@ impl From<EntropyError> for TransformError {
     }
 }
 
-/// Several faults in one line, as upstream joins them: one alone as it is, more as `[a, b]`, each only once.
+/// Joins several messages into one line as upstream does: a single message is unchanged, several become `[a, b]`, and duplicates are dropped.
 ///
 /// Upstream: apimachinery's util/errors `Aggregate`.
 pub(crate) fn aggregate<'a>(messages: impl Iterator<Item = &'a str>) -> String {

@@ -1,6 +1,6 @@
-//! KMS values whose DEK is at hand: for a person who has the DEK and no plugin to ask.
+//! Encryption and decryption of single KMS values with a DEK that the caller provides, for use without a plugin.
 //!
-//! Nothing here knows a configuration or asks a plugin, and nothing is cached.
+//! This module uses no configuration, calls no plugin and caches nothing.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -17,13 +17,13 @@ use crate::provider::transformer::{Decrypted, Encrypted, ErrorKind, TransformErr
 const V1: &str = "k8s:enc:kms:v1:";
 const V2: &str = "k8s:enc:kms:v2:";
 
-/// A KMS value, taken apart.
+/// A parsed KMS value.
 enum Parts<'a> {
     V1 { sealed: &'a [u8] },
     V2(EncryptedObject<'a>),
 }
 
-/// Takes a stored value apart: its prefix, with the provider's name in it, and the rest.
+/// Splits a stored value into its prefix, which includes the provider's name, and the rest, and parses the rest.
 fn parts(stored: &[u8]) -> Result<(&str, Parts<'_>), TransformError> {
     let malformed = |message: String| TransformError::new(ErrorKind::Malformed, message);
     let version = [V1, V2]
@@ -51,14 +51,15 @@ fn parts(stored: &[u8]) -> Result<(&str, Parts<'_>), TransformError> {
     Ok((prefix, parts))
 }
 
-/// Decrypts a value of KMS v1 or v2 with its DEK or seed. `key` is the storage key. All bytes but the DEK are attacker-controlled; this does
-/// not panic.
+/// Decrypts a value of KMS v1 or v2 with its DEK or seed. `key` is the storage key. All input except the DEK is attacker-controlled; this function
+/// does not panic.
 ///
-/// Whether it is stale only a plugin can tell, but for one thing: what KMS v1 wrote before Kubernetes 1.25 is.
+/// A value is reported as stale only if KMS v1 wrote it before Kubernetes 1.25. In all other cases, staleness can be determined only with a plugin.
 ///
 /// # Errors
-/// [`ErrorKind::NoMatchingPrefix`] when it is none of KMS, [`ErrorKind::Malformed`], and [`ErrorKind::DecryptFailed`] for another DEK,
-/// another key and altered bytes alike.
+/// Returns [`ErrorKind::NoMatchingPrefix`] if the value is not a KMS value, [`ErrorKind::Malformed`] if it cannot be parsed,
+/// [`ErrorKind::DecryptFailed`] if the DEK or the storage key is wrong or the bytes were altered, and [`ErrorKind::Internal`] if the length of the
+/// DEK is invalid.
 pub fn open(
     stored: &[u8],
     key: &[u8],
@@ -88,13 +89,16 @@ pub fn open(
     })
 }
 
-/// Encrypts a value with the DEK or seed of another one of KMS v2, whose provider, key ID, encrypted DEK source and annotations it gets.
+/// Encrypts a value with the DEK or seed of an existing KMS v2 value. The new value has the same provider, key ID, encrypted DEK source and
+/// annotations.
 ///
-/// The other one is opened first, with its own storage key: a value under a DEK that its envelope does not name could never be read again.
-/// What nonces the DEK's owner used is not known, so this one is random: 96 bits, or for a seed 256 of derivation and 96 of nonce.
+/// `like` is the existing value and its storage key. It is decrypted first, because a value whose envelope does not name its DEK could never be read
+/// again. The nonces that the DEK's owner used are not known, so the new value gets a random one: 96 bits for a DEK, or 256 bits of derivation info
+/// and a nonce of 96 bits for a seed.
 ///
 /// # Errors
-/// As [`open`]; [`ErrorKind::NoMatchingPrefix`] also for KMS v1, which has a DEK for each value.
+/// The same as for [`open`]. Also returns [`ErrorKind::NoMatchingPrefix`] if the existing value is of KMS v1, where each value has a separate DEK,
+/// and [`ErrorKind::Internal`] if the cipher or the source of randomness fails.
 pub fn seal(
     plaintext: &[u8],
     key: &[u8],

@@ -1,4 +1,4 @@
-//! The words of the KMS protocol, each valid by construction.
+//! The values of the KMS protocol and their limits. [`KeyId`] and [`EncryptedDekSource`] are valid by construction.
 //!
 //! Upstream: kmsv2/envelope.go, the `validate…` functions.
 
@@ -14,14 +14,14 @@ use sha2::{Digest, Sha256};
 use crate::config::quoted;
 use crate::map::Names;
 
-/// 1 KiB: upstream's KeyIDMaxSize.
+/// The maximum length of a key ID, 1 KiB: upstream's KeyIDMaxSize.
 pub const KEY_ID_MAX: usize = 1024;
-/// 1 KiB: upstream's encryptedDEKSourceMaxSize.
+/// The maximum length of an encrypted DEK source, 1 KiB: upstream's encryptedDEKSourceMaxSize.
 pub const ENCRYPTED_DEK_SOURCE_MAX: usize = 1024;
-/// 32 KiB: upstream's annotationsMaxSize, over all keys and values.
+/// The maximum total length of all annotation keys and values, 32 KiB: upstream's annotationsMaxSize.
 pub const ANNOTATIONS_MAX: usize = 32 * 1024;
 
-/// `sha256:<hex>` of a key ID: the only form in which one is shown. Empty for an empty key ID.
+/// Returns `sha256:<hex>` of a key ID, the only form in which a key ID is shown. Returns an empty string for an empty key ID.
 pub fn key_id_hash(key_id: &str) -> String {
     if key_id.is_empty() {
         String::new()
@@ -30,7 +30,7 @@ pub fn key_id_hash(key_id: &str) -> String {
     }
 }
 
-/// `sha256:<hex>`.
+/// Returns `sha256:<hex>` of `bytes`.
 pub(crate) fn sha256_text(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(71);
     text.push_str("sha256:");
@@ -41,7 +41,7 @@ pub(crate) fn sha256_text(bytes: &[u8]) -> String {
     text
 }
 
-/// Names the key-encryption key of a plugin: 1 to 1024 bytes. Prints as its hash.
+/// The ID of a plugin's key encryption key: 1 to 1024 bytes. Its `Debug` output is the hash.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeyId {
     text: String,
@@ -49,12 +49,12 @@ pub struct KeyId {
 }
 
 impl KeyId {
-    /// The key ID in the clear: for the plugin and for storage, never for a person.
+    /// Returns the key ID in clear text: pass it to the plugin or store it, but never show it to a person.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// `sha256:<hex>`.
+    /// Returns `sha256:<hex>` of the key ID.
     pub fn hash(&self) -> &Arc<str> {
         &self.hash
     }
@@ -78,8 +78,10 @@ impl fmt::Debug for KeyId {
     }
 }
 
+/// Checks the length of a key ID.
+///
 /// # Errors
-/// [`MessageError::KeyIdEmpty`], [`MessageError::KeyIdTooLong`].
+/// Returns [`MessageError::KeyIdEmpty`] or [`MessageError::KeyIdTooLong`].
 pub fn validate_key_id(text: &str) -> Result<(), MessageError> {
     match text.len() {
         0 => Err(MessageError::KeyIdEmpty),
@@ -88,8 +90,10 @@ pub fn validate_key_id(text: &str) -> Result<(), MessageError> {
     }
 }
 
+/// Checks the length of an encrypted DEK source.
+///
 /// # Errors
-/// [`MessageError::EncryptedDekSourceEmpty`], [`MessageError::EncryptedDekSourceTooLong`].
+/// Returns [`MessageError::EncryptedDekSourceEmpty`] or [`MessageError::EncryptedDekSourceTooLong`].
 pub fn validate_encrypted_dek_source(bytes: &[u8]) -> Result<(), MessageError> {
     match bytes.len() {
         0 => Err(MessageError::EncryptedDekSourceEmpty),
@@ -98,8 +102,10 @@ pub fn validate_encrypted_dek_source(bytes: &[u8]) -> Result<(), MessageError> {
     }
 }
 
+/// Checks the keys and the total length of annotations.
+///
 /// # Errors
-/// [`MessageError::AnnotationKey`], [`MessageError::AnnotationsTooLong`].
+/// Returns [`MessageError::AnnotationKey`] or [`MessageError::AnnotationsTooLong`].
 pub fn validate_annotations<'a>(
     annotations: impl Iterator<Item = (&'a str, &'a [u8])>,
 ) -> Result<(), MessageError> {
@@ -120,13 +126,13 @@ pub fn validate_annotations<'a>(
     }
 }
 
-/// 253 characters: upstream's DNS1123SubdomainMaxLength.
+/// The maximum length of a domain name, 253 characters: upstream's DNS1123SubdomainMaxLength.
 const DOMAIN_NAME_MAX: usize = 253;
-/// 63 characters: upstream's DNS1123LabelMaxLength.
+/// The maximum length of a label, 63 characters: upstream's DNS1123LabelMaxLength.
 const LABEL_MAX: usize = 63;
 
-/// A fully qualified domain name: at least two labels of RFC 1123 (lower case, digits, `-` inside), at most 253 characters, a trailing dot
-/// allowed. The error names the part that is wrong.
+/// Checks that a name is a fully qualified domain name: at least two labels of RFC 1123 (lower-case letters, digits, and `-` inside), at most 253
+/// characters in total and 63 in a label, with an optional trailing dot. The error contains the invalid part.
 ///
 /// Upstream: apimachinery's util/validation `IsFullyQualifiedDomainName`.
 fn validate_annotation_key(name: &str) -> Result<(), (&str, AnnotationKeyFault)> {
@@ -161,22 +167,22 @@ fn validate_annotation_key(name: &str) -> Result<(), (&str, AnnotationKeyFault)>
     }
 }
 
-/// What is wrong with an annotation's key; prints in upstream's words.
+/// The error in an annotation's key. Its `Display` output is upstream's text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AnnotationKeyFault {
-    /// There is none.
+    /// The key is empty.
     Empty,
-    /// It is no domain name.
+    /// The key is not a domain name.
     NotADomainName {
-        /// It is over 253 characters.
+        /// Whether the key has more than 253 characters.
         too_long: bool,
-        /// A label is empty, begins or ends with `-`, or holds another character than lower case, digits and `-`.
+        /// Whether a label is empty, begins or ends with `-`, or contains a character other than lower-case letters, digits and `-`.
         malformed: bool,
     },
-    /// It has no dot within.
+    /// The key has only one label.
     OneSegment,
-    /// A label is over 63 characters.
+    /// A label has more than 63 characters.
     LabelTooLong,
 }
 
@@ -211,18 +217,18 @@ impl fmt::Display for AnnotationKeyFault {
     }
 }
 
-/// What a plugin adds to an encrypted DEK source, sorted by key; each key is there once.
+/// The annotations that a plugin adds to an encrypted DEK source, sorted by key. Each key occurs once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Annotations(Vec<(String, Vec<u8>)>);
 
 impl Annotations {
-    /// Of pairs that are in order already.
+    /// Creates annotations from pairs that are already sorted and have no duplicate keys.
     pub(crate) fn sorted(pairs: Vec<(String, Vec<u8>)>) -> Self {
         debug_assert!(pairs.is_sorted_by(|(a, _), (b, _)| a < b));
         Self(pairs)
     }
 
-    /// Adds one, or gives a key another value; gives back what it had before.
+    /// Sets the value of a key, and returns its previous value if there was one.
     pub fn insert(&mut self, key: String, value: Vec<u8>) -> Option<Vec<u8>> {
         match self.0.binary_search_by(|(at, _)| at.cmp(&key)) {
             Ok(at) => self
@@ -236,23 +242,23 @@ impl Annotations {
         }
     }
 
-    /// How many there are.
+    /// Returns the number of annotations.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no annotations.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// In the order of their keys.
+    /// Iterates over the annotations in the order of their keys.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &[u8])> {
         self.0.iter().map(|(key, value)| (&**key, &**value))
     }
 }
 
-/// In any order. A key that comes twice counts once, with its last value, as in a protobuf map.
+/// Accepts the pairs in any order. If a key occurs more than once, its last value counts, as in a protobuf map.
 impl From<Vec<(String, Vec<u8>)>> for Annotations {
     fn from(mut pairs: Vec<(String, Vec<u8>)>) -> Self {
         let mut last = Names::new();
@@ -286,7 +292,7 @@ impl IntoIterator for Annotations {
     }
 }
 
-/// A DEK source that the plugin encrypted, with all that the plugin needs to decrypt it. Valid by construction.
+/// A DEK source that the plugin encrypted, with everything that the plugin needs to decrypt it. Valid by construction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncryptedDekSource {
     ciphertext: Vec<u8>,
@@ -295,8 +301,10 @@ pub struct EncryptedDekSource {
 }
 
 impl EncryptedDekSource {
+    /// Creates an encrypted DEK source from its three parts.
+    ///
     /// # Errors
-    /// When one of the three breaks its limits.
+    /// Returns an error if one of the parts violates its limits.
     pub fn new(
         ciphertext: Vec<u8>,
         key_id: &str,
@@ -312,48 +320,48 @@ impl EncryptedDekSource {
         })
     }
 
-    /// The encrypted DEK or seed.
+    /// Returns the encrypted DEK or seed.
     pub fn ciphertext(&self) -> &[u8] {
         &self.ciphertext
     }
 
-    /// The key ID that it was encrypted with.
+    /// Returns the ID of the key that encrypted it.
     pub fn key_id(&self) -> &KeyId {
         &self.key_id
     }
 
-    /// The plugin's annotations.
+    /// Returns the plugin's annotations.
     pub fn annotations(&self) -> &Annotations {
         &self.annotations
     }
 }
 
-/// What is wrong with a plugin's answer or with the envelope of a stored value.
+/// An error in a plugin's answer or in the envelope of a stored value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MessageError {
-    /// A key ID of no bytes.
+    /// The key ID is empty.
     KeyIdEmpty,
-    /// A key ID over [`KEY_ID_MAX`].
+    /// The key ID is longer than [`KEY_ID_MAX`].
     KeyIdTooLong {
         /// Its length in bytes.
         len: usize,
     },
-    /// An encrypted DEK source of no bytes.
+    /// The encrypted DEK source is empty.
     EncryptedDekSourceEmpty,
-    /// An encrypted DEK source over [`ENCRYPTED_DEK_SOURCE_MAX`].
+    /// The encrypted DEK source is longer than [`ENCRYPTED_DEK_SOURCE_MAX`].
     EncryptedDekSourceTooLong {
         /// Its length in bytes.
         len: usize,
     },
-    /// An annotation key that is not a fully qualified domain name.
+    /// An annotation key is not a fully qualified domain name.
     AnnotationKey {
-        /// The part of it that is wrong, cut after 253 characters.
+        /// The invalid part of the key, cut after 253 characters.
         key: String,
-        /// What is wrong with it.
+        /// The error in the key.
         fault: AnnotationKeyFault,
     },
-    /// Annotations over [`ANNOTATIONS_MAX`].
+    /// The annotations are longer than [`ANNOTATIONS_MAX`].
     AnnotationsTooLong {
         /// The sum of the lengths of keys and values, in bytes.
         len: usize,
@@ -495,7 +503,7 @@ mod tests {
         }
     }
 
-    /// What upstream's `validateAnnotations` (v0.37.2) says of each.
+    /// Expects the errors that upstream's `validateAnnotations` (v0.37.2) returns for the same keys.
     #[test]
     fn annotation_faults_are_in_upstreams_words() {
         const NOT_A_NAME: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
@@ -509,7 +517,7 @@ mod tests {
             "d".repeat(55)
         );
         let long = "A".repeat(254);
-        // The key, what of it is shown, and what is wrong with it.
+        // The key, the part of it that the error contains, and the error.
         let table = [
             (".", "", NOT_A_NAME),
             ("...", "..", NOT_A_NAME),
@@ -532,7 +540,7 @@ mod tests {
                 &label,
                 "must be no more than 63 characters",
             ),
-            // What ours shows of these two is cut.
+            // Dekker cuts the key in these two errors.
             (&name, &name[..253], "must be no more than 253 characters"),
             (
                 &long,

@@ -1,7 +1,7 @@
-//! The KMS v1 provider: a fresh DEK for each write, kept for reading.
+//! The KMS v1 provider: a new DEK for each write, cached for reading.
 //!
-//! A value is `prefix ‖ len[2, big-endian] encryptedDEK[len] nonce[12] ciphertext tag[16]`. Before Kubernetes 1.25 the part after the DEK was
-//! `iv[16] ciphertext` of AES-CBC: a read tries AES-GCM and then that, and what the second opens is stale. Upstream:
+//! A value is `prefix ‖ len[2, big-endian] encryptedDEK[len] nonce[12] ciphertext tag[16]`. Before Kubernetes 1.25, the part after the DEK was
+//! `iv[16] ciphertext` of AES-CBC. A read tries AES-GCM first and then AES-CBC; a value that AES-CBC decrypts is stale. Upstream:
 //! encrypt/envelope/envelope.go and encryptionconfig/config.go (kmsPluginProbe, unionTransformers).
 
 use alloc::boxed::Box;
@@ -24,23 +24,23 @@ use crate::provider::kms::message::Annotations;
 use crate::provider::transformer::{ErrorKind, TransformError};
 use crate::time::Timestamp;
 
-/// One KMS v1 provider.
+/// A KMS v1 provider.
 pub struct KmsV1 {
-    /// What the host needs to place its calls.
+    /// The data that the host needs to call the plugin.
     pub info: KmsProviderInfo,
-    /// `cachesize` of the configuration; negative for no cache.
+    /// The configuration's `cachesize`. If it is negative, there is no cache.
     pub cache_size: i32,
-    /// The DEKs that read; `None` when `cachesize` is negative.
+    /// The decrypted DEKs, or `None` if `cachesize` is negative.
     pub cache: Option<DekCache>,
-    /// Decrypts under way: each DEK is asked for once.
+    /// The Decrypt calls under way, so that each DEK is requested only once.
     pub(crate) in_flight: SortedMap<CacheKey, CallId>,
     health: Option<LastAnswer>,
-    /// Which of a probe's two calls is under way the engine knows; here counts only that one is.
+    /// Whether a probe is under way. The engine tracks which of its two calls is pending.
     is_probing: bool,
 }
 
 impl KmsV1 {
-    /// A provider that was never asked. `seed` is the cache's.
+    /// Creates a provider that has not been probed yet. `seed` is the random seed of its cache.
     pub fn new(info: KmsProviderInfo, cache_size: i32, seed: &[u8; 16]) -> Self {
         let capacity = usize::try_from(cache_size).ok().and_then(NonZeroUsize::new);
         Self {
@@ -53,10 +53,10 @@ impl KmsV1 {
         }
     }
 
-    /// Reads what follows the prefix. `resumed` is what the plugin made of the DEK that an earlier step needed.
+    /// Decrypts a value. `stored` is the part after the prefix. `resumed` is the DEK that an earlier step needed and that the plugin has decrypted.
     ///
     /// # Errors
-    /// [`ErrorKind::Malformed`], [`ErrorKind::DecryptFailed`].
+    /// Returns [`ErrorKind::Malformed`] if the value cannot be parsed, and [`ErrorKind::DecryptFailed`] if the DEK does not decrypt it.
     pub fn read(
         &mut self,
         aad: &[u8],
@@ -90,17 +90,17 @@ impl KmsV1 {
             ));
         };
         let (plaintext, stale) = dek.open(aad, sealed)?;
-        // As in KMS v2: what has opened a value is the right DEK.
+        // As in KMS v2, a DEK is cached only after it has decrypted a value, which proves that it is the right one.
         if let (Some(dek), Some(cache)) = (resumed, &mut self.cache) {
             cache.insert(name, dek);
         }
         Ok(ReadStep::Done { plaintext, stale })
     }
 
-    /// Writes a value with a DEK made for it, which the plugin has encrypted; the DEK is kept for reading.
+    /// Encrypts a value with a DEK that was generated for it and that the plugin has encrypted. Caches the DEK for reading.
     ///
     /// # Errors
-    /// When the encrypted DEK is empty or its length does not fit in two bytes, or a cipher or the randomness fails.
+    /// Returns an error if the encrypted DEK is empty, if its length does not fit in two bytes, or if the cipher or the source of randomness fails.
     pub fn seal(
         &mut self,
         prefix: &str,
@@ -138,23 +138,23 @@ impl KmsV1 {
         Ok(out)
     }
 
-    /// How full the cache is, from 0 to 1; `None` without one.
+    /// Returns how full the cache is, from 0 to 1, or `None` if there is no cache.
     pub fn cache_fill(&self) -> Option<f64> {
         let cache = self.cache.as_ref()?;
         Some(cache.len() as f64 / f64::from(self.cache_size))
     }
 
-    /// As [`super::Kms::fresh_answer`].
+    /// See [`super::Kms::fresh_answer`].
     pub fn fresh_answer(&self, now: Timestamp) -> Option<Option<&str>> {
         self.health.as_ref()?.fresh(now)
     }
 
-    /// As [`super::Kms::last_answer`].
+    /// See [`super::Kms::last_answer`].
     pub fn last_answer(&self) -> Option<(Timestamp, Option<&str>)> {
         self.health.as_ref().map(LastAnswer::last)
     }
 
-    /// Begins a probe, unless one is under way: Encrypt, then Decrypt, of `ping`.
+    /// Starts a probe, unless one is under way: Encrypt and then Decrypt of `ping`.
     pub fn probe(&mut self) -> Option<Request> {
         if self.is_probing {
             return None;
@@ -166,7 +166,7 @@ impl KmsV1 {
         })
     }
 
-    /// The answer to the probe's Encrypt.
+    /// Handles the answer to the probe's Encrypt.
     pub fn on_encrypted(
         &mut self,
         answer: Result<EncryptResponse, CallError>,
@@ -185,7 +185,7 @@ impl KmsV1 {
         }
     }
 
-    /// The answer to the probe's Decrypt.
+    /// Handles the answer to the probe's Decrypt.
     pub fn on_decrypted(&mut self, answer: Result<Secret, CallError>, now: Timestamp) -> Step {
         match answer {
             Ok(_) => self.done(None, now),
@@ -193,7 +193,8 @@ impl KmsV1 {
         }
     }
 
-    /// Upstream wraps the error for this caller, and keeps it bare for those who get the answer again.
+    /// Ends the probe. Like upstream, it wraps the error for the caller of the probe, and keeps it unwrapped for callers to whom the answer is
+    /// returned again.
     fn done(&mut self, error: Option<(&str, &CallError)>, now: Timestamp) -> Step {
         self.is_probing = false;
         self.health = Some(LastAnswer::new(
@@ -213,10 +214,10 @@ impl KmsV1 {
     }
 }
 
-/// A DEK that the plugin decrypted, for AES-GCM and for AES-CBC.
+/// Creates the keys for AES-GCM and AES-CBC from a DEK that the plugin decrypted.
 ///
 /// # Errors
-/// When it has no length that AES takes.
+/// Returns an error if the length of the DEK is not valid for AES.
 pub fn read_dek(keys: &dyn KeyStore, bytes: &Secret) -> Result<ReadDek, KeyError> {
     let gcm = keys.import(DekSourceType::AesGcmKey, bytes)?;
     let cbc: Box<_> = keys.local(LocalCipher::AesCbc, bytes.expose())?;
@@ -232,7 +233,7 @@ fn name(encrypted_dek: &[u8]) -> DekName<'_> {
     }
 }
 
-/// `len[2, big-endian] encryptedDEK[len]`, and what follows.
+/// Splits a value of the form `len[2, big-endian] encryptedDEK[len] rest` into the encrypted DEK and the rest.
 pub(super) fn split(stored: &[u8]) -> Option<(&[u8], &[u8])> {
     let (len, rest) = stored.split_first_chunk::<2>()?;
     rest.split_at_checked(usize::from(u16::from_be_bytes(*len)))

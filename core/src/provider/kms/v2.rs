@@ -1,7 +1,7 @@
-//! The KMS v2 provider: one DEK while the key ID is stable, nonces that never repeat, reads from a cache.
+//! The KMS v2 provider: one DEK while the key ID is stable, nonces that never repeat, and a cache of DEKs for reading.
 //!
-//! [`key_state`] decides which DEK writes; [`write_dek`] holds it; [`dek_cache`] holds those that only read; [`envelope`] is the stored form.
-//! Upstream: pkg/storage/value/encrypt/envelope/kmsv2 and encryptionconfig/config.go.
+//! [`key_state`] decides which DEK encrypts; [`write_dek`] is that DEK; [`dek_cache`] holds the DEKs that only decrypt; [`envelope`] is the stored
+//! form. Upstream: pkg/storage/value/encrypt/envelope/kmsv2 and encryptionconfig/config.go.
 
 pub mod dek_cache;
 pub mod envelope;
@@ -24,26 +24,28 @@ use crate::provider::kms::{DekNeeded, ReadStep, WriteStep};
 use crate::provider::transformer::{ErrorKind, TransformError};
 use crate::time::Timestamp;
 
-/// One KMS v2 provider: its key state and its decrypted DEKs.
+/// A KMS v2 provider: its key state and its decrypted DEKs.
 pub struct KmsV2 {
-    /// What the host needs to place its calls.
+    /// The data that the host needs to call the plugin.
     pub info: KmsProviderInfo,
-    /// Which DEK writes.
+    /// Decides which DEK encrypts.
     pub state: KeyState,
-    /// The DEKs that read.
+    /// The decrypted DEKs, for reading.
     pub cache: DekCache,
-    /// Decrypts under way: each DEK is asked for once.
+    /// The Decrypt calls under way, so that each DEK is requested only once.
     pub(crate) in_flight: SortedMap<CacheKey, CallId>,
-    /// The DEK in use has written and is in the cache, where its values find it after it was replaced. As in upstream, one that never wrote
-    /// is never there.
+    /// Whether the DEK in use has encrypted a value or was leased. It is then in the cache, where its values find it after it was replaced. As in
+    /// upstream, a DEK that was never used is not cached.
     pub has_written: bool,
 }
 
 impl KmsV2 {
-    /// Writes a value, or waits for the end of the first probe, or of the one that replaces a DEK which may encrypt no more.
+    /// Encrypts a value. Returns [`WriteStep::Priming`] if the write must wait for the first probe, or for the probe that replaces a DEK that may no
+    /// longer encrypt.
     ///
     /// # Errors
-    /// [`ErrorKind::NotReady`] without a DEK that may encrypt; [`ErrorKind::NoncesExhausted`], after which a rotation is due.
+    /// Returns [`ErrorKind::NotReady`] if there is no DEK that may encrypt, [`ErrorKind::NoncesExhausted`] if the DEK has no nonce left, in which
+    /// case its replacement is due, and [`ErrorKind::Internal`] if the cipher or the source of randomness fails.
     pub fn write(
         &mut self,
         prefix: &str,
@@ -82,11 +84,13 @@ impl KmsV2 {
         }
     }
 
-    /// Reads what follows the prefix. `resumed` is what the plugin made of the DEK that an earlier step needed; `key_id_hash` is set once the
-    /// value's DEK is at hand, as upstream counts the key ID then, whether or not the DEK opens the value.
+    /// Decrypts a value. `stored` is the part after the prefix. `resumed` is the DEK that an earlier step needed and that the plugin has decrypted.
+    /// `key_id_hash` is set as soon as the value's DEK is available, even if the DEK then fails to decrypt the value: upstream counts the key ID at
+    /// that point.
     ///
     /// # Errors
-    /// [`ErrorKind::Malformed`], [`ErrorKind::DecryptFailed`]; [`ErrorKind::NotReady`] before the first successful Status.
+    /// Returns [`ErrorKind::Malformed`] if the value cannot be parsed, [`ErrorKind::DecryptFailed`] if its DEK does not decrypt it, and
+    /// [`ErrorKind::NotReady`] before the first successful Status.
     pub fn read(
         &mut self,
         aad: &[u8],
@@ -137,8 +141,8 @@ impl KmsV2 {
             write_key_id.hash().clone()
         });
         let (plaintext, _) = dek.open(aad, object.encrypted_data)?;
-        // Only now is it known to be the right one: a plugin that once answers with another DEK must not make a value unreadable for as long
-        // as the cache lives. Upstream keeps what it gets, for an hour.
+        // Only now is the DEK known to be the right one. If the plugin returned a wrong DEK once and it were cached earlier, the value would be
+        // unreadable for the lifetime of the cache. Upstream caches the DEK unchecked, for an hour.
         if let Some(dek) = resumed
             && !current.dek.is_named(name)
         {
@@ -147,7 +151,7 @@ impl KmsV2 {
         Ok(ReadStep::Done { plaintext, stale })
     }
 
-    /// Keeps the DEK in use for reading, as if it had written.
+    /// Caches the DEK in use for reading, as its first write does.
     pub fn keep_current(&mut self) {
         if let Some(current) = self.state.current()
             && !self.has_written
@@ -159,7 +163,7 @@ impl KmsV2 {
         }
     }
 
-    /// The DEK of what follows the prefix, if it is at hand.
+    /// Returns the DEK of a value if it is the DEK in use or is cached. `stored` is the part after the prefix.
     pub fn known_dek(&mut self, stored: &[u8]) -> Option<&ReadDek> {
         let object = EncryptedObject::decode(stored).ok()?;
         let name = object.dek_name();
@@ -169,7 +173,7 @@ impl KmsV2 {
         }
     }
 
-    /// Keeps the DEK of what follows the prefix.
+    /// Caches the DEK of a value. `stored` is the part after the prefix.
     pub fn learn(&mut self, stored: &[u8], dek: ReadDek) {
         if let Ok(object) = EncryptedObject::decode(stored) {
             let name = object.dek_name();

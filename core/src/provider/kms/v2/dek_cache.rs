@@ -15,7 +15,7 @@ use crate::crypto::keys::{DekSourceType, OpenError, OpeningKey};
 use crate::crypto::local::LocalKey;
 use crate::crypto::secret::Secret;
 
-/// A DEK or seed that a stored value names. It can open; by type it can never seal, because the nonces that its owner used are not known.
+/// A DEK or seed that decrypts stored values. By design the type cannot encrypt, because the nonces that the DEK's owner has used are not known here.
 #[derive(Clone)]
 pub struct ReadDek {
     key: Arc<dyn OpeningKey>,
@@ -23,12 +23,12 @@ pub struct ReadDek {
 }
 
 impl ReadDek {
-    /// From a handle that can only open.
+    /// Creates a DEK from a handle that can only decrypt.
     pub fn new(key: Arc<dyn OpeningKey>) -> Self {
         Self { key, cbc: None }
     }
 
-    /// The same key for AES-GCM and, should that fail, for AES-CBC, which KMS v1 wrote before Kubernetes 1.25.
+    /// Creates a DEK that tries AES-GCM first and then, with the same key, AES-CBC, which KMS v1 used before Kubernetes 1.25.
     pub fn with_cbc_fallback(key: Arc<dyn OpeningKey>, cbc: Arc<dyn LocalKey>) -> Self {
         Self {
             key,
@@ -36,20 +36,20 @@ impl ReadDek {
         }
     }
 
-    /// The handle that opens with AES-GCM.
+    /// Returns the handle that decrypts with AES-GCM.
     pub fn opening(&self) -> &Arc<dyn OpeningKey> {
         &self.key
     }
 
-    /// Opens a sealed value; also whether the fallback did, so that the value should be rewritten.
+    /// Decrypts a sealed value. Also returns whether AES-CBC decrypted it, in which case the value should be rewritten.
     ///
     /// # Errors
-    /// As [`OpeningKey::open`].
+    /// The same as for [`OpeningKey::open`].
     pub fn open(&self, aad: &[u8], sealed: &[u8]) -> Result<(Secret, bool), OpenError> {
         match (self.key.open(aad, sealed), &self.cbc) {
             (Ok(plaintext), _) => Ok((plaintext, false)),
             (Err(error), None) => Err(error),
-            // What AES-GCM said is said: the fallback adds nothing that a person could use, and something that an attacker might.
+            // Return the error of AES-GCM. That of AES-CBC has no additional use for a person, but might have for an attacker.
             (Err(error), Some(cbc)) => match cbc.open(aad, sealed) {
                 Ok(plaintext) => Ok((plaintext, true)),
                 Err(_) => Err(error),
@@ -58,26 +58,27 @@ impl ReadDek {
     }
 }
 
-/// All that tells one encrypted DEK source from another, as a stored value has it. Its parts are within their limits.
+/// Everything that identifies an encrypted DEK source in a stored value. All parts are within their limits.
 #[derive(Clone, Copy, Debug)]
 pub struct DekName<'a> {
-    /// What it is.
+    /// The type of the DEK source.
     pub source_type: DekSourceType,
     /// The encrypted DEK or seed.
     pub source: &'a [u8],
-    /// In the clear; empty for KMS v1.
+    /// The key ID in clear text; empty for KMS v1.
     pub key_id: &'a str,
-    /// Sorted by key.
+    /// The annotations, sorted by key.
     pub annotations: &'a [(&'a str, &'a [u8])],
 }
 
 impl DekName<'_> {
-    /// `type[4, big-endian] ‖ len[2] source ‖ len[2] keyID ‖ (count[4] ‖ (len[2] key ‖ len[2] value)…)?`, part by part; the count only if there
-    /// are annotations. Upstream: kmsv2/envelope.go, `generateCacheKey`.
+    /// Calls `put` with each part of `type[4, big-endian] ‖ len[2] source ‖ len[2] keyID ‖ (count[4] ‖ (len[2] key ‖ len[2] value)…)?`, where the
+    /// count is present only if there are annotations. Upstream: kmsv2/envelope.go, `generateCacheKey`.
     fn parts(&self, mut put: impl FnMut(&[u8])) {
         put(&self.source_type.number().to_be_bytes());
         let mut sized = |bytes: &[u8]| {
-            // Within the limits of `message`, which every caller has checked, nothing is longer than 32 KiB; nor than two bytes say in KMS v1.
+            // Two bytes are enough: every caller has checked the limits of `message`, which allow at most 32 KiB, and in KMS v1 the source's length
+            // is itself stored in two bytes.
             put(&(bytes.len() as u16).to_be_bytes());
             put(bytes);
         };
@@ -100,7 +101,7 @@ impl DekName<'_> {
         len
     }
 
-    /// For where names are kept whatever their length.
+    /// Returns a key of fixed length for the name, for maps that would otherwise have to store whole names.
     pub fn key(&self) -> CacheKey {
         let mut hash = Sha256::new();
         self.parts(|part| hash.update(part));
@@ -112,10 +113,11 @@ impl DekName<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CacheKey([u8; 32]);
 
-/// 512 bytes: a longer name is kept as its SHA-256. Those of real plugins are shorter, and are compared without hashing at each read.
+/// The maximum length of a name that is stored whole, 512 bytes. A longer name is stored as its SHA-256. The names of real plugins are shorter, so a
+/// read compares them without computing a SHA-256.
 const NAME_KEPT_MAX: usize = 512;
 
-/// What the cache compares a name with.
+/// The form of a name that the cache compares.
 enum Sought<'a> {
     Exact(DekName<'a>),
     Hash(CacheKey),
@@ -133,7 +135,7 @@ impl<'a> Sought<'a> {
     fn parts(&self, mut put: impl FnMut(&[u8])) {
         match self {
             Self::Exact(name) => name.parts(put),
-            // One byte more than the type of a name that is kept begins with: no such name is equal.
+            // A whole name begins with the first byte of its type, which is 0, so it never equals a hash that begins with 0xff.
             Self::Hash(CacheKey(hash)) => {
                 put(&[0xff]);
                 put(hash);
@@ -148,21 +150,23 @@ impl<'a> Sought<'a> {
     }
 }
 
-/// Decrypted DEKs, the least recently used leaving first.
+/// A bounded cache of decrypted DEKs, which evicts the least recently used one.
 ///
-/// Upstream never bounds its cache (kmsv2/cache.go). This one is bounded so that stored values cannot fill the memory. The default,
-/// [`DekCache::DEFAULT_CAPACITY`], is far above what a cluster has: one entry per key ID and API server restart since the last migration.
+/// Upstream's cache is not bounded (kmsv2/cache.go). This one is, so that stored values cannot fill the memory. The default capacity,
+/// [`DekCache::DEFAULT_CAPACITY`], is far more than a cluster needs: one entry for each key ID and API server restart since the last migration.
 pub struct DekCache {
     deks: Lru<ReadDek>,
-    /// Where a name is looked for follows from this too: nobody who makes up values can make up many names for one place.
+    /// The keyed hash that determines where a name is stored. Its key is random, so that an attacker who chooses the names cannot make many of them
+    /// collide.
     places: SipHasher13,
 }
 
 impl DekCache {
-    /// 100 000 DEKs, about 100 MB when full. Upstream expects "a few thousand entries" at the most.
+    /// The default capacity, 100 000 DEKs: about 100 MB when full. Upstream expects "a few thousand entries" at the most.
     pub const DEFAULT_CAPACITY: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
 
-    /// Holds at most `capacity` DEKs; memory is taken as they come. `seed` is random; it is no key of any value.
+    /// Creates a cache for at most `capacity` DEKs. Memory is allocated as DEKs are added. `seed` must be random; it determines only where entries
+    /// are stored.
     pub fn new(capacity: NonZeroUsize, seed: &[u8; 16]) -> Self {
         Self {
             deks: Lru::new(capacity.get()),
@@ -170,13 +174,13 @@ impl DekCache {
         }
     }
 
-    /// The DEK, which now is the most recently used.
+    /// Returns a DEK and marks it as the most recently used.
     pub fn find(&mut self, name: DekName<'_>) -> Option<&ReadDek> {
         let sought = Sought::new(name);
         self.deks.get(self.place(&sought), |kept| sought.is(kept))
     }
 
-    /// Adds a DEK; the least recently used one leaves if there is no room.
+    /// Adds a DEK. If the cache is full, evicts the least recently used one.
     pub fn insert(&mut self, name: DekName<'_>, dek: ReadDek) {
         let sought = Sought::new(name);
         let mut kept = Vec::with_capacity(name.len().min(NAME_KEPT_MAX));
@@ -190,12 +194,12 @@ impl DekCache {
         hasher.finish()
     }
 
-    /// How many DEKs it holds.
+    /// Returns the number of DEKs in the cache.
     pub fn len(&self) -> usize {
         self.deks.len()
     }
 
-    /// Whether it holds none.
+    /// Returns whether the cache is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -205,7 +209,7 @@ impl DekCache {
 mod tests {
     use super::*;
 
-    /// SHA-256 of what upstream's `generateCacheKey` (v0.37.2) gives for the same.
+    /// Expects the SHA-256 of the bytes that upstream's `generateCacheKey` (v0.37.2) returns for the same names.
     #[test]
     fn keys_are_of_the_bytes_that_upstream_hashes() {
         let long = "k".repeat(1024);

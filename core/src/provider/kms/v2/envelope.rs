@@ -10,9 +10,9 @@
 //! }
 //! ```
 //!
-//! The reader borrows everything from the stored bytes and allocates for annotation keys only, within [`ANNOTATIONS_MAX`]. It accepts what
-//! Go's protobuf accepts: unknown fields and fields of another wire type are skipped, the last of a repeated scalar counts.
-//! Source: protobuf encoding specification; upstream kmsv2/v2/api.proto.
+//! The decoder borrows everything from the stored bytes and allocates only lists of the annotations, within [`ANNOTATIONS_MAX`]. It accepts what Go's
+//! protobuf accepts: unknown fields and fields of another wire type are skipped, and the last value of a repeated scalar counts. Source: protobuf
+//! encoding specification; upstream kmsv2/v2/api.proto.
 
 use alloc::borrow::Cow;
 use alloc::collections::btree_map::Entry;
@@ -30,23 +30,23 @@ use crate::provider::kms::message::{
 /// A decoded and validated `EncryptedObject`, borrowed from the stored bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncryptedObject<'a> {
-    /// The sealed value; not empty.
+    /// The sealed value, which is not empty.
     pub encrypted_data: &'a [u8],
-    /// In the clear: for the plugin, never for a person.
+    /// The key ID in clear text: pass it to the plugin, but never show it to a person.
     pub key_id: &'a str,
     /// The encrypted DEK or seed.
     pub encrypted_dek_source: &'a [u8],
-    /// Sorted by key; each key is there once.
+    /// The annotations, sorted by key. Each key occurs once.
     pub annotations: Vec<(&'a str, &'a [u8])>,
-    /// What the DEK source is.
+    /// The type of the DEK source.
     pub source_type: DekSourceType,
 }
 
 impl<'a> EncryptedObject<'a> {
-    /// Decodes and validates. The bytes are attacker-controlled; this does not panic.
+    /// Decodes and validates an `EncryptedObject`. The bytes are attacker-controlled; this function does not panic.
     ///
     /// # Errors
-    /// When the bytes are not protobuf, or a field breaks its limits.
+    /// Returns an error if the bytes are not valid protobuf or a field violates its limits.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, EnvelopeError> {
         let mut object = Self {
             encrypted_data: &[],
@@ -58,7 +58,7 @@ impl<'a> EncryptedObject<'a> {
         let mut source_type = 0;
         let mut annotations_len = 0usize;
         let mut annotations = Vec::new();
-        // Where they are in it.
+        // The index of each annotation key in `annotations`.
         let mut found = Names::new();
         let mut reader = Reader {
             rest: bytes,
@@ -71,11 +71,11 @@ impl<'a> EncryptedObject<'a> {
                 (3, Value::Bytes(source)) => object.encrypted_dek_source = source,
                 (4, Value::Bytes(entry)) => {
                     let (key, value) = annotation(entry)?;
-                    // The limit holds for what is kept; counting everything seen also bounds the work.
+                    // The total length of all annotations seen so far, including those whose value is replaced below. Used only in the error.
                     annotations_len = annotations_len
                         .saturating_add(key.len())
                         .saturating_add(value.len());
-                    // The last of a key counts.
+                    // If a key occurs more than once, its last value counts.
                     match found.entry(Cow::Borrowed(key)) {
                         Entry::Occupied(entry) => {
                             if let Some(kept) = annotations.get_mut(*entry.get()) {
@@ -87,6 +87,7 @@ impl<'a> EncryptedObject<'a> {
                             annotations.push((key, value));
                         }
                     }
+                    // Stop early: so many distinct keys exceed the limit, which is in bytes.
                     if annotations.len() > ANNOTATIONS_MAX {
                         return Err(MessageError::AnnotationsTooLong {
                             len: annotations_len,
@@ -94,7 +95,7 @@ impl<'a> EncryptedObject<'a> {
                         .into());
                     }
                 }
-                // An enum is an int32: Go cuts a longer varint down to it.
+                // An enum is an int32. Like Go, truncate a longer varint.
                 (5, Value::Varint(number)) => source_type = number as u32 as i32,
                 _ => {}
             }
@@ -119,7 +120,7 @@ impl<'a> EncryptedObject<'a> {
 }
 
 impl EncryptedObject<'_> {
-    /// What names its DEK.
+    /// Returns the name of the value's DEK.
     pub fn dek_name(&self) -> DekName<'_> {
         DekName {
             source_type: self.source_type,
@@ -130,12 +131,12 @@ impl EncryptedObject<'_> {
     }
 }
 
-/// Everything but the sealed value, encoded once for all writes of a DEK.
+/// All fields except the sealed value, encoded once for all values with the same DEK.
 #[derive(Clone, Debug)]
 pub struct EnvelopeTail(Vec<u8>);
 
 impl EnvelopeTail {
-    /// Fields 2 to 5 of the values that this source will seal; annotations sorted by key.
+    /// Encodes fields 2 to 5 for the values that are sealed with this source, with the annotations sorted by key.
     pub fn new(source: &EncryptedDekSource, source_type: DekSourceType) -> Self {
         let mut out = Vec::new();
         put_bytes(&mut out, 2, source.key_id().as_str().as_bytes());
@@ -153,8 +154,8 @@ impl EnvelopeTail {
         Self(out)
     }
 
-    /// Calls `seal` with all that is around the ciphertext of a value: the prefix, the start of field 1, the header, and the other fields.
-    /// `sealed_len` counts header, ciphertext and tag.
+    /// Calls `seal` with everything that surrounds the ciphertext of a value: the prefix, the start of field 1, the header, and the other fields.
+    /// `sealed_len` is the total length of header, ciphertext and tag.
     pub fn around<T>(
         &self,
         prefix: &[u8],
@@ -172,43 +173,43 @@ impl EnvelopeTail {
     }
 }
 
-/// Why stored bytes are not a KMS v2 value.
+/// The reason why stored bytes are not a KMS v2 value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EnvelopeError {
     /// The bytes end within a field.
     Truncated {
-        /// Where the field begins, in bytes from the start of the message.
+        /// Where the incomplete part begins, in bytes from the start of the message (for an annotation, from the start of its entry).
         offset: usize,
     },
-    /// A varint of more than 64 bits.
+    /// A varint has more than 64 bits.
     VarintOverflow {
-        /// Where it begins.
+        /// Where the varint begins, counted as for `Truncated`.
         offset: usize,
     },
-    /// A field number of 0 or over 2²⁹ − 1.
+    /// A field number is 0 or greater than 2²⁹ − 1.
     FieldNumber {
-        /// Where it stands.
+        /// Where the field's tag begins, counted as for `Truncated`.
         offset: usize,
     },
-    /// Wire type 6 or 7, or a group that is not well-formed or nests too deep.
+    /// The wire type is 6 or 7, or a group is malformed or nested too deeply.
     WireType {
-        /// Where it stands.
+        /// Where the field's tag ends, counted as for `Truncated`.
         offset: usize,
     },
-    /// A string that is not UTF-8.
+    /// A string is not UTF-8.
     NotUtf8 {
-        /// The field's number.
+        /// The number of the field.
         field: u32,
     },
-    /// A DEK source type that does not exist.
+    /// The DEK source type is unknown.
     UnknownDekSourceType {
-        /// As it is stored.
+        /// The stored number.
         number: i32,
     },
-    /// No sealed value.
+    /// The sealed value is empty.
     EncryptedDataEmpty,
-    /// A field breaks its limits.
+    /// A field violates its limits.
     Message(MessageError),
 }
 
@@ -257,7 +258,7 @@ impl fmt::Display for EnvelopeError {
 impl core::error::Error for EnvelopeError {}
 
 const LENGTH_DELIMITED: u64 = 2;
-/// Groups within groups; Go's protowire stops at 10 000, which recursion in a guest could not follow.
+/// The maximum nesting of groups. Go's protowire allows 10 000 levels, which is too deep for recursion in a WebAssembly guest.
 const GROUP_DEPTH_MAX: usize = 32;
 
 struct Field<'a> {
@@ -268,7 +269,7 @@ struct Field<'a> {
 enum Value<'a> {
     Varint(u64),
     Bytes(&'a [u8]),
-    /// Of no use to us.
+    /// A field of a type that `EncryptedObject` does not use.
     Skipped,
 }
 
@@ -283,7 +284,7 @@ impl<'a> Reader<'a> {
         self.whole - self.rest.len()
     }
 
-    /// `None` at the end of the message.
+    /// Returns the next field, or `None` at the end of the message.
     fn field(&mut self) -> Result<Option<Field<'a>>, EnvelopeError> {
         if self.rest.is_empty() {
             return Ok(None);
@@ -348,7 +349,7 @@ impl<'a> Reader<'a> {
         let offset = self.offset();
         let mut value = 0;
         for (at, byte) in self.rest.iter().take(10).enumerate() {
-            // The tenth byte holds the 64th bit and nothing else.
+            // The tenth byte may contain only the 64th bit.
             if at == 9 && *byte > 1 {
                 return Err(EnvelopeError::VarintOverflow { offset });
             }
@@ -388,7 +389,7 @@ fn put_bytes(out: &mut Vec<u8>, field: u8, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// The tag of field 1 and the varint of its length, and how many bytes they are.
+/// Returns the tag of field 1 with the varint of its length, and the number of bytes of both.
 fn field_start(mut len: u64) -> ([u8; 11], usize) {
     let mut start = [0; 11];
     let mut at = 0;

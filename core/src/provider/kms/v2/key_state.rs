@@ -1,4 +1,4 @@
-//! Which DEK writes, and for how long: one state machine per KMS v2 provider.
+//! The key state of a KMS v2 provider: which DEK encrypts, and for how long. It is one state machine for each provider.
 //!
 //! ```text
 //!            probe()                    key ID new, or the DEK must go            answer valid, key IDs agree          same bytes back
@@ -7,9 +7,11 @@
 //!    └──────────────────────┴────────────── any failure: the old DEK stays, with its old expiry ("coast") ──────┘
 //! ```
 //!
-//! Upstream: encryptionconfig/config.go, `kmsv2PluginProbe`. Two departures. Upstream extends the expiry even when the plugin calls itself
-//! unhealthy (kubernetes#138950); here only [`Coast::Upstream`] does. And a new DEK is decrypted by the plugin once before its first use: a
-//! plugin that cannot decrypt what it encrypted must never cost a value.
+//! Upstream: encryptionconfig/config.go, `kmsv2PluginProbe`. There are three differences:
+//!
+//! - Upstream extends the expiry even if the plugin reports that it is unhealthy (kubernetes#138950). Here only [`Coast::Upstream`] does.
+//! - The plugin must decrypt a new DEK once before its first use, so that no value is lost to a plugin that cannot decrypt what it encrypted.
+//! - The plugin's version may change, except with [`Coast::Upstream`].
 
 mod probe;
 
@@ -27,87 +29,90 @@ use crate::engine::event::DecryptRequest;
 use crate::provider::kms::answer::LastAnswer;
 use crate::time::Timestamp;
 
-/// 1 minute: upstream's kmsv2PluginHealthzPositiveInterval.
+/// The time between polls after a good answer, 1 minute: upstream's kmsv2PluginHealthzPositiveInterval.
 pub const POLL_WHILE_HEALTHY: Duration = Duration::from_secs(60);
-/// 10 seconds: upstream's kmsv2PluginHealthzNegativeInterval.
+/// The time between polls after a bad answer, 10 seconds: upstream's kmsv2PluginHealthzNegativeInterval.
 pub const POLL_WHILE_UNHEALTHY: Duration = Duration::from_secs(10);
-/// 3 minutes: upstream's kmsv2PluginWriteDEKSourceMaxTTL. Measured from before the Status call was sent.
+/// How long a write DEK may encrypt after a good Status, 3 minutes: upstream's kmsv2PluginWriteDEKSourceMaxTTL. Measured from before the Status call
+/// was sent.
 pub const WRITE_DEK_MAX_TTL: Duration = Duration::from_secs(180);
-/// How long a plugin that answers unhealthy may keep its DEK in use.
+/// Whether the answer of an unhealthy plugin extends the expiry of its write DEK.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Coast {
-    /// An unhealthy answer never extends the write DEK's life.
+    /// An unhealthy answer never extends the expiry.
     #[default]
     Strict,
-    /// As kube-apiserver does: an unhealthy answer with a valid key ID extends it.
+    /// An unhealthy answer with a valid key ID extends the expiry, as in kube-apiserver.
     Upstream,
 }
 
-/// What the key state asks of the plugin, one call at a time.
+/// A call of a probe. A provider's probe makes one call at a time.
 #[derive(Debug)]
 pub enum Request {
-    /// Its Status.
+    /// Call Status.
     Status,
-    /// To encrypt a new DEK.
+    /// Encrypt a new DEK, or the test value of a KMS v1 health check.
     Encrypt {
-        /// Names the rotation in both sides' logs.
+        /// Identifies the rotation in the logs of both sides; empty for KMS v1.
         uid: String,
-        /// The DEK or seed.
+        /// The bytes to encrypt.
         plaintext: Secret,
     },
-    /// To decrypt what it just encrypted.
+    /// Decrypt what the plugin has just encrypted.
     Decrypt {
-        /// Names the rotation in both sides' logs.
+        /// Identifies the rotation in the logs of both sides; empty for KMS v1.
         uid: String,
         /// What to decrypt.
         request: DecryptRequest,
     },
 }
 
-/// What an answer led to.
+/// The next step of a probe after an answer.
 #[derive(Debug)]
 pub enum Step {
-    /// The probe goes on with this call.
+    /// The probe continues with this call.
     Call(Request),
-    /// The probe is over.
+    /// The probe has ended.
     Done(Outcome),
 }
 
-/// How a probe ended.
+/// The outcome of a probe.
 #[derive(Debug)]
 pub struct Outcome {
-    /// `None` when the plugin is healthy; in upstream's words otherwise.
+    /// The error in upstream's wording, or `None` if the plugin is healthy.
     pub fault: Option<String>,
-    /// A new DEK is in use: what changed, for the log.
+    /// A description of the change for the log, if a new DEK is in use.
     pub rotated: Option<String>,
-    /// A new DEK was due and could not be generated.
+    /// Whether a new DEK was due but could not be generated.
     pub generation_failed: bool,
 }
 
-/// What a Status answer says of the plugin, for the counts.
+/// What a Status answer contains as the key ID, for the metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyIdFromStatus {
-    /// `sha256:<hex>`.
+    /// The hash of a valid key ID: `sha256:<hex>`.
     Valid(Arc<str>),
-    /// Upstream's error code: `empty` or `too_long`.
+    /// Upstream's error code for an invalid key ID: `empty` or `too_long`.
     Invalid(&'static str),
 }
 
 /// The DEK in use, with its expiry.
 pub struct Current {
-    /// What encrypts.
+    /// The DEK that encrypts.
     pub dek: Arc<WriteDek>,
     /// When it was generated.
     pub since: Timestamp,
-    /// After this it encrypts no more.
+    /// When the DEK stops encrypting.
     pub expiry: Timestamp,
-    /// Counts the DEKs of this key state.
+    /// The number of the DEK among all DEKs that this key state has used.
     pub serial: u64,
 }
 
 impl Current {
+    /// Returns the DEK if it has not expired.
+    ///
     /// # Errors
-    /// The text that a write gets after the expiry; upstream: kmsv2/envelope.go, `ValidateEncryptCapability`.
+    /// Returns the error text of a write after the expiry. Upstream: kmsv2/envelope.go, `ValidateEncryptCapability`.
     pub fn validate_encrypt_capability(&self, now: Timestamp) -> Result<&Arc<WriteDek>, String> {
         if now > self.expiry {
             let hash = self.dek.source().key_id().hash();
@@ -128,9 +133,9 @@ pub struct KeyState {
     version: Option<String>,
     current: Option<Current>,
     probe: Probe,
-    /// When the last probe began, whether or not it has ended.
+    /// When the most recent probe began, whether or not it has ended.
     sent: Timestamp,
-    /// When the last probe began that has ended.
+    /// When the most recent probe that has ended began.
     asked: Option<Timestamp>,
     health: Option<LastAnswer>,
     next_poll: Timestamp,
@@ -139,7 +144,8 @@ pub struct KeyState {
 }
 
 impl KeyState {
-    /// A provider that was never asked: [`Self::poll_due`] at once. `range` is what of each new DEK's counter it may use.
+    /// Creates the key state of a provider that has not been probed yet, whose first poll is due at once. `range` contains the counter values that
+    /// each new DEK may use.
     pub fn new(
         name: Arc<str>,
         source_type: DekSourceType,
@@ -163,27 +169,27 @@ impl KeyState {
         }
     }
 
-    /// The DEK in use. While there is none, no read and no write works; once there is one, reads work for ever.
+    /// Returns the DEK in use. Until there is one, reads and writes fail. Once there is one, reads work indefinitely.
     pub fn current(&self) -> Option<&Current> {
         self.current.as_ref()
     }
 
-    /// What new DEKs are.
+    /// Returns the type of new DEKs.
     pub fn source_type(&self) -> DekSourceType {
         self.source_type
     }
 
-    /// Whether the first probe has not ended yet: operations wait for it.
+    /// Returns whether the first probe has not ended yet. Operations wait for it.
     pub fn is_priming(&self) -> bool {
         self.health.is_none()
     }
 
-    /// Whether a probe has ended that began then or later.
+    /// Returns whether a probe that began at `then` or later has ended.
     pub fn was_asked_since(&self, then: Timestamp) -> bool {
         self.asked.is_some_and(|asked| asked >= then)
     }
 
-    /// Whether a probe is under way.
+    /// Returns whether a probe is under way.
     pub fn is_probing(&self) -> bool {
         match self.probe {
             Probe::Idle => false,
@@ -191,17 +197,17 @@ impl KeyState {
         }
     }
 
-    /// The last answer, if it may still be used: for 20 s if it was good, for 3 s if it was bad.
+    /// Returns the last health answer, if it may still be reused: for 20 s if it was good, for 3 s if it was bad.
     pub fn fresh_answer(&self, now: Timestamp) -> Option<Option<&str>> {
         self.health.as_ref()?.fresh(now)
     }
 
-    /// The last answer however old, and when it came.
+    /// Returns the last health answer regardless of its age, and when it arrived.
     pub fn last_answer(&self) -> Option<(Timestamp, Option<&str>)> {
         self.health.as_ref().map(LastAnswer::last)
     }
 
-    /// When the next poll is due, unless a probe is under way.
+    /// Returns when the next poll is due, or `None` while a probe is under way.
     pub fn poll_due(&self) -> Option<Timestamp> {
         (!self.is_probing()).then_some(self.next_poll)
     }
@@ -218,7 +224,7 @@ impl KeyState {
         self.health = Some(LastAnswer::new(now, None));
     }
 
-    /// Sets the expiry of the DEK in use, whose own key state knows it.
+    /// Sets the expiry of the DEK in use, as determined by the key state that owns the DEK.
     pub fn extend(&mut self, expiry: Timestamp) {
         if let Some(current) = &mut self.current {
             current.expiry = expiry;
@@ -235,9 +241,9 @@ impl KeyState {
         });
     }
 
-    /// The process or its machine was restored from a snapshot, and what is in memory may be in another memory too: the DEK in use, its
-    /// counter, and a DEK that was on its way. None of them encrypts from now on. A probe under way is given up; the next is due at once, and
-    /// makes a new DEK.
+    /// Retires the DEK in use after the process or its machine was restored from a snapshot. Another copy of the memory may hold this DEK with its
+    /// counter, and also the new DEK of a rotation under way, so neither may encrypt from now on. A probe under way is dropped. The next probe is due
+    /// at once and generates a new DEK.
     pub fn retire(&mut self, now: Timestamp) {
         self.probe = Probe::Idle;
         self.rotation_due = true;
@@ -248,12 +254,12 @@ impl KeyState {
         }
     }
 
-    /// Whether a DEK that must be replaced is being replaced.
+    /// Returns whether the DEK in use must be replaced and a probe is under way to do so.
     pub fn is_replacing(&self) -> bool {
         self.rotation_due && self.is_probing()
     }
 
-    /// The nonces of the DEK in use are used up: replace it at the next Status, which is due at once.
+    /// Requests a new DEK because the nonces of the DEK in use are used up. The next probe is due at once and replaces the DEK.
     pub fn force_rotation(&mut self, now: Timestamp) {
         if !self.rotation_due {
             self.rotation_due = true;

@@ -1,4 +1,4 @@
-//! The DEK that writes.
+//! The DEK that encrypts.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -10,7 +10,7 @@ use crate::crypto::keys::{DekSourceType, KeyError, SealingKey, TAG_LEN};
 use crate::crypto::nonce::{CounterNonces, CounterRange, NonceError, extended};
 use crate::provider::kms::message::EncryptedDekSource;
 
-/// A DEK or seed that encrypts, with the nonces that go with it. Not `Clone`: its counter has one owner, and threads share it through `&self`.
+/// A DEK or seed that encrypts, with its nonces. It is not `Clone`, because its counter has one owner. Threads share it through `&self`.
 pub struct WriteDek {
     key: Box<dyn SealingKey>,
     nonces: Nonces,
@@ -25,10 +25,11 @@ enum Nonces {
 }
 
 impl WriteDek {
-    /// A DEK fresh from its generator, and what the plugin made of it. `range` is what of its counter this owner may use; a seed has none.
+    /// Creates a write DEK from a newly generated key and its encryption by the plugin. `range` contains the counter values that this owner may use;
+    /// a seed has no counter.
     ///
     /// # Errors
-    /// When the backend lost the key.
+    /// Returns an error if the backend no longer has the key.
     pub fn new(
         key: Box<dyn SealingKey>,
         source_type: DekSourceType,
@@ -47,7 +48,7 @@ impl WriteDek {
         })
     }
 
-    /// What the DEK source is.
+    /// Returns the type of the DEK source.
     pub fn source_type(&self) -> DekSourceType {
         match self.nonces {
             Nonces::Counter(_) => DekSourceType::AesGcmKey,
@@ -55,17 +56,17 @@ impl WriteDek {
         }
     }
 
-    /// What the plugin made of it.
+    /// Returns the DEK source, encrypted by the plugin.
     pub fn source(&self) -> &EncryptedDekSource {
         &self.source
     }
 
-    /// The same DEK, for reading.
+    /// Returns the same DEK for reading.
     pub fn read(&self) -> &ReadDek {
         &self.read
     }
 
-    /// Whether a stored value names this DEK.
+    /// Returns whether a stored value names this DEK.
     pub fn is_named(&self, name: DekName<'_>) -> bool {
         let DekName {
             source_type,
@@ -83,7 +84,7 @@ impl WriteDek {
                 .eq(annotations.iter().copied())
     }
 
-    /// Whether it has no nonce left. A seed always has.
+    /// Returns whether no nonce is left. A seed always has nonces.
     pub fn is_used_up(&self) -> bool {
         match &self.nonces {
             Nonces::Counter(nonces) => nonces.is_used_up(),
@@ -91,8 +92,8 @@ impl WriteDek {
         }
     }
 
-    /// A handle that seals, with a part of the counter that is nobody else's from now on: `len` values. A seed has no counter, and gives an
-    /// empty part. `None`: not so many are left, or the backend lost the key.
+    /// Returns a second handle that seals, and the next `len` values of the counter, which no other owner uses from now on. A seed has no counter, so
+    /// its range is empty. Returns `None` if fewer values are left or the backend no longer has the key.
     pub fn lease(&self, len: u64) -> Option<(Box<dyn SealingKey>, CounterRange)> {
         let key = self.key.share().ok()?;
         let range = match &self.nonces {
@@ -102,7 +103,7 @@ impl WriteDek {
         Some((key, range))
     }
 
-    /// Calls `use_name` with what its values call it.
+    /// Calls `use_name` with the name of this DEK, as its values contain it.
     pub fn with_name<T>(&self, use_name: impl FnOnce(DekName<'_>) -> T) -> T {
         let annotations: Vec<_> = self.source.annotations().iter().collect();
         use_name(DekName {
@@ -113,10 +114,10 @@ impl WriteDek {
         })
     }
 
-    /// A whole stored value: `prefix ‖ EncryptedObject`. The output is the only allocation.
+    /// Encrypts a value and returns the whole stored form: `prefix ‖ EncryptedObject`. The output is the only allocation.
     ///
     /// # Errors
-    /// [`SealError::Nonce`] when there is no nonce left or none can be had; [`SealError::Key`] when the cipher refuses.
+    /// Returns [`SealError::Nonce`] if no nonce is left or the source of randomness fails, and [`SealError::Key`] if the cipher fails.
     pub fn seal(
         &self,
         prefix: &[u8],
@@ -137,7 +138,8 @@ impl WriteDek {
     }
 }
 
-/// Whether all bytes are equal, eight at a time: every read compares some hundred of them, and WebAssembly's `memcmp` goes byte by byte.
+/// Returns whether two slices are equal. It compares eight bytes at a time, because every read compares about a hundred bytes and WebAssembly's
+/// `memcmp` compares them one by one.
 fn same(a: &[u8], b: &[u8]) -> bool {
     let (words_a, rest_a) = a.as_chunks::<8>();
     let (words_b, rest_b) = b.as_chunks::<8>();
@@ -145,12 +147,12 @@ fn same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && words_a.iter().map(word).eq(words_b.iter().map(word)) && rest_a == rest_b
 }
 
-/// Why a value was not written.
+/// The reason why a value was not encrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SealError {
-    /// No nonce.
+    /// No nonce was available.
     Nonce(NonceError),
-    /// The cipher refused.
+    /// The cipher failed.
     Key(KeyError),
 }
 

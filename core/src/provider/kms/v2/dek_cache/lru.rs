@@ -1,25 +1,25 @@
-//! A bounded map from DEKs' keys, the least recently used entry leaving first.
+//! A bounded map from the names of DEKs, which evicts the least recently used entry.
 
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 
-/// No slot.
+/// The index that stands for no slot.
 const NONE: u32 = u32::MAX;
 
-/// Entries in a list of slots, linked from the oldest to the newest use, and a table that finds them.
+/// A list of slots, linked from the least to the most recently used, and a hash table that finds them.
 ///
-/// Where a key belongs is the caller's to say, by a hash: a general hash map would be ten times the code.
+/// The caller supplies the hash of each key. A general hash map would be ten times the code.
 pub(super) struct Lru<V> {
     slots: Vec<Slot<V>>,
-    /// By the lower half of the hash, with linear probing; at most half full. Its length is a power of two.
+    /// Indexed by the lower half of the hash, with linear probing. At most half full. Its length is a power of two.
     table: Vec<Place>,
     oldest: u32,
     newest: u32,
     capacity: usize,
 }
 
-/// A place of the table: a slot, and the upper half of its hash, so that few slots are looked at in vain.
+/// A place in the table: the index of a slot, and the upper half of the slot's hash, so that few keys are compared in vain.
 #[derive(Clone, Copy)]
 struct Place {
     slot: u32,
@@ -37,7 +37,7 @@ struct Slot<V> {
 }
 
 impl<V> Lru<V> {
-    /// Holds at most `capacity` entries; memory is taken as they come.
+    /// Creates a map for at most `capacity` entries. Memory is allocated as entries are added.
     pub(super) fn new(capacity: usize) -> Self {
         Self {
             slots: Vec::new(),
@@ -52,14 +52,14 @@ impl<V> Lru<V> {
         self.slots.len()
     }
 
-    /// The entry's value, which now is the most recently used. `is` tells its key from others of the same hash.
+    /// Returns the value of an entry and marks it as the most recently used. `is` identifies its key among those with the same hash.
     pub(super) fn get(&mut self, hash: u64, is: impl Fn(&[u8]) -> bool) -> Option<&V> {
         let slot = self.table[self.find(hash, is).ok()?].slot;
         self.touch(slot);
         Some(&self.slots[slot as usize].value)
     }
 
-    /// Adds an entry as the most recently used; the least recently used one leaves if there is no room.
+    /// Adds an entry as the most recently used one. If the map is full, evicts the least recently used entry.
     pub(super) fn insert(&mut self, hash: u64, key: Box<[u8]>, value: V) {
         if let Ok(at) = self.find(hash, |known| *known == *key) {
             let slot = self.table[at].slot;
@@ -95,7 +95,7 @@ impl<V> Lru<V> {
         }
     }
 
-    /// Where in the table a key belongs, if that place is free.
+    /// Returns the place in the table where the search for a hash begins.
     fn home(&self, hash: u64) -> usize {
         hash as u32 as usize & (self.table.len() - 1)
     }
@@ -104,7 +104,7 @@ impl<V> Lru<V> {
         (at + 1) & (self.table.len() - 1)
     }
 
-    /// Where in the table a key is, or the free place where the search for it ended.
+    /// Returns the place of a key in the table, or as `Err` the free place at which the search for it ended.
     fn find(&self, hash: u64, is: impl Fn(&[u8]) -> bool) -> Result<usize, usize> {
         let mut at = self.home(hash);
         loop {
@@ -120,7 +120,7 @@ impl<V> Lru<V> {
         }
     }
 
-    /// Where in the table a slot is that is there.
+    /// Returns the place of a slot that is in the table.
     fn place_of(&self, slot: u32) -> usize {
         let mut at = self.home(self.slots[slot as usize].hash);
         while self.table[at].slot != slot {
@@ -129,7 +129,7 @@ impl<V> Lru<V> {
         at
     }
 
-    /// Puts a slot that is not there into the table.
+    /// Adds a slot that is not in the table.
     fn enter(&mut self, slot: u32) {
         let hash = self.slots[slot as usize].hash;
         let mut at = self.home(hash);
@@ -142,13 +142,14 @@ impl<V> Lru<V> {
         };
     }
 
-    /// Frees a place of the table. What was put behind it because it was taken moves up.
+    /// Frees a place in the table. Entries that were stored after it because it was taken move up.
     fn vacate(&mut self, mut free: usize) {
         let mask = self.table.len() - 1;
         let mut at = self.next(free);
         while self.table[at].slot != NONE {
             let home = self.home(self.slots[self.table[at].slot as usize].hash);
-            // As far from its home as the free place is behind it, or farther: the search for it passes the free place.
+            // The entry is at least as far from the start of its search as from the free place. The search therefore passes the free place, so the
+            // entry may move there.
             if at.wrapping_sub(home) & mask >= at.wrapping_sub(free) & mask {
                 self.table[free] = self.table[at];
                 free = at;
@@ -158,7 +159,7 @@ impl<V> Lru<V> {
         self.table[free] = FREE;
     }
 
-    /// Makes a slot the newest.
+    /// Marks a slot as the most recently used.
     fn touch(&mut self, slot: u32) {
         if slot != self.newest {
             self.unlink(slot);
@@ -178,7 +179,7 @@ impl<V> Lru<V> {
         }
     }
 
-    /// As the newest.
+    /// Links a slot as the most recently used one.
     fn link(&mut self, slot: u32) {
         let newest = self.newest;
         match self.slots.get_mut(newest as usize) {
@@ -201,7 +202,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Hashes that crowd in few places of the table, some of them of several keys.
+    /// Returns hashes that fall on few places of the table; several keys have the same hash.
     fn hash(n: u8) -> u64 {
         u64::from(n % 3 * 5) | u64::from(n % 5) << 32
     }

@@ -1,4 +1,4 @@
-//! A probe: Status, and what follows from it.
+//! A probe: the Status call, and the calls that follow from its answer.
 
 use alloc::boxed::Box;
 use alloc::format;
@@ -22,7 +22,7 @@ use crate::provider::kms::v2::write_dek::WriteDek;
 use crate::provider::transformer::aggregate;
 use crate::time::Timestamp;
 
-/// How far a probe has come.
+/// The state of a probe.
 pub(super) enum Probe {
     Idle,
     Status { sent: Timestamp },
@@ -30,19 +30,19 @@ pub(super) enum Probe {
     Verify(Rotation, EncryptedDekSource),
 }
 
-/// A new DEK on its way into use.
+/// A new DEK that is not in use yet.
 pub(super) struct Rotation {
     uid: String,
     key: Box<dyn SealingKey>,
     status_key_id: KeyId,
     begun: Timestamp,
     expiry: Timestamp,
-    /// What is wrong with the Status answer that caused it; only [`Coast::Upstream`] goes on in spite of such.
+    /// The errors in the Status answer that caused the rotation. Only [`Coast::Upstream`] continues in spite of errors.
     faults: Vec<String>,
 }
 
 impl KeyState {
-    /// Begins a probe, unless one is under way.
+    /// Starts a probe, unless one is under way.
     pub fn probe(&mut self, now: Timestamp) -> Option<Request> {
         if self.is_probing() {
             return None;
@@ -52,7 +52,7 @@ impl KeyState {
         Some(Request::Status)
     }
 
-    /// The answer to [`Request::Status`]; also what it says of the key ID.
+    /// Handles the answer to [`Request::Status`]. Also returns what the answer contains as the key ID.
     pub fn on_status(
         &mut self,
         answer: Result<StatusResponse, CallError>,
@@ -67,7 +67,8 @@ impl KeyState {
             Ok(status) => status,
             Err(error) => {
                 let error = self.without_key_id(error);
-                // Upstream wraps the error for this caller, and keeps it bare for those who get the answer again.
+                // As in upstream, the caller of the probe gets the wrapped error, and callers to whom the answer is returned again get the unwrapped
+                // one.
                 let fault = format!(
                     "failed to perform status section of the healthz check for KMS Provider {}, error: {error}",
                     self.name
@@ -152,7 +153,7 @@ impl KeyState {
         (step, seen)
     }
 
-    /// The answer to [`Request::Encrypt`].
+    /// Handles the answer to [`Request::Encrypt`].
     pub fn on_encrypted(
         &mut self,
         answer: Result<EncryptResponse, CallError>,
@@ -202,7 +203,7 @@ impl KeyState {
         Step::Call(request)
     }
 
-    /// The answer to [`Request::Decrypt`].
+    /// Handles the answer to [`Request::Decrypt`].
     pub fn on_verified(&mut self, answer: Result<Secret, CallError>, now: Timestamp) -> Step {
         let Probe::Verify(rotation, source) = core::mem::replace(&mut self.probe, Probe::Idle)
         else {
@@ -251,11 +252,11 @@ impl KeyState {
         self.finish(&faults, Some(rotated), now)
     }
 
-    /// What is wrong with a version that is one.
+    /// Returns an error if a valid version differs from the previous one and must be reported.
     ///
-    /// MUST DIFFER: upstream holds the plugin to its first version for as long as the process lives, so that one upgraded from `v2beta1` to
-    /// `v2` stops all writes. Here an upgrade is accepted, and a downgrade is a fault once and then accepted; with either, a new DEK proves
-    /// that the plugin as it is now can encrypt and decrypt. [`Coast::Upstream`] does as upstream.
+    /// MUST DIFFER: upstream holds the plugin to its first version for the lifetime of the process, so a plugin that is upgraded from `v2beta1` to
+    /// `v2` stops all writes. Here an upgrade is accepted. A downgrade is reported as an error once and then accepted. In both cases a new DEK
+    /// verifies that the changed plugin can encrypt and decrypt. [`Coast::Upstream`] behaves as upstream does.
     fn version_fault(&mut self, version: &str) -> Option<String> {
         let first = self.version.get_or_insert_with(|| version.to_string());
         if first == version {
@@ -274,7 +275,7 @@ impl KeyState {
         }
     }
 
-    /// A plugin that is asked for its Status may complain about the key that it used last.
+    /// Replaces the last key ID with its hash in the error of a Status call: the plugin may name the key that it used last.
     fn without_key_id(&self, error: CallError) -> CallError {
         match &self.current {
             Some(current) => error.without(current.dek.source().key_id().as_str()),
@@ -310,8 +311,8 @@ impl KeyState {
         self.unhealthy(&faults, now)
     }
 
-    /// Upstream: encryptionconfig/config.go, the end of `rotateDEKOnKeyIDChange`. Without a DEK in use, its state error says so and its
-    /// expiry is Go's zero time.
+    /// Returns upstream's text for a failed rotation: encryptionconfig/config.go, the end of `rotateDEKOnKeyIDChange`. If there is no DEK in use, its
+    /// state error reports that, and its expiry is Go's zero time.
     fn rotation_fault(
         &self,
         uid: &str,
@@ -349,7 +350,7 @@ impl KeyState {
         )
     }
 
-    /// Ends a probe that had an answer to its Status.
+    /// Ends a probe whose Status was answered.
     fn finish(&mut self, faults: &[String], rotated: Option<String>, now: Timestamp) -> Step {
         let fault = (!faults.is_empty()).then(|| {
             let faults = aggregate(faults.iter().map(String::as_str));
@@ -361,7 +362,7 @@ impl KeyState {
         self.done(fault.map(|fault| (fault.clone(), fault)), rotated, now)
     }
 
-    /// `fault`: what is kept for those who get the answer again, and what this caller gets.
+    /// Ends a probe. `fault` contains two errors: the one for callers to whom the answer is returned again, and the one for the caller of this probe.
     fn done(
         &mut self,
         fault: Option<(String, String)>,
@@ -375,7 +376,7 @@ impl KeyState {
         self.next_poll = if kept.is_some() {
             now + POLL_WHILE_UNHEALTHY
         } else if self.current.as_ref().is_some_and(has_expired) {
-            // A good answer so late that the DEK has expired again: it counts from when it was asked for.
+            // The answer came so late that the DEK has already expired again, because its expiry counts from when the Status call was sent.
             now
         } else {
             now + POLL_WHILE_HEALTHY
