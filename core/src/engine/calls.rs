@@ -14,8 +14,8 @@ use crate::provider::transformer::{ErrorKind, TransformError};
 use crate::time::Timestamp;
 
 impl Engine {
-    /// Handles an [`Event`]. The result of a KMS call is ignored if the call is unknown (for example because it has expired), or if it is of another
-    /// kind than the call.
+    /// Handles an [`Event`]. The result of a KMS call is ignored if the call is unknown (for example because it has expired), or if its kind does not
+    /// match the call.
     pub fn handle_event(&mut self, event: Event, now: Timestamp) {
         let now = self.advance(now);
         match event {

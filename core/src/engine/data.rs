@@ -202,8 +202,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Returns how an operation may wait that would hold a copy of `len` bytes while it is parked. Whether there is room for the copy is checked
-    /// before the plugin is called.
+    /// Returns the [`Parking`] of a new operation, which holds a copy of `len` bytes while it is parked. Whether there is room for the copy is
+    /// checked before the plugin is called.
     fn parking(&self, len: usize) -> Parking {
         Parking {
             place: Place::Needed(len),

@@ -291,10 +291,11 @@ pub enum Event {
         /// The plaintext that the plugin returned.
         outcome: Result<Secret, CallError>,
     },
-    /// The process, or the machine that it runs on, was or may have been restored from a snapshot. Another process may run from the same memory.
+    /// The process, or the machine that it runs on, was, or may have been, restored from a snapshot. Another process may run from the same memory.
     ///
-    /// The KMS v2 write DEKs in that memory stop encrypting. Their leases stop as soon as the workers receive the new expiry. The engine requests new
-    /// DEKs at once, and writes wait for them. If no new DEK can be obtained, writes are refused, as after a DEK's expiry. Reads continue.
+    /// The KMS v2 write DEKs in that memory stop encrypting. Leases of these DEKs stop encrypting as soon as their workers receive the new expiry.
+    /// The engine requests new DEKs at once, and writes wait for them. If no new DEK can be obtained, writes are refused, as after a DEK's expiry.
+    /// Reads continue.
     Restored,
 }
 

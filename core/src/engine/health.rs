@@ -23,8 +23,7 @@ impl Engine {
     pub fn health(&mut self, op: OpId, now: Timestamp) -> Option<Vec<Check>> {
         let now = self.advance(now);
         if self.poll_timeout().is_some_and(|due| due <= now) {
-            // A probe that is past its deadline, for example because the machine slept, says nothing about the plugin's current state. Expire it
-            // first.
+            // A probe that is past its deadline, for example because the machine slept, does not show the plugin's current state. Expire it first.
             self.handle_timeout(now);
         }
         let set = self.running.clone();

@@ -244,7 +244,7 @@ impl Engine {
                     self.counts.cache_miss();
                 }
                 if let Some(call) = provider.in_flight().get(&key).copied()
-                    // Do not wait for a call that is past its deadline: its failure says nothing about the plugin's current state.
+                    // Do not wait for a call that is past its deadline: its failure would not show the plugin's current state.
                     && self.calls.get(&call).is_some_and(|call| call.deadline > self.now)
                 {
                     return Err(Wait::Dek(call));

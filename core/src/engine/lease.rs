@@ -8,7 +8,7 @@
 //!
 //! A worker performs the reads and writes that depend on nothing else: those that use a key from the file, a leased DEK, or a DEK that it has
 //! learned. For every other operation, and for every operation that fails, it returns `None`, without side effects and without counting the
-//! operation. The control engine then performs the operation as if there were no workers. Therefore a worker makes no calls, runs no polls, parks no
+//! operation. The control engine then performs the operation, as it would without workers. Therefore a worker makes no calls, runs no polls, parks no
 //! operations and reports no errors.
 
 use alloc::boxed::Box;
@@ -59,7 +59,7 @@ pub struct WriteState {
     pub provider: Arc<str>,
     /// A number that is different for each DEK of one engine, also across reloads.
     pub serial: u64,
-    /// When the DEK stops encrypting. Each good answer of the plugin extends it.
+    /// When the DEK stops encrypting. Each good Status answer extends it.
     pub expiry: Timestamp,
 }
 
@@ -104,7 +104,7 @@ impl Engine {
         })
     }
 
-    /// Returns the DEK of a stored KMS v2 value if this engine has it decrypted. Pass it to a worker with [`Self::learn`].
+    /// Returns the DEK of a stored KMS v2 value if this engine holds it in decrypted form. Pass it to a worker with [`Self::learn`].
     #[must_use]
     pub fn known_dek(&mut self, resource: &str, stored: &[u8]) -> Option<Arc<dyn OpeningKey>> {
         let (provider, value) = self.kms_v2_of(resource, stored)?;

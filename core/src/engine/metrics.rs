@@ -26,8 +26,8 @@ const TRANSFORMATION_SERIES_MAX: usize = 1000;
 const OTHER_SERIES: usize = 36;
 /// The number of combinations, 900, after which a new one is counted under the resource `other`.
 const NAMED_RESOURCE_SERIES_MAX: usize = 900;
-/// The number of combinations of provider and error code, 100, after which a new one is counted under the provider `other`. Applies to invalid key
-/// IDs.
+/// The number of combinations of provider and error code, 100, after which an invalid key ID of a new combination is counted under the provider
+/// `other`.
 const INVALID_KEY_ID_SERIES_MAX: usize = 100;
 /// Upstream's status label of a success.
 pub(super) const OK: &str = "OK";
@@ -346,8 +346,7 @@ fn order(a: &str, b: &str) -> Ordering {
     a.cmp(b)
 }
 
-/// Returns the status label of an outcome. Like upstream's, it is the name of the error's gRPC code, or one common label for all errors without a
-/// code.
+/// Returns the status label of an outcome: `OK`, the name of the error's gRPC code or, as in upstream, one label for all errors without a code.
 pub(super) fn status(error: Option<&TransformError>) -> &'static str {
     error.map_or(OK, |error| {
         error.grpc_code.map_or(NON_GRPC, CallError::code_name)

@@ -1,7 +1,7 @@
 //! Which values a configuration can read, and which of them another configuration could no longer read.
 //!
 //! A file that is still being written is often a valid configuration whose last keys, providers or rules are missing. Before a reload, the caller
-//! therefore asks what would become unreadable ([`Engine::unreadable_after`](super::Engine::unreadable_after)).
+//! checks what would become unreadable ([`Engine::unreadable_after`](super::Engine::unreadable_after)).
 
 use alloc::borrow::Cow;
 use alloc::format;
@@ -122,7 +122,7 @@ impl Readers {
 
     /// Returns the values that `self` can read and `other` cannot, such as `secrets: values that begin with "k8s:enc:aescbc:v1:key1:"`.
     ///
-    /// Compares each resource that one of the two names, and each wildcard, which stands for the resources that no rule names.
+    /// Compares each resource that one of the two names, and each wildcard, which covers the resources that no rule names.
     pub(super) fn missing_in(&self, other: &Self) -> Vec<String> {
         let mut told = Vec::new();
         let mut more = 0_usize;

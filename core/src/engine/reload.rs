@@ -25,7 +25,8 @@ use crate::provider::routing::Routing;
 use crate::provider::transformer::{Transform, Transformer, aggregate};
 use crate::time::Timestamp;
 
-/// The minimum time that a candidate has to become healthy, 10 seconds: upstream's minKMSPluginCloseGracePeriod.
+/// The minimum time that a candidate has to become healthy, 10 seconds: upstream's minKMSPluginCloseGracePeriod. Also the minimum time that
+/// operations have to end after their configuration was replaced.
 pub const CANDIDATE_MIN_GRACE: Duration = Duration::from_secs(10);
 /// The interval at which a candidate's health is checked, 100 milliseconds, as in upstream's `validateNewTransformersHealth`.
 pub const CANDIDATE_PROBE_INTERVAL: Duration = Duration::from_millis(100);
@@ -104,9 +105,9 @@ impl Engine {
         }
     }
 
-    /// Returns what the running configuration can read and `config` could not, one phrase for each loss, such as `secrets: values that begin with
-    /// "k8s:enc:aescbc:v1:key1:"`. The list is empty if nothing is lost. At most 20 losses are listed; if there are more, the last entry gives their
-    /// number.
+    /// Returns what the running configuration can read and `config` could not, one phrase for each loss, such as
+    /// `secrets: values that begin with "k8s:enc:aescbc:v1:key1:"`. The list is empty if nothing is lost. At most 20 losses are listed; if there are
+    /// more, the last entry gives the number of the others.
     ///
     /// A file that is still being written may be valid although its last keys, providers or rules are missing. Call this before [`Self::reload`], and
     /// if the file loses something, wait until it has stayed the same for some time.

@@ -30,7 +30,7 @@ pub enum Kms {
     V2(Box<KmsV2>),
 }
 
-/// How far a write comes without the plugin.
+/// How far a write gets without the plugin.
 pub enum WriteStep {
     /// The write is complete.
     Done {
@@ -45,7 +45,7 @@ pub enum WriteStep {
     NeedsEncryptedDek,
 }
 
-/// How far a read comes without the plugin.
+/// How far a read gets without the plugin.
 pub enum ReadStep {
     /// The read is complete.
     Done {

@@ -68,8 +68,8 @@ pub(crate) fn split(resource: &str) -> Option<(&str, &str)> {
     Some((resource.get(..dot)?, resource.get(dot + 1..)?))
 }
 
-/// Returns the entry for a resource: that of `resource.group`, else that of `*.group` (`*.` is the core group), else that of `*.*`. A wildcard stands
-/// for the resources that no rule names.
+/// Returns the entry for a resource: that of `resource.group`, else that of `*.group` (`*.` is the core group), else that of `*.*`. A wildcard covers
+/// the resources that no rule names.
 pub(crate) fn most_exact(rules: &Names<'_>, resource: &str) -> Option<usize> {
     let (name, group) = split(resource).unwrap_or((resource, ""));
     let exact = if group.is_empty() { name } else { resource };

@@ -13,8 +13,8 @@ use crate::engine::event::{CallError, ProviderId};
 
 /// A provider that encrypts and decrypts without a plugin.
 pub trait LocalTransformer: Send + Sync {
-    /// Encrypts `plaintext` and returns the bytes to store after the provider's prefix. `key` is the storage key, which ciphers with AAD use as their
-    /// AAD.
+    /// Encrypts `plaintext` and returns the bytes to store after the provider's prefix. `key` is the storage key. Ciphers that support AAD use it as
+    /// the AAD.
     ///
     /// # Errors
     /// Returns an error if the cipher or the source of randomness fails.
@@ -40,11 +40,11 @@ pub trait LocalTransformer: Send + Sync {
     ) -> Result<LocalRead, TransformError>;
 }
 
-/// Called for each named key that failed, with the prefix of the key's values, or with [`UNKNOWN`] if no key matched.
+/// A callback for each named key that failed. Its argument is the prefix of the key's values, or [`UNKNOWN`] if no key matched.
 pub type Failed<'a> = &'a mut dyn FnMut(&str);
-/// The bytes to store, and the prefix of the values of the named key that encrypted them.
+/// The bytes to store, and the prefix of the values of the named key that encrypted them, if there is one.
 pub type LocalWritten = (Vec<u8>, Option<Arc<str>>);
-/// The plaintext, whether it is stale, and the prefix of the values of the named key that decrypted it.
+/// The plaintext, whether it is stale, and the prefix of the values of the named key that decrypted it, if there is one.
 pub type LocalRead = (Secret, bool, Option<Arc<str>>);
 
 /// Upstream's metric label for a value that no prefix matches.
@@ -102,7 +102,7 @@ pub struct Encrypted {
     pub stored: Vec<u8>,
     /// The prefix of the transformer that encrypted the value; empty for identity.
     pub transformer_prefix: Arc<str>,
-    /// The prefix of the key that encrypted it, which follows: the key's name and `:`. Only for aesgcm, aescbc and secretbox.
+    /// The part of the stored value that follows this prefix and names the key: the key's name and `:`. Only for aesgcm, aescbc and secretbox.
     pub key_prefix: Option<Arc<str>>,
     /// Whether a rule of the configuration covers the resource. Without a rule the value is plaintext, and upstream does not count it.
     pub has_rule: bool,
@@ -119,7 +119,7 @@ pub struct Decrypted {
     pub stale: bool,
     /// The prefix of the transformer that decrypted the value; empty for identity.
     pub transformer_prefix: Arc<str>,
-    /// The prefix of the key that decrypted it; see [`Encrypted::key_prefix`].
+    /// The part of the stored value that names the key; see [`Encrypted::key_prefix`].
     pub key_prefix: Option<Arc<str>>,
     /// Whether a rule of the configuration covers the resource; see [`Encrypted::has_rule`].
     pub has_rule: bool,
@@ -195,8 +195,8 @@ impl TransformError {
         }
     }
 
-    /// Combines the errors of a search through several providers. The message contains all their texts. The kind is that of the first error that is
-    /// transient, or of the first error if all are permanent.
+    /// Combines the errors of a search through several providers. The message contains all their texts. The kind and the gRPC code are those of the
+    /// first transient error, or of the first error if no error is transient.
     ///
     /// If there are no errors, no provider matched, and the message is `no matching prefix found`.
     pub fn of_search(mut faults: Vec<Self>) -> Self {

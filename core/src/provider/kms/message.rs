@@ -167,7 +167,7 @@ fn validate_annotation_key(name: &str) -> Result<(), (&str, AnnotationKeyFault)>
     }
 }
 
-/// The error in an annotation's key. Its `Display` output is upstream's text.
+/// The reason why an annotation key is invalid. Its `Display` output is upstream's text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AnnotationKeyFault {
@@ -358,7 +358,7 @@ pub enum MessageError {
     AnnotationKey {
         /// The invalid part of the key, cut after 253 characters.
         key: String,
-        /// The error in the key.
+        /// The reason why the key is invalid.
         fault: AnnotationKeyFault,
     },
     /// The annotations are longer than [`ANNOTATIONS_MAX`].

@@ -193,8 +193,7 @@ impl KmsV1 {
         }
     }
 
-    /// Ends the probe. Like upstream, it wraps the error for the caller of the probe, and keeps it unwrapped for callers to whom the answer is
-    /// returned again.
+    /// Ends the probe. As in upstream, the caller of the probe gets the wrapped error, and later callers that reuse the answer get the unwrapped one.
     fn done(&mut self, error: Option<(&str, &CallError)>, now: Timestamp) -> Step {
         self.is_probing = false;
         self.health = Some(LastAnswer::new(

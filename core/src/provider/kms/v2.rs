@@ -1,6 +1,6 @@
 //! The KMS v2 provider: one DEK while the key ID is stable, nonces that never repeat, and a cache of DEKs for reading.
 //!
-//! [`key_state`] decides which DEK encrypts; [`write_dek`] is that DEK; [`dek_cache`] holds the DEKs that only decrypt; [`envelope`] is the stored
+//! [`key_state`] decides which DEK encrypts; [`write_dek`] holds that DEK; [`dek_cache`] holds the DEKs that only decrypt; [`envelope`] is the stored
 //! form. Upstream: pkg/storage/value/encrypt/envelope/kmsv2 and encryptionconfig/config.go.
 
 pub mod dek_cache;
@@ -34,8 +34,8 @@ pub struct KmsV2 {
     pub cache: DekCache,
     /// The Decrypt calls under way, so that each DEK is requested only once.
     pub(crate) in_flight: SortedMap<CacheKey, CallId>,
-    /// Whether the DEK in use has encrypted a value or was leased. It is then in the cache, where its values find it after it was replaced. As in
-    /// upstream, a DEK that was never used is not cached.
+    /// Whether the DEK in use has encrypted a value or was leased. It is then in the cache, so that its values can be read from the cache after it is
+    /// replaced. As in upstream, a DEK that was never used is not cached.
     pub has_written: bool,
 }
 

@@ -49,7 +49,7 @@ impl ReadDek {
         match (self.key.open(aad, sealed), &self.cbc) {
             (Ok(plaintext), _) => Ok((plaintext, false)),
             (Err(error), None) => Err(error),
-            // Return the error of AES-GCM. That of AES-CBC has no additional use for a person, but might have for an attacker.
+            // Return the error of AES-GCM. That of AES-CBC would not help a person, but could help an attacker.
             (Err(error), Some(cbc)) => match cbc.open(aad, sealed) {
                 Ok(plaintext) => Ok((plaintext, true)),
                 Err(_) => Err(error),
@@ -135,7 +135,7 @@ impl<'a> Sought<'a> {
     fn parts(&self, mut put: impl FnMut(&[u8])) {
         match self {
             Self::Exact(name) => name.parts(put),
-            // A whole name begins with the first byte of its type, which is 0, so it never equals a hash that begins with 0xff.
+            // A name that is stored whole begins with 0, the first byte of its type, so it never equals a hash, which begins with 0xff.
             Self::Hash(CacheKey(hash)) => {
                 put(&[0xff]);
                 put(hash);

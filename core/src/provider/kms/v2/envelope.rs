@@ -10,7 +10,7 @@
 //! }
 //! ```
 //!
-//! The decoder borrows everything from the stored bytes and allocates only lists of the annotations, within [`ANNOTATIONS_MAX`]. It accepts what Go's
+//! The decoder borrows everything from the stored bytes and allocates only the list of annotations, within [`ANNOTATIONS_MAX`]. It accepts what Go's
 //! protobuf accepts: unknown fields and fields of another wire type are skipped, and the last value of a repeated scalar counts. Source: protobuf
 //! encoding specification; upstream kmsv2/v2/api.proto.
 

@@ -11,7 +11,7 @@
 //!
 //! - Upstream extends the expiry even if the plugin reports that it is unhealthy (kubernetes#138950). Here only [`Coast::Upstream`] does.
 //! - The plugin must decrypt a new DEK once before its first use, so that no value is lost to a plugin that cannot decrypt what it encrypted.
-//! - The plugin's version may change, except with [`Coast::Upstream`].
+//! - Upstream reports every change of the plugin's version as an error. Here only [`Coast::Upstream`] does; otherwise a plugin may be upgraded.
 
 mod probe;
 
@@ -135,7 +135,7 @@ pub struct KeyState {
     probe: Probe,
     /// When the most recent probe began, whether or not it has ended.
     sent: Timestamp,
-    /// When the most recent probe that has ended began.
+    /// When the most recently completed probe began.
     asked: Option<Timestamp>,
     health: Option<LastAnswer>,
     next_poll: Timestamp,
@@ -212,7 +212,7 @@ impl KeyState {
         (!self.is_probing()).then_some(self.next_poll)
     }
 
-    /// Takes over a DEK that another key state has verified.
+    /// Takes over a DEK that another key state has verified, in place of the DEK in use.
     pub fn adopt(
         &mut self,
         dek: Arc<WriteDek>,

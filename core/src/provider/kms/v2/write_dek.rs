@@ -25,8 +25,8 @@ enum Nonces {
 }
 
 impl WriteDek {
-    /// Creates a write DEK from a newly generated key and its encryption by the plugin. `range` contains the counter values that this owner may use;
-    /// a seed has no counter.
+    /// Creates a write DEK from a newly generated key and the encrypted DEK source that the plugin made from it. `range` contains the counter values
+    /// that this owner may use; a seed has no counter.
     ///
     /// # Errors
     /// Returns an error if the backend no longer has the key.
@@ -84,7 +84,7 @@ impl WriteDek {
                 .eq(annotations.iter().copied())
     }
 
-    /// Returns whether no nonce is left. A seed always has nonces.
+    /// Returns whether no nonces are left. A seed never runs out.
     pub fn is_used_up(&self) -> bool {
         match &self.nonces {
             Nonces::Counter(nonces) => nonces.is_used_up(),

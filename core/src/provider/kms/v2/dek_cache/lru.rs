@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 
-/// The index that stands for no slot.
+/// Marks the absence of a slot.
 const NONE: u32 = u32::MAX;
 
 /// A list of slots, linked from the least to the most recently used, and a hash table that finds them.

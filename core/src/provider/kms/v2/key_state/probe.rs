@@ -67,8 +67,7 @@ impl KeyState {
             Ok(status) => status,
             Err(error) => {
                 let error = self.without_key_id(error);
-                // As in upstream, the caller of the probe gets the wrapped error, and callers to whom the answer is returned again get the unwrapped
-                // one.
+                // As in upstream, the caller of the probe gets the wrapped error, and later callers that reuse the answer get the unwrapped one.
                 let fault = format!(
                     "failed to perform status section of the healthz check for KMS Provider {}, error: {error}",
                     self.name
@@ -275,7 +274,7 @@ impl KeyState {
         }
     }
 
-    /// Replaces the last key ID with its hash in the error of a Status call: the plugin may name the key that it used last.
+    /// Replaces the current key ID with its hash in the error of a Status call, because the plugin may name the key that it used last.
     fn without_key_id(&self, error: CallError) -> CallError {
         match &self.current {
             Some(current) => error.without(current.dek.source().key_id().as_str()),
@@ -362,7 +361,7 @@ impl KeyState {
         self.done(fault.map(|fault| (fault.clone(), fault)), rotated, now)
     }
 
-    /// Ends a probe. `fault` contains two errors: the one for callers to whom the answer is returned again, and the one for the caller of this probe.
+    /// Ends a probe. `fault` contains two errors: the one for later callers that reuse the answer, and the one for the caller of this probe.
     fn done(
         &mut self,
         fault: Option<(String, String)>,
