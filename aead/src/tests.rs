@@ -3,7 +3,10 @@ use super::*;
 fn opened(key: &Key, aad: &[u8], sealed: &[u8]) -> Result<Vec<u8>, OpenError> {
     let mut out = Zeroizing::new(b"left over".to_vec());
     let outcome = key.open(aad, sealed, &mut out);
-    assert!(outcome.is_ok() || out.is_empty(), "nothing of a failed one");
+    assert!(
+        outcome.is_ok() || out.is_empty(),
+        "a failed open leaves no bytes"
+    );
     outcome.map(|()| out.to_vec())
 }
 

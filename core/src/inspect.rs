@@ -97,15 +97,15 @@ pub enum InspectError {
 impl fmt::Display for InspectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Empty => f.write_str("there is no value: no bytes were given"),
+            Self::Empty => f.write_str("there is no value: the input is empty"),
             Self::UnknownProvider => {
-                f.write_str("the value begins with k8s:enc: and goes on in no way that aesgcm, aescbc, secretbox, kms v1 or kms v2 write")
+                f.write_str("the value begins with k8s:enc:, but not with a prefix of aesgcm, aescbc, secretbox, kms v1 or kms v2")
             }
-            Self::Name { prefix } => write!(f, "no name that ends with ':' follows the prefix {prefix}"),
+            Self::Name { prefix } => write!(f, "the prefix {prefix} is not followed by a name that ends with ':'"),
             Self::TooShort { provider, len, least } => {
-                write!(f, "the value is cut short: {len} bytes follow the prefix of {provider}, at least {least} must")
+                write!(f, "the value is cut short: {len} bytes follow the prefix of {provider}, expected at least {least}")
             }
-            Self::NotBlocks { len } => write!(f, "the value is damaged: {len} bytes follow the IV of aescbc, a multiple of 16 and at least 16 must"),
+            Self::NotBlocks { len } => write!(f, "the value is damaged: {len} bytes follow the IV of aescbc, expected a multiple of 16 and at least 16"),
             Self::Envelope(error) => error.fmt(f),
         }
     }

@@ -248,7 +248,7 @@ fn a_worker_writes_and_reads_what_its_control_engine_does() {
             let read = workers[1].read(resource, &written.stored, now).unwrap();
             assert_eq!((read.plaintext.expose(), read.stale), (text, false));
         }
-        assert_eq!(control.calls(), calls, "nobody asked the plugin");
+        assert_eq!(control.calls(), calls, "the plugin was not called");
         workers.iter_mut().for_each(Worker::assert_silent);
     }
 }
@@ -435,15 +435,15 @@ fn every_fault_is_left_to_the_control_engine() {
     *broken.last_mut().unwrap() ^= 1;
     let before = counted(&worker.engine);
     let table: &[(&str, &str, &[u8])] = &[
-        ("another tag", "secrets", &tag),
-        ("another envelope", "secrets", &altered),
+        ("altered tag", "secrets", &tag),
+        ("altered envelope", "secrets", &altered),
         ("no envelope", "secrets", PREFIX.as_bytes()),
-        ("another provider's", "secrets", b"k8s:enc:kms:v2:b:x"),
-        ("another local tag", "configmaps", &broken),
-        ("no such key", "configmaps", b"k8s:enc:aesgcm:v1:z:x"),
-        ("plaintext where there is none", "configmaps", b"x"),
+        ("another provider's value", "secrets", b"k8s:enc:kms:v2:b:x"),
+        ("altered local value", "configmaps", &broken),
+        ("unknown key", "configmaps", b"k8s:enc:aesgcm:v1:z:x"),
+        ("plaintext, but no identity provider", "configmaps", b"x"),
         ("KMS v1", "pods", b"k8s:enc:kms:v1:old:\0\x01xy"),
-        ("encrypted, and no rule", "nodes", &good),
+        ("encrypted, but no rule", "nodes", &good),
     ];
     for (desc, resource, stored) in table {
         assert!(worker.read(resource, stored, now).is_none(), "{desc}");

@@ -406,7 +406,7 @@ impl History<'_> {
         if !stored.starts_with(file.writes.as_bytes()) {
             let prefix = String::from_utf8_lossy(&stored[..20]).into_owned();
             return Err(format!(
-                "{by} writes with {prefix}, where the file in use has {}",
+                "{by} wrote with {prefix}, but the file in use writes with {}",
                 file.writes
             ));
         }
@@ -423,7 +423,8 @@ impl History<'_> {
         let rest = &stored[prefix.len()..];
         let (key, nonce) = match prefix == KMS {
             true => {
-                let object = EncryptedObject::decode(rest).map_err(|_| "no object")?;
+                let object = EncryptedObject::decode(rest)
+                    .map_err(|_| "the stored value is not an EncryptedObject")?;
                 let data = &object.encrypted_data;
                 // The key is derived from the seed and the info, which precedes the nonce.
                 let len = if object.source_type == DekSourceType::AesGcmKey {
@@ -463,14 +464,14 @@ impl History<'_> {
             return if read == plaintext {
                 Ok(())
             } else {
-                Err("a worker read something else".into())
+                Err("a worker decrypted a value to different bytes".into())
             };
         }
         if self
             .control_reads(&stored)?
             .is_ok_and(|read| read != plaintext)
         {
-            return Err("the control engine read something else".into());
+            return Err("the control engine decrypted a value to different bytes".into());
         }
         self.workers[worker].ask(Ask::Learn(stored, self.outside.now));
         Ok(())
@@ -512,7 +513,9 @@ impl History<'_> {
         for (plaintext, stored) in written {
             match self.control_reads(&stored)? {
                 Ok(read) if read == plaintext => {}
-                Ok(_) => return Err("the control engine read something else".into()),
+                Ok(_) => {
+                    return Err("the control engine decrypted a value to different bytes".into());
+                }
                 Err(error) => return Err(format!("the control engine cannot read: {error}")),
             }
             self.op += 1;
@@ -530,7 +533,7 @@ impl History<'_> {
             };
             match read {
                 Ok(read) if read == plaintext => {}
-                Ok(_) => return Err("a fresh engine read something else".into()),
+                Ok(_) => return Err("a fresh engine decrypted a value to different bytes".into()),
                 Err(error) => return Err(format!("a fresh engine cannot read: {error}")),
             }
         }
@@ -589,7 +592,7 @@ fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(
         text.parse()
-            .unwrap_or_else(|_| panic!("{name}={text} is no number")),
+            .unwrap_or_else(|_| panic!("{name}={text} is not a number")),
     )
 }
 

@@ -175,10 +175,14 @@ fn eight_threads_write_and_read_without_the_lock() {
         assert_eq!(nonces.len(), 8 * 5001);
         if source == DekSourceType::AesGcmKey {
             let unique: HashSet<_> = nonces.iter().collect();
-            assert_eq!(unique.len(), nonces.len(), "no nonce twice");
+            assert_eq!(unique.len(), nonces.len(), "every nonce is unique");
         }
         let expected = [("decrypt", 1), ("encrypt", 1), ("status", 1)];
-        assert_eq!(plugin.calls, expected.into(), "one DEK, with its proof");
+        assert_eq!(
+            plugin.calls,
+            expected.into(),
+            "one DEK, which the plugin decrypted once"
+        );
     }
 }
 

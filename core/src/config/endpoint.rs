@@ -38,7 +38,7 @@ pub(super) fn parse(endpoint: &str) -> Result<SocketAddress, String> {
     }
     if length > MAX_ADDRESS {
         return Err(format!(
-            "the socket's address has {length} bytes, and a unix socket's has at most {MAX_ADDRESS}"
+            "the socket's address has {length} bytes, more than the {MAX_ADDRESS} allowed"
         ));
     }
     Ok(address)
@@ -176,10 +176,7 @@ mod tests {
             (
                 "too long",
                 format!("unix:///{long}"),
-                Err(
-                    "the socket's address has 108 bytes, and a unix socket's has at most 107"
-                        .to_string(),
-                ),
+                Err("the socket's address has 108 bytes, more than the 107 allowed".to_string()),
             ),
         ])
         .collect();

@@ -11,7 +11,7 @@ const LONG_TIMEOUT: i64 = 30_000_000_000;
 
 const IDENTITY_FIRST: &str = "identity is first, so new values are stored in plaintext; put the provider that should encrypt first";
 const ONLY_IDENTITY: &str = "identity is the only provider, so nothing is encrypted";
-const CBC: &str = "aescbc does not detect a modified value and is weak to padding oracle attacks; prefer kms v2 or secretbox";
+const CBC: &str = "aescbc does not detect modified values and is vulnerable to padding oracle attacks; prefer kms v2 or secretbox";
 const GCM: &str = "aesgcm uses random nonces: rotate its key at least every 200,000 writes";
 const KMS_V1: &str = "KMS v1 is deprecated since Kubernetes v1.28; use apiVersion: v2";
 const TIMEOUT: &str =

@@ -299,7 +299,7 @@ mod tests {
                 &[r#"resource "x.apps" is masked by earlier rule "*.apps""#],
             ),
             (
-                "within one list is another check's",
+                "overlaps within one list are found by another check",
                 &[&["*.", "secrets"]],
                 &[],
             ),

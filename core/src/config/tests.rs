@@ -171,7 +171,7 @@ fn what_is_shown_has_defaults_and_no_secrets_and_reads_back() {
 fn lint_says_what_is_probably_not_meant() {
     let table = [
         (
-            "nothing to say",
+            "no warnings",
             kms("apiVersion: v2, name: a, endpoint: 'unix:///a', timeout: 30s"),
             vec![],
         ),

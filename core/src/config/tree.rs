@@ -138,7 +138,7 @@ impl Builder {
             },
             Event::DocumentStart(_, Some(version)) if (version.major, version.minor) != (1, 1) => {
                 Err(Finding::file(
-                    "yaml: found incompatible YAML document: only %YAML 1.1 is read",
+                    "yaml: found incompatible YAML document: only %YAML 1.1 is supported",
                     Some(at),
                 ))
             }
@@ -212,16 +212,14 @@ impl Builder {
         frame.weight.height = frame.weight.height.max(node.weight.height + 1);
         if frame.weight.nodes > MAX_NODES {
             return Err(Finding::file(
-                format!(
-                    "the file has more than {MAX_NODES} nodes, counting what aliases stand for"
-                ),
+                format!("the file has more than {MAX_NODES} nodes, counting expanded aliases"),
                 Some(at),
             ));
         }
         if frame.weight.text > MAX_TEXT {
             return Err(Finding::file(
                 format!(
-                    "the file has more than {MAX_TEXT} bytes of text, counting what aliases stand for"
+                    "the file has more than {MAX_TEXT} bytes of text, counting expanded aliases"
                 ),
                 Some(at),
             ));
@@ -267,13 +265,13 @@ impl Builder {
                         })
                         .ok_or_else(|| {
                             Finding::file(
-                                "yaml: !!binary value contains invalid base64 data, or no text",
+                                "yaml: !!binary value contains invalid base64 data, or is not UTF-8",
                                 Some(at),
                             )
                         });
                 }
                 Some(name @ ("int" | "float" | "bool" | "null")) => {
-                    let message = || format!("yaml: the value is not what its tag !!{name} says");
+                    let message = || format!("yaml: the value does not match its tag !!{name}");
                     scalar::resolve_tagged(name, &text)
                         .ok_or_else(|| Finding::file(message(), Some(at)))?
                 }

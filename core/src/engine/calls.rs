@@ -104,7 +104,7 @@ impl Engine {
         self.log(
             LogLevel::Warn,
             None,
-            "this process or its machine was restored from a snapshot, or its clock leapt: each write DEK is replaced before the next write"
+            "this process or its machine was restored from a snapshot, or its clock jumped ahead: each write DEK is replaced before the next write"
                 .into(),
         );
         let mut replaced = alloc::vec::Vec::new();

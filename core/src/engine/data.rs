@@ -196,7 +196,7 @@ impl Engine {
         if self.parked.contains(op) {
             return Err(TransformError::new(
                 ErrorKind::Internal,
-                "the operation's id is in use by one that is still open".to_string(),
+                "the operation ID is already used by an open operation".to_string(),
             ));
         }
         Ok(())

@@ -48,7 +48,7 @@ impl Engine {
             faults.extend(waiting.into_iter().map(|id| {
                 (
                     id,
-                    "too many operations wait for the KMS plugin".to_string(),
+                    "too many operations are waiting for the KMS plugin".to_string(),
                 )
             }));
             return Some(self.checks(&set, &faults));

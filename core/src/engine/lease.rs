@@ -3,7 +3,7 @@
 //! ```text
 //!            ┌──────── lease: the DEK, a part of its counter, its expiry ────────┐
 //!  control ──┤  learn: a DEK that was decrypted once                             ├──▶ worker (any number)
-//!   engine ◀─┴──────── whatever a worker gives back undone ───────────────────────┘
+//!   engine ◀─┴──────── operations that the worker declines ───────────────────────┘
 //! ```
 //!
 //! A worker performs the reads and writes that depend on nothing else: those that use a key from the file, a leased DEK, or a DEK that it has

@@ -376,7 +376,7 @@ impl Engine {
         vec![
             MetricFamily {
                 name: "apiserver_storage_transformation_operations_total",
-                help: "Reads and writes, by resource, transformer and outcome; those by a named key count for the provider and for the key.",
+                help: "Reads and writes, by resource, transformer and outcome. Those with a named key are counted for both the provider and the key.",
                 kind: MetricKind::Counter,
                 samples: counts
                     .transformations
@@ -386,7 +386,7 @@ impl Engine {
             },
             MetricFamily {
                 name: "apiserver_storage_envelope_transformation_cache_misses_total",
-                help: "Reads whose DEK was not at hand and had to be decrypted by the plugin.",
+                help: "Reads whose DEK was not cached and had to be decrypted by the plugin.",
                 kind: MetricKind::Counter,
                 samples: vec![Sample {
                     labels: Vec::new(),
@@ -435,7 +435,7 @@ impl Engine {
             },
             MetricFamily {
                 name: "apiserver_envelope_encryption_invalid_key_id_from_status_total",
-                help: "Status answers without a valid key ID, by provider and fault.",
+                help: "Status answers without a valid key ID, by provider and error.",
                 kind: MetricKind::Counter,
                 samples: counts
                     .invalid_key_ids
@@ -451,13 +451,13 @@ impl Engine {
             },
             MetricFamily {
                 name: "apiserver_envelope_encryption_dek_source_cache_size",
-                help: "Decrypted DEKs that a KMS v2 provider holds.",
+                help: "Decrypted DEKs in the cache of a KMS v2 provider.",
                 kind: MetricKind::Gauge,
                 samples: self.cache_sizes(),
             },
             MetricFamily {
                 name: "apiserver_envelope_encryption_dek_cache_fill_percent",
-                help: "How full the cache of the KMS v1 provider is that last kept a DEK, from 0 to 1.",
+                help: "Fill level, from 0 to 1, of the KMS v1 cache to which a DEK was added last.",
                 kind: MetricKind::Gauge,
                 samples: vec![Sample {
                     labels: Vec::new(),
@@ -466,7 +466,7 @@ impl Engine {
             },
             MetricFamily {
                 name: "apiserver_envelope_encryption_dek_cache_inter_arrival_time_seconds",
-                help: "How long after the last one a read or a write came to KMS v1.",
+                help: "Time between consecutive reads or writes with KMS v1.",
                 kind: MetricKind::Histogram,
                 samples: counts.arrival_samples(),
             },

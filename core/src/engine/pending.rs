@@ -303,6 +303,6 @@ pub(super) fn closed() -> TransformError {
 pub(super) fn overloaded() -> TransformError {
     TransformError::new(
         ErrorKind::Overloaded,
-        "too many operations wait for the KMS plugin; try again".to_string(),
+        "too many operations are waiting for the KMS plugin; try again".to_string(),
     )
 }

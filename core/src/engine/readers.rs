@@ -255,13 +255,13 @@ mod tests {
                 &[],
             ),
             (
-                "an exact rule where a wildcard served",
+                "an exact rule instead of a wildcard",
                 &[("'*.*'", &both)],
                 &[("jobs.batch", &new), ("'*.*'", &both)],
                 &["jobs.batch: values that begin with \"k8s:enc:aesgcm:v1:old:\""],
             ),
             (
-                "a wildcard of one group where another served",
+                "a wildcard of one group instead of all",
                 &[("'*.*'", &new)],
                 &[("'*.batch'", &a), ("'*.*'", &new)],
                 &["*.batch: values that begin with \"k8s:enc:aesgcm:v1:new:\""],

@@ -87,7 +87,7 @@ impl Engine {
                 if let Some(older) = older {
                     self.actions.push_back(Action::ReloadDone {
                         generation: older.set.file.generation,
-                        outcome: Err("a newer file took its place".to_string()),
+                        outcome: Err("replaced by a newer file".to_string()),
                     });
                 }
                 self.step_candidate();

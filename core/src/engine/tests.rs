@@ -163,7 +163,7 @@ fn exhausted_dek_does_not_ask_a_failing_plugin_for_every_write() {
     assert_eq!(
         short.statuses,
         before + 1,
-        "at once, and then with the polls"
+        "one Status at once, the next ones with the polls"
     );
     short.plugin_works = true;
     short.now = short.engine.poll_timeout().unwrap();

@@ -67,10 +67,10 @@ impl fmt::Display for InputError {
             Self::Empty => f.write_str("there is no value: the input is empty"),
             Self::TooLong { len } => write!(
                 f,
-                "the input is {len} bytes long, at most {INPUT_MAX} are read"
+                "the input has {len} bytes, more than the {INPUT_MAX} allowed"
             ),
             Self::NoValues => {
-                f.write_str("etcd holds nothing under this key: the output of etcdctl has no kvs")
+                f.write_str("etcd has no value for this key: the output of etcdctl has no kvs")
             }
             Self::Etcdctl { index } => {
                 write!(f, "kvs[{index}] of the output of etcdctl is not base64")

@@ -99,9 +99,17 @@ fn kms_v2_shows_hash_type_and_annotation_names_only() {
 #[test]
 fn a_damaged_value_says_what_is_wrong() {
     let table = [
-        ("nothing", value("", b""), "no bytes"),
-        ("unknown", value("k8s:enc:rot13:v1:k:", b"x"), "no way"),
-        ("no name", value("k8s:enc:aesgcm:v1:", b"abc"), "no name"),
+        ("nothing", value("", b""), "is empty"),
+        (
+            "unknown",
+            value("k8s:enc:rot13:v1:k:", b"x"),
+            "not with a prefix",
+        ),
+        (
+            "no name",
+            value("k8s:enc:aesgcm:v1:", b"abc"),
+            "not followed by a name",
+        ),
         ("short", value("k8s:enc:aesgcm:v1:k:", &[0; 27]), "27 bytes"),
         (
             "an IV and nothing else",

@@ -144,7 +144,7 @@ pub enum ErrorKind {
     NotReady,
     /// The write DEK has no nonce left, and is due to be replaced.
     NoncesExhausted,
-    /// Too many operations wait for the plugin.
+    /// Too many operations are waiting for the plugin.
     Overloaded,
     /// A cipher or the source of randomness failed.
     Internal,

@@ -97,7 +97,7 @@ impl Configs {
     pub(super) fn decided(&mut self, generation: u64, outcome: Result<(), ReloadError>) {
         let outcome = match outcome {
             Ok(()) if generation != self.generation => {
-                Err(refused("a newer file took its place".to_owned()))
+                Err(refused("replaced by a newer file".to_owned()))
             }
             outcome => outcome,
         };

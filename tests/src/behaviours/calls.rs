@@ -286,7 +286,7 @@ pub(super) fn too_many_waiting_operations_are_refused(maker: &dyn Maker) {
     };
     assert_eq!(
         fault.as_deref(),
-        Some("kms-provider-0: too many operations wait for the KMS plugin")
+        Some("kms-provider-0: too many operations are waiting for the KMS plugin")
     );
     for op in checks {
         h.cancel(op);

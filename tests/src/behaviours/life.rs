@@ -305,17 +305,17 @@ pub(super) fn new_dek_that_does_not_decrypt_is_never_used(maker: &dyn Maker) {
     type Hook = fn(Vec<u8>) -> Reply<Vec<u8>>;
     let table: [(&str, Hook, &str); 4] = [
         (
-            "to something else",
+            "to different bytes",
             |mut dek| {
                 dek[0] ^= 1;
                 Reply::Answer(dek)
             },
-            "errGen=the plugin decrypted the new DEK to something else; the DEK is not used",
+            "errGen=the plugin decrypted the new DEK to different bytes; the DEK is not used",
         ),
         (
-            "to less",
+            "to fewer bytes",
             |dek| Reply::Answer(dek[1..].to_vec()),
-            "errGen=the plugin decrypted the new DEK to something else",
+            "errGen=the plugin decrypted the new DEK to different bytes",
         ),
         (
             "not at all",

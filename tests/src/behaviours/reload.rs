@@ -272,7 +272,7 @@ pub(super) fn operations_of_the_old_configuration_end_with_its_grace_period(make
 
 /// The outcome of a candidate that a newer one replaced.
 fn replaced() -> Result<(), String> {
-    Err("a newer file took its place".to_string())
+    Err("replaced by a newer file".to_string())
 }
 
 pub(super) fn newer_file_replaces_a_pending_candidate(maker: &dyn Maker) {

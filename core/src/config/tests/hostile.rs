@@ -37,12 +37,12 @@ fn budgets_hold() {
         (
             "nodes by alias",
             bomb,
-            "the file has more than 100000 nodes, counting what aliases stand for",
+            "the file has more than 100000 nodes, counting expanded aliases",
         ),
         (
             "text by alias",
             long,
-            "the file has more than 4194304 bytes of text, counting what aliases stand for",
+            "the file has more than 4194304 bytes of text, counting expanded aliases",
         ),
         (
             "flow depth, met by the scanner",

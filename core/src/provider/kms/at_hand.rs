@@ -30,14 +30,14 @@ fn parts(stored: &[u8]) -> Result<(&str, Parts<'_>), TransformError> {
         .into_iter()
         .find(|version| stored.starts_with(version.as_bytes()))
         .ok_or_else(|| {
-            let message = "the value is none of KMS: only those have a DEK of their own";
+            let message = "not a KMS value: only KMS values have their own DEK";
             TransformError::new(ErrorKind::NoMatchingPrefix, message.to_string())
         })?;
     let name_end = stored
         .iter()
         .skip(version.len())
         .position(|byte| *byte == b':')
-        .ok_or_else(|| malformed("the provider's name has no end".to_string()))?;
+        .ok_or_else(|| malformed("the provider's name does not end with ':'".to_string()))?;
     let (prefix, rest) = stored.split_at(version.len() + name_end + 1);
     let prefix = core::str::from_utf8(prefix)
         .map_err(|_| malformed("the provider's name is not UTF-8".to_string()))?;
@@ -109,14 +109,14 @@ pub fn seal(
     let (keys, entropy) = with;
     let (like, like_key) = like;
     let (prefix, Parts::V2(object)) = parts(like)? else {
-        let message = "the value to be like is not of KMS v2: only there do values share a DEK";
+        let message = "the `like` value is not a KMS v2 value: only KMS v2 values can share a DEK";
         return Err(TransformError::new(
             ErrorKind::NoMatchingPrefix,
             message.to_string(),
         ));
     };
     open(like, like_key, dek, keys).map_err(|error| {
-        let message = format!("the value to be like: {}", error.message);
+        let message = format!("the `like` value: {}", error.message);
         TransformError::new(error.kind, message)
     })?;
     let annotations = object

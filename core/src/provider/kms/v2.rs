@@ -74,7 +74,7 @@ impl KmsV2 {
             Err(SealError::Nonce(NonceError::Exhausted)) => {
                 self.state.force_rotation(now);
                 let message = alloc::format!(
-                    "the DEK of KMS provider {} has no nonce left; a new one is on its way",
+                    "the DEK of KMS provider {} has no nonce left; it is due to be replaced",
                     self.info.name
                 );
                 Err(TransformError::new(ErrorKind::NoncesExhausted, message))
@@ -186,7 +186,7 @@ impl KmsV2 {
             .state
             .last_answer()
             .and_then(|(_, fault)| fault)
-            .unwrap_or("it was not asked yet");
+            .unwrap_or("it has not answered");
         let message = alloc::format!(
             "KMS provider {} has had no successful Status yet: {reason}",
             self.info.name

@@ -212,7 +212,7 @@ impl KeyState {
         let fault = match (answer, rotation.key.export()) {
             (Ok(decrypted), Ok(generated)) if decrypted.ct_eq(&generated) => None,
             (Ok(_), Ok(_)) => Some(
-                "the plugin decrypted the new DEK to something else; the DEK is not used"
+                "the plugin decrypted the new DEK to different bytes; the DEK is not used"
                     .to_string(),
             ),
             (Err(error), _) => {
@@ -246,7 +246,7 @@ impl KeyState {
         self.replace(Arc::new(dek), begun, expiry);
         self.rotation_due = false;
         let rotated = format!(
-            "a new DEK is in use, uid {uid}, key ID hash {hash}, before it {old}, valid until {expiry}"
+            "a new DEK is in use, uid {uid}, key ID hash {hash}, previously {old}, valid until {expiry}"
         );
         self.finish(&faults, Some(rotated), now)
     }
@@ -344,7 +344,7 @@ impl KeyState {
 
     fn unexpected(&mut self, now: Timestamp) -> Step {
         self.unhealthy(
-            &["an answer came to a call that was not under way".to_string()],
+            &["received an answer to a call that is not pending".to_string()],
             now,
         )
     }
