@@ -11,11 +11,11 @@ use crate::{Finding, Tools};
 /// Its commands.
 #[derive(Subcommand)]
 pub enum ConfigCommand {
-    /// Name every fault of a configuration, each with its place, and what one may want to know of it
+    /// Report all errors and warnings of a configuration, with positions
     Check {
         /// The configuration
         file: PathBuf,
-        /// Check with the rules for automatic reload, as kube-apiserver's flag of the same name brings them
+        /// Check with the rules for automatic reload, like kube-apiserver with the flag of the same name
         #[arg(long, default_value_t = false, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set)]
         encryption_provider_config_automatic_reload: bool,
     },

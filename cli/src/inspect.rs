@@ -13,9 +13,9 @@ use crate::io::{read_input, write_output};
 /// Its arguments.
 #[derive(Args)]
 pub struct InspectArgs {
-    /// The value: raw bytes, hex, base64, or what `etcdctl get -w json` prints; standard input without it
+    /// The value: raw bytes, hex, base64, or the output of `etcdctl get -w json` [default: standard input]
     file: Option<PathBuf>,
-    /// How to show it
+    /// The output format
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
 }
@@ -70,7 +70,8 @@ struct Segment {
 pub fn run(tools: &dyn Tools, args: &InspectArgs) -> anyhow::Result<ExitCode> {
     let input = read_input(args.file.as_deref())?;
     let json = tools.inspect_input(&input)?.map_err(anyhow::Error::msg)?;
-    let values: Vec<Inspection> = serde_json::from_str(&json).context("the engine's answer")?;
+    let values: Vec<Inspection> =
+        serde_json::from_str(&json).context("cannot parse the engine's answer")?;
     match args.output {
         Output::Json => write_output(format!("{json}\n").as_bytes())?,
         Output::Text => {

@@ -16,7 +16,7 @@ use crate::{Like, Opened, Tools};
 /// Where a value is stored.
 #[derive(Args)]
 pub struct Place {
-    /// The resource, then its group: `secrets`, `deployments.apps`
+    /// The resource and its group, such as `secrets` or `deployments.apps`
     #[arg(long, required_unless_present = "dek_file", default_value = "")]
     pub resource: String,
     /// The full storage key, such as `/registry/secrets/default/token`; the value is bound to it
@@ -31,24 +31,24 @@ impl Place {
     }
 }
 
-/// A DEK at hand, to decrypt with.
+/// Decryption with a DEK from a file.
 #[derive(Args)]
 pub struct OpenWith {
-    /// The DEK or seed of a KMS value, for when there is no plugin to ask: a file with its bytes, or with their hex or base64
+    /// A file with the DEK or seed of the KMS value, to decrypt without the plugin: raw bytes, hex or base64
     #[arg(long, value_name = "FILE")]
     pub dek_file: Option<PathBuf>,
 }
 
-/// A DEK at hand, to encrypt with.
+/// Encryption with a DEK from a file.
 #[derive(Args)]
 pub struct SealWith {
-    /// The DEK or seed of a KMS v2 value, for when there is no plugin to ask: a file with its bytes, or with their hex or base64
+    /// A file with the DEK or seed of the KMS v2 value in --like, to encrypt without the plugin: raw bytes, hex or base64
     #[arg(long, value_name = "FILE", requires = "like")]
     pub dek_file: Option<PathBuf>,
-    /// A stored value of that DEK: the new one gets its provider, key ID, encrypted DEK and annotations
+    /// An existing stored value of this DEK; the new value gets its provider, key ID, encrypted DEK and annotations
     #[arg(long, value_name = "FILE", requires = "dek_file")]
     pub like: Option<PathBuf>,
-    /// The storage key of that value [default: that of the new one]
+    /// The storage key of the existing value [default: the storage key of the new value]
     #[arg(long, value_name = "KEY", requires = "like")]
     pub like_key: Option<OsString>,
 }
@@ -78,7 +78,7 @@ pub fn encrypt_with_dek(
     with: &SealWith,
 ) -> anyhow::Result<ExitCode> {
     let dek = read_dek(dek_file)?;
-    let like = with.like.as_deref().context("--dek-file needs --like")?;
+    let like = with.like.as_deref().context("--dek-file requires --like")?;
     let stored = read_input(Some(like))?;
     let like = Like {
         stored: &stored,
@@ -123,7 +123,7 @@ fn parse_dek(bytes: Zeroizing<Vec<u8>>) -> anyhow::Result<Zeroizing<Vec<u8>>> {
         .or_else(|| STANDARD.decode(text).ok().map(Zeroizing::new))
         .filter(|dek| !dek.is_empty())
         .context(
-            "a DEK is 16, 24 or 32 bytes, a seed at least 32: as they are, in hex or in base64",
+            "expected a DEK of 16, 24 or 32 bytes or a seed of at least 32 bytes: raw, in hex or in base64",
         )
 }
 
@@ -146,8 +146,8 @@ mod tests {
         let dek = [0xa5; 32];
         let hex: String = dek.iter().map(|byte| format!("{byte:02X}")).collect();
         let table = [
-            ("as it is", dek.to_vec(), Some(32)),
-            ("a short one", vec![1; 16], Some(16)),
+            ("raw", dek.to_vec(), Some(32)),
+            ("a short DEK", vec![1; 16], Some(16)),
             ("hex", format!("{hex}\n").into_bytes(), Some(32)),
             ("base64", STANDARD.encode(dek).into_bytes(), Some(32)),
             (

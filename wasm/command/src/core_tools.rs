@@ -107,8 +107,8 @@ pub(crate) enum Direction {
 fn now() -> anyhow::Result<Timestamp> {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .context("the clock stands before 1970")?;
-    let millis = u64::try_from(since.as_millis()).context("the clock")?;
+        .context("the clock is set before 1970")?;
+    let millis = u64::try_from(since.as_millis()).context("the clock is set too far ahead")?;
     Ok(Timestamp::from_millis(millis))
 }
 
@@ -151,7 +151,7 @@ pub(crate) fn transform(
             .map(|outcome| outcome.map(opened)),
     };
     let done = done.context(
-        "this takes a KMS plugin, which cannot be reached from here: give the DEK with --dek-file, or use the native `dekker`",
+        "this operation needs a KMS plugin, which WebAssembly cannot reach: pass the DEK with --dek-file, or use the native `dekker`",
     )?;
     Ok(done?)
 }

@@ -15,7 +15,7 @@ use dekker_cli::{config, inspect, io};
 
 use crate::core_tools::{Core, Direction};
 
-/// Kubernetes' encryption at rest, without a KMS plugin at hand.
+/// Kubernetes' encryption at rest, without a KMS plugin.
 #[derive(Parser)]
 #[command(name = "dekker", version, about, max_term_width = 100)]
 struct Cli {
@@ -25,13 +25,13 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Encrypt standard input to what kube-apiserver would store
+    /// Encrypt standard input as kube-apiserver would store it
     Encrypt(EncryptArgs),
     /// Decrypt a stored value on standard input
     Decrypt(DecryptArgs),
-    /// Tell what a stored value is, without any key
+    /// Describe a stored value, without any key
     Inspect(inspect::InspectArgs),
-    /// Look at an encryption configuration
+    /// Check or show an encryption configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
 }
@@ -58,7 +58,7 @@ struct DecryptArgs {
 
 #[derive(Args)]
 struct EngineArgs {
-    /// The encryption configuration, as kube-apiserver's flag of the same name takes it
+    /// The encryption configuration file, like kube-apiserver's flag of the same name
     #[arg(
         long,
         value_name = "FILE",
@@ -73,7 +73,7 @@ impl EngineArgs {
         let path = self
             .encryption_provider_config
             .as_deref()
-            .context("--encryption-provider-config or --dek-file is needed")?;
+            .context("--encryption-provider-config or --dek-file is required")?;
         let input = io::read_input(None)?;
         let config = io::read_config(path).map_err(anyhow::Error::msg)?;
         let engine = core_tools::engine(&config).with_context(|| path.display().to_string())?;
