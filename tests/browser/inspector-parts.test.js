@@ -61,13 +61,13 @@ test("so is what a terminal shows", () => {
     ["several answers", `${etcdctl([{ key, stored }])}\n${etcdctl([{ key, stored }])}\n`, [[key, hex(stored), "etcdctl"], [key, hex(stored), "etcdctl"]]],
   ];
   for (const [desc, input, expected] of table) assert.deepEqual(found(input), expected, desc);
-  assert.throws(() => found(hexdump(stored).toSpliced(1, 1).join("\n")), /not whole: after 16 bytes comes the offset 32/);
+  assert.throws(() => found(hexdump(stored).toSpliced(1, 1).join("\n")), /incomplete: after 16 bytes, the next offset is 32/);
 });
 
 test("DEKs and configurations are told apart from values", () => {
   const dek = Buffer.alloc(32, 0xab);
   assert.deepEqual(findDeks(`${hex(dek)}\n ${base64(dek)}\n\n`).map(hex), [hex(dek), hex(dek)]);
-  assert.throws(() => findDeks(`${hex(dek)}\nabcd`), /Line 2 is no DEK/);
+  assert.throws(() => findDeks(`${hex(dek)}\nabcd`), /Line 2 is not a DEK/);
   assert.ok(isConfiguration(Buffer.from(LOCAL)));
   assert.ok(isConfiguration(Buffer.from("apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\n")));
   assert.ok(!isConfiguration(Buffer.from('{"kind":"Secret"}')));

@@ -219,21 +219,21 @@ test("a wrong key is a clear error", async () => {
   const [local, kms] = [valueBy("aesgcm"), valueBy("kms v2 seed")];
   await paste(etcdctl([local]));
   await decrypt({ config: WRONG });
-  await until("#outcome", "It does not open. The configuration’s key “gcm-2024” does not open it: wrong key, wrong storage key, or altered bytes.");
+  await until("#outcome", "Decryption failed. The configuration’s key “gcm-2024” does not open it: wrong key, wrong storage key, or altered bytes.");
   assert.match(await text(".detail-head .state"), /wrong key/);
   await until("#status", /^0 of 1 value decrypted; 1 refused: wrong key\.$/);
 
   await page.click("#clear");
   await paste(etcdctl([kms]));
   await decrypt({ dek: "00".repeat(32) });
-  await until("#outcome", "It does not open. This DEK does not open it: wrong key, wrong storage key, or altered bytes.");
+  await until("#outcome", "Decryption failed. This DEK does not open it: wrong key, wrong storage key, or altered bytes.");
 
   // Also with the right DEK and the wrong storage key.
   await decrypt({ dek: hex(await dekOf(kms)) });
   await until("#outcome", "Decrypted with the DEK.");
   await page.fill("#storage-key", "/registry/secrets/default/another");
   await page.keyboard.press("Enter");
-  await until("#outcome", "It does not open.");
+  await until("#outcome", "Decryption failed.");
 });
 
 test("what cannot be used says why", async () => {
@@ -250,18 +250,18 @@ test("what cannot be used says why", async () => {
 
   const before = await text("#outcome");
   await decrypt({ config: "kind: EncryptionConfiguration\napiVersion: apiserver.config.k8s.io/v1\nresources:\n- resources: [secrets]\n  providers:\n  - aesgcm: {keys: [{name: a, secret: c2hvcnQ=}]}\n" });
-  await until("#config-faults [role=alert]", "The configuration has faults.");
+  await until("#config-faults [role=alert]", "The configuration has errors.");
   assert.match(await text("#config-faults"), /line 6, column \d+: resources\[0\]\.providers\[0\]\.aesgcm\.keys\[0\]\.secret: /);
   assert.deepEqual(await page.locator("#config").evaluate((field) => [field.getAttribute("aria-invalid"), field === document.activeElement]), ["true", true]);
   assert.equal(await text("#outcome"), before, "the keys before are still in use");
 
   await decrypt({ dek: "abc" });
-  await until("#config-faults [role=alert]", "Line 1 is no DEK: 32 bytes in hex or base64 are.");
+  await until("#config-faults [role=alert]", "Line 1 is not a DEK: enter 32 bytes in hex or base64.");
 
   await paste("   ");
   await until("#alert", "There is no value: the input is empty.");
   await paste('{"header":{"revision":1}}');
-  await until("#alert", "etcd holds nothing under this key");
+  await until("#alert", "etcd has no value for this key");
   await paste("k8s:enc:aesgcm:v1:k:\u{fffd}\u{fffd}");
   await until("#alert", "Raw bytes do not survive the clipboard.");
   await paste(hex(Buffer.from("k8s:enc:aesgcm:v1:k:short")));
@@ -394,7 +394,7 @@ for (const colorScheme of ["light", "dark"]) {
       problems.push([words, await page.evaluate(audit)]);
     }
     await decrypt({ config: "kind: x", dek: hex(cluster.deks[0]) });
-    await until("#config-faults", "The configuration has faults.");
+    await until("#config-faults", "The configuration has errors.");
     problems.push(["faults", await page.evaluate(audit)]);
     for (const [where, { texts, contrast, names }] of problems) {
       assert.ok(texts > 20, `${where}: only ${texts} texts were measured`);

@@ -35,7 +35,7 @@ const hash = (text) => `'sha256-${createHash("sha256").update(text).digest("base
 const parts = { script: bundle("src/main.js"), style: bundle("style.css") };
 for (const [name, text] of Object.entries(parts)) {
   // The HTML parser would change these, and the hash would no longer match.
-  if (/\r|\0|<\/(script|style)|<!--/i.test(text)) throw new Error(`the ${name} cannot stand within a page`);
+  if (/\r|\0|<\/(script|style)|<!--/i.test(text)) throw new Error(`the ${name} cannot be embedded in a page`);
 }
 parts.policy = [
   "default-src 'none'",

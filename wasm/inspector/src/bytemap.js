@@ -12,15 +12,15 @@ const DUMP_FIRST = 1024;
 const ABOUT = {
   prefix: "names the provider and the key",
   nonce: "used once with its key",
-  iv: "begins the chain of blocks",
+  iv: "starts the chain of blocks",
   info: "derives this value’s key from the seed",
   ciphertext: "the object, encrypted",
-  tag: "shows that nothing was altered",
+  tag: "detects altered bytes",
   keyID: "the KMS key; shown as a hash only",
   encryptedDEKSource: "only the KMS plugin can decrypt it",
   encryptedDEK: "only the KMS plugin can decrypt it",
-  annotation: "of the KMS plugin",
-  protobuf: "framing",
+  annotation: "set by the KMS plugin",
+  protobuf: "framing of the envelope",
   length: "of the encrypted DEK",
   plaintext: "the object, in the clear",
 };
@@ -42,7 +42,7 @@ export function byteMap({ seen, stored }) {
       el("td", { class: "number" }, count(length)),
       el("td", { class: "about" }, ABOUT[name] ?? ""),
     );
-  const head = el("tr", {}, el("th", { scope: "col" }, "Part"), el("th", { scope: "col", class: "number" }, "Offset"), el("th", { scope: "col", class: "number" }, "Bytes"), el("th", { scope: "col" }, "What it is"));
+  const head = el("tr", {}, el("th", { scope: "col" }, "Part"), el("th", { scope: "col", class: "number" }, "Offset"), el("th", { scope: "col", class: "number" }, "Bytes"), el("th", { scope: "col" }, "Meaning"));
   const parts = el("table", { class: "parts" }, el("caption", { class: "visually-hidden" }, "Parts of the value"), el("thead", {}, head), el("tbody", {}, seen.layout.map(line)));
   const whole = el("div", { class: "byte-map" }, map, el("details", { class: "all-parts" }, el("summary", {}, plural(seen.layout.length, "part")), parts));
   const light = ({ target }) => {

@@ -80,14 +80,14 @@ export class Detail {
     const { seen } = value;
     const clear = seen.provider === "identity";
     const words = clear
-      ? [el("strong", {}, "Not encrypted. "), "Whoever reads the store reads this."]
+      ? [el("strong", {}, "Not encrypted. "), "Anyone who can read the store can read this value."]
       : [
           el("strong", {}, "Decrypted "),
           `with ${opened.with}. `,
           opened.stale === true && "Stale: a write would now use another key.",
           opened.stale === false && "Current: a write would use the same key.",
-          seen.provider === "aescbc" && " aescbc has no tag: a wrong key can pass, one time in 256, and gives nonsense.",
-          opened.stale === undefined && "Whether it is stale only the plugin knows.",
+          seen.provider === "aescbc" && " aescbc has no tag: about one wrong key in 256 is accepted and yields meaningless bytes.",
+          opened.stale === undefined && "Only the plugin can determine whether it is stale.",
         ];
     const tone = clear || opened.stale ? "warn" : "good";
     outcome.replaceChildren(
@@ -132,8 +132,8 @@ export class Detail {
 function refusal(fault) {
   const isExpected = fault instanceof Closed;
   const tone = isExpected && ["locked", "plugin", "key"].includes(fault.kind) ? "calm" : "bad";
-  const lead = { wrong: "It does not open. ", dek: "It does not open. ", locked: "Encrypted. ", plugin: "A plugin is needed. ", key: "Storage key needed. ", absent: "No such key. ", damaged: "Damaged. " };
-  return el("p", { class: `notice tone-${tone}` }, el("strong", {}, (isExpected && lead[fault.kind]) || "It cannot be read. "), fault.message);
+  const lead = { wrong: "Decryption failed. ", dek: "Decryption failed. ", locked: "Encrypted. ", plugin: "A plugin is needed. ", key: "Storage key needed. ", absent: "No such key. ", damaged: "Damaged. " };
+  return el("p", { class: `notice tone-${tone}` }, el("strong", {}, (isExpected && lead[fault.kind]) || "Decryption failed. "), fault.message);
 }
 
 function facts({ seen, stored, encoding, source }) {
@@ -160,8 +160,8 @@ function askPlugin(value) {
   return el(
     "details",
     { class: "ask" },
-    el("summary", {}, "To get the DEK"),
-    el("label", { for: "encrypted-dek", class: "hint" }, "Ask the plugin’s Decrypt for this ciphertext (base64), with the value’s key ID and annotations. Its answer is the DEK or seed."),
+    el("summary", {}, "How to get the DEK"),
+    el("label", { for: "encrypted-dek", class: "hint" }, "Call the plugin’s Decrypt with this ciphertext (base64) and the value’s key ID and annotations. It returns the DEK or seed."),
     field,
   );
 }

@@ -67,7 +67,7 @@ export function isConfiguration(bytes) {
  * @throws {InputError}
  */
 export function findValues(input) {
-  if (input.length > BYTES_MAX) throw new InputError("This is more than 64 MiB. Give fewer values at once.");
+  if (input.length > BYTES_MAX) throw new InputError("The input is larger than 64 MiB. Enter fewer values at once.");
   const text = latin1(input);
   if (text.trim() === "") throw new InputError("There is no value: the input is empty.");
   if (isStored(text)) return [{ stored: input, encoding: "raw" }];
@@ -81,7 +81,7 @@ function etcdctl(text) {
   const answers = parseAll(text);
   if (answers === undefined || !answers.every(isAnswer)) return undefined;
   const pairs = answers.flatMap((answer) => answer.kvs ?? []);
-  if (pairs.length === 0) throw new InputError("etcd holds nothing under this key: the output of etcdctl has no kvs.");
+  if (pairs.length === 0) throw new InputError("etcd has no value for this key: the output of etcdctl has no kvs.");
   return pairs.map((pair, index) => {
     const key = fromBase64(String(pair?.key ?? ""));
     const stored = fromBase64(String(pair?.value ?? ""));
@@ -139,7 +139,7 @@ function dumped(text) {
     }
     const bytes = fromHex(DUMP_LINE.exec(line)?.[2] ?? "");
     if (bytes !== undefined) {
-      if (offset !== end) throw new InputError(`The hexdump is not whole: after ${end} bytes comes the offset ${offset}.`);
+      if (offset !== end) throw new InputError(`The hexdump is incomplete: after ${end} bytes, the next offset is ${offset}.`);
       runs.push(bytes);
       end += bytes.length;
     } else if (!/^[0-9a-f]{6,16}$/i.test(line.trim())) return undefined;
@@ -177,7 +177,7 @@ export function findDeks(text) {
   return lines.map((line, index) => {
     // 64 hexadecimal digits are also valid base64, for 48 bytes, but no DEK has that length.
     const bytes = [fromHex(line), fromBase64(line)].find((bytes) => bytes?.length === 32 || bytes?.length === 16 || bytes?.length === 24);
-    if (bytes === undefined) throw new InputError(`Line ${index + 1} is no DEK: 32 bytes in hex or base64 are.`);
+    if (bytes === undefined) throw new InputError(`Line ${index + 1} is not a DEK: enter 32 bytes in hex or base64.`);
     return bytes;
   });
 }

@@ -73,7 +73,7 @@ export class Keys {
     if (this.#deks.length === 0) {
       const name = seen.providerName;
       throw this.hasConfig
-        ? new Closed("plugin", `The KMS plugin “${name}” holds the key, and a page cannot reach it. Have the plugin decrypt the value’s encrypted DEK source, and paste the DEK it gives.`)
+        ? new Closed("plugin", `The KMS plugin “${name}” holds the key, and a page cannot reach it. Have the plugin decrypt the value’s encrypted DEK source, and paste the DEK that it returns.`)
         : new Closed("locked", `The KMS plugin “${name}” holds the key. Paste the DEK or seed to read it here.`);
     }
     let malformed;
@@ -139,6 +139,6 @@ export class Keys {
   }
 }
 
-const needsKey = () => new Closed("key", "The value is bound to its storage key. Type it under “Storage key”.");
-const wrong = (what) => `${what}: wrong key, wrong storage key, or altered bytes. Cryptography does not tell which.`;
+const needsKey = () => new Closed("key", "The value is bound to its storage key. Enter it under “Storage key”.");
+const wrong = (what) => `${what}: wrong key, wrong storage key, or altered bytes. These causes cannot be distinguished.`;
 const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;

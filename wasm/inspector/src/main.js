@@ -85,7 +85,7 @@ async function takeFiles(files, into) {
   if (chosen.length === 0) return;
   const most = into === undefined ? BYTES_MAX : KEYS_MAX;
   if (chosen.reduce((sum, { size }) => sum + size, 0) > most) {
-    complain([into === undefined ? "These files are more than 64 MiB. Give fewer at once." : "This file is too large to hold keys."]);
+    complain([into === undefined ? "These files are more than 64 MiB. Choose fewer at once." : "This file is too large for a configuration or DEKs."]);
     return;
   }
   const inputs = [];
@@ -134,7 +134,7 @@ async function useKeys() {
     const which = fault instanceof InputError ? "dek" : "config";
     $(which).setAttribute("aria-invalid", "true");
     const lines = fault.findings?.map(finding) ?? [el("li", {}, fault.message)];
-    faults.replaceChildren(el("div", { class: "notice tone-bad", role: "alert" }, el("strong", {}, which === "dek" ? "The DEK cannot be used." : "The configuration has faults."), el("ul", {}, lines)));
+    faults.replaceChildren(el("div", { class: "notice tone-bad", role: "alert" }, el("strong", {}, which === "dek" ? "The DEK cannot be used." : "The configuration has errors."), el("ul", {}, lines)));
     $(which).focus();
     say("The keys did not change.");
     if (!(fault instanceof InputError || fault instanceof DekkerError)) throw fault;
@@ -341,7 +341,7 @@ $("decrypt").addEventListener("click", guarded(useKeys));
 $("clear").addEventListener("click", () => {
   clear();
   $("paste").focus();
-  say("Everything was cleared: the keys and what was decrypted are erased.");
+  say("Everything was cleared: keys and decrypted objects are erased.");
 });
 $("filter").addEventListener("input", () => {
   Object.assign(state.view, { words: $("filter").value, page: 0 });

@@ -27,9 +27,9 @@ function figures(values, groups) {
     ["keys", count(keys), deks > 0 ? plural(deks, "DEK") : "no KMS"],
     read + stale > 0 && ["decrypted", count(read + stale), stale > 0 ? `${count(stale)} stale` : "none stale"],
     refused > 0 && ["refused", count(refused), "wrong key", "bad"],
-    of("dek") > 0 && ["still closed", count(of("dek")), "another DEK", "warn"],
+    of("dek") > 0 && ["not decrypted", count(of("dek")), "other DEK needed", "warn"],
     plain > 0 && ["not encrypted", count(plain), "stored in the clear", "warn"],
-    of("damaged") > 0 && ["damaged", count(of("damaged")), "not what the prefix says", "bad"],
+    of("damaged") > 0 && ["damaged", count(of("damaged")), "do not match their prefix", "bad"],
   ];
   const figure = ([name, number, more, tone = "calm"]) =>
     el("div", { class: `figure tone-${tone}` }, el("dt", {}, name), el("dd", {}, el("strong", {}, number), el("span", {}, more)));
@@ -62,7 +62,7 @@ function chart(groups, total, { chosen, all, onChoose, onAll }) {
   return el(
     "section",
     { class: "chart", "aria-labelledby": "chart-title" },
-    el("h3", { id: "chart-title" }, "Which key encrypts how many"),
+    el("h3", { id: "chart-title" }, "Values per key"),
     el("ul", {}, shown.map(bar)),
     rest > 0 && el("button", { type: "button", class: "quiet", id: "all-keys", click: onAll }, `Show ${plural(rest, "more key")}`),
   );

@@ -13,7 +13,7 @@ const NAMES = { json: "JSON", text: "Text", hex: "Hex" };
 function viewsOf(plaintext) {
   if (isKubernetesProtobuf(plaintext)) {
     const object = readObject(plaintext);
-    const note = "Read from protobuf. A field without a known name goes by its number; bytes that are no text are base64.";
+    const note = "Decoded from protobuf. A field without a known name is shown by its number; bytes that are not text are shown in base64.";
     const json = object && (() => [el("p", { class: "hint" }, note), long(JSON.stringify(object, null, 2), "The object as JSON")]);
     return { about: object === undefined ? "Kubernetes protobuf, damaged" : describe(object), views: { json, text: () => strings(plaintext), hex: () => bytes(plaintext) } };
   }
@@ -39,7 +39,7 @@ function describe({ apiVersion, kind, metadata }) {
 const bytes = (plaintext) => [dump(plaintext, "The object in hexadecimal")];
 
 function strings(plaintext) {
-  const note = "The readable runs of at least three characters; Hex has every byte.";
+  const note = "Readable runs of at least three characters. Hex shows every byte.";
   return [el("p", { class: "hint" }, note), long(readableRuns(plaintext), "The object as text")];
 }
 

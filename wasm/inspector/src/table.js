@@ -63,7 +63,7 @@ export function table({ values, page, sort, selected, onSort, onPage, onSelect }
   };
   const body = el("tbody", { keydown: moveByArrow }, rows.map(row));
   const nothing = el("p", { class: "empty" }, "No value matches.");
-  const caption = el("caption", { class: "visually-hidden" }, "Stored values. Up and down move between rows, Enter goes to what one is, Escape comes back.");
+  const caption = el("caption", { class: "visually-hidden" }, "Stored values. Up and Down move between rows, Enter opens the details of a value, Escape returns to its row.");
   return el(
     "div",
     { class: "table" },

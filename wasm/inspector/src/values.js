@@ -10,17 +10,17 @@ const encoder = new TextEncoder();
 
 /** The states of a value, starting with those that need attention most. `mark` expresses the state without colour. */
 export const STATES = {
-  damaged: { label: "damaged", mark: "✕", tone: "bad", about: "not what its prefix says" },
-  wrong: { label: "wrong key", mark: "✕", tone: "bad", about: "the key at hand does not open it" },
-  failed: { label: "failed", mark: "✕", tone: "bad", about: "could not be read" },
-  dek: { label: "other DEK", mark: "○", tone: "warn", about: "none of the DEKs at hand opens it" },
+  damaged: { label: "damaged", mark: "✕", tone: "bad", about: "does not match its prefix" },
+  wrong: { label: "wrong key", mark: "✕", tone: "bad", about: "the configured key does not open it" },
+  failed: { label: "failed", mark: "✕", tone: "bad", about: "could not be decrypted" },
+  dek: { label: "other DEK", mark: "○", tone: "warn", about: "no DEK that was entered opens it" },
   absent: { label: "no key", mark: "○", tone: "warn", about: "the configuration has no key for it" },
   key: { label: "storage key?", mark: "○", tone: "warn", about: "its storage key is needed" },
   plugin: { label: "plugin", mark: "○", tone: "warn", about: "its KMS plugin or the DEK is needed" },
   plaintext: { label: "not encrypted", mark: "!", tone: "warn", about: "stored in the clear" },
   stale: { label: "read, stale", mark: "✓", tone: "warn", about: "decrypted; a write would now use another key" },
   read: { label: "read", mark: "✓", tone: "good", about: "decrypted" },
-  locked: { label: "encrypted", mark: "●", tone: "calm", about: "no key was given for it" },
+  locked: { label: "encrypted", mark: "●", tone: "calm", about: "no key was entered for it" },
 };
 
 const SOURCE_TYPES = { AES_GCM_KEY: "key", HKDF_SHA256_XNONCE_AES_GCM_SEED: "seed" };
