@@ -148,7 +148,7 @@ export class KmsCalls {
       const methods = version === "v1" ? "encrypt and decrypt" : "status, encrypt and decrypt";
       throw invalidArgument(
         client === undefined
-          ? `there is no client for the KMS provider ${JSON.stringify(name)}: give one as kms[${JSON.stringify(name)}]`
+          ? `there is no client for the KMS provider ${JSON.stringify(name)}: pass one as kms[${JSON.stringify(name)}]`
           : `the client of the KMS ${version} provider ${JSON.stringify(name)} must have the methods ${methods}`,
       );
     }

@@ -36,13 +36,13 @@ function open() {
   const device = openSync(DEVICE);
   if (fstatSync(device).isCharacterDevice()) return device;
   closeSync(device);
-  throw new Error(`${DEVICE} is no device`);
+  throw new Error(`${DEVICE} is not a character device`);
 }
 
 function read(device, out) {
   for (let at = 0; at < out.length; ) {
     const got = readSync(device, out, at, out.length - at, BEHIND_ANY_FILE);
-    if (got === 0) throw new Error(`${DEVICE} has ended`);
+    if (got === 0) throw new Error(`${DEVICE} returned no bytes`);
     at += got;
   }
 }

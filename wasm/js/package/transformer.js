@@ -44,7 +44,7 @@ export class Transformer {
   }
 
   constructor(token, config, options) {
-    if (token !== LOAD) throw new TypeError("await Transformer.load(config, options) makes a Transformer");
+    if (token !== LOAD) throw new TypeError("use await Transformer.load(config, options) to create a Transformer");
     const {
       kms,
       automaticReload = false,

@@ -74,7 +74,7 @@ function replace() {
 function trapped(message, cause) {
   return new DekkerError(
     "TRAPPED",
-    `the WebAssembly module failed, and nothing that was loaded in it can be used any more; load the configuration again: ${message}`,
+    `the WebAssembly module failed, and its transformers can no longer be used; load the configuration again: ${message}`,
     cause === undefined ? {} : { cause },
   );
 }

@@ -16,7 +16,7 @@ pub(crate) fn to_js<T: Serialize>(value: &T) -> Result<JsValue, JsError> {
     // Never fails: the values are plain data.
     value
         .serialize(&serializer)
-        .map_err(|_| JsError::new("a value of core has no counterpart in JavaScript"))
+        .map_err(|_| JsError::new("a value cannot be converted to JavaScript"))
 }
 
 /// Serializes as a `Uint8Array`.

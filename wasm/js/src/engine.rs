@@ -208,7 +208,7 @@ impl Engine {
         });
         let annotations = pairs
             .collect::<Option<_>>()
-            .ok_or_else(|| JsError::new("an annotation has no name"))?;
+            .ok_or_else(|| JsError::new("the name of an annotation is not a string"))?;
         let outcome = Ok(EncryptResponse {
             ciphertext,
             key_id,
@@ -257,7 +257,7 @@ impl Engine {
                 call,
                 outcome: Err(error),
             },
-            _ => return Err(JsError::new("there is no such method")),
+            _ => return Err(JsError::new("unknown KMS method")),
         };
         self.complete(event, now)
     }
@@ -335,7 +335,7 @@ impl Engine {
     fn borrow(&self) -> Result<RefMut<'_, engine::Engine>, JsError> {
         self.0
             .try_borrow_mut()
-            .map_err(|_| JsError::new("the engine is in use by another call into it"))
+            .map_err(|_| JsError::new("the engine is in use by another call"))
     }
 
     fn complete(&self, event: Event, now: f64) -> Result<(), JsError> {
