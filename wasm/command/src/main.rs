@@ -29,9 +29,9 @@ enum Command {
     Encrypt(EncryptArgs),
     /// Decrypt a stored value on standard input
     Decrypt(DecryptArgs),
-    /// Tell what a stored value is, without any key
+    /// Describe a stored value, without any key
     Inspect(inspect::InspectArgs),
-    /// Look at an encryption configuration
+    /// Check or show an encryption configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
 }
@@ -58,7 +58,7 @@ struct DecryptArgs {
 
 #[derive(Args)]
 struct EngineArgs {
-    /// The encryption configuration, as kube-apiserver's flag of the same name takes it
+    /// The encryption configuration file, as for kube-apiserver's flag of the same name
     #[arg(
         long,
         value_name = "FILE",
