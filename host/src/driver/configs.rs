@@ -97,7 +97,7 @@ impl Configs {
     pub(super) fn decided(&mut self, generation: u64, outcome: Result<(), ReloadError>) {
         let outcome = match outcome {
             Ok(()) if generation != self.generation => {
-                Err(refused("a newer file took its place".to_owned()))
+                Err(refused("a newer file replaced it".to_owned()))
             }
             outcome => outcome,
         };
@@ -112,7 +112,7 @@ impl Configs {
     pub(super) fn begin_anew(&mut self) {
         self.generation = 0;
         for Offered { reply, .. } in self.offered.drain(..) {
-            let why = "the component trapped while the file was looked at";
+            let why = "the component trapped while it checked the file";
             let _ = reply.send(Ok(Err(refused(why.to_owned()))));
         }
     }
