@@ -40,10 +40,10 @@ struct Cli {
 
 #[derive(Args)]
 struct LogArgs {
-    /// How log lines look, on standard error
+    /// The format of log lines, on standard error
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
-    /// What is logged: a level, or directives such as `info,dekker_host=debug`
+    /// Which log lines to write: a level, or directives such as `info,dekker_host=debug`
     #[arg(long, global = true, default_value = "info")]
     log: String,
 }
@@ -52,7 +52,7 @@ struct LogArgs {
 enum LogFormat {
     /// For people
     Text,
-    /// One JSON object a line
+    /// One JSON object per line
     Json,
 }
 
@@ -64,30 +64,30 @@ enum Command {
     Encrypt(value::EncryptArgs),
     /// Decrypt a stored value on standard input
     Decrypt(value::DecryptArgs),
-    /// Tell what a stored value is, without any key
+    /// Describe a stored value, without any key
     Inspect(inspect::InspectArgs),
-    /// Look at an encryption configuration
+    /// Check or show an encryption configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
-    /// Run and manage the KMS v2 plugin that Dekker brings along
+    /// Run and manage Dekker's own KMS v2 plugin
     #[command(subcommand)]
     Kms(kms::KmsCommand),
 }
 
-/// How the engine behaves; shared by all commands that run one.
+/// The options of an engine, shared by all commands that run one.
 #[derive(Args, Clone)]
 struct EngineArgs {
-    /// The encryption configuration, as kube-apiserver's flag of the same name takes it [default: the one in the state directory, which
+    /// The encryption configuration file, as for kube-apiserver's flag of the same name [default: the one in the state directory, which
     /// names Dekker's own KMS plugin]
     #[arg(long, value_name = "FILE")]
     encryption_provider_config: Option<PathBuf>,
-    /// What new write DEKs are: `counter` for an AES key with counted nonces, `hkdf-seed` for what kube-apiserver writes since 1.29
+    /// The type of new write DEKs: `counter` for an AES key with counted nonces, `hkdf-seed` for a seed, as kube-apiserver writes since 1.29
     #[arg(long, value_enum, default_value_t = DekSourceArg::Counter)]
     dek_source: DekSourceArg,
-    /// How long a plugin that calls itself unhealthy may keep its DEK in use: `upstream` as kube-apiserver does
+    /// Whether a plugin that reports itself unhealthy can extend the life of its write DEK: `strict` never, `upstream` as in kube-apiserver
     #[arg(long, value_enum, default_value_t = CoastArg::Strict)]
     kms_coast: CoastArg,
-    /// Run this component instead of the one in the binary
+    /// Run this component instead of the embedded one
     #[arg(long, value_name = "FILE")]
     component: Option<PathBuf>,
     /// Where Dekker keeps its sockets, its configuration and its plugin's keys [default: /var/lib/dekker for root, else

@@ -198,7 +198,7 @@ impl<E: Engine> Controller<E> {
                     if last_error.as_ref() == Some(error) {
                         tracing::debug!(error, "the configuration is still refused");
                     } else {
-                        tracing::error!(error, path = %self.path.display(), "the configuration was refused; the one in use serves on");
+                        tracing::error!(error, path = %self.path.display(), "the configuration was refused; the one in use is kept");
                     }
                     self.metrics.reload_failed(now);
                     refusals += 1;
@@ -272,14 +272,14 @@ impl<E: Engine> Controller<E> {
             if !unreadable.is_empty() {
                 if self.holds(&content.hash, clock) {
                     break Err(format!(
-                        "the file may be half-written, for it no longer reads what the one in use does ({unreadable}): it takes effect \
-                         when it has been the same for {:?}, or at once on SIGHUP",
+                        "the file may be half-written, because it cannot read what the one in use can ({unreadable}): it takes effect \
+                         after {:?} without a change, or at once on SIGHUP",
                         self.hold
                     ));
                 }
                 tracing::warn!(
                     unreadable,
-                    "the changed configuration reads less than the one in use"
+                    "the changed configuration can read less than the one in use"
                 );
             }
             let Content { bytes, hash } = content;

@@ -362,7 +362,7 @@ impl Driver {
     fn restored(&mut self, sign: Sign) {
         tracing::warn!(
             %sign,
-            "this process or its machine was restored from a snapshot, or so it seems: the write DEKs are replaced"
+            "this process or its machine seems to have been restored from a snapshot: the write DEKs are replaced"
         );
         let now = self.clock.now();
         if self
@@ -554,7 +554,7 @@ impl Driver {
         if !wait.is_zero() {
             tracing::error!(
                 seconds = wait.as_secs(),
-                "the component fails again and again; the next instance is made later"
+                "the component fails repeatedly; the next instance is created after a delay"
             );
             // Operations do not wait for a delayed instance.
             for (_, Pending { open, .. }) in self.open.drain() {
@@ -590,7 +590,7 @@ impl Driver {
         };
         tracing::error!(
             error = failed,
-            "no fresh instance could be made; trying again"
+            "cannot create a fresh instance; trying again"
         );
         self.restart_wait = self.restart_wait.max(FIRST_RESTART_WAIT);
         self.restart_slowly();
@@ -663,7 +663,7 @@ impl std::fmt::Display for ReloadError {
                 )
             }
             Self::Refused(why) => f.write_str(why),
-            Self::Overtaken => f.write_str("another configuration was taken into use meanwhile"),
+            Self::Overtaken => f.write_str("another configuration took effect in the meantime"),
         }
     }
 }

@@ -97,29 +97,29 @@ impl Metrics {
         );
         registry.register(
             "dekker_kms_v1_operations_latency_seconds",
-            "How long calls to KMS v1 plugins took, by method and gRPC status; upstream times those of KMS v2 only",
+            "How long calls to KMS v1 plugins took, by method and gRPC status; upstream times only those of KMS v2",
             kms_v1.family.clone(),
         );
         // Upstream: pkg/storage/value/metrics.go.
         registry.register(
             "apiserver_storage_transformation_duration_seconds",
-            "How long reads and writes that succeeded took, waiting for the plugin included",
+            "How long successful reads and writes took, including the wait for the plugin",
             transformations.family.clone(),
         );
         registry.register(
             "apiserver_storage_data_key_generation_duration_seconds",
-            "How long the calls into the component took in which a DEK or seed was generated, so at the most how long that took",
+            "How long the calls into the component that generated a DEK or seed took, an upper bound for the generation",
             data_keys.clone(),
         );
         // Upstream: pkg/server/options/encryptionconfig/metrics/metrics.go.
         registry.register(
             "apiserver_encryption_config_controller_automatic_reloads_total",
-            "Changed configurations taken into use or refused",
+            "Changed configurations accepted or refused",
             reloads.clone(),
         );
         registry.register(
             "apiserver_encryption_config_controller_automatic_reload_last_timestamp_seconds",
-            "When a changed configuration was last taken into use or refused, in seconds since the Unix epoch",
+            "When a changed configuration was last accepted or refused, in seconds since the Unix epoch",
             reload_timestamps.clone(),
         );
         registry.register(
@@ -129,12 +129,12 @@ impl Metrics {
         );
         registry.register(
             "dekker_component_traps_total",
-            "Calls on which the component trapped",
+            "Calls in which the component trapped",
             component_traps.clone(),
         );
         registry.register(
             "dekker_component_restarts_total",
-            "Fresh instances of the component that took over from one that trapped",
+            "Fresh instances of the component that replaced one that trapped",
             component_restarts.clone(),
         );
 
@@ -162,7 +162,7 @@ impl Metrics {
     ) -> Self {
         self.registry.register(
             "dekker_log_lines_dropped_total",
-            "Log lines that nobody read in time and that were dropped",
+            "Log lines dropped because the log was not read in time",
             Counted(Box::new(count)),
         );
         self

@@ -64,7 +64,7 @@ impl fmt::Display for Sign {
             Self::Generation => "the machine has a new VM generation ID",
             Self::Process => "the process has another start time or boot ID than before",
             Self::Clock => "the time of day ran ahead of the time since boot",
-            Self::Told => "the program that runs this host said so",
+            Self::Told => "the program that embeds this host reported it",
         })
     }
 }
@@ -82,7 +82,7 @@ impl Watch {
         let mut ticks = interval_at(Instant::now() + INTERVAL, INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let uevents = uevents().inspect_err(|error| {
-            tracing::debug!(%error, "no uevents: a restored virtual machine is noticed by its clock only");
+            tracing::debug!(%error, "no uevents: a restored virtual machine is detected only by its clock");
         });
         Self {
             detector: Detector::new(Reading::take()),
@@ -300,10 +300,10 @@ mod tests {
     #[test]
     fn sleep_pauses_slewing_and_leap_seconds_are_no_signs() {
         let table = [
-            ("sleep for a night: both clocks run on", 36_000_000, 0),
+            ("sleep for a night: both clocks advance", 36_000_000, 0),
             ("stopped for four minutes", 240_000, 0),
-            ("a leap second is left out", 1_000, 1_000),
-            ("a leap second is put in", 1_000, -1_000),
+            ("a leap second is removed", 1_000, 1_000),
+            ("a leap second is inserted", 1_000, -1_000),
             ("ntpd steps", 1_000, 500),
             ("chrony slews as fast as it can", 1_000, 84),
             ("set back by a day", 1_000, -86_400_000),

@@ -23,7 +23,11 @@ fn run(args: Vec<OsString>) -> Result<()> {
             let component = std::fs::read(input)?;
             std::fs::write(output, dekker_compiled::compile(&engine, &component)?)?;
         }
-        _ => return Err(Error::msg("expected nothing, or a component and where to")),
+        _ => {
+            return Err(Error::msg(
+                "expected no arguments, or a component and an output file",
+            ));
+        }
     }
     Ok(())
 }

@@ -40,7 +40,7 @@ impl DekSourceType {
 #[derive(ComponentType, Lift)]
 #[component(enum)]
 #[repr(u8)]
-#[expect(dead_code, reason = "made from the component's numbers only")]
+#[expect(dead_code, reason = "constructed only from the component's numbers")]
 enum LocalCipher {
     #[component(name = "aes-gcm")]
     AesGcm,
@@ -182,7 +182,7 @@ fn sealing_generate<T: View>(
     store.data_mut().random(&mut bytes)?;
     let key = sealing(store.data_mut().keys(), source_type, bytes)?;
     // Both types accept a key of this length.
-    let key = key.ok_or_else(|| wasmtime::Error::msg("no key of 32 bytes"))?;
+    let key = key.ok_or_else(|| wasmtime::Error::msg("cannot create a key from 32 bytes"))?;
     Ok((key,))
 }
 

@@ -16,13 +16,13 @@ const MEANINGFUL: u32 = 0o666;
 
 /// Parses an octal mode, such as 0660.
 pub(super) fn parse_mode(text: &str) -> Result<u32, String> {
-    let mode =
-        u32::from_str_radix(text, 8).map_err(|_| "an octal number, such as 0660".to_owned())?;
+    let mode = u32::from_str_radix(text, 8)
+        .map_err(|_| "expected an octal number, such as 0660".to_owned())?;
     if mode & !MEANINGFUL != 0 {
-        return Err("a socket has bits for reading and writing only, such as 0660".to_owned());
+        return Err("a socket has only read and write bits, such as 0660".to_owned());
     }
     if mode & 0o600 != 0o600 {
-        return Err("its owner must be able to connect: 0600 and more".to_owned());
+        return Err("the owner must be able to connect: include 0600".to_owned());
     }
     Ok(mode)
 }
@@ -50,16 +50,16 @@ pub(super) fn of(allowed: &[u32], mode: Option<u32>, group: Option<u32>) -> anyh
     };
     anyhow::ensure!(
         for_others || mode & 0o002 == 0,
-        "--listen-mode {mode:04o} lets every user connect, and none but this one may call: name those who may with --allow-uid"
+        "--listen-mode {mode:04o} lets every user connect, but only this user may call: name other users with --allow-uid"
     );
     anyhow::ensure!(
         !for_others || mode & 0o022 != 0,
-        "--listen-mode {mode:04o} keeps out the users that --allow-uid lets in: name a mode with which they can write, such as 0666, or 0660 \
+        "--listen-mode {mode:04o} keeps out the users that --allow-uid names: choose a mode with which they can write, such as 0666, or 0660 \
          with --listen-group"
     );
     anyhow::ensure!(
         group.is_none() || mode & 0o020 != 0,
-        "--listen-mode {mode:04o} keeps out the group of --listen-group: name a mode with which it can write, such as 0660"
+        "--listen-mode {mode:04o} keeps out the group of --listen-group: choose a mode with which it can write, such as 0660"
     );
     Ok(Access { mode, group })
 }
@@ -79,8 +79,8 @@ pub(super) fn check_way(socket: &Path, allowed: &[u32]) -> anyhow::Result<()> {
     for uid in others(allowed) {
         if let Some((closed, mode)) = closed_to(&directory, uid)? {
             anyhow::bail!(
-                "--allow-uid {uid}: that user cannot reach the API socket {}, for {} is open to its owner only (mode {mode:04o}): choose a directory \
-                 that both can enter with --listen, such as unix:///run/dekker/api.sock; the state directory stays closed",
+                "--allow-uid {uid}: that user cannot reach the API socket {}, because only the owner of {} can enter it (mode {mode:04o}): \
+                 use --listen to choose a directory that both can enter, such as unix:///run/dekker/api.sock; the state directory stays closed",
                 socket.display(),
                 closed.display()
             );
@@ -160,7 +160,13 @@ mod tests {
                 None,
                 access(0o622, None),
             ),
-            ("the world, for nobody", vec![], Some(0o666), None, None),
+            (
+                "every user can connect, none may call",
+                vec![],
+                Some(0o666),
+                None,
+                None,
+            ),
             (
                 "a user that is kept out",
                 vec![other],

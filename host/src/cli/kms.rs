@@ -21,25 +21,25 @@ pub(super) enum KmsCommand {
         /// Where to listen: unix:///path or unix:///@name [default: kms.sock in the state directory]
         #[arg(long, value_name = "ADDRESS")]
         listen: Option<SocketAddress>,
-        /// Where its keys are
+        /// The directory for the plugin's keys
         #[arg(long, value_name = "DIR")]
         state_dir: Option<PathBuf>,
-        /// Start although keys are missing that the state directory had: gives up every value that needs one of them. For one start
+        /// Start even if keys that the state directory once had are missing: every value that needs one of them is lost. Use it for one start
         #[arg(long)]
         init_keyring: bool,
     },
-    /// Make a new key-encryption key; the old ones go on decrypting
+    /// Create a new key-encryption key; the old ones still decrypt
     Rotate {
-        /// Where the plugin's keys are
+        /// The directory with the plugin's keys
         #[arg(long, value_name = "DIR")]
         state_dir: Option<PathBuf>,
     },
-    /// Ask a plugin for its Status; Dekker's own also tells how often it was called
+    /// Ask a plugin for its Status; Dekker's own also reports how often it was called
     Status {
-        /// Which plugin to ask: unix:///path or unix:///@name [default: kms.sock in the state directory]
+        /// The plugin's address: unix:///path or unix:///@name [default: kms.sock in the state directory]
         #[arg(long, value_name = "ADDRESS")]
         endpoint: Option<SocketAddress>,
-        /// Where kms.sock is looked for
+        /// The directory in which to look for kms.sock
         #[arg(long, value_name = "DIR")]
         state_dir: Option<PathBuf>,
     },
@@ -124,7 +124,9 @@ async fn tell(
                 state_dir.path().display()
             ),
             Standing::Elsewhere => {
-                format!("another process serves {address}; this one takes over when that ends\n")
+                format!(
+                    "another process serves {address}; this one takes over when the other ends\n"
+                )
             }
             Standing::Failed(fault) => format!("the plugin at {address} is not served: {fault}\n"),
         };

@@ -144,7 +144,7 @@ impl Log {
                 // All earlier lines have been written, so the reader is reading again.
                 let lines = std::mem::take(&mut queue.unreported);
                 drop(queue);
-                tracing::warn!(lines, "log lines were dropped, for nobody read the log");
+                tracing::warn!(lines, "log lines were dropped because the log was not read");
                 continue;
             };
             queue.bytes -= line.len();
@@ -237,7 +237,7 @@ mod tests {
         assert_eq!(
             written.try_iter().count(),
             0,
-            "the end does not wait for it"
+            "the exit does not wait for the reader"
         );
         drop(go);
         for _ in 0..kept {

@@ -10,7 +10,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 #[derive(Args)]
 pub(super) struct ProtectArgs {
-    /// Let a crash leave a core dump and a debugger attach, for finding faults: both show keys and plaintexts
+    /// Allow core dumps and debuggers, to find the cause of a crash: both reveal keys and plaintexts
     #[arg(long, global = true)]
     allow_core_dumps: bool,
 }
@@ -18,7 +18,9 @@ pub(super) struct ProtectArgs {
 /// Protects the process' memory. Must be called before anything secret is read.
 pub(super) fn protect(args: &ProtectArgs) {
     if args.allow_core_dumps {
-        tracing::warn!("--allow-core-dumps: a core dump of this process holds keys and plaintexts");
+        tracing::warn!(
+            "--allow-core-dumps: a core dump of this process contains keys and plaintexts"
+        );
     } else {
         forbid_core_dumps();
     }
@@ -50,13 +52,13 @@ fn lock_memory() {
 
     if getrlimit(Resource::Memlock).current.is_some() && !may_lock_without_limit() {
         tracing::debug!(
-            "memory is not locked: it takes CAP_IPC_LOCK or an unlimited RLIMIT_MEMLOCK"
+            "memory is not locked: this requires CAP_IPC_LOCK or an unlimited RLIMIT_MEMLOCK"
         );
         return;
     }
     let flags = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
     match mlockall(flags) {
-        Ok(()) => tracing::debug!("memory is locked: none of it goes to swap"),
+        Ok(()) => tracing::debug!("memory is locked and is never swapped out"),
         Err(error) => tracing::debug!(%error, "memory cannot be locked"),
     }
 }

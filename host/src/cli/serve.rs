@@ -30,39 +30,39 @@ use crate::metrics::Metrics;
 pub(super) struct ServeArgs {
     #[command(flatten)]
     engine: EngineArgs,
-    /// Take a changed configuration into use while running
+    /// Reload the configuration file when it changes
     #[arg(long, default_value_t = false, num_args = 0..=1, require_equals = true, default_missing_value = "true", action = ArgAction::Set)]
     encryption_provider_config_automatic_reload: bool,
-    /// How often the configuration is looked at, beside being watched: such as 60s, 500ms or 5m
+    /// How often to poll the configuration file, in addition to watching it, such as 60s, 500ms or 5m
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_interval)]
     config_poll_interval: Duration,
-    /// How long a changed configuration must stay as it is when it can read less than the one in use, for it may be half-written; SIGHUP
-    /// takes it at once
+    /// How long a changed configuration that can read less than the one in use, and so may be half-written, must stay unchanged before it
+    /// takes effect; SIGHUP applies it at once
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_interval)]
     config_hold: Duration,
-    /// Start although keys are missing that the state directory had: gives up every value that needs one of them. For one start
+    /// Start even if keys that the state directory once had are missing: every value that needs one of them is lost. Use it for one start
     #[arg(long, conflicts_with = "encryption_provider_config")]
     init_keyring: bool,
     /// Where the transform API listens: unix:///path [default: api.sock in the state directory]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddress>,
-    /// Who else may use the transform API, beside this user; repeatable. The socket must be where they can reach it
+    /// A user who may use the transform API, in addition to this user; repeatable. The user must be able to reach the socket
     #[arg(long, value_name = "UID")]
     allow_uid: Vec<u32>,
-    /// Who can connect to the API socket at all, as chmod takes it [default: 0600; 0666 with --allow-uid, whose users are told by the
-    /// kernel; 0660 with --listen-group]
+    /// Who can connect to the API socket: the mode of its file, in octal [default: 0600; 0666 with --allow-uid, because the server checks
+    /// each caller's uid; 0660 with --listen-group]
     #[arg(long, value_name = "MODE", value_parser = access::parse_mode)]
     listen_mode: Option<u32>,
     /// The group of the API socket's file
     #[arg(long, value_name = "GID")]
     listen_group: Option<u32>,
-    /// Where health, metrics and status listen; they show no secrets
+    /// The address for health, metrics and status, which show no secrets
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8081")]
     health_listen: SocketAddr,
     /// How many instances of the component may read and write at the same time [default: one for each core, at most 8]
     #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..=WORKERS_MAX))]
     workers: Option<u16>,
-    /// Names this server in metrics, hashed
+    /// The ID of this server; metrics show its hash
     #[arg(long, value_name = "ID", default_value = "")]
     apiserver_id: String,
 }
@@ -79,7 +79,7 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
         "s" => 1000,
         "m" => 60_000,
         "h" => 3_600_000,
-        _ => return Err("a whole number and one of ms, s, m, h, such as 60s".to_owned()),
+        _ => return Err("expected a whole number and one of ms, s, m, h, such as 60s".to_owned()),
     };
     let millis = count
         .parse::<u64>()
@@ -87,7 +87,7 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
         .and_then(|count| count.checked_mul(unit));
     match millis {
         Some(millis @ 100..=86_400_000) => Ok(Duration::from_millis(millis)),
-        _ => Err("between 100ms and 24h".to_owned()),
+        _ => Err("must be between 100ms and 24h".to_owned()),
     }
 }
 
@@ -164,7 +164,9 @@ pub(super) async fn run(args: ServeArgs, log: Log) -> anyhow::Result<ExitCode> {
                 args.health_listen
             )
         })?;
-    let health_address = health_listener.local_addr().context("the health address")?;
+    let health_address = health_listener
+        .local_addr()
+        .context("cannot get the health address")?;
 
     let (stop, stop_rx) = watch::channel(());
     let until_stop = || {
@@ -210,8 +212,10 @@ pub(super) async fn run(args: ServeArgs, log: Log) -> anyhow::Result<ExitCode> {
     let plugin_text = plugin.as_ref().map_or_else(String::new, |plugin| {
         let served = match &*plugin.standing().borrow() {
             Standing::Serving => "Dekker's own, in this process",
-            Standing::Elsewhere => "served by another process; this one takes over when that ends",
-            Standing::Failed(_) => "Dekker's own, not served: the log says why",
+            Standing::Elsewhere => {
+                "served by another process; this one takes over when the other ends"
+            }
+            Standing::Failed(_) => "Dekker's own, not served: see the log",
         };
         format!(
             "  KMS plugin       {} ({served})\n",
@@ -245,11 +249,11 @@ pub(super) async fn run(args: ServeArgs, log: Log) -> anyhow::Result<ExitCode> {
             stopped.await;
         }
     }
-    tracing::info!("stopping: what is under way is finished first");
+    tracing::info!("stopping: requests in progress are finished first");
     drop(stop);
     for server in [api, health] {
         if let Err(error) = server.await {
-            tracing::error!(%error, "a server ended in a panic");
+            tracing::error!(%error, "a server panicked");
         }
     }
     hangups.abort();
@@ -269,7 +273,7 @@ fn poll_on_hangup(poll_now: Arc<PollNow>) -> anyhow::Result<impl Future<Output =
     let mut hangups = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     Ok(async move {
         while hangups.recv().await.is_some() {
-            tracing::info!("SIGHUP: looking at the configuration, if it may be reloaded");
+            tracing::info!("SIGHUP: checking the configuration file, if automatic reload is on");
             poll_now.confirm();
         }
     })

@@ -22,7 +22,7 @@ impl StateDir {
     pub(super) fn open(path: Option<&Path>) -> anyhow::Result<Self> {
         let path = absolute(path)?;
         durable::create_directory(&path)
-            .with_context(|| format!("cannot make the state directory {}", path.display()))?;
+            .with_context(|| format!("cannot create the state directory {}", path.display()))?;
         // The process that created the directory may have been interrupted before it synced the parent. Ignore errors: the parent may be unreadable
         // to us.
         if let Some(parent) = path.parent() {
@@ -48,12 +48,12 @@ impl StateDir {
 
     fn check(path: PathBuf) -> anyhow::Result<Self> {
         let metadata = fs::metadata(&path)
-            .with_context(|| format!("the state directory {}", path.display()))?;
+            .with_context(|| format!("cannot open the state directory {}", path.display()))?;
         let uid = rustix::process::geteuid().as_raw();
         anyhow::ensure!(
             metadata.uid() == uid && metadata.mode() & 0o022 == 0,
-            "the state directory {} must belong to this user (uid {uid}) and be writable by nobody else: chown and chmod 700 it, or name another \
-             with --state-dir",
+            "the state directory {} must belong to this user (uid {uid}) and must not be writable by other users: chown and chmod 700 it, or name \
+             another with --state-dir",
             path.display()
         );
         Ok(Self(path))
@@ -100,7 +100,7 @@ impl StateDir {
         // Create the keyring first, even if another process serves the plugin. Nothing else that refers to a keyring may be written earlier.
         if init {
             tracing::warn!(
-                "--init-keyring: values that need a key which is not in the keyring can never be read again"
+                "--init-keyring: values that need a key that is missing from the keyring are lost"
             );
             drop(Keyring::init(&self.0)?);
         } else {
@@ -174,7 +174,8 @@ fn absolute(path: Option<&Path>) -> anyhow::Result<PathBuf> {
         None => default_path()
             .context("there is no home directory: name a state directory with --state-dir")?,
     };
-    std::path::absolute(&path).with_context(|| format!("the state directory {}", path.display()))
+    std::path::absolute(&path)
+        .with_context(|| format!("cannot resolve the state directory {}", path.display()))
 }
 
 fn default_path() -> Option<PathBuf> {

@@ -44,10 +44,10 @@ pub(super) struct DecryptArgs {
     engine: Engine,
 }
 
-/// Who does it.
+/// Where the value is encrypted or decrypted: by a running server, or by an engine in this process.
 #[derive(Args)]
 struct Engine {
-    /// Ask a running server instead: unix:///path
+    /// Send the value to a running server instead: unix:///path
     #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["encryption_provider_config", "component", "dek_file"])]
     connect: Option<SocketAddress>,
     #[command(flatten)]
@@ -195,24 +195,24 @@ async fn ask(
     })?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
-        .context("the server")?;
+        .context("cannot speak HTTP with the server")?;
     let connection = tokio::spawn(connection);
     let resource = percent_encode(at.resource.as_bytes(), ESCAPED);
     let key = percent_encode(&at.key, ESCAPED);
     let request = hyper::Request::post(format!("{path}?resource={resource}&key={key}"))
         .header(HOST, "dekker")
         .body(Full::new(Bytes::copy_from_slice(body)))
-        .context("the request")?;
+        .context("cannot build the request")?;
     let response = sender
         .send_request(request)
         .await
-        .context("the server gave no answer")?;
+        .context("the server did not answer")?;
     let (head, body) = response.into_parts();
     let limit = usize::try_from(INPUT_MAX).unwrap_or(usize::MAX);
     let body = Limited::new(body, limit)
         .collect()
         .await
-        .map_err(|error| anyhow::anyhow!("the server's answer: {error}"))?;
+        .map_err(|error| anyhow::anyhow!("cannot read the server's answer: {error}"))?;
     let bytes = Zeroizing::new(Vec::from(body.to_bytes()));
     connection.abort();
     if !head.status.is_success() {

@@ -112,7 +112,7 @@ impl Configs {
     pub(super) fn begin_anew(&mut self) {
         self.generation = 0;
         for Offered { reply, .. } in self.offered.drain(..) {
-            let why = "the component trapped while the file was looked at";
+            let why = "the component trapped while it checked the file";
             let _ = reply.send(Ok(Err(refused(why.to_owned()))));
         }
     }

@@ -176,7 +176,7 @@ mod tests {
         assert_eq!(began.elapsed(), Limits::default().patience);
         let held = first.held();
         let (second, ()) = tokio::join!(admission.request(), async { drop(held) });
-        assert!(second.is_ok(), "a place that is given back is taken");
+        assert!(second.is_ok(), "a released place is taken");
     }
 
     #[tokio::test(start_paused = true)]
@@ -195,6 +195,6 @@ mod tests {
         assert_eq!(place.reserve(UNCOUNTED).await, Ok(()));
         places.pop();
         assert_eq!(place.try_reserve(large), Ok(()));
-        assert_eq!(place.try_reserve(large), Ok(()), "it has that already");
+        assert_eq!(place.try_reserve(large), Ok(()), "it already has that much");
     }
 }

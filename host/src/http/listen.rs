@@ -296,7 +296,7 @@ async fn serve_connection(
         let ending = tokio::select! {
             result = serving.as_mut() => {
                 if let Err(error) = result {
-                    tracing::debug!(error, "a connection broke off");
+                    tracing::debug!(error, "a connection failed");
                 }
                 return;
             }

@@ -109,12 +109,14 @@ impl From<BodyError> for Problem {
                 "request-timeout",
                 "the body did not arrive in time",
             ),
-            BodyError::Overloaded => Self::try_again(
-                "the values of other requests take up the memory for values; try again",
-            ),
-            BodyError::Broken => {
-                Self::new(StatusCode::BAD_REQUEST, "bad-request", "the body broke off")
+            BodyError::Overloaded => {
+                Self::try_again("other requests use all of the memory for values; try again")
             }
+            BodyError::Broken => Self::new(
+                StatusCode::BAD_REQUEST,
+                "bad-request",
+                "the body is incomplete",
+            ),
         }
     }
 }

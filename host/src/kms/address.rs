@@ -212,18 +212,18 @@ pub enum AddressError {
 impl fmt::Display for AddressError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NoScheme => "a socket address starts with unix://: write unix:///path/to/socket",
+            Self::NoScheme => "a socket address must start with unix://: write unix:///path/to/socket",
             Self::Scheme => {
                 "only unix sockets are supported: write unix:///path/to/socket, or unix:///@name for an abstract one"
             }
             Self::Relative => {
-                "a socket's path is absolute: write three slashes, as in unix:///path/to/socket"
+                "a socket's path must be absolute: write three slashes, as in unix:///path/to/socket"
             }
             Self::Empty => {
-                "the socket address names no socket: write unix:///path/to/socket or unix:///@name"
+                "the socket address has no path or name: write unix:///path/to/socket or unix:///@name"
             }
             Self::Query => {
-                "a socket address has no query and no fragment: write %3F for a question mark and %23 for a hash sign"
+                "a socket address cannot have a query or a fragment: write %3F for a question mark and %23 for a hash sign"
             }
             Self::Escape => {
                 "a percent sign must be followed by two hexadecimal digits, and an abstract name must be UTF-8: write %25 for a percent sign"

@@ -131,7 +131,7 @@ impl<B> OneMessage<B> {
             let permit = self.large.0.clone().try_acquire_owned();
             self.permit = Some(permit.map_err(|_| {
                 Status::resource_exhausted(format!(
-                    "{MAX_LARGE} messages over {LARGE} bytes are being read: no valid one is that large"
+                    "{MAX_LARGE} messages over {LARGE} bytes are already being read; no valid message is that large"
                 ))
             })?);
         }

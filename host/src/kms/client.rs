@@ -270,7 +270,7 @@ fn lost_connection(status: &tonic::Status) -> Option<String> {
             .is_some_and(|error| error.is_library() && error.is_go_away())
         {
             return Some(format!(
-                "what listens there does not speak gRPC as a KMS plugin does: {error}"
+                "the server on this socket does not speak gRPC as a KMS plugin does: {error}"
             ));
         }
         last = Some(error);

@@ -151,13 +151,13 @@ impl Plugin {
                 }
                 if changed {
                     let key_id_hash = state.keys.current().id().hash();
-                    tracing::info!(key_id_hash, "took up a changed keyring");
+                    tracing::info!(key_id_hash, "loaded a changed keyring");
                 }
             }
             Err(error) => {
                 let fault = error.to_string();
                 if state.fault.as_ref() != Some(&fault) {
-                    tracing::warn!(%error, "the keyring can't be used; keys in memory still decrypt");
+                    tracing::warn!(%error, "the keyring cannot be used; keys in memory still decrypt");
                 }
                 state.fault = Some(fault);
             }
@@ -238,7 +238,7 @@ impl KeyManagementService for Plugin {
         let request = request.into_inner();
         if !request.annotations.is_empty() {
             return Err(Status::invalid_argument(
-                "this plugin gives no annotations, so it takes none",
+                "this plugin never returns annotations, so it accepts none",
             ));
         }
         let is_known = self.state().keys.find(&request.key_id).is_some();
@@ -326,7 +326,7 @@ async fn serve_and_drain(
     tokio::select! {
         ended = server => ended,
         () = overtime => {
-            tracing::debug!("left connections that did not end in time");
+            tracing::debug!("stopped waiting for connections that did not end in time");
             Ok(())
         }
     }

@@ -130,7 +130,7 @@ fn lines_are_exact() {
     )]);
     let id = sha256_label("server-1");
     for line in [
-        "# HELP apiserver_storage_transformation_duration_seconds How long reads and writes that succeeded took, waiting for the plugin included.",
+        "# HELP apiserver_storage_transformation_duration_seconds How long successful reads and writes took, including the wait for the plugin.",
         "apiserver_storage_transformation_duration_seconds_bucket{le=\"5e-06\",transformation_type=\"to_storage\",transformer_prefix=\"k8s:enc:kms:v2:my-kms:\"} 0",
         "apiserver_storage_transformation_duration_seconds_bucket{le=\"83.88608\",transformation_type=\"to_storage\",transformer_prefix=\"k8s:enc:kms:v2:my-kms:\"} 1",
         "apiserver_storage_transformation_duration_seconds_bucket{le=\"+Inf\",transformation_type=\"to_storage\",transformer_prefix=\"k8s:enc:kms:v2:my-kms:\"} 1",

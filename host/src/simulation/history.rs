@@ -479,7 +479,8 @@ impl History {
             .await
             .is_none()
         {
-            let text = format!("{name}: a write fails after a sleep, with every plugin well");
+            let text =
+                format!("{name}: a write fails after a sleep, although every plugin is healthy");
             ledger.breaks(Promise::Recovers, text);
         }
     }

@@ -144,7 +144,10 @@ impl Ledger {
         stored: Vec<u8>,
     ) -> String {
         let Some(parsed) = Stored::parse(&stored) else {
-            self.breaks(Promise::Readable, "a write gave what is no stored value");
+            self.breaks(
+                Promise::Readable,
+                "a write returned something that is not a stored value",
+            );
             return String::new();
         };
         self.sees(&parsed);
@@ -180,7 +183,10 @@ impl Ledger {
         drop(state);
         if !is_new {
             let prefix = &value.prefix;
-            self.breaks(Promise::NonceOnce, format!("a nonce twice: {prefix}"));
+            self.breaks(
+                Promise::NonceOnce,
+                format!("a nonce was used twice: {prefix}"),
+            );
         }
     }
 

@@ -311,11 +311,11 @@ impl World {
         if in_use.engine != *expected {
             breaks(
                 Promise::Recovers,
-                "another file is in use than the one on disk".to_owned(),
+                "the file in use is not the one on disk".to_owned(),
             );
         }
         if let Some(told) = in_use.controller.filter(|told| *told != in_use.engine) {
-            let text = format!("the status tells {told} where {} is in use", in_use.engine);
+            let text = format!("the status reports {told}, but {} is in use", in_use.engine);
             breaks(Promise::InUse, text);
         }
         match timeout(OPERATION_MAX, host.health()).await {
@@ -337,7 +337,7 @@ impl World {
                 Some(prefix) if prefix == version.writes => {}
                 Some(prefix) => {
                     let text = format!(
-                        "{prefix} writes where the file in use has {}",
+                        "{prefix} writes, but the file in use has {}",
                         version.writes
                     );
                     breaks(Promise::InUse, text);
@@ -383,7 +383,7 @@ impl World {
         };
         if version.writes != prefix {
             let text = format!(
-                "{name}: {prefix} writes where the file in use has {}",
+                "{name}: {prefix} writes, but the file in use has {}",
                 version.writes
             );
             ledger.breaks(Promise::InUse, text);
@@ -493,7 +493,7 @@ async fn read(
         Ok(Ok(_)) => {
             ledger.breaks(
                 Promise::Readable,
-                "a read gave something else than was written",
+                "a read returned something else than was written",
             );
             Ok(())
         }

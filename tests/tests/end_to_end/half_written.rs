@@ -170,8 +170,8 @@ fn a_file_that_reads_less_takes_over_when_it_stays() {
         let error = scene.until_seen(&less).await.expect("held");
         assert_eq!(
             error,
-            "the file may be half-written, for it no longer reads what the one in use does (secrets: values that begin with \
-             \"k8s:enc:aescbc:v1:old:\"): it takes effect when it has been the same for 2s, or at once on SIGHUP"
+            "the file may be half-written, because it cannot read what the one in use can (secrets: values that begin with \
+             \"k8s:enc:aescbc:v1:old:\"): it takes effect after 2s without a change, or at once on SIGHUP"
         );
         assert!(scene.file_status().await["heldUntilUnixSeconds"].is_f64());
         scene.until_loaded(&less).await;

@@ -237,7 +237,7 @@ fn users_that_are_named_but_kept_out_are_a_fault_with_a_remedy() {
                 1,
                 "keeps out the group",
             ),
-            (&["--listen-mode", "0777"], 2, "reading and writing"),
+            (&["--listen-mode", "0777"], 2, "read and write bits"),
         ];
         for (args, code, remedy) in table {
             let args = [&start[..], &[&state], args].concat();

@@ -70,7 +70,7 @@ fn a_log_that_nobody_reads_stops_nothing_and_says_afterwards_what_it_lost() {
         drop(unread);
         until("it says what it lost", async || {
             let log = server.process.stderr.text();
-            log.contains("log lines were dropped, for nobody read the log")
+            log.contains("log lines were dropped because the log was not read")
                 .then_some(())
         })
         .await;

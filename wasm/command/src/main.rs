@@ -58,7 +58,7 @@ struct DecryptArgs {
 
 #[derive(Args)]
 struct EngineArgs {
-    /// The encryption configuration file, like kube-apiserver's flag of the same name
+    /// The encryption configuration file, as for kube-apiserver's flag of the same name
     #[arg(
         long,
         value_name = "FILE",

@@ -231,7 +231,7 @@ impl Activity {
         if let Some((_, since)) = state.ending {
             let works = state.open.iter().any(|open| open.phase == Phase::Working);
             return (!works && is_over(since, LEAVE))
-                .then_some((Ending::Now, "it did not end when told to"));
+                .then_some((Ending::Now, "it did not end when asked to"));
         }
         if !state.open.is_empty() {
             None
@@ -326,9 +326,9 @@ mod tests {
         tokio::time::advance(STALL).await;
         assert_eq!(rank(), Rank::Stalled);
         activity.moved(1);
-        assert_eq!(rank(), Rank::Stalled, "a byte is no progress");
+        assert_eq!(rank(), Rank::Stalled, "one byte is not progress");
         activity.moved(16 * 1024 - 1);
-        assert_eq!(rank(), Rank::Busy, "16 KiB are");
+        assert_eq!(rank(), Rank::Busy, "16 KiB are progress");
         exchange.working();
         let other = activity.begin();
         other.answering();
@@ -361,7 +361,7 @@ mod tests {
                 Some(Ending::Gracefully),
             ),
             (
-                "an answer that nobody reads",
+                "an answer that the client does not read",
                 |activity| {
                     let exchange = activity.begin();
                     exchange.answering();

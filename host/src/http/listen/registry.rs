@@ -80,7 +80,7 @@ impl Registry {
     pub(in crate::http) fn give_up_stalled(&self) {
         let stalled = self.readiest(|rank| matches!(rank, Rank::Leaving | Rank::Stalled));
         if let Some((_, activity)) = stalled {
-            self.warn("its client stalls, and others need its memory");
+            self.warn("its client stalls and other requests need its memory");
             activity.end(Ending::Now);
         }
     }
@@ -147,7 +147,7 @@ impl Registry {
         let is_due = |at: Instant| now.saturating_duration_since(at) >= WARNING_INTERVAL;
         if warned.is_none_or(is_due) {
             *warned = Some(now);
-            tracing::warn!(reason, "closed a connection in favour of others");
+            tracing::warn!(reason, "closed a connection to make room for others");
         }
     }
 

@@ -138,7 +138,7 @@ impl fmt::Display for KeyringError {
             ),
             Self::NotAFile { path } => write!(
                 f,
-                "{} is not what a keyring needs there: put a regular file (for the state directory, a directory) in its place; symbolic links are not followed",
+                "{} must be a regular file, or a directory if it is the state directory: replace it; symbolic links are not followed",
                 path.display()
             ),
             Self::Owner {
@@ -152,7 +152,7 @@ impl fmt::Display for KeyringError {
             ),
             Self::Permissions { path, mode, remedy } => write!(
                 f,
-                "{} is open to other users (mode {mode:04o}): see who could have used it, then chmod {remedy} it",
+                "{} is open to other users (mode {mode:04o}): check who could have used it, then chmod {remedy} it",
                 path.display()
             ),
             Self::TooLarge { path, len } => write!(
@@ -164,32 +164,32 @@ impl fmt::Display for KeyringError {
             Self::Damaged { path, damage } => write!(f, "{} {damage}", path.display()),
             Self::Lost { path } => write!(
                 f,
-                "{} is gone, and there are files beside it that are written only once there is one, so values may need its keys: put it back; if no \
-                 value needs them, start once with --init-keyring, which makes a new key",
+                "{} is missing, but files beside it show that it existed, so values may need its keys: restore it; if no value needs them, \
+                 start once with --init-keyring, which creates a new key",
                 path.display()
             ),
             Self::Forgotten { path, keys } => write!(
                 f,
-                "{} lacks {keys} of the keys that it once had, so it is an older copy or another keyring: put the newest one back; if no value needs \
-                 what is missing, start once with --init-keyring",
+                "{} lacks {keys} of the keys that it once had, so it is an older copy or another keyring: restore the newest one; if no value needs \
+                 the missing keys, start once with --init-keyring",
                 path.display()
             ),
             Self::Contradicts { path } => write!(
                 f,
-                "{} has another key under the ID of one in use: put back the keyring that was there before",
+                "{} has a different key under the ID of a key in use: restore the previous keyring",
                 path.display()
             ),
             Self::Complete { path } => write!(
                 f,
-                "{} lacks none of its keys: start without --init-keyring, which is for a keyring that is lost",
+                "{} has all of its keys: start without --init-keyring, which is only for a lost keyring",
                 path.display()
             ),
             Self::Full { path } => write!(
                 f,
-                "{} has no room for another key: rewrite all values, then remove keys that nothing uses",
+                "{} has no room for another key: rewrite all values, then remove the keys that are no longer used",
                 path.display()
             ),
-            Self::Entropy(error) => write!(f, "the system gave no randomness for a key: {error}"),
+            Self::Entropy(error) => write!(f, "cannot get random bytes for a key: {error}"),
         }
     }
 }
@@ -198,12 +198,12 @@ impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Syntax { line, column } => {
-                write!(f, "is not a keyring: fault at line {line} column {column}")?
+                write!(f, "is not a keyring: error at line {line} column {column}")?
             }
             Self::Version { version } => {
                 return write!(
                     f,
-                    "has version {version}, which this program does not know: use the program that wrote it, or a later one"
+                    "has version {version}, which this version of Dekker does not support: use the version that wrote it, or a later one"
                 );
             }
             Self::KeyId => {
@@ -218,9 +218,9 @@ impl fmt::Display for Damage {
                 "is damaged: it holds {keys} keys, more than {}",
                 super::MAX_KEYS
             )?,
-            Self::Changing => {
-                f.write_str("changed while it was read: replace it, never edit it in place")?
-            }
+            Self::Changing => f.write_str(
+                "changed while it was being read: replace the file instead of editing it",
+            )?,
             Self::NotHashes => {
                 return f.write_str(
                     "is not a list of key ID hashes: restore it from a backup, or remove it if the keyring beside it is the newest",

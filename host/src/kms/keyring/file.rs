@@ -76,7 +76,7 @@ pub(super) fn encode(keys: &Keys) -> Zeroizing<Vec<u8>> {
     };
     let mut out = Zeroizing::new(Vec::with_capacity(capacity(keys.all.len())));
     serde_json::to_writer(&mut *out, &file)
-        .expect("a vector takes every write, and a 32-byte secret always encodes");
+        .expect("writing to a vector cannot fail, and a 32-byte secret always encodes");
     out.push(b'\n');
     out
 }
@@ -101,7 +101,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Keys, Damage> {
             let id = KekId::parse(&entry.id).ok_or(Damage::KeyId)?;
             match entry.key {
                 EncodedSecret::Owned(secret) => Ok(Kek::from_parts(id, entry.created, secret)),
-                EncodedSecret::Borrowed(_) => unreachable!("reading makes owned secrets only"),
+                EncodedSecret::Borrowed(_) => unreachable!("decoded secrets are always owned"),
             }
         })
         .collect::<Result<Vec<_>, Damage>>()?;

@@ -40,7 +40,7 @@ fn round_trip(keys: &Keys) {
 }
 
 fn refused(input: &[u8], damage: &Damage) {
-    assert!(!damage.to_string().is_empty(), "a refusal says why");
+    assert!(!damage.to_string().is_empty(), "a refusal has a message");
     if let Damage::Syntax { line, column } = damage {
         let lines = input.iter().filter(|byte| **byte == b'\n').count() + 1;
         assert!(*line <= lines, "a line behind the end");

@@ -198,7 +198,7 @@ impl fmt::Display for SealError {
                 f,
                 "the plaintext has {len} bytes, more than the {MAX_PLAINTEXT} that fit into a {MAX_CIPHERTEXT}-byte ciphertext"
             ),
-            Self::Entropy(error) => write!(f, "the system gave no randomness: {error}"),
+            Self::Entropy(error) => write!(f, "cannot get random bytes: {error}"),
             Self::Cipher => f.write_str("encryption failed"),
         }
     }

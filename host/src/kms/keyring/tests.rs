@@ -195,21 +195,21 @@ fn damaged_files_say_what_is_wrong_and_show_no_secret() {
     let (_root, dir) = state_dir();
     let path = Keyring::open_or_create(&dir).unwrap().path();
     for (desc, content, want) in [
-        ("empty", String::new(), "fault at line 1 column 0"),
+        ("empty", String::new(), "error at line 1 column 0"),
         (
             "cut off",
             good[..good.len() - 9].to_owned(),
-            "fault at line 1",
+            "error at line 1",
         ),
         (
             "something after it",
             format!("{good}{good}"),
-            "fault at line 1",
+            "error at line 1",
         ),
         (
             "not UTF-8 is not JSON",
             "\0".to_owned(),
-            "fault at line 1 column 1",
+            "error at line 1 column 1",
         ),
         (
             "a later version",
@@ -219,33 +219,33 @@ fn damaged_files_say_what_is_wrong_and_show_no_secret() {
         (
             "an unknown field",
             good.replace(r#""created""#, r#""secret":1,"created""#),
-            "fault at line 1",
+            "error at line 1",
         ),
         (
             "a field twice",
             good.replace(r#""created""#, r#""created":1,"created""#),
-            "fault at line 1",
+            "error at line 1",
         ),
         (
             "a field missing",
             good.replace(r#""created":1,"#, ""),
-            "fault at line 1",
+            "error at line 1",
         ),
         (
             "a key where a number belongs",
             good.replace(r#""created":1"#, &format!(r#""created":"{SECRET}""#)),
-            "fault at line 1",
+            "error at line 1",
         ),
-        ("a short key", good.replace("U0U=", ""), "fault at line 1"),
+        ("a short key", good.replace("U0U=", ""), "error at line 1"),
         (
             "a long key",
             good.replace("U0U=", "U0VD"),
-            "fault at line 1",
+            "error at line 1",
         ),
         (
             "not base64",
             good.replace("U0U=", "U0!="),
-            "fault at line 1",
+            "error at line 1",
         ),
         ("a short ID", file(&id[1..], &entry), "32 lowercase"),
         (
@@ -286,12 +286,15 @@ fn a_failed_reload_or_rotation_leaves_the_keys_in_memory() {
     let good = fs::read(keyring.path()).unwrap();
     fs::write(keyring.path(), "damaged").unwrap();
     assert!(keyring.reload_if_changed().is_err());
-    assert!(keyring.reload_if_changed().is_err(), "it looks again");
+    assert!(
+        keyring.reload_if_changed().is_err(),
+        "it checks the file again"
+    );
     assert!(keyring.rotate().is_err());
     fs::remove_file(keyring.path()).unwrap();
     assert!(keyring.reload_if_changed().is_err());
     assert!(keyring.rotate().is_err());
-    assert!(!keyring.path().exists(), "a lost file is not made anew");
+    assert!(!keyring.path().exists(), "a lost file is not created again");
     assert_eq!(ids(&keyring), before);
     keyring.directory.replace(FILE_NAME, &good).unwrap();
     assert!(!keyring.reload_if_changed().unwrap());
@@ -370,7 +373,7 @@ fn a_keyring_is_made_only_where_there_never_was_one() {
             false,
         ),
         (
-            "an empty list of keys, as nobody writes it",
+            "an empty list of keys, which is never written",
             |dir| {
                 fs::write(dir.join(known::FILE_NAME), "").unwrap();
                 set_mode(&dir.join(known::FILE_NAME), 0o600);

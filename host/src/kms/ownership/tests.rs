@@ -170,7 +170,7 @@ async fn what_cannot_be_claimed_any_more_is_tried_until_it_can() {
         .await;
     drop(seen.unwrap());
     let start = Ownership::start(socket.another()).await;
-    assert!(start.is_err(), "a first attempt says what is wrong");
+    assert!(start.is_err(), "the first attempt returns the error");
     std::fs::remove_file(&path).unwrap();
     until(&mut standing, &Standing::Serving).await;
     second.stop().await;

@@ -152,7 +152,7 @@ impl fmt::Display for Kind {
             Self::NotHttp2 => {
                 "it does not speak gRPC (HTTP/2 without TLS): only a KMS v2 client belongs on this socket"
             }
-            Self::Tls => "it speaks TLS: connect without, as kube-apiserver does",
+            Self::Tls => "it speaks TLS: connect without TLS, as kube-apiserver does",
             Self::EmptyAuthority => {
                 "it sends an empty `:authority`: set the client's authority to `localhost`"
             }

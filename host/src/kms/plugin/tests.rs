@@ -86,7 +86,7 @@ async fn faulty_decrypts_are_told_apart_only_as_far_as_they_may_be() {
             annotated,
             (
                 Code::InvalidArgument,
-                "this plugin gives no annotations, so it takes none",
+                "this plugin never returns annotations, so it accepts none",
             ),
         ),
     ] {

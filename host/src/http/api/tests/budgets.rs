@@ -101,10 +101,7 @@ async fn clients_that_stall_give_their_memory_to_others() {
     assert!(answer.starts_with("HTTP/1.1 200 "), "{:.100}", answer);
     assert!(start.elapsed() < Duration::from_secs(1));
     let answer = to_end(&mut stalled[0]).await;
-    assert_eq!(
-        answer, "",
-        "the one that stalled for longest was hung up on"
-    );
+    assert_eq!(answer, "", "the connection that stalled longest was closed");
 }
 
 #[tokio::test(start_paused = true)]

@@ -169,7 +169,10 @@ async fn a_flood_of_continuations_is_not_held() {
         input.extend(frame(kind::CONTINUATION, 0, 1, &[]));
     }
     let output = through(&mut Dice::new(), &input).await;
-    assert!(output == input, "beyond the bound it goes through as it is");
+    assert!(
+        output == input,
+        "beyond the bound, it passes through unchanged"
+    );
 }
 
 #[tokio::test]
