@@ -103,7 +103,10 @@ pub fn all(series: &[Series], cores: usize) -> Vec<Bar> {
                 for size in [1024, 4096] {
                     let at = work(op, source, size);
                     add(
-                        format!("{subject}: {op}, {source}, {} KiB, compared with Go", size / 1024),
+                        format!(
+                            "{subject}: {op}, {source}, {} KiB, compared with Go",
+                            size / 1024
+                        ),
                         Limit::AtLeast(limit),
                         "× faster",
                         figures.faster(subject, GO, at, at),

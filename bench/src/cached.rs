@@ -147,7 +147,10 @@ impl Subject for Readers {
         for _ in 0..n {
             let value = self.values.get(self.next..).unwrap_or_default();
             let value = value.get(..self.len).context("no value")?;
-            ensure!(self.engine.read(value)? == SIZE, "the plaintext has the wrong length");
+            ensure!(
+                self.engine.read(value)? == SIZE,
+                "the plaintext has the wrong length"
+            );
             self.next += self.len;
             if self.next == self.values.len() {
                 self.next = 0;

@@ -48,13 +48,21 @@ fn asked() -> Result<Asked> {
     };
     let mut words = env::args().skip(1);
     while let Some(word) = words.next() {
-        let mut path = || words.next().map(PathBuf::from).context("the path after the option is missing");
+        let mut path = || {
+            words
+                .next()
+                .map(PathBuf::from)
+                .context("the path after the option is missing")
+        };
         match word.as_str() {
             "--quick" => asked.quick = true,
             "--write-docs" => asked.docs = Some(path()?),
             "--json" => asked.json = Some(path()?),
             name if NAMES.contains(&name) => asked.names.push(word),
-            _ => bail!("`{word}` is not a benchmark; the benchmarks are {}", NAMES.join(", ")),
+            _ => bail!(
+                "`{word}` is not a benchmark; the benchmarks are {}",
+                NAMES.join(", ")
+            ),
         }
     }
     if asked.docs.is_some() && (asked.quick || !asked.names.is_empty()) {
@@ -96,7 +104,9 @@ fn run() -> Result<()> {
         report.series.extend(sizes::measure(&files, packer)?);
     }
     if is_asked(server::STARTUP) {
-        let dekker = dekker.as_deref().context("DEKKER_BIN is not set; run `cargo xtask bench`")?;
+        let dekker = dekker
+            .as_deref()
+            .context("DEKKER_BIN is not set; run `cargo xtask bench`")?;
         report.series.extend(server::measure_startup(dekker, plan)?);
     }
     if is_asked(transform::NAME) {
@@ -112,7 +122,9 @@ fn run() -> Result<()> {
         report.series.extend(readers::measure(plan)?);
     }
     if is_asked(server::HTTP) {
-        let dekker = dekker.as_deref().context("DEKKER_BIN is not set; run `cargo xtask bench`")?;
+        let dekker = dekker
+            .as_deref()
+            .context("DEKKER_BIN is not set; run `cargo xtask bench`")?;
         report.series.extend(server::measure_http(dekker, plan)?);
     }
     report.bars = bars::all(&report.series, report.cores);

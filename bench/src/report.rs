@@ -70,7 +70,14 @@ impl Table {
 }
 
 fn bars(report: &Report) -> Table {
-    let head = ["measurement", "target", "reached", "best rounds", "limit", ""];
+    let head = [
+        "measurement",
+        "target",
+        "reached",
+        "best rounds",
+        "limit",
+        "",
+    ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for bar in &report.bars {
         let figure = |value: Option<f64>| value.map_or_else(|| "not measured".into(), short);

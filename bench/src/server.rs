@@ -174,7 +174,10 @@ impl Server {
             if let Some(status) = server.child.try_wait()? {
                 bail!("dekker serve exited: {status}");
             }
-            ensure!(start.elapsed() < PATIENCE, "dekker serve is not healthy after {PATIENCE:?}");
+            ensure!(
+                start.elapsed() < PATIENCE,
+                "dekker serve is not healthy after {PATIENCE:?}"
+            );
             std::thread::sleep(GLANCE);
         }
         server.took = start.elapsed();

@@ -191,7 +191,10 @@ impl Subject for Ours {
     }
 
     fn run(&mut self, work: &Work, n: u64) -> Result<Duration> {
-        let engine = self.engines.get_mut(&work.source).context("no engine for the DEK source")?;
+        let engine = self
+            .engines
+            .get_mut(&work.source)
+            .context("no engine for the DEK source")?;
         engine.tick()?;
         let text = plaintext(work.size);
         match work.op {
@@ -209,7 +212,10 @@ impl Subject for Ours {
                 }
                 let start = Instant::now();
                 for value in values.iter().cycle().take(usize::try_from(n)?) {
-                    ensure!(engine.read(black_box(value))? == work.size, "the plaintext has the wrong length");
+                    ensure!(
+                        engine.read(black_box(value))? == work.size,
+                        "the plaintext has the wrong length"
+                    );
                 }
                 Ok(start.elapsed())
             }

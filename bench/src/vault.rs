@@ -108,7 +108,9 @@ impl Native {
         let now = Timestamp::from_millis(start.0);
         let engine = Engine::new(CONFIG.as_bytes(), options, keys, entropy, now);
         let mut native = Self {
-            engine: engine.ok().context("the engine rejected the configuration")?,
+            engine: engine
+                .ok()
+                .context("the engine rejected the configuration")?,
             vault,
             start,
             next_op: 1,
@@ -160,7 +162,9 @@ impl Native {
             Some(outcome) => Ok(outcome?),
             None => {
                 let mut done = self.settle()?.into_iter();
-                let (_, outcome) = done.find(|(of, _)| *of == op).context("the engine returned no result")?;
+                let (_, outcome) = done
+                    .find(|(of, _)| *of == op)
+                    .context("the engine returned no result")?;
                 Ok(outcome?)
             }
         }

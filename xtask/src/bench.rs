@@ -28,7 +28,9 @@ pub fn run(workspace: &Workspace, args: Vec<OsString>) -> Result<()> {
     )?;
 
     let program = workspace.bench();
-    let program = program.to_str().context("the path of the Go program is not UTF-8")?;
+    let program = program
+        .to_str()
+        .context("the path of the Go program is not UTF-8")?;
     let mut bench = workspace.command(program);
     bench
         .env("DEKKER_BIN", workspace.binary())

@@ -249,7 +249,11 @@ mod tests {
             ("failed", "ℹ fail 1\n", counts(0, 1, 0)),
             ("cancelled", "ℹ cancelled 2\n", counts(0, 2, 0)),
             ("skipped", "ℹ skipped 3\n", counts(0, 0, 3)),
-            ("the total, which is the sum of the others", "ℹ tests 64\n", None),
+            (
+                "the total, which is the sum of the others",
+                "ℹ tests 64\n",
+                None,
+            ),
             ("the name of a test", "✔ pass 3 (1.2ms)\n", None),
             ("not a number", "ℹ pass on\n", None),
         ];

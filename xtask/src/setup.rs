@@ -208,7 +208,10 @@ pub fn node_packages(workspace: &Workspace, folder: &Path) -> Result<(), Missing
     let node = command::capture(workspace.command("node").arg("--version"))
         .map_err(|_| missing("there is no `node`"))?;
     if major_version(&node).is_none_or(|major| major < 20) {
-        return Err(missing(&format!("the version of `node` is {}", node.trim_end())));
+        return Err(missing(&format!(
+            "the version of `node` is {}",
+            node.trim_end()
+        )));
     }
     // npm records what it installed in node_modules. If package-lock.json is newer than this record, the packages may be outdated.
     if is_newer(
@@ -459,7 +462,9 @@ fn find_target(workspace: &Workspace, target: &str) -> Result<Toolchain, Missing
     if has_debian_packages(workspace, &DEBIAN_PACKAGES)
         || (is_root_on_debian() && install_debian_packages(workspace, &DEBIAN_PACKAGES))
     {
-        eprintln!("Debian's Rust is used for {target}; it compiles the standard library from source.");
+        eprintln!(
+            "Debian's Rust is used for {target}; it compiles the standard library from source."
+        );
         return Ok(Toolchain::Debian);
     }
     Err(Missing {

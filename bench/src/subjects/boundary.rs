@@ -53,7 +53,9 @@ impl Boundary {
         begin.call(&mut store, ())?;
         let mut func = |name| {
             let func = instance.get_func(&mut store, name);
-            func.ok_or_else(|| wasmtime::Error::msg(format!("the component exports no function {name}")))
+            func.ok_or_else(|| {
+                wasmtime::Error::msg(format!("the component exports no function {name}"))
+            })
         };
         Ok(Self {
             to_storage: func("to-storage")?,
@@ -104,7 +106,10 @@ impl Subject for Boundary {
                 let start = Instant::now();
                 for value in values.iter().cycle().take(usize::try_from(n)?) {
                     let read = Self::call(&mut self.store, &from_storage, black_box(value))?;
-                    ensure!(black_box(read).len() == work.size, "the plaintext has the wrong length");
+                    ensure!(
+                        black_box(read).len() == work.size,
+                        "the plaintext has the wrong length"
+                    );
                 }
                 Ok(start.elapsed())
             }

@@ -81,7 +81,9 @@ impl Subject for Peer {
         } = work;
         let line = format!("{} {op} {source} {size} {n}\n", self.word);
         let answer = self.program.borrow_mut().ask(&line)?;
-        let nanos = answer.parse().with_context(|| format!("not a time in nanoseconds: {answer}"))?;
+        let nanos = answer
+            .parse()
+            .with_context(|| format!("not a time in nanoseconds: {answer}"))?;
         Ok(Duration::from_nanos(nanos))
     }
 }
