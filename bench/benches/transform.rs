@@ -33,7 +33,7 @@ fn transform(criterion: &mut Criterion) {
                     }
                     let id = BenchmarkId::new(subject.name(), bytes(size));
                     group.bench_function(id, |bencher| {
-                        bencher.iter_custom(|n| subject.run(&work, n).expect("its work"));
+                        bencher.iter_custom(|n| subject.run(&work, n).expect("the work succeeds"));
                     });
                 }
             }

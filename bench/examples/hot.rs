@@ -12,14 +12,14 @@ fn main() -> Result<()> {
         Some("accelerated") => Box::new(Ours::accelerated()?),
         Some("boundary") => Box::new(Boundary::new()?),
         Some("ring") => Box::new(RingAlone::new()?),
-        _ => bail!("native, accelerated, boundary or ring"),
+        _ => bail!("the first argument must be native, accelerated, boundary or ring"),
     };
     let work = Work {
         op: match word(1) {
             Some("read") => Op::Read,
             _ => Op::Write,
         },
-        size: word(2).context("a size")?.parse()?,
+        size: word(2).context("the size is missing")?.parse()?,
         source: match word(3) {
             Some("seed") => Source::Seed,
             _ => Source::Counter,

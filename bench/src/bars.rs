@@ -103,7 +103,10 @@ pub fn all(series: &[Series], cores: usize) -> Vec<Bar> {
                 for size in [1024, 4096] {
                     let at = work(op, source, size);
                     add(
-                        format!("{subject}: {op}, {source}, {} KiB, against Go", size / 1024),
+                        format!(
+                            "{subject}: {op}, {source}, {} KiB, compared with Go",
+                            size / 1024
+                        ),
                         Limit::AtLeast(limit),
                         "× faster",
                         figures.faster(subject, GO, at, at),
@@ -117,11 +120,11 @@ pub fn all(series: &[Series], cores: usize) -> Vec<Bar> {
             let at = work(op, Source::Counter, size);
             add(
                 format!(
-                    "{ACCELERATED}: {op}, {} KiB, against ring alone",
+                    "{ACCELERATED}: {op}, {} KiB, compared with ring",
                     size / 1024
                 ),
                 Limit::AtLeast(limit),
-                " of its speed",
+                "× the speed",
                 figures.faster(ACCELERATED, RING, at, at),
             );
         }
@@ -130,7 +133,7 @@ pub fn all(series: &[Series], cores: usize) -> Vec<Bar> {
         for size in [1024, 4096] {
             let at = work(op, Source::Counter, size);
             add(
-                format!("{NPM}: {op}, {} KiB, against {NOBLE}", size / 1024),
+                format!("{NPM}: {op}, {} KiB, compared with {NOBLE}", size / 1024),
                 Limit::AtLeast(5.0),
                 "× faster",
                 figures.faster(NPM, NOBLE, at, at),
@@ -143,9 +146,9 @@ pub fn all(series: &[Series], cores: usize) -> Vec<Bar> {
     ] {
         let at = work(op, Source::Counter, 4096);
         add(
-            format!("{NPM}: {op}, 4 KiB, against {peer}"),
+            format!("{NPM}: {op}, 4 KiB, compared with {peer}"),
             Limit::AtMost(1.5),
-            "× its time",
+            "× the time",
             Figures::ratio(
                 figures.find(transform::NAME, NPM, at),
                 figures.find(transform::NAME, NODE, at),
@@ -158,7 +161,7 @@ pub fn all(series: &[Series], cores: usize) -> Vec<Bar> {
             figures.find(cached::NAME, subject, Work { count, ..at })
         };
         add(
-            format!("{subject}: cached read, 100,000 DEKs against 1"),
+            format!("{subject}: cached read, 100,000 DEKs compared with 1"),
             Limit::AtMost(1.5),
             "× the time",
             Figures::ratio(with(100_000), with(1)),
@@ -174,7 +177,7 @@ pub fn all(series: &[Series], cores: usize) -> Vec<Bar> {
     let many = p99(64).map(|(median, best)| (median * share, best * share));
     add(
         format!(
-            "64 readers against 1: p99 of an operation, for 64/{} of the time",
+            "64 readers compared with 1: p99 of a read, scaled by {}/64",
             cores.min(64)
         ),
         Limit::AtMost(2.0),
@@ -196,7 +199,7 @@ pub fn all(series: &[Series], cores: usize) -> Vec<Bar> {
         );
     }
     add(
-        "dekker serve: start to the first healthy answer".to_owned(),
+        "dekker serve: from start to the first healthy answer".to_owned(),
         Limit::AtMost(300.0),
         " ms",
         figures.find(server::STARTUP, server::DEKKER, nothing),
@@ -220,8 +223,8 @@ fn limit_of(what: &str, figures: &Figures<'_>) -> Option<f64> {
     };
     for op in [Op::Write, Op::Read] {
         for size in [1024, 4096, 8192] {
-            let of = format!("{op}, {} KiB, against ", size / 1024);
-            let ratio = if what == format!("{ACCELERATED}: {of}ring alone") {
+            let of = format!("{op}, {} KiB, compared with ", size / 1024);
+            let ratio = if what == format!("{ACCELERATED}: {of}ring") {
                 Figures::ratio(find(RING, op, size), find(BOUNDARY, op, size))
             } else if what.starts_with(&format!("{NPM}: {of}create")) {
                 Figures::ratio(find(COPIED, op, size), find(NODE, op, size))
@@ -261,7 +264,7 @@ mod tests {
         let what = "native, ring: write, counter, 1 KiB";
         for (desc, ours, reached, met) in [
             ("faster", 500.0, Some(6.0), Some(true)),
-            ("just so", 1000.0, Some(3.0), Some(true)),
+            ("exactly at the target", 1000.0, Some(3.0), Some(true)),
             ("too slow", 1500.0, Some(2.0), Some(false)),
         ] {
             let ours = series(transform::NAME, NATIVE, AT, ours);
@@ -273,20 +276,20 @@ mod tests {
     }
 
     #[test]
-    fn what_crosses_a_boundary_has_its_limit_beside_it() {
+    fn a_bar_across_a_boundary_has_a_limit() {
         let of = |subject, value| series(transform::NAME, subject, AT, value);
         let all = [
             of(ACCELERATED, 1000.0),
             of(BOUNDARY, 400.0),
             of(RING, 100.0),
         ];
-        let found = bar(&all, "write, 1 KiB, against ring alone");
+        let found = bar(&all, "write, 1 KiB, compared with ring");
         assert_eq!((found.reached, found.limit), (Some(0.1), Some(0.25)));
         assert_eq!(bar(&all, "native, ring: write, counter, 1 KiB").limit, None);
     }
 
     #[test]
-    fn readers_are_allowed_for_cores() {
+    fn the_p99_of_readers_is_scaled_by_the_cores() {
         let at = |count| Work {
             op: Op::Read,
             count,

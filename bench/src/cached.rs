@@ -107,7 +107,7 @@ impl Readers {
     fn new(name: &'static str, deks: usize, count: usize) -> Result<Self> {
         let mut vault = Vault::default();
         let (values, len) = values(&mut vault, deks, count)?;
-        let room = NonZeroUsize::new(2 * deks).context("no DEK")?;
+        let room = NonZeroUsize::new(2 * deks).context("the number of DEKs is 0")?;
         let mut engine = if name == names::NATIVE {
             let entropy = Box::new(KernelEntropy);
             let native = Native::new(Box::new(Ring), entropy, Source::Counter, Some(room), vault)?;
@@ -147,7 +147,10 @@ impl Subject for Readers {
         for _ in 0..n {
             let value = self.values.get(self.next..).unwrap_or_default();
             let value = value.get(..self.len).context("no value")?;
-            ensure!(self.engine.read(value)? == SIZE, "another value");
+            ensure!(
+                self.engine.read(value)? == SIZE,
+                "the plaintext has the wrong length"
+            );
             self.next += self.len;
             if self.next == self.values.len() {
                 self.next = 0;
@@ -169,7 +172,7 @@ fn values(vault: &mut Vault, deks: usize, count: usize) -> Result<(Vec<u8>, usiz
         let key = Ring.generate(source_type, &entropy)?;
         let ciphertext = vault.encrypt(key.export()?.expose());
         let source = EncryptedDekSource::new(ciphertext, Vault::KEY_ID, Annotations::default());
-        let source = source.ok().context("no DEK source")?;
+        let source = source.ok().context("the DEK source is invalid")?;
         writers.push(WriteDek::new(
             key,
             source_type,
@@ -180,10 +183,10 @@ fn values(vault: &mut Vault, deks: usize, count: usize) -> Result<(Vec<u8>, usiz
     let (mut values, mut len) = (Vec::new(), 0);
     for writer in writers.iter().cycle().take(count) {
         let sealed = writer.seal(prefix.as_bytes(), KEY, &text, &entropy);
-        let sealed = sealed.ok().context("not sealed")?;
+        let sealed = sealed.ok().context("cannot seal a value")?;
         len = sealed.len();
         values.extend(sealed);
     }
-    ensure!(values.len() == len * count, "values of several lengths");
+    ensure!(values.len() == len * count, "the values differ in length");
     Ok((values, len))
 }

@@ -48,17 +48,25 @@ fn asked() -> Result<Asked> {
     };
     let mut words = env::args().skip(1);
     while let Some(word) = words.next() {
-        let mut path = || words.next().map(PathBuf::from).context("a path is missing");
+        let mut path = || {
+            words
+                .next()
+                .map(PathBuf::from)
+                .context("the path after the option is missing")
+        };
         match word.as_str() {
             "--quick" => asked.quick = true,
             "--write-docs" => asked.docs = Some(path()?),
             "--json" => asked.json = Some(path()?),
             name if NAMES.contains(&name) => asked.names.push(word),
-            _ => bail!("{word}: not one of {}", NAMES.join(", ")),
+            _ => bail!(
+                "`{word}` is not a benchmark; the benchmarks are {}",
+                NAMES.join(", ")
+            ),
         }
     }
     if asked.docs.is_some() && (asked.quick || !asked.names.is_empty()) {
-        bail!("--write-docs takes a whole run: neither --quick nor names");
+        bail!("--write-docs needs a full run; remove --quick and the names of benchmarks");
     }
     Ok(asked)
 }
@@ -96,7 +104,9 @@ fn run() -> Result<()> {
         report.series.extend(sizes::measure(&files, packer)?);
     }
     if is_asked(server::STARTUP) {
-        let dekker = dekker.as_deref().context("DEKKER_BIN names no binary")?;
+        let dekker = dekker
+            .as_deref()
+            .context("DEKKER_BIN is not set; run `cargo xtask bench`")?;
         report.series.extend(server::measure_startup(dekker, plan)?);
     }
     if is_asked(transform::NAME) {
@@ -112,7 +122,9 @@ fn run() -> Result<()> {
         report.series.extend(readers::measure(plan)?);
     }
     if is_asked(server::HTTP) {
-        let dekker = dekker.as_deref().context("DEKKER_BIN names no binary")?;
+        let dekker = dekker
+            .as_deref()
+            .context("DEKKER_BIN is not set; run `cargo xtask bench`")?;
         report.series.extend(server::measure_http(dekker, plan)?);
     }
     report.bars = bars::all(&report.series, report.cores);
@@ -143,7 +155,7 @@ fn subjects(report: &mut Report, node: Option<&Path>) -> Result<Vec<Box<dyn Subj
         }
         None => report
             .skipped
-            .push("the self-contained component: it is not built".into()),
+            .push("self-contained component: not built".into()),
     }
     all.push(Box::new(Boundary::new()?));
     all.push(Box::new(RingAlone::new()?));
@@ -160,7 +172,7 @@ fn subjects(report: &mut Report, node: Option<&Path>) -> Result<Vec<Box<dyn Subj
                 all.extend(subjects);
                 report.versions.push(about);
             }
-            None => report.skipped.push(format!("{what}: it is not here")),
+            None => report.skipped.push(format!("{what}: not available")),
         }
     }
     Ok(all)

@@ -60,7 +60,7 @@ pub fn all(report: &Report) -> Result<Vec<(&'static str, String)>> {
         ),
         (
             "readers.svg",
-            "A read of 1 KiB by many at once",
+            "A read of 1 KiB by concurrent readers",
             readers::NAME,
             "concurrent readers",
         ),
@@ -197,7 +197,7 @@ mod tests {
     use crate::rounds::Work;
 
     #[test]
-    fn what_was_measured_is_drawn_and_named() {
+    fn measured_series_are_drawn_with_their_names() {
         let series = |size| {
             let work = Work {
                 op: Op::Write,

@@ -108,7 +108,7 @@ async fn read(host: &Host, stored: &[u8], readers: usize, reads: usize) -> Resul
     }
     let mut all = Vec::with_capacity(readers * reads);
     for task in tasks {
-        all.extend(task.await.context("a reader")??);
+        all.extend(task.await.context("a reader's task failed")??);
     }
     Ok((all, start.elapsed().as_nanos() as f64))
 }

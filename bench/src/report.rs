@@ -70,7 +70,14 @@ impl Table {
 }
 
 fn bars(report: &Report) -> Table {
-    let head = ["what", "bar", "reached", "best rounds", "limit", ""];
+    let head = [
+        "measurement",
+        "target",
+        "reached",
+        "best rounds",
+        "limit",
+        "",
+    ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for bar in &report.bars {
         let figure = |value: Option<f64>| value.map_or_else(|| "not measured".into(), short);
@@ -154,7 +161,7 @@ impl Report {
 
     /// Returns each table with its name, which is that of its markers in `docs/PERFORMANCE.md`, and its title.
     fn tables(&self) -> Vec<(&'static str, &'static str, Table)> {
-        let mut all = vec![("bars", "What must be reached", bars(self))];
+        let mut all = vec![("bars", "Targets", bars(self))];
         for (name, title, op, source) in [
             (
                 "write-counter",
@@ -194,12 +201,12 @@ impl Report {
             |bench, corner, scale| grid(corner, self.of(bench), |s| s.work.count, counted, scale);
         all.push((
             cached::NAME,
-            "A cached read of 1 KiB, by cached DEKs, µs",
+            "A cached read of 1 KiB, by number of cached DEKs, µs",
             of(cached::NAME, "DEKs", 1e3),
         ));
         all.push((
             readers::NAME,
-            "A read of 1 KiB, by concurrent readers, µs",
+            "A read of 1 KiB, by number of concurrent readers, µs",
             of(readers::NAME, "readers", 1e3),
         ));
         let http = grid(
@@ -277,7 +284,7 @@ mod tests {
             cores: 2,
             architecture: "x86_64",
             versions: vec!["a 1".into()],
-            skipped: vec!["b: there is no b".into()],
+            skipped: vec!["b: not available".into()],
             bars: Vec::new(),
             series: vec![
                 series("one", 64, 1000.0),
@@ -297,7 +304,7 @@ mod tests {
 | other | 12.3 | 123 |
 ";
         assert_eq!(all[0], ("write-counter", expected.into()));
-        assert_eq!(all[1].1, "2 cores, x86_64.\n- a 1\n- b: there is no b\n");
+        assert_eq!(all[1].1, "2 cores, x86_64.\n- a 1\n- b: not available\n");
         assert!(report().text().contains("other  12.3    123\n"));
     }
 }

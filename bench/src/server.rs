@@ -128,7 +128,7 @@ async fn ask(
         }));
     }
     for task in tasks {
-        task.await.context("a connection")??;
+        task.await.context("a connection's task failed")??;
     }
     Ok(start.elapsed())
 }
@@ -172,9 +172,12 @@ impl Server {
             .build()?;
         while !runtime.block_on(is_ready(health)) {
             if let Some(status) = server.child.try_wait()? {
-                bail!("dekker serve ended: {status}");
+                bail!("dekker serve exited: {status}");
             }
-            ensure!(start.elapsed() < PATIENCE, "dekker serve is not healthy");
+            ensure!(
+                start.elapsed() < PATIENCE,
+                "dekker serve is not healthy after {PATIENCE:?}"
+            );
             std::thread::sleep(GLANCE);
         }
         server.took = start.elapsed();
@@ -222,7 +225,7 @@ impl Connection {
         let key = percent_encode(KEY, NON_ALPHANUMERIC);
         let target = format!("/v1/{direction}?resource={RESOURCE}&key={key}");
         let (status, answer) = self.ask(Method::POST, &target, body).await?;
-        ensure!(status == 200, "{op}: {status}");
+        ensure!(status == 200, "{op}: the server returned status {status}");
         Ok(answer)
     }
 

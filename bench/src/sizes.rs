@@ -55,7 +55,9 @@ pub fn measure(
             let text = String::from_utf8(output.stdout)?;
             add(
                 NPM_GZIP,
-                text.trim().parse().context("node printed no number")?,
+                text.trim()
+                    .parse()
+                    .context("the output of node is not a number")?,
             );
         }
     }

@@ -32,9 +32,9 @@ pub mod names {
     /// The component that contains its own ciphers.
     pub const COMPONENT: &str = "self-contained component";
     /// A component that only calls its host's cipher.
-    pub const BOUNDARY: &str = "a component alone";
+    pub const BOUNDARY: &str = "minimal component";
     /// ring's AES-256-GCM alone.
-    pub const RING: &str = "ring alone";
+    pub const RING: &str = "ring (cipher only)";
     /// kube-apiserver's transformer.
     pub const GO: &str = "k8s.io/apiserver (Go)";
     /// The npm package.
@@ -191,7 +191,10 @@ impl Subject for Ours {
     }
 
     fn run(&mut self, work: &Work, n: u64) -> Result<Duration> {
-        let engine = self.engines.get_mut(&work.source).context("no engine")?;
+        let engine = self
+            .engines
+            .get_mut(&work.source)
+            .context("no engine for the DEK source")?;
         engine.tick()?;
         let text = plaintext(work.size);
         match work.op {
@@ -209,7 +212,10 @@ impl Subject for Ours {
                 }
                 let start = Instant::now();
                 for value in values.iter().cycle().take(usize::try_from(n)?) {
-                    ensure!(engine.read(black_box(value))? == work.size, "another value");
+                    ensure!(
+                        engine.read(black_box(value))? == work.size,
+                        "the plaintext has the wrong length"
+                    );
                 }
                 Ok(start.elapsed())
             }
@@ -233,7 +239,7 @@ impl RingAlone {
     pub fn new() -> Result<Self> {
         let key = UnboundKey::new(&AES_256_GCM, &[7; 32]);
         Ok(Self {
-            key: LessSafeKey::new(key.ok().context("no key")?),
+            key: LessSafeKey::new(key.ok().context("ring rejected the key")?),
             nonces: 0,
             buffer: Vec::new(),
             values: HashMap::new(),
@@ -250,7 +256,7 @@ impl RingAlone {
         let sealed = self
             .key
             .seal_in_place_append_tag(nonce, Aad::from(KEY), &mut self.buffer);
-        sealed.ok().context("not sealed")
+        sealed.ok().context("ring cannot seal the value")
     }
 
     fn open(key: &LessSafeKey, buffer: &mut Vec<u8>, value: &[u8]) -> Result<usize> {
@@ -258,9 +264,9 @@ impl RingAlone {
         buffer.clear();
         buffer.extend_from_slice(sealed);
         let nonce = Nonce::try_assume_unique_for_key(nonce);
-        let nonce = nonce.ok().context("12 bytes")?;
+        let nonce = nonce.ok().context("the nonce is not 12 bytes long")?;
         let opened = key.open_in_place(nonce, Aad::from(KEY), buffer);
-        Ok(black_box(opened.ok().context("not opened")?).len())
+        Ok(black_box(opened.ok().context("ring cannot open the value")?).len())
     }
 }
 
@@ -296,7 +302,7 @@ impl Subject for RingAlone {
                 let start = Instant::now();
                 for value in values.iter().cycle().take(usize::try_from(n)?) {
                     let len = Self::open(&self.key, &mut self.buffer, black_box(value))?;
-                    ensure!(len == work.size, "another value");
+                    ensure!(len == work.size, "the plaintext has the wrong length");
                 }
                 Ok(start.elapsed())
             }
@@ -309,7 +315,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_that_need_nothing_do_their_work() {
+    fn subjects_without_prerequisites_run() {
         let subjects: Vec<Box<dyn Subject>> = vec![
             Box::new(Ours::native().unwrap()),
             Box::new(Ours::portable().unwrap()),

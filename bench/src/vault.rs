@@ -108,7 +108,9 @@ impl Native {
         let now = Timestamp::from_millis(start.0);
         let engine = Engine::new(CONFIG.as_bytes(), options, keys, entropy, now);
         let mut native = Self {
-            engine: engine.ok().context("the configuration is refused")?,
+            engine: engine
+                .ok()
+                .context("the engine rejected the configuration")?,
             vault,
             start,
             next_op: 1,
@@ -144,7 +146,7 @@ impl Native {
             .to_storage(OpId(self.next_op), AT, plaintext, now);
         match outcome {
             Some(outcome) => Ok(outcome?),
-            None => bail!("a write had to wait"),
+            None => bail!("the write has to wait for the plugin"),
         }
     }
 
@@ -160,7 +162,9 @@ impl Native {
             Some(outcome) => Ok(outcome?),
             None => {
                 let mut done = self.settle()?.into_iter();
-                let (_, outcome) = done.find(|(of, _)| *of == op).context("no answer")?;
+                let (_, outcome) = done
+                    .find(|(of, _)| *of == op)
+                    .context("the engine returned no result")?;
                 Ok(outcome?)
             }
         }

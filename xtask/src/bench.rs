@@ -19,8 +19,8 @@ pub fn run(workspace: &Workspace, args: Vec<OsString>) -> Result<()> {
     host::build(workspace)?;
     let ci = workspace.is_ci();
     let wasi = optional(ci, "dekker.wasm", wasi_command::build(workspace))?;
-    let npm = optional(ci, "Node and what is measured in it", npm::build(workspace))?;
-    let go = optional(ci, "Go", go(workspace))?;
+    let npm = optional(ci, "the benchmarks in Node", npm::build(workspace))?;
+    let go = optional(ci, "the benchmarks in Go", go(workspace))?;
     command::run(
         workspace
             .cargo()
@@ -28,7 +28,9 @@ pub fn run(workspace: &Workspace, args: Vec<OsString>) -> Result<()> {
     )?;
 
     let program = workspace.bench();
-    let program = program.to_str().context("a path that is not UTF-8")?;
+    let program = program
+        .to_str()
+        .context("the path of the Go program is not UTF-8")?;
     let mut bench = workspace.command(program);
     bench
         .env("DEKKER_BIN", workspace.binary())
@@ -89,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_peer_that_is_missing_is_left_out_but_in_ci() {
+    fn a_missing_peer_is_an_error_only_in_ci() {
         let missing = || Err::<(), _>(anyhow::Error::new(Missing::join(&[])));
         assert!(optional(false, "a peer", missing()).is_ok_and(|peer| peer.is_none()));
         assert!(optional(true, "a peer", missing()).is_err());

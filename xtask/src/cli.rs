@@ -13,7 +13,7 @@ use crate::simulate::{HISTORIES, Simulation};
 pub enum Task {
     /// Print the usage.
     Help,
-    /// Get what building and testing need.
+    /// Install what building and testing need.
     Setup,
     /// Build everything that is shipped, or one product.
     Build {
@@ -43,7 +43,7 @@ pub enum Task {
     },
     /// Format all code.
     Fmt,
-    /// Take the pictures that the README shows.
+    /// Take the screenshots that the README shows.
     Pictures,
     /// Build, then run the crash tests.
     Crash {
@@ -89,8 +89,8 @@ pub enum UsageError {
 impl fmt::Display for UsageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoCommand => write!(f, "say what to do"),
-            Self::UnknownCommand(word) => write!(f, "there is no command `{}`", word.display()),
+            Self::NoCommand => write!(f, "no command given"),
+            Self::UnknownCommand(word) => write!(f, "unknown command `{}`", word.display()),
             Self::UnexpectedArgument { command, argument } => {
                 write!(f, "`{command}` does not take `{}`", argument.display())
             }
@@ -158,33 +158,33 @@ pub fn usage() -> String {
         "\
 usage: cargo xtask <command>
 
-  setup                     get what building and testing need: targets, components, a C compiler, npm's packages
+  setup                     install what building and testing need: Rust targets and components, a C compiler, npm packages
   build                     build the component, the `dekker` binary that embeds it, the npm package and the Inspector
-  build --component-only    build the component
-  build --npm-only          build the npm package
-  build --inspector-only    build the npm package, and the Inspector from it
-  serve [ARGS...]           build, then run `dekker serve ARGS...` with automatic reload on
-  test [PARTS...]           run all parts of the test suite, or those named
-  simulate [--histories N]  play random histories of the host in simulated time: 10000, or so many
+  build --component-only    build only the component
+  build --npm-only          build only the npm package
+  build --inspector-only    build only the npm package, and the Inspector, which contains it
+  serve [ARGS...]           build, then run `dekker serve ARGS...` with automatic reload enabled
+  test [PARTS...]           run all parts of the test suite, or only these
+  simulate [--histories N]  play N random histories of the host in simulated time (default 10000)
   simulate --without FIX [--histories N]
-                            the same in a copy of the tree without a fix of tests/without, or each of them (`all`), and see it fail
-  simulate --matrix         every fault in every phase, and renew docs/fault-matrix.md
+                            check that the histories fail in a copy of the tree without this fix of tests/without (`all`: each in turn)
+  simulate --matrix         play every fault in every phase, and update docs/fault-matrix.md
   fmt                       format all code
   lint                      the same as `test clippy`
   doc                       the same as `test doc`
-  pictures                  build the Inspector, and take the pictures of it that are in docs/
+  pictures                  build the Inspector, and take its screenshots for docs/
   interop                   the same as `test interop`
   bench [--quick] [NAMES...]
-                            measure against other ciphers and kube-apiserver's: transform, cached-deks, readers, http, startup, sizes
-  bench --write-docs        the same, in full, and renew docs/PERFORMANCE.md
-  crash [--kills N]         build, then run the part `crash` with N kills at random moments (200 without)
+                            compare the speed with kube-apiserver's and other ciphers'; NAMES: transform, cached-deks, readers, http, startup, sizes
+  bench --write-docs        run all benchmarks in full, and update docs/PERFORMANCE.md
+  crash [--kills N]         build, then run the part `crash` with N kills at random moments (default 200)
   fuzz [TARGET] [--minutes N] [--keep]
-                            a target of tests/fuzz, or each of them, for ten minutes or so many; `--keep` renews its corpus
-  miri                      tests of core, the ciphers and the unsafe code under Miri
-  mutants [ARGS...]         break core's crypto, KMS and engine in small ways, and see the tests fail; ARGS are cargo-mutants'
-  help                      print this
+                            run this target of tests/fuzz, or each in turn, for N minutes (default 10); `--keep` updates its corpus
+  miri                      run tests of core, the ciphers and the unsafe code under Miri
+  mutants [ARGS...]         change core's crypto, KMS and engine in small ways, and check that the tests fail; ARGS are passed to cargo-mutants
+  help                      print this help
 
-Each command sets up what it needs. Parts of `test`:
+Each command installs what it needs. Parts of `test`:
 
 ",
     );
@@ -194,8 +194,8 @@ Each command sets up what it needs. Parts of `test`:
     }
     text.push_str(
         "
-With CI=true in the environment a part that lacks a prerequisite fails; otherwise it is skipped, with a line that says so.
-Exit codes: 0 done, 1 fault, 2 usage.
+A part whose prerequisites are missing is skipped, and the reason is printed; with CI=true in the environment it fails.
+Exit codes: 0 success, 1 failure, 2 invalid command line.
 ",
     );
     text
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn commands_are_understood() {
+    fn commands_are_parsed() {
         let table: &[(&str, &[&str], Task)] = &[
             ("help", &["help"], Task::Help),
             ("help as a flag", &["--help"], Task::Help),
@@ -386,7 +386,7 @@ mod tests {
             ),
             ("serve", &["serve"], Task::Serve { args: vec![] }),
             (
-                "serve passes everything on",
+                "serve passes all arguments on",
                 &["serve", "--help", "a b"],
                 Task::Serve {
                     args: vec!["--help".into(), "a b".into()],
@@ -406,14 +406,14 @@ mod tests {
                 }),
             ),
             (
-                "simulate the matrix",
+                "simulate with the matrix",
                 &["simulate", "--matrix"],
                 Task::Simulate(Simulation::Matrix),
             ),
             ("fmt", &["fmt"], Task::Fmt),
             ("crash", &["crash"], Task::Crash { kills: None }),
             (
-                "crash, so many times",
+                "crash with a number of kills",
                 &["crash", "--kills", "5000"],
                 Task::Crash {
                     kills: NonZeroU32::new(5000),
@@ -439,7 +439,7 @@ mod tests {
             ),
             ("miri", &["miri"], Task::Miri),
             (
-                "mutants passes everything on",
+                "mutants passes all arguments on",
                 &["mutants", "--file", "core/src/map.rs"],
                 Task::Mutants {
                     args: vec!["--file".into(), "core/src/map.rs".into()],
@@ -460,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused() {
+    fn invalid_command_lines_are_rejected() {
         let unexpected = |command, argument: &str| UsageError::UnexpectedArgument {
             command,
             argument: argument.into(),
@@ -468,12 +468,12 @@ mod tests {
         let table: &[(&str, &[&str], UsageError)] = &[
             ("nothing", &[], UsageError::NoCommand),
             (
-                "no such command",
+                "unknown command",
                 &["biuld"],
                 UsageError::UnknownCommand("biuld".into()),
             ),
             (
-                "no such flag",
+                "unknown flag",
                 &["build", "--all"],
                 unexpected("build", "--all"),
             ),
@@ -483,7 +483,7 @@ mod tests {
                 unexpected("build", "--component-only"),
             ),
             (
-                "an argument too many",
+                "too many arguments",
                 &["fmt", "core"],
                 unexpected("fmt", "core"),
             ),
@@ -493,7 +493,7 @@ mod tests {
                 unexpected("simulate", "--histories"),
             ),
             (
-                "no number",
+                "not a number",
                 &["simulate", "--histories", "many"],
                 unexpected("simulate", "many"),
             ),
@@ -503,7 +503,7 @@ mod tests {
                 unexpected("crash", "--kills"),
             ),
             (
-                "no such target",
+                "unknown target",
                 &["fuzz", "jsno"],
                 unexpected("fuzz", "jsno"),
             ),
@@ -513,7 +513,7 @@ mod tests {
                 unexpected("fuzz", "config"),
             ),
             (
-                "no minutes",
+                "zero minutes",
                 &["fuzz", "--minutes", "0"],
                 unexpected("fuzz", "0"),
             ),
@@ -523,12 +523,12 @@ mod tests {
                 unexpected("miri", "core"),
             ),
             (
-                "no kills",
+                "zero kills",
                 &["crash", "--kills", "0"],
                 unexpected("crash", "0"),
             ),
             (
-                "no such part",
+                "unknown part",
                 &["test", "fmt", "nativ"],
                 UsageError::UnknownPart("nativ".into()),
             ),
@@ -539,7 +539,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_run_in_the_order_of_the_table_and_once() {
+    fn parts_run_once_in_the_order_of_the_table() {
         let all: Vec<&str> = parts::PARTS.iter().map(|part| part.name).collect();
         assert_eq!(part_names(&["test"]), all);
         assert_eq!(

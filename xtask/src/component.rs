@@ -103,7 +103,7 @@ impl Component {
             Ok(optimized) => Some(optimized),
             Err(fault) if fault.is::<Missing>() && !workspace.is_ci() => {
                 eprintln!(
-                    "SKIP: the {} is NOT optimized, and bigger than it need be: {fault}",
+                    "SKIP: the {} is NOT optimized, and larger than necessary: {fault}",
                     self.name
                 );
                 None
@@ -171,8 +171,8 @@ fn encode(module: &[u8]) -> Result<Vec<u8>> {
         .module(module)?
         .validate(true)
         .encode()
-        .context("the guest cannot be made into a component")?;
-    without_names(&component).context("the component has a section that does not end")
+        .context("cannot make a component of the guest module")?;
+    without_names(&component).context("the component has a truncated section")
 }
 
 /// Returns the component without its custom section `component-name`. This section contains names for debuggers: five kilobytes that no host needs.
@@ -205,7 +205,7 @@ fn working_imports(component: &[u8]) -> Result<Vec<String>> {
     let DecodedWasm::Component(resolve, world) =
         wit_component::decode(component).context("cannot decode the component")?
     else {
-        bail!("a WIT package, not a component");
+        bail!("the file is a WIT package, not a component");
     };
     let names = resolve.worlds[world]
         .imports
@@ -239,7 +239,7 @@ fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<bool> {
     }
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory)
-            .with_context(|| format!("cannot make {}", directory.display()))?;
+            .with_context(|| format!("cannot create {}", directory.display()))?;
     }
     fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(true)
@@ -248,9 +248,9 @@ fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<bool> {
 fn size_against_bar(bytes: usize, max_bytes: usize) -> String {
     let bar = kilobytes(max_bytes);
     if bytes < max_bytes {
-        format!("{} (bar: under {bar})", kilobytes(bytes))
+        format!("{} (limit: under {bar})", kilobytes(bytes))
     } else {
-        format!("{}: OVER THE BAR, which is under {bar}", kilobytes(bytes))
+        format!("{}: TOO LARGE (limit: under {bar})", kilobytes(bytes))
     }
 }
 
@@ -263,25 +263,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_held_against_the_bar() {
+    fn sizes_are_compared_with_the_limit() {
         assert_eq!(
             size_against_bar(399_999, 400_000),
-            "399.9 kB (bar: under 400.0 kB)"
+            "399.9 kB (limit: under 400.0 kB)"
         );
         assert_eq!(
             size_against_bar(400_000, 400_000),
-            "400.0 kB: OVER THE BAR, which is under 400.0 kB"
+            "400.0 kB: TOO LARGE (limit: under 400.0 kB)"
         );
     }
 
     #[test]
-    fn versions_are_cut_off() {
+    fn versions_are_removed() {
         assert_eq!(without_version("wasi:random/random@0.2.0"), RANDOM);
         assert_eq!(without_version("wasi:random/random"), RANDOM);
     }
 
     #[test]
-    fn what_is_no_component_is_refused() {
+    fn a_file_that_is_not_a_component_is_rejected() {
         assert!(encode(b"\0asm\x01\0\0\0 and then some").is_err());
         assert!(COMPONENTS[0].check_imports(b"").is_err());
     }
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_nothing_else_are_left_out() {
+    fn only_the_names_are_removed() {
         let header = b"\0asm\x0d\0\x01\0";
         // The length in two bytes, which LEB128 allows.
         let names = [b"\0\x91\0\x0ecomponent-name".as_slice(), b"ab"].concat();

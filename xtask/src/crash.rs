@@ -64,11 +64,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_are_read_from_what_tests_print() {
+    fn figures_are_parsed_from_the_output_of_tests() {
         let table = [
             ("a line", "CRASH kills: 200\n", Some("kills: 200")),
             (
-                "after the harness's words",
+                "after the test harness's output",
                 "test x ... CRASH seed: 1\n",
                 Some("seed: 1"),
             ),

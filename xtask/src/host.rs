@@ -88,11 +88,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn serve_turns_automatic_reload_on_unless_told_otherwise() {
+    fn serve_enables_automatic_reload_by_default() {
         let on = "--encryption-provider-config-automatic-reload=true";
         let off = "--encryption-provider-config-automatic-reload=false";
         let table: &[(&str, &[&str], &[&str])] = &[
-            ("nothing said", &[], &["serve", on]),
+            ("no flag", &[], &["serve", on]),
             (
                 "before the caller's",
                 &["--state-dir", "a b"],
@@ -100,7 +100,7 @@ mod tests {
             ),
             ("turned off", &[off], &["serve", off]),
             (
-                "the value apart",
+                "the value as a separate argument",
                 &[AUTOMATIC_RELOAD, "false"],
                 &["serve", AUTOMATIC_RELOAD, "false"],
             ),

@@ -82,11 +82,11 @@ fn check(mut command: Command, pages: &[(&str, String)], name: &str) -> Result<(
     for (page, shown) in shown {
         times += 1;
         if shown != printed {
-            bail!("{page} shows something else than it printed:\n{shown}");
+            bail!("the output differs from the one in {page}:\n{shown}");
         }
     }
     if times == 0 {
-        bail!("no page shows a run of it");
+        bail!("no page shows its output");
     }
     Ok(())
 }
@@ -146,7 +146,7 @@ mod tests {
         let table = [
             ("the next command", "a.py", Some("1\n  2\n")),
             ("the block", "b.py", Some("3\n")),
-            ("none", "c.py", None),
+            ("not on the page", "c.py", None),
         ];
         for (desc, name, expected) in table {
             assert_eq!(transcript(page, name).as_deref(), expected, "{desc}");

@@ -169,7 +169,7 @@ impl Interop<'_> {
             .filter(|(a, b)| a == b)
             .count();
         Ok(Row {
-            what: format!("{what}: upstream says what is recorded"),
+            what: format!("{what}: upstream against the recording"),
             compared: lines,
             mismatches: lines - equal,
         })
@@ -215,7 +215,7 @@ fn render(rows: &[Row], elapsed: Duration) -> String {
         .unwrap_or(0);
     let mut text = format!(
         "{:<width$}  {:>9}  {:>10}\n",
-        "upstream and ours", "compared", "mismatches"
+        "upstream and Dekker", "compared", "mismatches"
     );
     let mut total = (0, 0);
     // Writing to a String cannot fail.
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_read_from_what_tests_print() {
+    fn rows_are_parsed_from_the_output_of_tests() {
         let table = [
             (
                 "a row",
@@ -259,7 +259,7 @@ mod tests {
                 Some(row("live: a, b", 1, 0)),
             ),
             (
-                "after the harness's words",
+                "after the test harness's output",
                 "test x ... INTEROP y: 1 compared, 0 mismatches",
                 Some(row("y", 1, 0)),
             ),
@@ -276,7 +276,7 @@ mod tests {
     fn the_table_adds_up() {
         let rows = [row("vectors", 378, 0), row("health bodies", 9, 2)];
         let expected = "\
-upstream and ours   compared  mismatches
+upstream and Dekker   compared  mismatches
 vectors                  378           0
 health bodies              9           2
 total                    387           2

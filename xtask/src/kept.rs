@@ -37,7 +37,7 @@ impl Kept {
     pub fn make(&self, input: &[u8], run: impl FnOnce(&Path) -> Result<()>) -> Result<Vec<u8>> {
         let output = self.file("output.wasm");
         fs::create_dir_all(&self.directory)
-            .with_context(|| format!("cannot make {}", self.directory.display()))?;
+            .with_context(|| format!("cannot create {}", self.directory.display()))?;
         for name in ["input.wasm", "output.wasm"] {
             let old = self.file(name);
             if old.exists() {
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_result_is_used_again_only_for_the_same_module_and_optimizer() -> Result<()> {
+    fn a_result_is_reused_only_for_the_same_module_and_optimizer() -> Result<()> {
         let directory =
             std::env::temp_dir().join(format!("dekker xtask kept {}", std::process::id()));
         let kept = |how: &str| Kept {

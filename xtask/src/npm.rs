@@ -110,7 +110,7 @@ fn bind(module: &Path, output: &Path) -> Result<()> {
         .remove_name_section(true)
         .remove_producers_section(true)
         .generate(output)
-        .with_context(|| format!("cannot make bindings for {}", module.display()))?;
+        .with_context(|| format!("cannot generate bindings for {}", module.display()))?;
     eprintln!("  {:.1} s", start.elapsed().as_secs_f32());
     Ok(())
 }
@@ -151,17 +151,22 @@ fn gzip_size(workspace: &Workspace, file: &Path) -> Result<usize> {
     let script = "const fs = require('fs'), zlib = require('zlib');
         console.log(zlib.gzipSync(fs.readFileSync(process.argv[1]), { level: 9 }).length)";
     let size = command::capture(workspace.command("node").args(["-e", script]).arg(file))?;
-    size.trim().parse().context("node printed no number")
+    size.trim()
+        .parse()
+        .context("the output of node is not a number")
 }
 
 fn gzip_against_bar(bytes: usize) -> String {
     let kilobytes = |bytes: usize| format!("{}.{} kB", bytes / 1000, bytes % 1000 / 100);
     let bar = kilobytes(GZIP_MAX_BYTES);
     if bytes < GZIP_MAX_BYTES {
-        format!("{} packed by gzip (bar: under {bar})", kilobytes(bytes))
+        format!(
+            "{} compressed with gzip (limit: under {bar})",
+            kilobytes(bytes)
+        )
     } else {
         format!(
-            "{} packed by gzip: OVER THE BAR, which is under {bar}",
+            "{} compressed with gzip: TOO LARGE (limit: under {bar})",
             kilobytes(bytes)
         )
     }
@@ -172,14 +177,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_held_against_the_bar() {
+    fn sizes_are_compared_with_the_limit() {
         assert_eq!(
             gzip_against_bar(99_999),
-            "99.9 kB packed by gzip (bar: under 100.0 kB)"
+            "99.9 kB compressed with gzip (limit: under 100.0 kB)"
         );
         assert_eq!(
             gzip_against_bar(100_000),
-            "100.0 kB packed by gzip: OVER THE BAR, which is under 100.0 kB"
+            "100.0 kB compressed with gzip: TOO LARGE (limit: under 100.0 kB)"
         );
     }
 }

@@ -72,19 +72,19 @@ pub static PARTS: &[&Part] = &[
     &CLIPPY,
     &Part {
         name: "targets",
-        about: "dekker-core builds for WebAssembly and for a machine without an operating system",
+        about: "dekker-core compiles for WebAssembly and for a target without an operating system",
         needs: Needs::Nothing,
         run: targets,
     },
     &Part {
         name: "boundary",
-        about: "the host reaches dekker-core only through the component, and components import only what they may",
+        about: "the host uses dekker-core only through the component, and components import only what they are allowed to",
         needs: Needs::Component,
         run: boundary,
     },
     &Part {
         name: "size",
-        about: "the components are under their bars",
+        about: "the components are within their size limits",
         needs: Needs::Component,
         run: size,
     },
@@ -102,25 +102,25 @@ pub static PARTS: &[&Part] = &[
     },
     &Part {
         name: "simulation",
-        about: "random histories of the whole host in simulated time: no nonce twice, no value lost",
+        about: "random histories of the whole host in simulated time: no nonce is repeated, no value is lost",
         needs: Needs::Component,
         run: simulation,
     },
     &Part {
         name: "crash",
-        about: "the dekker binary under kill -9, many starts and stops at once, full disks, few descriptors and little memory",
+        about: "the dekker binary under kill -9, many concurrent starts and stops, full disks, few descriptors and little memory",
         needs: Needs::Binary,
         run: run_crash,
     },
     &Part {
         name: "wasmtime",
-        about: "dekker.wasm under the wasmtime command, beside the native commands",
+        about: "dekker.wasm under the wasmtime command, compared with the native command",
         needs: Needs::Binary,
         run: wasmtime,
     },
     &Part {
         name: "hosts",
-        about: "the component in hosts of its own: Rust, wasmtime, Python and Node, as docs/plugin-hosts.md shows them",
+        about: "the component in the example hosts of docs/plugin-hosts.md: Rust, wasmtime, Python and Node",
         needs: Needs::Component,
         run: run_hosts,
     },
@@ -133,20 +133,20 @@ pub static PARTS: &[&Part] = &[
     },
     &Part {
         name: "node",
-        about: "the npm package in Node: its tests, its types, what it packs, and the behaviour suite",
+        about: "the npm package in Node: its tests, types and packed files, and the behaviour suite",
         needs: Needs::Binary,
         run: node,
     },
     &Part {
         name: "browser",
-        about: "the npm package and the Inspector in Chromium: their tests there, and the behaviour suite",
+        about: "the npm package and the Inspector in Chromium: their tests, and the behaviour suite",
         needs: Needs::Component,
         run: browser,
     },
     &DOC,
     &Part {
         name: "deny",
-        about: "licences, bans, sources and advisories of all dependencies, by cargo-deny where it is installed",
+        about: "licences, bans, sources and advisories of all dependencies, if cargo-deny is installed",
         needs: Needs::Nothing,
         run: deny,
     },
@@ -171,7 +171,7 @@ pub static BUILD_COMPONENT: Part = Part {
 /// The part `interop`, which is also the command `interop`.
 pub static INTEROP: Part = Part {
     name: "interop",
-    about: "kube-apiserver's own Go code against ours: vectors, live values, configurations, health, key states",
+    about: "comparison with kube-apiserver's own Go code: vectors, live values, configurations, health, key states",
     needs: Needs::Binary,
     run: run_interop,
 };
@@ -232,7 +232,7 @@ fn clippy(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
     all([native, component, accelerated, js])?;
     Ok(match toolchain {
         Toolchain::Own => Done::Passed,
-        Toolchain::Debian => Done::PassedWith("the guests were compiled with Debian's rustc, which has no clippy: only rustc's warnings were looked at there".into()),
+        Toolchain::Debian => Done::PassedWith("the guests were compiled with Debian's rustc, which has no clippy, so only rustc's warnings were checked there".into()),
     })
 }
 
@@ -465,7 +465,7 @@ fn doc(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
 /// registry.
 fn deny(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
     if command::capture(workspace.cargo().args(["deny", "--version"])).is_err() {
-        return Ok(Done::Skipped("cargo-deny is optional and not installed; run `cargo install cargo-deny --locked` to have it".into()));
+        return Ok(Done::Skipped("cargo-deny is optional and not installed; run `cargo install cargo-deny --locked` to install it".into()));
     }
     let check = ["deny", "check", "--hide-inclusion-graph"];
     command::run(
@@ -476,7 +476,7 @@ fn deny(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
     )?;
     if let Err(fault) = command::run(workspace.cargo().args(["deny", "fetch", "db"])) {
         return Ok(Done::PassedWith(format!(
-            "advisories were NOT checked, their database cannot be had: {fault:#}"
+            "advisories were NOT checked, because their database cannot be fetched: {fault:#}"
         )));
     }
     command::run(workspace.cargo().args(check).arg("advisories"))?;
@@ -539,12 +539,12 @@ mod tests {
     }
 
     #[test]
-    fn a_package_is_found_in_a_tree_by_its_whole_name() {
+    fn a_package_is_found_in_a_tree_by_its_full_name() {
         let tree = "dekker-host v0.1.0 (/a b/host)\ndekker-corelib v1.0.0\nserde v1.0.0 (*)\n";
         let table = [
-            ("there", "serde", true),
+            ("present", "serde", true),
             ("only a prefix", "dekker-core", false),
-            ("not there", "ring", false),
+            ("absent", "ring", false),
         ];
         for (desc, package, expected) in table {
             assert_eq!(reaches(tree, package), expected, "{desc}");
@@ -552,7 +552,7 @@ mod tests {
     }
 
     #[test]
-    fn all_faults_are_told() {
+    fn all_errors_are_reported() {
         assert!(all([Ok(()), Ok(())]).is_ok());
         let fault = all([
             Err(anyhow::anyhow!("one")),

@@ -192,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn result_lines_are_read() {
+    fn result_lines_are_parsed() {
         let counts = |passed, failed, skipped| {
             Some(Counts {
                 passed,
@@ -225,7 +225,7 @@ mod tests {
             ),
             ("cut short", "test result: ok. 1 passed", None),
             (
-                "no number",
+                "not a number",
                 "test result: ok. many passed; 0 failed; 0 ignored",
                 None,
             ),
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_are_read_from_what_node_prints() {
+    fn counts_are_parsed_from_the_output_of_node() {
         let counts = |passed, failed, skipped| {
             Some(Counts {
                 passed,
@@ -249,9 +249,13 @@ mod tests {
             ("failed", "ℹ fail 1\n", counts(0, 1, 0)),
             ("cancelled", "ℹ cancelled 2\n", counts(0, 2, 0)),
             ("skipped", "ℹ skipped 3\n", counts(0, 0, 3)),
-            ("all, which is the sum of these", "ℹ tests 64\n", None),
-            ("a test's own word", "✔ pass 3 (1.2ms)\n", None),
-            ("no number", "ℹ pass on\n", None),
+            (
+                "the total, which is the sum of the others",
+                "ℹ tests 64\n",
+                None,
+            ),
+            ("the name of a test", "✔ pass 3 (1.2ms)\n", None),
+            ("not a number", "ℹ pass on\n", None),
         ];
         for (desc, line, expected) in table {
             assert_eq!(Counts::from_node_line(line), expected, "{desc}");
@@ -268,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_shown_as_a_table_and_closes_on_one_plain_line() {
+    fn a_report_is_a_table_that_ends_with_the_totals() {
         let mut report = Report::default();
         report.add(part(
             "fmt",
@@ -332,7 +336,7 @@ SKIP deny: not installed
     }
 
     #[test]
-    fn tests_that_do_not_all_compile_fail() {
+    fn a_part_that_does_not_compile_counts_as_failed() {
         let report = part(
             "native",
             Verdict::Failed {
@@ -356,7 +360,7 @@ SKIP deny: not installed
     }
 
     #[test]
-    fn a_skip_does_not_spoil_a_run() {
+    fn a_skipped_part_does_not_fail_a_run() {
         let mut report = Report::default();
         report.add(part(
             "deny",

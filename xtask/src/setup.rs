@@ -60,7 +60,7 @@ pub fn go(workspace: &Workspace, source: &Path) -> Result<(), Missing> {
             .env("GOTOOLCHAIN", "local");
         command::capture(&mut go).map_err(|fault| Missing {
             message: format!(
-                "the part needs Go as tests/interop/go.mod names it, and its modules: {fault:#}"
+                "Go in the version that go.mod requires, or one of its modules, is missing: {fault:#}"
             ),
         })
     };
@@ -208,7 +208,10 @@ pub fn node_packages(workspace: &Workspace, folder: &Path) -> Result<(), Missing
     let node = command::capture(workspace.command("node").arg("--version"))
         .map_err(|_| missing("there is no `node`"))?;
     if major_version(&node).is_none_or(|major| major < 20) {
-        return Err(missing(&format!("node is {}", node.trim_end())));
+        return Err(missing(&format!(
+            "the version of `node` is {}",
+            node.trim_end()
+        )));
     }
     // npm records what it installed in node_modules. If package-lock.json is newer than this record, the packages may be outdated.
     if is_newer(
@@ -227,7 +230,7 @@ pub fn node_packages(workspace: &Workspace, folder: &Path) -> Result<(), Missing
         "--no-fund",
     ]);
     command::run(&mut npm).map_err(|fault| Missing {
-        message: format!("npm's packages cannot be had: {fault:#}"),
+        message: format!("cannot install the npm packages: {fault:#}"),
     })
 }
 
@@ -261,11 +264,11 @@ pub fn python_packages(
         make() || (is_root_on_debian() && install_debian_packages(workspace, &DEBIAN) && make());
     if !made {
         return Err(Missing {
-            message: "there is no `python3` that makes virtual environments; install Python 3.9 or later, on Debian with python3-venv".into(),
+            message: "there is no `python3` that can create virtual environments; install Python 3.9 or later, on Debian with python3-venv".into(),
         });
     }
     let missing = |fault: &dyn fmt::Display| Missing {
-        message: format!("Python's packages cannot be had: {fault:#}"),
+        message: format!("cannot install the Python packages: {fault:#}"),
     };
     // Install only wheels, so that no package is built from source.
     let mut pip = workspace.command(&python.to_string_lossy());
@@ -299,7 +302,7 @@ pub fn chromium(workspace: &Workspace) -> Result<PathBuf, Missing> {
         return Ok(CHROMIUM.into());
     }
     Err(Missing {
-        message: "Chromium is missing; name one in DEKKER_CHROMIUM, or on Debian, as root, `apt-get install chromium`".into(),
+        message: "Chromium is missing; set DEKKER_CHROMIUM to its path, or on Debian, as root, run `apt-get install chromium`".into(),
     })
 }
 
@@ -413,7 +416,7 @@ pub fn wasm_opt(workspace: &Workspace) -> Result<WasmOpt, Missing> {
     let root = workspace.root();
     let package = root.join("node_modules/binaryen");
     let version = json_text(&package.join("package.json"), "/version").ok_or_else(|| Missing {
-        message: "node_modules has no binaryen; remove node_modules, so that it is installed again"
+        message: "node_modules has no binaryen; remove node_modules to have it installed again"
             .into(),
     })?;
     Ok(WasmOpt {
@@ -441,7 +444,7 @@ pub fn c_compiler(workspace: &Workspace) {
     }
     if !(is_root_on_debian() && install_debian_packages(workspace, &["gcc", "libc6-dev"])) {
         eprintln!(
-            "warning: there is no C compiler `cc` here; if linking fails, install one (on Debian: apt-get install gcc libc6-dev)"
+            "warning: there is no C compiler `cc`; if linking fails, install one (on Debian: apt-get install gcc libc6-dev)"
         );
     }
 }
@@ -459,12 +462,14 @@ fn find_target(workspace: &Workspace, target: &str) -> Result<Toolchain, Missing
     if has_debian_packages(workspace, &DEBIAN_PACKAGES)
         || (is_root_on_debian() && install_debian_packages(workspace, &DEBIAN_PACKAGES))
     {
-        eprintln!("Debian's Rust compiles for {target}, with a standard library from source.");
+        eprintln!(
+            "Debian's Rust is used for {target}; it compiles the standard library from source."
+        );
         return Ok(Toolchain::Debian);
     }
     Err(Missing {
         message: format!(
-            "the Rust target {target} is missing; run `rustup target add {target}`, or on Debian, as root, `apt-get install {}`",
+            "the Rust target {target} is missing; run `rustup target add {target}`, or on Debian, as root, run `apt-get install {}`",
             DEBIAN_PACKAGES.join(" ")
         ),
     })
@@ -542,7 +547,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_major_version_of_node_is_read() {
+    fn the_major_version_of_node_is_parsed() {
         let table = [
             ("v20.20.2\n", Some(20)),
             ("v9", Some(9)),

@@ -108,10 +108,10 @@ fn without(workspace: &Workspace, fix: &str, histories: u64) -> Result<()> {
             Err(_) => seen.push(name),
         }
     }
-    eprintln!("\nseen: {}", seen.join(", "));
+    eprintln!("\ndetected: {}", seen.join(", "));
     if !unseen.is_empty() {
         bail!(
-            "{histories} histories did not see that it was missing: {}",
+            "{histories} histories passed without these fixes: {}",
             unseen.join(", ")
         );
     }
@@ -163,7 +163,7 @@ fn copy(workspace: &Workspace) -> Result<Workspace> {
         }
         if let Some(folder) = to.parent() {
             fs::create_dir_all(folder)
-                .with_context(|| format!("cannot make {}", folder.display()))?;
+                .with_context(|| format!("cannot create {}", folder.display()))?;
         }
         fs::write(&to, bytes).with_context(|| format!("cannot write {}", to.display()))?;
     }
@@ -171,7 +171,7 @@ fn copy(workspace: &Workspace) -> Result<Workspace> {
         let (from, to) = (workspace.target().join(folder), copy.target().join(folder));
         if !to.exists() && from.exists() {
             fs::create_dir_all(copy.target())
-                .with_context(|| format!("cannot make {}", copy.target().display()))?;
+                .with_context(|| format!("cannot create {}", copy.target().display()))?;
             let mut cp = workspace.command("cp");
             command::run(cp.arg("-a").args([&from, &to]))?;
         }

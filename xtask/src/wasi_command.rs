@@ -26,7 +26,7 @@ pub fn build(workspace: &Workspace) -> Result<()> {
     let (built, path) = (workspace.wasi_module(), workspace.wasi_command());
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory)
-            .with_context(|| format!("cannot make {}", directory.display()))?;
+            .with_context(|| format!("cannot create {}", directory.display()))?;
     }
     let size = fs::copy(&built, &path)
         .with_context(|| format!("cannot copy {} to {}", built.display(), path.display()))?;

@@ -26,7 +26,7 @@ impl Workspace {
             .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
         let root = manifest_dir
             .parent()
-            .context("xtask stands in no workspace")?
+            .context("xtask is not in a workspace")?
             .to_owned();
         let metadata = command::capture(cargo(&root).args([
             "metadata",
@@ -35,11 +35,11 @@ impl Workspace {
             "1",
         ]))?;
         let metadata: Value = serde_json::from_str(&metadata)
-            .context("cargo metadata printed something else than JSON")?;
+            .context("the output of `cargo metadata` is not JSON")?;
         let target = metadata
             .get("target_directory")
             .and_then(Value::as_str)
-            .context("cargo metadata named no target_directory")?
+            .context("the output of `cargo metadata` has no target_directory")?
             .into();
         let ci = std::env::var_os("CI").is_some_and(|value| value == "true");
         Ok(Self { root, target, ci })

@@ -37,7 +37,7 @@ impl Boundary {
     /// # Errors
     /// Returns an error if wasmtime cannot compile or instantiate the component.
     pub fn new() -> Result<Self> {
-        Self::make().map_err(told)
+        Self::make().map_err(to_anyhow)
     }
 
     fn make() -> wasmtime::Result<Self> {
@@ -53,7 +53,9 @@ impl Boundary {
         begin.call(&mut store, ())?;
         let mut func = |name| {
             let func = instance.get_func(&mut store, name);
-            func.ok_or_else(|| wasmtime::Error::msg(format!("no function {name}")))
+            func.ok_or_else(|| {
+                wasmtime::Error::msg(format!("the component exports no function {name}"))
+            })
         };
         Ok(Self {
             to_storage: func("to-storage")?,
@@ -64,13 +66,13 @@ impl Boundary {
     }
 
     fn call(store: &mut Store<State>, call: &Call<'_>, value: &[u8]) -> Result<Vec<u8>> {
-        let (out,) = call.call(&mut *store, (KEY, value)).map_err(told)?;
+        let (out,) = call.call(&mut *store, (KEY, value)).map_err(to_anyhow)?;
         store.data_mut().0.erase();
         Ok(out)
     }
 }
 
-fn told(error: wasmtime::Error) -> anyhow::Error {
+fn to_anyhow(error: wasmtime::Error) -> anyhow::Error {
     anyhow!("{error:#}")
 }
 
@@ -85,7 +87,7 @@ impl Subject for Boundary {
 
     fn run(&mut self, work: &Work, n: u64) -> Result<Duration> {
         let text = plaintext(work.size);
-        let to_storage = self.to_storage.typed(&self.store).map_err(told)?;
+        let to_storage = self.to_storage.typed(&self.store).map_err(to_anyhow)?;
         match work.op {
             Op::Write => {
                 let start = Instant::now();
@@ -100,11 +102,14 @@ impl Subject for Boundary {
                     let sealed = Self::call(&mut self.store, &to_storage, &text)?;
                     values.push(sealed);
                 }
-                let from_storage = self.from_storage.typed(&self.store).map_err(told)?;
+                let from_storage = self.from_storage.typed(&self.store).map_err(to_anyhow)?;
                 let start = Instant::now();
                 for value in values.iter().cycle().take(usize::try_from(n)?) {
                     let read = Self::call(&mut self.store, &from_storage, black_box(value))?;
-                    ensure!(black_box(read).len() == work.size, "another value");
+                    ensure!(
+                        black_box(read).len() == work.size,
+                        "the plaintext has the wrong length"
+                    );
                 }
                 Ok(start.elapsed())
             }

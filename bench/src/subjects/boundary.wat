@@ -1,5 +1,5 @@
-;; The least that a component can do to write and to read a value: take the value and its key, have the host seal or open it, give it back.
-;; No engine, no envelope, no nonce of its own, no counts, and memory that is never given back.
+;; The minimum that a component must do to write and read a value: receive the value and its storage key, have the host seal or open the value, and
+;; return the result. It has no engine, no envelope and no counts. Its nonces are a simple counter, and its allocator never frees memory.
 (component
   (import "dekker:crypto/keys@0.1.0" (instance $keys
     (type $source-type' (enum "aes-gcm-key" "hkdf-sha256-xnonce-aes-gcm-seed"))
@@ -48,7 +48,8 @@
     (func (export "begin")
       (global.set $sealing-key (call $generate (i32.const 0)))
       (global.set $opening-key (call $opening (global.get $sealing-key))))
-    ;; The nonce, which the host also puts in front, is at 16, where the count of the values goes up; the result's pointer and length are at 4 and 8.
+    ;; The nonce is at address 16: 4 zero bytes, then the number of the value. The host also puts the nonce before the ciphertext. The result's
+    ;; pointer and length are at 4 and 8.
     (func (export "to-storage") (param $key i32) (param $key-len i32) (param $value i32) (param $len i32) (result i32)
       (i64.store (i32.const 20) (i64.add (i64.load (i32.const 20)) (i64.const 1)))
       (call $seal (global.get $sealing-key) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)

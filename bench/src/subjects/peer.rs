@@ -81,7 +81,9 @@ impl Subject for Peer {
         } = work;
         let line = format!("{} {op} {source} {size} {n}\n", self.word);
         let answer = self.program.borrow_mut().ask(&line)?;
-        let nanos = answer.parse().with_context(|| answer.clone())?;
+        let nanos = answer
+            .parse()
+            .with_context(|| format!("not a time in nanoseconds: {answer}"))?;
         Ok(Duration::from_nanos(nanos))
     }
 }
@@ -119,7 +121,7 @@ impl Program {
     fn line(&mut self) -> Result<String> {
         let mut line = String::new();
         if self.output.read_line(&mut line)? == 0 {
-            bail!("it ended");
+            bail!("the program ended");
         }
         Ok(line.trim_end().to_owned())
     }

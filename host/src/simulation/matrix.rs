@@ -45,23 +45,26 @@ const FAULTS: [(&str, Fault); 23] = [
     ("plugin hangs", Fault::Plugin(Mood::Hangs)),
     ("plugin unhealthy", Fault::Plugin(Mood::Unhealthy)),
     (
-        "Status names a wrong key ID",
+        "Status returns a wrong key ID",
         Fault::Plugin(Mood::NamesAnotherKey),
     ),
     (
-        "Encrypt returns an undecryptable DEK",
+        "Encrypt returns a ciphertext that cannot be decrypted",
         Fault::Plugin(Mood::Garbles),
     ),
     ("plugin cannot decrypt", Fault::Plugin(Mood::CannotDecrypt)),
     (
-        "plugin decrypts wrongly",
+        "Decrypt returns a wrong DEK",
         Fault::Plugin(Mood::DecryptsWrongly),
     ),
     (
-        "plugin slow: 2.5 s",
+        "plugin answers after 2.5 s",
         Fault::Plugin(Mood::Slow(Duration::from_millis(2500))),
     ),
-    ("connection cut in the answer", Fault::Plugin(Mood::Cuts)),
+    (
+        "connection closed without an answer",
+        Fault::Plugin(Mood::Cuts),
+    ),
     (
         "key ID changes with each Status",
         Fault::Plugin(Mood::Flips),
@@ -69,11 +72,11 @@ const FAULTS: [(&str, Fault); 23] = [
     ("plugin upgraded from v2beta1 to v2", Fault::PluginUpgraded),
     ("trap in the control instance", Fault::TrapInControl),
     ("trap in a worker", Fault::TrapInWorker),
-    ("trap at a reload", Fault::TrapAtReload),
+    ("trap during a reload", Fault::TrapAtReload),
     ("too little memory for a value", Fault::TooLittleMemory),
     ("file half-written", Fault::FileHalfWritten),
     ("file invalid", Fault::FileInvalid),
-    ("file vanished", Fault::FileVanished),
+    ("file removed", Fault::FileVanished),
     ("file replaced and put back", Fault::FileFlips),
     ("disk full while a key is rotated", Fault::DiskFull),
     ("machine sleeps for 240 s", Fault::Sleep),
@@ -413,9 +416,9 @@ fn shown(time: Duration) -> String {
 fn table(rows: &[(&str, Vec<[Duration; 3]>)]) -> String {
     let mut table = String::from(
         "<!-- Written by `cargo xtask simulate --matrix`. -->\n\
-         Seconds from the end of a fault until the file on disk is in use, its plugins are known to be healthy and a write succeeds, in simulated time, without\n\
-         a health check, which would ask the plugins at once.\n\
-         A fault that does not end by itself lasts 30 s. Three numbers: with 1, 2 and 4 workers, where they differ.\n\n| fault |",
+         Seconds, in simulated time, from the end of a fault until the file on disk is in use, its plugins are known to be healthy and a write succeeds. No\n\
+         health check is made in this time, because it would call the plugins at once. A fault that does not end by itself lasts 30 s.\n\
+         A cell with three numbers gives the times with 1, 2 and 4 workers; one number holds for all three.\n\n| fault |",
     );
     for (phase, _) in PHASES {
         // Writing to a String cannot fail.
