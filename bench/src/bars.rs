@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bar_is_met_by_the_ratio_of_the_medians() {
+    fn a_bar_compares_the_ratio_of_the_medians() {
         let go = series(transform::NAME, GO, AT, 3000.0);
         let what = "native, ring: write, counter, 1 KiB";
         for (desc, ours, reached, met) in [
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn what_crosses_a_boundary_has_its_limit_beside_it() {
+    fn bars_across_the_boundary_show_its_limit() {
         let of = |subject, value| series(transform::NAME, subject, AT, value);
         let all = [
             of(ACCELERATED, 1000.0),
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn readers_are_allowed_for_cores() {
+    fn the_readers_bar_accounts_for_cores() {
         let at = |count| Work {
             op: Op::Read,
             count,

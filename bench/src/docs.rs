@@ -25,14 +25,14 @@ mod tests {
     const DOCUMENT: &str = "a\n<!-- t -->\n\nold\n\n<!-- /t -->\nb\n";
 
     #[test]
-    fn only_what_is_between_markers_changes() {
+    fn only_the_text_between_markers_changes() {
         let renewed = renew(DOCUMENT, &[("t", "new\n".into())]).unwrap();
         assert_eq!(renewed, "a\n<!-- t -->\n\nnew\n\n<!-- /t -->\nb\n");
         assert_eq!(renew(&renewed, &[("t", "new\n".into())]).unwrap(), renewed);
     }
 
     #[test]
-    fn a_text_without_a_place_is_a_fault() {
+    fn a_text_without_markers_is_an_error() {
         let fault = renew(DOCUMENT, &[("u", String::new())]).unwrap_err();
         assert_eq!(fault.to_string(), "the document has no place for u");
     }

@@ -197,7 +197,7 @@ mod tests {
     use crate::rounds::Work;
 
     #[test]
-    fn what_was_measured_is_drawn_and_named() {
+    fn measured_series_are_drawn_and_labelled() {
         let series = |size| {
             let work = Work {
                 op: Op::Write,

@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn each_gets_about_the_same_time_and_its_own_figures() {
+    fn subjects_get_equal_time_and_separate_figures() {
         let mut subjects: Vec<Box<dyn Subject>> = vec![
             Box::new(Steady("fast", 100, Vec::new())),
             Box::new(Steady("slow", 50_000, Vec::new())),
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn the_median_and_the_best_are_of_the_rounds() {
+    fn median_and_best_are_taken_over_the_rounds() {
         let table = [
             ("a time", "ns", vec![3.0, 1.0, 2.0], 1.0, 2.0),
             ("a rate", "requests/s", vec![3.0, 1.0, 2.0], 3.0, 2.0),
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_read_well() {
+    fn sizes_print_with_binary_units() {
         assert_eq!(
             [64, 1024, 65536, 1 << 20].map(bytes),
             ["64 B", "1 KiB", "64 KiB", "1 MiB"]

@@ -309,7 +309,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_that_need_nothing_do_their_work() {
+    fn subjects_without_external_tools_run() {
         let subjects: Vec<Box<dyn Subject>> = vec![
             Box::new(Ours::native().unwrap()),
             Box::new(Ours::portable().unwrap()),

@@ -189,7 +189,7 @@ fn kms_values_open_with_their_dek_alone() {
 }
 
 #[test]
-fn a_value_sealed_with_a_dek_at_hand_is_read_with_the_plugin() {
+fn a_value_sealed_with_a_given_dek_is_read_with_the_plugin() {
     on_every_face("values sealed with a DEK at hand", |maker| {
         let mut all = Comparison::default();
         for name in ["kms-v2-seed", "kms-v2-key"] {

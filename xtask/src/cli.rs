@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn commands_are_understood() {
+    fn commands_are_parsed() {
         let table: &[(&str, &[&str], Task)] = &[
             ("help", &["help"], Task::Help),
             ("help as a flag", &["--help"], Task::Help),
@@ -460,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused() {
+    fn invalid_arguments_are_refused() {
         let unexpected = |command, argument: &str| UsageError::UnexpectedArgument {
             command,
             argument: argument.into(),

@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_is_shown_as_one_would_type_it() {
+    fn a_command_is_shown_as_typed_in_a_shell() {
         let mut command = Command::new("/opt/rust tools/bin/cargo");
         command
             .args(["test", "-p", "a b", "it's", ""])
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn results_are_counted_and_a_failure_is_told() {
+    fn results_are_counted_and_a_failure_is_reported() {
         let mut counts = Counts::default();
         let script = "echo 'test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out'; exit 101";
         let fault = run_tests(Command::new("sh").args(["-c", script]), &mut counts);
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_is_not_there_is_named() {
+    fn a_missing_program_is_named() {
         let fault = run(&mut Command::new("dekker-no-such-program"));
         assert!(fault.is_err_and(|fault| fault.to_string().contains("dekker-no-such-program")));
     }

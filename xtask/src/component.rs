@@ -263,7 +263,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_held_against_the_bar() {
+    fn sizes_are_compared_with_the_bar() {
         assert_eq!(
             size_against_bar(399_999, 400_000),
             "399.9 kB (bar: under 400.0 kB)"
@@ -275,13 +275,13 @@ mod tests {
     }
 
     #[test]
-    fn versions_are_cut_off() {
+    fn versions_are_removed_from_imports() {
         assert_eq!(without_version("wasi:random/random@0.2.0"), RANDOM);
         assert_eq!(without_version("wasi:random/random"), RANDOM);
     }
 
     #[test]
-    fn what_is_no_component_is_refused() {
+    fn invalid_components_are_refused() {
         assert!(encode(b"\0asm\x01\0\0\0 and then some").is_err());
         assert!(COMPONENTS[0].check_imports(b"").is_err());
     }
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_nothing_else_are_left_out() {
+    fn only_the_name_section_is_removed() {
         let header = b"\0asm\x0d\0\x01\0";
         // The length in two bytes, which LEB128 allows.
         let names = [b"\0\x91\0\x0ecomponent-name".as_slice(), b"ab"].concat();

@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_are_read_from_what_tests_print() {
+    fn figures_are_read_from_test_output() {
         let table = [
             ("a line", "CRASH kills: 200\n", Some("kills: 200")),
             (

@@ -215,7 +215,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_are_read_from_what_libfuzzer_prints() {
+    fn figures_are_read_from_libfuzzer_output() {
         let said = "\
 #2\tINITED cov: 10 ft: 11 corp: 1/1b exec/s: 0 rss: 40Mb
 #9\tDONE   cov: 12 ft: 13 corp: 2/2b lim: 4 exec/s: 9 rss: 41Mb
@@ -235,7 +235,7 @@ stat::peak_rss_mb:              41
     }
 
     #[test]
-    fn targets_are_those_of_the_manifest() {
+    fn targets_match_the_manifest() {
         let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fuzz/Cargo.toml");
         let manifest = fs::read_to_string(manifest).expect("a manifest");
         let (_, bins) = manifest.split_once("[[bin]]").expect("targets");

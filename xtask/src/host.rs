@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn serve_turns_automatic_reload_on_unless_told_otherwise() {
+    fn serve_turns_automatic_reload_on_by_default() {
         let on = "--encryption-provider-config-automatic-reload=true";
         let off = "--encryption-provider-config-automatic-reload=false";
         let table: &[(&str, &[&str], &[&str])] = &[

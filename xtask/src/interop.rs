@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_read_from_what_tests_print() {
+    fn rows_are_read_from_test_output() {
         let table = [
             (
                 "a row",

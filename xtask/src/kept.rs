@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_result_is_used_again_only_for_the_same_module_and_optimizer() -> Result<()> {
+    fn a_result_is_reused_only_for_the_same_module_and_optimizer() -> Result<()> {
         let directory =
             std::env::temp_dir().join(format!("dekker xtask kept {}", std::process::id()));
         let kept = |how: &str| Kept {

@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_held_against_the_bar() {
+    fn sizes_are_compared_with_the_bar() {
         assert_eq!(
             gzip_against_bar(99_999),
             "99.9 kB packed by gzip (bar: under 100.0 kB)"

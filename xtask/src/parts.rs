@@ -552,7 +552,7 @@ mod tests {
     }
 
     #[test]
-    fn all_faults_are_told() {
+    fn all_errors_are_reported() {
         assert!(all([Ok(()), Ok(())]).is_ok());
         let fault = all([
             Err(anyhow::anyhow!("one")),

@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_are_read_from_what_node_prints() {
+    fn counts_are_read_from_node_output() {
         let counts = |passed, failed, skipped| {
             Some(Counts {
                 passed,
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_shown_as_a_table_and_closes_on_one_plain_line() {
+    fn a_run_is_shown_as_a_table_and_a_summary_line() {
         let mut report = Report::default();
         report.add(part(
             "fmt",
@@ -356,7 +356,7 @@ SKIP deny: not installed
     }
 
     #[test]
-    fn a_skip_does_not_spoil_a_run() {
+    fn a_skipped_part_does_not_fail_a_run() {
         let mut report = Report::default();
         report.add(part(
             "deny",

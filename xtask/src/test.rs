@@ -135,14 +135,14 @@ mod tests {
     }
 
     #[test]
-    fn a_build_that_was_asked_for_is_not_added_again() {
+    fn a_requested_build_is_not_added_again() {
         let order = build_for(&["fmt", "build", "native"]);
         assert_eq!(order.len(), 3);
         assert_eq!(order.get(1), Some(&parts::BUILD.about));
     }
 
     #[test]
-    fn a_part_without_its_build_ends_as_the_build_did() {
+    fn a_part_without_its_build_has_the_verdict_of_the_build() {
         let ended = |build| without_build(&parts::DOC, &build).map(|report| report.verdict);
         let failed = || Verdict::Failed { reason: "f".into() };
         let skipped = || Verdict::Skipped { reason: "s".into() };

@@ -130,7 +130,7 @@ pub(super) fn rotated_dek_reads_without_the_plugin(maker: &dyn Maker) {
     assert_eq!((&read.plaintext[..], read.stale), (&b"old"[..], true));
 }
 
-pub(super) fn unusable_dek_from_the_plugin_is_the_plugins_fault(maker: &dyn Maker) {
+pub(super) fn unusable_dek_from_the_plugin_is_a_plugin_error(maker: &dyn Maker) {
     let value = foreign_values(maker, 1).remove(0);
     let mut h = Harness::primed(maker);
     for (desc, len) in [("empty", 0), ("no AES key", 31), ("far too long", 100_000)] {

@@ -36,7 +36,7 @@ fn write(h: &mut Harness, key: &str, plaintext: &[u8]) -> Vec<u8> {
     h.written(op).expect("an answer").expect("a write").stored
 }
 
-pub(super) fn each_write_has_a_dek_of_its_own(maker: &dyn Maker) {
+pub(super) fn each_write_has_its_own_dek(maker: &dyn Maker) {
     let mut h = with(maker, "");
     assert_eq!(
         calls(&mut h),
@@ -56,7 +56,7 @@ pub(super) fn each_write_has_a_dek_of_its_own(maker: &dyn Maker) {
     assert_eq!(distinct.len(), 10);
 }
 
-pub(super) fn stored_form_of_kms_v1_is_upstreams(maker: &dyn Maker) {
+pub(super) fn stored_form_of_kms_v1_matches_upstream(maker: &dyn Maker) {
     let mut h = with(maker, "");
     let stored = write(&mut h, "/k", b"hello");
     let rest = stored.strip_prefix(PREFIX).expect("the prefix");
@@ -227,7 +227,7 @@ pub(super) fn writes_of_kms_v1_fail_with_the_plugin(maker: &dyn Maker) {
 }
 
 /// This happens with a plugin of another version. Code 0 is not a gRPC status.
-pub(super) fn fault_that_is_no_grpc_status_is_its_message(maker: &dyn Maker) {
+pub(super) fn error_without_a_grpc_status_is_its_message(maker: &dyn Maker) {
     let mut h = with(maker, "");
     let message =
         "KMS provider api version v1beta2 is not supported, only v1beta1 is supported now";
@@ -250,7 +250,7 @@ pub(super) fn cancelled_write_of_kms_v1_leaves_nothing(maker: &dyn Maker) {
     assert_eq!(h.status()["parkedOperations"], 0);
 }
 
-pub(super) fn encrypted_dek_must_fit_its_length(maker: &dyn Maker) {
+pub(super) fn encrypted_dek_must_fit_its_length_field(maker: &dyn Maker) {
     for (len, fits) in [(0, false), (1, true), (65_535, true), (65_536, false)] {
         let mut h = with(maker, "");
         h.plugin("old").on_encrypt(move |mut answer| {
@@ -293,7 +293,7 @@ pub(super) fn health_of_kms_v1_is_encrypt_then_decrypt(maker: &dyn Maker) {
     );
 }
 
-pub(super) fn checks_stand_one_by_one_when_kms_v1_is_used(maker: &dyn Maker) {
+pub(super) fn checks_are_separate_when_kms_v1_is_used(maker: &dyn Maker) {
     let file = file::secrets_with(&[file::kms("a"), provider("")]);
     for (reload, names) in [
         (false, vec!["kms-provider-0", "kms-provider-1"]),

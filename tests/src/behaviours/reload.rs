@@ -174,7 +174,7 @@ pub(super) fn unchanged_provider_keeps_its_dek_and_cache(maker: &dyn Maker) {
     assert_eq!(h.plugin("a").calls.encrypt, 1);
 }
 
-pub(super) fn changed_provider_is_a_new_one(maker: &dyn Maker) {
+pub(super) fn changed_provider_is_a_new_provider(maker: &dyn Maker) {
     let table = [
         (
             "endpoint",
@@ -308,7 +308,7 @@ pub(super) fn newer_candidate_keeps_the_probe_of_the_older(maker: &dyn Maker) {
     assert!(h.closed.is_empty());
 }
 
-pub(super) fn same_file_again_ends_a_pending_candidate(maker: &dyn Maker) {
+pub(super) fn reload_of_the_running_file_ends_a_pending_candidate(maker: &dyn Maker) {
     let mut h = harness(maker);
     let counter = |value: &[u8]| EncryptedObject::of("a", value).counter();
     let first = counter(&h.write("/k", b"x"));

@@ -206,7 +206,7 @@ fn one_configuration_of_five_providers_reads_what_upstream_wrote_with_each() {
 }
 
 #[test]
-fn one_configuration_of_five_providers_reads_the_other_dek_source_as_well() {
+fn one_configuration_of_five_providers_reads_the_other_dek_source_too() {
     read_with_five_providers("kms-v2-seed");
 }
 

@@ -35,7 +35,7 @@ fn a_server_starts_before_its_plugin_and_recovers_when_it_comes() {
 }
 
 #[test]
-fn a_plugin_that_says_it_is_ill_is_believed_word_for_word() {
+fn an_unhealthy_status_is_reported_word_for_word() {
     play(async |stage| {
         let socket = stage.path("kms.sock");
         let plugin = Scripted::serve(&socket, "key-1");
@@ -57,7 +57,7 @@ fn a_plugin_that_says_it_is_ill_is_believed_word_for_word() {
 }
 
 #[test]
-fn a_plugin_that_hangs_costs_a_read_its_deadline_and_cached_values_nothing() {
+fn a_plugin_that_hangs_fails_uncached_reads_at_the_deadline_and_cached_ones_work() {
     play(async |stage| {
         let socket = stage.path("kms.sock");
         let plugin = Scripted::serve(&socket, "key-1");

@@ -53,7 +53,7 @@ fn a_crash_leaves_no_core_dump() {
 }
 
 #[test]
-fn its_memory_is_no_other_processs_of_its_user() {
+fn other_processes_of_its_user_cannot_access_its_memory() {
     play(async |stage| {
         let Some(binary) = binary_for_other(&stage) else {
             return;

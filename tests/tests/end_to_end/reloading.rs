@@ -130,7 +130,7 @@ fn a_good_edit_takes_effect_and_old_values_are_still_read() {
 }
 
 #[test]
-fn a_bad_edit_is_named_and_changes_nothing() {
+fn a_bad_edit_is_reported_and_changes_nothing() {
     play(async |stage| {
         let scene = Scene::plain(&stage, &RELOAD).await;
         let load = Load::start(&scene.server.api).await;
@@ -159,7 +159,7 @@ fn a_bad_edit_is_named_and_changes_nothing() {
 }
 
 #[test]
-fn a_file_whose_plugin_is_not_there_is_refused_until_it_comes() {
+fn a_file_is_refused_until_its_plugin_is_available() {
     play(async |stage| {
         let scene = Scene::plain(&stage, &RELOAD).await;
         let load = Load::start(&scene.server.api).await;

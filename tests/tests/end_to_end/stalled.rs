@@ -59,7 +59,7 @@ async fn fill_log(server: &Server) -> u32 {
 }
 
 #[test]
-fn a_log_that_nobody_reads_stops_nothing_and_says_afterwards_what_it_lost() {
+fn an_unread_log_blocks_nothing_and_reports_its_losses_afterwards() {
     play(async |stage| {
         let (process, unread) =
             Process::start_unread(stage.serve_command(&["--log", "trace"]), b"");
@@ -80,7 +80,7 @@ fn a_log_that_nobody_reads_stops_nothing_and_says_afterwards_what_it_lost() {
 }
 
 #[test]
-fn a_log_that_nobody_reads_does_not_hold_up_the_end() {
+fn an_unread_log_does_not_delay_the_shutdown() {
     play(async |stage| {
         let (process, unread) =
             Process::start_unread(stage.serve_command(&["--log", "trace"]), b"");
@@ -97,7 +97,7 @@ fn a_log_that_nobody_reads_does_not_hold_up_the_end() {
 }
 
 #[test]
-fn standard_output_that_nobody_reads_does_not_hold_up_a_server_nor_its_end() {
+fn unread_standard_output_delays_neither_start_nor_shutdown() {
     play(async |stage| {
         // A pipe that is completely full.
         let (_reader, writer) = std::io::pipe().expect("a pipe");

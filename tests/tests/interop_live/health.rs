@@ -118,7 +118,7 @@ async fn compare(
 }
 
 #[test]
-fn health_bodies_are_upstreams() {
+fn health_bodies_match_upstream() {
     play("live health", async |stage| {
         let mut comparison = Comparison::default();
         let (a, b) = (stage.path("a.sock"), stage.path("b.sock"));
@@ -174,7 +174,7 @@ fn with_v1(providers: &[(&str, &Path)]) -> String {
 }
 
 #[test]
-fn health_bodies_with_kms_v1_are_upstreams() {
+fn health_bodies_with_kms_v1_match_upstream() {
     play("live health with KMS v1", async |stage| {
         let mut comparison = Comparison::default();
         let (a, b, c) = (

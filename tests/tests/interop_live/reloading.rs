@@ -253,7 +253,7 @@ fn kms(version: &str, name: &str, socket: &Path) -> String {
 }
 
 #[test]
-fn the_controllers_do_the_same_with_every_file() {
+fn both_controllers_treat_every_file_alike() {
     play("live reloads", async |stage| {
         let socket = |name: &str| stage.path(&format!("{name}.sock"));
         let _plugin = Scripted::serve(&socket("k"), "key-1");

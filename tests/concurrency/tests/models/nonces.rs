@@ -60,17 +60,17 @@ macro_rules! model {
 }
 
 #[test]
-fn no_nonce_comes_twice_in_any_order_of_two_threads() {
+fn no_nonce_repeats_in_any_order_of_two_threads() {
     in_every_order("nonces, 2 threads", 200_000, model!(nonce, 2, 2, 4));
 }
 
 #[test]
-fn no_nonce_comes_twice_in_many_orders_of_four_threads() {
+fn no_nonce_repeats_in_many_orders_of_four_threads() {
     in_many_orders("nonces, 4 threads", model!(nonce, 4, 4, 15));
 }
 
 #[test]
-fn mistakes_are_seen() {
+fn mistakes_are_detected() {
     is_seen("read, then written", model!(nonce_read_then_write, 2, 2, 6));
     is_seen("cut off in two steps", model!(nonce_cut_apart, 2, 2, 6));
     is_seen("counted past the end", model!(nonce_wraps, 3, 2, 3));
