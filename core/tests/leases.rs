@@ -248,7 +248,7 @@ fn workers_and_their_control_engine_read_each_others_values() {
             let read = workers[1].read(resource, &written.stored, now).unwrap();
             assert_eq!((read.plaintext.expose(), read.stale), (text, false));
         }
-        assert_eq!(control.calls(), calls, "nobody asked the plugin");
+        assert_eq!(control.calls(), calls, "no call reached the plugin");
         workers.iter_mut().for_each(Worker::assert_silent);
     }
 }

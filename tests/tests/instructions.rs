@@ -51,7 +51,7 @@ fn writes_and_reads_stay_under_their_instruction_ceilings() {
                     .stored;
                 let opened = face.from_storage(op, AT, &stored, now);
                 read = instructions.load(Ordering::Relaxed);
-                let opened = opened.expect("its DEK is at hand").expect("a plaintext");
+                let opened = opened.expect("its DEK is cached").expect("a plaintext");
                 assert_eq!(opened.plaintext.expose(), plaintext);
             }
             interop::tell(&format!(

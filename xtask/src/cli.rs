@@ -413,7 +413,7 @@ mod tests {
             ("fmt", &["fmt"], Task::Fmt),
             ("crash", &["crash"], Task::Crash { kills: None }),
             (
-                "crash, so many times",
+                "crash, with a number of kills",
                 &["crash", "--kills", "5000"],
                 Task::Crash {
                     kills: NonZeroU32::new(5000),

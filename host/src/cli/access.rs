@@ -160,7 +160,13 @@ mod tests {
                 None,
                 access(0o622, None),
             ),
-            ("the world, for nobody", vec![], Some(0o666), None, None),
+            (
+                "every user, but none is allowed",
+                vec![],
+                Some(0o666),
+                None,
+                None,
+            ),
             (
                 "a user that is kept out",
                 vec![other],

@@ -144,7 +144,10 @@ impl Ledger {
         stored: Vec<u8>,
     ) -> String {
         let Some(parsed) = Stored::parse(&stored) else {
-            self.breaks(Promise::Readable, "a write gave what is no stored value");
+            self.breaks(
+                Promise::Readable,
+                "a write returned an invalid stored value",
+            );
             return String::new();
         };
         self.sees(&parsed);

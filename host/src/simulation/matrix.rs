@@ -49,7 +49,7 @@ const FAULTS: [(&str, Fault); 23] = [
         Fault::Plugin(Mood::NamesAnotherKey),
     ),
     (
-        "Encrypt answers what nobody can decrypt",
+        "Encrypt returns an undecryptable ciphertext",
         Fault::Plugin(Mood::Garbles),
     ),
     ("plugin cannot decrypt", Fault::Plugin(Mood::CannotDecrypt)),

@@ -97,7 +97,8 @@ fn write_in_a_copy(host: &Host, values: &[(Location, Vec<u8>)]) -> Vec<Vec<u8>> 
     // SAFETY: the descriptor has no other owner.
     #[allow(unsafe_code)]
     let mut pipe = unsafe { std::fs::File::from_raw_fd(read.into_raw_fd()) };
-    pipe.read_to_end(&mut bytes).expect("what the copy wrote");
+    pipe.read_to_end(&mut bytes)
+        .expect("the output of the copy");
     let mut status = 0;
     // SAFETY: `status` is valid for writes.
     #[allow(unsafe_code)]

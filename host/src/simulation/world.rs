@@ -253,7 +253,7 @@ impl World {
         if self.servers.is_empty() {
             self.start().await;
         }
-        self.ledger.note("every fault is over");
+        self.ledger.note("all faults have ended");
     }
 
     /// The longest that a recovery may take after all faults have ended. This includes a poll of the file and its hold time, the grace period of a
@@ -315,7 +315,7 @@ impl World {
             );
         }
         if let Some(told) = in_use.controller.filter(|told| *told != in_use.engine) {
-            let text = format!("the status tells {told} where {} is in use", in_use.engine);
+            let text = format!("the status reports {told}, but {} is in use", in_use.engine);
             breaks(Promise::InUse, text);
         }
         match timeout(OPERATION_MAX, host.health()).await {

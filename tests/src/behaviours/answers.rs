@@ -104,7 +104,7 @@ pub(super) fn upgraded_plugin_is_accepted_with_a_new_dek(maker: &dyn Maker) {
     assert_eq!(h.fault(), None);
     let new = h.write("/k", b"x");
     let dek = |value: &[u8]| EncryptedObject::of("a", value).encrypted_dek_source;
-    assert_ne!(dek(&new), dek(&old), "the plugin as it is now has made it");
+    assert_ne!(dek(&new), dek(&old), "the current plugin encrypted the DEK");
     assert_eq!(h.plugin("a").calls.encrypt, 2);
     assert!(!h.read("/k", &old).stale, "the key ID is the same");
     h.advance_secs(600);
@@ -224,7 +224,11 @@ pub(super) fn invalid_encrypt_answer_is_never_used(maker: &dyn Maker) {
             "{desc}: {shown}"
         );
         assert!(h.try_write("secrets", "/k", b"x").is_err(), "{desc}");
-        assert_eq!(h.plugin("a").calls.decrypt, 0, "{desc}: not worth asking");
+        assert_eq!(
+            h.plugin("a").calls.decrypt,
+            0,
+            "{desc}: no Decrypt call is made"
+        );
         h.plugin("a").up();
         h.advance_secs(10);
         h.write("/k", b"x");

@@ -99,7 +99,7 @@ pub(super) fn least_recently_used_dek_leaves_a_full_cache(maker: &dyn Maker) {
     assert_eq!(
         h.plugin("a").calls.decrypt - base,
         4,
-        "the DEK that writes never leaves"
+        "the write DEK is never evicted"
     );
 }
 
@@ -147,7 +147,7 @@ pub(super) fn unusable_dek_from_the_plugin_is_a_plugin_error(maker: &dyn Maker) 
     assert_eq!(
         h.read("/k", &value).plaintext,
         b"plaintext",
-        "nothing of it was kept"
+        "the unusable DEK was not cached"
     );
 }
 
@@ -165,7 +165,7 @@ pub(super) fn wrong_dek_from_the_plugin_is_not_kept(maker: &dyn Maker) {
     assert_eq!(
         h.plugin("a").calls,
         calls,
-        "the right one is, whatever fails afterwards"
+        "the correct DEK stays cached, even if a read fails"
     );
 }
 

@@ -126,7 +126,7 @@ pub(super) fn late_answer_is_ignored(maker: &dyn Maker) {
     assert_eq!(
         h.plugin("a").calls.encrypt,
         0,
-        "the Status that came too late leads to nothing"
+        "the late Status starts no Encrypt call"
     );
 }
 
@@ -333,7 +333,7 @@ pub(super) fn overloaded_read_makes_no_plugin_call(maker: &dyn Maker) {
     assert_eq!(
         h.read("/k", &own).plaintext,
         b"x",
-        "what need not wait still works"
+        "operations that need no plugin still work"
     );
 }
 

@@ -339,7 +339,7 @@ pub(super) fn kms_v1_counts_arrivals_and_the_fill_of_its_cache(maker: &dyn Maker
     assert_eq!(
         (samples(&mut uncached, FILL), uncached.metric(misses, &[])),
         (table(&[("", 0.0)]), 0.0),
-        "where there is no cache, nothing is missed in it"
+        "without a cache there are no misses"
     );
 }
 

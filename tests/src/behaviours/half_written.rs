@@ -117,7 +117,11 @@ fn values(maker: &dyn Maker) -> Vec<Stored> {
 /// losing something. Returns how many prefixes there were of each kind.
 fn cut_everywhere(maker: &dyn Maker, running: &str, file: &str, values: &[Stored]) -> [usize; 3] {
     let mut h = harness(maker, running);
-    assert_eq!(unreadable(&mut h, values), 0, "all is read to begin with");
+    assert_eq!(
+        unreadable(&mut h, values),
+        0,
+        "all values are readable at first"
+    );
     let [mut refused, mut harmless, mut told] = [0; 3];
     for end in 0..file.len() {
         let cut = &file[..end];
@@ -126,12 +130,14 @@ fn cut_everywhere(maker: &dyn Maker, running: &str, file: &str, values: &[Stored
             told += 1;
             // The reported loss is real: without the check, values become unreadable.
             let mut careless = harness(maker, running);
-            careless.reload(cut).expect("what loses something is valid");
+            careless
+                .reload(cut)
+                .expect("a file that loses something is valid");
             careless.advance_secs(1);
             assert_ne!(
                 unreadable(&mut careless, values),
                 0,
-                "told for nothing:\n{cut}"
+                "reported, but nothing is lost:\n{cut}"
             );
             continue;
         }

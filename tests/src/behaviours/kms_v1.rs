@@ -38,11 +38,7 @@ fn write(h: &mut Harness, key: &str, plaintext: &[u8]) -> Vec<u8> {
 
 pub(super) fn each_write_has_its_own_dek(maker: &dyn Maker) {
     let mut h = with(maker, "");
-    assert_eq!(
-        calls(&mut h),
-        (0, 0),
-        "nothing is asked before it is needed"
-    );
+    assert_eq!(calls(&mut h), (0, 0), "no call is made before it is needed");
     let values: Vec<_> = (0..10).map(|_| write(&mut h, "/k", b"x")).collect();
     assert_eq!(calls(&mut h), (10, 0));
     let mut deks = h.plugin("old").seen.clone();
@@ -169,7 +165,11 @@ pub(super) fn cachesize_bounds_the_deks_kept(maker: &dyn Maker) {
     h.read("/k", &values[1]);
     assert_eq!(calls(&mut h).1, 0);
     h.read("/k", &values[0]);
-    assert_eq!(calls(&mut h).1, 1, "the least recently used has left");
+    assert_eq!(
+        calls(&mut h).1,
+        1,
+        "the least recently used DEK was evicted"
+    );
     h.read("/k", &values[1]);
     assert_eq!(calls(&mut h).1, 1);
 }

@@ -39,7 +39,7 @@ pub(super) fn operations_park_until_the_first_probe_ends(maker: &dyn Maker) {
     let other = h.begin_read("secrets", "/k", b"plaintext");
     assert!(
         h.was_read(other).is_some(),
-        "what needs no plugin does not wait"
+        "operations that need no plugin do not wait"
     );
     // The Status, the Encrypt, and the Decrypt of the new DEK take 10 ms each. Then the read asks for the DEK of its own value.
     h.advance(Duration::from_millis(29));
@@ -380,7 +380,7 @@ pub(super) fn write_dek_is_replaced_after_a_restore_before_the_next_write(maker:
         let read = h.read("/k", &before);
         assert_eq!((&*read.plaintext, read.stale), (&b"before"[..], false));
         assert_eq!(h.read("/k", &after.stored).plaintext, b"after");
-        assert_eq!(h.plugin("a").calls.decrypt, 2, "both DEKs are at hand");
+        assert_eq!(h.plugin("a").calls.decrypt, 2, "both DEKs are cached");
     }
 }
 

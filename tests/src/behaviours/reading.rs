@@ -48,7 +48,7 @@ pub(super) fn read_is_stale_after_key_id_change(maker: &dyn Maker) {
     let old = h.write("/k", b"plaintext");
     assert_eq!(h.read("/k", &old), read(b"plaintext", false, A));
     h.plugin("a").key_id = "key-2".into();
-    assert!(!h.read("/k", &old).stale, "nobody knows yet");
+    assert!(!h.read("/k", &old).stale, "the engine has not noticed yet");
     h.advance_secs(60);
     assert_eq!(h.read("/k", &old), read(b"plaintext", true, A));
     let new = h.write("/k", b"plaintext");
@@ -219,7 +219,7 @@ pub(super) fn failing_provider_does_not_stop_the_search(maker: &dyn Maker) {
     assert_eq!(
         error.message,
         "failed to decrypt DEK, error: rpc error: code = Unavailable desc = connection refused",
-        "identity was asked as well, and its refusal dropped"
+        "identity was tried too, and its error dropped"
     );
 }
 

@@ -381,5 +381,5 @@ pub(super) fn all_errors_of_a_file_are_reported_together(maker: &dyn Maker) {
         .into_iter()
         .filter(|finding| finding.is_fault)
         .collect();
-    assert_eq!(checked, faults, "the tool says the same");
+    assert_eq!(checked, faults, "the tool reports the same");
 }

@@ -74,7 +74,7 @@ pub(super) fn write_fails_at_once_when_the_plugin_was_just_asked(maker: &dyn Mak
     let calls = h.plugin("a").calls;
     let op = h.begin_write("secrets", "/k", b"x");
     expired(&mut h, op);
-    assert_eq!(h.plugin("a").calls, calls, "nobody was asked again");
+    assert_eq!(h.plugin("a").calls, calls, "no plugin was called again");
 }
 
 pub(super) fn operation_waits_for_at_most_one_answer(maker: &dyn Maker) {
@@ -123,7 +123,7 @@ pub(super) fn good_answer_that_is_too_late_is_requested_again(maker: &dyn Maker)
         key_id: "key-1".into(),
     });
     h.tell(Event::Status { call, outcome });
-    assert_eq!(h.face.poll_timeout(), Some(h.now), "it is of long ago");
+    assert_eq!(h.face.poll_timeout(), Some(h.now), "the answer is too old");
     h.write("/k", b"x");
     assert_eq!(h.plugin("a").calls.status, 3);
 }

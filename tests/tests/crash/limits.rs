@@ -186,7 +186,7 @@ fn an_unread_log_blocks_no_request() {
             life.write(&mut connection).await.expect("an answer");
         }
         report(&format!(
-            "a log that nobody reads: full after {requests} requests, 200 of 200 served after that"
+            "an unread log: full after {requests} requests, 200 of 200 served after that"
         ));
         drop(_ended);
         life.finish(&stage).await;

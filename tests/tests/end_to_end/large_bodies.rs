@@ -187,7 +187,7 @@ fn curl(api: &Path, body: &Path) {
             .arg(format!("http://dekker{to}"))
             .output();
         let Ok(output) = curl else {
-            return skip("there is no curl; what it sends is sent by other clients above");
+            return skip("curl is not installed; the clients above send the same requests");
         };
         let said = String::from_utf8_lossy(&output.stdout);
         assert_eq!(said, "413", "{expect}: {output:?}");

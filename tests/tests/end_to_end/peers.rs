@@ -162,7 +162,7 @@ fn users_that_are_named_get_through_and_others_do_not() {
         let table: [(&str, &[&str], u32, u32); 4] = [
             ("a user", &["--allow-uid", "12345"], 0o666, OTHER),
             (
-                "the user of those who have none elsewhere",
+                "the overflow user and another one",
                 &["--allow-uid", "65534", "--allow-uid", "12345"],
                 0o666,
                 OTHER,

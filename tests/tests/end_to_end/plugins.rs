@@ -46,9 +46,9 @@ fn an_unhealthy_status_is_reported_word_for_word() {
         let answer = server.get("/healthz/kms-providers").await;
         let expected = "internal server error: kms-provider-0: kmsv2 Provider a is not healthy, error: got unexpected healthz status: tired\n";
         assert_eq!((answer.status, answer.text().as_str()), (500, expected));
-        assert_eq!(plugin.calls().encrypt, 0, "no DEK from an ill plugin");
+        assert_eq!(plugin.calls().encrypt, 0, "no DEK from an unhealthy plugin");
         plugin.script().healthz = "ok".into();
-        until("it is believed to be well", async || {
+        until("it is reported as healthy", async || {
             (server.get("/healthz").await.status == 200).then_some(())
         })
         .await;

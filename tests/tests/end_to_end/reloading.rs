@@ -273,7 +273,7 @@ fn sighup_polls_at_once() {
         swap_link(&stage, &middle, "two", &scene.config(&["b", "a"]));
         for _ in 0..20 {
             breathe().await;
-            assert_eq!(scene.provider().await, "a", "nothing told it yet");
+            assert_eq!(scene.provider().await, "a", "it has not polled yet");
         }
         scene.server.process.signal(Signal::HUP);
         scene.until_writes_go_to("b").await;

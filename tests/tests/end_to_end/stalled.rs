@@ -51,7 +51,9 @@ async fn fill_log(server: &Server) -> u32 {
             *byte ^= !other;
         }
         let answer = timeout(PATIENCE, connection.read(KEY, &stored)).await;
-        let answer = answer.expect("nor does this").expect("an answer");
+        let answer = answer
+            .expect("this does not wait for it either")
+            .expect("an answer");
         assert_eq!(answer.status, 502, "{}", answer.text());
         requests += 1;
     }
@@ -68,7 +70,7 @@ fn an_unread_log_blocks_nothing_and_reports_its_losses_afterwards() {
         assert_eq!(server.get("/readyz").await.status, 200);
 
         drop(unread);
-        until("it says what it lost", async || {
+        until("it reports its lost lines", async || {
             let log = server.process.stderr.text();
             log.contains("log lines were dropped, for nobody read the log")
                 .then_some(())

@@ -115,7 +115,7 @@ fn built(variable: &str, file: &str) -> Option<Vec<u8>> {
     });
     let bytes = path.and_then(|path| std::fs::read(path).ok());
     if bytes.is_none() {
-        dekker_tests::interop::skip(file, "cargo xtask test says where it is");
+        dekker_tests::interop::skip(file, "cargo xtask test sets its path");
     }
     bytes
 }

@@ -36,7 +36,7 @@ fn run(mut command: Command, input: &[u8]) -> Ran {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let mut child = command.spawn().expect("a command that is there");
+    let mut child = command.spawn().expect("an existing command");
     let mut stdin = child.stdin.take().expect("piped");
     let input = input.to_vec();
     // A command may close its input without reading it.
@@ -366,7 +366,7 @@ fn config_output_and_errors_are_the_same() {
             1,
         ),
         (
-            "a DEK that is none",
+            "an invalid DEK",
             with(&["decrypt", "--dek-file", "bad.yaml"]),
             1,
         ),

@@ -89,7 +89,7 @@ async fn engine_that_does_not_answer_fails_every_kms_check() {
         assert_eq!(
             (status, body.as_str()),
             (FAILED, unknown),
-            "{fault}, names never heard"
+            "{fault}, names unknown"
         );
     }
 }

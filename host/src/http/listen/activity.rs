@@ -326,7 +326,7 @@ mod tests {
         tokio::time::advance(STALL).await;
         assert_eq!(rank(), Rank::Stalled);
         activity.moved(1);
-        assert_eq!(rank(), Rank::Stalled, "a byte is no progress");
+        assert_eq!(rank(), Rank::Stalled, "a byte does not count as progress");
         activity.moved(16 * 1024 - 1);
         assert_eq!(rank(), Rank::Busy, "16 KiB are");
         exchange.working();
@@ -361,7 +361,7 @@ mod tests {
                 Some(Ending::Gracefully),
             ),
             (
-                "an answer that nobody reads",
+                "an unread answer",
                 |activity| {
                     let exchange = activity.begin();
                     exchange.answering();

@@ -58,7 +58,7 @@ async fn errors_match_grpc_go() {
             "grpc: received message larger than max (4194305 vs. 4194304)",
         ),
         (
-            "compressed, without a word",
+            "compressed, without an encoding header",
             message(1, 3, 3),
             "",
             Code::Internal,

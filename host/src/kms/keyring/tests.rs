@@ -291,7 +291,7 @@ fn a_failed_reload_or_rotation_leaves_the_keys_in_memory() {
     fs::remove_file(keyring.path()).unwrap();
     assert!(keyring.reload_if_changed().is_err());
     assert!(keyring.rotate().is_err());
-    assert!(!keyring.path().exists(), "a lost file is not made anew");
+    assert!(!keyring.path().exists(), "a missing file is not recreated");
     assert_eq!(ids(&keyring), before);
     keyring.directory.replace(FILE_NAME, &good).unwrap();
     assert!(!keyring.reload_if_changed().unwrap());
@@ -370,7 +370,7 @@ fn a_keyring_is_created_only_where_none_existed_before() {
             false,
         ),
         (
-            "an empty list of keys, as nobody writes it",
+            "an empty list of keys, which Dekker never writes",
             |dir| {
                 fs::write(dir.join(known::FILE_NAME), "").unwrap();
                 set_mode(&dir.join(known::FILE_NAME), 0o600);

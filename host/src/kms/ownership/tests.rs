@@ -170,7 +170,7 @@ async fn a_failed_claim_is_retried_until_it_succeeds() {
         .await;
     drop(seen.unwrap());
     let start = Ownership::start(socket.another()).await;
-    assert!(start.is_err(), "a first attempt says what is wrong");
+    assert!(start.is_err(), "a first attempt reports the error");
     std::fs::remove_file(&path).unwrap();
     until(&mut standing, &Standing::Serving).await;
     second.stop().await;

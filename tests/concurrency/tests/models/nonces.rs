@@ -48,12 +48,15 @@ macro_rules! model {
             let mut seen = BTreeSet::new();
             for thread in threads {
                 for value in thread.join().expect("no panic") {
-                    assert!((START..end).contains(&value), "behind the end");
+                    assert!((START..end).contains(&value), "past the end");
                     assert!(seen.insert(value), "a nonce came twice");
                 }
             }
             if nonces.is_used_up() {
-                assert!(nonces.next(&Zeros).is_err(), "used up, and yet one more");
+                assert!(
+                    nonces.next(&Zeros).is_err(),
+                    "one more value from an exhausted range"
+                );
             }
         }
     };

@@ -74,7 +74,7 @@ async fn shutdown_finishes_running_requests() {
     server.stop.send(()).unwrap();
     // Ends only because the server closes idle connections at once.
     let _ = idle.read_to_end(&mut Vec::new()).await;
-    assert!(!server.path.exists(), "nobody new can connect");
+    assert!(!server.path.exists(), "no new client can connect");
     gate.go.add_permits(2);
     for running in running {
         assert_eq!(running.await.unwrap(), 200);
