@@ -44,7 +44,7 @@ macro_rules! with_behaviours {
             kms_v1 {
                 each_write_has_its_own_dek
                 stored_form_of_kms_v1_matches_upstream
-                values_of_kms_v1_come_back_from_the_cache
+                values_of_kms_v1_are_read_with_the_cached_dek
                 read_without_the_dek_asks_once_and_fails_with_the_plugins_error
                 dek_of_kms_v1_reads_cbc_as_stale
                 negative_cachesize_keeps_no_dek
@@ -62,7 +62,7 @@ macro_rules! with_behaviours {
             }
             local {
                 local_providers_write_their_own_layout
-                local_values_of_every_size_come_back
+                local_values_of_every_size_round_trip
                 first_local_key_writes_and_later_ones_read_stale
                 providers_that_share_a_prefix_are_all_tried
                 only_aesgcm_binds_a_value_to_its_key
@@ -76,7 +76,7 @@ macro_rules! with_behaviours {
                 value_of_another_process_is_fresh_while_the_key_id_is_the_same
                 read_is_stale_after_key_id_change
                 value_of_a_later_provider_is_stale
-                identity_first_writes_plaintext_and_reads_what_was_encrypted
+                identity_first_writes_plaintext_and_reads_encrypted_values
                 identity_drops_its_error_in_a_list
                 plaintext_without_identity_has_no_matching_prefix
                 resource_without_a_rule_is_plaintext
@@ -89,7 +89,7 @@ macro_rules! with_behaviours {
                 concurrent_reads_of_one_dek_cost_one_decrypt
                 failed_decrypt_wakes_every_waiter
                 least_recently_used_dek_leaves_a_full_cache
-                reads_go_on_while_the_plugin_is_down
+                reads_continue_while_the_plugin_is_down
                 rotated_dek_reads_without_the_plugin
                 unusable_dek_from_the_plugin_is_a_plugin_error
                 wrong_dek_from_the_plugin_is_not_kept
@@ -138,7 +138,7 @@ macro_rules! with_behaviours {
             }
             health {
                 checks_collapse_into_one
-                collapsed_check_names_each_faulty_provider
+                collapsed_check_names_each_unhealthy_provider
                 good_answer_is_used_again_for_20_seconds
                 bad_answer_is_used_again_for_3_seconds
                 failed_status_is_shown_without_prefix_when_it_is_used_again
@@ -165,7 +165,7 @@ macro_rules! with_behaviours {
             }
             reload {
                 good_file_takes_over
-                faulty_file_is_refused_at_once
+                invalid_file_is_refused_at_once
                 unhealthy_candidate_is_refused_after_its_grace_period
                 candidate_takes_over_once_it_is_healthy
                 slow_candidate_takes_over_when_it_answers
@@ -176,7 +176,7 @@ macro_rules! with_behaviours {
                 newer_file_replaces_a_pending_candidate
                 newer_candidate_keeps_the_probe_of_the_older
                 reload_of_the_running_file_ends_a_pending_candidate
-                faulty_file_leaves_a_pending_candidate_alone
+                invalid_file_leaves_a_pending_candidate_alone
                 health_follows_the_running_configuration
                 reload_of_an_unhealthy_but_unchanged_provider_waits_for_it
             }

@@ -239,7 +239,7 @@ async fn a_pending_candidate_is_replaced_when_the_file_in_use_returns() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_file_is_compared_with_what_is_in_use_when_it_is_offered() {
+async fn a_file_is_compared_with_the_one_in_use_when_it_is_offered() {
     let room = Room::new(b"C0").await;
     room.engine.state().mood = Mood::Looks;
     room.write(b"C1");

@@ -103,7 +103,7 @@ pub(super) fn least_recently_used_dek_leaves_a_full_cache(maker: &dyn Maker) {
     );
 }
 
-pub(super) fn reads_go_on_while_the_plugin_is_down(maker: &dyn Maker) {
+pub(super) fn reads_continue_while_the_plugin_is_down(maker: &dyn Maker) {
     let values = foreign_values(maker, 2);
     let mut h = Harness::primed(maker);
     let own = h.write("/k", b"own");

@@ -36,7 +36,7 @@ pub(super) fn checks_collapse_into_one(maker: &dyn Maker) {
     }
 }
 
-pub(super) fn collapsed_check_names_each_faulty_provider(maker: &dyn Maker) {
+pub(super) fn collapsed_check_names_each_unhealthy_provider(maker: &dyn Maker) {
     let plugins = ["a", "b", "c"].map(|name| (name, Plugin::new(name)));
     let list = ["a", "b", "c"].map(file::kms);
     let mut h = Harness::new(

@@ -62,7 +62,7 @@ pub(super) fn stored_form_of_kms_v1_matches_upstream(maker: &dyn Maker) {
     assert_eq!((len, rest.len() - len), (60, 12 + 5 + 16));
 }
 
-pub(super) fn values_of_kms_v1_come_back_from_the_cache(maker: &dyn Maker) {
+pub(super) fn values_of_kms_v1_are_read_with_the_cached_dek(maker: &dyn Maker) {
     let mut h = with(maker, "");
     for len in [0, 1, 15, 16, 17, 100, 4096, 1 << 20] {
         let plaintext = vec![b'p'; len];

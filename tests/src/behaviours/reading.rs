@@ -76,7 +76,7 @@ pub(super) fn value_of_a_later_provider_is_stale(maker: &dyn Maker) {
     assert_eq!(h.read("/k", b"plaintext"), read(b"plaintext", true, ""));
 }
 
-pub(super) fn identity_first_writes_plaintext_and_reads_what_was_encrypted(maker: &dyn Maker) {
+pub(super) fn identity_first_writes_plaintext_and_reads_encrypted_values(maker: &dyn Maker) {
     let plugins = [("a", Plugin::new("key-1"))];
     let encrypted = Harness::primed(maker).write("/k", b"plaintext");
     let file = file::secrets_with(&[file::identity(), file::kms("a")]);

@@ -46,7 +46,7 @@ pub(super) fn good_file_takes_over(maker: &dyn Maker) {
     assert!(h.closed.is_empty());
 }
 
-pub(super) fn faulty_file_is_refused_at_once(maker: &dyn Maker) {
+pub(super) fn invalid_file_is_refused_at_once(maker: &dyn Maker) {
     let mut h = harness(maker);
     let two = file::secrets_with(&[file::kms("a:b"), file::kms_at("c", "http://x", "1s")]);
     for (desc, file, faults) in [
@@ -322,7 +322,7 @@ pub(super) fn reload_of_the_running_file_ends_a_pending_candidate(maker: &dyn Ma
     assert_eq!(h.plugin("a").calls.encrypt, 1);
 }
 
-pub(super) fn faulty_file_leaves_a_pending_candidate_alone(maker: &dyn Maker) {
+pub(super) fn invalid_file_leaves_a_pending_candidate_alone(maker: &dyn Maker) {
     let mut h = harness(maker);
     h.plugin("b").delay = Duration::from_millis(500);
     h.reload(&b_then_a()).expect("valid");

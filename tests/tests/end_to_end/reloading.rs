@@ -254,7 +254,7 @@ fn swap_link(stage: &Stage, link: &Path, dir: &str, content: &str) {
 }
 
 #[test]
-fn polling_finds_what_the_watch_misses() {
+fn polling_finds_changes_that_the_watch_misses() {
     play(async |stage| {
         let (path, middle) = unwatched_chain(&stage, &config(&stage, &["a"]));
         let scene = Scene::set(&stage, path, &RELOAD).await;

@@ -71,7 +71,7 @@ fn created_files_are_private_to_their_user() {
 }
 
 #[test]
-fn a_second_start_reads_what_the_first_wrote_and_calls_it_fresh() {
+fn a_second_start_reads_values_of_the_first_as_fresh() {
     play(async |stage| {
         let first = stage.serve(&[]).await;
         let stored = first.write(KEY, b"hunter2").await;

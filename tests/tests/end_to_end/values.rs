@@ -50,7 +50,7 @@ fn written_values_are_read_back() {
 }
 
 #[test]
-fn values_of_every_size_come_back_and_one_byte_too_many_is_refused() {
+fn values_of_every_size_round_trip_and_one_byte_too_many_is_refused() {
     play(async |stage| {
         let server = stage.serve(&[]).await;
         for size in [0, 1, MIB, 2 * MIB] {

@@ -183,7 +183,7 @@ fn links_pipes_and_directories_are_not_read() {
 }
 
 #[test]
-fn damaged_files_say_what_is_wrong_and_show_no_secret() {
+fn damaged_files_are_reported_with_the_cause_and_without_secrets() {
     const SECRET: &str = "U0VDUkVUU0VDUkVUU0VDUkVUU0VDUkVUU0VDUkVUU0U=";
     let id = "0123456789abcdef0123456789abcdef";
     let entry = format!(r#"{{"id":"{id}","created":1,"key":"{SECRET}"}}"#);
