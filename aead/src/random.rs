@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn no_two_are_the_same() {
+    fn ten_thousand_nonces_are_distinct() {
         let nonces: HashSet<_> = std::iter::repeat_with(|| {
             let mut nonce = [0; 12];
             fill(&mut nonce).map(|()| nonce).unwrap()

@@ -21,7 +21,7 @@ fn keys() -> [(&'static str, Key, usize); 4] {
 }
 
 #[test]
-fn what_is_sealed_opens_and_nothing_else_does() {
+fn sealed_values_open_and_altered_ones_do_not() {
     for (desc, key, header_len) in keys() {
         let header = vec![3; header_len];
         let mut value = [b"prefix:".as_slice(), &header].concat();
@@ -57,7 +57,7 @@ fn what_is_sealed_opens_and_nothing_else_does() {
 }
 
 #[test]
-fn a_header_of_another_length_is_refused_and_leaves_nothing() {
+fn a_header_of_the_wrong_length_is_refused_and_writes_nothing() {
     for (desc, key, header_len) in keys() {
         for len in [0, header_len - 1, header_len + 1] {
             let mut out = b"before".to_vec();

@@ -39,7 +39,7 @@ mod tests {
 
     #[test]
     #[allow(unsafe_code)]
-    fn what_is_dropped_is_erased() {
+    fn dropped_values_are_erased() {
         let mut memory = MaybeUninit::<Wiped<[u8; 64]>>::zeroed();
         memory.write(Wiped::new([7; 64]));
         let at = memory.as_mut_ptr();

@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bar_is_met_by_the_ratio_of_the_medians() {
+    fn a_bar_compares_the_ratio_of_the_medians() {
         let go = series(transform::NAME, GO, AT, 3000.0);
         let what = "native, ring: write, counter, 1 KiB";
         for (desc, ours, reached, met) in [

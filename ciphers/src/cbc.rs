@@ -126,7 +126,7 @@ mod tests {
 
     use super::*;
     #[test]
-    fn padding_is_what_upstream_takes() {
+    fn padding_is_accepted_as_upstream_accepts_it() {
         let table = [
             ("one byte", [vec![9; 15], vec![1]].concat(), Some(1)),
             ("a whole block", vec![16; 16], Some(16)),
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn every_length_comes_back() {
+    fn every_length_round_trips() {
         for key_len in [16, 24, 32] {
             let key = CbcKey::new(&vec![3; key_len]).unwrap();
             for len in [0, 1, 15, 16, 17, 100] {
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_opened_is_an_error() {
+    fn malformed_ciphertexts_are_errors() {
         let key = CbcKey::new(&[3; 32]).unwrap();
         let table = [
             ("nothing", vec![], OpenError::TooShort),

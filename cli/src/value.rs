@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_dek_is_taken_in_each_form() {
+    fn a_dek_is_accepted_raw_and_as_hex_or_base64() {
         let dek = [0xa5; 32];
         let hex: String = dek.iter().map(|byte| format!("{byte:02X}")).collect();
         let table = [

@@ -175,7 +175,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn the_least_recently_used_leaves_first() {
+    fn the_least_recently_used_entry_is_evicted_first() {
         let mut kept = RecentlyUsed::new(2);
         for key in ["a", "b", "a", "c", "c"] {
             *kept
@@ -187,7 +187,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_does_what_a_b_tree_does(steps in proptest::collection::vec((0u8..5, 0u8..16, any::<u16>()), 0..64)) {
+        fn it_behaves_as_a_b_tree_map(steps in proptest::collection::vec((0u8..5, 0u8..16, any::<u16>()), 0..64)) {
             let (mut ours, mut tree) = (SortedMap::new(), BTreeMap::new());
             for (step, key, value) in steps {
                 match step {
@@ -205,7 +205,7 @@ mod tests {
         }
 
         #[test]
-        fn it_counts(keys in proptest::collection::vec(0u8..4, 0..16)) {
+        fn each_key_has_its_count(keys in proptest::collection::vec(0u8..4, 0..16)) {
             let mut counts = SortedMap::new();
             for key in &keys {
                 counts.count(*key);

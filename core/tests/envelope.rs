@@ -135,21 +135,21 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, rng_seed: RngSeed::Fixed(1), ..ProptestConfig::default() })]
 
     #[test]
-    fn decode_gives_what_was_encoded(parts in parts()) {
+    fn decode_returns_what_was_encoded(parts in parts()) {
         let bytes = parts.encode();
         let object = EncryptedObject::decode(&bytes).expect("a valid object");
         prop_assert!(parts.matches(&object));
     }
 
     #[test]
-    fn fields_nobody_knows_are_skipped(parts in parts(), before in vec(prop_oneof![unknown(), mistyped()], 0..4), after in vec(prop_oneof![unknown(), mistyped()], 0..4)) {
+    fn unknown_and_mistyped_fields_are_skipped(parts in parts(), before in vec(prop_oneof![unknown(), mistyped()], 0..4), after in vec(prop_oneof![unknown(), mistyped()], 0..4)) {
         let bytes = [before.concat(), parts.encode(), after.concat()].concat();
         let object = EncryptedObject::decode(&bytes).expect("as Go reads it");
         prop_assert!(parts.matches(&object));
     }
 
     #[test]
-    fn last_of_a_repeated_field_counts(first in parts(), last in parts()) {
+    fn last_of_a_repeated_field_wins(first in parts(), last in parts()) {
         let mut first = first;
         first.annotations.retain(|key, _| last.annotations.contains_key(key));
         first.source_type = DekSourceType::AesGcmKey;
@@ -261,7 +261,7 @@ fn hostile_bytes_are_refused() {
 }
 
 #[test]
-fn enum_is_cut_to_32_bits_as_in_go() {
+fn enum_is_truncated_to_32_bits_as_in_go() {
     let valid = [
         bytes_field(1, b"d"),
         bytes_field(2, b"k"),

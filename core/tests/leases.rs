@@ -222,7 +222,7 @@ const SOURCES: [DekSourceType; 2] = [
 ];
 
 #[test]
-fn a_worker_writes_and_reads_what_its_control_engine_does() {
+fn workers_and_their_control_engine_read_each_others_values() {
     for source in SOURCES {
         let mut control = Control::new(source);
         let now = control.now;
@@ -361,7 +361,7 @@ fn a_lease_ends_with_its_dek() {
 }
 
 #[test]
-fn a_dek_that_was_replaced_is_learned_without_the_plugin() {
+fn workers_learn_a_replaced_dek_without_the_plugin() {
     for source in SOURCES {
         let mut control = Control::new(source);
         let (mut first, mut second) = (
@@ -403,7 +403,7 @@ fn a_dek_that_was_replaced_is_learned_without_the_plugin() {
 }
 
 #[test]
-fn a_provider_that_is_made_anew_has_other_serials() {
+fn a_recreated_provider_has_new_serials() {
     let mut control = Control::new(DekSourceType::AesGcmKey);
     let mut seen = BTreeSet::new();
     for timeout in ["4s", "5s", "6s"] {
@@ -420,7 +420,7 @@ fn a_provider_that_is_made_anew_has_other_serials() {
 }
 
 #[test]
-fn every_fault_is_left_to_the_control_engine() {
+fn every_failed_read_is_left_to_the_control_engine() {
     let source = DekSourceType::AesGcmKey;
     let mut control = Control::new(source);
     let now = control.now;
@@ -457,7 +457,7 @@ fn every_fault_is_left_to_the_control_engine() {
 }
 
 #[test]
-fn what_succeeds_at_the_second_attempt_is_left_as_well() {
+fn a_read_that_needs_a_second_key_is_left_to_the_control_engine() {
     let file = String::from_utf8(FILE.to_vec()).unwrap();
     let file = file.replace(
         file.lines().find(|line| line.contains("aesgcm")).unwrap(),
@@ -492,7 +492,7 @@ fn a_counter_with_too_few_values_is_not_leased() {
 
 /// 8 threads draw 2³² values from 16 leases of one counter.
 #[test]
-fn four_billion_values_over_eight_threads_and_sixteen_leases() {
+fn eight_threads_draw_four_billion_distinct_values_from_sixteen_leases() {
     const LEASES: u64 = 16;
     const EACH: u64 = (1 << 32) / LEASES;
     let whole = CounterNonces::new(CounterRange::WHOLE);

@@ -88,7 +88,7 @@ fn threads_that_share_a_seed_never_share_an_info() {
 }
 
 #[test]
-fn threads_use_up_a_range_and_not_one_more() {
+fn threads_use_exactly_the_whole_range() {
     let range = CounterRange {
         start: u64::MAX - 1000,
         end: u64::MAX,
@@ -105,7 +105,7 @@ fn threads_use_up_a_range_and_not_one_more() {
 }
 
 #[test]
-fn failed_randomness_seals_nothing_and_costs_no_nonce() {
+fn failed_randomness_seals_nothing_and_uses_no_nonce() {
     let dek = dek(DekSourceType::AesGcmKey, CounterRange::WHOLE);
     let failed = Err(SealError::Nonce(NonceError::Entropy(EntropyError)));
     assert_eq!(dek.seal(b"", b"", b"", &Failing), failed);

@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn time_does_not_go_back_and_knows_the_year() {
+    fn time_does_not_go_back_and_counts_from_1970() {
         let clock = Clock::start();
         let first = clock.now();
         assert!(first > 1_700_000_000_000 && clock.now() >= first);

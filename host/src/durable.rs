@@ -150,7 +150,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn a_directory_is_made_with_all_above_it_and_only_once() {
+    fn a_directory_is_created_with_its_parents_and_only_once() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("a/b/c");
         for _ in 0..2 {
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_processes_one_publishes_a_file_and_nothing_else_is_left() {
+    fn one_of_several_writers_publishes_a_file_and_no_other_file_remains() {
         type Publish = fn(&Path, &[u8]) -> io::Result<bool>;
         let by_name: Publish = |path, bytes| match publish_by_name(path, bytes) {
             Ok(()) => Ok(true),

@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_of_clients_make_no_series() {
+    fn unknown_paths_create_no_series() {
         let table = [
             ("/v1/to-storage", "/v1/to-storage"),
             ("/healthz", "/healthz"),

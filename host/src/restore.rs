@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restored_machine_is_seen_once_its_clock_is_set() {
+    fn a_restored_machine_is_detected_once_its_clock_is_set() {
         let mut machine = Machine::new();
         assert_eq!(machine.pass(1_000, 0), None);
         // The snapshot is an hour old. The clock has not been set yet.
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn sleep_pauses_slewing_and_leap_seconds_are_no_signs() {
+    fn sleep_pauses_slewing_and_leap_seconds_are_not_taken_for_a_restore() {
         let table = [
             ("sleep for a night: both clocks advance", 36_000_000, 0),
             ("stopped for four minutes", 240_000, 0),
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_restored_by_criu_is_seen_by_what_the_kernel_says_of_it() {
+    fn a_process_restored_by_criu_is_detected_from_the_kernels_data() {
         let mut later = Machine::new();
         later.process().start_time += 1;
         assert_eq!(later.pass(10, 0), Some(Sign::Process), "the same boot");
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_set_again_and_again_costs_a_rotation_each_ten_seconds() {
+    fn repeated_clock_jumps_are_reported_at_most_every_ten_seconds() {
         let mut machine = Machine::new();
         let signs = (0..100).filter_map(|_| machine.pass(1_000, 5_000));
         assert_eq!(signs.count(), 10);
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn this_process_is_the_same_at_each_look() {
+    fn repeated_readings_of_this_process_report_nothing() {
         let mut detector = Detector::new(Reading::take());
         assert!(detector.last.process.is_some(), "Linux has /proc");
         for _ in 0..100 {
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn the_start_time_is_found_behind_any_name() {
+    fn the_start_time_is_found_after_any_process_name() {
         let fields = " S 1 2 3 4 -1 5 6 7 8 9 10 11 12 13 20 0 1 0 68479 3133440 389";
         for name in ["cat", "a b", ") R 1 (", "\u{fffd}"] {
             let stat = format!("14414 ({name}){fields}");
@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_new_generation_is_one() {
+    fn only_a_new_vmgenid_is_a_new_generation() {
         let table: [(&[u8], bool); 5] = [
             (b"change@/devices/VMGENCTR:00\0ACTION=change\0SUBSYSTEM=platform\0NEW_VMGENID=1\0SEQNUM=7\0", true),
             (b"add@/devices/x\0ACTION=add\0SEQNUM=8\0", false),

@@ -19,7 +19,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hash_is_lowercase_hex_behind_its_name() {
+    fn a_hash_is_prefixed_lowercase_hex() {
         let expected = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(text(b"abc"), expected);
     }

@@ -141,7 +141,7 @@ fn fields_have_the_wire_numbers() {
 }
 
 #[test]
-fn unknown_fields_are_ignored_and_unknown_source_types_are_told_apart() {
+fn unknown_fields_are_ignored_and_unknown_source_types_are_detected() {
     let bytes = [field(1, b"data"), field(9, b"new"), vec![5 << 3, 2]].concat();
     let object = EncryptedObject::decode(&*bytes).unwrap();
     assert_eq!(object.encrypted_data, b"data");

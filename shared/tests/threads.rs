@@ -278,7 +278,7 @@ resources:
 }
 
 #[test]
-fn what_all_have_counted_is_there() {
+fn metrics_include_the_counts_of_all_threads() {
     let (mut engine, _) = engine(DekSourceType::AesGcmKey);
     std::thread::scope(|scope| {
         for _ in 0..3 {

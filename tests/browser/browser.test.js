@@ -18,7 +18,7 @@ after(async () => {
 });
 
 for (const entry of ["index.browser.js", "inline.js"]) {
-  test(`a value comes back: ${entry}`, async () => {
+  test(`a value round-trips: ${entry}`, async () => {
     const page = await browser.newPage();
     const result = await page.evaluate(
       async ([entry, config]) => {
@@ -45,7 +45,7 @@ for (const entry of ["index.browser.js", "inline.js"]) {
   });
 }
 
-test("a KMS client of the page's own serves it", async () => {
+test("a page can provide its own KMS client", async () => {
   const page = await browser.newPage();
   const result = await page.evaluate(async (config) => {
     const { Transformer } = await import("/dist/index.browser.js");
@@ -83,7 +83,7 @@ test("a KMS client of the page's own serves it", async () => {
   await page.close();
 });
 
-test("a module that is not there is a clean fault, and may be had elsewhere", async () => {
+test("a missing module is a clean error, and another URL may be used", async () => {
   const page = await browser.newPage();
   const result = await page.evaluate(async () => {
     const { init, inspect } = await import("/dist/index.browser.js");

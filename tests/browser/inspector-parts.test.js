@@ -26,10 +26,10 @@ test("an input is read as core reads it", () => {
     ["etcdctl", etcdctl([{ key, stored }, { key: "/b", stored }])],
     ["etcdctl, an empty value", '{"header":{},"kvs":[{"key":"L2E="}]}'],
     ["a value in the clear", kubernetesObject("Secret", "ns", "name")],
-    ["a JSON object that is no answer", '{"kind":"Secret"}'],
+    ["a JSON object that is not an answer", '{"kind":"Secret"}'],
     ["an answer without a header", '{"header":null,"kvs":[{"key":"L2E=","value":"YQ=="}]}'],
     ["text", "hello"],
-    ["hex that begins as no value does", "deadbeef"],
+    ["hex that does not begin like a value", "deadbeef"],
     ["bytes", Buffer.of(255, 0, 10)],
   ];
   for (const [desc, input] of table) {
@@ -44,7 +44,7 @@ test("an input is read as core reads it", () => {
   }
 });
 
-test("so is what a terminal shows", () => {
+test("terminal output of etcdctl, hexdump and xxd is read", () => {
   const plain = Buffer.concat([Buffer.from(`${key}\n`), stored, Buffer.from("\n")]);
   const zeros = Buffer.concat([Buffer.from("k8s:enc:kms:v1:a:".padEnd(32, "x")), Buffer.alloc(64), Buffer.of(7)]);
   const dump = (bytes, line) => (hex(bytes).match(/.{1,32}/g) ?? []).map((digits, at) => line((16 * at).toString(16).padStart(8, "0"), digits));
@@ -64,7 +64,7 @@ test("so is what a terminal shows", () => {
   assert.throws(() => found(hexdump(stored).toSpliced(1, 1).join("\n")), /incomplete: after 16 bytes, the next offset is 32/);
 });
 
-test("DEKs and configurations are told apart from values", () => {
+test("DEKs and configurations are distinguished from values", () => {
   const dek = Buffer.alloc(32, 0xab);
   assert.deepEqual(findDeks(`${hex(dek)}\n ${base64(dek)}\n\n`).map(hex), [hex(dek), hex(dek)]);
   assert.throws(() => findDeks(`${hex(dek)}\nabcd`), /Line 2 is not a DEK/);
@@ -73,7 +73,7 @@ test("DEKs and configurations are told apart from values", () => {
   assert.ok(!isConfiguration(Buffer.from('{"kind":"Secret"}')));
 });
 
-test("a storage key tells its resource", () => {
+test("the resource is derived from the storage key", () => {
   const table = [
     ["/registry/secrets/ns/name", "secrets"],
     ["/registry/deployments/ns/name", "deployments.apps"],
@@ -90,7 +90,7 @@ test("a storage key tells its resource", () => {
   assert.deepEqual(resourcesOfRules(shown), ["secrets", "any.apps", "any", "any.any"]);
 });
 
-test("an object in protobuf becomes one in JSON", () => {
+test("a protobuf object is converted to JSON", () => {
   const object = readObject(kubernetesObject("Secret", "ns", "a name", 3));
   assert.deepEqual(JSON.parse(JSON.stringify(object)), {
     apiVersion: "v1",
@@ -101,7 +101,7 @@ test("an object in protobuf becomes one in JSON", () => {
   });
 });
 
-test("damaged protobuf is no object, and no harm", () => {
+test("damaged protobuf never throws", () => {
   const whole = kubernetesObject("Secret", "ns", "name", 30);
   let seed = 1;
   const random = (below) => (seed = (seed * 48271) % 2147483647) % below;

@@ -96,7 +96,7 @@ const facts = () => page.locator(".facts").evaluate((list) => {
   return Object.fromEntries(read("dt").map((name, at) => [name, values[at]]));
 });
 
-test("a pasted value tells what it is, without a key", async () => {
+test("a pasted value is described without a key", async () => {
   const { stored, key } = valueBy("kms v2 seed");
   const dump = hex(stored).match(/.{1,32}/g).map((line, at) => `${(16 * at).toString(16).padStart(8, "0")}  ${line.match(/../g).join(" ")}  |${"·".repeat(16)}|`);
   const table = [
@@ -121,7 +121,7 @@ test("a pasted value tells what it is, without a key", async () => {
   }
 });
 
-test("the byte map is to scale and has every byte once", async () => {
+test("the byte map is to scale and shows every byte once", async () => {
   const { stored } = valueBy("kms v2 key");
   await paste(base64(stored));
   await until("#status", "1 value found.");
@@ -179,7 +179,7 @@ test("the configuration decrypts what local keys encrypted", async () => {
   }
 });
 
-test("the resource comes from the storage key, from the rules, or from who knows it", async () => {
+test("the resource comes from the storage key, the rules or the user", async () => {
   const { Transformer } = await import("dekker");
   const transformer = await Transformer.load(LOCAL);
   const object = new TextEncoder().encode('{"kind":"Deployment","apiVersion":"apps/v1","metadata":{"name":"d"}}');
@@ -199,7 +199,7 @@ test("the resource comes from the storage key, from the rules, or from who knows
 });
 
 for (const by of ["kms v2 seed", "kms v2 key", "kms v2 old", "kms v1"]) {
-  test(`a DEK decrypts without a plugin, once the storage key is known: ${by}`, async () => {
+  test(`a DEK decrypts without a plugin if the storage key is known: ${by}`, async () => {
     const value = valueBy(by);
     const dek = await dekOf(value);
     await paste(hex(value.stored));
@@ -236,7 +236,7 @@ test("a wrong key is a clear error", async () => {
   await until("#outcome", "Decryption failed.");
 });
 
-test("what cannot be used says why", async () => {
+test("unusable input is reported with the cause", async () => {
   const kms = { apiVersion: "v2", name: "vault", endpoint: "unix:///run/vault.sock" };
   await paste(etcdctl([valueBy("kms v2 seed")]));
   await decrypt({ config: configOf({ kms }) });
@@ -253,7 +253,7 @@ test("what cannot be used says why", async () => {
   await until("#config-faults [role=alert]", "The configuration has errors.");
   assert.match(await text("#config-faults"), /line 6, column \d+: resources\[0\]\.providers\[0\]\.aesgcm\.keys\[0\]\.secret: /);
   assert.deepEqual(await page.locator("#config").evaluate((field) => [field.getAttribute("aria-invalid"), field === document.activeElement]), ["true", true]);
-  assert.equal(await text("#outcome"), before, "the keys before are still in use");
+  assert.equal(await text("#outcome"), before, "the earlier keys are still in use");
 
   await decrypt({ dek: "abc" });
   await until("#config-faults [role=alert]", "Line 1 is not a DEK: enter 32 bytes in hex or base64.");
@@ -323,7 +323,7 @@ test("a thousand mixed values have a table and a chart", async () => {
   await until("#detail-title", largest.key);
 });
 
-test("ten thousand values are as many rows as a hundred", async () => {
+test("ten thousand values show no more rows than a hundred", async () => {
   const many = Array.from({ length: 10_000 }, (_, at) => ({ key: `/registry/secrets/ns/${at}`, stored: cluster.values[at % 1000].stored }));
   await page.setInputFiles("#files", { name: "etcd.json", mimeType: "application/json", buffer: Buffer.from(etcdctl(many)) });
   await until("#status", "10,000 values found.");
@@ -332,14 +332,14 @@ test("ten thousand values are as many rows as a hundred", async () => {
   assert.equal(await text("#range"), "9,981 to 10,000 of 10,000");
 });
 
-test("the keyboard alone is enough", async () => {
+test("the page works with the keyboard alone", async () => {
   const { keyboard } = page;
   const focused = () => page.evaluate(() => document.activeElement.id || document.activeElement.className || document.activeElement.tagName);
   const tabTo = async (id) => {
     for (let at = 0; at < 80 && (await focused()) !== id; at++) await keyboard.press("Tab");
     assert.equal(await focused(), id);
     const outline = await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle);
-    assert.notEqual(outline, "none", `${id}: the focus can be seen`);
+    assert.notEqual(outline, "none", `${id}: the focus is visible`);
   };
   await keyboard.press("Tab");
   assert.equal(await focused(), "skip");
@@ -379,7 +379,7 @@ test("the keyboard alone is enough", async () => {
 });
 
 for (const colorScheme of ["light", "dark"]) {
-  test(`everything has a name and can be read: ${colorScheme}`, async () => {
+  test(`every control has a name and every text enough contrast: ${colorScheme}`, async () => {
     await page.emulateMedia({ colorScheme });
     const problems = [["empty", await page.evaluate(audit)]];
     await drop("body", ["etcd.json", Buffer.from(etcdctl(cluster.values))], ["damaged.bin", Buffer.from("k8s:enc:aesgcm:v1:k:short")]);
@@ -405,7 +405,7 @@ for (const colorScheme of ["light", "dark"]) {
   });
 }
 
-test("what a value holds is never markup", async () => {
+test("the content of a value is never markup", async () => {
   const hostile = '<img src=x onerror="document.title=1"><script>document.title=2</script>';
   const object = JSON.stringify({ kind: hostile, apiVersion: hostile, metadata: { name: hostile, __proto__: null } });
   const values = [
@@ -415,7 +415,7 @@ test("what a value holds is never markup", async () => {
   await drop("body", [`${hostile}.json`, Buffer.from(etcdctl(values))]);
   await until("#detail-title", hostile);
   await until("#object-about", hostile);
-  assert.ok((await text("#detail-title")).endsWith("\\u{202e}"), "what reorders text is shown, not obeyed");
+  assert.ok((await text("#detail-title")).endsWith("\\u{202e}"), "characters that reorder text are escaped");
   for (const tab of ["text", "hex", "json"]) await page.click(`#tab-${tab}`);
   await page.locator(".pick").nth(1).click();
   await until(".facts", hostile);
@@ -437,7 +437,7 @@ test("clearing leaves nothing behind", async () => {
   await until("#outcome", "Paste the configuration that holds the key");
 });
 
-test("the policy stops what the page would never do", async () => {
+test("the content security policy refuses what the page never does", async () => {
   const tried = await page.evaluate(async () => {
     const attempt = async (act) => {
       try {

@@ -58,7 +58,7 @@ resources:
     println!("  {text}, stale: {}", read.stale);
     assert_eq!((text, read.stale), ("hunter2", false));
     // A value is bound to its storage key.
-    println!("read it in the place of the other");
+    println!("read it with the other storage key");
     let Err(HostError::Transform(fault)) = host.from_storage(at("b"), first).await else {
         return Err("it was read".into());
     };

@@ -126,7 +126,7 @@ impl Host {
         let engines = bindings.dekker_transformer_engine().engine();
         let created = engines.call_create(&mut store, CONFIG, &options, now)?;
         let Ok(engine) = created.map_err(|faults| eprintln!("{faults:?}")) else {
-            bail!("the configuration has faults");
+            bail!("the configuration has errors");
         };
         let kms = Kms::default();
         Ok(Self {
@@ -235,7 +235,7 @@ fn main() -> Result<()> {
     println!("  {text}, stale: {}", read.stale);
     assert_eq!((text, read.stale), ("hunter2", false));
     read.plaintext.zeroize();
-    println!("read it in the place of the other");
+    println!("read it with the other storage key");
     let Err(moved) = host.from_storage(4, &b, &first)? else {
         bail!("it was read");
     };

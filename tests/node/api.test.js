@@ -12,7 +12,7 @@ import { AT, LOCAL, TestKms, bytes, config, rule } from "./kms.js";
 
 const run = promisify(execFile);
 
-test("a value comes back from where it was stored, and only from there", async () => {
+test("a value reads back only with the location where it was stored", async () => {
   const transformer = await Transformer.load(LOCAL);
   const stored = await transformer.toStorage(AT, bytes("hello"));
   assert.equal(Buffer.from(stored).toString("latin1").slice(0, 23), "k8s:enc:aesgcm:v1:key1:");
@@ -32,7 +32,7 @@ test("a value comes back from where it was stored, and only from there", async (
   transformer.free();
 });
 
-test("keys are text or bytes, values any view of bytes", async () => {
+test("keys may be text or bytes, and values any view of bytes", async () => {
   const transformer = await Transformer.load(bytes(LOCAL));
   const key = "/registry/secrets/ns/ü";
   const inside = new Uint8Array([0, 1, 2, 3, 0]);
@@ -44,7 +44,7 @@ test("keys are text or bytes, values any view of bytes", async () => {
   transformer.free();
 });
 
-test("every size comes back", async () => {
+test("values of every size round-trip", async () => {
   const transformer = await Transformer.load(LOCAL);
   for (const size of [0, 1, 15, 16, 17, 4095, 4096, 1 << 20]) {
     const value = new Uint8Array(size).map((_, at) => (7 * at + size) % 251);
@@ -54,7 +54,7 @@ test("every size comes back", async () => {
   transformer.free();
 });
 
-test("mistakes of the caller are told as such", async () => {
+test("invalid arguments have the code INVALID_ARGUMENT", async () => {
   const transformer = await Transformer.load(LOCAL);
   const calls = [
     ["no location", () => transformer.toStorage(undefined, bytes("v"))],
@@ -62,7 +62,7 @@ test("mistakes of the caller are told as such", async () => {
     ["no resource", () => transformer.fromStorage({ key: "k" }, bytes("v"))],
     ["text for a plaintext", () => transformer.toStorage(AT, "v")],
     ["text for a stored value", () => transformer.fromStorage(AT, "v")],
-    ["more than anybody stores", () => transformer.toStorage(AT, new Uint8Array((64 << 20) + 1))],
+    ["a plaintext over the limit", () => transformer.toStorage(AT, new Uint8Array((64 << 20) + 1))],
     ["no configuration", () => Transformer.load(undefined)],
     ["no such DEK source", () => Transformer.load(LOCAL, { dekSource: "dice" })],
     ["no such coast", () => Transformer.load(LOCAL, { coast: "west" })],
@@ -78,7 +78,7 @@ test("mistakes of the caller are told as such", async () => {
   transformer.free();
 });
 
-test("every fault of a configuration is told at once, with its place", async () => {
+test("all errors of a configuration are reported together, with positions", async () => {
   const faulty = rule("  - aesgcm: {keys: []}\n  - kms: {apiVersion: v3, name: 'a:b', endpoint: 'tcp://x'}\n");
   const fault = await Transformer.load(faulty).catch((fault) => fault);
   assert.ok(fault instanceof DekkerError && fault instanceof Error);
@@ -121,7 +121,7 @@ test("a stored value is inspected without a key", async () => {
   assert.throws(() => inspect(bytes("k8s:enc:nobody:")), { code: "INVALID_VALUE" });
 });
 
-test("freeing ends everything, once", async () => {
+test("free ends all operations and may be called twice", async () => {
   const kms = new TestKms();
   kms.hang();
   const transformer = await Transformer.load(config("a"), { kms: { a: kms } });
@@ -139,14 +139,14 @@ test("freeing ends everything, once", async () => {
   assert.throws(() => transformer.metrics(), { code: "FREED" });
 });
 
-test("using frees", async () => {
+test("Symbol.dispose frees the transformer", async () => {
   const transformer = await Transformer.load(LOCAL);
   assert.equal(transformer[Symbol.dispose], transformer.free);
   transformer[Symbol.dispose]();
   await assert.rejects(transformer.health(), { code: "FREED" });
 });
 
-test("init may be called at any time and as often as one likes", async () => {
+test("init may be called at any time, any number of times", async () => {
   await Promise.all([init(), init(), inline.init()]);
   await init();
 });
@@ -156,7 +156,7 @@ test("the inlined module is the same package", () => {
   assert.equal(inline.Transformer, Transformer);
 });
 
-test("a value of KMS opens and seals with its DEK at hand, without a plugin", async () => {
+test("a KMS value is opened and sealed with a given DEK, without a plugin", async () => {
   for (const dekSource of ["counter", "hkdf-seed"]) {
     const kms = new TestKms("key-1");
     let dek;
@@ -191,7 +191,7 @@ async function program(text) {
   return stdout.trim();
 }
 
-test("the inlined module loads by itself, and says so when it has not", async () => {
+test("the inlined module loads by itself, and reports a call before that", async () => {
   const printed = await program(`
     import { Transformer, checkConfig } from "dekker/inline";
     try { checkConfig("") } catch (fault) { console.log(fault.code) }
@@ -203,7 +203,7 @@ test("the inlined module loads by itself, and says so when it has not", async ()
   assert.equal(printed, "NOT_INITIALIZED\n1,2,3");
 });
 
-test("the browser's entry takes the module from wherever it is told", async () => {
+test("init of the browser entry takes the module from a URL or a response", async () => {
   const printed = await program(`
     import { readFileSync } from "node:fs";
     import { fileURLToPath } from "node:url";
@@ -216,7 +216,7 @@ test("the browser's entry takes the module from wherever it is told", async () =
   assert.equal(printed, "WASM_UNAVAILABLE\nidentity");
 });
 
-test("a transformer that polls keeps no process alive, and an operation that waits does", async () => {
+test("polling does not keep the process alive, and a waiting operation does", async () => {
   const printed = await program(`
     import { Transformer } from "dekker";
     import { TestKms, config } from "./kms.js";

@@ -10,7 +10,7 @@ import { AT, TestKms, config } from "./kms.js";
 
 const filled = (length, byte) => new Uint8Array(length).fill(byte);
 
-test("what is sealed opens, and nothing else does", () => {
+test("sealed values open, and altered ones do not", () => {
   for (const keyLength of [16, 24, 32]) {
     const [key, nonce, aad, plaintext] = [filled(keyLength, 1), filled(12, 2), filled(5, 3), filled(300, 4)];
     const sealed = new Uint8Array(316);
@@ -24,7 +24,7 @@ test("what is sealed opens, and nothing else does", () => {
       of[altered][7] ^= 1;
       const none = new Uint8Array(300);
       assert.equal(nodeCipher.open(key, nonce, aad, ...of, none), false);
-      assert.deepEqual(none, new Uint8Array(300), "nothing of a value that does not open comes out");
+      assert.deepEqual(none, new Uint8Array(300), "a value that does not open writes no plaintext");
     }
     assert.equal(nodeCipher.open(key, nonce, filled(5, 9), ...parts(), new Uint8Array(300)), false, "another AAD");
   }
@@ -32,7 +32,7 @@ test("what is sealed opens, and nothing else does", () => {
 });
 
 for (const dekSource of ["counter", "hkdf-seed"]) {
-  test(`long values go through it, and open without it: ${dekSource}`, async (t) => {
+  test(`long values use Node's cipher, and open without it: ${dekSource}`, async (t) => {
     const seal = t.mock.method(nodeCipher, "seal");
     const open = t.mock.method(nodeCipher, "open");
     const transformer = await Transformer.load(config("a"), { kms: { a: new TestKms() }, dekSource });

@@ -17,7 +17,7 @@ function clocks() {
   return { clock, pass, start: wall.time };
 }
 
-test("time passes by the monotonic clock, in whole milliseconds", () => {
+test("time follows the monotonic clock, in whole milliseconds", () => {
   const { pass, start } = clocks();
   assert.equal(pass(0.9), start);
   assert.equal(pass(0.2), start + 1);
@@ -32,7 +32,7 @@ test("time never goes back", () => {
   assert.equal(pass(2, 2), start + 1001);
 });
 
-test("a machine that slept was not awake for less time", () => {
+test("time includes the time during which the machine slept", () => {
   const { pass, start } = clocks();
   assert.equal(pass(10, 600_010), start + 600_010);
   assert.equal(pass(10, 10), start + 600_020);
@@ -45,7 +45,7 @@ test("small corrections of the time of day do not add up", () => {
   assert.equal(pass(0), start + 20_000);
 });
 
-test("a time of day that leaps ahead is told of once, and at most each ten seconds", () => {
+test("a forward jump of the time of day is reported once, at most every ten seconds", () => {
   const { clock, pass } = clocks();
   assert.equal(clock.hasLeapt(), false);
   pass(1000, 1999);
@@ -60,7 +60,7 @@ test("a time of day that leaps ahead is told of once, and at most each ten secon
   assert.equal(clock.hasLeapt(), true, "but not forgotten");
 });
 
-test("the system's clock tells the time", () => {
+test("the system clock returns the time of day", () => {
   const clock = systemClock();
   const first = clock.now();
   assert.ok(Math.abs(first - Date.now()) < 60_000 && Number.isInteger(first));

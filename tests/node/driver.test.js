@@ -40,7 +40,7 @@ test("ten thousand writes cost one Encrypt", async () => {
   transformer.free();
 });
 
-test("seeds write what counters read, and the other way round", async () => {
+test("seed and counter transformers read each other's values", async () => {
   const counter = await primed();
   const seed = await primed({ dekSource: "hkdf-seed" });
   for (const [writer, reader] of [[counter, seed], [seed, counter]]) {
@@ -68,7 +68,7 @@ test("operations wait for the first Status, however long it takes", async () => 
   assert.equal(clock.waiting, 0);
 });
 
-test("a plugin that is out of reach is UNAVAILABLE, and operations say so", async () => {
+test("an unreachable plugin is UNAVAILABLE, and operations report it", async () => {
   const kms = new TestKms();
   kms.down();
   const { transformer, clock, events } = await primed({ kms: { a: kms } });
@@ -85,7 +85,7 @@ test("a plugin that is out of reach is UNAVAILABLE, and operations say so", asyn
   transformer.free();
 });
 
-test("a call ends at its deadline, and its client is told", async () => {
+test("a call ends at its deadline, and its client's signal is aborted", async () => {
   const kms = new TestKms();
   kms.hang();
   const { transformer, clock, events } = await primed({ kms: { a: kms } });
@@ -148,16 +148,16 @@ test("a failed Decrypt fails every read that waits for it, with its code", async
   transformer.free();
 });
 
-test("faults of a client are told as gRPC codes", async () => {
+test("errors of a client are mapped to gRPC codes", async () => {
   const table = [
     ["a number", { code: 7 }, 7],
     ["a name", { code: "PERMISSION_DENIED" }, 7],
     ["a name in Go's spelling", { code: "Canceled" }, 1],
-    ["Node: nobody listens", { code: "ENOENT" }, 14],
+    ["Node: no listener", { code: "ENOENT" }, 14],
     ["no code", {}, 2],
-    ["a number that is none of gRPC's", { code: 500 }, 2],
-    ["zero, which is no fault", { code: 0 }, 2],
-    ["a name that nobody knows", { code: "EWHAT" }, 2],
+    ["a number that is not a gRPC code", { code: 500 }, 2],
+    ["zero, which is not an error", { code: 0 }, 2],
+    ["an unknown name", { code: "EWHAT" }, 2],
     ["a time-out of fetch", { name: "TimeoutError" }, 4],
   ];
   for (const [desc, fields, expected] of table) {
@@ -176,7 +176,7 @@ test("faults of a client are told as gRPC codes", async () => {
   }
 });
 
-test("an answer that is none is a fault of the client", async () => {
+test("a malformed answer is an error of the client", async () => {
   const answers = {
     status: [undefined, {}, { version: "v2", healthz: "ok", keyId: 7 }],
     encrypt: [undefined, { ciphertext: "text", keyId: "key-1" }, { ciphertext: bytes("c") }, { ciphertext: bytes("c"), keyId: "key-1", annotations: { "a.b": "text" } }],
@@ -195,14 +195,14 @@ test("an answer that is none is a fault of the client", async () => {
   }
 });
 
-test("a client that throws at once is one that rejects", async () => {
+test("a client that throws synchronously is treated as one that rejects", async () => {
   const client = { status() { throw new Error("at once"); }, encrypt() {}, decrypt() {} };
   const { transformer } = await primed({ kms: { a: client } });
   await assert.rejects(transformer.toStorage(AT, bytes("v")), { code: "NOT_READY", message: /at once/ });
   transformer.free();
 });
 
-test("a caller who gives up is told at once and leaves nothing behind", async () => {
+test("an aborted operation rejects at once and leaves nothing behind", async () => {
   const writer = await primed();
   const stored = await writer.transformer.toStorage(AT, bytes("v"));
   writer.transformer.free();
@@ -231,7 +231,7 @@ test("a caller who gives up is told at once and leaves nothing behind", async ()
   transformer.free();
 });
 
-test("the reason of a signal is what its operation rejects with, and a used signal does nothing", async () => {
+test("an operation rejects with the reason of its signal, and a signal aborted later has no effect", async () => {
   const { transformer, kms } = await primed();
   const reason = new Error("enough");
   await assert.rejects(transformer.toStorage(AT, bytes("v"), { signal: AbortSignal.abort(reason) }), reason);
@@ -244,7 +244,7 @@ test("the reason of a signal is what its operation rejects with, and a used sign
   transformer.free();
 });
 
-test("writes end three minutes after the last good Status, and reads go on", async () => {
+test("writes end three minutes after the last good Status, and reads continue", async () => {
   const { transformer, kms, clock } = await primed();
   const stored = await transformer.toStorage(AT, bytes("v"));
   kms.down();
@@ -259,7 +259,7 @@ test("writes end three minutes after the last good Status, and reads go on", asy
   transformer.free();
 });
 
-test("a rotated key makes values stale, and writes go on with the new one", async () => {
+test("a rotated key makes values stale, and writes continue with the new one", async () => {
   const { transformer, kms, clock, events } = await primed();
   const stored = await transformer.toStorage(AT, bytes("v"));
   kms.keyId = "key-2";
@@ -301,7 +301,7 @@ test("a reload takes over when it is healthy, and an unchanged provider keeps it
   transformer.free();
 });
 
-test("a reload that cannot be is refused, and the old configuration serves on", async () => {
+test("a reload that fails is refused, and the old configuration stays in use", async () => {
   const { transformer, clock, events } = await primed();
   await assert.rejects(transformer.reload("kind: nothing"), { code: "INVALID_CONFIG" });
   await assert.rejects(transformer.reload(config("b")), { code: "INVALID_ARGUMENT" });
@@ -316,7 +316,7 @@ test("a reload that cannot be is refused, and the old configuration serves on", 
   transformer.free();
 });
 
-test("a newer reload takes the place of one that is still looked at", async () => {
+test("a newer reload replaces a pending one", async () => {
   const { transformer } = await primed();
   const b = new TestKms("key-b");
   b.hang();
@@ -330,7 +330,7 @@ test("a newer reload takes the place of one that is still looked at", async () =
   transformer.free();
 });
 
-test("a reload that took effect is not taken for the one that was begun since", async () => {
+test("a reload that took effect is not mistaken for one that began later", async () => {
   const clock = new TestClock();
   const [a, b, c] = ["a", "b", "c"].map((name) => new TestKms(`key-${name}`));
   c.hang();
@@ -353,7 +353,7 @@ test("a reload that took effect is not taken for the one that was begun since", 
   transformer.free();
 });
 
-test("an operation after a sleep does first what is due", async () => {
+test("an operation after a sleep first runs overdue work", async () => {
   const { transformer, kms, clock } = await primed();
   clock.sleep(240_000);
   await transformer.toStorage(AT, bytes("v"));
@@ -375,7 +375,7 @@ test("an operation after a sleep does first what is due", async () => {
   transformer.free();
 });
 
-test("a function makes a client for each provider, and each is closed when it is gone", async () => {
+test("a function creates a client for each provider, and each is closed with its provider", async () => {
   const made = [];
   const kms = (provider) => {
     const client = Object.assign(new TestKms(`key-${provider.name}`), { provider, closed: 0, close: () => client.closed++ });
@@ -391,7 +391,7 @@ test("a function makes a client for each provider, and each is closed when it is
   assert.deepEqual(made.map(({ closed }) => closed), [1, 1]);
 });
 
-test("KMS v1 makes a DEK for each write, and its client has no Status", async () => {
+test("KMS v1 creates a DEK for each write, and its client needs no Status", async () => {
   const file = rule("  - kms: {name: old, endpoint: 'unix:///run/old.sock', timeout: 3s}\n");
   const kms = new TestKms();
   const client = { encrypt: (...args) => kms.encrypt(...args), decrypt: (...args) => kms.decrypt(...args) };
@@ -430,7 +430,7 @@ test("DEKs are erased when their call has ended", async () => {
   transformer.free();
 });
 
-test("a client is not called from within a call of the caller's", async () => {
+test("a client is never called synchronously within the caller's call", async () => {
   const { transformer, kms, clock } = await primed();
   await clock.seconds(21);
   const health = transformer.health();
@@ -440,7 +440,7 @@ test("a client is not called from within a call of the caller's", async () => {
   transformer.free();
 });
 
-test("what is counted has upstream's names and labels", async () => {
+test("metrics have upstream's names and labels", async () => {
   const { transformer } = await primed();
   await transformer.toStorage(AT, bytes("v"));
   const families = transformer.metrics();
@@ -465,7 +465,7 @@ test("a client may call back into its transformer", async () => {
   transformer.free();
 });
 
-test("a fault in an event's listener disturbs nobody else", async () => {
+test("an error in an event listener affects no operation", async () => {
   const faults = [];
   const listeners = process.listeners("uncaughtException");
   process.removeAllListeners("uncaughtException");
@@ -499,7 +499,7 @@ test("annotations of any name reach the client as they were stored", async () =>
   reader.transformer.free();
 });
 
-test("after a leap of the time of day nothing is written with the DEK of before", async () => {
+test("after a jump of the time of day nothing is written with the earlier DEK", async () => {
   const clock = new TestClock();
   let hasLeapt = false;
   clock.hasLeapt = () => {

@@ -63,7 +63,7 @@ test("values go through a plugin", { skip }, async (context) => {
   other.free();
 });
 
-test("a plugin's own fault comes back as it was told", { skip }, async (context) => {
+test("a plugin's error is returned unchanged", { skip }, async (context) => {
   const state = await folder(context);
   const endpoint = `unix://${state}/kms.sock`;
   serve(context, state, endpoint);
@@ -74,7 +74,7 @@ test("a plugin's own fault comes back as it was told", { skip }, async (context)
   client.close();
 });
 
-test("a plugin's long error text comes back whole, and is asked for once", async (context) => {
+test("a plugin's long error text is returned whole, without a retry", async (context) => {
   const path = join(await folder(context), "long.sock");
   const proto = fileURLToPath(new URL("../../dist/kms/v2.proto", import.meta.url));
   const { v2 } = grpc.loadPackageDefinition(protoLoader.loadSync(proto, { defaults: true }));
@@ -99,7 +99,7 @@ test("a plugin's long error text comes back whole, and is asked for once", async
   client.close();
 });
 
-test("a call that nobody waits for any more is cancelled", async (context) => {
+test("an aborted call is cancelled", async (context) => {
   const client = kmsGrpc({ socketPath: join(await folder(context), "nobody.sock") });
   const gone = new AbortController();
   const call = assert.rejects(client.status({ signal: gone.signal }), { code: grpc.status.CANCELLED });
@@ -109,14 +109,14 @@ test("a call that nobody waits for any more is cancelled", async (context) => {
   client.close();
 });
 
-test("a socket that never comes is a deadline that passed", async (context) => {
+test("a missing socket is DeadlineExceeded", async (context) => {
   const endpoint = `unix://${join(await folder(context), "nobody.sock")}`;
   const transformer = await Transformer.load(file("v2", endpoint, "50ms"), { kms: kmsGrpc });
   await assert.rejects(transformer.toStorage(AT, bytes("v")), { code: "NOT_READY", message: /DeadlineExceeded/ });
   transformer.free();
 });
 
-test("endpoints that are none are refused", () => {
+test("invalid endpoints are refused", () => {
   for (const endpoint of ["tcp://localhost:1", "unix://", "unix:///", "unix:///@abstract", "/run/kms.sock", undefined]) {
     assert.throws(() => kmsGrpc({ endpoint }), { code: "INVALID_ARGUMENT" }, endpoint);
   }
@@ -147,7 +147,7 @@ async function serveV1(context, path, version = "v1beta1") {
   return calls;
 }
 
-test("KMS v1 is asked for its version first, once", async (context) => {
+test("KMS v1 calls Version first, once", async (context) => {
   const path = join(await folder(context), "v1.sock");
   const calls = await serveV1(context, path);
   const load = () => Transformer.load(file("v1", `unix://${path}`), { kms: kmsGrpc });

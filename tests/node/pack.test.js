@@ -61,13 +61,13 @@ test("it holds the code, its types, README and licence, and nothing else", () =>
   assert.deepEqual(names, expected);
 });
 
-test("installed in an empty directory it needs nothing else", async () => {
+test("installed in an empty directory it has no dependencies", async () => {
   const lock = JSON.parse(await readFile(join(folder, "package-lock.json"), "utf8"));
   const installed = Object.entries(lock.packages).filter(([path, { peer, optional }]) => path !== "" && !peer && !optional);
   assert.deepEqual(installed.map(([path]) => path), ["node_modules/dekker"]);
 });
 
-test("a stranger's ten lines make a round trip", async () => {
+test("ten lines of a new user's code make a round trip", async () => {
   const script = `
     import { Transformer } from "dekker";
     const secret = Buffer.alloc(32, 7).toString("base64");
@@ -84,7 +84,7 @@ test("a stranger's ten lines make a round trip", async () => {
   assert.deepEqual([stdout, stderr], [`hello ${"k8s:enc:secretbox:v1:key1:".length + 24 + 16 + 5}\n`, ""]);
 });
 
-test("its gRPC client says what it lacks", async () => {
+test("its gRPC client names the missing dependency", async () => {
   const failed = await run(process.execPath, ["--input-type=module", "--eval", 'import "dekker/kms-grpc"'], { cwd: folder }).catch((fault) => fault);
   assert.match(failed.stderr, /Cannot find package '@grpc\/grpc-js'/);
 });

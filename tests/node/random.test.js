@@ -35,7 +35,7 @@ for (const [provider, nonce] of [
   ["aescbc", 16],
   ["secretbox", 24],
 ]) {
-  test(`each ${provider} value asks the kernel once, for its whole nonce`, async () => {
+  test(`each ${provider} value reads from the kernel once, for its whole nonce`, async () => {
     const transformer = await Transformer.load(local(provider));
     const reads = await readsDuring(async () => {
       for (let write = 0; write < 20; write++) await transformer.toStorage(AT, bytes("text"));
@@ -45,7 +45,7 @@ for (const [provider, nonce] of [
   });
 }
 
-test("a KMS v2 value asks the kernel once, for its whole header", async () => {
+test("a KMS v2 value reads from the kernel once, for its whole header", async () => {
   for (const [dekSource, header] of [
     ["counter", 4],
     ["hkdf-seed", 44],
@@ -61,7 +61,7 @@ test("a KMS v2 value asks the kernel once, for its whole header", async () => {
   }
 });
 
-test("a descriptor that somebody else closed gives no bytes of what it has become", () => {
+test("a descriptor that was closed and reused is not read", () => {
   const number = openSync("/dev/null");
   closeSync(number);
   const kernel = kernelRandom();
@@ -81,7 +81,7 @@ test("a descriptor that somebody else closed gives no bytes of what it has becom
   closeSync(file);
 });
 
-test("where the kernel cannot be reached it is said so, and nothing is filled", () => {
+test("without access to the kernel nothing is filled, and the result is false", () => {
   const out = new Uint8Array(4);
   const kernel = kernelRandom();
   useKernel(undefined);

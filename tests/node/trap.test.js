@@ -21,7 +21,7 @@ function memory() {
   return bindings.initSync({ module }).memory;
 }
 
-test("after a trap a transformer is of no use, says why, and the next one works", async () => {
+test("after a trap a transformer fails with the cause, and the next one works", async () => {
   const transformer = await Transformer.load(LOCAL);
   const stored = await transformer.toStorage(AT, bytes("v"));
   const trap = await Promise.resolve().then(fail).catch((fault) => fault);
@@ -39,7 +39,7 @@ test("after a trap a transformer is of no use, says why, and the next one works"
   next.free();
 });
 
-test("operations that wait are told of a trap, and their KMS calls are given up", async () => {
+test("a trap fails waiting operations and aborts their KMS calls", async () => {
   const clock = new TestClock();
   const kms = new TestKms();
   kms.hang();
@@ -80,7 +80,7 @@ test("freed secrets are erased from the module's memory", async () => {
   await transformer.fromStorage(AT, stored);
   const holds = (bytes) => Buffer.from(memory().buffer).includes(bytes);
   assert.ok(!holds(secret), "a value that was sealed and opened");
-  assert.ok(holds(Buffer.from("key-1")), "what is in use is there: the search finds it");
+  assert.ok(holds(Buffer.from("key-1")), "data in use is present, so the search works");
   transformer.free();
   assert.equal(deks.length, 1);
   assert.ok(!holds(deks[0]), "a DEK");

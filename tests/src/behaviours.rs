@@ -42,9 +42,9 @@ macro_rules! with_behaviours {
                 faces_make_the_same_bytes
             }
             kms_v1 {
-                each_write_has_a_dek_of_its_own
-                stored_form_of_kms_v1_is_upstreams
-                values_of_kms_v1_come_back_from_the_cache
+                each_write_has_its_own_dek
+                stored_form_of_kms_v1_matches_upstream
+                values_of_kms_v1_are_read_with_the_cached_dek
                 read_without_the_dek_asks_once_and_fails_with_the_plugins_error
                 dek_of_kms_v1_reads_cbc_as_stale
                 negative_cachesize_keeps_no_dek
@@ -52,17 +52,17 @@ macro_rules! with_behaviours {
                 wrong_location_is_one_opaque_error_in_kms_v1
                 malformed_values_of_kms_v1_are_clean_errors
                 writes_of_kms_v1_fail_with_the_plugin
-                fault_that_is_no_grpc_status_is_its_message
+                error_without_a_grpc_status_is_its_message
                 cancelled_write_of_kms_v1_leaves_nothing
-                encrypted_dek_must_fit_its_length
+                encrypted_dek_must_fit_its_length_field
                 health_of_kms_v1_is_encrypt_then_decrypt
-                checks_stand_one_by_one_when_kms_v1_is_used
+                checks_are_separate_when_kms_v1_is_used
                 kms_v1_counts_twice_in_the_grace_period
                 unchanged_kms_v1_provider_keeps_its_cache
             }
             local {
                 local_providers_write_their_own_layout
-                local_values_of_every_size_come_back
+                local_values_of_every_size_round_trip
                 first_local_key_writes_and_later_ones_read_stale
                 providers_that_share_a_prefix_are_all_tried
                 only_aesgcm_binds_a_value_to_its_key
@@ -76,7 +76,7 @@ macro_rules! with_behaviours {
                 value_of_another_process_is_fresh_while_the_key_id_is_the_same
                 read_is_stale_after_key_id_change
                 value_of_a_later_provider_is_stale
-                identity_first_writes_plaintext_and_reads_what_was_encrypted
+                identity_first_writes_plaintext_and_reads_encrypted_values
                 identity_drops_its_error_in_a_list
                 plaintext_without_identity_has_no_matching_prefix
                 resource_without_a_rule_is_plaintext
@@ -89,9 +89,9 @@ macro_rules! with_behaviours {
                 concurrent_reads_of_one_dek_cost_one_decrypt
                 failed_decrypt_wakes_every_waiter
                 least_recently_used_dek_leaves_a_full_cache
-                reads_go_on_while_the_plugin_is_down
+                reads_continue_while_the_plugin_is_down
                 rotated_dek_reads_without_the_plugin
-                unusable_dek_from_the_plugin_is_the_plugins_fault
+                unusable_dek_from_the_plugin_is_a_plugin_error
                 wrong_dek_from_the_plugin_is_not_kept
                 same_ciphertext_under_another_key_id_is_another_dek
                 same_ciphertext_with_other_annotations_is_another_dek
@@ -99,91 +99,91 @@ macro_rules! with_behaviours {
             }
             life {
                 operations_park_until_the_first_probe_ends
-                failed_first_probe_wakes_with_errors_until_one_succeeds
+                operations_fail_after_a_failed_first_probe_until_one_succeeds
                 plugin_is_polled_every_60_seconds_or_every_10_while_unhealthy
-                poll_counts_from_the_answer
+                poll_interval_begins_at_the_answer
                 writes_end_three_minutes_after_the_last_good_status_was_sent
                 expired_dek_writes_again_after_one_good_status
                 failed_rotation_coasts_on_the_old_dek
                 dek_rotates_when_status_and_encrypt_agree
                 seed_rotates_as_a_key_does
-                unhealthy_answer_extends_the_life_only_upstreams_way
+                unhealthy_answer_extends_the_life_only_if_coasting_as_upstream
                 new_dek_that_does_not_decrypt_is_never_used
                 write_dek_is_replaced_after_a_restore_before_the_next_write
-                dek_on_its_way_at_a_restore_is_never_used
+                unfinished_dek_at_a_restore_is_never_used
                 writes_after_a_restore_are_refused_while_the_plugin_is_down
             }
             sleep {
-                write_after_a_sleep_waits_for_the_poll_that_is_overdue
+                write_after_a_sleep_waits_for_the_overdue_poll
                 write_during_a_probe_waits_for_its_end
                 write_fails_at_once_when_the_plugin_was_just_asked
-                operation_waits_for_no_second_answer
-                probe_that_time_has_overtaken_says_nothing
-                good_answer_that_comes_too_late_is_asked_for_again
-                first_dek_is_waited_for_when_its_poll_is_overdue
-                read_after_a_sleep_does_not_wait_for_a_call_from_before
-                health_after_a_sleep_is_the_plugins_as_it_is_now
+                operation_waits_for_at_most_one_answer
+                probe_from_before_a_sleep_is_discarded
+                good_answer_that_is_too_late_is_requested_again
+                operations_wait_for_the_first_dek_when_its_poll_is_overdue
+                read_after_a_sleep_does_not_wait_for_an_earlier_call
+                health_after_a_sleep_is_the_plugins_current_health
                 waiting_writes_are_bounded
             }
             answers {
-                invalid_status_is_a_fault_in_upstreams_words
+                invalid_status_has_upstreams_error_text
                 longest_key_id_is_accepted
                 upgraded_plugin_is_accepted_with_a_new_dek
-                downgraded_plugin_is_a_fault_once
-                version_must_not_change_upstreams_way
+                downgraded_plugin_is_an_error_once
+                version_change_is_an_error_if_coasting_as_upstream
                 invalid_encrypt_answer_is_never_used
                 garbage_ciphertext_is_never_used
-                texts_of_the_plugin_are_cut_and_cleaned
+                texts_of_the_plugin_are_truncated_and_sanitized
                 invalid_key_ids_are_counted
             }
             health {
                 checks_collapse_into_one
-                collapsed_check_names_each_faulty_provider
+                collapsed_check_names_each_unhealthy_provider
                 good_answer_is_used_again_for_20_seconds
                 bad_answer_is_used_again_for_3_seconds
-                failed_status_is_shown_bare_when_it_is_used_again
+                failed_status_is_shown_without_prefix_when_it_is_used_again
                 health_check_is_a_poll
                 concurrent_health_checks_share_one_probe
                 health_check_waits_for_the_slowest_provider
             }
             calls {
-                calls_end_by_themselves_at_their_deadline
+                calls_end_at_their_deadline_without_an_answer
                 deadline_is_the_providers_timeout
-                answers_nobody_waits_for_are_ignored
+                answers_to_unknown_or_ended_calls_are_ignored
                 late_answer_is_ignored
                 answer_of_another_kind_is_ignored
-                first_answer_counts
-                cancelled_operation_does_not_come_back
-                cancelled_read_does_not_take_others_with_it
+                only_the_first_answer_counts
+                cancelled_operation_has_no_result
+                cancelled_read_does_not_cancel_others
                 operation_id_in_use_is_refused
                 too_many_waiting_operations_are_refused
                 too_many_waiting_bytes_are_refused
-                overloaded_read_asks_nothing_of_the_plugin
-                silent_plugin_leaves_room_for_what_waits_for_others
+                overloaded_read_makes_no_plugin_call
+                silent_plugin_leaves_room_for_operations_of_other_plugins
                 time_never_goes_back
-                slow_answers_work
+                answers_just_before_the_deadline_are_accepted
             }
             reload {
                 good_file_takes_over
-                faulty_file_is_refused_at_once
+                invalid_file_is_refused_at_once
                 unhealthy_candidate_is_refused_after_its_grace_period
                 candidate_takes_over_once_it_is_healthy
                 slow_candidate_takes_over_when_it_answers
                 unchanged_provider_keeps_its_dek_and_cache
-                changed_provider_is_a_new_one
+                changed_provider_is_a_new_provider
                 reads_under_way_end_on_the_old_configuration
                 operations_of_the_old_configuration_end_with_its_grace_period
                 newer_file_replaces_a_pending_candidate
                 newer_candidate_keeps_the_probe_of_the_older
-                same_file_again_ends_a_pending_candidate
-                faulty_file_leaves_a_pending_candidate_alone
+                reload_of_the_running_file_ends_a_pending_candidate
+                invalid_file_leaves_a_pending_candidate_alone
                 health_follows_the_running_configuration
                 reload_of_an_unhealthy_but_unchanged_provider_waits_for_it
             }
             half_written {
-                file_cut_anywhere_costs_no_read
-                rotation_in_the_writing_costs_no_read
-                loss_is_told_by_what_the_values_begin_with
+                truncated_file_is_refused_or_its_losses_are_reported
+                half_written_rotation_is_refused_or_its_losses_are_reported
+                unreadable_values_are_reported_by_their_prefix
             }
             show {
                 status_shows_each_provider
@@ -193,18 +193,18 @@ macro_rules! with_behaviours {
                 no_text_holds_a_key_id_or_a_secret
                 a_key_id_in_a_plugins_text_is_shown_as_its_hash
                 inspection_needs_no_key
-                every_fault_of_a_file_is_told_at_once
+                all_errors_of_a_file_are_reported_together
             }
             counts {
                 local_values_count_for_the_provider_and_for_each_key
                 resources_without_a_rule_are_not_counted
                 failed_calls_are_counted_by_their_code
-                operation_that_nobody_waits_for_counts_as_canceled
+                abandoned_operation_counts_as_canceled
                 operation_that_a_reload_ends_counts_as_failed
                 each_key_id_has_its_count_and_its_times
                 cache_size_has_each_dek_that_wrote_or_was_decrypted
-                kms_v1_counts_arrivals_and_how_full_its_cache_is
-                names_from_the_file_make_no_series_without_end
+                kms_v1_counts_arrivals_and_the_fill_of_its_cache
+                series_with_names_from_the_file_are_bounded
             }
         }
     };

@@ -168,11 +168,11 @@ pub fn expect_no_nonce_twice(writer: Command, provider: Provider) {
         Err(error) => panic!("{what}: {error}"),
         Ok(None) => crate::interop::skip(&what, "ptrace is not permitted here"),
         Ok(Some(batches)) => {
-            assert!(batches.altered > 0, "{what}: nothing was put back");
+            assert!(batches.altered > 0, "{what}: no memory was restored");
             assert_eq!(batches.first.len(), BATCH);
             assert_eq!(batches.second.len(), BATCH);
             let repeated = batches.repeated();
-            assert_eq!(repeated, 0, "{what}: of {BATCH} nonces, so many came twice");
+            assert_eq!(repeated, 0, "{what}: nonces that repeat, of {BATCH}");
         }
     }
 }

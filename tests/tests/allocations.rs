@@ -103,7 +103,7 @@ fn write_and_read(
     let mut read = (0, 0);
     for op in 0..3 {
         let (opened, allocated) = counted(|| face.from_storage(op, AT, &stored, now));
-        let opened = opened.expect("its DEK is at hand").expect("a plaintext");
+        let opened = opened.expect("its DEK is cached").expect("a plaintext");
         assert_eq!(opened.plaintext.expose(), plaintext);
         assert_eq!(opened.stale, other_dek);
         read = allocated;

@@ -127,7 +127,7 @@ fn starts(maker: &dyn Maker, case: &Case, faults: &[Finding]) -> Option<String> 
         }
     };
     if !faults.is_empty() {
-        return Some(format!("{}: starts with faults: {faults:?}", case.desc));
+        return Some(format!("{}: starts despite errors: {faults:?}", case.desc));
     }
     let dialled = face
         .kms_providers()

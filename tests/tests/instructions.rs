@@ -24,7 +24,7 @@ const CEILINGS: [(DekSourceType, u64, u64); 2] = [
 const EACH_BYTE: u64 = 2;
 
 #[test]
-fn a_write_and_a_read_are_few_instructions() {
+fn writes_and_reads_stay_under_their_instruction_ceilings() {
     let (maker, instructions) = match ComponentMaker::find_accelerated_and_count() {
         Ok(found) => found,
         Err(missing) if std::env::var_os("CI").is_some() => panic!("{missing}"),
@@ -51,7 +51,7 @@ fn a_write_and_a_read_are_few_instructions() {
                     .stored;
                 let opened = face.from_storage(op, AT, &stored, now);
                 read = instructions.load(Ordering::Relaxed);
-                let opened = opened.expect("its DEK is at hand").expect("a plaintext");
+                let opened = opened.expect("its DEK is cached").expect("a plaintext");
                 assert_eq!(opened.plaintext.expose(), plaintext);
             }
             interop::tell(&format!(

@@ -211,7 +211,7 @@ fn recorded() -> Vec<Script> {
 }
 
 #[test]
-fn key_states_follow_upstreams_with_its_way_to_coast() {
+fn key_states_match_upstream_when_coasting_as_upstream() {
     let scripts = recorded();
     on_every_face("key-state steps, --kms-coast=upstream", |maker| {
         let mut comparison = Comparison::default();
@@ -223,7 +223,7 @@ fn key_states_follow_upstreams_with_its_way_to_coast() {
 }
 
 #[test]
-fn key_states_follow_upstreams_where_no_unhealthy_answer_names_a_key() {
+fn key_states_match_upstream_if_no_unhealthy_answer_has_a_key_id() {
     let scripts = recorded();
     on_every_face("key-state steps, strict", |maker| {
         let mut comparison = Comparison::default();

@@ -192,7 +192,7 @@ fn shown(error: &str, case: &rogue::Case) -> String {
 }
 
 #[tokio::test]
-async fn what_a_plugin_answers_is_reported_as_kube_apiserver_reports_it() {
+async fn plugin_answers_are_reported_as_in_kube_apiserver() {
     for case in rogue::cases() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let socket = dir.path().join("kms.sock");
@@ -206,7 +206,7 @@ async fn what_a_plugin_answers_is_reported_as_kube_apiserver_reports_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn kube_apiserver_reports_it_so() {
+async fn kube_apiserver_reports_the_same_errors() {
     let Some(program) = named("DEKKER_CLIENT_KUBE_1_37") else {
         return;
     };

@@ -16,7 +16,7 @@ fn recorded_ciphertexts_open() {
 }
 
 #[test]
-fn any_altered_bit_fails_and_in_one_way() {
+fn every_altered_bit_fails_with_the_same_error() {
     for vector in recorded::all() {
         let name = &vector.name;
         let source = Secret::new(vector.source.clone());

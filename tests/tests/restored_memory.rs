@@ -23,14 +23,14 @@ const KEY: &[u8] = b"/registry/secrets/default/token";
 const WRITER: &str = "DEKKER_TEST_WRITER";
 
 #[test]
-fn component_repeats_no_nonce_after_its_memory_was_put_back() {
+fn component_repeats_no_nonce_after_its_memory_is_restored() {
     for provider in Provider::ALL {
         expect_no_nonce_twice(writer("host", provider), provider);
     }
 }
 
 #[test]
-fn core_repeats_no_nonce_after_its_memory_was_put_back() {
+fn core_repeats_no_nonce_after_its_memory_is_restored() {
     for provider in Provider::ALL {
         expect_no_nonce_twice(writer("core", provider), provider);
     }
@@ -41,7 +41,7 @@ fn writer(face: &str, provider: Provider) -> Command {
     command
         .args([
             "--exact",
-            "is_a_writer_when_told",
+            "writes_values_as_a_child_process",
             "--nocapture",
             "--test-threads=1",
         ])
@@ -50,7 +50,7 @@ fn writer(face: &str, provider: Provider) -> Command {
 }
 
 #[test]
-fn is_a_writer_when_told() {
+fn writes_values_as_a_child_process() {
     let Ok(told) = std::env::var(WRITER) else {
         return;
     };

@@ -8,7 +8,7 @@ use std::process::Command;
 use dekker_tests::restored::{BATCH, Provider, expect_no_nonce_twice};
 
 #[test]
-fn npm_package_repeats_no_nonce_after_its_memory_was_put_back() {
+fn npm_package_repeats_no_nonce_after_its_memory_is_restored() {
     for provider in Provider::ALL {
         expect_no_nonce_twice(writer(provider), provider);
     }

@@ -56,7 +56,7 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn every_test_of_upstreams_has_a_row() {
+fn every_upstream_test_has_a_row() {
     let list = read("upstream_tests.txt");
     let (version, list) = list.split_once('\n').expect("a first line");
     let head = format!("\n{}. Each row", version);
@@ -181,7 +181,7 @@ fn named<'a>(sources: &Sources, ours: &'a str) -> Vec<(String, Option<&'a str>)>
 }
 
 #[test]
-fn every_test_of_ours_that_is_named_is_there() {
+fn every_named_dekker_test_exists() {
     let sources = Sources::read();
     let mut tests = 0;
     for row in rows() {
@@ -209,7 +209,7 @@ fn every_test_of_ours_that_is_named_is_there() {
 }
 
 #[test]
-fn every_recording_that_is_named_is_there() {
+fn every_named_recording_exists() {
     for row in rows() {
         let named = row.ours.split('`').skip(1).step_by(2);
         for name in named.filter(|name| name.ends_with(".json")) {

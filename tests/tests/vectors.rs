@@ -162,7 +162,7 @@ const KMS: [&str; 3] = ["kms-v1", "kms-v2-seed", "kms-v2-key"];
 
 #[test]
 fn kms_values_open_with_their_dek_alone() {
-    on_every_face("values with their DEK at hand", |maker| {
+    on_every_face("values with a given DEK", |maker| {
         let mut all = Comparison::default();
         for name in KMS {
             let file = VectorFile::read(name);
@@ -189,8 +189,8 @@ fn kms_values_open_with_their_dek_alone() {
 }
 
 #[test]
-fn a_value_sealed_with_a_dek_at_hand_is_read_with_the_plugin() {
-    on_every_face("values sealed with a DEK at hand", |maker| {
+fn a_value_sealed_with_a_given_dek_is_read_with_the_plugin() {
+    on_every_face("values sealed with a given DEK", |maker| {
         let mut all = Comparison::default();
         for name in ["kms-v2-seed", "kms-v2-key"] {
             let file = VectorFile::read(name);

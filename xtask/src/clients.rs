@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_is_named_by_a_variable() {
+    fn a_client_has_a_variable_for_its_program() {
         assert_eq!(variable("kube-1.31"), "DEKKER_CLIENT_KUBE_1_31");
     }
 }

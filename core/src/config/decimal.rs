@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_round_as_floats_do_where_it_is_close() {
+    fn numbers_near_a_tie_round_as_floats_do() {
         let half = "5".to_string() + &"0".repeat(400);
         let mut table: Vec<String> = [
             "",

@@ -255,7 +255,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_printed_reads_back(n in -(1i64 << 50)..(1i64 << 50)) {
+        fn printed_durations_parse_back(n in -(1i64 << 50)..(1i64 << 50)) {
             // Fractions of milliseconds and seconds are computed in floating point, which is exact for these sizes.
             prop_assert_eq!(parse(&show(n)), Ok(n));
         }

@@ -173,7 +173,7 @@ mod tests {
     use alloc::vec;
 
     #[test]
-    fn an_aggregate_reads_as_upstreams() {
+    fn an_aggregate_error_matches_upstreams_text() {
         let at = Position { line: 1, column: 2 };
         let a = || Finding::required("a", "x", at);
         let b = || Finding::invalid("b", 3, "y", at);

@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_close_to_a_fields_suggests_it() {
+    fn a_similar_name_suggests_the_field() {
         let table = [
             ("aescbc", "aesCBC", true),
             ("cachesize", "cache_size", true),
@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_looks_like_a_name_is_repeated() {
+    fn only_name_like_keys_are_shown_in_messages() {
         assert_eq!(shown("aesCBC"), "aesCBC");
         assert_eq!(shown("MDEyMzQ1Njc4OWFiY2RlZg=="), "(unprintable)");
         assert_eq!(shown(""), "(unprintable)");

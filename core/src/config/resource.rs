@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn each_list_rule_has_upstreams_words() {
+    fn each_resource_list_error_has_upstreams_text() {
         let table: &[(&str, &[&str], &[&str])] = &[
             ("fine", &["secrets", "*.apps", "events"], &[]),
             ("capitals", &["Secrets.*"], &[CAPITALS]),

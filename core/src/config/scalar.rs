@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn json_numbers_are_integers_only_as_written() {
+    fn json_numbers_with_a_fraction_or_exponent_are_not_integers() {
         assert_eq!(resolve_json("1.0"), Kind::Number(None));
         assert_eq!(resolve_json("1e3"), Kind::Number(None));
         assert_eq!(resolve_json("-7"), Kind::Number(Some(-7)));

@@ -164,7 +164,7 @@ mod tests {
     use alloc::string::ToString;
 
     #[test]
-    fn base64_is_gos() {
+    fn base64_decodes_as_in_go() {
         let table: &[(&str, &str, Option<usize>)] = &[
             ("padded", "AAAAAAAAAAAAAAAAAAAAAA==", Some(16)),
             ("line breaks are ignored", "AAAA\r\nAAAA\n", Some(6)),
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_hidden_wherever_they_landed() {
+    fn secrets_are_hidden_anywhere_in_a_message() {
         let text =
             b"- secret: 'MTIzNDU2Nzg5MDEyMzQ1Ng'\n  other: MTIzNDU2Nzg5MDEyMzQ1Ng==\n  name: fine";
         let secrets = Secrets::of_text(text);

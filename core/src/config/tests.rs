@@ -85,7 +85,7 @@ fn a_valid_file_loads_with_defaults() {
 }
 
 #[test]
-fn the_other_forms_of_a_file_load_too() {
+fn other_valid_forms_of_a_file_load() {
     let ok = "resources:\n- resources: [secrets]\n  providers: [identity: {}]\n";
     let json = r#"{"apiVersion":"apiserver.config.k8s.io/v1","kind":"EncryptionConfiguration","resources":[{"resources":["yes"],"providers":[{"identity":{}}]}]}"#;
     let table = [
@@ -122,7 +122,7 @@ fn the_other_forms_of_a_file_load_too() {
 }
 
 #[test]
-fn seven_faults_are_named_at_once_with_their_places() {
+fn seven_errors_are_reported_together_with_positions() {
     let text = format!(
         "{HEAD}resources:\n- resources: [Secrets]\n  colour: red\n  providers:\n  - kms:\n      name: 5\n      endpoint: unix:rel.sock\n      timeout: 0s\n  - aescbc:\n      keys:\n      - name: é\n        secret: AAAA\n  - {{}}\n"
     )
@@ -156,7 +156,7 @@ fn columns_count_characters() {
 }
 
 #[test]
-fn what_is_shown_has_defaults_and_no_secrets_and_reads_back() {
+fn the_shown_configuration_has_defaults_and_no_secrets_and_loads_again() {
     let shown = show(valid().as_bytes()).unwrap();
     assert!(shown.contains("      apiVersion: v1\n      name: old\n      endpoint: \"unix:///run/old.sock\"\n      timeout: 3s\n      cachesize: 1000\n"), "{shown}");
     assert!(
@@ -168,7 +168,7 @@ fn what_is_shown_has_defaults_and_no_secrets_and_reads_back() {
 }
 
 #[test]
-fn lint_says_what_is_probably_not_meant() {
+fn lint_warns_of_likely_mistakes() {
     let table = [
         (
             "no warnings",

@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_is_given_to_nobody_else() {
+    fn counter_values_cut_off_are_not_issued_again() {
         let nonces = CounterNonces::new(CounterRange { start: 10, end: 20 });
         let counter = || nonces.next(&Counting).map(|nonce| nonce[4]);
         assert_eq!(counter(), Ok(10));
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_range_gives_nothing() {
+    fn empty_range_is_exhausted() {
         assert_eq!(
             CounterNonces::new(CounterRange { start: 5, end: 5 }).next(&Counting),
             Err(NonceError::Exhausted)

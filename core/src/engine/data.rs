@@ -400,7 +400,7 @@ mod tests {
     use alloc::string::ToString;
 
     #[test]
-    fn a_resource_is_labelled_as_it_is_shown() {
+    fn the_label_of_a_resource_is_its_displayed_form() {
         for resource in [
             "secrets",
             "secrets.",

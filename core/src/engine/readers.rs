@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_file_no_longer_reads_is_told() {
+    fn values_that_a_new_file_cannot_read_are_reported() {
         let both = aes(&[("new", KEY), ("old", OTHER)]);
         let turned = aes(&[("old", OTHER), ("new", KEY)]);
         let new = aes(&[("new", KEY)]);
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_told_than_a_person_reads() {
+    fn the_report_of_unreadable_values_is_bounded() {
         let names: Vec<_> = (0..100).map(|n| format!("r{n}")).collect();
         let old = aes(&[("old", OTHER)]);
         let new = aes(&[("new", KEY)]);

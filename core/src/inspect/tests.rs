@@ -17,7 +17,7 @@ fn envelope(source_type: u8, data: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn every_format_is_told_apart_and_measured() {
+fn every_format_is_recognized_and_measured() {
     let table = [
         ("plaintext", value("", b"k8s\0x"), "identity", 5),
         (
@@ -97,7 +97,7 @@ fn kms_v2_shows_hash_type_and_annotation_names_only() {
 }
 
 #[test]
-fn a_damaged_value_says_what_is_wrong() {
+fn a_damaged_value_is_reported_with_the_cause() {
     let table = [
         ("nothing", value("", b""), "is empty"),
         (
@@ -144,7 +144,7 @@ fn a_damaged_value_says_what_is_wrong() {
 }
 
 #[test]
-fn an_input_is_read_as_people_have_it() {
+fn an_input_is_read_raw_and_as_hex_base64_or_etcdctl_json() {
     let stored = value("k8s:enc:aesgcm:v1:k:", &[7; 31]);
     let hex: String = stored.iter().map(|byte| format!("{byte:02X}")).collect();
     let base64 = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, &stored);

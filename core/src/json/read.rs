@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn verdicts_are_serdes_on_hand_picked_texts() {
+    fn verdicts_match_serde_on_hand_picked_texts() {
         for text in [
             "",
             " ",
@@ -430,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn surrogates_come_in_pairs_or_not_at_all() {
+    fn unpaired_surrogates_are_refused() {
         for (escapes, valid) in [
             ("\\ud83d\\ude00", true),
             ("\\udbff\\udfff", true),
@@ -488,7 +488,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn verdicts_are_serdes(
+        fn verdicts_match_serde(
             text in json(),
             edits in proptest::collection::vec((any::<Index>(), "[\\[\\]{}:,\"\\\\u0-9.e+\\-n tf\n\u{1}é]{0,2}", 0..2usize), 0..3),
         ) {
@@ -503,7 +503,7 @@ mod tests {
         }
 
         #[test]
-        fn objects_and_lists_come_apart_as_serde_takes_them_apart(json in json()) {
+        fn objects_and_lists_are_split_as_serde_splits_them(json in json()) {
             let value: serde_json::Value = serde_json::from_str(&json).unwrap();
             let json = json.as_bytes();
             if let Some(object) = value.as_object() {

@@ -129,7 +129,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn what_is_written_is_json() {
+    fn written_text_is_valid_json() {
         let mut json = Writer::default();
         json.open('[');
         json.open('{');

@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn another_location_is_refused_by_the_cipher_that_authenticates() {
+    fn another_location_is_refused_only_by_aesgcm() {
         let table = [
             (LocalCipher::AesGcm, false),
             (LocalCipher::AesCbc, true),
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_key_is_named_as_such() {
+    fn a_value_of_an_unknown_key_has_upstreams_error() {
         let table = [
             (LocalCipher::AesGcm, "AES"),
             (LocalCipher::AesCbc, "AES"),

@@ -286,7 +286,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn faults_join_as_upstream_joins_them() {
+    fn errors_join_as_upstream_joins_them() {
         let table: [(&str, &[&str], &str); 3] = [
             ("one stands alone", &["a"], "a"),
             ("several in brackets", &["a", "b"], "[a, b]"),
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn search_names_the_fault_that_may_pass() {
+    fn a_search_error_has_the_kind_of_its_kms_error() {
         let error = TransformError::of_search(alloc::vec![
             TransformError::new(ErrorKind::DecryptFailed, "x".into()),
             TransformError {

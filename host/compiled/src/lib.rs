@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     #[allow(unsafe_code)]
-    fn compiled_code_loads_in_an_engine_like_its_own_only() {
+    fn compiled_code_loads_only_in_a_matching_engine() {
         let own = engine().unwrap();
         let compiled = compile(&own, EMPTY).unwrap();
         let other = Engine::new(&Config::new()).unwrap();

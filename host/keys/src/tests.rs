@@ -15,7 +15,7 @@ fn keys_are_bounded_and_a_dropped_one_makes_room() {
 }
 
 #[test]
-fn a_key_is_of_its_kind_and_ends_with_its_handle() {
+fn a_handle_has_one_key_type_and_its_drop_drops_the_key() {
     let mut keys = Keys::new(10 * KEY_SIZE);
     let key = opening();
     let watch = Arc::downgrade(&key.0);
@@ -40,7 +40,7 @@ fn keys_end_with_their_store() {
 }
 
 #[test]
-fn nothing_stays_in_the_buffer() {
+fn erase_empties_and_shrinks_the_buffer() {
     let mut keys = Keys::new(0);
     for len in [100, BUFFER_KEPT + 1] {
         let mut buffer = keys.take_buffer();

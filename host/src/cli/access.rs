@@ -109,7 +109,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn modes_are_octal_and_leave_the_owner_in() {
+    fn modes_are_octal_and_keep_the_owners_access() {
         let table = [
             ("0660", Some(0o660)),
             ("600", Some(0o600)),
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn mode_and_group_follow_from_who_may_call() {
+    fn mode_and_group_follow_from_the_allowed_users() {
         let own = rustix::process::geteuid().as_raw();
         let other = own + 1;
         let access = |mode, group| Some(Access { mode, group });
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_directory_on_the_way_is_named() {
+    fn a_parent_directory_that_cannot_be_entered_is_named() {
         let root = tempfile::tempdir().unwrap();
         let set = |path: &Path, mode| {
             fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();

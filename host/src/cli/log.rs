@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_keep_their_order_and_are_there_after_a_flush() {
+    fn lines_keep_their_order_and_flush_writes_all_of_them() {
         let (log, go, written) = stalled();
         drop(go);
         for n in 0..100 {
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_stalls_costs_lines_and_nothing_else() {
+    fn a_stalled_reader_loses_lines_and_blocks_nothing() {
         let (log, go, written) = stalled();
         let line = [b'x'; 1024];
         // The thread takes one line at some point; then the queue fills.

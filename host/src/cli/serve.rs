@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_survives_a_shell() {
+    fn paths_are_quoted_for_a_shell() {
         assert_eq!(quoted(Path::new("/run/a.sock")), "/run/a.sock");
         assert_eq!(quoted(Path::new("/run/it's")), r"'/run/it'\''s'");
     }

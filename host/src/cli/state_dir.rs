@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_only_read_is_not_made() {
+    fn a_state_directory_is_not_created_for_reading() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("state");
         assert!(StateDir::existing(Some(&path)).is_err());

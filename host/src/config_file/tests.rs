@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use super::*;
 
 #[test]
-fn a_file_is_known_by_its_hash() {
+fn a_file_is_identified_by_its_hash() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("c.yaml");
     std::fs::write(&path, b"abc").unwrap();
@@ -225,7 +225,7 @@ async fn a_commit_that_nobody_waited_for_is_not_forgotten() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_file_that_is_still_looked_at_gives_way_to_the_one_in_use() {
+async fn a_pending_candidate_is_replaced_when_the_file_in_use_returns() {
     let room = Room::new(b"C0").await;
     room.engine.state().mood = Mood::Looks;
     room.write(b"C1");
@@ -239,7 +239,7 @@ async fn a_file_that_is_still_looked_at_gives_way_to_the_one_in_use() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_file_is_compared_with_what_is_in_use_when_it_is_offered() {
+async fn a_file_is_compared_with_the_one_in_use_when_it_is_offered() {
     let room = Room::new(b"C0").await;
     room.engine.state().mood = Mood::Looks;
     room.write(b"C1");
@@ -257,7 +257,7 @@ async fn a_file_is_compared_with_what_is_in_use_when_it_is_offered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_file_that_has_proved_that_it_is_whole_need_not_again() {
+async fn a_file_that_was_held_once_is_not_held_again() {
     let room = Room::new(b"C0").await;
     {
         let mut state = room.engine.state();
@@ -274,7 +274,7 @@ async fn a_file_that_has_proved_that_it_is_whole_need_not_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_person_may_say_that_the_file_is_whole() {
+async fn a_confirmation_ends_the_hold() {
     let room = Room::new(b"C0").await;
     room.engine.state().losing.push((b"C0", b"C1"));
     room.write(b"C1");

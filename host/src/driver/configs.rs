@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_in_use_is_the_one_that_the_instance_names() {
+    fn the_file_in_use_follows_the_generation_of_the_instance() {
         let mut configs = Configs::new(file("0"));
         let (first, first_heard) = oneshot::channel();
         let (second, mut second_heard) = oneshot::channel();

@@ -112,7 +112,7 @@ async fn pass(driver: &mut Driver, duration: Duration) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_component_that_always_traps_is_tried_ever_more_seldom_and_each_operation_ends() {
+async fn a_component_that_always_traps_is_retried_with_increasing_delay_and_each_operation_ends() {
     for function in [
         "[method]engine.poll-actions",
         "[method]engine.poll-timeout",
@@ -143,7 +143,7 @@ async fn a_component_that_always_traps_is_tried_ever_more_seldom_and_each_operat
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_component_that_cannot_be_made_again_is_tried_ever_more_seldom() {
+async fn a_component_that_cannot_be_recreated_is_retried_with_increasing_delay() {
     let embedded = Component::embedded(crate::guest::MEMORY_MAX).expect("a component");
     let (mut driver, metrics) = driver(embedded.clone(), CONFIG);
     driver.component = broken("[static]engine.create");
@@ -170,7 +170,7 @@ async fn a_component_that_cannot_be_made_again_is_tried_ever_more_seldom() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_operation_that_traps_takes_no_other_with_it() {
+async fn a_trap_in_an_operation_fails_no_other_operation() {
     let embedded = Component::embedded(crate::guest::MEMORY_MAX).expect("a component");
     let (mut driver, metrics) = driver(embedded, KMS);
     let mut waiting: Vec<_> = (1..=5).map(|op| write(&mut driver, op)).collect();
@@ -198,7 +198,7 @@ async fn an_operation_that_traps_takes_no_other_with_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_due_is_done_before_an_operation_when_the_timer_slept() {
+async fn overdue_work_runs_before_an_operation_if_the_timer_slept() {
     let embedded = Component::embedded(crate::guest::MEMORY_MAX).expect("a component");
     let (mut driver, _) = driver(embedded, KMS);
     let due = driver.due_at.expect("the deadline of the first call");
@@ -209,7 +209,7 @@ async fn what_is_due_is_done_before_an_operation_when_the_timer_slept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_commit_is_published_before_anybody_hears_of_it_and_if_nobody_waits() {
+async fn a_commit_is_published_before_its_caller_is_notified_and_without_a_caller() {
     let embedded = Component::embedded(crate::guest::MEMORY_MAX).expect("a component");
     let (mut driver, metrics) = driver(embedded, CONFIG);
     let workers = driver.start_workers(1).expect("workers");

@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn all_who_ask_meanwhile_get_one_answer_and_who_leaves_stops_nobody() {
+    async fn concurrent_callers_share_one_run_and_a_cancelled_caller_stops_no_other() {
         let flight = Arc::new(SingleFlight::new(INTERVAL));
         let counted = Counted::default();
         let mut tasks = JoinSet::new();
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn runs_are_no_closer_than_the_interval() {
+    async fn runs_begin_at_least_the_interval_apart() {
         let flight = SingleFlight::new(INTERVAL);
         let start = Instant::now();
         for n in 0..10_u32 {

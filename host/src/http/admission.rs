@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_request_waits_for_a_place_and_not_for_ever() {
+    async fn a_request_waits_for_a_place_with_a_time_limit() {
         let admission = admission(1);
         let first = admission.request().await.expect("a place");
         let began = Instant::now();
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn large_values_take_nothing_from_small_ones() {
+    async fn large_values_leave_memory_for_small_ones() {
         let admission = admission(100);
         let mut places = Vec::new();
         let large = MEMORY / 32;

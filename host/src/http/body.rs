@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn appending_keeps_what_was_there() {
+    async fn appending_keeps_earlier_bytes() {
         let admission = admission();
         let mut place = admission.request().await.expect("a place");
         let mut buffer = Zeroizing::new(Vec::new());
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_that_is_not_there_is_a_fault_of_the_request() {
+    fn a_failed_allocation_refuses_the_request() {
         let refused = with_capacity(isize::MAX as usize);
         assert_eq!(refused.err(), Some(BodyError::Overloaded));
     }
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn body_that_does_not_come_at_the_least_rate_times_out() {
+    async fn body_below_the_minimum_rate_times_out() {
         let table = [
             ("nothing comes", 3600.0, 30, 10),
             ("a byte a second", 1.0, 30, 10),

@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_flood_is_two_runs_and_each_result_is_newer_than_its_question() {
+    async fn concurrent_callers_share_two_runs_and_each_result_is_newer_than_its_call() {
         let coalesced = Arc::new(Coalesced::default());
         let gate = Arc::new(Semaphore::new(0));
         let runs = Arc::new(AtomicU64::new(0));
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_caller_that_goes_away_leaves_the_run_to_the_next() {
+    async fn a_cancelled_caller_does_not_block_the_next_run() {
         let coalesced = Coalesced::default();
         let never = coalesced.get(std::future::pending::<u32>);
         let given_up = tokio::time::timeout(Duration::from_secs(1), never).await;

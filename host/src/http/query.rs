@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn go_pairs_forgive() {
+    fn go_pairs_skip_malformed_pairs() {
         let pairs = |pairs: &[(&str, &str)]| -> Vec<(Vec<u8>, Vec<u8>)> {
             pairs
                 .iter()

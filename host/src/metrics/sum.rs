@@ -47,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_add_up_and_the_later_time_stands() {
+    fn counts_are_added_and_the_later_time_is_kept() {
         use MetricKind::{Counter, Gauge, Histogram};
         let mut sum = vec![
             family("uses_total", Counter, &[("a", 1.0), ("b", 2.0)]),

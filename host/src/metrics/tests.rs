@@ -69,7 +69,7 @@ fn check(text: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-fn names_and_types_are_upstreams() {
+fn names_and_types_match_upstream() {
     let engine = [family(
         "apiserver_envelope_encryption_key_id_hash_total",
         MetricKind::Counter,
@@ -187,7 +187,7 @@ fn label_values_are_escaped() {
 }
 
 #[test]
-fn families_that_would_spoil_the_text_are_left_out() {
+fn families_that_would_invalidate_the_text_are_left_out() {
     let ok = family("fine", MetricKind::Gauge, &[], 1.0);
     let table = [
         ("same name twice", ok.clone()),
@@ -231,7 +231,7 @@ fn families_that_would_spoil_the_text_are_left_out() {
 }
 
 #[test]
-fn oldest_series_gives_way() {
+fn oldest_series_is_removed_at_the_limit() {
     let metrics = Metrics::new("");
     for i in 0..=MAX_SERIES {
         metrics.observe_kms(&format!("p{i}"), "/v2.KeyManagementService/Status", 0, MS);
@@ -302,7 +302,7 @@ fn failed_calls_are_counted_by_their_codes() {
 }
 
 #[test]
-fn calls_of_kms_v1_have_a_metric_of_our_own() {
+fn calls_of_kms_v1_have_dekkers_own_metric() {
     let metrics = Metrics::new("");
     metrics.observe_kms("old", "/v1beta1.KeyManagementService/Encrypt", 0, MS);
     let text = metrics.render(&[]);
@@ -358,7 +358,7 @@ fn each_kind_of_reload_has_its_time_and_only_the_last_hash_stays() {
 }
 
 #[test]
-fn histogram_of_the_engine_is_shown_as_one() {
+fn histogram_of_the_engine_is_rendered_as_a_histogram() {
     let sample = |labels: &[(&str, &str)], value| Sample {
         labels: labels
             .iter()

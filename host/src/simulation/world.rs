@@ -253,7 +253,7 @@ impl World {
         if self.servers.is_empty() {
             self.start().await;
         }
-        self.ledger.note("every fault is over");
+        self.ledger.note("all faults have ended");
     }
 
     /// The longest that a recovery may take after all faults have ended. This includes a poll of the file and its hold time, the grace period of a

@@ -93,7 +93,7 @@ console.log(" ", second.stored.length, "bytes");
 console.log("read");
 const read = await host.operate("fromStorage", 3n, "/registry/secrets/default/a", first.stored);
 console.log(`  ${Buffer.from(read.plaintext)}, stale: ${read.stale}`);
-console.log("read it in the place of the other");
+console.log("read it with the other storage key");
 const moved = await host.operate("fromStorage", 4n, "/registry/secrets/default/b", first.stored);
 console.log(" ", moved.kind);
 

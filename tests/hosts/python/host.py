@@ -105,7 +105,7 @@ print(" ", len(second.stored), "bytes")
 print("read")
 read = host.operate("from-storage", 3, b"/registry/secrets/default/a", first.stored)
 print(f"  {read.plaintext.decode()}, stale: {read.stale}")
-print("read it in the place of the other")
+print("read it with the other storage key")
 moved = host.operate("from-storage", 4, b"/registry/secrets/default/b", first.stored)
 print(" ", moved.kind)
 

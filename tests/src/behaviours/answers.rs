@@ -19,7 +19,7 @@ fn with(plugin: Plugin, maker: &dyn Maker) -> Harness {
     )
 }
 
-pub(super) fn invalid_status_is_a_fault_in_upstreams_words(maker: &dyn Maker) {
+pub(super) fn invalid_status_has_upstreams_error_text(maker: &dyn Maker) {
     let long = "k".repeat(1025);
     let long_fault = format!(
         "got invalid KMSv2 KeyID hash \"{}\": keyID is 1025 bytes, which exceeds the max size of 1024",
@@ -104,7 +104,7 @@ pub(super) fn upgraded_plugin_is_accepted_with_a_new_dek(maker: &dyn Maker) {
     assert_eq!(h.fault(), None);
     let new = h.write("/k", b"x");
     let dek = |value: &[u8]| EncryptedObject::of("a", value).encrypted_dek_source;
-    assert_ne!(dek(&new), dek(&old), "the plugin as it is now has made it");
+    assert_ne!(dek(&new), dek(&old), "the current plugin encrypted the DEK");
     assert_eq!(h.plugin("a").calls.encrypt, 2);
     assert!(!h.read("/k", &old).stale, "the key ID is the same");
     h.advance_secs(600);
@@ -125,7 +125,7 @@ pub(super) fn upgraded_plugin_is_accepted_with_a_new_dek(maker: &dyn Maker) {
     assert_ne!(dek(&h.write("/k", b"x")), dek(&old));
 }
 
-pub(super) fn downgraded_plugin_is_a_fault_once(maker: &dyn Maker) {
+pub(super) fn downgraded_plugin_is_an_error_once(maker: &dyn Maker) {
     let mut h = with(Plugin::new("key-1"), maker);
     h.plugin("a").version = "v2beta1".into();
     h.advance_secs(60);
@@ -146,7 +146,7 @@ pub(super) fn downgraded_plugin_is_a_fault_once(maker: &dyn Maker) {
     }
 }
 
-pub(super) fn version_must_not_change_upstreams_way(maker: &dyn Maker) {
+pub(super) fn version_change_is_an_error_if_coasting_as_upstream(maker: &dyn Maker) {
     let mut plugin = Plugin::new("key-1");
     plugin.version = "v2beta1".into();
     let options = Options {
@@ -224,7 +224,11 @@ pub(super) fn invalid_encrypt_answer_is_never_used(maker: &dyn Maker) {
             "{desc}: {shown}"
         );
         assert!(h.try_write("secrets", "/k", b"x").is_err(), "{desc}");
-        assert_eq!(h.plugin("a").calls.decrypt, 0, "{desc}: not worth asking");
+        assert_eq!(
+            h.plugin("a").calls.decrypt,
+            0,
+            "{desc}: no Decrypt call is made"
+        );
         h.plugin("a").up();
         h.advance_secs(10);
         h.write("/k", b"x");
@@ -249,7 +253,7 @@ pub(super) fn garbage_ciphertext_is_never_used(maker: &dyn Maker) {
     );
 }
 
-pub(super) fn texts_of_the_plugin_are_cut_and_cleaned(maker: &dyn Maker) {
+pub(super) fn texts_of_the_plugin_are_truncated_and_sanitized(maker: &dyn Maker) {
     let mut plugin = Plugin::new("key-1");
     plugin.on_status(|answer: StatusResponse| {
         Reply::Answer(StatusResponse {

@@ -99,11 +99,11 @@ pub(super) fn least_recently_used_dek_leaves_a_full_cache(maker: &dyn Maker) {
     assert_eq!(
         h.plugin("a").calls.decrypt - base,
         4,
-        "the DEK that writes never leaves"
+        "the write DEK is never evicted"
     );
 }
 
-pub(super) fn reads_go_on_while_the_plugin_is_down(maker: &dyn Maker) {
+pub(super) fn reads_continue_while_the_plugin_is_down(maker: &dyn Maker) {
     let values = foreign_values(maker, 2);
     let mut h = Harness::primed(maker);
     let own = h.write("/k", b"own");
@@ -130,7 +130,7 @@ pub(super) fn rotated_dek_reads_without_the_plugin(maker: &dyn Maker) {
     assert_eq!((&read.plaintext[..], read.stale), (&b"old"[..], true));
 }
 
-pub(super) fn unusable_dek_from_the_plugin_is_the_plugins_fault(maker: &dyn Maker) {
+pub(super) fn unusable_dek_from_the_plugin_is_a_plugin_error(maker: &dyn Maker) {
     let value = foreign_values(maker, 1).remove(0);
     let mut h = Harness::primed(maker);
     for (desc, len) in [("empty", 0), ("no AES key", 31), ("far too long", 100_000)] {
@@ -147,7 +147,7 @@ pub(super) fn unusable_dek_from_the_plugin_is_the_plugins_fault(maker: &dyn Make
     assert_eq!(
         h.read("/k", &value).plaintext,
         b"plaintext",
-        "nothing of it was kept"
+        "the unusable DEK was not cached"
     );
 }
 
@@ -165,7 +165,7 @@ pub(super) fn wrong_dek_from_the_plugin_is_not_kept(maker: &dyn Maker) {
     assert_eq!(
         h.plugin("a").calls,
         calls,
-        "the right one is, whatever fails afterwards"
+        "the correct DEK stays cached, even if a read fails"
     );
 }
 

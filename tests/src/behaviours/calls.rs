@@ -50,7 +50,7 @@ fn decrypted(call: CallId) -> Event {
     Event::Decrypted { call, outcome }
 }
 
-pub(super) fn calls_end_by_themselves_at_their_deadline(maker: &dyn Maker) {
+pub(super) fn calls_end_at_their_deadline_without_an_answer(maker: &dyn Maker) {
     let value = Harness::primed(maker).write("/k", b"plaintext");
     let mut h = with(silent(), maker);
     let write = h.begin_write("secrets", "/k", b"x");
@@ -96,7 +96,7 @@ pub(super) fn deadline_is_the_providers_timeout(maker: &dyn Maker) {
     assert!(h.written(op).is_some());
 }
 
-pub(super) fn answers_nobody_waits_for_are_ignored(maker: &dyn Maker) {
+pub(super) fn answers_to_unknown_or_ended_calls_are_ignored(maker: &dyn Maker) {
     let mut h = Harness::primed(maker);
     let value = h.write("/k", b"x");
     let before = h.face.metrics();
@@ -126,7 +126,7 @@ pub(super) fn late_answer_is_ignored(maker: &dyn Maker) {
     assert_eq!(
         h.plugin("a").calls.encrypt,
         0,
-        "the Status that came too late leads to nothing"
+        "the late Status starts no Encrypt call"
     );
 }
 
@@ -166,7 +166,7 @@ pub(super) fn answer_of_another_kind_is_ignored(maker: &dyn Maker) {
     );
 }
 
-pub(super) fn first_answer_counts(maker: &dyn Maker) {
+pub(super) fn only_the_first_answer_counts(maker: &dyn Maker) {
     let mut h = with(silent(), maker);
     let (call, ..) = h.placed[0];
     h.tell(status(call, "key-1"));
@@ -177,7 +177,7 @@ pub(super) fn first_answer_counts(maker: &dyn Maker) {
     h.write("/k", b"x");
 }
 
-pub(super) fn cancelled_operation_does_not_come_back(maker: &dyn Maker) {
+pub(super) fn cancelled_operation_has_no_result(maker: &dyn Maker) {
     let value = Harness::primed(maker).write("/k", b"plaintext");
     let mut h = with(silent(), maker);
     let ops = [
@@ -206,7 +206,7 @@ pub(super) fn cancelled_operation_does_not_come_back(maker: &dyn Maker) {
     assert!(again.is_some(), "its id is free again");
 }
 
-pub(super) fn cancelled_read_does_not_take_others_with_it(maker: &dyn Maker) {
+pub(super) fn cancelled_read_does_not_cancel_others(maker: &dyn Maker) {
     let value = Harness::primed(maker).write("/k", b"plaintext");
     let plugin = [("a", Plugin::new("key-1"))];
     let mut h = Harness::seeded(maker, &file::secrets(), &Options::default(), plugin, 2);
@@ -312,7 +312,7 @@ pub(super) fn too_many_waiting_bytes_are_refused(maker: &dyn Maker) {
     assert!(h.written(op).is_none());
 }
 
-pub(super) fn overloaded_read_asks_nothing_of_the_plugin(maker: &dyn Maker) {
+pub(super) fn overloaded_read_makes_no_plugin_call(maker: &dyn Maker) {
     let value = Harness::primed(maker).write("/k", b"plaintext");
     let secrets = file::secrets();
     let plugins = [("a", Plugin::new("key-1"))];
@@ -333,11 +333,11 @@ pub(super) fn overloaded_read_asks_nothing_of_the_plugin(maker: &dyn Maker) {
     assert_eq!(
         h.read("/k", &own).plaintext,
         b"x",
-        "what need not wait still works"
+        "operations that need no plugin still work"
     );
 }
 
-pub(super) fn silent_plugin_leaves_room_for_what_waits_for_others(maker: &dyn Maker) {
+pub(super) fn silent_plugin_leaves_room_for_operations_of_other_plugins(maker: &dyn Maker) {
     let value = Harness::primed(maker).write("/k", b"plaintext");
     let list = file::config(&[
         file::rule(&["secrets"], &[file::kms("a")]),
@@ -375,7 +375,7 @@ pub(super) fn time_never_goes_back(maker: &dyn Maker) {
     assert!(h.face.poll_timeout() > Some(later));
 }
 
-pub(super) fn slow_answers_work(maker: &dyn Maker) {
+pub(super) fn answers_just_before_the_deadline_are_accepted(maker: &dyn Maker) {
     let mut plugin = Plugin::new("key-1");
     plugin.delay = Duration::from_millis(2999);
     plugin.on_decrypt(Reply::Answer);

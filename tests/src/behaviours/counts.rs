@@ -159,7 +159,7 @@ pub(super) fn failed_calls_are_counted_by_their_code(maker: &dyn Maker) {
     }
 }
 
-pub(super) fn operation_that_nobody_waits_for_counts_as_canceled(maker: &dyn Maker) {
+pub(super) fn abandoned_operation_counts_as_canceled(maker: &dyn Maker) {
     let mut plugin = Plugin::new("key-1");
     plugin.hang();
     let mut h = Harness::new(
@@ -277,7 +277,7 @@ pub(super) fn cache_size_has_each_dek_that_wrote_or_was_decrypted(maker: &dyn Ma
 }
 
 /// Upstream: RecordArrival and RecordDekCacheFillPercent, called in encrypt/envelope/envelope.go.
-pub(super) fn kms_v1_counts_arrivals_and_how_full_its_cache_is(maker: &dyn Maker) {
+pub(super) fn kms_v1_counts_arrivals_and_the_fill_of_its_cache(maker: &dyn Maker) {
     let provider = |more: &str| {
         let kms =
             format!("kms: {{apiVersion: v1, name: old, endpoint: 'unix:///run/old.sock', {more}}}");
@@ -339,12 +339,12 @@ pub(super) fn kms_v1_counts_arrivals_and_how_full_its_cache_is(maker: &dyn Maker
     assert_eq!(
         (samples(&mut uncached, FILL), uncached.metric(misses, &[])),
         (table(&[("", 0.0)]), 0.0),
-        "where there is no cache, nothing is missed in it"
+        "without a cache there are no misses"
     );
 }
 
 /// A process may reload an unlimited number of names.
-pub(super) fn names_from_the_file_make_no_series_without_end(maker: &dyn Maker) {
+pub(super) fn series_with_names_from_the_file_are_bounded(maker: &dyn Maker) {
     let options = Options {
         reload: true,
         ..Options::default()

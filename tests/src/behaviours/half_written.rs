@@ -117,7 +117,11 @@ fn values(maker: &dyn Maker) -> Vec<Stored> {
 /// losing something. Returns how many prefixes there were of each kind.
 fn cut_everywhere(maker: &dyn Maker, running: &str, file: &str, values: &[Stored]) -> [usize; 3] {
     let mut h = harness(maker, running);
-    assert_eq!(unreadable(&mut h, values), 0, "all is read to begin with");
+    assert_eq!(
+        unreadable(&mut h, values),
+        0,
+        "all values are readable at first"
+    );
     let [mut refused, mut harmless, mut told] = [0; 3];
     for end in 0..file.len() {
         let cut = &file[..end];
@@ -126,12 +130,14 @@ fn cut_everywhere(maker: &dyn Maker, running: &str, file: &str, values: &[Stored
             told += 1;
             // The reported loss is real: without the check, values become unreadable.
             let mut careless = harness(maker, running);
-            careless.reload(cut).expect("what loses something is valid");
+            careless
+                .reload(cut)
+                .expect("a file that loses something is valid");
             careless.advance_secs(1);
             assert_ne!(
                 unreadable(&mut careless, values),
                 0,
-                "told for nothing:\n{cut}"
+                "reported, but nothing is lost:\n{cut}"
             );
             continue;
         }
@@ -150,7 +156,7 @@ fn cut_everywhere(maker: &dyn Maker, running: &str, file: &str, values: &[Stored
     [refused, harmless, told]
 }
 
-pub(super) fn file_cut_anywhere_costs_no_read(maker: &dyn Maker) {
+pub(super) fn truncated_file_is_refused_or_its_losses_are_reported(maker: &dyn Maker) {
     let file = whole_file();
     let values = values(maker);
     let [refused, harmless, told] = cut_everywhere(maker, &file, &file, &values);
@@ -160,7 +166,7 @@ pub(super) fn file_cut_anywhere_costs_no_read(maker: &dyn Maker) {
     assert!(refused > 500 && told > 20, "{refused} {told}");
 }
 
-pub(super) fn rotation_in_the_writing_costs_no_read(maker: &dyn Maker) {
+pub(super) fn half_written_rotation_is_refused_or_its_losses_are_reported(maker: &dyn Maker) {
     let old = config(&[(
         &["secrets"],
         &[local("aescbc", &[("old", 2)]), IDENTITY.to_owned()],
@@ -182,7 +188,7 @@ pub(super) fn rotation_in_the_writing_costs_no_read(maker: &dyn Maker) {
     );
 }
 
-pub(super) fn loss_is_told_by_what_the_values_begin_with(maker: &dyn Maker) {
+pub(super) fn unreadable_values_are_reported_by_their_prefix(maker: &dyn Maker) {
     let mut h = harness(maker, &whole_file());
     let end = whole_file().find("      - name: old").expect("it is there");
     let told = h.unreadable_after(&whole_file()[..end]).expect("valid");

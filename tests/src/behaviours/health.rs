@@ -36,7 +36,7 @@ pub(super) fn checks_collapse_into_one(maker: &dyn Maker) {
     }
 }
 
-pub(super) fn collapsed_check_names_each_faulty_provider(maker: &dyn Maker) {
+pub(super) fn collapsed_check_names_each_unhealthy_provider(maker: &dyn Maker) {
     let plugins = ["a", "b", "c"].map(|name| (name, Plugin::new(name)));
     let list = ["a", "b", "c"].map(file::kms);
     let mut h = Harness::new(
@@ -78,7 +78,7 @@ pub(super) fn bad_answer_is_used_again_for_3_seconds(maker: &dyn Maker) {
     assert_eq!(h.plugin("a").calls.status, 3);
 }
 
-pub(super) fn failed_status_is_shown_bare_when_it_is_used_again(maker: &dyn Maker) {
+pub(super) fn failed_status_is_shown_without_prefix_when_it_is_used_again(maker: &dyn Maker) {
     let mut h = Harness::primed(maker);
     h.plugin("a").down();
     h.advance_secs(20);

@@ -36,13 +36,9 @@ fn write(h: &mut Harness, key: &str, plaintext: &[u8]) -> Vec<u8> {
     h.written(op).expect("an answer").expect("a write").stored
 }
 
-pub(super) fn each_write_has_a_dek_of_its_own(maker: &dyn Maker) {
+pub(super) fn each_write_has_its_own_dek(maker: &dyn Maker) {
     let mut h = with(maker, "");
-    assert_eq!(
-        calls(&mut h),
-        (0, 0),
-        "nothing is asked before it is needed"
-    );
+    assert_eq!(calls(&mut h), (0, 0), "no call is made before it is needed");
     let values: Vec<_> = (0..10).map(|_| write(&mut h, "/k", b"x")).collect();
     assert_eq!(calls(&mut h), (10, 0));
     let mut deks = h.plugin("old").seen.clone();
@@ -56,7 +52,7 @@ pub(super) fn each_write_has_a_dek_of_its_own(maker: &dyn Maker) {
     assert_eq!(distinct.len(), 10);
 }
 
-pub(super) fn stored_form_of_kms_v1_is_upstreams(maker: &dyn Maker) {
+pub(super) fn stored_form_of_kms_v1_matches_upstream(maker: &dyn Maker) {
     let mut h = with(maker, "");
     let stored = write(&mut h, "/k", b"hello");
     let rest = stored.strip_prefix(PREFIX).expect("the prefix");
@@ -66,7 +62,7 @@ pub(super) fn stored_form_of_kms_v1_is_upstreams(maker: &dyn Maker) {
     assert_eq!((len, rest.len() - len), (60, 12 + 5 + 16));
 }
 
-pub(super) fn values_of_kms_v1_come_back_from_the_cache(maker: &dyn Maker) {
+pub(super) fn values_of_kms_v1_are_read_with_the_cached_dek(maker: &dyn Maker) {
     let mut h = with(maker, "");
     for len in [0, 1, 15, 16, 17, 100, 4096, 1 << 20] {
         let plaintext = vec![b'p'; len];
@@ -169,7 +165,11 @@ pub(super) fn cachesize_bounds_the_deks_kept(maker: &dyn Maker) {
     h.read("/k", &values[1]);
     assert_eq!(calls(&mut h).1, 0);
     h.read("/k", &values[0]);
-    assert_eq!(calls(&mut h).1, 1, "the least recently used has left");
+    assert_eq!(
+        calls(&mut h).1,
+        1,
+        "the least recently used DEK was evicted"
+    );
     h.read("/k", &values[1]);
     assert_eq!(calls(&mut h).1, 1);
 }
@@ -227,7 +227,7 @@ pub(super) fn writes_of_kms_v1_fail_with_the_plugin(maker: &dyn Maker) {
 }
 
 /// This happens with a plugin of another version. Code 0 is not a gRPC status.
-pub(super) fn fault_that_is_no_grpc_status_is_its_message(maker: &dyn Maker) {
+pub(super) fn error_without_a_grpc_status_is_its_message(maker: &dyn Maker) {
     let mut h = with(maker, "");
     let message =
         "KMS provider api version v1beta2 is not supported, only v1beta1 is supported now";
@@ -250,7 +250,7 @@ pub(super) fn cancelled_write_of_kms_v1_leaves_nothing(maker: &dyn Maker) {
     assert_eq!(h.status()["parkedOperations"], 0);
 }
 
-pub(super) fn encrypted_dek_must_fit_its_length(maker: &dyn Maker) {
+pub(super) fn encrypted_dek_must_fit_its_length_field(maker: &dyn Maker) {
     for (len, fits) in [(0, false), (1, true), (65_535, true), (65_536, false)] {
         let mut h = with(maker, "");
         h.plugin("old").on_encrypt(move |mut answer| {
@@ -293,7 +293,7 @@ pub(super) fn health_of_kms_v1_is_encrypt_then_decrypt(maker: &dyn Maker) {
     );
 }
 
-pub(super) fn checks_stand_one_by_one_when_kms_v1_is_used(maker: &dyn Maker) {
+pub(super) fn checks_are_separate_when_kms_v1_is_used(maker: &dyn Maker) {
     let file = file::secrets_with(&[file::kms("a"), provider("")]);
     for (reload, names) in [
         (false, vec!["kms-provider-0", "kms-provider-1"]),

@@ -39,7 +39,7 @@ pub(super) fn operations_park_until_the_first_probe_ends(maker: &dyn Maker) {
     let other = h.begin_read("secrets", "/k", b"plaintext");
     assert!(
         h.was_read(other).is_some(),
-        "what needs no plugin does not wait"
+        "operations that need no plugin do not wait"
     );
     // The Status, the Encrypt, and the Decrypt of the new DEK take 10 ms each. Then the read asks for the DEK of its own value.
     h.advance(Duration::from_millis(29));
@@ -54,7 +54,7 @@ pub(super) fn operations_park_until_the_first_probe_ends(maker: &dyn Maker) {
     assert_eq!(h.plugin("a").calls.status, 1);
 }
 
-pub(super) fn failed_first_probe_wakes_with_errors_until_one_succeeds(maker: &dyn Maker) {
+pub(super) fn operations_fail_after_a_failed_first_probe_until_one_succeeds(maker: &dyn Maker) {
     let value = Harness::primed(maker).write("/k", b"plaintext");
     let mut h = Harness::seeded(
         maker,
@@ -117,7 +117,7 @@ pub(super) fn plugin_is_polled_every_60_seconds_or_every_10_while_unhealthy(make
     assert_eq!(h.face.poll_timeout(), Some(expected));
 }
 
-pub(super) fn poll_counts_from_the_answer(maker: &dyn Maker) {
+pub(super) fn poll_interval_begins_at_the_answer(maker: &dyn Maker) {
     let mut h = Harness::new(
         maker,
         &file::secrets(),
@@ -270,7 +270,7 @@ pub(super) fn seed_rotates_as_a_key_does(maker: &dyn Maker) {
     assert!(h.fault().expect("unhealthy").contains("useSeed=true"));
 }
 
-pub(super) fn unhealthy_answer_extends_the_life_only_upstreams_way(maker: &dyn Maker) {
+pub(super) fn unhealthy_answer_extends_the_life_only_if_coasting_as_upstream(maker: &dyn Maker) {
     for (coast, writes) in [(Coast::Strict, false), (Coast::Upstream, true)] {
         let options = Options {
             coast,
@@ -380,11 +380,11 @@ pub(super) fn write_dek_is_replaced_after_a_restore_before_the_next_write(maker:
         let read = h.read("/k", &before);
         assert_eq!((&*read.plaintext, read.stale), (&b"before"[..], false));
         assert_eq!(h.read("/k", &after.stored).plaintext, b"after");
-        assert_eq!(h.plugin("a").calls.decrypt, 2, "both DEKs are at hand");
+        assert_eq!(h.plugin("a").calls.decrypt, 2, "both DEKs are cached");
     }
 }
 
-pub(super) fn dek_on_its_way_at_a_restore_is_never_used(maker: &dyn Maker) {
+pub(super) fn unfinished_dek_at_a_restore_is_never_used(maker: &dyn Maker) {
     // The snapshot is taken while the first DEK is being made: before its Status, its Encrypt or its Decrypt is answered.
     for answered in 0..3 {
         let mut h = Harness::new(

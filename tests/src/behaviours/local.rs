@@ -40,7 +40,7 @@ pub(super) fn local_providers_write_their_own_layout(maker: &dyn Maker) {
     }
 }
 
-pub(super) fn local_values_of_every_size_come_back(maker: &dyn Maker) {
+pub(super) fn local_values_of_every_size_round_trip(maker: &dyn Maker) {
     for kind in PROVIDERS {
         let mut h = harness(maker, &[provider(kind, &[("key1", 1)])]);
         for len in [0, 1, 15, 16, 17, 100, 4096, 1 << 20] {

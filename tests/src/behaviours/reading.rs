@@ -48,7 +48,7 @@ pub(super) fn read_is_stale_after_key_id_change(maker: &dyn Maker) {
     let old = h.write("/k", b"plaintext");
     assert_eq!(h.read("/k", &old), read(b"plaintext", false, A));
     h.plugin("a").key_id = "key-2".into();
-    assert!(!h.read("/k", &old).stale, "nobody knows yet");
+    assert!(!h.read("/k", &old).stale, "the engine has not noticed yet");
     h.advance_secs(60);
     assert_eq!(h.read("/k", &old), read(b"plaintext", true, A));
     let new = h.write("/k", b"plaintext");
@@ -76,7 +76,7 @@ pub(super) fn value_of_a_later_provider_is_stale(maker: &dyn Maker) {
     assert_eq!(h.read("/k", b"plaintext"), read(b"plaintext", true, ""));
 }
 
-pub(super) fn identity_first_writes_plaintext_and_reads_what_was_encrypted(maker: &dyn Maker) {
+pub(super) fn identity_first_writes_plaintext_and_reads_encrypted_values(maker: &dyn Maker) {
     let plugins = [("a", Plugin::new("key-1"))];
     let encrypted = Harness::primed(maker).write("/k", b"plaintext");
     let file = file::secrets_with(&[file::identity(), file::kms("a")]);
@@ -219,7 +219,7 @@ pub(super) fn failing_provider_does_not_stop_the_search(maker: &dyn Maker) {
     assert_eq!(
         error.message,
         "failed to decrypt DEK, error: rpc error: code = Unavailable desc = connection refused",
-        "identity was asked as well, and its refusal dropped"
+        "identity was tried too, and its error dropped"
     );
 }
 

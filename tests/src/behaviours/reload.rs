@@ -46,7 +46,7 @@ pub(super) fn good_file_takes_over(maker: &dyn Maker) {
     assert!(h.closed.is_empty());
 }
 
-pub(super) fn faulty_file_is_refused_at_once(maker: &dyn Maker) {
+pub(super) fn invalid_file_is_refused_at_once(maker: &dyn Maker) {
     let mut h = harness(maker);
     let two = file::secrets_with(&[file::kms("a:b"), file::kms_at("c", "http://x", "1s")]);
     for (desc, file, faults) in [
@@ -66,7 +66,7 @@ pub(super) fn faulty_file_is_refused_at_once(maker: &dyn Maker) {
             "{desc}"
         );
     }
-    assert!(h.reloads.is_empty(), "no action says it again");
+    assert!(h.reloads.is_empty(), "no action reports it again");
     h.write("/k", b"x");
 }
 
@@ -101,13 +101,13 @@ pub(super) fn unhealthy_candidate_is_refused_after_its_grace_period(maker: &dyn 
              kms-provider-0: rpc error: code = Unavailable desc = connection refused",
             "{desc}"
         );
-        assert_eq!(h.closed.len(), 1, "{desc}: what only it used is closed");
+        assert_eq!(h.closed.len(), 1, "{desc}: its provider is closed");
         assert_eq!(h.status()["lastReload"]["error"], error, "{desc}");
         h.write("/k", b"x");
         assert_eq!(
             h.fault(),
             None,
-            "{desc}: its faults are not the running configuration's"
+            "{desc}: its errors do not affect the running configuration"
         );
     }
 }
@@ -174,7 +174,7 @@ pub(super) fn unchanged_provider_keeps_its_dek_and_cache(maker: &dyn Maker) {
     assert_eq!(h.plugin("a").calls.encrypt, 1);
 }
 
-pub(super) fn changed_provider_is_a_new_one(maker: &dyn Maker) {
+pub(super) fn changed_provider_is_a_new_provider(maker: &dyn Maker) {
     let table = [
         (
             "endpoint",
@@ -190,7 +190,7 @@ pub(super) fn changed_provider_is_a_new_one(maker: &dyn Maker) {
         assert_eq!(h.reloads, [Ok(())], "{desc}");
         assert_eq!(h.closed, [id], "{desc}: nothing uses the old one");
         assert_ne!(h.face.kms_providers()[0].id, id, "{desc}");
-        assert_eq!(h.plugin("a").calls.encrypt, 2, "{desc}: a DEK of its own");
+        assert_eq!(h.plugin("a").calls.encrypt, 2, "{desc}: its own DEK");
         let read = h.read("/k", &old);
         assert!(
             !read.stale && read.plaintext == b"x",
@@ -292,7 +292,7 @@ pub(super) fn newer_file_replaces_a_pending_candidate(maker: &dyn Maker) {
         "the older candidate's provider is closed"
     );
     h.advance_secs(60);
-    assert_eq!(h.reloads.len(), 2, "nothing more is heard of it");
+    assert_eq!(h.reloads.len(), 2, "it is not reported again");
 }
 
 pub(super) fn newer_candidate_keeps_the_probe_of_the_older(maker: &dyn Maker) {
@@ -308,7 +308,7 @@ pub(super) fn newer_candidate_keeps_the_probe_of_the_older(maker: &dyn Maker) {
     assert!(h.closed.is_empty());
 }
 
-pub(super) fn same_file_again_ends_a_pending_candidate(maker: &dyn Maker) {
+pub(super) fn reload_of_the_running_file_ends_a_pending_candidate(maker: &dyn Maker) {
     let mut h = harness(maker);
     let counter = |value: &[u8]| EncryptedObject::of("a", value).counter();
     let first = counter(&h.write("/k", b"x"));
@@ -316,13 +316,13 @@ pub(super) fn same_file_again_ends_a_pending_candidate(maker: &dyn Maker) {
     h.reload(&b_then_a()).expect("valid");
     h.advance_secs(1);
     h.reload(&file::secrets()).expect("valid");
-    assert_eq!(h.reloads, [replaced(), Ok(())], "back to what was");
+    assert_eq!(h.reloads, [replaced(), Ok(())], "back to the running file");
     assert_eq!(h.status()["candidateConfigHash"], serde_json::Value::Null);
     assert_eq!(counter(&h.write("/k", b"x")), first + 1);
     assert_eq!(h.plugin("a").calls.encrypt, 1);
 }
 
-pub(super) fn faulty_file_leaves_a_pending_candidate_alone(maker: &dyn Maker) {
+pub(super) fn invalid_file_leaves_a_pending_candidate_alone(maker: &dyn Maker) {
     let mut h = harness(maker);
     h.plugin("b").delay = Duration::from_millis(500);
     h.reload(&b_then_a()).expect("valid");

@@ -366,7 +366,7 @@ pub(super) fn inspection_needs_no_key(maker: &dyn Maker) {
     assert!(maker.inspect(&value[..40]).is_err());
 }
 
-pub(super) fn every_fault_of_a_file_is_told_at_once(maker: &dyn Maker) {
+pub(super) fn all_errors_of_a_file_are_reported_together(maker: &dyn Maker) {
     let file = file::secrets_with(&[file::kms("a:b"), file::kms_at("c", "http://x", "0s")]);
     let outcome = maker.create(file.as_bytes(), &Options::default(), 1, crate::sim::START);
     let faults = outcome.err().expect("faulty");
@@ -381,5 +381,5 @@ pub(super) fn every_fault_of_a_file_is_told_at_once(maker: &dyn Maker) {
         .into_iter()
         .filter(|finding| finding.is_fault)
         .collect();
-    assert_eq!(checked, faults, "the tool says the same");
+    assert_eq!(checked, faults, "the tool reports the same");
 }

@@ -36,7 +36,7 @@ fn asleep_during_a_poll(maker: &dyn Maker) -> Harness {
     h
 }
 
-pub(super) fn write_after_a_sleep_waits_for_the_poll_that_is_overdue(maker: &dyn Maker) {
+pub(super) fn write_after_a_sleep_waits_for_the_overdue_poll(maker: &dyn Maker) {
     let mut h = Harness::primed(maker);
     let before = EncryptedObject::of("a", &h.write("/k", b"x"));
     h.plugin("a").delay = Duration::from_millis(10);
@@ -74,10 +74,10 @@ pub(super) fn write_fails_at_once_when_the_plugin_was_just_asked(maker: &dyn Mak
     let calls = h.plugin("a").calls;
     let op = h.begin_write("secrets", "/k", b"x");
     expired(&mut h, op);
-    assert_eq!(h.plugin("a").calls, calls, "nobody was asked again");
+    assert_eq!(h.plugin("a").calls, calls, "no plugin was called again");
 }
 
-pub(super) fn operation_waits_for_no_second_answer(maker: &dyn Maker) {
+pub(super) fn operation_waits_for_at_most_one_answer(maker: &dyn Maker) {
     let mut h = Harness::primed(maker);
     h.plugin("a").down();
     h.plugin("a").delay = Duration::from_millis(10);
@@ -98,7 +98,7 @@ pub(super) fn operation_waits_for_no_second_answer(maker: &dyn Maker) {
     expired(&mut h, op);
 }
 
-pub(super) fn probe_that_time_has_overtaken_says_nothing(maker: &dyn Maker) {
+pub(super) fn probe_from_before_a_sleep_is_discarded(maker: &dyn Maker) {
     let mut h = asleep_during_a_poll(maker);
     let op = h.begin_write("secrets", "/k", b"x");
     h.advance(Duration::ZERO);
@@ -114,7 +114,7 @@ pub(super) fn probe_that_time_has_overtaken_says_nothing(maker: &dyn Maker) {
     assert_eq!(h.plugin("a").calls.status, 3);
 }
 
-pub(super) fn good_answer_that_comes_too_late_is_asked_for_again(maker: &dyn Maker) {
+pub(super) fn good_answer_that_is_too_late_is_requested_again(maker: &dyn Maker) {
     let mut h = asleep_during_a_poll(maker);
     let (call, _, _) = *h.placed.last().expect("a call");
     let outcome = Ok(StatusResponse {
@@ -123,12 +123,12 @@ pub(super) fn good_answer_that_comes_too_late_is_asked_for_again(maker: &dyn Mak
         key_id: "key-1".into(),
     });
     h.tell(Event::Status { call, outcome });
-    assert_eq!(h.face.poll_timeout(), Some(h.now), "it is of long ago");
+    assert_eq!(h.face.poll_timeout(), Some(h.now), "the answer is too old");
     h.write("/k", b"x");
     assert_eq!(h.plugin("a").calls.status, 3);
 }
 
-pub(super) fn first_dek_is_waited_for_when_its_poll_is_overdue(maker: &dyn Maker) {
+pub(super) fn operations_wait_for_the_first_dek_when_its_poll_is_overdue(maker: &dyn Maker) {
     let value = Harness::primed(maker).write("/k", b"x");
     let mut plugin = Plugin::new("key-1");
     plugin.down();
@@ -150,7 +150,7 @@ pub(super) fn first_dek_is_waited_for_when_its_poll_is_overdue(maker: &dyn Maker
     assert_eq!(h.plugin("a").calls.status, 2);
 }
 
-pub(super) fn read_after_a_sleep_does_not_wait_for_a_call_from_before(maker: &dyn Maker) {
+pub(super) fn read_after_a_sleep_does_not_wait_for_an_earlier_call(maker: &dyn Maker) {
     let secrets = file::secrets();
     let plugins = [("a", Plugin::new("key-1"))];
     let foreign =
@@ -167,7 +167,7 @@ pub(super) fn read_after_a_sleep_does_not_wait_for_a_call_from_before(maker: &dy
     assert_eq!(h.read("/k", &foreign).plaintext, b"x");
 }
 
-pub(super) fn health_after_a_sleep_is_the_plugins_as_it_is_now(maker: &dyn Maker) {
+pub(super) fn health_after_a_sleep_is_the_plugins_current_health(maker: &dyn Maker) {
     let mut h = asleep_during_a_poll(maker);
     assert_eq!(h.fault(), None);
     assert_eq!(h.plugin("a").calls.status, 3);

@@ -104,8 +104,8 @@ impl Outcome {
     fn ok<T: DeserializeOwned>(self) -> T {
         match self {
             Self::Ok(value) => serde_json::from_value(value).expect("what the face says"),
-            Self::Faults(faults) => panic!("faults where there are none: {faults}"),
-            Self::Text(text) => panic!("a fault where there is none: {text}"),
+            Self::Faults(faults) => panic!("unexpected errors: {faults}"),
+            Self::Text(text) => panic!("unexpected error: {text}"),
             Self::Trap(trap) => panic!("{trap}"),
         }
     }

@@ -22,7 +22,7 @@ const STOP_LANES: usize = 4;
 const STOPS: usize = 50;
 
 #[test]
-fn of_200_concurrent_first_starts_none_dies() {
+fn all_of_200_concurrent_first_starts_succeed() {
     play(async |stage| {
         let choices = choices("concurrent first starts");
         let (mut died, mut stopped_badly) = (Vec::new(), Vec::new());
@@ -116,7 +116,7 @@ fn stopped_well(finished: &Finished) -> bool {
 }
 
 #[test]
-fn of_200_stops_under_load_none_panics() {
+fn no_panic_in_200_stops_under_load() {
     play(async |stage| {
         let (panics, bad_codes) = (AtomicU64::new(0), AtomicU64::new(0));
         side_by_side(STOP_LANES, async |lane| {

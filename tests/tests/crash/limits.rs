@@ -22,7 +22,7 @@ fn limited(command: &Command, limit: &str) -> Command {
 }
 
 #[test]
-fn with_64_descriptors_a_server_serves_on() {
+fn a_server_keeps_serving_with_64_descriptors() {
     play(async |stage| {
         let mut life = Life::new(&stage, "state");
         life.serve(&stage).await.stop().await;
@@ -81,7 +81,7 @@ const BODY: usize = 2 << 20;
 const MEMORY: &str = "-d 262144";
 
 #[test]
-fn with_little_memory_a_server_refuses_and_does_not_abort() {
+fn a_server_with_little_memory_refuses_requests_and_does_not_abort() {
     play(async |stage| {
         let mut life = Life::new(&stage, "state");
         life.serve(&stage).await.stop().await;
@@ -151,7 +151,7 @@ async fn write_large(api: &Path, at: usize) -> std::io::Result<u16> {
 }
 
 #[test]
-fn a_log_that_nobody_reads_stops_no_request() {
+fn an_unread_log_blocks_no_request() {
     play(async |stage| {
         let mut life = Life::new(&stage, "state");
         life.serve(&stage).await.stop().await;
@@ -186,7 +186,7 @@ fn a_log_that_nobody_reads_stops_no_request() {
             life.write(&mut connection).await.expect("an answer");
         }
         report(&format!(
-            "a log that nobody reads: full after {requests} requests, 200 of 200 served after that"
+            "an unread log: full after {requests} requests, 200 of 200 served after that"
         ));
         drop(_ended);
         life.finish(&stage).await;

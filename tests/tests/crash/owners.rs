@@ -77,7 +77,7 @@ async fn one_shot_ends_after_start(
 }
 
 #[test]
-fn a_command_that_ends_after_the_server_started_takes_no_plugin_away() {
+fn a_command_that_ends_after_the_server_started_leaves_the_plugin_to_it() {
     if !may_trace() {
         return;
     }
@@ -125,7 +125,7 @@ fn a_command_that_ends_after_the_server_started_takes_no_plugin_away() {
 }
 
 #[test]
-fn the_other_server_takes_the_plugin_over_when_its_owner_is_killed() {
+fn another_server_takes_over_the_plugin_when_its_owner_is_killed() {
     play(async |stage| {
         let mut life = Life::new(&stage, "state");
         let mut owner = life.serve(&stage).await;

@@ -116,7 +116,7 @@ fn names_the_full_disk(stderr: &str) -> bool {
 }
 
 #[test]
-fn a_first_start_on_a_full_disk_is_refused_and_leaves_nothing_in_the_way() {
+fn a_first_start_on_a_full_disk_is_refused_and_does_not_block_the_next() {
     play(async |stage| {
         let mut refused = 0;
         for free in 0..8 {
@@ -156,7 +156,7 @@ fn a_first_start_on_a_full_disk_is_refused_and_leaves_nothing_in_the_way() {
 }
 
 #[test]
-fn a_rotation_on_a_full_disk_is_refused_and_the_server_serves_on() {
+fn a_rotation_on_a_full_disk_is_refused_and_the_server_keeps_serving() {
     play(async |stage| {
         let Some(disk) = SmallDisk::mount(&stage, "disk").await else {
             return;

@@ -9,7 +9,7 @@ use crate::seed::report;
 use crate::stage::play;
 
 #[test]
-fn a_server_that_was_stopped_serves_on() {
+fn a_server_keeps_serving_after_sigstop_and_sigcont() {
     play(async |stage| {
         // For a manual run use 240 seconds, so that every DEK has expired.
         let seconds: u64 = env::var("DEKKER_STOPPED_SECONDS")

@@ -167,7 +167,7 @@ impl Traced {
             Ok(Ok(now)) => now.clone(),
             // The tracer's thread has ended, and so has the process.
             Ok(Err(_)) => self.seen(),
-            Err(_) => panic!("a traced process neither did what was waited for nor ended"),
+            Err(_) => panic!("a traced process neither made the expected call nor ended"),
         }
     }
 }

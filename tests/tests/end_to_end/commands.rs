@@ -33,7 +33,7 @@ async fn there_and_back(stage: &Stage, how: &[&str], prefix: &str) -> Vec<u8> {
 }
 
 #[test]
-fn with_a_configuration() {
+fn encrypt_and_decrypt_with_a_configuration() {
     play(async |stage| {
         let _plugin = Scripted::serve(&stage.path("kms.sock"), "key-1");
         stage.file("c.yaml", kms_config(&[("own", &stage.path("kms.sock"))]));
@@ -47,7 +47,7 @@ fn with_a_configuration() {
 }
 
 #[test]
-fn with_a_state_directory_alone_and_beside_a_server() {
+fn encrypt_and_decrypt_with_a_state_directory_alone_and_beside_a_server() {
     play(async |stage| {
         let state = stage.state().display().to_string();
         let how = ["--state-dir", state.as_str()];
@@ -67,7 +67,7 @@ fn with_a_state_directory_alone_and_beside_a_server() {
 
 /// Root's default is /var/lib/dekker, which belongs to the system and not to a test. Another user's default directory is tested instead.
 #[test]
-fn with_the_default_state_directory_of_a_user() {
+fn encrypt_and_decrypt_with_the_default_state_directory() {
     play(async |stage| {
         let Some(binary) = binary_for_other(&stage) else {
             return;
@@ -95,7 +95,7 @@ fn with_the_default_state_directory_of_a_user() {
 }
 
 #[test]
-fn with_a_running_server() {
+fn encrypt_and_decrypt_through_a_running_server() {
     play(async |stage| {
         let server = stage.serve(&[]).await;
         let address = format!("unix://{}", server.api.display());
@@ -128,7 +128,7 @@ fn with_a_running_server() {
 }
 
 #[test]
-fn without_a_plugin_it_is_a_fault() {
+fn encrypt_fails_without_a_plugin() {
     play(async |stage| {
         stage.file("c.yaml", kms_config(&[("gone", &stage.path("kms.sock"))]));
         let how = ["--encryption-provider-config", "c.yaml"];
@@ -139,7 +139,7 @@ fn without_a_plugin_it_is_a_fault() {
 }
 
 #[test]
-fn kms_status_and_rotate_need_something_to_work_on() {
+fn kms_status_needs_a_plugin_and_kms_rotate_a_keyring() {
     play(async |stage| {
         let state = stage.state().display().to_string();
         let how = ["--state-dir", state.as_str()];
@@ -160,7 +160,7 @@ fn kms_status_and_rotate_need_something_to_work_on() {
 }
 
 #[test]
-fn kms_status_of_a_plugin_that_is_not_dekkers() {
+fn kms_status_shows_a_plugin_that_is_not_dekkers() {
     play(async |stage| {
         let socket = stage.path("kms.sock");
         let plugin = Scripted::serve(&socket, "key-1");

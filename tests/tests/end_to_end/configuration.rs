@@ -66,7 +66,7 @@ fn assert_no_secret(text: &str) {
 }
 
 #[test]
-fn check_names_all_six_faults_with_their_places() {
+fn check_reports_all_six_errors_with_positions() {
     play(async |stage| {
         stage.file("c.yaml", six_faults());
         let checked = stage.run(&["config", "check", "c.yaml"], b"").await;
@@ -147,7 +147,7 @@ fn a_valid_file_passes_and_shows_without_secrets() {
 }
 
 #[test]
-fn wrong_usage_is_told_apart_from_faults() {
+fn usage_errors_and_failures_have_different_exit_codes() {
     play(async |stage| {
         stage.file("empty.yaml", "");
         let table: [(&[&str], i32, &str); 9] = [
@@ -182,7 +182,7 @@ fn wrong_usage_is_told_apart_from_faults() {
 }
 
 #[test]
-fn a_file_goes_by_the_hash_of_its_bytes() {
+fn a_file_is_identified_by_the_hash_of_its_bytes() {
     play(async |stage| {
         let server = stage.serve_config(&plain_config(), &[]).await;
         let hash = "sha256:6c4289801b45c3c75fc97d53a363cfa3a37c9c8e3ad17e91dc5b86a7dae011f3";
@@ -204,7 +204,7 @@ fn a_file_goes_by_the_hash_of_its_bytes() {
 }
 
 #[test]
-fn providers_with_keys_of_their_own_read_and_write_from_the_shell() {
+fn local_providers_read_and_write_from_the_shell() {
     play(async |stage| {
         let secret = STANDARD.encode(SECRET);
         let long = STANDARD.encode("0123456789abcdef0123456789abcdef");

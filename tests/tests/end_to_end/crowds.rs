@@ -78,7 +78,7 @@ async fn settle(stream: &mut Stream, sent: &[u8]) {
 }
 
 #[test]
-fn whoever_holds_the_health_port_livez_is_answered() {
+fn livez_is_answered_while_a_crowd_holds_the_health_port() {
     raise_limit();
     play(async |stage| {
         let server = stage.serve(&[]).await;
@@ -98,7 +98,7 @@ fn whoever_holds_the_health_port_livez_is_answered() {
 }
 
 #[test]
-fn whoever_holds_the_api_another_client_gets_through() {
+fn a_new_client_is_served_while_a_crowd_holds_the_api() {
     raise_limit();
     play(async |stage| {
         let server = stage.serve(&[]).await;

@@ -201,12 +201,12 @@ async fn decrypt(stage: &Stage, how: &[&str], key: Vec<u8>, stored: &[u8]) -> Ve
 }
 
 #[test]
-fn one_configuration_of_five_providers_reads_what_upstream_wrote_with_each() {
+fn one_configuration_of_five_providers_reads_upstreams_values_of_each() {
     read_with_five_providers("kms-v2-key");
 }
 
 #[test]
-fn one_configuration_of_five_providers_reads_the_other_dek_source_as_well() {
+fn one_configuration_of_five_providers_reads_the_other_dek_source_too() {
     read_with_five_providers("kms-v2-seed");
 }
 

@@ -126,7 +126,7 @@ async fn start(stage: &Stage) -> (Scripted, UnixListener, Server, Vec<u8>) {
 }
 
 #[test]
-fn reads_go_on_under_floods_of_health_and_metrics() {
+fn reads_continue_under_floods_of_health_and_metrics() {
     play(async |stage| {
         let (_plugin, _silent, server, stored) = start(&stage).await;
         let (idle, _) = reads(&server, &stored).await;
@@ -144,7 +144,7 @@ fn reads_go_on_under_floods_of_health_and_metrics() {
 }
 
 #[test]
-fn reads_go_on_while_writes_wait_for_a_plugin_that_hangs() {
+fn reads_continue_while_writes_wait_for_a_plugin_that_hangs() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: maximum,

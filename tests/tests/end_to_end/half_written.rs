@@ -157,7 +157,7 @@ fn a_file_cut_at_every_byte_costs_no_read() {
 }
 
 #[test]
-fn a_file_that_reads_less_takes_over_when_it_stays() {
+fn a_file_that_reads_less_takes_over_after_the_hold() {
     play(async |stage| {
         let scene = Scene::set(
             &stage,
@@ -251,7 +251,7 @@ fn a_better_file_does_not_wait_for_a_candidate_to_fail() {
 }
 
 #[test]
-fn a_file_that_went_bad_while_a_candidate_was_looked_at_is_refused_afterwards() {
+fn a_file_that_became_invalid_during_a_candidates_probe_is_refused_afterwards() {
     play(async |stage| {
         let scene = Scene::set(
             &stage,

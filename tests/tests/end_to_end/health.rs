@@ -167,7 +167,7 @@ fn without_kms_there_is_a_check_only_with_reload() {
 }
 
 #[test]
-fn an_ill_plugin_fails_the_check_and_not_the_life() {
+fn an_unhealthy_plugin_fails_readiness_and_not_liveness() {
     play(async |stage| {
         let socket = stage.path("kms.sock");
         let plugin = Scripted::serve(&socket, "key-1");

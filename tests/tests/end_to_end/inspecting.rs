@@ -30,7 +30,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn every_form_of_a_value_is_told_alike() {
+fn every_form_of_a_value_has_the_same_report() {
     play(async |stage| {
         let (stored, id) = stored(&stage).await;
         let etcdctl = json!({
@@ -107,7 +107,7 @@ fn every_form_of_a_value_is_told_alike() {
 }
 
 #[test]
-fn without_a_name_it_reads_standard_input() {
+fn without_a_file_name_it_reads_standard_input() {
     play(async |stage| {
         let text = stage.run(&["inspect"], b"plain").await;
         assert!(
@@ -119,7 +119,7 @@ fn without_a_name_it_reads_standard_input() {
 }
 
 #[test]
-fn a_damaged_value_is_a_fault() {
+fn a_damaged_value_is_an_error() {
     play(async |stage| {
         let (stored, _) = stored(&stage).await;
         let cut = &stored[..stored.len() - 5];

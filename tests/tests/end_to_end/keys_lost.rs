@@ -28,7 +28,7 @@ async fn rotate(stage: &Stage) -> Finished {
 }
 
 #[test]
-fn a_keyring_that_is_gone_is_never_made_again_without_a_word() {
+fn a_missing_keyring_is_never_recreated_silently() {
     play(async |stage| {
         let server = stage.serve(&[]).await;
         let stored = server.write(KEY, PLAINTEXT).await;
@@ -69,7 +69,7 @@ fn a_keyring_that_is_gone_is_never_made_again_without_a_word() {
 }
 
 #[test]
-fn an_older_keyring_is_refused_at_the_start_and_does_not_make_a_server_forget() {
+fn an_older_keyring_is_refused_at_the_start_and_a_server_keeps_its_newer_keys() {
     play(async |stage| {
         let server = stage.serve(&[]).await;
         let keyring = stage.state().join("keyring.json");

@@ -93,7 +93,7 @@ fn all_have_an_answer(seen: &BTreeMap<String, usize>) -> bool {
 }
 
 #[test]
-fn many_large_bodies_get_an_answer_each_and_little_memory() {
+fn many_large_bodies_are_all_answered_in_bounded_memory() {
     play(async |stage| {
         let server = stage.serve(&[]).await;
         let before = memory(&server, "VmRSS");
@@ -115,7 +115,7 @@ fn many_large_bodies_get_an_answer_each_and_little_memory() {
 
 /// `ulimit -v`: a request for which memory is not available is refused, and the process does not abort.
 #[test]
-fn many_large_bodies_under_a_memory_limit_get_an_answer_each() {
+fn many_large_bodies_are_all_answered_under_a_memory_limit() {
     play(async |stage| {
         let server = stage.serve(&[]).await;
         let api = Address::Unix(server.api.clone());
@@ -142,7 +142,7 @@ fn many_large_bodies_under_a_memory_limit_get_an_answer_each() {
 }
 
 #[test]
-fn every_client_that_sends_all_before_it_reads_sees_its_refusal() {
+fn a_client_that_sends_its_whole_body_before_it_reads_sees_the_refusal() {
     play(async |stage| {
         let server = stage.serve(&[]).await;
         let api = Address::Unix(server.api.clone());
@@ -187,7 +187,7 @@ fn curl(api: &Path, body: &Path) {
             .arg(format!("http://dekker{to}"))
             .output();
         let Ok(output) = curl else {
-            return skip("there is no curl; what it sends is sent by other clients above");
+            return skip("curl is not installed; the clients above send the same requests");
         };
         let said = String::from_utf8_lossy(&output.stdout);
         assert_eq!(said, "413", "{expect}: {output:?}");

@@ -65,7 +65,7 @@ async fn serve_as_other(stage: &Stage, binary: &Path, args: &[&str]) -> Server {
 }
 
 #[test]
-fn another_user_is_refused_root_included() {
+fn another_user_is_refused_even_root() {
     play(async |stage| {
         let Some(binary) = binary_for_other(&stage) else {
             return;
@@ -94,7 +94,7 @@ fn another_user_is_refused_root_included() {
 }
 
 #[test]
-fn another_user_that_is_named_may_call() {
+fn an_allowed_user_may_call() {
     play(async |stage| {
         let Some(binary) = binary_for_other(&stage) else {
             return;
@@ -162,7 +162,7 @@ fn users_that_are_named_get_through_and_others_do_not() {
         let table: [(&str, &[&str], u32, u32); 4] = [
             ("a user", &["--allow-uid", "12345"], 0o666, OTHER),
             (
-                "the user of those who have none elsewhere",
+                "the overflow user and another one",
                 &["--allow-uid", "65534", "--allow-uid", "12345"],
                 0o666,
                 OTHER,
@@ -219,7 +219,7 @@ fn users_that_are_named_get_through_and_others_do_not() {
 }
 
 #[test]
-fn users_that_are_named_but_kept_out_are_a_fault_with_a_remedy() {
+fn allowed_users_who_cannot_reach_the_socket_are_an_error_with_a_remedy() {
     play(async |stage| {
         let state = stage.state().display().to_string();
         let start = ["serve", "--health-listen", "127.0.0.1:0", "--state-dir"];

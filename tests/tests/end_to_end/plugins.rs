@@ -35,7 +35,7 @@ fn a_server_starts_before_its_plugin_and_recovers_when_it_comes() {
 }
 
 #[test]
-fn a_plugin_that_says_it_is_ill_is_believed_word_for_word() {
+fn an_unhealthy_status_is_reported_word_for_word() {
     play(async |stage| {
         let socket = stage.path("kms.sock");
         let plugin = Scripted::serve(&socket, "key-1");
@@ -46,9 +46,9 @@ fn a_plugin_that_says_it_is_ill_is_believed_word_for_word() {
         let answer = server.get("/healthz/kms-providers").await;
         let expected = "internal server error: kms-provider-0: kmsv2 Provider a is not healthy, error: got unexpected healthz status: tired\n";
         assert_eq!((answer.status, answer.text().as_str()), (500, expected));
-        assert_eq!(plugin.calls().encrypt, 0, "no DEK from an ill plugin");
+        assert_eq!(plugin.calls().encrypt, 0, "no DEK from an unhealthy plugin");
         plugin.script().healthz = "ok".into();
-        until("it is believed to be well", async || {
+        until("it is reported as healthy", async || {
             (server.get("/healthz").await.status == 200).then_some(())
         })
         .await;
@@ -57,7 +57,7 @@ fn a_plugin_that_says_it_is_ill_is_believed_word_for_word() {
 }
 
 #[test]
-fn a_plugin_that_hangs_costs_a_read_its_deadline_and_cached_values_nothing() {
+fn a_plugin_that_hangs_fails_uncached_reads_at_the_deadline_and_cached_ones_work() {
     play(async |stage| {
         let socket = stage.path("kms.sock");
         let plugin = Scripted::serve(&socket, "key-1");

@@ -23,7 +23,7 @@ fn a_crash_leaves_no_core_dump() {
         let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
         let dumps_to_file = pattern.trim() == "core";
         if !can_dump.is_ok_and(|status| status.success()) || !dumps_to_file {
-            skip("core dumps are limited here, or go elsewhere than to a file");
+            skip("core dumps are limited here, or not written to a file");
             // If the kernel would never write a core dump to a file, this test proves nothing. The next test still does.
             return;
         }
@@ -53,7 +53,7 @@ fn a_crash_leaves_no_core_dump() {
 }
 
 #[test]
-fn its_memory_is_no_other_processs_of_its_user() {
+fn other_processes_of_its_user_cannot_access_its_memory() {
     play(async |stage| {
         let Some(binary) = binary_for_other(&stage) else {
             return;

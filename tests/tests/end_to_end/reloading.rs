@@ -130,7 +130,7 @@ fn a_good_edit_takes_effect_and_old_values_are_still_read() {
 }
 
 #[test]
-fn a_bad_edit_is_named_and_changes_nothing() {
+fn a_bad_edit_is_reported_and_changes_nothing() {
     play(async |stage| {
         let scene = Scene::plain(&stage, &RELOAD).await;
         let load = Load::start(&scene.server.api).await;
@@ -159,7 +159,7 @@ fn a_bad_edit_is_named_and_changes_nothing() {
 }
 
 #[test]
-fn a_file_whose_plugin_is_not_there_is_refused_until_it_comes() {
+fn a_file_is_refused_until_its_plugin_is_available() {
     play(async |stage| {
         let scene = Scene::plain(&stage, &RELOAD).await;
         let load = Load::start(&scene.server.api).await;
@@ -254,7 +254,7 @@ fn swap_link(stage: &Stage, link: &Path, dir: &str, content: &str) {
 }
 
 #[test]
-fn polling_finds_what_the_watch_misses() {
+fn polling_finds_changes_that_the_watch_misses() {
     play(async |stage| {
         let (path, middle) = unwatched_chain(&stage, &config(&stage, &["a"]));
         let scene = Scene::set(&stage, path, &RELOAD).await;
@@ -273,7 +273,7 @@ fn sighup_polls_at_once() {
         swap_link(&stage, &middle, "two", &scene.config(&["b", "a"]));
         for _ in 0..20 {
             breathe().await;
-            assert_eq!(scene.provider().await, "a", "nothing told it yet");
+            assert_eq!(scene.provider().await, "a", "it has not polled yet");
         }
         scene.server.process.signal(Signal::HUP);
         scene.until_writes_go_to("b").await;

@@ -76,7 +76,10 @@ async fn shown_by(server: Server) -> Vec<(&'static str, String)> {
     }
     let banner = server.banner.clone();
     let log = server.stop().await;
-    assert!(log.contains("sha256:"), "the log tells of key IDs: {log}");
+    assert!(
+        log.contains("sha256:"),
+        "the log has hashes of key IDs: {log}"
+    );
     shown.push(("the log", log));
     shown.push(("the banner", banner));
     shown
@@ -135,7 +138,7 @@ fn deks_and_key_ids_of_any_plugin_are_shown_nowhere() {
         let long = "too-long-a-key-id-".repeat(60);
         plugin.script().key_id.clone_from(&long);
         let server = stage.serve_config(&config, &["--log", "trace"]).await;
-        let fault = until("the fault is shown", async || {
+        let fault = until("the error is shown", async || {
             let answer = server.get("/healthz/kms-providers").await;
             (answer.status == 500).then_some(answer.text())
         })
@@ -145,7 +148,7 @@ fn deks_and_key_ids_of_any_plugin_are_shown_nowhere() {
             "{fault}"
         );
         shown.extend([
-            ("the fault of a long key ID", fault),
+            ("the error for a long key ID", fault),
             ("its metrics", server.metrics().await),
         ]);
         shown.push(("its log", server.stop().await));

@@ -24,7 +24,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn with_nothing_given_it_says_where_everything_is() {
+fn without_arguments_the_banner_shows_every_path() {
     play(async |stage| {
         let server = stage.serve(&[]).await;
         let (state, health) = (stage.state(), server.health);
@@ -47,7 +47,7 @@ fn with_nothing_given_it_says_where_everything_is() {
 }
 
 #[test]
-fn what_it_makes_is_for_its_user_only() {
+fn created_files_are_private_to_their_user() {
     play(async |stage| {
         let _server = stage.serve(&[]).await;
         let state = stage.state();
@@ -71,7 +71,7 @@ fn what_it_makes_is_for_its_user_only() {
 }
 
 #[test]
-fn a_second_start_reads_what_the_first_wrote_and_calls_it_fresh() {
+fn a_second_start_reads_values_of_the_first_as_fresh() {
     play(async |stage| {
         let first = stage.serve(&[]).await;
         let stored = first.write(KEY, b"hunter2").await;
@@ -96,7 +96,7 @@ fn a_second_start_reads_what_the_first_wrote_and_calls_it_fresh() {
 }
 
 #[test]
-fn a_start_after_a_kill_takes_the_sockets_that_were_left() {
+fn a_start_after_a_kill_replaces_the_stale_sockets() {
     play(async |stage| {
         let first = stage.serve(&[]).await;
         let stored = first.write(KEY, b"hunter2").await;
@@ -143,7 +143,7 @@ fn a_health_address_in_use_is_named_with_the_remedy() {
 }
 
 #[test]
-fn sigterm_lets_a_request_finish_that_is_under_way() {
+fn sigterm_lets_a_running_request_finish() {
     play(async |stage| {
         let mut server = stage.serve(&[]).await;
         // An idle connection must not delay the end.
@@ -197,7 +197,7 @@ fn json_logs_are_json_lines() {
 }
 
 #[test]
-fn it_listens_where_it_is_told_to() {
+fn it_listens_at_the_given_address() {
     play(async |stage| {
         let socket = stage.path("elsewhere.sock");
         let listen = format!("unix://{}", socket.display());

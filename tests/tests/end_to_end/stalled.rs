@@ -51,7 +51,9 @@ async fn fill_log(server: &Server) -> u32 {
             *byte ^= !other;
         }
         let answer = timeout(PATIENCE, connection.read(KEY, &stored)).await;
-        let answer = answer.expect("nor does this").expect("an answer");
+        let answer = answer
+            .expect("this does not wait for it either")
+            .expect("an answer");
         assert_eq!(answer.status, 502, "{}", answer.text());
         requests += 1;
     }
@@ -59,7 +61,7 @@ async fn fill_log(server: &Server) -> u32 {
 }
 
 #[test]
-fn a_log_that_nobody_reads_stops_nothing_and_says_afterwards_what_it_lost() {
+fn an_unread_log_blocks_nothing_and_reports_its_losses_afterwards() {
     play(async |stage| {
         let (process, unread) =
             Process::start_unread(stage.serve_command(&["--log", "trace"]), b"");
@@ -68,7 +70,7 @@ fn a_log_that_nobody_reads_stops_nothing_and_says_afterwards_what_it_lost() {
         assert_eq!(server.get("/readyz").await.status, 200);
 
         drop(unread);
-        until("it says what it lost", async || {
+        until("it reports its lost lines", async || {
             let log = server.process.stderr.text();
             log.contains("log lines were dropped because the log was not read")
                 .then_some(())
@@ -80,7 +82,7 @@ fn a_log_that_nobody_reads_stops_nothing_and_says_afterwards_what_it_lost() {
 }
 
 #[test]
-fn a_log_that_nobody_reads_does_not_hold_up_the_end() {
+fn an_unread_log_does_not_delay_the_shutdown() {
     play(async |stage| {
         let (process, unread) =
             Process::start_unread(stage.serve_command(&["--log", "trace"]), b"");
@@ -97,7 +99,7 @@ fn a_log_that_nobody_reads_does_not_hold_up_the_end() {
 }
 
 #[test]
-fn standard_output_that_nobody_reads_does_not_hold_up_a_server_nor_its_end() {
+fn unread_standard_output_delays_neither_start_nor_shutdown() {
     play(async |stage| {
         // A pipe that is completely full.
         let (_reader, writer) = std::io::pipe().expect("a pipe");

@@ -53,7 +53,7 @@ fn no_stop_ends_in_a_panic() {
 }
 
 #[test]
-fn of_forty_first_starts_in_one_state_directory_none_dies() {
+fn forty_first_starts_in_one_state_directory_succeed() {
     play(async |stage| {
         let servers = start_all((0..40).map(|n| serve_command(&stage, "state", n))).await;
         let stored = servers[0].write(KEY, b"hunter2").await;

@@ -87,7 +87,7 @@ fn when_the_owner_is_killed_another_server_takes_over_and_all_are_healthy_again(
 }
 
 #[test]
-fn of_servers_started_over_a_killed_one_each_survives_the_other() {
+fn each_of_two_servers_started_after_a_kill_survives_the_other() {
     play(async |stage| {
         drop(serve(&stage, 0).await);
         assert!(stage.state().join("kms.sock").exists(), "it was killed");
@@ -140,7 +140,7 @@ fn one_shot(stage: &Stage, direction: &str) -> Command {
 }
 
 #[test]
-fn a_command_for_one_value_neither_takes_the_plugins_socket_nor_needs_it() {
+fn a_command_for_one_value_neither_claims_nor_needs_the_plugins_socket() {
     play(async |stage| {
         let run = async |direction: &str, input: &[u8]| {
             let process = Process::start(one_shot(&stage, direction), input);
@@ -174,7 +174,7 @@ fn a_command_for_one_value_neither_takes_the_plugins_socket_nor_needs_it() {
 }
 
 #[test]
-fn a_command_whose_configuration_names_another_plugin_asks_that_one() {
+fn a_command_calls_the_plugin_that_its_configuration_names() {
     play(async |stage| {
         let socket = stage.path("other.sock");
         let plugin = crate::scripted::Scripted::serve(&socket, "key-1");

@@ -25,7 +25,7 @@ async fn read(server: &Server, key: &[u8], stored: &[u8]) -> Answer {
 }
 
 #[test]
-fn what_is_written_is_read_back() {
+fn written_values_are_read_back() {
     play(async |stage| {
         let server = stage.serve(&[]).await;
         let plaintext = b"{\"kind\":\"Secret\"}\n\0\xff";
@@ -50,7 +50,7 @@ fn what_is_written_is_read_back() {
 }
 
 #[test]
-fn values_of_every_size_come_back_and_one_byte_too_many_is_refused() {
+fn values_of_every_size_round_trip_and_one_byte_too_many_is_refused() {
     play(async |stage| {
         let server = stage.serve(&[]).await;
         for size in [0, 1, MIB, 2 * MIB] {
@@ -78,7 +78,7 @@ fn values_of_every_size_come_back_and_one_byte_too_many_is_refused() {
 }
 
 #[test]
-fn wrong_key_and_altered_bytes_are_not_told_apart() {
+fn wrong_key_and_altered_bytes_give_the_same_error() {
     play(async |stage| {
         let server = stage.serve(&[]).await;
         let stored = write(&server, KEY, b"hunter2").await.ok();
@@ -143,7 +143,7 @@ fn a_key_may_be_any_bytes() {
 }
 
 #[test]
-fn faults_are_problem_documents() {
+fn errors_are_problem_documents() {
     play(async |stage| {
         let server = stage.serve(&[]).await;
         let whole = target("to-storage", "secrets", KEY);
@@ -206,7 +206,7 @@ fn faults_are_problem_documents() {
 }
 
 #[test]
-fn values_that_no_provider_can_read_say_so() {
+fn values_that_no_provider_can_read_are_reported() {
     play(async |stage| {
         let server = stage.serve(&[]).await;
         let stored = write(&server, KEY, b"hunter2").await.ok();

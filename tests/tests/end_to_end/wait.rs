@@ -26,6 +26,6 @@ pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T
     };
     match tokio::time::timeout(PATIENCE, looking).await {
         Ok(seen) => seen,
-        Err(_) => panic!("waited in vain until {what}"),
+        Err(_) => panic!("timed out before {what}"),
     }
 }

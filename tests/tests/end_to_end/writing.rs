@@ -102,7 +102,7 @@ fn ten_thousand_writes_make_one_encrypt_call_and_no_nonce_twice() {
 }
 
 #[test]
-fn hkdf_seeds_are_written_when_asked_for_and_counted_keys_still_read() {
+fn the_hkdf_seed_option_writes_seeds_and_still_reads_counter_keys() {
     play(async |stage| {
         let counted = stage.serve(&[]).await;
         let old = counted.write("/k", b"old").await;

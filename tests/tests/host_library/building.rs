@@ -20,7 +20,7 @@ fn component_error(component: &[u8]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_component_that_is_none_is_refused() {
+async fn an_invalid_component_is_refused() {
     // A component that imports a function `x` without parameters and results.
     let imports = [
         COMPONENT,
@@ -51,7 +51,7 @@ async fn a_component_that_is_none_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_guest_without_room_to_start_is_refused() {
+async fn a_guest_with_too_little_memory_to_start_is_refused() {
     for limit in [0, 64 * 1024] {
         match Host::builder().config(PLAIN).memory_limit(limit).build() {
             Err(BuildError::Component(error)) => assert!(error.contains("memory"), "{error}"),
@@ -62,7 +62,7 @@ async fn a_guest_without_room_to_start_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_fault_of_a_configuration_is_told() {
+async fn every_error_of_a_configuration_is_reported() {
     let config = PLAIN
         .replace("secrets", "Secrets")
         .replace("identity", "idendity");
@@ -115,13 +115,13 @@ fn built(variable: &str, file: &str) -> Option<Vec<u8>> {
     });
     let bytes = path.and_then(|path| std::fs::read(path).ok());
     if bytes.is_none() {
-        dekker_tests::interop::skip(file, "cargo xtask test says where it is");
+        dekker_tests::interop::skip(file, "cargo xtask test sets its path");
     }
     bytes
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_component_of_either_kind_serves_and_reads_what_the_embedded_one_wrote() {
+async fn both_kinds_of_component_read_values_of_the_embedded_one() {
     let files = [
         ("DEKKER_COMPONENT", "transformer.wasm"),
         (

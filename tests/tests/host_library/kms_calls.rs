@@ -30,7 +30,7 @@ async fn concurrent_reads_of_one_dek_ask_for_it_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn operations_that_nobody_waits_for_are_given_up() {
+async fn abandoned_operations_are_cancelled() {
     let room = Room::new();
     let foreign = write(&room.host(), "/k", b"foreign").await;
     let host = room.host();
@@ -101,7 +101,7 @@ async fn a_call_to_a_plugin_that_hangs_ends_at_its_deadline() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plugin_that_never_answers_leaves_writes_without_a_dek_and_says_why() {
+async fn writes_fail_with_the_cause_if_a_plugin_never_answers() {
     let room = Room::new();
     room.plugin.hang(Call::Status);
     let host = room
@@ -123,7 +123,7 @@ async fn a_plugin_that_never_answers_leaves_writes_without_a_dek_and_says_why() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_foreign_dek_that_the_plugin_refuses_is_the_plugins_fault() {
+async fn a_foreign_dek_that_the_plugin_refuses_is_a_plugin_error() {
     let (room, elsewhere) = (Room::new(), Room::new());
     elsewhere.plugin.script().key_id = "key-of-another".to_owned();
     let foreign = write(&elsewhere.host(), "/k", b"foreign").await;

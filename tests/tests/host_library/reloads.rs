@@ -27,7 +27,7 @@ fn footprint() -> (usize, u64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_reloads_under_load_lose_nothing_and_cost_nothing() {
+async fn a_thousand_reloads_under_load_lose_no_request_and_leak_nothing() {
     let room = Room::new();
     let host = room
         .builder("1m")

@@ -66,7 +66,7 @@ pub async fn read(host: &Host, key: &str, stored: &[u8]) -> Decrypted {
 pub fn fault<T: std::fmt::Debug>(outcome: Result<T, HostError>) -> TransformError {
     match outcome {
         Err(HostError::Transform(error)) => error,
-        other => panic!("{other:?} is no fault of the engine"),
+        other => panic!("{other:?} is not an error of the engine"),
     }
 }
 

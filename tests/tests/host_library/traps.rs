@@ -82,7 +82,7 @@ async fn a_read_that_waits_survives_the_trap_of_another_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn traps_one_after_the_other_are_all_survived() {
+async fn a_host_survives_consecutive_traps() {
     let room = Room::new();
     let host = room
         .builder("1m")
@@ -102,7 +102,7 @@ async fn traps_one_after_the_other_are_all_survived() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reload_survives_a_trap_before_it() {
+async fn a_reload_works_after_a_trap() {
     let room = Room::new();
     let host = room
         .builder("1m")

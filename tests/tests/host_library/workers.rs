@@ -221,7 +221,7 @@ async fn a_foreign_dek_is_decrypted_once_for_all_workers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn faults_are_those_of_a_host_without_workers() {
+async fn errors_match_those_of_a_host_without_workers() {
     let room = Room::new();
     let alone = room.builder("1m").workers(0).build().expect("a host");
     let host = room.builder("1m").workers(3).build().expect("a host");

@@ -118,7 +118,7 @@ async fn compare(
 }
 
 #[test]
-fn health_bodies_are_upstreams() {
+fn health_bodies_match_upstream() {
     play("live health", async |stage| {
         let mut comparison = Comparison::default();
         let (a, b) = (stage.path("a.sock"), stage.path("b.sock"));
@@ -132,11 +132,11 @@ fn health_bodies_are_upstreams() {
             compare(&mut comparison, &stage, "two healthy plugins", &two, reload).await;
         }
         for (desc, key_id, healthz) in [
-            ("ill", "key-2", "tired"),
-            ("ill, with no words", "key-2", ""),
+            ("unhealthy", "key-2", "tired"),
+            ("unhealthy, with an empty text", "key-2", ""),
             ("no key ID", "", "ok"),
             ("a key ID that is too long", &*"k".repeat(1025), "ok"),
-            ("ill and no key ID", "", "tired"),
+            ("unhealthy, and no key ID", "", "tired"),
         ] {
             second.script().key_id = key_id.into();
             second.script().healthz = healthz.into();
@@ -150,9 +150,16 @@ fn health_bodies_are_upstreams() {
             .await;
         }
         first.script().healthz = "tired, too".into();
-        compare(&mut comparison, &stage, "both ill", &two, true).await;
-        compare(&mut comparison, &stage, "the only one ill", &one, false).await;
-        compare(&mut comparison, &stage, "nobody listens", &nobody, false).await;
+        compare(&mut comparison, &stage, "both unhealthy", &two, true).await;
+        compare(
+            &mut comparison,
+            &stage,
+            "the only one unhealthy",
+            &one,
+            false,
+        )
+        .await;
+        compare(&mut comparison, &stage, "no listener", &nobody, false).await;
         first.hang(Call::Status);
         compare(&mut comparison, &stage, "it hangs", &one, false).await;
         first.let_go();
@@ -174,7 +181,7 @@ fn with_v1(providers: &[(&str, &Path)]) -> String {
 }
 
 #[test]
-fn health_bodies_with_kms_v1_are_upstreams() {
+fn health_bodies_with_kms_v1_match_upstream() {
     play("live health with KMS v1", async |stage| {
         let mut comparison = Comparison::default();
         let (a, b, c) = (
@@ -219,12 +226,12 @@ fn health_bodies_with_kms_v1_are_upstreams() {
         });
         second.script().healthz = "tired".into();
         for reload in [false, true] {
-            let desc = "no encrypt, v2 ill, no decrypt";
+            let desc = "no encrypt, v2 unhealthy, no decrypt";
             compare(&mut comparison, &stage, desc, &mixed, reload).await;
         }
         first.set(Mood::default());
         for reload in [false, true] {
-            let desc = "well, v2 ill, no decrypt";
+            let desc = "healthy, v2 unhealthy, no decrypt";
             compare(&mut comparison, &stage, desc, &mixed, reload).await;
             let desc = "the second of two v1 does not decrypt";
             compare(&mut comparison, &stage, desc, &two, reload).await;
@@ -237,7 +244,7 @@ fn health_bodies_with_kms_v1_are_upstreams() {
         for reload in [false, true] {
             let desc = "the second of two v1 has another version";
             compare(&mut comparison, &stage, desc, &two, reload).await;
-            let desc = "nobody listens for v1, v2 is well";
+            let desc = "no listener for v1, v2 is healthy";
             compare(&mut comparison, &stage, desc, &nobody, reload).await;
         }
         let faults = comparison.report("health bodies with KMS v1");

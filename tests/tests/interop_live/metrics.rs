@@ -155,7 +155,7 @@ fn is_timed(series: &str) -> bool {
 }
 
 #[test]
-fn metrics_are_upstreams() {
+fn metrics_match_upstream() {
     play("live metrics", async |stage| {
         let _two = Scripted::serve(&stage.path("two.sock"), "key-1");
         let _bad = Scripted::serve(&stage.path("bad.sock"), "");

@@ -155,7 +155,7 @@ impl Scene {
             (1.0, false) => "in use",
             (0.0, true) => "refused",
             (0.0, false) => "unchanged",
-            _ => "muddled",
+            _ => "inconsistent",
         };
         assert_eq!(said, expected, "{desc}: {ours:?}: {}", our.error);
         self.comparison.equal(desc, &ours, &upstreams);
@@ -253,7 +253,7 @@ fn kms(version: &str, name: &str, socket: &Path) -> String {
 }
 
 #[test]
-fn the_controllers_do_the_same_with_every_file() {
+fn both_controllers_treat_every_file_alike() {
     play("live reloads", async |stage| {
         let socket = |name: &str| stage.path(&format!("{name}.sock"));
         let _plugin = Scripted::serve(&socket("k"), "key-1");
@@ -319,17 +319,17 @@ fn the_controllers_do_the_same_with_every_file() {
             .await;
         scene.step("only spaces", "refused", write("  \n")).await;
         let absent = config(&[c, local, b, a], &[local]);
-        let it = "a new provider whose plugin is not there";
+        let it = "a new provider without its plugin";
         scene.step(it, "refused", rename(&absent)).await;
         let mut plugins = Vec::new();
-        let it = "and now it is";
+        let it = "its plugin starts";
         let come = async |_: &Path| plugins.push(Scripted::serve(&socket("c"), "key-2"));
         scene.step(it, "in use", come).await;
 
         let fourth = Scripted::serve(&socket("d"), "key-3");
         fourth.script().healthz = "tired".into();
         let ill = config(&[d, c, local, b, a], &[local]);
-        let it = "a new provider whose plugin is ill";
+        let it = "a new provider whose plugin is unhealthy";
         scene.step(it, "refused", rename(&ill)).await;
         let it = "it is withdrawn";
         scene.step(it, "unchanged", rename(&absent)).await;

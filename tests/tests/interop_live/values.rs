@@ -249,7 +249,7 @@ async fn pairs(stage: &Stage, config: &Path) -> Vec<Pair> {
 }
 
 #[test]
-fn what_either_writes_the_other_reads_and_calls_stale_when_it_does() {
+fn both_read_each_others_values_and_agree_on_staleness() {
     play("live values", async |stage| {
         let mut command = stage.command(["kms", "serve", "--state-dir"]);
         command.arg(stage.path("kms"));

@@ -150,12 +150,12 @@ pub fn cases() -> Vec<Case> {
         error("Unavailable", &long[..1023]),
     );
     case(
-        "what only looks like percent-encoding",
+        "text that only looks percent-encoded",
         Answer::Only(200, grpc(status("5", "caf%C3%A9 100%25 %zz %4"))),
         error("NotFound", "café 100% %zz %4"),
     );
     case(
-        "no UTF-8",
+        "not UTF-8",
         Answer::Only(200, grpc(status("5", "a%FF%FEb"))),
         error("NotFound", "a\u{fffd}\u{fffd}b"),
     );
@@ -165,7 +165,7 @@ pub fn cases() -> Vec<Case> {
         error("NotFound", "café"),
     );
     case(
-        "a status that is no number",
+        "a status that is not a number",
         Answer::Only(200, grpc(status("bad", "text"))),
         error(
             "Unknown",
@@ -217,7 +217,7 @@ pub fn cases() -> Vec<Case> {
         ),
     );
     case(
-        "compressed without a word",
+        "compressed without an encoding header",
         Answer::Body(200, grpc(vec![]), message(1, 3, b"abc"), ok()),
         internal("grpc: compressed flag set with identity or empty encoding"),
     );

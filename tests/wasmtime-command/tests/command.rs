@@ -36,7 +36,7 @@ fn run(mut command: Command, input: &[u8]) -> Ran {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let mut child = command.spawn().expect("a command that is there");
+    let mut child = command.spawn().expect("an existing command");
     let mut stdin = child.stdin.take().expect("piped");
     let input = input.to_vec();
     // A command may close its input without reading it.
@@ -147,7 +147,7 @@ const FILES: [&str; 7] = [
 
 /// All values of a file are inspected as one array, so that the native command compiles its component only once.
 #[test]
-fn inspect_says_the_same_of_every_vector() {
+fn inspect_prints_the_same_for_every_vector() {
     let Some(stage) = Stage::set("inspect under wasmtime") else {
         return;
     };
@@ -185,7 +185,7 @@ fn can_be_an_argument(key: &[u8]) -> bool {
 }
 
 #[test]
-fn decrypt_gives_the_plaintext_of_every_vector_with_a_key_at_hand() {
+fn decrypt_returns_the_plaintext_of_every_vector_with_an_available_key() {
     let Some(stage) = Stage::set("decrypt under wasmtime") else {
         return;
     };
@@ -269,7 +269,7 @@ fn decrypt_gives_the_plaintext_of_every_vector_with_a_key_at_hand() {
 }
 
 #[test]
-fn what_one_encrypts_the_other_decrypts() {
+fn each_command_decrypts_values_of_the_other() {
     let Some(stage) = Stage::set("encrypt under wasmtime") else {
         return;
     };
@@ -343,7 +343,7 @@ fn what_one_encrypts_the_other_decrypts() {
 }
 
 #[test]
-fn config_and_faults_are_told_alike() {
+fn config_output_and_errors_are_the_same() {
     let Some(stage) = Stage::set("config under wasmtime") else {
         return;
     };
@@ -366,7 +366,7 @@ fn config_and_faults_are_told_alike() {
             1,
         ),
         (
-            "a DEK that is none",
+            "an invalid DEK",
             with(&["decrypt", "--dek-file", "bad.yaml"]),
             1,
         ),

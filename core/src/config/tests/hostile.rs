@@ -8,7 +8,7 @@ use alloc::vec;
 use proptest::prelude::*;
 
 #[test]
-fn budgets_hold() {
+fn files_over_a_budget_are_refused() {
     let bomb = (1..20).fold(
         "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_string(),
         |text, i| {
@@ -127,7 +127,7 @@ proptest! {
     }
 
     #[test]
-    fn text_of_yamls_own_characters_is_read_without_panic(text in "[-\\[\\]{}:,&*!|>'\"%@#?<~a0-9. \n\t]{0,200}") {
+    fn text_of_yaml_syntax_characters_is_read_without_panic(text in "[-\\[\\]{}:,&*!|>'\"%@#?<~a0-9. \n\t]{0,200}") {
         nothing_leaks(text.as_bytes());
         nothing_leaks(format!("{HEAD}resources: {text}").as_bytes());
     }

@@ -7,7 +7,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 #[test]
-fn each_fault_has_upstreams_words() {
+fn each_error_has_upstreams_text() {
     let p = "resources[0].providers[0]";
     let table: [(&str, String, Vec<String>); 27] = [
         ("no resources", HEAD.to_string(), vec!["resources: Required value: at least one resources is required".to_string()]),
@@ -124,7 +124,7 @@ fn each_fault_has_upstreams_words() {
 }
 
 #[test]
-fn provider_names_are_unique_where_upstream_needs_it() {
+fn provider_names_are_unique_where_upstream_requires_it() {
     let two = |a: &str, b: &str| {
         provider(&format!(
             "kms: {{name: x, endpoint: 'unix:///a'{a}}}\n  - kms: {{name: x, endpoint: 'unix:///a'{b}}}"

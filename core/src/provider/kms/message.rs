@@ -407,7 +407,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn annotations_are_sorted_and_the_last_of_a_key_counts() {
+    fn annotations_are_sorted_and_the_last_of_a_key_wins() {
         let pair = |key: &str, value: u8| (key.to_string(), Vec::from([value]));
         let annotations =
             Annotations::from([pair("c.d", 1), pair("a.b", 2), pair("c.d", 3), pair("", 4)]);
@@ -505,7 +505,7 @@ mod tests {
 
     /// Expects the errors that upstream's `validateAnnotations` (v0.37.2) returns for the same keys.
     #[test]
-    fn annotation_faults_are_in_upstreams_words() {
+    fn annotation_errors_have_upstreams_text() {
         const NOT_A_NAME: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
         const ONE_SEGMENT: &str = "should be a domain with at least two segments separated by dots";
         let label = "a".repeat(64);

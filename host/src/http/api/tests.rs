@@ -13,7 +13,7 @@ use harness::Server;
 const TARGET: &str = "/v1/to-storage?resource=secrets&key=/registry/secrets/ns/a";
 
 #[tokio::test]
-async fn values_go_in_and_come_out_over_both_versions() {
+async fn values_round_trip_over_both_http_versions() {
     let server = Server::start(Limits::default());
     for (desc, mut client) in [
         ("HTTP/1.1", server.http1().await),
@@ -60,7 +60,7 @@ async fn values_go_in_and_come_out_over_both_versions() {
 }
 
 #[tokio::test]
-async fn key_is_bytes_and_plus_is_a_plus() {
+async fn key_is_any_bytes_and_plus_is_literal() {
     let server = Server::start(Limits::default());
     let mut client = server.http1().await;
     let answer = client
@@ -75,7 +75,7 @@ async fn key_is_bytes_and_plus_is_a_plus() {
 }
 
 #[tokio::test]
-async fn faults_of_the_engine_are_problems() {
+async fn engine_errors_are_problem_documents() {
     let transform = |kind, message: &str, grpc_code| {
         HostError::Transform(TransformError {
             kind,
@@ -178,7 +178,7 @@ async fn faults_of_the_engine_are_problems() {
 }
 
 #[tokio::test]
-async fn bad_requests_are_problems() {
+async fn bad_requests_are_problem_documents() {
     let table = [
         (
             Method::POST,

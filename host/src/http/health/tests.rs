@@ -113,7 +113,7 @@ async fn other_methods_are_refused() {
 }
 
 #[tokio::test]
-async fn metrics_are_the_hosts_and_the_engines() {
+async fn metrics_include_the_host_and_the_engine() {
     let fake = collapsed(None);
     let app = app(&fake);
     send(app.clone(), "GET", "/healthz/ping").await;
@@ -145,7 +145,7 @@ async fn metrics_are_the_hosts_and_the_engines() {
 }
 
 #[tokio::test]
-async fn status_is_json_and_its_absence_a_problem() {
+async fn status_is_json_and_a_missing_one_is_a_problem_document() {
     let fake = collapsed(None);
     let (status, headers, body) = send(app(&fake), "GET", "/statusz").await;
     assert_eq!((status, body.as_str()), (OK, "{\"config\":\"sha256:bb\"}"));
@@ -159,7 +159,7 @@ async fn status_is_json_and_its_absence_a_problem() {
 
 /// Uses a real socket, to check the head that probes see and that `HEAD` gets no body.
 #[tokio::test]
-async fn serves_tcp_until_told_to_stop() {
+async fn serves_tcp_until_it_is_stopped() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))

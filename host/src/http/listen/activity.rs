@@ -312,7 +312,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_is_given_up_by_whose_turn_it_is() {
+    async fn the_rank_of_a_connection_follows_its_activity() {
         let activity = Arc::new(Activity::new());
         let rank = || activity.rank(Instant::now()).0;
         assert_eq!(rank(), Rank::Busy, "its request may be on its way");
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn every_wait_for_a_client_has_an_end() {
+    async fn every_wait_for_a_client_is_limited() {
         let limits = Limits::default();
         let soon = Duration::from_millis(1);
         type Begin = fn(&Arc<Activity>) -> Option<Exchange>;
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_that_does_not_leave_is_cut() {
+    async fn a_connection_that_does_not_close_in_time_is_cut() {
         let limits = Limits::default();
         let activity = Arc::new(Activity::new());
         drop(activity.begin());

@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn some_descriptors_are_left_for_what_is_no_connection() {
+    fn some_descriptors_are_reserved_for_other_uses() {
         for (limit, expected) in [
             (0, 0),
             (32, 16),

@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_longest_idle_one_goes_first() {
+    async fn the_longest_idle_connection_is_closed_first() {
         let registry = registry(3, 4);
         let second = Duration::from_secs(1);
         let working = registry.admit();
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_stalled_client_goes_before_a_busy_one_and_no_one_who_is_served() {
+    async fn a_stalled_connection_is_closed_before_a_busy_one_and_a_working_one_is_kept() {
         let registry = registry(2, 3);
         let stalled = registry.admit();
         let first = stalled.activity.begin();
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_oldest_request_is_refused_when_the_server_works_for_all() {
+    async fn the_oldest_request_is_refused_when_all_connections_are_working() {
         let registry = registry(1, 2);
         let first = registry.admit();
         let oldest = first.activity.begin();

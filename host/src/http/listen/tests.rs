@@ -142,7 +142,7 @@ async fn settle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_connection_is_served_at_once_whatever_512_others_do() {
+async fn a_new_connection_is_served_at_once_while_512_others_are_held() {
     for held in Held::ALL {
         let server = Server::start(Limits::default());
         let mut others = Vec::new();
@@ -165,7 +165,7 @@ async fn a_new_connection_is_served_at_once_whatever_512_others_do() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_client_holds_a_connection_for_ever() {
+async fn every_held_connection_is_closed_at_its_limit() {
     let Limits {
         header,
         idle,
@@ -219,7 +219,7 @@ async fn closed_unread(connection: &mut DuplexStream) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_reads_a_byte_a_second_is_hung_up_on() {
+async fn a_client_that_reads_a_byte_a_second_is_disconnected() {
     let server = Server::start(Limits::default());
     let request = b"GET /big HTTP/1.1\r\nhost: x\r\n\r\n";
     let mut connection = server.network.send(request).await;
@@ -236,7 +236,7 @@ async fn a_client_that_reads_a_byte_a_second_is_hung_up_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_the_server_works_for_all_the_oldest_request_is_answered_503() {
+async fn the_oldest_request_is_answered_503_when_all_connections_are_working() {
     let limits = Limits {
         connections: 2,
         connections_max: 4,

@@ -255,7 +255,7 @@ mod tests {
     use std::os::unix::net::{UnixDatagram, UnixStream};
 
     #[tokio::test]
-    async fn socket_is_its_owners_alone_and_goes_with_the_server() {
+    async fn socket_is_private_to_its_owner_and_removed_with_the_server() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
         let socket = UnixSocket::bind(&path, Access::OWNER).unwrap();
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn system_faults_name_the_path() {
+    async fn system_errors_name_the_path() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("missing/s");
         let error = UnixSocket::bind(&path, Access::OWNER).unwrap_err();
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_several_servers_that_find_a_dead_socket_one_wins() {
+    async fn one_of_several_servers_replaces_a_dead_socket() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
         for _ in 0..50 {

@@ -26,7 +26,7 @@ fn addresses_parse_and_print_the_same() {
 }
 
 #[test]
-fn faulty_addresses_say_what_to_write() {
+fn invalid_addresses_are_refused_with_the_remedy() {
     let long = format!("unix:///{}", "x".repeat(107));
     for (text, want) in [
         ("", AddressError::NoScheme),

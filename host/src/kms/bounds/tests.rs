@@ -35,7 +35,7 @@ fn body(bytes: &[u8], piece: usize, encoding: &str, large: &LargeMessages) -> On
 }
 
 #[tokio::test]
-async fn a_message_within_the_limit_comes_through_however_it_is_cut() {
+async fn a_message_within_the_limit_is_read_in_pieces_of_any_size() {
     for len in [0, 1, LARGE, LARGE + 1, MAX_MESSAGE] {
         for piece in [3, 4096] {
             let sent = message(0, len, len);
@@ -47,7 +47,7 @@ async fn a_message_within_the_limit_comes_through_however_it_is_cut() {
 }
 
 #[tokio::test]
-async fn faults_are_grpc_gos() {
+async fn errors_match_grpc_go() {
     let two = [message(0, 3, 3), message(0, 3, 3)].concat();
     let table = [
         (
@@ -95,7 +95,7 @@ async fn faults_are_grpc_gos() {
 }
 
 #[tokio::test]
-async fn only_so_many_large_messages_are_read_at_once() {
+async fn the_number_of_large_messages_read_at_once_is_limited() {
     let large = LargeMessages::default();
     let sent = message(0, LARGE + 1, LARGE + 1);
     let mut reading: Vec<_> = (0..5).map(|_| body(&sent, 100, "", &large)).collect();

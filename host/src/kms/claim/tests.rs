@@ -53,7 +53,7 @@ async fn a_dead_servers_socket_is_replaced() {
 }
 
 #[tokio::test]
-async fn what_is_not_a_socket_is_left_alone() {
+async fn a_file_that_is_not_a_socket_is_left_alone() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("s");
     fs::write(&path, "precious").unwrap();

@@ -42,7 +42,7 @@ async fn round_trip(client: &KmsClient) {
 }
 
 #[tokio::test]
-async fn what_a_plugin_encrypts_it_decrypts_over_both_kinds_of_socket() {
+async fn encrypt_and_decrypt_work_over_both_kinds_of_socket() {
     let dir = tempfile::tempdir().unwrap();
     let name = format!("dekker-client-{}", std::process::id());
     for address in [socket(dir.path()), SocketAddress::Abstract(name)] {
@@ -96,7 +96,7 @@ async fn a_hundred_calls_at_once_each_have_their_own_answer() {
 }
 
 #[tokio::test]
-async fn a_missing_socket_meets_the_deadline_and_the_next_call_finds_it() {
+async fn a_call_without_a_socket_ends_at_its_deadline_and_the_next_call_connects() {
     let dir = tempfile::tempdir().unwrap();
     let address = socket(dir.path());
     let mut client = KmsClient::v2(address.clone(), SHORT);
@@ -108,7 +108,7 @@ async fn a_missing_socket_meets_the_deadline_and_the_next_call_finds_it() {
 }
 
 #[tokio::test]
-async fn a_connection_that_nobody_accepted_is_made_again() {
+async fn a_connection_that_was_never_accepted_is_made_again() {
     let dir = tempfile::tempdir().unwrap();
     let address = socket(dir.path());
     let dying = address.bind().unwrap();
@@ -151,7 +151,7 @@ async fn a_call_cancelled_while_the_plugin_is_down_does_not_spoil_the_next() {
 }
 
 #[tokio::test]
-async fn a_plugin_that_hangs_up_on_every_call_is_not_asked_for_ever() {
+async fn retries_end_if_a_plugin_disconnects_on_every_call() {
     let dir = tempfile::tempdir().unwrap();
     let address = socket(dir.path());
     let listener = address.bind().unwrap();
@@ -295,7 +295,7 @@ async fn a_request_over_the_bound_is_refused_by_the_plugin() {
 }
 
 #[tokio::test]
-async fn large_answers_to_many_calls_at_once_hold_up_nothing() {
+async fn large_answers_to_many_calls_do_not_block_later_calls() {
     let dir = tempfile::tempdir().unwrap();
     let service = Rogue {
         ciphertext: vec![7; 1 << 20],
@@ -322,7 +322,7 @@ async fn large_answers_to_many_calls_at_once_hold_up_nothing() {
 }
 
 #[tokio::test]
-async fn a_plugin_that_hangs_meets_the_deadline() {
+async fn a_call_to_a_plugin_that_hangs_ends_at_its_deadline() {
     let dir = tempfile::tempdir().unwrap();
     let service = Rogue {
         hangs: true,
@@ -346,7 +346,7 @@ async fn a_plugin_that_hangs_meets_the_deadline() {
 }
 
 #[tokio::test]
-async fn a_plugins_error_comes_through_and_is_not_repeated() {
+async fn a_plugins_error_is_returned_without_a_retry() {
     let dir = tempfile::tempdir().unwrap();
     // A lost connection has the same code.
     let service = Rogue {
@@ -362,7 +362,7 @@ async fn a_plugins_error_comes_through_and_is_not_repeated() {
 }
 
 #[tokio::test]
-async fn a_plugins_long_error_comes_through_and_is_not_repeated() {
+async fn a_plugins_long_error_is_returned_without_a_retry() {
     let dir = tempfile::tempdir().unwrap();
     let service = Rogue {
         error: Some((Code::Internal, "pkcs11: ".repeat(100 << 10))),
@@ -384,7 +384,7 @@ async fn a_plugins_long_error_comes_through_and_is_not_repeated() {
 
 /// The server answers in HTTP/1 and closes the connection.
 #[tokio::test]
-async fn a_server_of_http_1_is_named_as_the_fault() {
+async fn an_http_1_server_is_reported_as_the_cause() {
     let dir = tempfile::tempdir().unwrap();
     let address = socket(dir.path());
     let listener = address.bind().unwrap();

@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_that_meets_a_restart_waits_for_its_end() {
+    async fn a_call_during_a_restart_waits_for_its_end() {
         let dir = tempfile::tempdir().unwrap();
         let address = socket(dir.path());
         let client = KmsClient::v1(address.clone(), PATIENCE);
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_encrypted_comes_back_and_the_version_is_asked_once() {
+    async fn deks_round_trip_and_the_version_is_requested_once() {
         with_plugin(VERSION, async |client, versions| {
             let dek = Zeroizing::new(b"a dek".to_vec());
             let encrypted = client.encrypt(String::new(), dek).await.unwrap();
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_plugin_that_is_not_there_meets_the_deadline() {
+    async fn a_call_without_a_plugin_ends_at_its_deadline() {
         let dir = tempfile::tempdir().unwrap();
         let client = KmsClient::v1(socket(dir.path()), Duration::from_millis(50));
         let dek = Zeroizing::new(b"a dek".to_vec());

@@ -24,7 +24,7 @@ fn round_trip(keys: &Keys) {
     let written = file::encode(keys);
     let room = file::capacity(keys.all.len());
     assert!(written.len() <= room, "a copy of the keys was left behind");
-    let again = file::decode(&written).expect("what was written");
+    let again = file::decode(&written).expect("a written keyring");
     assert!(again.same_ids(keys), "other keys");
     for (one, other) in keys.all.iter().zip(&again.all) {
         assert!(one.is_the_same(other), "another key");
@@ -43,8 +43,8 @@ fn refused(input: &[u8], damage: &Damage) {
     assert!(!damage.to_string().is_empty(), "a refusal has a message");
     if let Damage::Syntax { line, column } = damage {
         let lines = input.iter().filter(|byte| **byte == b'\n').count() + 1;
-        assert!(*line <= lines, "a line behind the end");
-        assert!(*column <= input.len() + 1, "a column behind the end");
+        assert!(*line <= lines, "a line past the end");
+        assert!(*column <= input.len() + 1, "a column past the end");
     }
 }
 

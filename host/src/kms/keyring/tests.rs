@@ -46,7 +46,7 @@ fn a_new_keyring_is_private_and_opens_again() {
 }
 
 #[test]
-fn open_does_not_make_a_keyring() {
+fn open_does_not_create_a_keyring() {
     let (root, dir) = state_dir();
     assert!(matches!(
         Keyring::open(&dir),
@@ -106,7 +106,7 @@ fn concurrent_creation_makes_one_keyring() {
 }
 
 #[test]
-fn a_rotation_elsewhere_is_taken_up() {
+fn a_rotation_by_another_process_is_loaded() {
     let (_root, dir) = state_dir();
     let mut ours = Keyring::open_or_create(&dir).unwrap();
     let mut theirs = Keyring::open(&dir).unwrap();
@@ -120,7 +120,7 @@ fn a_rotation_elsewhere_is_taken_up() {
 }
 
 #[test]
-fn a_file_written_anew_with_the_same_keys_is_no_change() {
+fn a_file_rewritten_with_the_same_keys_is_no_change() {
     let (_root, dir) = state_dir();
     let mut keyring = Keyring::open_or_create(&dir).unwrap();
     let bytes = fs::read(keyring.path()).unwrap();
@@ -183,7 +183,7 @@ fn links_pipes_and_directories_are_not_read() {
 }
 
 #[test]
-fn damaged_files_say_what_is_wrong_and_show_no_secret() {
+fn damaged_files_are_reported_with_the_cause_and_without_secrets() {
     const SECRET: &str = "U0VDUkVUU0VDUkVUU0VDUkVUU0VDUkVUU0VDUkVUU0U=";
     let id = "0123456789abcdef0123456789abcdef";
     let entry = format!(r#"{{"id":"{id}","created":1,"key":"{SECRET}"}}"#);
@@ -301,7 +301,7 @@ fn a_failed_reload_or_rotation_leaves_the_keys_in_memory() {
 }
 
 #[test]
-fn what_a_crash_left_behind_does_not_matter() {
+fn a_temporary_file_of_a_crash_is_replaced() {
     let (_root, dir) = state_dir();
     let mut keyring = Keyring::open_or_create(&dir).unwrap();
     let left = dir.join("keyring.json.tmp");
@@ -351,7 +351,7 @@ fn encoding_never_grows_its_buffer() {
 }
 
 #[test]
-fn a_keyring_is_made_only_where_there_never_was_one() {
+fn a_keyring_is_created_only_where_none_existed_before() {
     type Leave = fn(&Path);
     let table: [(&str, Leave, bool); 5] = [
         ("nothing", |_| {}, true),
@@ -407,7 +407,7 @@ fn a_keyring_is_made_only_where_there_never_was_one() {
 }
 
 #[test]
-fn a_keyring_older_than_the_list_of_keys_gets_one() {
+fn a_keyring_without_a_list_of_keys_gets_one() {
     let (_root, dir) = state_dir();
     let made = Keyring::open_or_create(&dir).unwrap();
     let list = dir.join(known::FILE_NAME);
@@ -429,7 +429,7 @@ fn a_keyring_older_than_the_list_of_keys_gets_one() {
 }
 
 #[test]
-fn an_older_file_is_refused_and_makes_nobody_forget() {
+fn an_older_file_is_refused_and_newer_keys_are_kept() {
     let (_root, dir) = state_dir();
     let mut ours = Keyring::open_or_create(&dir).unwrap();
     let older = fs::read(ours.path()).unwrap();
@@ -472,7 +472,7 @@ fn an_older_file_is_refused_and_makes_nobody_forget() {
 }
 
 #[test]
-fn what_another_keyring_in_its_place_holds_is_read_but_not_written_with() {
+fn keys_of_another_keyring_in_its_place_decrypt_but_do_not_encrypt() {
     let (root, dir) = state_dir();
     let mut ours = Keyring::open_or_create(&dir).unwrap();
     let own = fs::read(ours.path()).unwrap();
@@ -515,7 +515,7 @@ fn another_key_under_a_known_id_is_refused() {
 }
 
 #[test]
-fn a_start_beside_rotations_never_misses_a_key() {
+fn a_start_during_rotations_never_misses_a_key() {
     let (_root, dir) = state_dir();
     Keyring::open_or_create(&dir).unwrap();
     std::thread::scope(|scope| {
@@ -533,7 +533,7 @@ fn a_start_beside_rotations_never_misses_a_key() {
 }
 
 #[test]
-fn the_directories_of_everything_new_are_on_disk() {
+fn the_directories_of_new_files_are_on_disk() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("a/b");
     crate::durable::synced::take();
@@ -546,7 +546,7 @@ fn the_directories_of_everything_new_are_on_disk() {
 }
 
 #[test]
-fn opening_what_is_there_writes_nothing() {
+fn opening_an_existing_keyring_writes_nothing() {
     let (_root, dir) = state_dir();
     Keyring::open_or_create(&dir).unwrap();
     fs::remove_file(dir.join("keyring.lock")).unwrap();

@@ -88,7 +88,7 @@ fn socket() -> (tempfile::TempDir, Socket) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_next_one_takes_over_when_the_owner_stops_or_is_gone() {
+async fn another_candidate_takes_over_when_the_owner_stops_or_dies() {
     let (_root, socket) = socket();
     let first = Ownership::start(socket.clone()).await.unwrap();
     let mut others = Vec::new();
@@ -121,7 +121,7 @@ async fn the_next_one_takes_over_when_the_owner_stops_or_is_gone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_ends_by_itself_fails_or_panics_is_served_again_after_longer_and_longer_pauses() {
+async fn a_service_that_ends_fails_or_panics_is_restarted_with_increasing_delay() {
     let (_root, socket) = socket();
     *socket.ends.lock().unwrap() = [End::ByItself, End::Fault, End::Panic]
         .into_iter()
@@ -157,7 +157,7 @@ async fn what_ends_by_itself_fails_or_panics_is_served_again_after_longer_and_lo
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_claimed_any_more_is_tried_until_it_can() {
+async fn a_failed_claim_is_retried_until_it_succeeds() {
     let (root, socket) = socket();
     let first = Ownership::start(socket.clone()).await.unwrap();
     let second = Ownership::start(socket.another()).await.unwrap();
@@ -178,7 +178,7 @@ async fn what_cannot_be_claimed_any_more_is_tried_until_it_can() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_waits_can_be_stopped_and_leaves_the_owner_alone() {
+async fn a_waiting_candidate_can_be_stopped_without_effect_on_the_owner() {
     let (_root, socket) = socket();
     let first = Ownership::start(socket.clone()).await.unwrap();
     let second = Ownership::start(socket.another()).await.unwrap();

@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ends_as_it_should_is_not_logged() {
+    fn orderly_ends_are_not_logged() {
         let refusals = Refusals::default();
         for code in [0, 5, 8] {
             let Refusal { kind, .. } = Refusal::protocol(code, false);

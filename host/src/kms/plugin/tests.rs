@@ -34,7 +34,7 @@ async fn decrypt(plugin: &Plugin, encrypted: &EncryptResponse) -> Result<Vec<u8>
 }
 
 #[tokio::test]
-async fn answers_keep_the_contracts_bounds() {
+async fn answers_stay_within_the_contracts_limits() {
     let dir = tempfile::tempdir().unwrap();
     let plugin = new_plugin(dir.path());
     let now = status(&plugin).await;
@@ -51,7 +51,7 @@ async fn answers_keep_the_contracts_bounds() {
 }
 
 #[tokio::test]
-async fn faulty_decrypts_are_told_apart_only_as_far_as_they_may_be() {
+async fn decrypt_errors_differ_only_where_they_may() {
     let dir = tempfile::tempdir().unwrap();
     let plugin = new_plugin(dir.path());
     let good = encrypt(&plugin, b"seed").await.unwrap();
@@ -123,7 +123,7 @@ async fn a_rotation_takes_effect_with_the_next_status() {
 }
 
 #[tokio::test]
-async fn a_decrypt_finds_a_key_that_came_since_the_last_status() {
+async fn a_decrypt_finds_a_key_added_since_the_last_status() {
     let dir = tempfile::tempdir().unwrap();
     let plugin = new_plugin(dir.path());
     crate::kms::rotate(dir.path()).unwrap();
@@ -237,7 +237,7 @@ async fn clients_whose_authority_is_a_path_are_served() {
 }
 
 #[tokio::test]
-async fn a_silent_connection_does_not_hold_up_the_end() {
+async fn a_silent_connection_does_not_delay_the_shutdown() {
     let dir = tempfile::tempdir().unwrap();
     let address = crate::kms::tests::socket(dir.path());
     let listener = address.bind().unwrap();
@@ -287,7 +287,7 @@ async fn an_older_keyring_is_unhealthy_still_decrypts_and_encrypts_nothing() {
 }
 
 #[tokio::test]
-async fn a_disk_that_stalls_holds_up_no_decrypt() {
+async fn a_stalled_disk_delays_no_decrypt() {
     let dir = tempfile::tempdir().unwrap();
     let plugin = new_plugin(dir.path());
     let encrypted = encrypt(&plugin, b"seed").await.unwrap();

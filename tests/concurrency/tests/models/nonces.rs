@@ -48,29 +48,32 @@ macro_rules! model {
             let mut seen = BTreeSet::new();
             for thread in threads {
                 for value in thread.join().expect("no panic") {
-                    assert!((START..end).contains(&value), "behind the end");
+                    assert!((START..end).contains(&value), "past the end");
                     assert!(seen.insert(value), "a nonce came twice");
                 }
             }
             if nonces.is_used_up() {
-                assert!(nonces.next(&Zeros).is_err(), "used up, and yet one more");
+                assert!(
+                    nonces.next(&Zeros).is_err(),
+                    "one more value from an exhausted range"
+                );
             }
         }
     };
 }
 
 #[test]
-fn no_nonce_comes_twice_in_any_order_of_two_threads() {
+fn no_nonce_repeats_in_any_order_of_two_threads() {
     in_every_order("nonces, 2 threads", 200_000, model!(nonce, 2, 2, 4));
 }
 
 #[test]
-fn no_nonce_comes_twice_in_many_orders_of_four_threads() {
+fn no_nonce_repeats_in_many_orders_of_four_threads() {
     in_many_orders("nonces, 4 threads", model!(nonce, 4, 4, 15));
 }
 
 #[test]
-fn mistakes_are_seen() {
+fn mistakes_are_detected() {
     is_seen("read, then written", model!(nonce_read_then_write, 2, 2, 6));
     is_seen("cut off in two steps", model!(nonce_cut_apart, 2, 2, 6));
     is_seen("counted past the end", model!(nonce_wraps, 3, 2, 3));

@@ -71,18 +71,18 @@ macro_rules! model {
 }
 
 #[test]
-fn workers_know_what_was_published_and_no_nonce_comes_twice() {
+fn workers_use_the_published_state_and_repeat_no_nonce() {
     in_many_orders("pool, 1 worker", model!(workers, 1, 0));
     in_many_orders("pool, 2 workers", model!(workers, 2, 0));
 }
 
 #[test]
-fn a_trap_costs_no_worker_and_no_nonce() {
+fn a_trap_loses_no_worker_and_repeats_no_nonce() {
     in_many_orders("pool, 2 workers, one traps", model!(workers, 2, 3));
 }
 
 #[test]
-fn mistakes_are_seen() {
+fn mistakes_are_detected() {
     is_seen(
         "counted before it is published",
         model!(workers_counted_before_published, 2, 0),

@@ -176,12 +176,12 @@ macro_rules! model {
 }
 
 #[test]
-fn threads_write_with_what_is_in_use_and_no_nonce_twice() {
+fn threads_write_with_the_state_in_use_and_repeat_no_nonce() {
     in_many_orders("shared engine, 2 writers", model!(shared));
 }
 
 #[test]
-fn mistakes_are_seen() {
+fn mistakes_are_detected() {
     is_seen("the version is read late", model!(shared_version_read_late));
     is_seen("a file is not published", model!(shared_unpublished_file));
     is_seen("an old lease is kept", model!(shared_lease_kept));

@@ -17,12 +17,12 @@ pub fn run(input: &[u8]) {
     let [plain, reloading] = [false, true].map(|reload| loaded(input, reload));
     assert!(
         reloading.is_none() || plain.is_some(),
-        "reload forbids, and allows nothing more"
+        "valid with reload, but not without"
     );
     match (show(input), plain) {
         (Ok(text), Some(config)) => shown(&text, &config),
         (Err(_), None) => {}
-        _ => panic!("what is shown is not what is loaded"),
+        _ => panic!("the shown and the loaded configuration disagree"),
     }
 }
 
@@ -30,16 +30,16 @@ fn loaded(input: &[u8], reload: bool) -> Option<Config> {
     let report = check(input, reload);
     let lines: Vec<&[u8]> = input.split(|byte| *byte == b'\n').collect();
     for finding in report.faults.iter().chain(&report.warnings) {
-        assert!(!finding.message.is_empty(), "a finding says what");
+        assert!(!finding.message.is_empty(), "a finding has a message");
         let Some(at) = finding.position else {
-            assert!(finding.path.is_empty(), "a field has a place: {finding}");
+            assert!(finding.path.is_empty(), "a field has a position: {finding}");
             continue;
         };
-        assert!(at.line >= 1 && at.column >= 1, "a place counts from 1");
+        assert!(at.line >= 1 && at.column >= 1, "positions count from 1");
         // A lone CR also ends a line.
         let ends = input.iter().filter(|byte| matches!(byte, b'\r' | b'\n'));
         let line = at.line as usize;
-        assert!(line <= ends.count() + 2, "a line behind the end: {finding}");
+        assert!(line <= ends.count() + 2, "a line past the end: {finding}");
         if let Some(text) = lines.get(line - 1)
             && !input.contains(&b'\r')
         {
@@ -49,11 +49,11 @@ fn loaded(input: &[u8], reload: bool) -> Option<Config> {
     let config = match Config::load(input, reload) {
         Ok(config) => config,
         Err(faults) => {
-            assert_eq!(faults.into_vec(), report.faults, "two verdicts");
+            assert_eq!(faults.into_vec(), report.faults, "the verdicts differ");
             return None;
         }
     };
-    assert!(report.faults.is_empty(), "loaded in spite of faults");
+    assert!(report.faults.is_empty(), "loaded despite errors");
     assert!(!config.rules.is_empty(), "no rule");
     for rule in &config.rules {
         assert!(!rule.resources.is_empty() && !rule.providers.is_empty());
@@ -70,9 +70,13 @@ fn loaded(input: &[u8], reload: bool) -> Option<Config> {
         Box::new(Counting::default()),
         now,
     );
-    let mut engine = engine.expect("what is loaded can be built");
+    let mut engine = engine.expect("a loaded configuration builds an engine");
     let lost = engine.unreadable_after(input);
-    assert_eq!(lost.expect("valid"), [] as [String; 0], "it reads itself");
+    assert_eq!(
+        lost.expect("valid"),
+        [] as [String; 0],
+        "it reads its own values"
+    );
     let status: serde_json::Value = serde_json::from_str(&engine.status(now)).expect("JSON");
     assert!(status.is_object());
     Some(config)
@@ -90,12 +94,16 @@ fn shown(text: &str, config: &Config) {
     const REDACTED: &str = "        secret: REDACTED";
     const KEY: &str = "        secret: MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
     for key in keys(config) {
-        assert!([16, 24, 32].contains(&key.secret.len()), "no key's length");
+        assert!([16, 24, 32].contains(&key.secret.len()), "not a key length");
         let secret = STANDARD.encode(&*key.secret);
         assert!(!text.contains(&secret), "a secret is shown");
     }
     let lines = text.lines().filter(|line| *line == REDACTED).count();
-    assert_eq!(lines, keys(config).count(), "a secret for each key");
+    assert_eq!(
+        lines,
+        keys(config).count(),
+        "one redacted secret for each key"
+    );
     // A name that contains a secret is redacted too. The shown text is then another configuration.
     if text.matches("REDACTED").count() == lines {
         let whole = text.replace(&format!("{REDACTED}\n"), &format!("{KEY}\n"));

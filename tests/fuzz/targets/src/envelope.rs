@@ -20,13 +20,13 @@ pub fn run(input: &[u8]) {
     let ours = owned(&object);
     // prost rejects fields of another wire type, which Go and Dekker skip. If prost decodes the input, the results must be equal.
     if let Ok(theirs) = Object::decode(input) {
-        assert_eq!(ours, theirs, "another reading than prost's");
+        assert_eq!(ours, theirs, "prost decodes it differently");
     }
     // A valid object can be encoded, and decodes to the same object.
     let annotations = ours.annotations.clone().into_iter().collect();
     let source =
         EncryptedDekSource::new(ours.encrypted_dek_source.clone(), &ours.key_id, annotations);
-    let source = source.expect("what was decoded is valid");
+    let source = source.expect("a decoded object is valid");
     let tail = EnvelopeTail::new(&source, object.source_type);
     let len = object.encrypted_data.len();
     let (header, sealed) = object.encrypted_data.split_at(len.min(12));
@@ -38,20 +38,24 @@ pub fn run(input: &[u8]) {
     });
     // prost omits an empty value of a map entry; Go and Dekker write it.
     if ours.annotations.values().all(|value| !value.is_empty()) {
-        assert_eq!(written, ours.encode_to_vec(), "other bytes than prost's");
+        assert_eq!(
+            written,
+            ours.encode_to_vec(),
+            "prost encodes it differently"
+        );
     }
     let again = EncryptedObject::decode(&written);
     assert_eq!(again.as_ref(), Ok(&object), "it reads back");
 }
 
 fn refused(input: &[u8], error: &EnvelopeError) {
-    assert!(!error.to_string().is_empty(), "a refusal says why");
+    assert!(!error.to_string().is_empty(), "an error has a message");
     match error {
         EnvelopeError::Truncated { offset }
         | EnvelopeError::VarintOverflow { offset }
         | EnvelopeError::FieldNumber { offset }
         | EnvelopeError::WireType { offset } => {
-            assert!(*offset <= input.len(), "a place behind the end");
+            assert!(*offset <= input.len(), "a position past the end");
         }
         EnvelopeError::NotUtf8 { field } => assert!(matches!(field, 2 | 4), "no text"),
         _ => {}

@@ -17,9 +17,9 @@ pub fn run(input: &[u8]) {
         assert!(inspect_input_json(input).is_err(), "nothing was found");
         return;
     };
-    assert!(!found.is_empty(), "no value and no fault");
+    assert!(!found.is_empty(), "neither a value nor an error");
     let held: usize = found.iter().map(|found| found.stored.len()).sum();
-    assert!(held <= input.len(), "more was found than there was");
+    assert!(held <= input.len(), "the values are longer than the input");
     for found in &found {
         if found.encoding != Encoding::Raw {
             one(&found.stored);
@@ -38,24 +38,24 @@ fn one(stored: &[u8]) {
     let (seen, json) = match (inspect(stored), inspect_json(stored)) {
         (Ok(seen), Ok(json)) => (seen, json),
         (Err(error), Err(text)) => {
-            assert_eq!(error.to_string(), text, "two refusals");
-            assert!(!text.is_empty(), "a refusal says why");
+            assert_eq!(error.to_string(), text, "the errors differ");
+            assert!(!text.is_empty(), "an error has a message");
             return;
         }
-        _ => panic!("what it is and what it is in JSON differ"),
+        _ => panic!("only one of inspect and inspect_json failed"),
     };
     let mut end = 0;
     for part in &seen.layout {
         assert_eq!(part.offset, end, "a gap or an overlap");
-        assert!(part.length > 0, "a part of nothing");
+        assert!(part.length > 0, "an empty part");
         end += part.length;
     }
     assert_eq!(
         (end, seen.size),
         (stored.len(), stored.len()),
-        "not all of it"
+        "the parts do not cover the value"
     );
-    assert!(seen.plaintext_size <= stored.len(), "more than there is");
+    assert!(seen.plaintext_size <= stored.len(), "longer than the value");
     let shown: Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!(shown["size"], seen.size as u64);
     if (seen.provider, seen.api_version) == ("kms", Some("v2")) {

@@ -74,7 +74,7 @@ fn names(keys: &[NamedKey], theirs: &Value) {
 /// Compares two texts. A field's name may be written in another case; then there is nothing to compare.
 fn same(ours: &str, theirs: &Value) {
     if let Some(theirs) = theirs.as_str() {
-        assert_eq!(ours, theirs, "another text than serde_json's");
+        assert_eq!(ours, theirs, "serde_json decodes another text");
     }
 }
 
@@ -88,7 +88,7 @@ fn etcdctl(input: &[u8]) {
     let found = find(input);
     let Some(kvs) = kvs(text) else {
         let etcdctls = |found: &Found| found.encoding == Encoding::Etcdctl;
-        let found = found.expect("it is itself the value");
+        let found = found.expect("the input itself is the value");
         assert!(!found.iter().any(etcdctls), "serde_json finds nothing");
         return;
     };

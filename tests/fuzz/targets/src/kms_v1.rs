@@ -62,21 +62,24 @@ fn read_any(stored: &[u8]) {
     match (provider.read(AAD, stored, None), framed) {
         (Err(error), None) => assert_eq!(error.kind, ErrorKind::Malformed),
         (Ok(ReadStep::NeedsDek(_, needed)), Some((dek, sealed))) => {
-            assert_eq!(needed.request.ciphertext, dek, "the DEK that stands there");
+            assert_eq!(
+                needed.request.ciphertext, dek,
+                "the encrypted DEK of the value"
+            );
             // Any DEK will do: the read must end, whether it opens the value or not.
             let dek = Secret::new(vec![9; [16, 24, 32][dek.len() % 3]]);
-            let dek = read_dek(&RustCrypto, &dek).expect("a length of AES");
+            let dek = read_dek(&RustCrypto, &dek).expect("an AES key length");
             match provider.read(AAD, stored, Some(dek)) {
                 Ok(ReadStep::Done { plaintext, .. }) => {
                     assert!(plaintext.expose().len() <= sealed.len());
                 }
-                Ok(_) => panic!("a DEK was there, and another is asked for"),
+                Ok(_) => panic!("another DEK is requested although one was given"),
                 // A value that is shorter than a nonce is malformed; all other errors are indistinguishable.
                 Err(error) if sealed.len() < 12 => assert_eq!(error.kind, ErrorKind::Malformed),
                 Err(error) => assert_eq!(error.kind, ErrorKind::DecryptFailed),
             }
         }
-        _ => panic!("another framing than the lengths say"),
+        _ => panic!("the framing disagrees with the lengths"),
     }
 }
 
@@ -99,11 +102,14 @@ fn write(how: u8, mut input: Bytes<'_>) {
         Ok(stored) => stored,
         Err(error) => {
             assert_eq!(error.kind, ErrorKind::Kms);
-            assert!(encrypted_dek.is_empty(), "only no DEK is too short");
+            assert!(
+                encrypted_dek.is_empty(),
+                "only an empty encrypted DEK is too short"
+            );
             return;
         }
     };
-    let seen = dekker_core::inspect::inspect(&stored).expect("what was written");
+    let seen = dekker_core::inspect::inspect(&stored).expect("a written value");
     assert_eq!(seen.encrypted_dek_source_size, Some(encrypted_dek.len()));
     assert_eq!(seen.plaintext_size, plaintext.len());
     let mut value = stored[PREFIX.len()..].to_vec();
@@ -140,7 +146,7 @@ fn opened(
 ) -> Opened {
     match provider.read(AAD, stored, dek)? {
         ReadStep::Done { plaintext, stale } => Ok((plaintext.expose().to_vec(), stale)),
-        ReadStep::Priming | ReadStep::NeedsDek(..) => panic!("its DEK is at hand"),
+        ReadStep::Priming | ReadStep::NeedsDek(..) => panic!("its DEK is cached"),
     }
 }
 

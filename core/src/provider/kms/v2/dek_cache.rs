@@ -211,7 +211,7 @@ mod tests {
 
     /// Expects the SHA-256 of the bytes that upstream's `generateCacheKey` (v0.37.2) returns for the same names.
     #[test]
-    fn keys_are_of_the_bytes_that_upstream_hashes() {
+    fn keys_hash_the_same_bytes_as_upstream() {
         let long = "k".repeat(1024);
         type Case<'a> = (
             &'a str,
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn every_part_makes_another_key() {
+    fn every_part_changes_the_key() {
         let mut keys = alloc::collections::BTreeSet::new();
         for source_type in [
             DekSourceType::AesGcmKey,
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dek_is_found_under_its_own_name_only() {
+    fn a_dek_is_found_only_under_its_name() {
         let long = [7; NAME_KEPT_MAX];
         let annotations: [(&str, &[u8]); 2] = [("a", &[1]), ("b", &[])];
         let base = DekName {

@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_are_the_same_if_all_of_them_are() {
+    fn every_byte_is_compared() {
         let bytes: Vec<u8> = (0..40).collect();
         for len in 0..bytes.len() {
             let part = &bytes[..len];

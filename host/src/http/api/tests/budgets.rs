@@ -57,7 +57,7 @@ async fn dawdle(network: &Network) -> DuplexStream {
 }
 
 #[tokio::test(start_paused = true)]
-async fn values_that_do_not_fit_are_refused_and_small_ones_go_on() {
+async fn values_that_do_not_fit_are_refused_and_small_ones_are_served() {
     let (network, fake) = start(Limits::default());
     let gate = fake.gate();
     let mut at_work = Vec::new();
@@ -89,7 +89,7 @@ async fn values_that_do_not_fit_are_refused_and_small_ones_go_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn clients_that_stall_give_their_memory_to_others() {
+async fn stalled_clients_lose_their_memory_to_others() {
     let (network, _fake) = start(Limits::default());
     let mut stalled = Vec::new();
     for _ in 0..32 {
@@ -105,7 +105,7 @@ async fn clients_that_stall_give_their_memory_to_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn answers_that_nobody_reads_give_their_places_to_others() {
+async fn unread_responses_lose_their_places_to_others() {
     let limits = Limits {
         requests: 2,
         ..Limits::default()

@@ -11,7 +11,7 @@ use crate::http::listen::Limits;
 use crate::http::peer::PeerPolicy;
 
 #[tokio::test]
-async fn other_users_are_refused_and_hung_up_on() {
+async fn other_users_are_refused_and_disconnected() {
     let own = rustix::process::geteuid().as_raw();
     let server = Server::start_for(PeerPolicy::only([own + 1]), Limits::default());
     for mut client in [server.http1().await, server.http2().await] {
@@ -63,7 +63,7 @@ async fn a_connection_beyond_the_limit_takes_the_place_of_an_idle_one() {
 }
 
 #[tokio::test]
-async fn shutdown_finishes_what_runs() {
+async fn shutdown_finishes_running_requests() {
     let server = Server::start(Limits::default());
     let gate = server.fake.gate();
     let mut idle = server.connect().await;
@@ -83,7 +83,7 @@ async fn shutdown_finishes_what_runs() {
 }
 
 #[tokio::test]
-async fn shutdown_does_not_wait_for_ever() {
+async fn shutdown_waits_no_longer_than_its_limit() {
     let server = Server::start(Limits {
         drain: Duration::ZERO,
         ..Limits::default()
@@ -98,7 +98,7 @@ async fn shutdown_does_not_wait_for_ever() {
 }
 
 #[tokio::test]
-async fn dawdling_clients_are_hung_up_on() {
+async fn slow_clients_are_disconnected() {
     let soon = Duration::from_millis(1);
     let table: [(&str, &str, &str); 4] = [
         ("nothing", "", ""),
@@ -136,7 +136,7 @@ async fn dawdling_clients_are_hung_up_on() {
 }
 
 #[tokio::test]
-async fn client_that_hangs_up_gives_its_operation_up() {
+async fn client_that_disconnects_cancels_its_operation() {
     let server = Server::start(Limits::default());
     let gate = server.fake.gate();
     let mut http1 = server.connect().await;

@@ -135,7 +135,7 @@ async fn every_client_sees_why_its_request_is_refused() {
 }
 
 #[tokio::test]
-async fn a_connection_goes_on_after_a_refused_body() {
+async fn a_connection_stays_usable_after_a_refused_body() {
     let server = Server::start(Limits::default());
     let mut stream = server.connect().await;
     for (len, status) in [(LONG, "413"), (1, "200")] {
@@ -152,7 +152,7 @@ async fn a_connection_goes_on_after_a_refused_body() {
 
 /// curl and others send `Expect: 100-continue` before a long body. They receive the final answer and send no body.
 #[tokio::test]
-async fn a_client_that_asks_first_sends_nothing_in_vain() {
+async fn a_client_that_expects_100_continue_sends_no_refused_body() {
     let server = Server::start(Limits::default());
     let mut stream = server.connect().await;
     let head = format!(

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn bodies_are_upstreams() {
+async fn bodies_match_upstream() {
     let good = || collapsed(None);
     let bad = || collapsed(Some("kms-provider-0: plugin is away"));
     let table = [
@@ -185,7 +185,7 @@ async fn bodies_are_upstreams() {
 }
 
 #[tokio::test]
-async fn single_checks_are_upstreams() {
+async fn single_checks_match_upstream() {
     let good = || collapsed(None);
     let bad = || collapsed(Some("kms-provider-0: plugin is away"));
     let away = "internal server error: kms-provider-0: plugin is away\n";

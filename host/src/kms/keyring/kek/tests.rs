@@ -31,7 +31,7 @@ fn nonces_differ() {
 }
 
 #[test]
-fn every_altered_bit_is_noticed() {
+fn every_altered_bit_is_detected() {
     let kek = kek();
     let sealed = kek.seal(b"a seed of some length").unwrap();
     for bit in 0..sealed.len() * 8 {
@@ -50,7 +50,7 @@ fn every_altered_bit_is_noticed() {
 }
 
 #[test]
-fn a_ciphertext_belongs_to_its_key_and_to_its_key_id() {
+fn a_ciphertext_opens_only_with_its_key_and_key_id() {
     let (ours, theirs) = (kek(), kek());
     let sealed = ours.seal(b"x").unwrap();
     assert_eq!(theirs.open(&sealed), Err(OpenError::Authentication));
@@ -59,7 +59,7 @@ fn a_ciphertext_belongs_to_its_key_and_to_its_key_id() {
 }
 
 #[test]
-fn ciphertexts_of_another_length_are_not_ours() {
+fn ciphertexts_of_other_lengths_are_refused() {
     for len in [0, 1, 28, 1025] {
         assert_eq!(kek().open(&vec![1; len]), Err(OpenError::Layout), "{len}");
     }

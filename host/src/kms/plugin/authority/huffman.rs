@@ -117,13 +117,13 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_lengths_fill_the_code_but_for_the_end_of_a_string() {
+    fn the_code_lengths_are_complete_except_for_the_end_of_string() {
         let used: u64 = LENGTHS.iter().map(|length| 1u64 << (30 - length)).sum();
         assert_eq!(used + 1, 1 << 30);
     }
 
     #[test]
-    fn strings_of_the_rfc_decode() {
+    fn strings_from_the_rfc_decode() {
         // From RFC 7541 C.4 and C.6.
         let table: [(&[u8], &[u8]); 5] = [
             (
@@ -153,13 +153,13 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn every_byte_comes_back() {
+    fn every_byte_round_trips() {
         let all: Vec<u8> = (0..=255).collect();
         assert_eq!(decode(&encode(&all)), Some(all));
     }
 
     #[test]
-    fn what_is_no_string_is_refused() {
+    fn invalid_strings_are_refused() {
         let table: [(&str, &[u8]); 4] = [
             ("the end's code", &[0xff, 0xff, 0xff, 0xff]),
             ("eight bits of padding", &[0xff]),

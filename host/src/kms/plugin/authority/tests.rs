@@ -22,7 +22,7 @@ fn field(first: u8, name: Option<&[u8]>, value: &[u8], coded: bool) -> Vec<u8> {
 }
 
 #[test]
-fn each_way_to_write_an_authority_is_found() {
+fn every_encoding_of_an_authority_is_found() {
     let path = b"/run/kms plugin.sock";
     let host = b"-run-kms-plugin.sock";
     for coded in [false, true] {
@@ -57,7 +57,7 @@ fn each_way_to_write_an_authority_is_found() {
 }
 
 #[test]
-fn what_clients_send_becomes_a_host_of_the_same_length() {
+fn authorities_of_clients_become_hosts_of_the_same_length() {
     let long = [b"/".as_slice(), &[b'x'; 300]].concat();
     for authority in [
         &b"/run/kms.sock"[..],
@@ -87,7 +87,7 @@ fn what_clients_send_becomes_a_host_of_the_same_length() {
 }
 
 #[test]
-fn an_empty_authority_is_replaced_where_no_entry_remembers_it() {
+fn an_empty_authority_is_replaced_unless_it_is_indexed() {
     let mut want = vec![0x01];
     push_string(&mut want, b"localhost");
     assert_eq!(fit(&field(0x01, None, b"", false)), Block::Changed(want));

@@ -81,7 +81,7 @@ async fn through(dice: &mut Dice, input: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn what_needs_no_change_comes_out_byte_for_byte() {
+async fn input_that_needs_no_change_passes_byte_for_byte() {
     let mut dice = Dice::new();
     for _ in 0..200 {
         let mut input = PREFACE.to_vec();
@@ -133,7 +133,7 @@ async fn what_needs_no_change_comes_out_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn no_bytes_make_it_panic_or_hold_more_than_it_may() {
+async fn arbitrary_bytes_cause_no_panic_and_buffering_is_bounded() {
     let mut dice = Dice::new();
     for _ in 0..300 {
         let mut input = if dice.roll(4) == 0 {
@@ -162,7 +162,7 @@ async fn no_bytes_make_it_panic_or_hold_more_than_it_may() {
 }
 
 #[tokio::test]
-async fn a_flood_of_continuations_is_not_held() {
+async fn a_flood_of_continuations_is_not_buffered() {
     let mut input = PREFACE.to_vec();
     input.extend(frame(kind::HEADERS, 0, 1, &request(b"/run/kms.sock")));
     for _ in 0..200_000 {
@@ -176,7 +176,7 @@ async fn a_flood_of_continuations_is_not_held() {
 }
 
 #[tokio::test]
-async fn a_block_in_several_frames_is_made_fit() {
+async fn a_block_in_several_frames_is_rewritten() {
     let mut dice = Dice::new();
     let unfit = request(b"/run/kms.sock");
     let fit = request(b"-run-kms.sock");
@@ -207,7 +207,7 @@ async fn a_block_in_several_frames_is_made_fit() {
 }
 
 #[tokio::test]
-async fn a_block_that_grows_over_a_frame_goes_on_in_another() {
+async fn a_block_that_outgrows_a_frame_continues_in_another() {
     // `/` takes six bits in Huffman code; its replacement `-` takes a whole byte without Huffman coding.
     let long = vec![b'/'; 4 * MAX_FRAME];
     let coded = authority::encode(&long);
@@ -281,7 +281,7 @@ impl Table {
 
 /// h2 decodes the blocks of a client whose table entries come and go. An entry of another size would result in a wrong field, or in none.
 #[tokio::test]
-async fn the_clients_table_and_h2s_stay_in_step() {
+async fn the_header_tables_of_the_client_and_of_h2_agree() {
     let mut dice = Dice::new();
     let (client, server) = duplex(1 << 16);
     let requests = 600;
@@ -336,7 +336,7 @@ async fn the_clients_table_and_h2s_stay_in_step() {
 }
 
 #[test]
-fn error_codes_are_found_in_what_is_sent_however_it_is_cut() {
+fn error_codes_are_found_in_output_split_anywhere() {
     let mut sent = Vec::new();
     sent.extend(frame(4, 0, 0, &[0; 12]));
     sent.extend(frame(4, 1, 0, &[]));

@@ -173,9 +173,13 @@ impl World {
             } => {
                 let at = self.undecided.iter().position(|of| *of == generation);
                 self.undecided
-                    .remove(at.expect("it was offered, and not decided"));
+                    .remove(at.expect("it was offered and is undecided"));
                 let running = self.engine.running_generation();
-                assert_eq!(outcome.is_ok(), running == generation, "which file runs");
+                assert_eq!(
+                    outcome.is_ok(),
+                    running == generation,
+                    "the running file is known"
+                );
                 return no_key_id(outcome.err().as_deref().unwrap_or_default());
             }
             Action::CloseProvider { provider } => {
@@ -209,7 +213,7 @@ impl World {
             let event = self.plugins.answer(&call);
             self.tell(event);
         }
-        panic!("the engine asks and asks");
+        panic!("the engine requests calls endlessly");
     }
 
     /// Lets time pass and does what is due.

@@ -213,7 +213,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_does_what_a_list_in_order_of_use_does(capacity in 1usize..12, steps in proptest::collection::vec((any::<bool>(), 0u8..24), 0..200)) {
+        fn it_behaves_as_a_list_in_order_of_use(capacity in 1usize..12, steps in proptest::collection::vec((any::<bool>(), 0u8..24), 0..200)) {
             let mut lru = Lru::new(capacity);
             let mut model: Vec<(u8, usize)> = Vec::new();
             for (at, (insert, n)) in steps.into_iter().enumerate() {
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_one_keeps_all_it_has_room_for() {
+    fn a_large_cache_fills_to_its_capacity() {
         let mut lru = Lru::new(5000);
         let hash = |n: u32| u64::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         for n in 0..6000_u32 {
