@@ -1,5 +1,6 @@
 //! The engine as a plain-typed API: the operations that every face provides.
 
+#[cfg(feature = "component")]
 mod component;
 mod javascript;
 mod native;
@@ -12,6 +13,7 @@ use dekker_core::engine::event::{Action, Check, Event, Generation, KmsProviderIn
 use dekker_core::provider::transformer::{Decrypted, Encrypted, Location, TransformError};
 use dekker_core::time::Timestamp;
 
+#[cfg(feature = "component")]
 pub use self::component::{ComponentMaker, Missing};
 pub use self::javascript::JavaScriptMaker;
 pub use self::native::NativeMaker;

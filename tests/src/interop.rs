@@ -16,6 +16,7 @@ use dekker_core::engine::Options;
 use dekker_core::engine::event::DecryptRequest;
 use serde::{Deserialize, Deserializer};
 
+#[cfg(feature = "component")]
 use crate::face::{ComponentMaker, JavaScriptMaker, Maker, NativeMaker};
 use crate::object::{EncryptedObject, Stored};
 use crate::plugin::Plugin;
@@ -44,6 +45,7 @@ pub fn text(name: &str) -> String {
 ///
 /// # Panics
 /// Panics if there is any mismatch. In CI also panics if a component is missing.
+#[cfg(feature = "component")]
 pub fn on_every_face(what: &str, compare: impl Fn(&dyn Maker) -> Comparison) {
     let on = |maker: &dyn Maker, face| compare(maker).report(&format!("{what} ({face})"));
     let faults = match env::var("DEKKER_FACE").as_deref() {

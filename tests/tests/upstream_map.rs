@@ -106,6 +106,7 @@ impl Sources {
             "core/src",
             "host/src",
             "tests/src",
+            "tests/core/tests",
             "tests/tests",
         ] {
             sources.add(root, &root.join(folder));

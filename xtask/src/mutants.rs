@@ -17,9 +17,9 @@ const FILES: [&str; 4] = [
     "core/src/engine.rs",
 ];
 
-/// The packages whose tests run against each mutant: dekker-core, dekker-shared (threads and histories) and the fuzz targets (their corpora). The
-/// behaviour suite is left out, because it would link wasmtime for each mutant.
-const TESTS: &str = "dekker-core,dekker-shared,dekker-fuzz-targets";
+/// The packages whose tests run against each mutant: dekker-core, dekker-core-tests (the behaviour suite and random histories in native code),
+/// dekker-shared (threads and histories) and the fuzz targets (their corpora). None of them depends on wasmtime.
+const TESTS: &str = "dekker-core,dekker-core-tests,dekker-shared,dekker-fuzz-targets";
 
 /// Runs cargo-mutants, which writes its findings to `target/mutants/mutants.out`.
 ///

@@ -362,7 +362,8 @@ fn end_to_end(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
     tests
         .env("DEKKER_INTEROP", "off")
         .env("DEKKER_CLIENTS", "off");
-    command::run_tests(tests.args(["-p", "dekker-tests"]), counts)?;
+    let packages = ["-p", "dekker-core-tests", "-p", "dekker-tests"];
+    command::run_tests(tests.args(packages), counts)?;
     Ok(Done::Passed)
 }
 

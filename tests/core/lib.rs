@@ -1,0 +1,1 @@
+//! Tests of dekker-core in native code. All of them are in `tests`.
