@@ -33,6 +33,7 @@ pub fn run(workspace: &Workspace, args: Vec<OsString>) -> Result<()> {
     mutants
         .env("PATH", format!("{tools}:{path}"))
         .env("PROPTEST_CASES", "32")
+        .env("DEKKER_HISTORIES", "500")
         .arg("mutants")
         .args(["--package", "dekker-core"])
         .args(["--test-package", TESTS])
