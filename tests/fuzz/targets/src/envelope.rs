@@ -1,7 +1,5 @@
 //! `EncryptedObject` of KMS v2: decoding gives prost's result, encoding gives prost's bytes, and an error names a position in the input.
 
-use std::collections::BTreeMap;
-
 use dekker_core::crypto::keys::DekSourceType;
 use dekker_core::provider::kms::message::EncryptedDekSource;
 use dekker_core::provider::kms::v2::envelope::{EncryptedObject, EnvelopeError, EnvelopeTail};
