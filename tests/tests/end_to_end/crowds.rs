@@ -1,7 +1,10 @@
 //! Connections that are held open: idle, with half a request, or with an answer that is never read. A new client must still be served.
 
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
@@ -36,6 +39,34 @@ const KINDS: [(&str, &[u8]); 6] = [
 enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
+
+/// Whether the server has not closed the connection.
+fn is_open(stream: &Stream) -> bool {
+    loop {
+        match recv(stream, &mut [0; 1024], RecvFlags::DONTWAIT) {
+            Ok((_, 1..)) => {}
+            outcome => return outcome == Err(Errno::AGAIN),
+        }
+    }
+}
+
+/// Checks that the new clients were served beside the crowd, and not because its connections timed out, which closes all of them.
+fn assert_held(crowd: &[Stream], desc: &str) {
+    let open = crowd.iter().filter(|stream| is_open(stream)).count();
+    assert!(
+        open >= CROWD / 2,
+        "{desc}: only {open} of {CROWD} connections are left"
+    );
 }
 
 /// Raises the descriptor limit of this process, which needs a descriptor for each connection too.
@@ -91,6 +122,7 @@ fn livez_is_answered_while_a_crowd_holds_the_health_port() {
                 assert_eq!(server.get("/livez").await.ok(), b"ok", "{desc}");
                 slowest = slowest.max(start.elapsed());
             }
+            assert_held(&crowd, desc);
             println!("{CROWD} held ({desc}): the slowest of 20 /livez took {slowest:?}");
         }
         server.stop().await;
@@ -108,6 +140,7 @@ fn a_new_client_is_served_while_a_crowd_holds_the_api() {
             let start = Instant::now();
             let stored = server.write("/k", b"plaintext").await;
             assert_eq!(server.read_well("/k", &stored).await.0, b"plaintext");
+            assert_held(&crowd, desc);
             println!(
                 "{CROWD} held ({desc}): a write and a read took {:?}",
                 start.elapsed()

@@ -379,7 +379,7 @@ fn config_output_and_errors_are_the_same() {
     );
     assert_eq!((ran.code, ran.stdout.len()), (Some(1), 0));
     assert!(
-        ran.stderr.contains("give the DEK with --dek-file"),
+        ran.stderr.contains("pass the DEK with --dek-file"),
         "{}",
         ran.stderr
     );
