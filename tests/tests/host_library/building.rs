@@ -1,6 +1,7 @@
 //! Components and configurations from which no host can be built, and the errors.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dekker_host::{BuildError, Fault, Host, WriteDekSource};
 
@@ -104,6 +105,29 @@ async fn a_host_is_ready_when_its_plugin_has_answered() {
         (checks[0].name.as_str(), &checks[0].fault),
         ("kms-providers", &None)
     );
+}
+
+#[test]
+fn an_engine_ends_without_a_panic_if_its_callers_runtime_ends_first() {
+    static PANICS: AtomicUsize = AtomicUsize::new(0);
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let is_engine = std::thread::current().name() == Some("dekker-engine");
+        PANICS.fetch_add(usize::from(is_engine), Ordering::Relaxed);
+        hook(info);
+    }));
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let host = runtime.block_on(async {
+        let room = Room::new();
+        let host = room.host();
+        // From now on the engine waits for the next poll.
+        write(&host, "/k", b"hunter2").await;
+        host
+    });
+    drop(runtime);
+    let other = tokio::runtime::Builder::new_current_thread().build();
+    other.expect("a runtime").block_on(host.close());
+    assert_eq!(PANICS.load(Ordering::Relaxed), 0, "the engine panicked");
 }
 
 /// Returns a built component: the one that the variable names, or the one in the target directory.
