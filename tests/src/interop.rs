@@ -16,8 +16,9 @@ use dekker_core::engine::Options;
 use dekker_core::engine::event::DecryptRequest;
 use serde::{Deserialize, Deserializer};
 
+use crate::face::Maker;
 #[cfg(feature = "component")]
-use crate::face::{ComponentMaker, JavaScriptMaker, Maker, NativeMaker};
+use crate::face::{ComponentMaker, JavaScriptMaker, NativeMaker};
 use crate::object::{EncryptedObject, Stored};
 use crate::plugin::Plugin;
 use crate::sim::Harness;

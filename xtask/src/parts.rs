@@ -219,6 +219,13 @@ fn clippy(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
             .args(WITHOUT_GUESTS)
             .args(["--", "-D", "warnings"]),
     );
+    // Alone, it has dekker-tests without its feature `component`, as for mutants.
+    let without_component = command::run(
+        workspace
+            .cargo()
+            .args(["clippy", "--release", "-p", "dekker-core-tests"])
+            .args(["--all-targets", "--", "-D", "warnings"]),
+    );
     let guests = guests(toolchain, workspace, |command| match toolchain {
         Toolchain::Own => (command("clippy"), ["--", "-D", "warnings"].as_slice()),
         // Debian has no clippy for this version of rustc, so only rustc's own warnings are checked.
@@ -229,7 +236,7 @@ fn clippy(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
         }
     });
     let [component, accelerated, js] = guests;
-    all([native, component, accelerated, js])?;
+    all([native, without_component, component, accelerated, js])?;
     Ok(match toolchain {
         Toolchain::Own => Done::Passed,
         Toolchain::Debian => Done::PassedWith("the guests were compiled with Debian's rustc, which has no clippy, so only rustc's warnings were checked there".into()),
