@@ -301,6 +301,35 @@ fn without_a_lease_a_worker_writes_nothing() {
 }
 
 #[test]
+fn a_worker_reports_a_lease_that_is_used_up() {
+    let source = DekSourceType::AesGcmKey;
+    let mut control = Control::new(source);
+    let mut worker = Worker::new(source);
+    assert!(!worker.engine.has_used_up("a"), "there is no lease");
+    let mut lease = control.engine.lease("a").unwrap();
+    lease.range.end = lease.range.start + 2;
+    assert!(worker.engine.adopt(lease));
+    for _ in 0..2 {
+        assert!(!worker.engine.has_used_up("a"));
+        assert!(worker.write("secrets", b"x", control.now).is_some());
+    }
+    assert!(worker.engine.has_used_up("a"));
+    for other in ["old", "no such provider"] {
+        assert!(!worker.engine.has_used_up(other), "{other}");
+    }
+    assert!(worker.write("secrets", b"x", control.now).is_none());
+    assert!(worker.engine.adopt(control.engine.lease("a").unwrap()));
+    assert!(!worker.engine.has_used_up("a"));
+    assert!(worker.write("secrets", b"x", control.now).is_some());
+
+    let seed = DekSourceType::HkdfSha256XnonceAesGcmSeed;
+    let mut control = Control::new(seed);
+    let mut worker = Worker::leased(&mut control, seed);
+    assert!(worker.write("secrets", b"x", control.now).is_some());
+    assert!(!worker.engine.has_used_up("a"), "a seed has no counter");
+}
+
+#[test]
 fn a_lease_ends_with_a_restore() {
     for source in SOURCES {
         let mut control = Control::new(source);

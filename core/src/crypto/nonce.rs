@@ -152,6 +152,7 @@ mod tests {
             .collect();
         assert!(given[0].is_ok() && given[1].is_ok() && given[0] != given[1]);
         assert_eq!(given[2..], [Err(NonceError::Exhausted); 3]);
+        assert!(nonces.is_used_up());
     }
 
     #[test]
@@ -163,6 +164,7 @@ mod tests {
         assert_eq!(counter(), Ok(15));
         // Asking for one more value than is left takes nothing. Then take all that are left.
         assert_eq!(nonces.cut(5), None);
+        assert!(!nonces.is_used_up());
         assert_eq!(nonces.cut(4), Some(CounterRange { start: 16, end: 20 }));
         assert_eq!(nonces.cut(0), Some(CounterRange { start: 20, end: 20 }));
         assert_eq!(nonces.cut(1), None);
