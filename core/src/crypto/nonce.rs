@@ -121,6 +121,7 @@ impl core::error::Error for NonceError {}
 
 #[cfg(test)]
 mod tests {
+    use alloc::string::ToString;
     use alloc::vec::Vec;
 
     use super::*;
@@ -170,6 +171,18 @@ mod tests {
         assert_eq!(nonces.cut(1), None);
         assert_eq!(nonces.cut(u64::MAX), None);
         assert_eq!(counter(), Err(NonceError::Exhausted));
+    }
+
+    #[test]
+    fn errors_name_their_cause() {
+        let texts = [NonceError::Exhausted, NonceError::Entropy(EntropyError)];
+        assert_eq!(
+            texts.map(|error| error.to_string()),
+            [
+                "the DEK has no nonce left",
+                "the source of randomness failed"
+            ]
+        );
     }
 
     #[test]
