@@ -1,4 +1,4 @@
-// Takes screenshots of the page with a thousand values, for the README:
+// Takes screenshots of the page with a thousand values, for docs/javascript.md:
 // `node wasm/inspector/screenshot.js target/dekker/inspector/index.html docs`.
 
 import { mkdirSync } from "node:fs";

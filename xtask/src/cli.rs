@@ -43,7 +43,7 @@ pub enum Task {
     },
     /// Format all code.
     Fmt,
-    /// Take the screenshots that the README shows.
+    /// Take the screenshots that docs/javascript.md shows.
     Pictures,
     /// Build, then run the crash tests.
     Crash {

@@ -24,7 +24,7 @@ pub fn build(workspace: &Workspace) -> Result<()> {
     )
 }
 
-/// Takes the pictures of the page that the README shows.
+/// Takes the pictures of the page that docs/javascript.md shows.
 ///
 /// # Errors
 /// Returns an error if Chromium is not available, or if the page does not reach the states that the pictures show.
