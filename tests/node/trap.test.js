@@ -1,4 +1,4 @@
-// After a trap in the module every loaded transformer has ended, none of its data stays in memory, and a new transformer works.
+// After a trap in the module, every loaded transformer has ended, its data is gone from memory, and a new transformer works.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";

@@ -1,7 +1,7 @@
 //! A process whose memory and registers are restored never repeats a nonce. Tested with the component as `dekker-host` runs it, and with core in a
 //! program.
 //!
-//! The writer is this executable, running one of its own tests.
+//! The writer is this executable, started again to run only the test that writes.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 use std::io::{Read, Write};

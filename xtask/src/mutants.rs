@@ -18,7 +18,7 @@ const FILES: [&str; 4] = [
 ];
 
 /// The packages whose tests run against each mutant: dekker-core, dekker-core-tests (the behaviour suite and random histories in native code),
-/// dekker-shared (threads and histories) and the fuzz targets (their corpora). None of them depends on wasmtime.
+/// dekker-shared (threads and histories) and the fuzz targets (their corpora). These packages do not depend on wasmtime.
 const TESTS: &str = "dekker-core,dekker-core-tests,dekker-shared,dekker-fuzz-targets";
 
 /// Runs cargo-mutants, which writes its findings to `target/mutants/mutants.out`.

@@ -41,7 +41,7 @@ pub(super) fn operations_park_until_the_first_probe_ends(maker: &dyn Maker) {
         h.was_read(other).is_some(),
         "operations that need no plugin do not wait"
     );
-    // The Status, the Encrypt, and the Decrypt of the new DEK take 10 ms each. Then the read asks for the DEK of its own value.
+    // The Status, the Encrypt, and the Decrypt of the new DEK take 10 ms each. Then the read requests the DEK of the value that it reads.
     h.advance(Duration::from_millis(29));
     assert!(
         h.written(write).is_none() && h.was_read(read).is_none() && h.checked(health).is_none()
