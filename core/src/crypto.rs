@@ -4,8 +4,8 @@
 //! portable backend. Other backends may keep the key bytes elsewhere, for example in the host.
 
 pub mod entropy;
+pub mod exportable;
 pub mod keys;
-pub mod local;
 pub mod nonce;
 pub mod rustcrypto;
 pub mod secret;

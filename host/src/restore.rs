@@ -1,7 +1,7 @@
 //! Detects whether this process, or the machine it runs on, was restored from a snapshot.
 //!
 //! In a restored memory, every nonce counter has the value it had when the snapshot was taken. Nonces are then protected by their random bytes, which
-//! come from the kernel at the moment of use ([`dekker_aead::random`]). This protection needs no detection and works from the first write. When this
+//! come from the kernel at the moment of use ([`dekker_crypto::random`]). This protection needs no detection and works from the first write. When this
 //! module detects a restore, the engine also replaces its write DEKs, so that a counter does not repeat its values for long.
 //!
 //! | event | detected by | when |

@@ -192,7 +192,7 @@ fn debug_shows_no_secret() {
             "{:?}",
             v2::EncryptRequest {
                 plaintext: bytes.clone(),
-                uid: "u".into(),
+                uid: "u".into()
             }
         ),
         format!(
@@ -205,7 +205,7 @@ fn debug_shows_no_secret() {
             "{:?}",
             v1beta1::EncryptRequest {
                 version: "v1beta1".into(),
-                plain: bytes.clone(),
+                plain: bytes.clone()
             }
         ),
         format!(

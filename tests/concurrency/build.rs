@@ -98,10 +98,10 @@ fn main() {
         let value = self.next.fetch_add(1, Ordering::Relaxed);",
         )],
     );
-    source.write("shared", "shared/src/lib.rs", SHARED, &[]);
+    source.write("shared", "core/shared/src/lib.rs", SHARED, &[]);
     source.write(
         "shared_version_read_late",
-        "shared/src/lib.rs",
+        "core/shared/src/lib.rs",
         SHARED,
         &[(
             "            worker.version = version;",
@@ -111,7 +111,7 @@ fn main() {
     );
     source.write(
         "shared_unpublished_file",
-        "shared/src/lib.rs",
+        "core/shared/src/lib.rs",
         SHARED,
         &[(
             "        if now != *published {",
@@ -120,7 +120,7 @@ fn main() {
     );
     source.write(
         "shared_lease_kept",
-        "shared/src/lib.rs",
+        "core/shared/src/lib.rs",
         SHARED,
         &[(
             "Some(known) if known.serial == state.serial => {",

@@ -101,8 +101,8 @@ impl Sources {
             .expect("a repository");
         let mut sources = Self(BTreeMap::new());
         for folder in [
-            "ciphers/src",
-            "cli/src",
+            "crypto/src",
+            "wasm/cli/src",
             "core/src",
             "host/src",
             "tests/src",

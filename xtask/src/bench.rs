@@ -42,7 +42,7 @@ pub fn run(workspace: &Workspace, args: Vec<OsString>) -> Result<()> {
         bench.env("DEKKER_WASM", workspace.wasi_command());
     }
     if npm.is_some() {
-        let script = workspace.root().join("bench/peer.js");
+        let script = workspace.root().join("tests/bench/peer.js");
         bench.env("DEKKER_BENCH_NODE", script).env(
             "DEKKER_NPM_MODULE",
             workspace.npm_dist().join("dekker_bg.wasm"),

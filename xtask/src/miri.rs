@@ -11,8 +11,17 @@ use crate::workspace::Workspace;
 /// out too, because Miri cannot interpret its assembly.
 const RUNS: [&[&str]; 4] = [
     &["-p", "dekker-memory", "--lib"],
-    &["-p", "dekker-aead", "--lib", "--", "wiped", "every_length"],
-    &["-p", "dekker-ciphers", "--lib"],
+    &[
+        "-p",
+        "dekker-crypto",
+        "--features",
+        "ring",
+        "--lib",
+        "--",
+        "wiped",
+        "every_length",
+    ],
+    &["-p", "dekker-crypto", "--lib"],
     &[
         "-p",
         "dekker-core",

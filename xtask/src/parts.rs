@@ -329,10 +329,6 @@ fn size(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
 fn native(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
     let packages = [
         "-p",
-        "dekker-aead",
-        "-p",
-        "dekker-ciphers",
-        "-p",
         "dekker-cli",
         "-p",
         "dekker-compiled",
@@ -340,6 +336,8 @@ fn native(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
         "dekker-concurrency",
         "-p",
         "dekker-core",
+        "-p",
+        "dekker-crypto",
         "-p",
         "dekker-fuzz-targets",
         "-p",

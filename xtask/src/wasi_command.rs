@@ -21,7 +21,7 @@ pub fn build(workspace: &Workspace) -> Result<()> {
         "--profile",
         "guest",
         "-p",
-        "dekker-command",
+        "dekker-wasi",
     ]))?;
     let (built, path) = (workspace.wasi_module(), workspace.wasi_command());
     if let Some(directory) = path.parent() {

@@ -6,8 +6,9 @@ use alloc::vec::Vec;
 use core::any::Any;
 use core::fmt;
 
+pub use dekker_crypto::OpenError;
+
 use super::entropy::{Entropy, EntropyError};
-use super::local::{LocalCipher, LocalKey};
 use super::secret::Secret;
 
 /// The kind of a DEK source: the `encryptedDEKSourceType` of a stored KMS v2 value.
@@ -173,6 +174,38 @@ pub trait SealingKey: Any + Send + Sync {
     fn opening(&self) -> Result<Arc<dyn OpeningKey>, KeyError>;
 }
 
+/// The cipher that a key of the configuration file is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LocalCipher {
+    /// AES-GCM with keys of 16, 24 or 32 bytes: `nonce[12] ciphertext tag[16]`, with a random nonce.
+    AesGcm,
+    /// AES-CBC with PKCS#7 and keys of 16, 24 or 32 bytes: `iv[16] ciphertext`. Not authenticated.
+    AesCbc,
+    /// XSalsa20-Poly1305 with keys of 32 bytes, as NaCl's secretbox: `nonce[24] tag[16] ciphertext`.
+    Secretbox,
+}
+
+/// A key that seals and opens by itself: it chooses its nonces.
+pub trait LocalKey: Send + Sync {
+    /// Seals a value. Ciphers without authenticated data ignore `aad`.
+    ///
+    /// # Errors
+    /// Returns an error if `entropy` or the cipher fails.
+    fn seal(
+        &self,
+        aad: &[u8],
+        plaintext: &[u8],
+        entropy: &dyn Entropy,
+    ) -> Result<Vec<u8>, KeyError>;
+
+    /// Opens a value. All bytes are attacker-controlled; implementations must not panic.
+    ///
+    /// # Errors
+    /// Returns [`OpenError::TooShort`] based on the length alone, and [`OpenError::Failed`] for every other cause, without distinction, not even by
+    /// timing.
+    fn open(&self, aad: &[u8], sealed: &[u8]) -> Result<Secret, OpenError>;
+}
+
 /// Why a key could not be created or used to seal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -207,7 +240,9 @@ impl fmt::Display for KeyError {
             Self::Length {
                 source_type: DekSourceType::AesGcmKey,
                 len,
-            } => write!(f, "invalid DEK: {len} bytes, expected 16, 24 or 32"),
+            } => {
+                write!(f, "invalid DEK: {len} bytes, expected 16, 24 or 32")
+            }
             Self::Length {
                 source_type: DekSourceType::HkdfSha256XnonceAesGcmSeed,
                 len,
@@ -225,23 +260,3 @@ impl fmt::Display for KeyError {
 }
 
 impl core::error::Error for KeyError {}
-
-/// Why a value could not be opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OpenError {
-    /// The header is incomplete. For AES-CBC also: nothing follows the IV. For secretbox, the header includes the tag.
-    TooShort,
-    /// The key or the AAD is wrong, or the bytes were altered. The causes are deliberately not distinguished.
-    Failed,
-}
-
-impl fmt::Display for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooShort => f.write_str("the stored data was shorter than the required size"),
-            Self::Failed => f.write_str("message authentication failed"),
-        }
-    }
-}
-
-impl core::error::Error for OpenError {}

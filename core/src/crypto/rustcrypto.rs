@@ -11,17 +11,17 @@ use aes_gcm::aead::AeadInOut;
 use aes_gcm::aead::consts::U12;
 use aes_gcm::aes::Aes192;
 use aes_gcm::{Aes128Gcm, Aes256Gcm, AesGcm, KeyInit};
-use dekker_ciphers::{CbcKey, SecretboxKey};
+use dekker_crypto::{CbcKey, SecretboxKey};
 use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use super::entropy::Entropy;
+use super::exportable::{AppendingKey, ExportableKey};
 use super::keys::{
-    DEK_SOURCE_LEN, DekSourceType, Envelope, INFO_LEN, KeyError, KeyStore, NONCE_LEN, OpenError,
-    OpeningKey, SealingKey, TAG_LEN,
+    DEK_SOURCE_LEN, DekSourceType, INFO_LEN, KeyError, KeyStore, LocalCipher, LocalKey, NONCE_LEN,
+    OpenError, OpeningKey, SealingKey, TAG_LEN,
 };
-use super::local::{LocalCipher, LocalKey};
 use super::secret::Secret;
 
 /// Keys in this process' memory, erased when dropped.
@@ -37,8 +37,8 @@ impl KeyStore for RustCrypto {
         let mut bytes = Zeroizing::new(vec![0; DEK_SOURCE_LEN]);
         entropy.fill(&mut bytes)?;
         let bytes = Secret::new(core::mem::take(&mut *bytes));
-        let key = Arc::new(Key::new(source_type, &bytes)?);
-        Ok(Box::new(ExportableKey { bytes, key }))
+        let key = Key::new(source_type, &bytes)?;
+        Ok(Box::new(ExportableKey::new(bytes, key)))
     }
 
     fn local(&self, cipher: LocalCipher, bytes: &[u8]) -> Result<Box<dyn LocalKey>, KeyError> {
@@ -68,44 +68,9 @@ impl KeyStore for RustCrypto {
         source_type: DekSourceType,
         bytes: &Secret,
     ) -> Result<Box<dyn SealingKey>, KeyError> {
-        let key = Arc::new(Key::new(source_type, bytes)?);
+        let key = Key::new(source_type, bytes)?;
         let bytes = Secret::new(bytes.expose().to_vec());
-        Ok(Box::new(ExportableKey { bytes, key }))
-    }
-}
-
-/// A key that can seal, and its bytes, which the plugin encrypts.
-struct ExportableKey {
-    bytes: Secret,
-    key: Arc<Key>,
-}
-
-impl SealingKey for ExportableKey {
-    fn seal(
-        &self,
-        envelope: Envelope<'_>,
-        aad: &[u8],
-        plaintext: &[u8],
-    ) -> Result<Vec<u8>, KeyError> {
-        let mut out = envelope.begin(plaintext.len());
-        self.key.seal(envelope.header, aad, plaintext, &mut out)?;
-        out.extend_from_slice(envelope.end);
-        Ok(out)
-    }
-
-    fn share(&self) -> Result<Box<dyn SealingKey>, KeyError> {
-        Ok(Box::new(Self {
-            bytes: Secret::new(self.bytes.expose().to_vec()),
-            key: self.key.clone(),
-        }))
-    }
-
-    fn export(&self) -> Result<Secret, KeyError> {
-        Ok(Secret::new(self.bytes.expose().to_vec()))
-    }
-
-    fn opening(&self) -> Result<Arc<dyn OpeningKey>, KeyError> {
-        Ok(self.key.clone())
+        Ok(Box::new(ExportableKey::new(bytes, key)))
     }
 }
 
@@ -130,8 +95,10 @@ impl Key {
             }
         }
     }
+}
 
-    fn seal(
+impl AppendingKey for Key {
+    fn append(
         &self,
         header: &[u8],
         aad: &[u8],

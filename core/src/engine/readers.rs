@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 use sha2::{Digest, Sha256};
 
 use crate::config::{Config, NamedKey, Provider};
-use crate::crypto::local::LocalCipher;
+use crate::crypto::keys::LocalCipher;
 use crate::map::Names;
 use crate::provider::local::LocalKeys;
 use crate::provider::routing::most_exact;

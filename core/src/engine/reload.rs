@@ -12,7 +12,7 @@ use super::event::{Action, Generation, KmsProviderInfo, LogLevel, ProviderId};
 use super::readers::Readers;
 use super::{ConfigSet, Engine, File};
 use crate::config::{Config, Faults, Finding, KmsProvider, KmsVersion, NamedKey, Provider};
-use crate::crypto::local::LocalCipher;
+use crate::crypto::keys::LocalCipher;
 use crate::crypto::nonce::CounterRange;
 use crate::map::SortedMap;
 use crate::provider::kms::Kms;

@@ -65,10 +65,12 @@ impl fmt::Display for InputError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty => f.write_str("there is no value: the input is empty"),
-            Self::TooLong { len } => write!(
-                f,
-                "the input has {len} bytes, more than the {INPUT_MAX} allowed"
-            ),
+            Self::TooLong { len } => {
+                write!(
+                    f,
+                    "the input has {len} bytes, more than the {INPUT_MAX} allowed"
+                )
+            }
             Self::NoValues => {
                 f.write_str("etcd has no value for this key: the output of etcdctl has no kvs")
             }

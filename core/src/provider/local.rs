@@ -13,8 +13,7 @@ use super::transformer::{
 };
 use crate::config::NamedKey;
 use crate::crypto::entropy::Entropy;
-use crate::crypto::keys::{KeyError, KeyStore};
-use crate::crypto::local::{LocalCipher, LocalKey};
+use crate::crypto::keys::{KeyError, KeyStore, LocalCipher, LocalKey};
 
 /// The keys of one provider.
 pub struct LocalKeys {

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use dekker_aead::{Key, OpenError as Refused, SealError, TAG_LEN};
-use dekker_ciphers::{CbcKey, OpenError as LocalRefused, SecretboxKey};
+use dekker_crypto::gcm::{SealError, TAG_LEN};
+use dekker_crypto::{CbcKey, GcmKey, SecretboxKey};
 use wasmtime::component::{ComponentType, Lift, Linker, Lower, Resource, ResourceType, WasmList};
 use wasmtime::{Result, StoreContextMut};
 use zeroize::Zeroizing;
@@ -29,10 +29,10 @@ pub enum DekSourceType {
 }
 
 impl DekSourceType {
-    fn key(self, bytes: &[u8]) -> Option<Key> {
+    fn key(self, bytes: &[u8]) -> Option<GcmKey> {
         match self {
-            Self::AesGcmKey => Key::aes(bytes),
-            Self::HkdfSha256XnonceAesGcmSeed => Key::seed(bytes),
+            Self::AesGcmKey => GcmKey::aes(bytes),
+            Self::HkdfSha256XnonceAesGcmSeed => GcmKey::seed(bytes),
         }
     }
 }
@@ -60,20 +60,11 @@ enum OpenError {
     Failed,
 }
 
-impl From<Refused> for OpenError {
-    fn from(error: Refused) -> Self {
+impl From<dekker_crypto::OpenError> for OpenError {
+    fn from(error: dekker_crypto::OpenError) -> Self {
         match error {
-            Refused::TooShort => Self::TooShort,
-            Refused::Failed => Self::Failed,
-        }
-    }
-}
-
-impl From<LocalRefused> for OpenError {
-    fn from(error: LocalRefused) -> Self {
-        match error {
-            LocalRefused::TooShort => Self::TooShort,
-            LocalRefused::Failed => Self::Failed,
+            dekker_crypto::OpenError::TooShort => Self::TooShort,
+            dekker_crypto::OpenError::Failed => Self::Failed,
         }
     }
 }
@@ -255,7 +246,7 @@ fn local_import<T: View>(
 ) -> Result<(Option<Resource<Arc<LocalKey>>>,)> {
     let bytes = bytes.as_le_slice(&store);
     let key = match cipher {
-        LocalCipher::AesGcm => Key::aes(bytes).map(LocalKey::AesGcm),
+        LocalCipher::AesGcm => GcmKey::aes(bytes).map(LocalKey::AesGcm),
         LocalCipher::AesCbc => CbcKey::new(bytes).map(LocalKey::AesCbc),
         LocalCipher::Secretbox => SecretboxKey::new(bytes).map(LocalKey::Secretbox),
     };

@@ -11,8 +11,7 @@ mod interface;
 
 use std::sync::Arc;
 
-use dekker_aead::Key;
-use dekker_ciphers::{CbcKey, SecretboxKey};
+use dekker_crypto::{CbcKey, GcmKey, SecretboxKey};
 use wasmtime::component::{Resource, ResourceTable};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -29,7 +28,7 @@ pub trait View: 'static {
     /// Returns the keys of this store.
     fn keys(&mut self) -> &mut Keys;
 
-    /// Fills `bytes` with unpredictable bytes for a new DEK or seed. They must come from the kernel at the time of the call (`dekker_aead::random`),
+    /// Fills `bytes` with unpredictable bytes for a new DEK or seed. They must come from the kernel at the time of the call (`dekker_crypto::random`),
     /// not from a buffer or a generator in this process: after a snapshot is restored, those would return the same bytes again.
     ///
     /// # Errors
@@ -47,12 +46,12 @@ pub struct Keys {
 }
 
 /// The resource `opening-key`, which can only open. Outside a table, it is a key that moves from one store to another.
-pub struct OpeningKey(Arc<Key>);
+pub struct OpeningKey(Arc<GcmKey>);
 
 /// The resource `sealing-key`, which can seal and be exported. Outside a table, it is a key that moves from one store to another.
 pub struct SealingKey {
     bytes: Zeroizing<Vec<u8>>,
-    key: Arc<Key>,
+    key: Arc<GcmKey>,
 }
 
 impl SealingKey {
@@ -78,7 +77,7 @@ impl std::fmt::Debug for SealingKey {
 
 /// A key from the configuration file.
 pub(crate) enum LocalKey {
-    AesGcm(Key),
+    AesGcm(GcmKey),
     AesCbc(CbcKey),
     Secretbox(SecretboxKey),
 }

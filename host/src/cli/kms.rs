@@ -119,10 +119,12 @@ async fn tell(
 ) -> anyhow::Result<()> {
     loop {
         let text = match &*standing.borrow_and_update() {
-            Standing::Serving => format!(
-                "KMS v2 plugin at {address}, keys in {}\n",
-                state_dir.path().display()
-            ),
+            Standing::Serving => {
+                format!(
+                    "KMS v2 plugin at {address}, keys in {}\n",
+                    state_dir.path().display()
+                )
+            }
             Standing::Elsewhere => {
                 format!(
                     "another process serves {address}; this one takes over when the other ends\n"

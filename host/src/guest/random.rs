@@ -1,6 +1,6 @@
 //! Implements `wasi:random`. Each call asks the kernel for random bytes.
 //!
-//! This module has no state, and must not have any; [`dekker_aead::random`] explains why.
+//! This module has no state, and must not have any; [`dekker_crypto::random`] explains why.
 
 use super::State;
 use super::bindings::wasi::random::random::Host;
@@ -9,7 +9,7 @@ use super::bindings::wasi::random::random::Host;
 const REQUEST_MAX: usize = 64 * 1024;
 
 pub(super) fn fill(bytes: &mut [u8]) -> wasmtime::Result<()> {
-    dekker_aead::random::fill(bytes)
+    dekker_crypto::random::fill(bytes)
         .map_err(|error| wasmtime::Error::msg(format!("no randomness: {error}")))
 }
 

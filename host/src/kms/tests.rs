@@ -74,7 +74,7 @@ async fn status_shows_the_plugins_state_and_counts() {
             counts: Some(Counts {
                 status: 1,
                 encrypt: 0,
-                decrypt: 0,
+                decrypt: 0
             }),
         }
     );

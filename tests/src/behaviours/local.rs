@@ -126,10 +126,12 @@ pub(super) fn altered_local_value_is_one_opaque_error(maker: &dyn Maker) {
             let mut altered = stored.clone();
             altered[at] ^= 0x80;
             match h.try_read("secrets", "/k", &altered) {
-                Ok(read) => assert!(
-                    kind == "aescbc" && read.plaintext != [7; 20],
-                    "{kind}, byte {at}"
-                ),
+                Ok(read) => {
+                    assert!(
+                        kind == "aescbc" && read.plaintext != [7; 20],
+                        "{kind}, byte {at}"
+                    )
+                }
                 Err(error) => {
                     assert_eq!(error.kind, ErrorKind::DecryptFailed, "{kind}, byte {at}");
                     texts.push(error.message);

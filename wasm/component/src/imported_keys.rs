@@ -9,9 +9,9 @@ use alloc::vec::Vec;
 
 use dekker_core::crypto::entropy::Entropy;
 use dekker_core::crypto::keys::{
-    DekSourceType, Envelope, KeyError, KeyStore, OpenError, OpeningKey, SealingKey,
+    DekSourceType, Envelope, KeyError, KeyStore, LocalCipher, LocalKey, OpenError, OpeningKey,
+    SealingKey,
 };
-use dekker_core::crypto::local::{LocalCipher, LocalKey};
 use dekker_core::crypto::secret::Secret;
 
 use crate::bindings::dekker::crypto::keys as host;

@@ -9,10 +9,9 @@ use std::sync::Arc;
 
 use dekker_core::crypto::entropy::Entropy;
 use dekker_core::crypto::keys::{
-    DekSourceType, Envelope, INFO_LEN, KeyError, KeyStore, NONCE_LEN, OpenError, OpeningKey,
-    SealingKey, TAG_LEN,
+    DekSourceType, Envelope, INFO_LEN, KeyError, KeyStore, LocalCipher, LocalKey, NONCE_LEN,
+    OpenError, OpeningKey, SealingKey, TAG_LEN,
 };
-use dekker_core::crypto::local::{LocalCipher, LocalKey};
 use dekker_core::crypto::rustcrypto::RustCrypto;
 use dekker_core::crypto::secret::Secret;
 use hkdf::Hkdf;

@@ -1,13 +1,12 @@
-//! aescbc and secretbox: adds the random IV or nonce to the ciphers of `dekker-ciphers`.
+//! aescbc and secretbox: adds the random IV or nonce to the ciphers of `dekker-crypto`.
 
 use alloc::vec::Vec;
 
-use dekker_ciphers::{BLOCK, CbcKey, OpenError as Refused, SECRETBOX_NONCE_LEN, SecretboxKey};
+use dekker_crypto::{CbcKey, SecretboxKey, cbc, secretbox};
 use zeroize::Zeroizing;
 
 use crate::crypto::entropy::Entropy;
-use crate::crypto::keys::{KeyError, OpenError};
-use crate::crypto::local::LocalKey;
+use crate::crypto::keys::{KeyError, LocalKey, OpenError};
 use crate::crypto::secret::Secret;
 
 /// Upstream: encrypt/aes/aes.go, `NewCBCTransformer`.
@@ -18,13 +17,13 @@ impl LocalKey for CbcKey {
         plaintext: &[u8],
         entropy: &dyn Entropy,
     ) -> Result<Vec<u8>, KeyError> {
-        let mut iv = [0; BLOCK];
+        let mut iv = [0; cbc::BLOCK_LEN];
         entropy.fill(&mut iv)?;
         Ok(Self::seal(self, &iv, plaintext))
     }
 
     fn open(&self, _aad: &[u8], sealed: &[u8]) -> Result<Secret, OpenError> {
-        opened(Self::open(self, sealed))
+        Self::open(self, sealed).map(secret)
     }
 }
 
@@ -36,20 +35,16 @@ impl LocalKey for SecretboxKey {
         plaintext: &[u8],
         entropy: &dyn Entropy,
     ) -> Result<Vec<u8>, KeyError> {
-        let mut nonce = [0; SECRETBOX_NONCE_LEN];
+        let mut nonce = [0; secretbox::NONCE_LEN];
         entropy.fill(&mut nonce)?;
         Self::seal(self, &nonce, plaintext).ok_or(KeyError::Cipher)
     }
 
     fn open(&self, _aad: &[u8], sealed: &[u8]) -> Result<Secret, OpenError> {
-        opened(Self::open(self, sealed))
+        Self::open(self, sealed).map(secret)
     }
 }
 
-fn opened(outcome: Result<Zeroizing<Vec<u8>>, Refused>) -> Result<Secret, OpenError> {
-    match outcome {
-        Ok(mut plaintext) => Ok(Secret::new(core::mem::take(&mut *plaintext))),
-        Err(Refused::TooShort) => Err(OpenError::TooShort),
-        Err(Refused::Failed) => Err(OpenError::Failed),
-    }
+fn secret(mut plaintext: Zeroizing<Vec<u8>>) -> Secret {
+    Secret::new(core::mem::take(&mut *plaintext))
 }

@@ -372,10 +372,12 @@ impl fmt::Display for MessageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::KeyIdEmpty => f.write_str("keyID is empty"),
-            Self::KeyIdTooLong { len } => write!(
-                f,
-                "keyID is {len} bytes, which exceeds the max size of {KEY_ID_MAX}"
-            ),
+            Self::KeyIdTooLong { len } => {
+                write!(
+                    f,
+                    "keyID is {len} bytes, which exceeds the max size of {KEY_ID_MAX}"
+                )
+            }
             Self::EncryptedDekSourceEmpty => f.write_str(
                 "failed to validate encrypted DEK source: encrypted DEK source is empty",
             ),
@@ -386,7 +388,9 @@ impl fmt::Display for MessageError {
             Self::AnnotationKey {
                 key: _,
                 fault: fault @ AnnotationKeyFault::Empty,
-            } => write!(f, "failed to validate annotations: annotations: {fault}"),
+            } => {
+                write!(f, "failed to validate annotations: annotations: {fault}")
+            }
             Self::AnnotationKey { key, fault } => write!(
                 f,
                 "failed to validate annotations: annotations: Invalid value: {}: {fault}",

@@ -15,8 +15,9 @@ use super::v2::dek_cache::{CacheKey, DekCache, DekName, ReadDek};
 use super::v2::key_state::{Outcome, Request, Step};
 use super::{DekNeeded, ReadStep};
 use crate::crypto::entropy::Entropy;
-use crate::crypto::keys::{DekSourceType, Envelope, KeyError, KeyStore, NONCE_LEN, SealingKey};
-use crate::crypto::local::LocalCipher;
+use crate::crypto::keys::{
+    DekSourceType, Envelope, KeyError, KeyStore, LocalCipher, NONCE_LEN, SealingKey,
+};
 use crate::crypto::secret::Secret;
 use crate::engine::event::{CallError, CallId, DecryptRequest, EncryptResponse, KmsProviderInfo};
 use crate::map::SortedMap;

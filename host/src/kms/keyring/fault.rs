@@ -130,7 +130,9 @@ impl fmt::Display for KeyringError {
                 doing,
                 path,
                 source,
-            } => write!(f, "cannot {doing} {}: {source}", path.display()),
+            } => {
+                write!(f, "cannot {doing} {}: {source}", path.display())
+            }
             Self::Missing { path } => write!(
                 f,
                 "{} does not exist: restore it from a backup, or name the right state directory",

@@ -38,7 +38,7 @@ impl KekId {
 
     fn generate() -> Result<Self, getrandom::Error> {
         let mut bytes = [0; Self::LEN / 2];
-        dekker_aead::random::fill(&mut bytes)?;
+        dekker_crypto::random::fill(&mut bytes)?;
         let mut id = String::with_capacity(Self::LEN);
         crate::kms::push_hex(&mut id, &bytes);
         Ok(Self(id))
@@ -88,7 +88,7 @@ impl Kek {
     /// Creates a key with random bytes and a random ID.
     pub(super) fn generate(created: u64) -> Result<Self, getrandom::Error> {
         let mut secret = Box::new(Secret([0; Secret::LEN]));
-        dekker_aead::random::fill(&mut secret.0)?;
+        dekker_crypto::random::fill(&mut secret.0)?;
         Ok(Self {
             id: KekId::generate()?,
             created,
@@ -134,7 +134,7 @@ impl Kek {
             });
         }
         let mut nonce = [0; NONCE_LEN];
-        dekker_aead::random::fill(&mut nonce).map_err(SealError::Entropy)?;
+        dekker_crypto::random::fill(&mut nonce).map_err(SealError::Entropy)?;
         let payload = Payload {
             msg: plaintext,
             aad: self.id.0.as_bytes(),

@@ -2,8 +2,7 @@
 
 use dekker_core::config::{KmsVersion, SocketAddress};
 use dekker_core::crypto::entropy::{Entropy, EntropyError};
-use dekker_core::crypto::keys::{DekSourceType, KeyStore};
-use dekker_core::crypto::local::LocalCipher;
+use dekker_core::crypto::keys::{DekSourceType, KeyStore, LocalCipher};
 use dekker_core::crypto::rustcrypto::RustCrypto;
 use dekker_core::crypto::secret::Secret;
 use dekker_core::engine::event::{KmsProviderInfo, ProviderId};

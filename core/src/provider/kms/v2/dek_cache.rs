@@ -11,8 +11,7 @@ use self::lru::Lru;
 use sha2::{Digest, Sha256};
 use siphasher::sip::SipHasher13;
 
-use crate::crypto::keys::{DekSourceType, OpenError, OpeningKey};
-use crate::crypto::local::LocalKey;
+use crate::crypto::keys::{DekSourceType, LocalKey, OpenError, OpeningKey};
 use crate::crypto::secret::Secret;
 
 /// A DEK or seed that decrypts stored values. By design the type cannot encrypt, because the nonces that the DEK's owner has used are not known here.

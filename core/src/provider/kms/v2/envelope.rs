@@ -222,22 +222,30 @@ impl From<MessageError> for EnvelopeError {
 impl fmt::Display for EnvelopeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Truncated { offset } => write!(
-                f,
-                "not an EncryptedObject: a field is cut short at byte {offset}"
-            ),
-            Self::VarintOverflow { offset } => write!(
-                f,
-                "not an EncryptedObject: a varint overflows at byte {offset}"
-            ),
-            Self::FieldNumber { offset } => write!(
-                f,
-                "not an EncryptedObject: invalid field number at byte {offset}"
-            ),
-            Self::WireType { offset } => write!(
-                f,
-                "not an EncryptedObject: invalid wire type at byte {offset}"
-            ),
+            Self::Truncated { offset } => {
+                write!(
+                    f,
+                    "not an EncryptedObject: a field is cut short at byte {offset}"
+                )
+            }
+            Self::VarintOverflow { offset } => {
+                write!(
+                    f,
+                    "not an EncryptedObject: a varint overflows at byte {offset}"
+                )
+            }
+            Self::FieldNumber { offset } => {
+                write!(
+                    f,
+                    "not an EncryptedObject: invalid field number at byte {offset}"
+                )
+            }
+            Self::WireType { offset } => {
+                write!(
+                    f,
+                    "not an EncryptedObject: invalid wire type at byte {offset}"
+                )
+            }
             Self::NotUtf8 { field } => {
                 write!(f, "not an EncryptedObject: field {field} is not UTF-8")
             }

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dekker_core::crypto::entropy::{Entropy, EntropyError};
 use dekker_core::crypto::keys::{
-    DekSourceType, Envelope, KeyError, KeyStore, OpenError, OpeningKey, SealingKey,
+    DekSourceType, Envelope, KeyError, KeyStore, LocalCipher, LocalKey, OpenError, OpeningKey,
+    SealingKey,
 };
-use dekker_core::crypto::local::{LocalCipher, LocalKey};
 use dekker_core::crypto::rustcrypto::RustCrypto;
 use dekker_core::crypto::secret::Secret;
 

@@ -153,7 +153,7 @@ async function time(subject, op, source, size, n) {
   return process.hrtime.bigint() - start;
 }
 
-const noble = JSON.parse(readFileSync(new URL("../node_modules/@noble/ciphers/package.json", import.meta.url)));
+const noble = JSON.parse(readFileSync(new URL("../../node_modules/@noble/ciphers/package.json", import.meta.url)));
 console.log(`Node ${process.version}, @noble/ciphers ${noble.version}`);
 for await (const line of createInterface({ input: process.stdin })) {
   const [subject, op, source, size, n] = line.split(" ");

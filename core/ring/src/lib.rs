@@ -15,15 +15,16 @@
 
 use std::sync::Arc;
 
-use dekker_aead::{Key, OpenError as Refused, SealError};
 use dekker_core::crypto::entropy::{Entropy, EntropyError};
+use dekker_core::crypto::exportable::{AppendingKey, ExportableKey};
 use dekker_core::crypto::keys::{
-    DEK_SOURCE_LEN, DekSourceType, Envelope, KeyError, KeyStore, NONCE_LEN, OpenError, OpeningKey,
-    SealingKey, TAG_LEN,
+    DEK_SOURCE_LEN, DekSourceType, KeyError, KeyStore, LocalCipher, LocalKey, NONCE_LEN, OpenError,
+    OpeningKey, SealingKey, TAG_LEN,
 };
-use dekker_core::crypto::local::{LocalCipher, LocalKey};
 use dekker_core::crypto::rustcrypto::RustCrypto;
 use dekker_core::crypto::secret::Secret;
+use dekker_crypto::GcmKey;
+use dekker_crypto::gcm::SealError;
 use zeroize::Zeroizing;
 
 /// Keys in this process' memory, erased when dropped.
@@ -43,7 +44,7 @@ impl KeyStore for Ring {
 
     fn local(&self, cipher: LocalCipher, bytes: &[u8]) -> Result<Box<dyn LocalKey>, KeyError> {
         match cipher {
-            LocalCipher::AesGcm => match Key::aes(bytes) {
+            LocalCipher::AesGcm => match GcmKey::aes(bytes) {
                 Some(key) => Ok(Box::new(Handle(key))),
                 None => Err(KeyError::LocalLength { len: bytes.len() }),
             },
@@ -69,15 +70,15 @@ impl KeyStore for Ring {
 }
 
 fn sealing(source_type: DekSourceType, bytes: Secret) -> Result<Box<dyn SealingKey>, KeyError> {
-    let key = Arc::new(handle(source_type, &bytes)?);
-    Ok(Box::new(ExportableKey { bytes, key }))
+    let key = handle(source_type, &bytes)?;
+    Ok(Box::new(ExportableKey::new(bytes, key)))
 }
 
 fn handle(source_type: DekSourceType, bytes: &Secret) -> Result<Handle, KeyError> {
     let bytes = bytes.expose();
     let key = match source_type {
-        DekSourceType::AesGcmKey => Key::aes(bytes),
-        DekSourceType::HkdfSha256XnonceAesGcmSeed => Key::seed(bytes),
+        DekSourceType::AesGcmKey => GcmKey::aes(bytes),
+        DekSourceType::HkdfSha256XnonceAesGcmSeed => GcmKey::seed(bytes),
     };
     key.map(Handle).ok_or(KeyError::Length {
         source_type,
@@ -87,63 +88,37 @@ fn handle(source_type: DekSourceType, bytes: &Secret) -> Result<Handle, KeyError
 
 /// The kernel's random bytes, obtained when they are needed. Use this source for an engine's keys and nonces.
 ///
-/// No random bytes are kept in memory, so a restored snapshot does not repeat any; see `dekker_aead::random`.
+/// No random bytes are kept in memory, so a restored snapshot does not repeat any; see `dekker_crypto::random`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct KernelEntropy;
 
 impl Entropy for KernelEntropy {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
-        dekker_aead::random::fill(bytes).map_err(|_| EntropyError)
+        dekker_crypto::random::fill(bytes).map_err(|_| EntropyError)
     }
 }
 
-/// A key that can seal, and its bytes, which the plugin encrypts.
-struct ExportableKey {
-    bytes: Secret,
-    key: Arc<Handle>,
-}
+/// A key on ring.
+struct Handle(GcmKey);
 
-impl SealingKey for ExportableKey {
-    fn seal(
+impl AppendingKey for Handle {
+    fn append(
         &self,
-        envelope: Envelope<'_>,
+        header: &[u8],
         aad: &[u8],
         plaintext: &[u8],
-    ) -> Result<Vec<u8>, KeyError> {
-        let mut out = envelope.begin(plaintext.len());
-        let sealed = self.key.0.seal(envelope.header, aad, plaintext, &mut out);
-        sealed.map_err(|SealError| KeyError::Cipher)?;
-        out.extend_from_slice(envelope.end);
-        Ok(out)
-    }
-
-    fn share(&self) -> Result<Box<dyn SealingKey>, KeyError> {
-        Ok(Box::new(Self {
-            bytes: Secret::new(self.bytes.expose().to_vec()),
-            key: self.key.clone(),
-        }))
-    }
-
-    fn export(&self) -> Result<Secret, KeyError> {
-        Ok(Secret::new(self.bytes.expose().to_vec()))
-    }
-
-    fn opening(&self) -> Result<Arc<dyn OpeningKey>, KeyError> {
-        Ok(self.key.clone())
+        out: &mut Vec<u8>,
+    ) -> Result<(), KeyError> {
+        let sealed = self.0.seal(header, aad, plaintext, out);
+        sealed.map_err(|SealError| KeyError::Cipher)
     }
 }
-
-/// A key of `dekker-aead`.
-struct Handle(Key);
 
 impl OpeningKey for Handle {
     fn open(&self, aad: &[u8], sealed: &[u8]) -> Result<Secret, OpenError> {
         let mut plaintext = Zeroizing::default();
-        match self.0.open(aad, sealed, &mut plaintext) {
-            Ok(()) => Ok(Secret::new(std::mem::take(&mut *plaintext))),
-            Err(Refused::TooShort) => Err(OpenError::TooShort),
-            Err(Refused::Failed) => Err(OpenError::Failed),
-        }
+        self.0.open(aad, sealed, &mut plaintext)?;
+        Ok(Secret::new(std::mem::take(&mut *plaintext)))
     }
 }
 

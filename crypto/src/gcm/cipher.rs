@@ -1,5 +1,8 @@
 //! AES-GCM with each key size that upstream accepts. The DEKs that Dekker generates are always AES-256.
 
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
 use aes_gcm::aead::AeadInOut;
 use aes_gcm::aead::consts::U12;
 use aes_gcm::aes::Aes192;
@@ -8,17 +11,18 @@ use ring::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, Tag, Unbound
 use ring::hkdf::Prk;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::wiped::Wiped;
-use crate::{INFO_LEN, NONCE_LEN, OpenError, SealError, TAG_LEN};
+use super::wiped::Wiped;
+use super::{INFO_LEN, NONCE_LEN, SealError, TAG_LEN};
+use crate::OpenError;
 
-pub(crate) enum Cipher {
+pub(super) enum Cipher {
     Ring(Box<Wiped<LessSafeKey>>),
     /// ring does not support AES-192.
     Aes192(Box<AesGcm<Aes192, U12>>),
 }
 
 impl Cipher {
-    pub(crate) fn new(key: &[u8]) -> Option<Self> {
+    pub(super) fn new(key: &[u8]) -> Option<Self> {
         match key.len() {
             16 => UnboundKey::new(&AES_128_GCM, key).ok().map(Self::ring),
             24 => AesGcm::new_from_slice(key)
@@ -31,7 +35,7 @@ impl Cipher {
     }
 
     /// Derives the key of one value from a seed.
-    pub(crate) fn derive(seed: &Prk, info: &[u8; INFO_LEN]) -> Option<Self> {
+    pub(super) fn derive(seed: &Prk, info: &[u8; INFO_LEN]) -> Option<Self> {
         let info = [info.as_slice()];
         let key = seed.expand(&info, &AES_256_GCM).ok()?;
         Some(Self::ring(key.into()))
@@ -41,7 +45,7 @@ impl Cipher {
         Self::Ring(Box::new(Wiped::new(LessSafeKey::new(key))))
     }
 
-    pub(crate) fn seal(
+    pub(super) fn seal(
         &self,
         nonce: &[u8],
         aad: &[u8],
@@ -83,7 +87,7 @@ impl Cipher {
     }
 
     /// Opens into `out`, which must be empty.
-    pub(crate) fn open(
+    pub(super) fn open(
         &self,
         aad: &[u8],
         sealed: &[u8],

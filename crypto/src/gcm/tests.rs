@@ -1,6 +1,8 @@
+use std::vec;
+
 use super::*;
 
-fn opened(key: &Key, aad: &[u8], sealed: &[u8]) -> Result<Vec<u8>, OpenError> {
+fn opened(key: &GcmKey, aad: &[u8], sealed: &[u8]) -> Result<Vec<u8>, OpenError> {
     let mut out = Zeroizing::new(b"left over".to_vec());
     let outcome = key.open(aad, sealed, &mut out);
     assert!(
@@ -10,13 +12,17 @@ fn opened(key: &Key, aad: &[u8], sealed: &[u8]) -> Result<Vec<u8>, OpenError> {
     outcome.map(|()| out.to_vec())
 }
 
-fn keys() -> [(&'static str, Key, usize); 4] {
-    let key = |len| Key::aes(&vec![1; len]).unwrap();
+fn keys() -> [(&'static str, GcmKey, usize); 4] {
+    let key = |len| GcmKey::aes(&vec![1; len]).unwrap();
     [
         ("AES-128", key(16), NONCE_LEN),
         ("AES-192", key(24), NONCE_LEN),
         ("AES-256", key(32), NONCE_LEN),
-        ("seed", Key::seed(&[1; 40]).unwrap(), INFO_LEN + NONCE_LEN),
+        (
+            "seed",
+            GcmKey::seed(&[1; 40]).unwrap(),
+            INFO_LEN + NONCE_LEN,
+        ),
     ]
 }
 
@@ -75,9 +81,9 @@ fn a_header_of_the_wrong_length_is_refused_and_writes_nothing() {
 fn keys_have_the_lengths_that_upstream_accepts() {
     for len in 0..70 {
         assert_eq!(
-            Key::aes(&vec![0; len]).is_some(),
+            GcmKey::aes(&vec![0; len]).is_some(),
             [16, 24, 32].contains(&len)
         );
-        assert_eq!(Key::seed(&vec![0; len]).is_some(), len >= 32);
+        assert_eq!(GcmKey::seed(&vec![0; len]).is_some(), len >= 32);
     }
 }

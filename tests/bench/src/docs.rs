@@ -39,7 +39,7 @@ mod tests {
 
     #[test]
     fn the_document_has_markers_for_every_table() {
-        let document = include_str!("../../docs/PERFORMANCE.md");
+        let document = include_str!("../../../docs/PERFORMANCE.md");
         for name in [
             "bars",
             "write-counter",

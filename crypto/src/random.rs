@@ -46,6 +46,7 @@ fn from_system_call(mut bytes: &mut [u8]) -> &mut [u8] {
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
+    use std::vec;
 
     use super::*;
 

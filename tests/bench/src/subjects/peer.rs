@@ -30,7 +30,7 @@ impl Peer {
         Self::start(command, &[(names::GO, "kmsv2", true)])
     }
 
-    /// Starts `bench/peer.js` in Node. Returns its subjects, and the versions that it prints.
+    /// Starts `tests/bench/peer.js` in Node. Returns its subjects, and the versions that it prints.
     ///
     /// # Errors
     /// Returns an error if the program does not run.

@@ -1,22 +1,22 @@
 //! Memory that is erased when it is dropped.
 
-use std::hint::black_box;
-use std::mem::{MaybeUninit, needs_drop};
+use core::hint::black_box;
+use core::mem::{MaybeUninit, needs_drop};
 
 /// A value whose bytes are overwritten when it is dropped.
 ///
 /// ring does not erase its keys and provides no access to their bytes. Moving a value into this type may leave a copy on the stack. That copy is not
 /// erased; later calls overwrite it.
-pub(crate) struct Wiped<T>(MaybeUninit<T>);
+pub(super) struct Wiped<T>(MaybeUninit<T>);
 
 impl<T> Wiped<T> {
-    pub(crate) fn new(value: T) -> Self {
+    pub(super) fn new(value: T) -> Self {
         // A `MaybeUninit` never drops its value, and memory that the value points to would not be erased.
         const { assert!(!needs_drop::<T>()) };
         Self(MaybeUninit::new(value))
     }
 
-    pub(crate) fn get(&self) -> &T {
+    pub(super) fn get(&self) -> &T {
         // SAFETY: created with a value, which only `drop` removes.
         #[allow(unsafe_code)]
         unsafe {

@@ -1,21 +1,20 @@
-//! AES-GCM in the layouts of stored values, on ring: with a DEK, or with a seed from which a key is derived for each value. Also the random bytes for
-//! keys and nonces.
+//! AES-GCM in the layouts of stored values, on ring: with a DEK, or with a seed from which a key is derived for each value.
 //!
-//! Both dekker-core's backend for native programs (`dekker-ring`) and the keys that a host provides to the accelerated component (`dekker-keys`) use
-//! this crate. It creates no nonces and counts none: the caller supplies each header. dekker-core guarantees that no header is used twice with the
-//! same key.
+//! The caller supplies each header. dekker-core guarantees that no header is used twice with the same key.
 
 mod cipher;
-pub mod random;
 mod wiped;
 
-use std::fmt;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::fmt;
 
 use ring::hkdf::{HKDF_SHA256, Prk};
 use zeroize::{Zeroize, Zeroizing};
 
 use self::cipher::Cipher;
 use self::wiped::Wiped;
+use crate::OpenError;
 
 /// The length of an AES-GCM nonce, 12 bytes.
 pub const NONCE_LEN: usize = 12;
@@ -27,14 +26,14 @@ pub const INFO_LEN: usize = 32;
 pub const SEED_MIN_LEN: usize = 32;
 
 /// An expanded key in this process' memory, erased when dropped.
-pub struct Key(Kind);
+pub struct GcmKey(Kind);
 
 enum Kind {
     Cipher(Cipher),
     Seed(Box<Wiped<Prk>>),
 }
 
-impl Key {
+impl GcmKey {
     /// Creates a key from an AES key of 16, 24 or 32 bytes. Its headers are `nonce[12]`. Returns `None` for any other length.
     pub fn aes(bytes: &[u8]) -> Option<Self> {
         Cipher::new(bytes).map(Kind::Cipher).map(Self)
@@ -97,9 +96,9 @@ impl Key {
     }
 }
 
-impl fmt::Debug for Key {
+impl fmt::Debug for GcmKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Key(..)")
+        f.write_str("GcmKey(..)")
     }
 }
 
@@ -113,27 +112,7 @@ impl fmt::Display for SealError {
     }
 }
 
-impl std::error::Error for SealError {}
-
-/// Why a value could not be opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OpenError {
-    /// The header is incomplete.
-    TooShort,
-    /// The key or the AAD is wrong, or the bytes were altered. The causes are deliberately not distinguished.
-    Failed,
-}
-
-impl fmt::Display for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::TooShort => "the stored data was shorter than the required size",
-            Self::Failed => "message authentication failed",
-        })
-    }
-}
-
-impl std::error::Error for OpenError {}
+impl core::error::Error for SealError {}
 
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::OpenError;
 
 /// The length of an AES block and of the IV, 16 bytes.
-pub const BLOCK: usize = 16;
+pub const BLOCK_LEN: usize = 16;
 
 /// An AES-CBC key. A sealed value is `iv[16] ciphertext`; PKCS#7 (RFC 5652 §6.3) pads the plaintext to whole blocks. Upstream: encrypt/aes/aes.go,
 /// `NewCBCTransformer`.
@@ -45,14 +45,14 @@ impl CbcKey {
     }
 
     /// Seals `plaintext` and returns the whole value, `iv[16] ciphertext`. The caller guarantees that `iv` is unpredictable.
-    pub fn seal(&self, iv: &[u8; BLOCK], plaintext: &[u8]) -> Vec<u8> {
+    pub fn seal(&self, iv: &[u8; BLOCK_LEN], plaintext: &[u8]) -> Vec<u8> {
         // PKCS#7: 1 to 16 bytes, each with their number as its value.
-        let padding = BLOCK - plaintext.len() % BLOCK;
-        let mut out = Vec::with_capacity(BLOCK + plaintext.len() + padding);
+        let padding = BLOCK_LEN - plaintext.len() % BLOCK_LEN;
+        let mut out = Vec::with_capacity(BLOCK_LEN + plaintext.len() + padding);
         out.extend_from_slice(iv);
         out.extend_from_slice(plaintext);
-        out.resize(BLOCK + plaintext.len() + padding, padding as u8);
-        let (_, text) = out.split_at_mut(BLOCK);
+        out.resize(BLOCK_LEN + plaintext.len() + padding, padding as u8);
+        let (_, text) = out.split_at_mut(BLOCK_LEN);
         let (blocks, _) = aes::Block::slice_as_chunks_mut(text);
         match &self.0 {
             Aes::Aes128(key) => {
@@ -75,13 +75,13 @@ impl CbcKey {
     /// timing.
     pub fn open(&self, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
         let (iv, ciphertext) = sealed
-            .split_first_chunk::<BLOCK>()
+            .split_first_chunk::<BLOCK_LEN>()
             .ok_or(OpenError::TooShort)?;
         // Upstream panics if nothing follows the IV.
         if ciphertext.is_empty() {
             return Err(OpenError::TooShort);
         }
-        if ciphertext.len() % BLOCK != 0 {
+        if ciphertext.len() % BLOCK_LEN != 0 {
             return Err(OpenError::Failed);
         }
         let mut text = Zeroizing::new(ciphertext.to_vec());
@@ -155,7 +155,7 @@ mod tests {
             let key = CbcKey::new(&vec![3; key_len]).unwrap();
             for len in [0, 1, 15, 16, 17, 100] {
                 let plaintext = vec![5; len];
-                let sealed = key.seal(&[7; BLOCK], &plaintext);
+                let sealed = key.seal(&[7; BLOCK_LEN], &plaintext);
                 assert_eq!(sealed.len(), 16 + (len / 16 + 1) * 16);
                 assert_eq!(*key.open(&sealed).unwrap(), plaintext);
             }
