@@ -2,12 +2,8 @@
 
 use std::error::Error;
 
-const FILES: [&str; 4] = [
-    "kms/v2.proto",
-    "kms/v1beta1.proto",
-    "encrypted_object.proto",
-    "dekker/plugin.proto",
-];
+const FILES: [&str; 4] =
+    ["kms/v2.proto", "kms/v1beta1.proto", "encrypted_object.proto", "dekker/plugin.proto"];
 
 /// Messages whose derived `Debug` would print a key, a plaintext or a key ID. `src/redact.rs` implements theirs by hand.
 const REDACTED: [&str; 10] = [

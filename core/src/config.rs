@@ -85,10 +85,7 @@ pub struct NamedKey {
 impl fmt::Debug for NamedKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, secret: _ } = self;
-        f.debug_struct("NamedKey")
-            .field("name", name)
-            .field("secret", &format_args!(".."))
-            .finish()
+        f.debug_struct("NamedKey").field("name", name).field("secret", &format_args!("..")).finish()
     }
 }
 

@@ -124,11 +124,7 @@ struct File {
 
 impl File {
     fn new(generation: Generation, bytes: &[u8]) -> Self {
-        Self {
-            generation,
-            bytes: Secret::new(bytes.to_vec()),
-            hash: sha256_text(bytes),
-        }
+        Self { generation, bytes: Secret::new(bytes.to_vec()), hash: sha256_text(bytes) }
     }
 }
 
@@ -208,10 +204,7 @@ impl Engine {
     /// Returns when to call [`Self::handle_timeout`], or `None` if nothing is scheduled. The time may change with every other call.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        let polls = self
-            .providers
-            .values()
-            .filter_map(|provider| provider.poll_due());
+        let polls = self.providers.values().filter_map(|provider| provider.poll_due());
         let calls = self.calls.values().map(|call| call.deadline);
         let candidate = self.candidate.iter().map(Candidate::due);
         let retired = self.retired.iter().map(|(_, deadline)| *deadline);
@@ -260,10 +253,6 @@ impl Engine {
         let provider = provider
             .and_then(|id| self.providers.get(&id))
             .map(|provider| provider.info().name.clone());
-        self.actions.push_back(Action::Log(LogLine {
-            level,
-            provider,
-            message,
-        }));
+        self.actions.push_back(Action::Log(LogLine { level, provider, message }));
     }
 }

@@ -129,10 +129,8 @@ pub fn inspect(stored: &[u8]) -> Result<Inspection, InspectError> {
     }
     for (prefix, read) in PROVIDERS {
         if let Some(rest) = stored.strip_prefix(prefix.as_bytes()) {
-            let colon = rest
-                .iter()
-                .position(|byte| *byte == b':')
-                .ok_or(InspectError::Name { prefix })?;
+            let colon =
+                rest.iter().position(|byte| *byte == b':').ok_or(InspectError::Name { prefix })?;
             let (name, body) = rest.split_at(colon);
             let name = core::str::from_utf8(name).map_err(|_| InspectError::Name { prefix })?;
             let mut seen = Seen {
@@ -179,11 +177,7 @@ impl Seen<'_> {
     /// Returns the length of the body without `overhead` bytes.
     fn rest(&self, provider: &'static str, overhead: usize) -> Result<usize, InspectError> {
         let len = self.body.len();
-        len.checked_sub(overhead).ok_or(InspectError::TooShort {
-            provider,
-            len,
-            least: overhead,
-        })
+        len.checked_sub(overhead).ok_or(InspectError::TooShort { provider, len, least: overhead })
     }
 }
 
@@ -196,11 +190,7 @@ struct Layout {
 impl Layout {
     fn push(&mut self, name: &'static str, length: usize) {
         if length > 0 {
-            self.segments.push(Segment {
-                name,
-                offset: self.end,
-                length,
-            });
+            self.segments.push(Segment { name, offset: self.end, length });
             self.end += length;
         }
     }
@@ -264,23 +254,18 @@ fn secretbox(mut seen: Seen<'_>) -> Result<Inspection, InspectError> {
 
 fn kms_v1(mut seen: Seen<'_>) -> Result<Inspection, InspectError> {
     let body = seen.body;
-    let (len, rest) = body
-        .split_first_chunk::<2>()
-        .ok_or(InspectError::TooShort {
-            provider: "kms v1",
-            len: body.len(),
-            least: 2,
-        })?;
+    let (len, rest) = body.split_first_chunk::<2>().ok_or(InspectError::TooShort {
+        provider: "kms v1",
+        len: body.len(),
+        least: 2,
+    })?;
     let source_size = usize::from(u16::from_be_bytes(*len));
     let least = source_size + NONCE_LEN + TAG_LEN;
-    let plaintext_size = rest
-        .len()
-        .checked_sub(least)
-        .ok_or(InspectError::TooShort {
-            provider: "kms v1",
-            len: body.len(),
-            least: 2 + least,
-        })?;
+    let plaintext_size = rest.len().checked_sub(least).ok_or(InspectError::TooShort {
+        provider: "kms v1",
+        len: body.len(),
+        least: 2 + least,
+    })?;
     seen.layout.push("length", 2);
     seen.layout.push("encryptedDEK", source_size);
     seen.layout.push("nonce", NONCE_LEN);
@@ -308,11 +293,7 @@ fn kms_v2(mut seen: Seen<'_>) -> Result<Inspection, InspectError> {
     let start = seen.layout.end;
     let offset = |part: &[u8]| start + (part.as_ptr() as usize - seen.body.as_ptr() as usize);
     let mut parts = vec![
-        (
-            offset(object.key_id.as_bytes()),
-            "keyID",
-            object.key_id.len(),
-        ),
+        (offset(object.key_id.as_bytes()), "keyID", object.key_id.len()),
         (
             offset(object.encrypted_dek_source),
             "encryptedDEKSource",
@@ -337,12 +318,10 @@ fn kms_v2(mut seen: Seen<'_>) -> Result<Inspection, InspectError> {
     parts.push((data + len - TAG_LEN, "tag", TAG_LEN));
     // The standard library's sort takes ten times the code of its heap.
     for (offset, name, length) in BinaryHeap::from(parts).into_sorted_vec() {
-        seen.layout
-            .push("protobuf", offset.saturating_sub(seen.layout.end));
+        seen.layout.push("protobuf", offset.saturating_sub(seen.layout.end));
         seen.layout.push(name, length);
     }
-    seen.layout
-        .push("protobuf", seen.size.saturating_sub(seen.layout.end));
+    seen.layout.push("protobuf", seen.size.saturating_sub(seen.layout.end));
     Ok(Inspection {
         api_version: Some("v2"),
         key_id_hash: Some(key_id_hash(object.key_id)),
@@ -351,10 +330,7 @@ fn kms_v2(mut seen: Seen<'_>) -> Result<Inspection, InspectError> {
         annotations: object
             .annotations
             .iter()
-            .map(|(name, value)| Annotation {
-                name: (*name).to_string(),
-                size: value.len(),
-            })
+            .map(|(name, value)| Annotation { name: (*name).to_string(), size: value.len() })
             .collect(),
         plaintext_size,
         provider_name: Some(seen.name),
@@ -429,12 +405,7 @@ impl Inspection {
         json.number("size", *size as u64);
         json.number("plaintextSize", *plaintext_size as u64);
         json.open_member("layout", '[');
-        for Segment {
-            name,
-            offset,
-            length,
-        } in layout
-        {
+        for Segment { name, offset, length } in layout {
             json.open('{');
             json.text("name", name);
             json.number("offset", *offset as u64);

@@ -18,10 +18,7 @@ pub(crate) struct RecentlyUsed<K, V> {
 
 impl<K, V> RecentlyUsed<K, V> {
     pub(crate) const fn new(capacity: usize) -> Self {
-        Self {
-            entries: Vec::new(),
-            capacity,
-        }
+        Self { entries: Vec::new(), capacity }
     }
 
     /// Returns the value of the entry whose key satisfies `is`, or of the entry that `new` creates. The entry becomes the most recently used. A new
@@ -134,10 +131,7 @@ impl<K: Ord, V> SortedMap<K, V> {
     /// Returns the key's previous value.
     pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
         match self.search(&key) {
-            Ok(at) => self
-                .0
-                .get_mut(at)
-                .map(|(_, old)| core::mem::replace(old, value)),
+            Ok(at) => self.0.get_mut(at).map(|(_, old)| core::mem::replace(old, value)),
             Err(at) => {
                 self.0.insert(at, (key, value));
                 None
@@ -178,9 +172,7 @@ mod tests {
     fn the_least_recently_used_entry_is_evicted_first() {
         let mut kept = RecentlyUsed::new(2);
         for key in ["a", "b", "a", "c", "c"] {
-            *kept
-                .get_or_insert(|kept| *kept == key, || (key, 0))
-                .unwrap() += 1;
+            *kept.get_or_insert(|kept| *kept == key, || (key, 0)).unwrap() += 1;
         }
         assert!(kept.iter().eq(&[("a", 2), ("c", 2)]));
     }

@@ -45,10 +45,7 @@ impl core::ops::Add<Duration> for Timestamp {
 
     /// Saturates at the largest timestamp, a time that is never reached.
     fn add(self, duration: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
-        )
+        Self(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
     }
 }
 

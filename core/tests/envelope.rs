@@ -48,19 +48,9 @@ fn parts() -> impl Strategy<Value = Parts> {
         Just(DekSourceType::AesGcmKey),
         Just(DekSourceType::HkdfSha256XnonceAesGcmSeed)
     ];
-    let annotations = btree_map(
-        "[a-z0-9]{1,9}\\.[a-z]{1,9}\\.?",
-        vec(any::<u8>(), 0..200),
-        0..6,
-    );
+    let annotations = btree_map("[a-z0-9]{1,9}\\.[a-z]{1,9}\\.?", vec(any::<u8>(), 0..200), 0..6);
     let key_id = "\\PC{1,200}";
-    (
-        vec(any::<u8>(), 1..400),
-        key_id,
-        vec(any::<u8>(), 1..1025),
-        annotations,
-        source_type,
-    )
+    (vec(any::<u8>(), 1..400), key_id, vec(any::<u8>(), 1..1025), annotations, source_type)
         .prop_map(|(data, key_id, source, annotations, source_type)| Parts {
             data,
             key_id,
@@ -85,11 +75,7 @@ fn field(number: u32, wire_type: u64, value: &[u8]) -> Vec<u8> {
 }
 
 fn bytes_field(number: u32, value: &[u8]) -> Vec<u8> {
-    field(
-        number,
-        2,
-        &[varint(value.len() as u64), value.to_vec()].concat(),
-    )
+    field(number, 2, &[varint(value.len() as u64), value.to_vec()].concat())
 }
 
 /// Generates a field that no version of the message has, with any wire type, including groups.
@@ -206,52 +192,28 @@ proptest! {
 
 #[test]
 fn hostile_bytes_are_refused() {
-    let valid = [
-        bytes_field(1, b"d"),
-        bytes_field(2, b"k"),
-        bytes_field(3, b"s"),
-    ]
-    .concat();
+    let valid = [bytes_field(1, b"d"), bytes_field(2, b"k"), bytes_field(3, b"s")].concat();
     assert!(EncryptedObject::decode(&valid).is_ok());
     let table = [
         ("field number 0", field(0, 0, &[0])),
-        (
-            "a field number over 2^29 - 1",
-            [varint(0x2000_0000 << 3), vec![0]].concat(),
-        ),
+        ("a field number over 2^29 - 1", [varint(0x2000_0000 << 3), vec![0]].concat()),
         ("wire type 6", vec![6 << 3 | 6]),
         ("wire type 7", vec![6 << 3 | 7]),
         ("a group that ends without beginning", field(6, 4, &[])),
         ("a group that does not end", field(6, 3, &[])),
-        (
-            "a group that ends as another",
-            [field(6, 3, &[]), field(7, 4, &[])].concat(),
-        ),
-        (
-            "a million groups within each other",
-            vec![6 << 3 | 3; 1_000_000],
-        ),
+        ("a group that ends as another", [field(6, 3, &[]), field(7, 4, &[])].concat()),
+        ("a million groups within each other", vec![6 << 3 | 3; 1_000_000]),
         ("a varint of eleven bytes", field(6, 0, &[0x80; 11])),
         (
             "a varint of 65 bits",
-            field(
-                6,
-                0,
-                &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2],
-            ),
+            field(6, 0, &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2]),
         ),
         ("a length beyond the end", field(6, 2, &varint(u64::MAX))),
         ("a length of 4 GiB", field(6, 2, &varint(1 << 32))),
         ("half a tag", vec![0x80]),
         ("a key ID that is not UTF-8", bytes_field(2, b"\xff")),
-        (
-            "an annotation that is cut short",
-            bytes_field(4, &[1 << 3 | 2, 9]),
-        ),
-        (
-            "an annotation key that is not UTF-8",
-            bytes_field(4, &bytes_field(1, b"\xff")),
-        ),
+        ("an annotation that is cut short", bytes_field(4, &[1 << 3 | 2, 9])),
+        ("an annotation key that is not UTF-8", bytes_field(4, &bytes_field(1, b"\xff"))),
         ("an annotation without a key", bytes_field(4, &[])),
     ];
     for (desc, hostile) in table {
@@ -262,19 +224,11 @@ fn hostile_bytes_are_refused() {
 
 #[test]
 fn enum_is_truncated_to_32_bits_as_in_go() {
-    let valid = [
-        bytes_field(1, b"d"),
-        bytes_field(2, b"k"),
-        bytes_field(3, b"s"),
-    ]
-    .concat();
+    let valid = [bytes_field(1, b"d"), bytes_field(2, b"k"), bytes_field(3, b"s")].concat();
     let of = |number| [valid.clone(), field(5, 0, &varint(number))].concat();
     let source_type =
         |number| EncryptedObject::decode(&of(number)).map(|object| object.source_type);
     assert_eq!(source_type(1 << 32), Ok(DekSourceType::AesGcmKey));
-    assert_eq!(
-        source_type(1 << 32 | 1),
-        Ok(DekSourceType::HkdfSha256XnonceAesGcmSeed)
-    );
+    assert_eq!(source_type(1 << 32 | 1), Ok(DekSourceType::HkdfSha256XnonceAesGcmSeed));
     assert!(source_type(2).is_err() && source_type(u64::MAX).is_err());
 }

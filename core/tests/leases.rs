@@ -57,17 +57,11 @@ impl Entropy for Counting {
 }
 
 fn options(dek_source: DekSourceType) -> Options {
-    Options {
-        dek_source,
-        ..Options::default()
-    }
+    Options { dek_source, ..Options::default() }
 }
 
 fn at(resource: &str) -> Location<'_> {
-    Location {
-        resource,
-        key: b"/k",
-    }
+    Location { resource, key: b"/k" }
 }
 
 /// A control engine and its plugin, which inverts every bit.
@@ -83,13 +77,7 @@ impl Control {
     fn new(dek_source: DekSourceType) -> Self {
         let now = Timestamp::from_millis(START);
         let entropy = Box::new(Counting(AtomicU64::new(1)));
-        let engine = Engine::new(
-            FILE,
-            options(dek_source),
-            Box::new(RustCrypto),
-            entropy,
-            now,
-        );
+        let engine = Engine::new(FILE, options(dek_source), Box::new(RustCrypto), entropy, now);
         let mut control = Self {
             engine: engine.unwrap(),
             key_id: "key-1",
@@ -115,9 +103,7 @@ impl Control {
                     let outcome = Ok(status);
                     Event::Status { call, outcome }
                 }
-                Action::CallEncrypt {
-                    call, plaintext, ..
-                } => {
+                Action::CallEncrypt { call, plaintext, .. } => {
                     *self.calls.entry("encrypt").or_default() += 1;
                     let answer = EncryptResponse {
                         ciphertext: turn(plaintext.expose()),
@@ -156,15 +142,12 @@ impl Control {
     }
 
     fn write(&mut self, resource: &str, plaintext: &[u8]) -> Vec<u8> {
-        let outcome = self
-            .engine
-            .to_storage(OpId(1), at(resource), plaintext, self.now);
+        let outcome = self.engine.to_storage(OpId(1), at(resource), plaintext, self.now);
         outcome.unwrap().unwrap().stored
     }
 
     fn read(&mut self, resource: &str, stored: &[u8]) -> Option<Result<Decrypted, TransformError>> {
-        self.engine
-            .from_storage(OpId(1), at(resource), stored, self.now)
+        self.engine.from_storage(OpId(1), at(resource), stored, self.now)
     }
 
     fn calls(&self) -> (usize, usize, usize) {
@@ -187,9 +170,7 @@ impl Worker {
         let options = options(dek_source);
         let entropy = Box::new(Zeros);
         let engine = Engine::worker(file, options, Box::new(RustCrypto), entropy, now);
-        Self {
-            engine: engine.unwrap(),
-        }
+        Self { engine: engine.unwrap() }
     }
 
     fn leased(control: &mut Control, dek_source: DekSourceType) -> Self {
@@ -216,10 +197,8 @@ fn counted(engine: &Engine) -> String {
     format!("{:?}", engine.metrics())
 }
 
-const SOURCES: [DekSourceType; 2] = [
-    DekSourceType::AesGcmKey,
-    DekSourceType::HkdfSha256XnonceAesGcmSeed,
-];
+const SOURCES: [DekSourceType; 2] =
+    [DekSourceType::AesGcmKey, DekSourceType::HkdfSha256XnonceAesGcmSeed];
 
 #[test]
 fn workers_and_their_control_engine_read_each_others_values() {
@@ -273,10 +252,7 @@ fn no_two_workers_make_the_same_nonce() {
         }
         // A worker that adopts a new lease continues with different counter values.
         let [worker, ..] = &mut workers;
-        assert!(
-            worker.engine.adopt(control.engine.lease("a").unwrap()),
-            "{round}"
-        );
+        assert!(worker.engine.adopt(control.engine.lease("a").unwrap()), "{round}");
         expect_new(&worker.write("secrets", b"x", control.now).unwrap().stored);
     }
 }
@@ -293,10 +269,7 @@ fn without_a_lease_a_worker_writes_nothing() {
         assert_eq!(counted(&worker.engine), before);
         worker.assert_silent();
         assert!(control.engine.lease("no such provider").is_none());
-        assert!(
-            control.engine.lease("old").is_none(),
-            "KMS v1 has a DEK for each value"
-        );
+        assert!(control.engine.lease("old").is_none(), "KMS v1 has a DEK for each value");
     }
 }
 
@@ -371,10 +344,7 @@ fn a_lease_ends_with_its_dek() {
         assert!(worker.write("secrets", b"x", after).is_none());
         assert_eq!(counted(&worker.engine), before);
         let read = worker.read("secrets", &stored, after).unwrap();
-        assert_eq!(
-            (read.plaintext.expose(), read.stale),
-            (b"x".as_slice(), false)
-        );
+        assert_eq!((read.plaintext.expose(), read.stale), (b"x".as_slice(), false));
 
         // A good answer of the plugin extends the expiry; the DEK stays the same.
         control.pass(60_000);
@@ -393,10 +363,8 @@ fn a_lease_ends_with_its_dek() {
 fn workers_learn_a_replaced_dek_without_the_plugin() {
     for source in SOURCES {
         let mut control = Control::new(source);
-        let (mut first, mut second) = (
-            Worker::leased(&mut control, source),
-            Worker::leased(&mut control, source),
-        );
+        let (mut first, mut second) =
+            (Worker::leased(&mut control, source), Worker::leased(&mut control, source));
         // The control engine itself has written nothing with this DEK.
         let old = first.write("secrets", b"old", control.now).unwrap().stored;
         let serial = control.engine.write_states().next().unwrap().serial;
@@ -408,10 +376,7 @@ fn workers_learn_a_replaced_dek_without_the_plugin() {
         }
         // The worker that wrote with the DEK still has it.
         let read = first.read("secrets", &old, control.now).unwrap();
-        assert_eq!(
-            (read.plaintext.expose(), read.stale),
-            (b"old".as_slice(), true)
-        );
+        assert_eq!((read.plaintext.expose(), read.stale), (b"old".as_slice(), true));
         let before = counted(&second.engine);
         assert!(second.read("secrets", &old, control.now).is_none());
         assert_eq!(counted(&second.engine), before);
@@ -420,10 +385,7 @@ fn workers_learn_a_replaced_dek_without_the_plugin() {
         let dek = control.engine.known_dek("secrets", &old).unwrap();
         second.engine.learn("secrets", &old, dek);
         let read = second.read("secrets", &old, control.now).unwrap();
-        assert_eq!(
-            (read.plaintext.expose(), read.stale),
-            (b"old".as_slice(), true)
-        );
+        assert_eq!((read.plaintext.expose(), read.stale), (b"old".as_slice(), true));
         let new = second.write("secrets", b"new", control.now).unwrap();
         let read = control.read("secrets", &new.stored).unwrap().unwrap();
         assert!(!read.stale);
@@ -500,18 +462,14 @@ fn a_read_that_needs_a_second_key_is_left_to_the_control_engine() {
     assert!(worker.read("configmaps", &stored, control.now).is_none());
     assert_eq!(counted(&worker.engine), before);
     // The worker could decrypt the value with its second key, but the control engine must also count the attempt that failed.
-    let read = worker
-        .engine
-        .from_storage(OpId(1), at("configmaps"), &stored, control.now);
+    let read = worker.engine.from_storage(OpId(1), at("configmaps"), &stored, control.now);
     assert!(read.unwrap().unwrap().stale);
 }
 
 #[test]
 fn a_counter_with_too_few_values_is_not_leased() {
-    let nonces = CounterNonces::new(CounterRange {
-        start: u64::MAX - 2 * LEASE_LEN,
-        end: u64::MAX,
-    });
+    let nonces =
+        CounterNonces::new(CounterRange { start: u64::MAX - 2 * LEASE_LEN, end: u64::MAX });
     let first = nonces.cut(LEASE_LEN).unwrap();
     let second = nonces.cut(LEASE_LEN).unwrap();
     assert_eq!((first.end, second.end), (second.start, u64::MAX));

@@ -54,10 +54,7 @@ fn sealed(dek: &WriteDek, entropy: &dyn Entropy, threads: usize, each: usize) ->
             (0..each).map_while(seal).collect::<Vec<_>>()
         };
         let running: Vec<_> = (0..threads).map(|_| scope.spawn(one)).collect();
-        running
-            .into_iter()
-            .flat_map(|one| one.join().unwrap())
-            .collect()
+        running.into_iter().flat_map(|one| one.join().unwrap()).collect()
     })
 }
 
@@ -69,12 +66,7 @@ fn headers(values: &[Vec<u8>], len: usize) -> BTreeSet<Vec<u8>> {
 
 #[test]
 fn threads_that_share_a_dek_never_share_a_nonce() {
-    let values = sealed(
-        &dek(DekSourceType::AesGcmKey, CounterRange::WHOLE),
-        &Constant,
-        8,
-        5000,
-    );
+    let values = sealed(&dek(DekSourceType::AesGcmKey, CounterRange::WHOLE), &Constant, 8, 5000);
     assert_eq!(values.len(), 40_000);
     assert_eq!(headers(&values, 12).len(), 40_000);
 }
@@ -89,19 +81,12 @@ fn threads_that_share_a_seed_never_share_an_info() {
 
 #[test]
 fn threads_use_exactly_the_whole_range() {
-    let range = CounterRange {
-        start: u64::MAX - 1000,
-        end: u64::MAX,
-    };
+    let range = CounterRange { start: u64::MAX - 1000, end: u64::MAX };
     let dek = dek(DekSourceType::AesGcmKey, range);
     let values = sealed(&dek, &Constant, 8, 5000);
     assert_eq!((values.len(), headers(&values, 12).len()), (1000, 1000));
     let exhausted = Err(SealError::Nonce(NonceError::Exhausted));
-    assert_eq!(
-        dek.seal(b"", b"", b"", &Constant),
-        exhausted,
-        "and it never wraps"
-    );
+    assert_eq!(dek.seal(b"", b"", b"", &Constant), exhausted, "and it never wraps");
 }
 
 #[test]

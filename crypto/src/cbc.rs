@@ -27,18 +27,9 @@ impl CbcKey {
     /// Creates a key of 16, 24 or 32 bytes. Returns `None` for any other length.
     pub fn new(key: &[u8]) -> Option<Self> {
         let aes = match key.len() {
-            16 => Aes128::new_from_slice(key)
-                .ok()
-                .map(Box::new)
-                .map(Aes::Aes128),
-            24 => Aes192::new_from_slice(key)
-                .ok()
-                .map(Box::new)
-                .map(Aes::Aes192),
-            32 => Aes256::new_from_slice(key)
-                .ok()
-                .map(Box::new)
-                .map(Aes::Aes256),
+            16 => Aes128::new_from_slice(key).ok().map(Box::new).map(Aes::Aes128),
+            24 => Aes192::new_from_slice(key).ok().map(Box::new).map(Aes::Aes192),
+            32 => Aes256::new_from_slice(key).ok().map(Box::new).map(Aes::Aes256),
             _ => None,
         };
         aes.map(Self)
@@ -74,9 +65,8 @@ impl CbcKey {
     /// Returns [`OpenError::TooShort`] based on the length alone, and [`OpenError::Failed`] for every other cause, without distinction, not even by
     /// timing.
     pub fn open(&self, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
-        let (iv, ciphertext) = sealed
-            .split_first_chunk::<BLOCK_LEN>()
-            .ok_or(OpenError::TooShort)?;
+        let (iv, ciphertext) =
+            sealed.split_first_chunk::<BLOCK_LEN>().ok_or(OpenError::TooShort)?;
         // Upstream panics if nothing follows the IV.
         if ciphertext.is_empty() {
             return Err(OpenError::TooShort);
@@ -133,16 +123,8 @@ mod tests {
             ("more than a block", vec![32; 32], Some(32)),
             ("zero", vec![0; 16], None),
             ("longer than the text", vec![17; 16], None),
-            (
-                "one wrong byte",
-                [vec![9; 13], vec![2, 3, 3]].concat(),
-                None,
-            ),
-            (
-                "255 of 256",
-                [vec![9; 1], vec![255; 255]].concat(),
-                Some(255),
-            ),
+            ("one wrong byte", [vec![9; 13], vec![2, 3, 3]].concat(), None),
+            ("255 of 256", [vec![9; 1], vec![255; 255]].concat(), Some(255)),
         ];
         for (desc, text, expected) in table {
             assert_eq!(padding(&text), expected, "{desc}");

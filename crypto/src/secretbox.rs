@@ -30,10 +30,7 @@ impl SecretboxKey {
         out.extend_from_slice(&[0; TAG_LEN]);
         out.extend_from_slice(plaintext);
         let (head, text) = out.split_at_mut(NONCE_LEN + TAG_LEN);
-        match self
-            .0
-            .encrypt_in_place_detached(Nonce::from_slice(nonce), b"", text)
-        {
+        match self.0.encrypt_in_place_detached(Nonce::from_slice(nonce), b"", text) {
             Ok(tag) => head[NONCE_LEN..].copy_from_slice(&tag),
             Err(_) => {
                 out.zeroize();
@@ -48,12 +45,8 @@ impl SecretboxKey {
     /// # Errors
     /// Returns [`OpenError::TooShort`] based on the length alone, and [`OpenError::Failed`] for every other cause.
     pub fn open(&self, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
-        let (nonce, rest) = sealed
-            .split_first_chunk::<NONCE_LEN>()
-            .ok_or(OpenError::TooShort)?;
-        let (tag, ciphertext) = rest
-            .split_first_chunk::<TAG_LEN>()
-            .ok_or(OpenError::TooShort)?;
+        let (nonce, rest) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(OpenError::TooShort)?;
+        let (tag, ciphertext) = rest.split_first_chunk::<TAG_LEN>().ok_or(OpenError::TooShort)?;
         let mut text = Zeroizing::new(ciphertext.to_vec());
         self.0
             .decrypt_in_place_detached(
@@ -90,11 +83,7 @@ mod tests {
         for at in 0..sealed.len() {
             let mut altered = sealed.clone();
             altered[at] ^= 1;
-            assert_eq!(
-                key.open(&altered).err(),
-                Some(OpenError::Failed),
-                "byte {at}"
-            );
+            assert_eq!(key.open(&altered).err(), Some(OpenError::Failed), "byte {at}");
         }
         assert_eq!(key.open(&sealed[..39]).err(), Some(OpenError::TooShort));
     }

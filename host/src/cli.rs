@@ -128,11 +128,7 @@ impl From<CoastArg> for KmsCoast {
 
 /// Runs the command given by the process' arguments.
 pub fn main() -> ExitCode {
-    let Cli {
-        command,
-        log,
-        protect,
-    } = Cli::parse();
+    let Cli { command, log, protect } = Cli::parse();
     let log = match start_log(&log) {
         Ok(log) => log,
         Err(error) => {
@@ -184,14 +180,11 @@ fn start_log(args: &LogArgs) -> anyhow::Result<Log> {
         .with_context(|| format!("--log {:?}", args.log))?;
     let log = Log::to_stderr()?;
     log.take_panics();
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(log.clone());
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(log.clone());
     match args.log_format {
-        LogFormat::Text => subscriber
-            .with_ansi(std::io::stderr().is_terminal())
-            .with_target(false)
-            .init(),
+        LogFormat::Text => {
+            subscriber.with_ansi(std::io::stderr().is_terminal()).with_target(false).init()
+        }
         LogFormat::Json => subscriber.json().flatten_event(true).init(),
     }
     Ok(log)

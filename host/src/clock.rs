@@ -16,16 +16,12 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        Self {
-            start: millis(time_of_day()),
-            booted: boot_time(),
-        }
+        Self { start: millis(time_of_day()), booted: boot_time() }
     }
 
     /// Returns the time in milliseconds since the Unix epoch.
     pub(crate) fn now(&self) -> u64 {
-        self.start
-            .saturating_add(millis(boot_time().saturating_sub(self.booted)))
+        self.start.saturating_add(millis(boot_time().saturating_sub(self.booted)))
     }
 
     /// Returns the duration until `time`, or zero if it has passed.
@@ -41,10 +37,7 @@ pub(crate) fn boot_time() -> Duration {
         return time;
     }
     let time = clock_gettime(ClockId::Boottime);
-    Duration::new(
-        u64::try_from(time.tv_sec).unwrap_or(0),
-        u32::try_from(time.tv_nsec).unwrap_or(0),
-    )
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// Returns the time since the Unix epoch according to the machine's time of day.
@@ -53,9 +46,7 @@ pub(crate) fn time_of_day() -> Duration {
     if let Some(time) = crate::simulation::seams::time_of_day() {
         return time;
     }
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 fn millis(duration: Duration) -> u64 {

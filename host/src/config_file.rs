@@ -241,9 +241,7 @@ impl<E: Engine> Controller<E> {
             return read(&self.path);
         }
         let path = self.path.clone();
-        tokio::task::spawn_blocking(move || read(&path))
-            .await
-            .map_err(|error| error.to_string())?
+        tokio::task::spawn_blocking(move || read(&path)).await.map_err(|error| error.to_string())?
     }
 
     /// Polls once. Returns the hash of a file that has taken effect, or `Ok(None)` if nothing has changed.
@@ -259,9 +257,7 @@ impl<E: Engine> Controller<E> {
             self.seen = Some(content.hash.clone());
             let in_use = self.engine.configs_in_use().await.map_err(text)?;
             // An older candidate that is still being probed may take effect later, even though its outcome is no longer awaited.
-            let is_settled = in_use
-                .candidate
-                .is_none_or(|candidate| *candidate == *content.hash);
+            let is_settled = in_use.candidate.is_none_or(|candidate| *candidate == *content.hash);
             if *in_use.running == *content.hash && is_settled {
                 break Ok(None);
             }
@@ -381,17 +377,12 @@ fn watch(path: &Path, poll_now: Arc<PollNow>) -> Option<notify::RecommendedWatch
     };
     let directories = [
         path.parent().map(Path::to_path_buf),
-        std::fs::canonicalize(path)
-            .ok()
-            .and_then(|path| path.parent().map(Path::to_path_buf)),
+        std::fs::canonicalize(path).ok().and_then(|path| path.parent().map(Path::to_path_buf)),
     ];
     let watcher = notify::recommended_watcher(hint).and_then(|mut watcher| {
         for directory in directories.into_iter().flatten() {
-            let directory = if directory.as_os_str().is_empty() {
-                Path::new(".")
-            } else {
-                &directory
-            };
+            let directory =
+                if directory.as_os_str().is_empty() { Path::new(".") } else { &directory };
             watcher.watch(directory, notify::RecursiveMode::NonRecursive)?;
         }
         Ok(watcher)

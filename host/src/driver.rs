@@ -250,8 +250,7 @@ impl Driver {
         };
         if is_new {
             let now = self.clock.now() as f64 / 1000.0;
-            self.metrics
-                .reload_succeeded(&self.configs.running().hash, now);
+            self.metrics.reload_succeeded(&self.configs.running().hash, now);
         }
         self.publish(culprit, is_new)
     }
@@ -301,11 +300,8 @@ impl Driver {
         let mut others_first = false;
         let mut restore = Watch::start();
         loop {
-            let (first, second) = if others_first {
-                (&mut others, &mut values)
-            } else {
-                (&mut values, &mut others)
-            };
+            let (first, second) =
+                if others_first { (&mut others, &mut values) } else { (&mut values, &mut others) };
             let due = self.due;
             let timer = async {
                 match due {
@@ -342,10 +338,7 @@ impl Driver {
     fn kms_call_done(&mut self, incarnation: u64, mut event: Event) {
         if incarnation == self.incarnation {
             let now = self.clock.now();
-            if self
-                .call(None, |guest| guest.handle_event(&event, now))
-                .is_some()
-            {
+            if self.call(None, |guest| guest.handle_event(&event, now)).is_some() {
                 self.settle(None);
             }
         }
@@ -365,10 +358,7 @@ impl Driver {
             "this process or its machine seems to have been restored from a snapshot: the write DEKs are replaced"
         );
         let now = self.clock.now();
-        if self
-            .call(None, |guest| guest.handle_event(&Event::Restored, now))
-            .is_some()
-        {
+        if self.call(None, |guest| guest.handle_event(&Event::Restored, now)).is_some() {
             self.settle(None);
         }
     }
@@ -444,25 +434,21 @@ impl Driver {
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::CallStatus(call) => self.place(call.provider, |kms, incarnation| {
-                kms.status(incarnation, call)
-            }),
+            Action::CallStatus(call) => {
+                self.place(call.provider, |kms, incarnation| kms.status(incarnation, call))
+            }
             Action::CallEncrypt(call) => {
                 if call.is_new_dek {
                     self.metrics.observe_data_key(self.call_took);
                 }
-                self.place(call.provider, |kms, incarnation| {
-                    kms.encrypt(incarnation, call)
-                });
+                self.place(call.provider, |kms, incarnation| kms.encrypt(incarnation, call));
             }
-            Action::CallDecrypt(call) => self.place(call.provider, |kms, incarnation| {
-                kms.decrypt(incarnation, call)
-            }),
+            Action::CallDecrypt(call) => {
+                self.place(call.provider, |kms, incarnation| kms.decrypt(incarnation, call))
+            }
             Action::ToStorageDone(done) => {
-                if let Some(Pending {
-                    open: Open::ToStorage { reply, .. },
-                    ..
-                }) = self.open.remove(&done.op)
+                if let Some(Pending { open: Open::ToStorage { reply, .. }, .. }) =
+                    self.open.remove(&done.op)
                 {
                     let outcome = done
                         .outcome
@@ -477,19 +463,15 @@ impl Driver {
                     .outcome
                     .map(Into::into)
                     .map_err(|error| HostError::Transform(error.into()));
-                if let Some(Pending {
-                    open: Open::FromStorage { reply, .. },
-                    ..
-                }) = self.open.remove(&done.op)
+                if let Some(Pending { open: Open::FromStorage { reply, .. }, .. }) =
+                    self.open.remove(&done.op)
                 {
                     let _ = reply.send(outcome);
                 }
             }
             Action::HealthDone(done) => {
-                if let Some(Pending {
-                    open: Open::Health { reply },
-                    ..
-                }) = self.open.remove(&done.op)
+                if let Some(Pending { open: Open::Health { reply }, .. }) =
+                    self.open.remove(&done.op)
                 {
                     let _ = reply.send(Ok(done.checks.into_iter().map(Into::into).collect()));
                 }
@@ -588,10 +570,7 @@ impl Driver {
             }
             Err(trap) => format!("{trap:#}"),
         };
-        tracing::error!(
-            error = failed,
-            "cannot create a fresh instance; trying again"
-        );
+        tracing::error!(error = failed, "cannot create a fresh instance; trying again");
         self.restart_wait = self.restart_wait.max(FIRST_RESTART_WAIT);
         self.restart_slowly();
     }
@@ -599,19 +578,12 @@ impl Driver {
 
 /// Returns several configuration errors as one line.
 pub(crate) fn describe(faults: &[ConfigFinding]) -> String {
-    let faults: Vec<_> = faults
-        .iter()
-        .map(|fault| Fault::from(fault).to_string())
-        .collect();
+    let faults: Vec<_> = faults.iter().map(|fault| Fault::from(fault).to_string()).collect();
     faults.join("; ")
 }
 
 fn log(line: &LogLine) {
-    let LogLine {
-        level,
-        provider,
-        message,
-    } = line;
+    let LogLine { level, provider, message } = line;
     let provider = provider.as_deref();
     match level {
         LogLevel::Error => tracing::error!(provider, "{message}"),
@@ -623,18 +595,8 @@ fn log(line: &LogLine) {
 
 impl From<&ConfigFinding> for Fault {
     fn from(finding: &ConfigFinding) -> Self {
-        let ConfigFinding {
-            severity: _,
-            path,
-            message,
-            line,
-            column,
-        } = finding;
-        Self {
-            path: path.clone(),
-            message: message.clone(),
-            position: line.zip(*column),
-        }
+        let ConfigFinding { severity: _, path, message, line, column } = finding;
+        Self { path: path.clone(), message: message.clone(), position: line.zip(*column) }
     }
 }
 
@@ -656,11 +618,7 @@ impl std::fmt::Display for ReloadError {
         match self {
             Self::Faults(faults) => {
                 let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
-                write!(
-                    f,
-                    "the file is not a valid encryption configuration: {}",
-                    faults.join("; ")
-                )
+                write!(f, "the file is not a valid encryption configuration: {}", faults.join("; "))
             }
             Self::Refused(why) => f.write_str(why),
             Self::Overtaken => f.write_str("another configuration took effect in the meantime"),

@@ -156,10 +156,7 @@ mod tests {
         for _ in 0..2 {
             create_directory(&path).unwrap();
             for made in ["a", "a/b", "a/b/c"] {
-                let mode = fs::metadata(root.path().join(made))
-                    .unwrap()
-                    .permissions()
-                    .mode();
+                let mode = fs::metadata(root.path().join(made)).unwrap().permissions().mode();
                 assert_eq!(mode & 0o7777, 0o700, "{made}");
             }
         }
@@ -186,18 +183,12 @@ mod tests {
                         scope.spawn(move || publish(path, &[n; 4096]).unwrap())
                     })
                     .collect();
-                threads
-                    .into_iter()
-                    .map(|thread| thread.join().unwrap())
-                    .collect()
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
             });
             assert_eq!(outcomes.iter().filter(|made| **made).count(), 1);
             let bytes = fs::read(&path).unwrap();
             assert_eq!(bytes, [bytes[0]; 4096]);
-            assert_eq!(
-                fs::metadata(&path).unwrap().permissions().mode() & 0o7777,
-                0o600
-            );
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
             assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
         }
     }

@@ -64,8 +64,7 @@ impl Body for Frames {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.announced
-            .map_or_else(SizeHint::default, SizeHint::with_exact)
+        self.announced.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 
@@ -75,9 +74,7 @@ mod tests {
 
     fn play(name: &str) {
         let targets = TARGETS.iter();
-        let (_, run, seeds) = { targets }
-            .find(|(known, _, _)| *known == name)
-            .expect("a target");
+        let (_, run, seeds) = { targets }.find(|(known, _, _)| *known == name).expect("a target");
         for (at, seed) in seeds().iter().enumerate() {
             // Shown if the test fails.
             println!("seed {at}");

@@ -111,10 +111,7 @@ impl Component {
     /// Returns the same component with another memory limit.
     #[cfg(test)]
     pub(crate) fn limited(&self, memory_max: usize) -> Self {
-        Self {
-            memory_max,
-            ..self.clone()
-        }
+        Self { memory_max, ..self.clone() }
     }
 
     /// Compiles a component, self-contained or accelerated. Each instance may use at most `memory_max` bytes of memory.
@@ -137,12 +134,7 @@ impl Component {
         dekker_keys::add_to_linker(&mut linker)?;
         let pre = TransformerPre::new(linker.instantiate_pre(component)?)?;
         let clock = Arc::new(EpochClock::start(engine.clone()));
-        Ok(Self {
-            engine,
-            pre,
-            memory_max,
-            _clock: clock,
-        })
+        Ok(Self { engine, pre, memory_max, _clock: clock })
     }
 
     fn instantiate(&self) -> wasmtime::Result<(Store<State>, Instance, Transformer)> {
@@ -153,13 +145,8 @@ impl Component {
             .tables(4)
             .trap_on_grow_failure(true)
             .build();
-        let mut store = Store::new(
-            &self.engine,
-            State {
-                limits,
-                keys: Keys::new(self.memory_max),
-            },
-        );
+        let mut store =
+            Store::new(&self.engine, State { limits, keys: Keys::new(self.memory_max) });
         store.limiter(|state| &mut state.limits);
         // Each cached DEK is a handle. A full cache has more handles than wasmtime allows in a store by default.
         store.set_max_component_handles(Keys::handles_max(self.memory_max));
@@ -203,24 +190,20 @@ impl Component {
         let (mut store, instance, bindings) = self.instantiate()?;
         let values = Values::new(&mut store, &instance)?;
         let leases = Leases::find(&mut store, &instance)?;
-        Ok(
-            engine(&mut store, &instance, &bindings)?.map(|engine| Guest {
-                store,
-                bindings,
-                values,
-                leases,
-                engine,
-            }),
-        )
+        Ok(engine(&mut store, &instance, &bindings)?.map(|engine| Guest {
+            store,
+            bindings,
+            values,
+            leases,
+            engine,
+        }))
     }
 
     /// Describes the stored value in the input, which may be raw bytes, hex, base64 or the output of `etcdctl get -w json`. Returns JSON, or an error
     /// message if the input is invalid.
     pub(crate) fn inspect_input(&self, input: &[u8]) -> Result<Result<String, String>, Trap> {
         let (mut store, _, bindings) = self.instantiate()?;
-        bindings
-            .dekker_transformer_tools()
-            .call_inspect_input(&mut store, input)
+        bindings.dekker_transformer_tools().call_inspect_input(&mut store, input)
     }
 
     /// Reports all errors and warnings in a configuration, with positions.
@@ -230,9 +213,7 @@ impl Component {
         reload: bool,
     ) -> Result<Vec<ConfigFinding>, Trap> {
         let (mut store, _, bindings) = self.instantiate()?;
-        bindings
-            .dekker_transformer_tools()
-            .call_check_config(&mut store, config, reload)
+        bindings.dekker_transformer_tools().call_check_config(&mut store, config, reload)
     }
 
     /// Decrypts a KMS value with its DEK.
@@ -243,9 +224,8 @@ impl Component {
         dek: &[u8],
     ) -> Result<Result<Decrypted, TransformError>, Trap> {
         let (mut store, _, bindings) = self.instantiate()?;
-        let opened = bindings
-            .dekker_transformer_tools()
-            .call_open_with_dek(&mut store, stored, key, dek)?;
+        let opened =
+            bindings.dekker_transformer_tools().call_open_with_dek(&mut store, stored, key, dek)?;
         Ok(opened.map(Into::into).map_err(Into::into))
     }
 
@@ -270,9 +250,7 @@ impl Component {
         config: &[u8],
     ) -> Result<Result<String, Vec<ConfigFinding>>, Trap> {
         let (mut store, _, bindings) = self.instantiate()?;
-        bindings
-            .dekker_transformer_tools()
-            .call_show_config(&mut store, config)
+        bindings.dekker_transformer_tools().call_show_config(&mut store, config)
     }
 }
 
@@ -285,9 +263,7 @@ impl Guest {
         now: u64,
     ) -> Result<Option<Result<Encrypted, TransformError>>, Trap> {
         arm(&mut self.store);
-        let outcome = self
-            .values
-            .to_storage(&mut self.store, self.engine, op, at, plaintext, now);
+        let outcome = self.values.to_storage(&mut self.store, self.engine, op, at, plaintext, now);
         self.store.data_mut().keys.erase();
         Ok(outcome?.map(|outcome| outcome.map(Into::into).map_err(Into::into)))
     }
@@ -300,9 +276,7 @@ impl Guest {
         now: u64,
     ) -> Result<Option<Result<Decrypted, TransformError>>, Trap> {
         arm(&mut self.store);
-        let outcome = self
-            .values
-            .from_storage(&mut self.store, self.engine, op, at, stored, now);
+        let outcome = self.values.from_storage(&mut self.store, self.engine, op, at, stored, now);
         self.store.data_mut().keys.erase();
         Ok(outcome?.map(|outcome| outcome.map(Into::into).map_err(Into::into)))
     }
@@ -390,12 +364,9 @@ fn export(
 ) -> wasmtime::Result<Func> {
     let missing =
         || wasmtime::Error::msg(format!("the component does not export {interface} {name}"));
-    let interface = instance
-        .get_export_index(&mut *store, None, interface)
-        .ok_or_else(missing)?;
-    let index = instance
-        .get_export_index(&mut *store, Some(&interface), name)
-        .ok_or_else(missing)?;
+    let interface = instance.get_export_index(&mut *store, None, interface).ok_or_else(missing)?;
+    let index =
+        instance.get_export_index(&mut *store, Some(&interface), name).ok_or_else(missing)?;
     instance.get_func(&mut *store, index).ok_or_else(missing)
 }
 

@@ -84,10 +84,7 @@ impl Host {
         let start = std::time::Instant::now();
         let encrypted = self.write(at, plaintext).await?;
         if encrypted.has_rule {
-            let prefixes = (
-                &*encrypted.transformer_prefix,
-                encrypted.key_prefix.as_deref(),
-            );
+            let prefixes = (&*encrypted.transformer_prefix, encrypted.key_prefix.as_deref());
             self.observe(TransformationType::ToStorage, prefixes, start.elapsed());
         }
         Ok(encrypted)
@@ -141,14 +138,8 @@ impl Host {
                 Attempt::NotMine(worker) => attempted = Some((workers, worker)),
             }
         }
-        let encrypted = self
-            .operation(|op, reply| Request::ToStorage {
-                op,
-                at,
-                plaintext,
-                reply,
-            })
-            .await?;
+        let encrypted =
+            self.operation(|op, reply| Request::ToStorage { op, at, plaintext, reply }).await?;
         if let (Some((workers, worker)), Some(_)) = (attempted, &encrypted.key_id_hash) {
             workers.renew(worker);
         }
@@ -178,13 +169,7 @@ impl Host {
     }
 
     async fn read_as_ever(&self, at: Location, stored: Vec<u8>) -> Result<Decrypted, HostError> {
-        self.operation(|op, reply| Request::FromStorage {
-            op,
-            at,
-            stored,
-            reply,
-        })
-        .await
+        self.operation(|op, reply| Request::FromStorage { op, at, stored, reply }).await
     }
 
     /// Runs the KMS checks. Waits for the plugin if its last answer is too old. Callers that arrive during a run share its result; the run continues
@@ -299,12 +284,7 @@ impl Host {
         config: Zeroizing<Vec<u8>>,
         over: Option<Arc<str>>,
     ) -> Result<Result<(), ReloadError>, HostError> {
-        self.ask(|reply| Request::Reload {
-            config,
-            over,
-            reply,
-        })
-        .await
+        self.ask(|reply| Request::Reload { config, over, reply }).await
     }
 
     /// Returns the hashes of the running configuration and of the candidate.
@@ -341,8 +321,7 @@ impl Host {
 
     /// Like [`Self::unreadable_after`], but also returns the hash of the configuration that the file was compared with.
     pub(crate) async fn judge(&self, config: Zeroizing<Vec<u8>>) -> Result<Judged, HostError> {
-        self.ask(|reply| Request::UnreadableAfter { config, reply })
-            .await
+        self.ask(|reply| Request::UnreadableAfter { config, reply }).await
     }
 
     /// Sets what `/statusz` reports about Dekker's own plugin, which this process serves or waits to serve. Only the first call has an effect.
@@ -362,10 +341,7 @@ impl Host {
 
     fn config_file(&self) -> std::sync::MutexGuard<'_, Option<serde_json::Value>> {
         // The value is always replaced as a whole, so it is consistent even after a panic.
-        self.0
-            .config_file
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.0.config_file.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     async fn operation<T>(
@@ -373,10 +349,7 @@ impl Host {
         request: impl FnOnce(u64, Reply<T>) -> Request,
     ) -> Result<T, HostError> {
         let op = self.0.next_op.fetch_add(1, Ordering::Relaxed);
-        let abandoned = Abandoned {
-            op,
-            control: &self.0.control,
-        };
+        let abandoned = Abandoned { op, control: &self.0.control };
         let outcome = self.ask_for_value(|reply| request(op, reply)).await;
         std::mem::forget(abandoned);
         outcome
@@ -399,10 +372,7 @@ async fn ask<T>(
     request: impl FnOnce(Reply<T>) -> Request,
 ) -> Result<T, HostError> {
     let (reply, answer) = oneshot::channel();
-    queue
-        .send(request(reply))
-        .await
-        .map_err(|_| HostError::Closed)?;
+    queue.send(request(reply)).await.map_err(|_| HostError::Closed)?;
     answer.await.map_err(|_| HostError::Closed)?
 }
 
@@ -418,8 +388,7 @@ fn embedded_plugin(address: &SocketAddress, standing: &Standing) -> serde_json::
 impl crate::workers::Control for Host {
     async fn lease(&self, provider: &str) -> Result<Option<(DekId, Lease)>, HostError> {
         let provider = provider.to_owned();
-        self.ask_for_value(|reply| Request::Lease { provider, reply })
-            .await
+        self.ask_for_value(|reply| Request::Lease { provider, reply }).await
     }
 }
 

@@ -92,8 +92,7 @@ fn known_path(path: &str) -> &'static str {
         "/statusz",
     ];
     let known = |known: &&str| {
-        path.strip_prefix(*known)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        path.strip_prefix(*known).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
     PATHS.into_iter().find(known).unwrap_or("other")
 }

@@ -62,12 +62,7 @@ impl<P: Plugin> Instance<P> {
             .load(config.as_bytes(), &options, clock.now())
             .map_err(|trap| format!("{trap:#}"))?
             .map_err(|faults| format!("{faults:?}"))?;
-        let mut instance = Self {
-            guest,
-            clock,
-            plugin,
-            next_op: 1,
-        };
+        let mut instance = Self { guest, clock, plugin, next_op: 1 };
         instance.settle().map_err(|trap| format!("{trap:#}"))?;
         Ok(instance)
     }
@@ -88,9 +83,7 @@ impl<P: Plugin> Instance<P> {
             Ok(_) => return Ok(()),
             Err(trap) => Err(trap),
         };
-        ticked
-            .and_then(|()| self.settle().map(drop))
-            .map_err(trapped)
+        ticked.and_then(|()| self.settle().map(drop)).map_err(trapped)
     }
 
     /// Encrypts a value.

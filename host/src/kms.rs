@@ -72,11 +72,9 @@ pub async fn plugin_status(address: &SocketAddress) -> anyhow::Result<PluginStat
         async move { introspection.counts(request).await }
     });
     let counts = match counts.await {
-        Ok(counts) => Some(Counts {
-            status: counts.status,
-            encrypt: counts.encrypt,
-            decrypt: counts.decrypt,
-        }),
+        Ok(counts) => {
+            Some(Counts { status: counts.status, encrypt: counts.encrypt, decrypt: counts.decrypt })
+        }
         Err(error) if error.code == Code::Unimplemented as u32 => None,
         Err(error) => {
             return Err(error)
@@ -98,10 +96,7 @@ pub async fn plugin_status(address: &SocketAddress) -> anyhow::Result<PluginStat
 pub fn rotate(state_dir: &Path) -> anyhow::Result<Rotated> {
     let mut keyring = Keyring::open(state_dir)?;
     keyring.rotate()?;
-    Ok(Rotated {
-        key_id_hash: keyring.current().id().hash(),
-        keys: keyring.keys().len(),
-    })
+    Ok(Rotated { key_id_hash: keyring.current().id().hash(), keys: keyring.keys().len() })
 }
 
 /// Returns `sha256:<hex>` in lowercase, the only form in which a key ID may be logged or shown. Upstream: kmsv2 `getHash`.

@@ -188,11 +188,7 @@ impl Metrics {
             method_name: method,
             grpc_status_code: grpc_code_name(code),
         };
-        let kms = if method.starts_with("/v1beta1.") {
-            &self.kms_v1
-        } else {
-            &self.kms
-        };
+        let kms = if method.starts_with("/v1beta1.") { &self.kms_v1 } else { &self.kms };
         kms.observe(labels, took);
     }
 
@@ -214,9 +210,7 @@ impl Metrics {
             400..=499 => "4xx",
             _ => "5xx",
         };
-        self.http_requests
-            .get_or_create(&HttpLabels { path, class })
-            .inc();
+        self.http_requests.get_or_create(&HttpLabels { path, class }).inc();
     }
 
     /// Records that the component trapped.
@@ -231,10 +225,7 @@ impl Metrics {
 
     /// Records the configuration that was read at the start. It does not count as a reload. `hash` is `sha256:<hex>`.
     pub fn config_loaded(&self, hash: &str) {
-        let mut last = self
-            .last_config_hash
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last_config_hash.lock().unwrap_or_else(PoisonError::into_inner);
         *last = Some(hash.to_owned());
     }
 
@@ -276,32 +267,20 @@ impl Metrics {
     }
 
     fn reload(&self, status: &'static str, unix_seconds: f64) {
-        let labels = ReloadLabels {
-            status,
-            apiserver_id_hash: self.apiserver_id_hash.clone(),
-        };
+        let labels = ReloadLabels { status, apiserver_id_hash: self.apiserver_id_hash.clone() };
         self.reloads.get_or_create(&labels).inc();
-        self.reload_timestamps
-            .get_or_create(&labels)
-            .set(unix_seconds);
+        self.reload_timestamps.get_or_create(&labels).set(unix_seconds);
     }
 
     fn last_config_info(&self) -> Option<MetricFamily> {
-        let hash = self
-            .last_config_hash
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()?;
+        let hash = self.last_config_hash.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
         Some(MetricFamily {
             name: "apiserver_encryption_config_controller_last_config_info".to_owned(),
             help: "The configuration in use, by the hash of its file.".to_owned(),
             kind: MetricKind::Gauge,
             samples: vec![Sample {
                 labels: vec![
-                    (
-                        "apiserver_id_hash".to_owned(),
-                        self.apiserver_id_hash.clone(),
-                    ),
+                    ("apiserver_id_hash".to_owned(), self.apiserver_id_hash.clone()),
                     ("hash".to_owned(), hash),
                 ],
                 value: 1.0,

@@ -97,14 +97,7 @@ pub struct Decrypted {
 /// Prints the plaintext's length, never the plaintext.
 impl fmt::Debug for Decrypted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            plaintext,
-            stale,
-            transformer_prefix,
-            key_prefix,
-            has_rule,
-            key_id_hash,
-        } = self;
+        let Self { plaintext, stale, transformer_prefix, key_prefix, has_rule, key_id_hash } = self;
         f.debug_struct("Decrypted")
             .field("plaintext", &format_args!("{} bytes", plaintext.len()))
             .field("stale", stale)

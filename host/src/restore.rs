@@ -84,11 +84,7 @@ impl Watch {
         let uevents = uevents().inspect_err(|error| {
             tracing::debug!(%error, "no uevents: a restored virtual machine is detected only by its clock");
         });
-        Self {
-            detector: Detector::new(Reading::take()),
-            ticks,
-            uevents: uevents.ok(),
-        }
+        Self { detector: Detector::new(Reading::take()), ticks, uevents: uevents.ok() }
     }
 
     /// Waits for a sign. The future may be dropped and the function called again without losing a sign.
@@ -147,10 +143,7 @@ impl Process {
         }
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
         let stat = std::fs::read("/proc/self/stat").ok()?;
-        Some(Self {
-            boot_id,
-            start_time: start_time(&stat)?,
-        })
+        Some(Self { boot_id, start_time: start_time(&stat)? })
     }
 }
 
@@ -172,11 +165,7 @@ struct Detector {
 
 impl Detector {
     fn new(first: Reading) -> Self {
-        Self {
-            last: first,
-            clock_sign: None,
-            is_owed: false,
-        }
+        Self { last: first, clock_sign: None, is_owed: false }
     }
 
     fn look(&mut self, now: Reading) -> Option<Sign> {
@@ -196,9 +185,8 @@ impl Detector {
         if now.time_of_day >= last.time_of_day + passed + AHEAD_MIN {
             self.is_owed = true;
         }
-        let may_tell = self
-            .clock_sign
-            .is_none_or(|told| now.since_boot >= told + CLOCK_SIGN_INTERVAL);
+        let may_tell =
+            self.clock_sign.is_none_or(|told| now.since_boot >= told + CLOCK_SIGN_INTERVAL);
         if self.is_owed && may_tell {
             self.is_owed = false;
             self.clock_sign = Some(now.since_boot);
@@ -238,9 +226,7 @@ fn tell_of_new_generation(socket: &OwnedFd) -> bool {
 /// Returns whether a uevent reports a new VM generation ID. A uevent consists of `ACTION@DEVPATH` and `KEY=VALUE` fields, each terminated by a zero
 /// byte.
 fn is_new_generation(uevent: &[u8]) -> bool {
-    uevent
-        .split(|byte| *byte == 0)
-        .any(|field| field == b"NEW_VMGENID=1")
+    uevent.split(|byte| *byte == 0).any(|field| field == b"NEW_VMGENID=1")
 }
 
 #[cfg(test)]
@@ -258,15 +244,9 @@ mod tests {
             let now = Reading {
                 time_of_day: Duration::from_secs(1_700_000_000),
                 since_boot: Duration::from_secs(5_000),
-                process: Some(Process {
-                    boot_id: "a\n".to_owned(),
-                    start_time: 4_000,
-                }),
+                process: Some(Process { boot_id: "a\n".to_owned(), start_time: 4_000 }),
             };
-            Self {
-                detector: Detector::new(now.clone()),
-                now,
-            }
+            Self { detector: Detector::new(now.clone()), now }
         }
 
         fn process(&mut self) -> &mut Process {
@@ -329,11 +309,7 @@ mod tests {
         assert_eq!(elsewhere.pass(10, 0), Some(Sign::Process));
         let mut earlier = Machine::new();
         earlier.now.since_boot -= Duration::from_secs(100);
-        assert_eq!(
-            earlier.pass(10, 0),
-            Some(Sign::Process),
-            "no time namespace"
-        );
+        assert_eq!(earlier.pass(10, 0), Some(Sign::Process), "no time namespace");
         // The age of the image makes the time of day jump as well: both signs are one restore.
         let mut old = Machine::new();
         old.process().start_time += 1;
@@ -395,12 +371,7 @@ mod tests {
             (b"", false),
         ];
         for (uevent, expected) in table {
-            assert_eq!(
-                is_new_generation(uevent),
-                expected,
-                "{}",
-                uevent.escape_ascii()
-            );
+            assert_eq!(is_new_generation(uevent), expected, "{}", uevent.escape_ascii());
         }
     }
 }

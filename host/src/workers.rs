@@ -155,10 +155,7 @@ impl Workers {
 
     /// Publishes a new state. From now on, a worker catches up with it before it handles a value.
     pub(crate) fn publish(&self, published: Published) {
-        let mut current = self
-            .published
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.published.write().unwrap_or_else(PoisonError::into_inner);
         *current = Arc::new(published);
         self.version.fetch_add(1, Ordering::Release);
     }
@@ -173,10 +170,7 @@ impl Workers {
         at: &Location,
         plaintext: &[u8],
     ) -> Result<Attempt<Encrypted>, HostError> {
-        self.attempt(control, |guest, now| {
-            guest.try_to_storage(at, plaintext, now)
-        })
-        .await
+        self.attempt(control, |guest, now| guest.try_to_storage(at, plaintext, now)).await
     }
 
     /// Tries to decrypt a value in a worker.
@@ -189,10 +183,7 @@ impl Workers {
         at: &Location,
         stored: &[u8],
     ) -> Result<Attempt<Decrypted>, HostError> {
-        self.attempt(control, |guest, now| {
-            guest.try_from_storage(at, stored, now)
-        })
-        .await
+        self.attempt(control, |guest, now| guest.try_from_storage(at, stored, now)).await
     }
 
     /// Marks a worker's lease as used up, because the control instance has encrypted a value that this worker could not.
@@ -288,12 +279,7 @@ impl Workers {
     /// Takes the top worker of the idle list. Each permit stands for an idle worker, because a worker is returned before its permit.
     fn busy<'w>(&'w self, permit: SemaphorePermit<'w>) -> Option<Busy<'w>> {
         let worker = locked(&self.idle).pop()?;
-        Some(Busy {
-            pool: self,
-            worker: Some(worker),
-            place: None,
-            _permit: permit,
-        })
+        Some(Busy { pool: self, worker: Some(worker), place: None, _permit: permit })
     }
 
     /// Adds the last collected metrics of an engine that has ended to `retired`, so that no sum decreases.
@@ -426,11 +412,9 @@ impl Busy<'_> {
             pool.retire(worker.number);
             worker.forget();
             let loaded =
-                pool.component
-                    .load_worker(&published.config, &pool.options, pool.clock.now());
-            let guest = loaded
-                .map_err(|trap| format!("{trap:#}"))?
-                .map_err(|faults| describe(&faults))?;
+                pool.component.load_worker(&published.config, &pool.options, pool.clock.now());
+            let guest =
+                loaded.map_err(|trap| format!("{trap:#}"))?.map_err(|faults| describe(&faults))?;
             worker.guest = Some(guest);
             worker.epoch = published.epoch;
             if std::mem::take(&mut worker.has_trapped) {
@@ -439,10 +423,7 @@ impl Busy<'_> {
         }
         let mut has_all = true;
         for dek in &published.deks {
-            let known = worker
-                .leased
-                .iter_mut()
-                .find(|leased| leased.provider == dek.provider);
+            let known = worker.leased.iter_mut().find(|leased| leased.provider == dek.provider);
             let guest = worker.guest.as_mut().ok_or("no instance")?;
             match known {
                 Some(known) if known.id == dek.id => {
@@ -455,9 +436,7 @@ impl Busy<'_> {
                 _ => {
                     // The worker's previous DEK must not be used any more, even if no new lease can be taken. Without a lease, the control instance
                     // encrypts.
-                    guest
-                        .extend(&dek.provider, 0)
-                        .map_err(|trap| format!("{trap:#}"))?;
+                    guest.extend(&dek.provider, 0).map_err(|trap| format!("{trap:#}"))?;
                     worker.leased.retain(|had| had.provider != dek.provider);
                     let Ok(Some((id, lease))) = control.lease(&dek.provider).await else {
                         has_all = false;
@@ -466,11 +445,7 @@ impl Busy<'_> {
                     let guest = worker.guest.as_mut().ok_or("no instance")?;
                     let expiry = lease.expiry();
                     if guest.adopt(lease).map_err(|trap| format!("{trap:#}"))? {
-                        worker.leased.push(WriteDek {
-                            provider: dek.provider.clone(),
-                            id,
-                            expiry,
-                        });
+                        worker.leased.push(WriteDek { provider: dek.provider.clone(), id, expiry });
                     }
                 }
             }

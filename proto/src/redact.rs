@@ -20,9 +20,7 @@ struct Names<'a>(&'a BTreeMap<String, Vec<u8>>);
 
 impl fmt::Debug for Names<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map()
-            .entries(self.0.iter().map(|(name, value)| (name, Len(value.len()))))
-            .finish()
+        f.debug_map().entries(self.0.iter().map(|(name, value)| (name, Len(value.len())))).finish()
     }
 }
 

@@ -21,10 +21,7 @@ fn services_have_the_wire_names() {
     use v2::key_management_service_server::KeyManagementServiceServer as V2;
     assert_eq!(name(None::<V1<()>>), "v1beta1.KeyManagementService");
     assert_eq!(name(None::<V2<()>>), "v2.KeyManagementService");
-    assert_eq!(
-        name(None::<IntrospectionServer<()>>),
-        "dekker.plugin.v1.Introspection"
-    );
+    assert_eq!(name(None::<IntrospectionServer<()>>), "dekker.plugin.v1.Introspection");
 }
 
 #[test]
@@ -38,44 +35,25 @@ fn fields_have_the_wire_numbers() {
         annotations: annotations.clone(),
         encrypted_dek_source_type: EncryptedDekSourceType::HkdfSha256XnonceAesGcmSeed.into(),
     };
-    let status = v2::StatusResponse {
-        version: "v2".into(),
-        healthz: "ok".into(),
-        key_id: "key".into(),
-    };
+    let status =
+        v2::StatusResponse { version: "v2".into(), healthz: "ok".into(), key_id: "key".into() };
     let decrypt = v2::DecryptRequest {
         ciphertext: b"c".to_vec(),
         uid: "u".into(),
         key_id: "key".into(),
         annotations: annotations.clone(),
     };
-    let encrypted = v2::EncryptResponse {
-        ciphertext: b"c".to_vec(),
-        key_id: "key".into(),
-        annotations,
-    };
-    let encrypt = v2::EncryptRequest {
-        plaintext: b"p".to_vec(),
-        uid: "u".into(),
-    };
+    let encrypted =
+        v2::EncryptResponse { ciphertext: b"c".to_vec(), key_id: "key".into(), annotations };
+    let encrypt = v2::EncryptRequest { plaintext: b"p".to_vec(), uid: "u".into() };
     let old_version = v1beta1::VersionResponse {
         version: "v1beta1".into(),
         runtime_name: "n".into(),
         runtime_version: "1".into(),
     };
-    let old_encrypt = v1beta1::EncryptRequest {
-        version: "v1beta1".into(),
-        plain: b"p".to_vec(),
-    };
-    let old_decrypt = v1beta1::DecryptRequest {
-        version: "v1beta1".into(),
-        cipher: b"c".to_vec(),
-    };
-    let counts = CountsResponse {
-        status: 1,
-        encrypt: 2,
-        decrypt: 3,
-    };
+    let old_encrypt = v1beta1::EncryptRequest { version: "v1beta1".into(), plain: b"p".to_vec() };
+    let old_decrypt = v1beta1::DecryptRequest { version: "v1beta1".into(), cipher: b"c".to_vec() };
+    let counts = CountsResponse { status: 1, encrypt: 2, decrypt: 3 };
     for (desc, got, want) in [
         (
             "EncryptedObject",
@@ -97,24 +75,14 @@ fn fields_have_the_wire_numbers() {
         (
             "v2 DecryptRequest",
             decrypt.encode_to_vec(),
-            [
-                field(1, b"c"),
-                field(2, b"u"),
-                field(3, b"key"),
-                field(4, &annotation),
-            ]
-            .concat(),
+            [field(1, b"c"), field(2, b"u"), field(3, b"key"), field(4, &annotation)].concat(),
         ),
         (
             "v2 EncryptResponse",
             encrypted.encode_to_vec(),
             [field(1, b"c"), field(2, b"key"), field(3, &annotation)].concat(),
         ),
-        (
-            "v2 EncryptRequest",
-            encrypt.encode_to_vec(),
-            [field(1, b"p"), field(2, b"u")].concat(),
-        ),
+        ("v2 EncryptRequest", encrypt.encode_to_vec(), [field(1, b"p"), field(2, b"u")].concat()),
         (
             "v1beta1 VersionResponse",
             old_version.encode_to_vec(),
@@ -130,11 +98,7 @@ fn fields_have_the_wire_numbers() {
             old_decrypt.encode_to_vec(),
             [field(1, b"v1beta1"), field(2, b"c")].concat(),
         ),
-        (
-            "CountsResponse",
-            counts.encode_to_vec(),
-            vec![1 << 3, 1, 2 << 3, 2, 3 << 3, 3],
-        ),
+        ("CountsResponse", counts.encode_to_vec(), vec![1 << 3, 1, 2 << 3, 2, 3 << 3, 3]),
     ] {
         assert_eq!(got, want, "{desc}");
     }
@@ -154,13 +118,7 @@ fn debug_shows_no_secret() {
     let bytes = secret.as_bytes().to_vec();
     let annotations = BTreeMap::from([("a.example".to_owned(), bytes.clone())]);
     for shown in [
-        format!(
-            "{:?}",
-            v2::StatusResponse {
-                key_id: secret.into(),
-                ..Default::default()
-            }
-        ),
+        format!("{:?}", v2::StatusResponse { key_id: secret.into(), ..Default::default() }),
         format!(
             "{:?}",
             v2::DecryptRequest {
@@ -188,38 +146,16 @@ fn debug_shows_no_secret() {
                 encrypted_dek_source_type: 0,
             }
         ),
+        format!("{:?}", v2::EncryptRequest { plaintext: bytes.clone(), uid: "u".into() }),
+        format!("{:?}", v2::DecryptResponse { plaintext: bytes.clone() }),
         format!(
             "{:?}",
-            v2::EncryptRequest {
-                plaintext: bytes.clone(),
-                uid: "u".into()
-            }
+            v1beta1::EncryptRequest { version: "v1beta1".into(), plain: bytes.clone() }
         ),
+        format!("{:?}", v1beta1::DecryptResponse { plain: bytes.clone() }),
         format!(
             "{:?}",
-            v2::DecryptResponse {
-                plaintext: bytes.clone()
-            }
-        ),
-        format!(
-            "{:?}",
-            v1beta1::EncryptRequest {
-                version: "v1beta1".into(),
-                plain: bytes.clone()
-            }
-        ),
-        format!(
-            "{:?}",
-            v1beta1::DecryptResponse {
-                plain: bytes.clone()
-            }
-        ),
-        format!(
-            "{:?}",
-            v1beta1::DecryptRequest {
-                version: "v1beta1".into(),
-                cipher: bytes.clone()
-            }
+            v1beta1::DecryptRequest { version: "v1beta1".into(), cipher: bytes.clone() }
         ),
         format!("{:?}", v1beta1::EncryptResponse { cipher: bytes }),
     ] {

@@ -12,10 +12,7 @@ const NONCE: &[Change] = &[
     ("use super::entropy::", "use dekker_core::crypto::entropy::"),
     ("use super::keys::", "use dekker_core::crypto::keys::"),
     // A link in the documentation.
-    (
-        "crate::engine::event::Event::Restored",
-        "dekker_core::engine::event::Event::Restored",
-    ),
+    ("crate::engine::event::Event::Restored", "dekker_core::engine::event::Event::Restored"),
 ];
 
 const SHARED: &[Change] = &[
@@ -24,10 +21,7 @@ const SHARED: &[Change] = &[
         "use std::sync::{Mutex, MutexGuard, PoisonError};",
         "use std::sync::PoisonError; use shuttle::sync::{Mutex, MutexGuard};",
     ),
-    (
-        "use thread_local::ThreadLocal;",
-        "use crate::per_thread::ThreadLocal;",
-    ),
+    ("use thread_local::ThreadLocal;", "use crate::per_thread::ThreadLocal;"),
 ];
 
 const WORKERS: &[Change] = &[
@@ -36,23 +30,14 @@ const WORKERS: &[Change] = &[
         "use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};",
         "use std::sync::{Arc, PoisonError}; use shuttle::sync::{Mutex, MutexGuard, RwLock};",
     ),
-    (
-        "use dekker_keys::OpeningKey;",
-        "use crate::stand_in::OpeningKey;",
-    ),
+    ("use dekker_keys::OpeningKey;", "use crate::stand_in::OpeningKey;"),
     ("use crate::clock::Clock;", "use crate::stand_in::Clock;"),
-    (
-        "use crate::driver::describe;",
-        "use crate::stand_in::describe;",
-    ),
+    ("use crate::driver::describe;", "use crate::stand_in::describe;"),
     (
         "use crate::guest::{Component, Guest, Lease, Options, Trap};",
         "use crate::stand_in::{Component, Guest, Lease, Options, Trap};",
     ),
-    (
-        "use crate::metrics::{Metrics, add_up};",
-        "use crate::stand_in::{Metrics, add_up};",
-    ),
+    ("use crate::metrics::{Metrics, add_up};", "use crate::stand_in::{Metrics, add_up};"),
     ("use crate::model::{", "use crate::stand_in::{"),
 ];
 
@@ -113,19 +98,13 @@ fn main() {
         "shared_unpublished_file",
         "core/shared/src/lib.rs",
         SHARED,
-        &[(
-            "        if now != *published {",
-            "        if now.1 != published.1 {",
-        )],
+        &[("        if now != *published {", "        if now.1 != published.1 {")],
     );
     source.write(
         "shared_lease_kept",
         "core/shared/src/lib.rs",
         SHARED,
-        &[(
-            "Some(known) if known.serial == state.serial => {",
-            "Some(known) => {",
-        )],
+        &[("Some(known) if known.serial == state.serial => {", "Some(known) => {")],
     );
     source.write("workers", "host/src/workers.rs", WORKERS, &[]);
     source.write(

@@ -15,11 +15,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let socket = directory.path().join("kms.sock");
     let plugin = Plugin::new(Keyring::open_or_create(&directory.path().join("keys"))?);
     let listener = UnixListener::bind(&socket)?;
-    let serving = tokio::spawn(plugin::serve(
-        plugin.clone(),
-        listener,
-        std::future::pending(),
-    ));
+    let serving = tokio::spawn(plugin::serve(plugin.clone(), listener, std::future::pending()));
 
     let config = format!(
         r#"
@@ -40,16 +36,10 @@ resources:
 
     // The first write waits until the plugin has encrypted a DEK. The second makes no call.
     println!("write");
-    let first = host
-        .to_storage(at("a"), b"hunter2".to_vec().into())
-        .await?
-        .stored;
+    let first = host.to_storage(at("a"), b"hunter2".to_vec().into()).await?.stored;
     println!("  {} bytes; {:?}", first.len(), plugin.counts());
     println!("write another");
-    let second = host
-        .to_storage(at("b"), b"hunter2".to_vec().into())
-        .await?
-        .stored;
+    let second = host.to_storage(at("b"), b"hunter2".to_vec().into()).await?.stored;
     println!("  {} bytes; {:?}", second.len(), plugin.counts());
 
     println!("read");

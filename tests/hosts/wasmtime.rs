@@ -64,11 +64,7 @@ impl Kms {
 
     fn status(&mut self) -> face::StatusResponse {
         self.ask("call-status");
-        face::StatusResponse {
-            version: "v2".into(),
-            healthz: "ok".into(),
-            key_id: "key-1".into(),
-        }
+        face::StatusResponse { version: "v2".into(), healthz: "ok".into(), key_id: "key-1".into() }
     }
 
     fn encrypt(&mut self, dek: Vec<u8>) -> face::EncryptResponse {
@@ -129,13 +125,7 @@ impl Host {
             bail!("the configuration has errors");
         };
         let kms = Kms::default();
-        Ok(Self {
-            store,
-            bindings,
-            engine,
-            kms,
-            now,
-        })
+        Ok(Self { store, bindings, engine, kms, now })
     }
 
     /// Encrypts a value. An operation that cannot complete at once is parked under `op`; an action delivers its result later.
@@ -182,9 +172,7 @@ impl Host {
                         let outcome = Ok(self.kms.status());
                         Event::Status(face::StatusEvent { call, outcome })
                     }
-                    Action::CallEncrypt(face::EncryptCall {
-                        call, plaintext, ..
-                    }) => {
+                    Action::CallEncrypt(face::EncryptCall { call, plaintext, .. }) => {
                         let outcome = Ok(self.kms.encrypt(plaintext));
                         Event::Encrypted(face::EncryptedEvent { call, outcome })
                     }
@@ -202,11 +190,7 @@ impl Host {
                     }
                 };
                 call!(self.call_handle_event(&event, self.now))?;
-                if let Event::Decrypted(face::DecryptedEvent {
-                    outcome: Ok(mut dek),
-                    ..
-                }) = event
-                {
+                if let Event::Decrypted(face::DecryptedEvent { outcome: Ok(mut dek), .. }) = event {
                     dek.zeroize();
                 }
             }

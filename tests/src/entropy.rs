@@ -16,10 +16,7 @@ pub struct Seeded {
 impl Seeded {
     /// Creates a generator. Its output depends only on `seed` and the calls made.
     pub const fn new(seed: u64) -> Self {
-        Self {
-            state: AtomicU64::new(seed),
-            chosen: Mutex::new(None),
-        }
+        Self { state: AtomicU64::new(seed), chosen: Mutex::new(None) }
     }
 
     /// Makes the next call of [`Self::bytes`] return these bytes: the IV of a published vector.
@@ -30,10 +27,7 @@ impl Seeded {
     /// Returns the next number.
     pub fn number(&self) -> u64 {
         const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
-        let mut z = self
-            .state
-            .fetch_add(GAMMA, Ordering::Relaxed)
-            .wrapping_add(GAMMA);
+        let mut z = self.state.fetch_add(GAMMA, Ordering::Relaxed).wrapping_add(GAMMA);
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)

@@ -315,9 +315,7 @@ impl Dek {
         let request = DecryptRequest {
             ciphertext: self.ciphertext.clone(),
             key_id: self.key_id.clone(),
-            annotations: annotations
-                .map(|(name, value)| (name.clone(), value.0.clone()))
-                .collect(),
+            annotations: annotations.map(|(name, value)| (name.clone(), value.0.clone())).collect(),
         };
         (request, self.plaintext.clone())
     }
@@ -351,12 +349,7 @@ impl Vector {
         let note = self.plaintext.as_ref()?;
         let byte = |i| u8::try_from((7 * i + note.len) % 251).expect("below 251");
         let plaintext: Vec<u8> = (0..note.len).map(byte).collect();
-        assert_eq!(
-            hex(&Sha256::digest(&plaintext)),
-            note.sha256,
-            "{}",
-            self.name
-        );
+        assert_eq!(hex(&Sha256::digest(&plaintext)), note.sha256, "{}", self.name);
         Some(plaintext)
     }
 }

@@ -99,10 +99,7 @@ const SLOWEST: Duration = Duration::from_secs(600);
 impl<'a> History<'a> {
     /// Starts a history with both plugins healthy and the first file.
     pub fn new(maker: &'a dyn Maker, options: &Options) -> Self {
-        let plugins = [
-            ("a", Plugin::new("needle-0")),
-            ("b", Plugin::new("needle-0")),
-        ];
+        let plugins = [("a", Plugin::new("needle-0")), ("b", Plugin::new("needle-0"))];
         Self {
             maker,
             options: options.clone(),
@@ -194,11 +191,7 @@ impl<'a> History<'a> {
                 Some(Ok(encrypted)) => {
                     self.check_write(&encrypted.stored, at_once);
                     let stored = encrypted.stored;
-                    self.written.push(Written {
-                        key,
-                        plaintext,
-                        stored,
-                    });
+                    self.written.push(Written { key, plaintext, stored });
                 }
             }
         }
@@ -223,17 +216,10 @@ impl<'a> History<'a> {
             _ => 0..44,
         };
         let header = object.encrypted_data[nonce_len].to_vec();
-        assert!(
-            self.headers.insert((object.encrypted_dek_source, header)),
-            "a nonce came twice"
-        );
+        assert!(self.headers.insert((object.encrypted_dek_source, header)), "a nonce came twice");
         if at_once && self.options.coast == Coast::Strict {
             let who = (provider.to_string(), object.key_id);
-            let last = self
-                .h
-                .good_status
-                .get(&who)
-                .expect("a Status named its key ID");
+            let last = self.h.good_status.get(&who).expect("a Status named its key ID");
             assert!(
                 self.h.now.since(*last) <= TTL,
                 "written {:?} after it",
@@ -274,21 +260,11 @@ impl<'a> History<'a> {
         let status = self.h.status();
         let current = |name: &str| {
             let providers = status["kmsProviders"].as_array().expect("a list");
-            let one = providers
-                .iter()
-                .find(|one| one["name"] == name && one["inUse"] == true);
+            let one = providers.iter().find(|one| one["name"] == name && one["inUse"] == true);
             one.expect("in use")["writeDek"]["keyIdHash"].clone()
         };
-        for Written {
-            key,
-            plaintext,
-            stored,
-        } in &self.written
-        {
-            let read = self
-                .h
-                .try_read("secrets", key, stored)
-                .expect("an acknowledged write");
+        for Written { key, plaintext, stored } in &self.written {
+            let read = self.h.try_read("secrets", key, stored).expect("an acknowledged write");
             assert!(read.plaintext == *plaintext, "it reads back");
             let stale = match parse(stored) {
                 Some(("a", object)) => {
@@ -310,8 +286,6 @@ impl<'a> History<'a> {
 fn parse(stored: &[u8]) -> Option<(&'static str, EncryptedObject)> {
     ["a", "b"].into_iter().find_map(|name| {
         let prefix = format!("k8s:enc:kms:v2:{name}:");
-        stored
-            .starts_with(prefix.as_bytes())
-            .then(|| (name, EncryptedObject::of(name, stored)))
+        stored.starts_with(prefix.as_bytes()).then(|| (name, EncryptedObject::of(name, stored)))
     })
 }

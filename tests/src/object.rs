@@ -75,14 +75,8 @@ impl Stored for EncryptedObject {
         let (nonce, msg) = sealed.split_first_chunk::<12>()?;
         let payload = Payload { msg, aad };
         match key.len() {
-            16 => Aes128Gcm::new_from_slice(&key)
-                .ok()?
-                .decrypt(nonce.into(), payload)
-                .ok(),
-            _ => Aes256Gcm::new_from_slice(&key)
-                .ok()?
-                .decrypt(nonce.into(), payload)
-                .ok(),
+            16 => Aes128Gcm::new_from_slice(&key).ok()?.decrypt(nonce.into(), payload).ok(),
+            _ => Aes256Gcm::new_from_slice(&key).ok()?.decrypt(nonce.into(), payload).ok(),
         }
     }
 }

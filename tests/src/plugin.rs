@@ -23,10 +23,7 @@ impl<T> Reply<T> {
     fn into_outcome(self) -> Option<Result<T, CallError>> {
         match self {
             Self::Answer(answer) => Some(Ok(answer)),
-            Self::Fail(code, message) => Some(Err(CallError {
-                code,
-                message: message.into(),
-            })),
+            Self::Fail(code, message) => Some(Err(CallError { code, message: message.into() })),
             Self::Never => None,
         }
     }
@@ -180,9 +177,7 @@ impl Plugin {
         nonce[..8].copy_from_slice(&(self.calls.encrypt as u64).to_le_bytes());
         // Part of the hash of the DEK, so that two plugins with one KEK do not reuse a nonce.
         nonce[8..].copy_from_slice(&Sha256::digest(dek)[..4]);
-        let sealed = kek(&self.key_id)
-            .encrypt((&nonce).into(), dek)
-            .expect("a short text");
+        let sealed = kek(&self.key_id).encrypt((&nonce).into(), dek).expect("a short text");
         [&nonce[..], &sealed].concat()
     }
 }

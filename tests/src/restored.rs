@@ -30,13 +30,8 @@ pub enum Provider {
 
 impl Provider {
     /// All providers.
-    pub const ALL: [Self; 5] = [
-        Self::AesGcm,
-        Self::AesCbc,
-        Self::Secretbox,
-        Self::Counter,
-        Self::Seed,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::AesGcm, Self::AesCbc, Self::Secretbox, Self::Counter, Self::Seed];
 
     /// Returns the provider's name, as it is passed to a writer.
     pub fn name(self) -> &'static str {
@@ -102,10 +97,7 @@ impl Batches {
     /// Returns how many nonces of the second batch are also in the first.
     pub fn repeated(&self) -> usize {
         let first: BTreeSet<_> = self.first.iter().collect();
-        self.second
-            .iter()
-            .filter(|nonce| first.contains(nonce))
-            .count()
+        self.second.iter().filter(|nonce| first.contains(nonce)).count()
     }
 }
 
@@ -146,11 +138,7 @@ pub fn run(mut writer: Command, provider: Provider) -> io::Result<Option<Batches
         let altered = traced.restore(&snapshot)?;
         traced.resume()?;
         let second = batch()?;
-        Ok(Some(Batches {
-            first,
-            second,
-            altered,
-        }))
+        Ok(Some(Batches { first, second, altered }))
     };
     let outcome = batches();
     child.kill()?;
@@ -182,9 +170,7 @@ fn lines_until(output: &mut impl BufRead, end: &str) -> io::Result<Vec<String>> 
     loop {
         let mut line = String::new();
         if output.read_line(&mut line)? == 0 {
-            return Err(io::Error::other(format!(
-                "the writer ended after {lines:?}"
-            )));
+            return Err(io::Error::other(format!("the writer ended after {lines:?}")));
         }
         // With a writer in Rust, the test harness prints the beginning of the line that ends with `ready`.
         let line = line.trim_end();

@@ -89,10 +89,7 @@ impl Harness {
         let mut harness = Self {
             face: face.unwrap_or_else(|faults| panic!("{faults:?}")),
             now: START,
-            plugins: plugins
-                .into_iter()
-                .map(|(name, plugin)| (name.to_string(), plugin))
-                .collect(),
+            plugins: plugins.into_iter().map(|(name, plugin)| (name.to_string(), plugin)).collect(),
             sockets: BTreeMap::new(),
             reloads: Vec::new(),
             undecided: Vec::new(),
@@ -115,12 +112,7 @@ impl Harness {
     /// Creates a primed engine with one healthy plugin `a`, whose key ID is `key-1`, and secrets that only `a` serves.
     pub fn primed(maker: &dyn Maker) -> Self {
         let plugin = Plugin::new("key-1");
-        Self::new(
-            maker,
-            &file::secrets(),
-            &Options::default(),
-            [("a", plugin)],
-        )
+        Self::new(maker, &file::secrets(), &Options::default(), [("a", plugin)])
     }
 
     /// Returns the plugin with this name.
@@ -146,11 +138,7 @@ impl Harness {
                 break;
             }
             self.now = self.now.max(next);
-            rounds = if rounds.0 == self.now {
-                (self.now, rounds.1 + 1)
-            } else {
-                (self.now, 0)
-            };
+            rounds = if rounds.0 == self.now { (self.now, rounds.1 + 1) } else { (self.now, 0) };
             assert!(rounds.1 < 1000, "the engine spins at {}", self.now);
             match answer {
                 Some(at) if at <= self.now => {
@@ -201,25 +189,18 @@ impl Harness {
                     Some(Event::Status { call, outcome })
                 });
             }
-            Action::CallEncrypt {
-                call,
-                provider,
-                uid: _,
-                plaintext,
-                is_new_dek: _,
-            } => self.place(call, "encrypt", provider, |plugin| {
-                let outcome = plugin.encrypt(plaintext.expose())?;
-                Some(Event::Encrypted { call, outcome })
-            }),
-            Action::CallDecrypt {
-                call,
-                provider,
-                uid: _,
-                request,
-            } => self.place(call, "decrypt", provider, |plugin| {
-                let outcome = plugin.decrypt(&request)?.map(Into::into);
-                Some(Event::Decrypted { call, outcome })
-            }),
+            Action::CallEncrypt { call, provider, uid: _, plaintext, is_new_dek: _ } => {
+                self.place(call, "encrypt", provider, |plugin| {
+                    let outcome = plugin.encrypt(plaintext.expose())?;
+                    Some(Event::Encrypted { call, outcome })
+                })
+            }
+            Action::CallDecrypt { call, provider, uid: _, request } => {
+                self.place(call, "decrypt", provider, |plugin| {
+                    let outcome = plugin.decrypt(&request)?.map(Into::into);
+                    Some(Event::Decrypted { call, outcome })
+                })
+            }
             Action::ToStorageDone { op, outcome } => {
                 self.note(outcome.as_ref().err());
                 self.writes.insert(op.0, outcome);
@@ -232,10 +213,7 @@ impl Harness {
                 self.note_checks(&checks);
                 self.checks.insert(op.0, checks);
             }
-            Action::ReloadDone {
-                generation,
-                outcome,
-            } => {
+            Action::ReloadDone { generation, outcome } => {
                 let undecided = self.undecided.len();
                 self.undecided.retain(|offered| *offered != generation);
                 assert!(
@@ -271,10 +249,7 @@ impl Harness {
         if let Some(plugin) = self.plugins.get_mut(name) {
             let at = self.now + plugin.delay;
             if let Some(event) = ask(plugin) {
-                if let Event::Status {
-                    outcome: Ok(status),
-                    ..
-                } = &event
+                if let Event::Status { outcome: Ok(status), .. } = &event
                     && status.healthz == "ok"
                 {
                     let who = (name.clone(), status.key_id.clone());
@@ -286,8 +261,7 @@ impl Harness {
     }
 
     fn note(&mut self, error: Option<&TransformError>) {
-        self.texts
-            .extend(error.map(|error| format!("{error} {error:?}")));
+        self.texts.extend(error.map(|error| format!("{error} {error:?}")));
     }
 
     fn note_checks(&mut self, checks: &[Check]) {

@@ -49,17 +49,11 @@ impl Traced {
         let mut traced = Self {
             pid,
             threads: Vec::new(),
-            memory: File::options()
-                .read(true)
-                .write(true)
-                .open(format!("/proc/{pid}/mem"))?,
+            memory: File::options().read(true).write(true).open(format!("/proc/{pid}/mem"))?,
         };
         loop {
             let all = traced.tasks()?;
-            let new: Vec<_> = all
-                .iter()
-                .filter(|tid| !traced.threads.contains(tid))
-                .collect();
+            let new: Vec<_> = all.iter().filter(|tid| !traced.threads.contains(tid)).collect();
             if new.is_empty() {
                 return Ok(traced);
             }
@@ -116,10 +110,7 @@ impl Traced {
             self.memory.read_exact_at(&mut bytes, start)?;
             memory.push((start, bytes));
         }
-        Ok(Snapshot {
-            threads: threads.collect::<io::Result<_>>()?,
-            memory,
-        })
+        Ok(Snapshot { threads: threads.collect::<io::Result<_>>()?, memory })
     }
 
     /// Restores a stopped process to a snapshot. Returns the size in bytes of the pages that differed.
@@ -127,12 +118,7 @@ impl Traced {
     /// # Errors
     /// Returns an error if ptrace or a file in `/proc` fails, if the process has unmapped memory of the snapshot, or if a thread has ended.
     pub fn restore(&self, snapshot: &Snapshot) -> io::Result<usize> {
-        if !snapshot
-            .threads
-            .iter()
-            .map(|(tid, _)| tid)
-            .eq(&self.threads)
-        {
+        if !snapshot.threads.iter().map(|(tid, _)| tid).eq(&self.threads) {
             return Err(io::Error::other("a thread has ended"));
         }
         let mut altered = 0;
@@ -217,10 +203,8 @@ impl Registers {
         let data = (&raw mut general).cast();
         ptrace(libc::PTRACE_GETREGS, tid, 0, data)?;
         let mut vectors = vec![0; VECTORS_MAX];
-        let mut part = libc::iovec {
-            iov_base: vectors.as_mut_ptr().cast(),
-            iov_len: vectors.len(),
-        };
+        let mut part =
+            libc::iovec { iov_base: vectors.as_mut_ptr().cast(), iov_len: vectors.len() };
         let data = (&raw mut part).cast();
         ptrace(libc::PTRACE_GETREGSET, tid, VECTORS, data)?;
         vectors.truncate(part.iov_len);
@@ -238,10 +222,8 @@ impl Registers {
         let data = (&raw mut general).cast();
         ptrace(libc::PTRACE_SETREGS, tid, 0, data)?;
         let mut vectors = self.vectors.clone();
-        let mut part = libc::iovec {
-            iov_base: vectors.as_mut_ptr().cast(),
-            iov_len: vectors.len(),
-        };
+        let mut part =
+            libc::iovec { iov_base: vectors.as_mut_ptr().cast(), iov_len: vectors.len() };
         let data = (&raw mut part).cast();
         ptrace(libc::PTRACE_SETREGSET, tid, VECTORS, data)
     }
@@ -272,9 +254,5 @@ fn ptrace(request: libc::c_uint, tid: pid_t, address: usize, data: *mut c_void) 
 }
 
 fn checked(returned: libc::c_long) -> io::Result<()> {
-    if returned == -1 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
+    if returned == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -113,10 +113,7 @@ fn mismatch(case: &Case, faults: &[Finding]) -> Option<String> {
 
 /// Checks that an engine starts with the file if and only if the check found no error, and that it dials the same addresses as upstream.
 fn starts(maker: &dyn Maker, case: &Case, faults: &[Finding]) -> Option<String> {
-    let options = Options {
-        reload: case.reload,
-        ..Options::default()
-    };
+    let options = Options { reload: case.reload, ..Options::default() };
     let mut face = match maker.create(&case.bytes(), &options, 1, START) {
         Ok(face) => face,
         Err(refused) if faults.is_empty() => {
@@ -129,23 +126,17 @@ fn starts(maker: &dyn Maker, case: &Case, faults: &[Finding]) -> Option<String> 
     if !faults.is_empty() {
         return Some(format!("{}: starts despite errors: {faults:?}", case.desc));
     }
-    let dialled = face
-        .kms_providers()
-        .into_iter()
-        .map(|provider| match provider.address {
-            SocketAddress::Path(path) => path,
-            SocketAddress::Abstract(name) => format!("@{name}"),
-        });
+    let dialled = face.kms_providers().into_iter().map(|provider| match provider.address {
+        SocketAddress::Path(path) => path,
+        SocketAddress::Abstract(name) => format!("@{name}"),
+    });
     // Dekker treats two identical KMS v1 providers as one, with one connection.
     let mut dialled: Vec<String> = dialled.collect();
     dialled.dedup();
     let mut expected = case.upstream.addresses.clone();
     expected.dedup();
     (case.upstream.accepted && dialled != expected).then(|| {
-        format!(
-            "{}: dials {dialled:?}, upstream {:?}",
-            case.desc, case.upstream.addresses
-        )
+        format!("{}: dials {dialled:?}, upstream {:?}", case.desc, case.upstream.addresses)
     })
 }
 
@@ -167,12 +158,9 @@ fn configurations_are_judged_as_upstream_judges_them() {
 fn no_refusal_shows_a_secret() {
     // Upstream shows secrets where it prints a whole provider.
     let shown = |text: &str| {
-        [
-            "MDEyMzQ1Njc4OWFiY2RlZg",
-            "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY",
-        ]
-        .iter()
-        .any(|secret| text.contains(secret))
+        ["MDEyMzQ1Njc4OWFiY2RlZg", "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY"]
+            .iter()
+            .any(|secret| text.contains(secret))
     };
     let corpus = corpus();
     assert!(corpus.iter().any(|case| shown(&case.upstream.message)));

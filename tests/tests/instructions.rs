@@ -10,10 +10,8 @@ use dekker_tests::interop;
 use dekker_tests::plugin::Plugin;
 use dekker_tests::sim::{Harness, file};
 
-const AT: Location<'static> = Location {
-    resource: "secrets",
-    key: b"/registry/secrets/default/token",
-};
+const AT: Location<'static> =
+    Location { resource: "secrets", key: b"/registry/secrets/default/token" };
 
 /// The most instructions that a write and a read may take regardless of the value's length, by DEK source.
 const CEILINGS: [(DekSourceType, u64, u64); 2] = [
@@ -31,10 +29,7 @@ fn writes_and_reads_stay_under_their_instruction_ceilings() {
         Err(missing) => return interop::tell(&format!("SKIPPED instructions: {missing}")),
     };
     for (dek_source, to_write, to_read) in CEILINGS {
-        let options = Options {
-            dek_source,
-            ..Options::default()
-        };
+        let options = Options { dek_source, ..Options::default() };
         let plugin = Plugin::new("key-1");
         let mut harness = Harness::new(&maker, &file::secrets(), &options, [("a", plugin)]);
         let (face, now) = (&mut harness.face, harness.now);
@@ -45,10 +40,7 @@ fn writes_and_reads_stay_under_their_instruction_ceilings() {
             for op in 0..5 {
                 let written = face.to_storage(op, AT, &plaintext, now);
                 write = instructions.load(Ordering::Relaxed);
-                let stored = written
-                    .expect("no plugin is asked")
-                    .expect("a value")
-                    .stored;
+                let stored = written.expect("no plugin is asked").expect("a value").stored;
                 let opened = face.from_storage(op, AT, &stored, now);
                 read = instructions.load(Ordering::Relaxed);
                 let opened = opened.expect("its DEK is cached").expect("a plaintext");
@@ -59,14 +51,8 @@ fn writes_and_reads_stay_under_their_instruction_ceilings() {
                 dek_source.name()
             ));
             let more = len as u64 * EACH_BYTE;
-            assert!(
-                write <= to_write + more,
-                "{len} bytes: {write} instructions to write"
-            );
-            assert!(
-                read <= to_read + more,
-                "{len} bytes: {read} instructions to read"
-            );
+            assert!(write <= to_write + more, "{len} bytes: {write} instructions to write");
+            assert!(read <= to_read + more, "{len} bytes: {read} instructions to read");
         }
     }
 }

@@ -123,11 +123,8 @@ fn turn(plugin: &mut Plugin, mood: &Mood, sealed: &Sealed) {
             None => Reply::Answer(answer),
         }
     });
-    let (len, fails, sealed) = (
-        usize::try_from(mood.ciphertext).ok(),
-        failure(&mood.encrypt_fails),
-        sealed.clone(),
-    );
+    let (len, fails, sealed) =
+        (usize::try_from(mood.ciphertext).ok(), failure(&mood.encrypt_fails), sealed.clone());
     plugin.on_encrypt(move |mut answer| {
         if let Some(len) = len {
             answer.ciphertext = vec![0; len];
@@ -159,10 +156,8 @@ fn play(maker: &dyn Maker, script: &Script, coast: Coast, comparison: &mut Compa
         // Not `advance`: as in the recording, only the health check may probe.
         h.now = h.now + Duration::from_millis(step.advance_ms);
         turn(h.plugin("a"), &step.plugin, &sealed);
-        let mut then = Then {
-            health: comparable(&h.fault().unwrap_or_default()),
-            ..Then::default()
-        };
+        let mut then =
+            Then { health: comparable(&h.fault().unwrap_or_default()), ..Then::default() };
         let calls = h.plugin("a").calls;
         (then.status_calls, then.encrypt_calls) = (calls.status, calls.encrypt);
         match h.try_write("secrets", "/k", b"hunter2") {
@@ -170,9 +165,7 @@ fn play(maker: &dyn Maker, script: &Script, coast: Coast, comparison: &mut Compa
                 let object = EncryptedObject::of("a", &stored);
                 then.key_id_hash = sha256_text(&object.key_id);
                 let sealed = sealed.borrow();
-                let made_by = sealed
-                    .iter()
-                    .position(|by| *by == object.encrypted_dek_source);
+                let made_by = sealed.iter().position(|by| *by == object.encrypted_dek_source);
                 then.dek = made_by.map_or(0, |at| at + 1);
                 first.get_or_insert(stored);
             }
@@ -189,16 +182,8 @@ fn play(maker: &dyn Maker, script: &Script, coast: Coast, comparison: &mut Compa
                 Err(error) => error.message,
             };
         }
-        let what = format!(
-            "{} ({}, {coast:?}), step {}",
-            script.name,
-            script.dek_source,
-            at + 1
-        );
-        let upstream = Then {
-            health: comparable(&step.then.health),
-            ..step.then.clone()
-        };
+        let what = format!("{} ({}, {coast:?}), step {}", script.name, script.dek_source, at + 1);
+        let upstream = Then { health: comparable(&step.then.health), ..step.then.clone() };
         comparison.equal(&what, &then, &upstream);
     }
 }
@@ -227,10 +212,7 @@ fn key_states_match_upstream_if_no_unhealthy_answer_has_a_key_id() {
     let scripts = recorded();
     on_every_face("key-state steps, strict", |maker| {
         let mut comparison = Comparison::default();
-        for script in scripts
-            .iter()
-            .filter(|script| !script.unhealthy_with_key_id)
-        {
+        for script in scripts.iter().filter(|script| !script.unhealthy_with_key_id) {
             play(maker, script, Coast::Strict, &mut comparison);
         }
         comparison

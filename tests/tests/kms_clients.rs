@@ -90,9 +90,7 @@ async fn serve(stage: &Stage, socket: &Path) -> Process {
     let state = stage.state();
     let mut command = stage.command(["kms", "serve", "--state-dir"]);
     command.arg(state);
-    command
-        .arg("--listen")
-        .arg(format!("unix://{}", socket.display()));
+    command.arg("--listen").arg(format!("unix://{}", socket.display()));
     let mut server = Process::start(command, b"");
     server.says("KMS v2 plugin at").await;
     server
@@ -109,10 +107,7 @@ fn play(variable: &str, client: impl FnOnce(&str, &str) -> Command) {
         let endpoint = format!("unix://{}", socket.display());
         let mut client = Client::start(client(&program, &endpoint));
         let well = |what: &str, answer: Answer, number: usize| {
-            println!(
-                "{variable}: {what}: {} of {number} rounds, 3 calls each",
-                answer.done
-            );
+            println!("{variable}: {what}: {} of {number} rounds, 3 calls each", answer.done);
             assert!(answer.faults.is_empty(), "{what}: {answer:?}");
             assert_eq!(answer.done, number, "{what}");
         };
@@ -122,11 +117,7 @@ fn play(variable: &str, client: impl FnOnce(&str, &str) -> Command) {
             server.signal(signal);
             server.ended().await;
             server = serve(&stage, &socket).await;
-            well(
-                "after a restart",
-                client.rounds(ROUNDS / 10, 1),
-                ROUNDS / 10,
-            );
+            well("after a restart", client.rounds(ROUNDS / 10, 1), ROUNDS / 10);
         }
         drop(client);
         server.signal(Signal::TERM);
@@ -156,9 +147,7 @@ fn program(program: &str, endpoint: &str) -> Command {
 }
 
 fn script(script: &'static str) -> impl FnOnce(&str, &str) -> Command {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("clients")
-        .join(script);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(script);
     move |interpreter, endpoint| {
         let mut command = Command::new(interpreter);
         command.arg(script).arg(endpoint);

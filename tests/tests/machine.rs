@@ -9,11 +9,7 @@ use dekker_tests::interop::skip;
 #[test]
 fn histories_of_the_component_keep_the_promises() {
     match ComponentMaker::find() {
-        Ok(maker) => play(
-            &maker,
-            60,
-            &options(DekSourceType::AesGcmKey, Coast::Strict),
-        ),
+        Ok(maker) => play(&maker, 60, &options(DekSourceType::AesGcmKey, Coast::Strict)),
         Err(missing) => skip("histories of the component", &missing.to_string()),
     }
 }

@@ -39,12 +39,7 @@ fn core_repeats_no_nonce_after_its_memory_is_restored() {
 fn writer(face: &str, provider: Provider) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("this executable"));
     command
-        .args([
-            "--exact",
-            "writes_values_as_a_child_process",
-            "--nocapture",
-            "--test-threads=1",
-        ])
+        .args(["--exact", "writes_values_as_a_child_process", "--nocapture", "--test-threads=1"])
         .env(WRITER, format!("{face} {}", provider.name()));
     command
 }
@@ -95,10 +90,7 @@ fn host(provider: Provider) -> impl FnMut() -> Vec<u8> {
     };
     let mut instance =
         Instance::new(None, &provider.config(), source, None, Turning).expect("an instance");
-    let at = Location {
-        resource: "secrets".into(),
-        key: KEY.to_vec(),
-    };
+    let at = Location { resource: "secrets".into(), key: KEY.to_vec() };
     move || instance.to_storage(&at, b"text").expect("a write").stored
 }
 
@@ -110,19 +102,12 @@ fn core(provider: Provider) -> impl FnMut() -> Vec<u8> {
         },
         ..Options::default()
     };
-    let since_epoch = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .expect("after 1970");
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     let now = Timestamp::from_millis(u64::try_from(since_epoch.as_millis()).expect("not yet"));
     let config = provider.config();
-    let mut engine = Engine::new(
-        config.as_bytes(),
-        options,
-        Box::new(Ring),
-        Box::new(KernelEntropy),
-        now,
-    )
-    .expect("a configuration");
+    let mut engine =
+        Engine::new(config.as_bytes(), options, Box::new(Ring), Box::new(KernelEntropy), now)
+            .expect("a configuration");
     let turn = |bytes: &[u8]| bytes.iter().map(|byte| !byte).collect::<Vec<_>>();
     while let Some(action) = engine.poll_action() {
         let event = match action {
@@ -134,9 +119,7 @@ fn core(provider: Provider) -> impl FnMut() -> Vec<u8> {
                     key_id: "key-1".into(),
                 }),
             },
-            Action::CallEncrypt {
-                call, plaintext, ..
-            } => Event::Encrypted {
+            Action::CallEncrypt { call, plaintext, .. } => Event::Encrypted {
                 call,
                 outcome: Ok(EncryptResponse {
                     ciphertext: turn(plaintext.expose()),
@@ -144,18 +127,14 @@ fn core(provider: Provider) -> impl FnMut() -> Vec<u8> {
                     annotations: [].into(),
                 }),
             },
-            Action::CallDecrypt { call, request, .. } => Event::Decrypted {
-                call,
-                outcome: Ok(turn(&request.ciphertext).into()),
-            },
+            Action::CallDecrypt { call, request, .. } => {
+                Event::Decrypted { call, outcome: Ok(turn(&request.ciphertext).into()) }
+            }
             _ => continue,
         };
         engine.handle_event(event, now);
     }
-    let at = CoreLocation {
-        resource: "secrets",
-        key: KEY,
-    };
+    let at = CoreLocation { resource: "secrets", key: KEY };
     move || {
         let written = engine.to_storage(OpId(1), at, b"text", now);
         written.expect("at once").expect("a write").stored

@@ -18,15 +18,8 @@ fn writer(provider: Provider) -> Command {
     let mut command = Command::new("node");
     command
         // Memory that the garbage collector returned to the system could not be restored.
-        .args([
-            "--single-threaded",
-            "--min-semi-space-size=64",
-            "--max-semi-space-size=64",
-        ])
-        .arg(concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/node/restored-writer.js"
-        ))
+        .args(["--single-threaded", "--min-semi-space-size=64", "--max-semi-space-size=64"])
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/node/restored-writer.js"))
         .args([provider.name(), &provider.config(), &BATCH.to_string()]);
     command
 }

@@ -51,8 +51,7 @@ fn rows() -> Vec<Row> {
 }
 
 fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|c: char| !c.is_alphanumeric() && c != '_')
-        .filter(|word| !word.is_empty())
+    text.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty())
 }
 
 #[test]
@@ -61,10 +60,8 @@ fn every_upstream_test_has_a_row() {
     let (version, list) = list.split_once('\n').expect("a first line");
     let head = format!("\n{}. Each row", version);
     assert!(read("UPSTREAM.md").contains(&head), "it is of {version}");
-    let listed: BTreeSet<(&str, &str)> = list
-        .lines()
-        .map(|line| line.split_once(' ').expect("a package and a test"))
-        .collect();
+    let listed: BTreeSet<(&str, &str)> =
+        list.lines().map(|line| line.split_once(' ').expect("a package and a test")).collect();
     assert!(listed.len() > 100, "{}", listed.len());
     let rows = rows();
     let mapped: BTreeSet<(&str, &str)> = rows
@@ -79,14 +76,9 @@ fn every_upstream_test_has_a_row() {
     assert!(missing.is_empty(), "no row: {missing:?}");
     // Under a heading with two packages, each test name belongs to both.
     for (row, test) in rows.iter().flat_map(|row| {
-        words(&row.upstream)
-            .filter(|w| w.starts_with("Test"))
-            .map(move |t| (row, t))
+        words(&row.upstream).filter(|w| w.starts_with("Test")).map(move |t| (row, t))
     }) {
-        let known = row
-            .packages
-            .iter()
-            .any(|package| listed.contains(&(&**package, test)));
+        let known = row.packages.iter().any(|package| listed.contains(&(&**package, test)));
         assert!(known, "upstream has no {test} in {:?}", row.packages);
     }
 }
@@ -96,9 +88,7 @@ struct Sources(BTreeMap<String, BTreeSet<String>>);
 
 impl Sources {
     fn read() -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .parent()
-            .expect("a repository");
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a repository");
         let mut sources = Self(BTreeMap::new());
         for folder in [
             "crypto/src",
@@ -123,9 +113,8 @@ impl Sources {
             }
             let name = path.strip_prefix(root).expect("below it");
             let name = name.to_str().expect("UTF-8");
-            let Some(text) = name
-                .ends_with(".rs")
-                .then(|| fs::read_to_string(&path).expect("text"))
+            let Some(text) =
+                name.ends_with(".rs").then(|| fs::read_to_string(&path).expect("text"))
             else {
                 continue;
             };
@@ -145,11 +134,7 @@ impl Sources {
         self.0.keys().find(|path| found(path))?;
         let files = self.0.iter();
         let files = files.filter(|(path, _)| found(path) || path.contains(&below));
-        Some(
-            files
-                .flat_map(|(_, functions)| functions.iter().map(String::as_str))
-                .collect(),
-        )
+        Some(files.flat_map(|(_, functions)| functions.iter().map(String::as_str)).collect())
     }
 }
 
@@ -193,11 +178,7 @@ fn every_named_dekker_test_exists() {
                 functions.unwrap_or_else(|| panic!("{}: there is no {place:?}", row.upstream));
             let Some(name) = name else { continue };
             tests += 1;
-            assert!(
-                functions.contains(name),
-                "{}: there is no {name} in {place}",
-                row.upstream
-            );
+            assert!(functions.contains(name), "{}: there is no {name} in {place}", row.upstream);
         }
         assert!(
             !named.is_empty() || row.ours.starts_with("not ours: "),

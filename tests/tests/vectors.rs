@@ -10,15 +10,8 @@ use dekker_tests::object::{EncryptedObject, Stored};
 use dekker_tests::sim::{Harness, Read};
 
 /// The files of values that upstream wrote, by provider.
-const FILES: [&str; 7] = [
-    "aesgcm",
-    "aescbc",
-    "secretbox",
-    "identity",
-    "kms-v1",
-    "kms-v2-seed",
-    "kms-v2-key",
-];
+const FILES: [&str; 7] =
+    ["aesgcm", "aescbc", "secretbox", "identity", "kms-v1", "kms-v2-seed", "kms-v2-key"];
 
 /// Returns the name that the files use for the outcome of a read.
 fn verdict(outcome: &Result<Read, TransformError>) -> &'static str {
@@ -46,9 +39,8 @@ fn read_all(name: &str, maker: &dyn Maker) -> Comparison {
     for vector in &file.vectors {
         let plaintext = vector.plaintext();
         for read in &vector.reads {
-            let harness = harnesses
-                .entry(&read.reader)
-                .or_insert_with(|| file.harness(maker, &read.reader));
+            let harness =
+                harnesses.entry(&read.reader).or_insert_with(|| file.harness(maker, &read.reader));
             let outcome = harness.try_read(&vector.resource, vector.key(), vector.stored());
             let what = format!("{name}: {}, by {}", vector.name, read.reader);
             if read.error.starts_with("panic") {
@@ -177,11 +169,7 @@ fn kms_values_open_with_their_dek_alone() {
                 let refused = maker.open_with_dek(stored, &key, &wrong);
                 // AES-CBC, the fallback of KMS v1, has no authentication.
                 let kind = refused.map_or_else(|error| error.kind, |_| ErrorKind::DecryptFailed);
-                all.equal(
-                    &format!("{what}, wrong DEK"),
-                    &kind,
-                    &ErrorKind::DecryptFailed,
-                );
+                all.equal(&format!("{what}, wrong DEK"), &kind, &ErrorKind::DecryptFailed);
             }
         }
         all
@@ -207,12 +195,9 @@ fn a_value_sealed_with_a_given_dek_is_read_with_the_plugin() {
                     continue;
                 }
                 let what = format!("{name}: {}", vector.name);
-                let sealed = maker
-                    .seal_with_dek(b"new", b"/new", like, &dek.plaintext)
-                    .expect(&what);
-                let read = current
-                    .try_read("secrets", b"/new", &sealed.stored)
-                    .expect(&what);
+                let sealed =
+                    maker.seal_with_dek(b"new", b"/new", like, &dek.plaintext).expect(&what);
+                let read = current.try_read("secrets", b"/new", &sealed.stored).expect(&what);
                 assert_eq!(read.plaintext, b"new", "{what}");
                 all.equal(&what, &read.stale, &(reader.expect == "stale"));
                 let envelope = |stored| {
@@ -227,17 +212,11 @@ fn a_value_sealed_with_a_given_dek_is_read_with_the_plugin() {
                 assert_eq!(envelope(&sealed.stored), envelope(like.0), "{what}");
                 let mut wrong = dek.plaintext.clone();
                 wrong[0] ^= 1;
-                let refused = maker
-                    .seal_with_dek(b"new", b"/new", like, &wrong)
-                    .unwrap_err();
+                let refused = maker.seal_with_dek(b"new", b"/new", like, &wrong).unwrap_err();
                 assert_eq!(refused.kind, ErrorKind::DecryptFailed, "{what}");
                 let elsewhere =
                     maker.seal_with_dek(b"new", b"/new", (like.0, b"/elsewhere"), &dek.plaintext);
-                assert_eq!(
-                    elsewhere.unwrap_err().kind,
-                    ErrorKind::DecryptFailed,
-                    "{what}"
-                );
+                assert_eq!(elsewhere.unwrap_err().kind, ErrorKind::DecryptFailed, "{what}");
             }
         }
         all

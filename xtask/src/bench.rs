@@ -21,16 +21,10 @@ pub fn run(workspace: &Workspace, args: Vec<OsString>) -> Result<()> {
     let wasi = optional(ci, "dekker.wasm", wasi_command::build(workspace))?;
     let npm = optional(ci, "the benchmarks in Node", npm::build(workspace))?;
     let go = optional(ci, "the benchmarks in Go", go(workspace))?;
-    command::run(
-        workspace
-            .cargo()
-            .args(["build", "--release", "-p", "dekker-bench"]),
-    )?;
+    command::run(workspace.cargo().args(["build", "--release", "-p", "dekker-bench"]))?;
 
     let program = workspace.bench();
-    let program = program
-        .to_str()
-        .context("the path of the Go program is not UTF-8")?;
+    let program = program.to_str().context("the path of the Go program is not UTF-8")?;
     let mut bench = workspace.command(program);
     bench
         .env("DEKKER_BIN", workspace.binary())
@@ -43,10 +37,9 @@ pub fn run(workspace: &Workspace, args: Vec<OsString>) -> Result<()> {
     }
     if npm.is_some() {
         let script = workspace.root().join("tests/bench/peer.js");
-        bench.env("DEKKER_BENCH_NODE", script).env(
-            "DEKKER_NPM_MODULE",
-            workspace.npm_dist().join("dekker_bg.wasm"),
-        );
+        bench
+            .env("DEKKER_BENCH_NODE", script)
+            .env("DEKKER_NPM_MODULE", workspace.npm_dist().join("dekker_bg.wasm"));
     }
     if let Some(program) = go {
         bench.env("DEKKER_INTEROP_PEER", program);
@@ -78,10 +71,7 @@ fn go(workspace: &Workspace) -> Result<PathBuf> {
     setup::go(workspace, &source)?;
     let program = workspace.interop().join("peer");
     let mut go = workspace.command("go");
-    go.args(["build", "-o"])
-        .arg(&program)
-        .arg(".")
-        .current_dir(&source);
+    go.args(["build", "-o"]).arg(&program).arg(".").current_dir(&source);
     command::run(&mut go)?;
     Ok(program)
 }

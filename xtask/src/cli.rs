@@ -121,27 +121,11 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, UsageErr
         Some("test") => test(&args),
         Some("simulate") => simulate(args),
         Some("fmt") => without_arguments("fmt", args, Task::Fmt),
-        Some("lint") => without_arguments(
-            "lint",
-            args,
-            Task::Test {
-                parts: vec![&parts::CLIPPY],
-            },
-        ),
-        Some("interop") => without_arguments(
-            "interop",
-            args,
-            Task::Test {
-                parts: vec![&parts::INTEROP],
-            },
-        ),
-        Some("doc") => without_arguments(
-            "doc",
-            args,
-            Task::Test {
-                parts: vec![&parts::DOC],
-            },
-        ),
+        Some("lint") => without_arguments("lint", args, Task::Test { parts: vec![&parts::CLIPPY] }),
+        Some("interop") => {
+            without_arguments("interop", args, Task::Test { parts: vec![&parts::INTEROP] })
+        }
+        Some("doc") => without_arguments("doc", args, Task::Test { parts: vec![&parts::DOC] }),
         Some("pictures") => without_arguments("pictures", args, Task::Pictures),
         Some("bench") => Ok(Task::Bench { args }),
         Some("crash") => crash(args),
@@ -222,10 +206,7 @@ fn build(args: Vec<OsString>) -> Result<Task, UsageError> {
             Some(_) | None => None,
         };
         if product.is_none() || only.is_some_and(|only| product != Some(only)) {
-            return Err(UsageError::UnexpectedArgument {
-                command: "build",
-                argument,
-            });
+            return Err(UsageError::UnexpectedArgument { command: "build", argument });
         }
         only = product;
     }
@@ -233,10 +214,8 @@ fn build(args: Vec<OsString>) -> Result<Task, UsageError> {
 }
 
 fn simulate(args: Vec<OsString>) -> Result<Task, UsageError> {
-    let unexpected = |argument: OsString| UsageError::UnexpectedArgument {
-        command: "simulate",
-        argument,
-    };
+    let unexpected =
+        |argument: OsString| UsageError::UnexpectedArgument { command: "simulate", argument };
     let (mut fix, mut histories, mut matrix) = (None, None, false);
     let mut args = args.into_iter();
     while let Some(flag) = args.next() {
@@ -276,10 +255,7 @@ fn crash(args: Vec<OsString>) -> Result<Task, UsageError> {
     let Some(flag) = args.next() else {
         return Ok(Task::Crash { kills: None });
     };
-    let unexpected = |argument| UsageError::UnexpectedArgument {
-        command: "crash",
-        argument,
-    };
+    let unexpected = |argument| UsageError::UnexpectedArgument { command: "crash", argument };
     if flag != "--kills" {
         return Err(unexpected(flag));
     }
@@ -294,15 +270,9 @@ fn crash(args: Vec<OsString>) -> Result<Task, UsageError> {
 }
 
 fn fuzz(args: Vec<OsString>) -> Result<Task, UsageError> {
-    let unexpected = |argument: OsString| UsageError::UnexpectedArgument {
-        command: "fuzz",
-        argument,
-    };
-    let mut fuzzing = Fuzzing {
-        target: None,
-        minutes: fuzz::MINUTES,
-        keep: false,
-    };
+    let unexpected =
+        |argument: OsString| UsageError::UnexpectedArgument { command: "fuzz", argument };
+    let mut fuzzing = Fuzzing { target: None, minutes: fuzz::MINUTES, keep: false };
     let mut args = args.into_iter();
     while let Some(argument) = args.next() {
         if argument == "--keep" {
@@ -326,9 +296,8 @@ fn fuzz(args: Vec<OsString>) -> Result<Task, UsageError> {
 
 /// Returns a test task. Each part runs once, in the order of [`parts::PARTS`], no matter in which order or how often `names` lists it.
 fn test(names: &[OsString]) -> Result<Task, UsageError> {
-    if let Some(unknown) = names
-        .iter()
-        .find(|name| !parts::PARTS.iter().any(|part| **name == part.name))
+    if let Some(unknown) =
+        names.iter().find(|name| !parts::PARTS.iter().any(|part| **name == part.name))
     {
         return Err(UsageError::UnknownPart(unknown.clone()));
     }
@@ -366,44 +335,29 @@ mod tests {
             (
                 "build of the component",
                 &["build", "--component-only"],
-                Task::Build {
-                    only: Some(Product::Component),
-                },
+                Task::Build { only: Some(Product::Component) },
             ),
             (
                 "build of the npm package",
                 &["build", "--npm-only"],
-                Task::Build {
-                    only: Some(Product::Npm),
-                },
+                Task::Build { only: Some(Product::Npm) },
             ),
             (
                 "build of the Inspector",
                 &["build", "--inspector-only"],
-                Task::Build {
-                    only: Some(Product::Inspector),
-                },
+                Task::Build { only: Some(Product::Inspector) },
             ),
             ("serve", &["serve"], Task::Serve { args: vec![] }),
             (
                 "serve passes all arguments on",
                 &["serve", "--help", "a b"],
-                Task::Serve {
-                    args: vec!["--help".into(), "a b".into()],
-                },
+                Task::Serve { args: vec!["--help".into(), "a b".into()] },
             ),
-            (
-                "simulate",
-                &["simulate"],
-                Task::Simulate(Simulation::Histories(10_000)),
-            ),
+            ("simulate", &["simulate"], Task::Simulate(Simulation::Histories(10_000))),
             (
                 "simulate without a fix",
                 &["simulate", "--without", "all", "--histories", "7"],
-                Task::Simulate(Simulation::Without {
-                    fix: "all".into(),
-                    histories: 7,
-                }),
+                Task::Simulate(Simulation::Without { fix: "all".into(), histories: 7 }),
             ),
             (
                 "simulate with the matrix",
@@ -415,18 +369,12 @@ mod tests {
             (
                 "crash with a number of kills",
                 &["crash", "--kills", "5000"],
-                Task::Crash {
-                    kills: NonZeroU32::new(5000),
-                },
+                Task::Crash { kills: NonZeroU32::new(5000) },
             ),
             (
                 "fuzz",
                 &["fuzz"],
-                Task::Fuzz(Fuzzing {
-                    target: None,
-                    minutes: fuzz::MINUTES,
-                    keep: false,
-                }),
+                Task::Fuzz(Fuzzing { target: None, minutes: fuzz::MINUTES, keep: false }),
             ),
             (
                 "fuzz of one target",
@@ -441,18 +389,10 @@ mod tests {
             (
                 "mutants passes all arguments on",
                 &["mutants", "--file", "core/src/map.rs"],
-                Task::Mutants {
-                    args: vec!["--file".into(), "core/src/map.rs".into()],
-                },
+                Task::Mutants { args: vec!["--file".into(), "core/src/map.rs".into()] },
             ),
             ("pictures", &["pictures"], Task::Pictures),
-            (
-                "bench",
-                &["bench", "--quick"],
-                Task::Bench {
-                    args: vec!["--quick".into()],
-                },
-            ),
+            ("bench", &["bench", "--quick"], Task::Bench { args: vec!["--quick".into()] }),
         ];
         for (desc, words, expected) in table {
             assert_eq!(parse_words(words).as_ref(), Ok(expected), "{desc}");
@@ -467,71 +407,27 @@ mod tests {
         };
         let table: &[(&str, &[&str], UsageError)] = &[
             ("nothing", &[], UsageError::NoCommand),
-            (
-                "unknown command",
-                &["biuld"],
-                UsageError::UnknownCommand("biuld".into()),
-            ),
-            (
-                "unknown flag",
-                &["build", "--all"],
-                unexpected("build", "--all"),
-            ),
+            ("unknown command", &["biuld"], UsageError::UnknownCommand("biuld".into())),
+            ("unknown flag", &["build", "--all"], unexpected("build", "--all")),
             (
                 "two products",
                 &["build", "--npm-only", "--component-only"],
                 unexpected("build", "--component-only"),
             ),
-            (
-                "too many arguments",
-                &["fmt", "core"],
-                unexpected("fmt", "core"),
-            ),
+            ("too many arguments", &["fmt", "core"], unexpected("fmt", "core")),
             (
                 "a flag without its value",
                 &["simulate", "--histories"],
                 unexpected("simulate", "--histories"),
             ),
-            (
-                "not a number",
-                &["simulate", "--histories", "many"],
-                unexpected("simulate", "many"),
-            ),
-            (
-                "kills without a number",
-                &["crash", "--kills"],
-                unexpected("crash", "--kills"),
-            ),
-            (
-                "unknown target",
-                &["fuzz", "jsno"],
-                unexpected("fuzz", "jsno"),
-            ),
-            (
-                "two targets",
-                &["fuzz", "json", "config"],
-                unexpected("fuzz", "config"),
-            ),
-            (
-                "zero minutes",
-                &["fuzz", "--minutes", "0"],
-                unexpected("fuzz", "0"),
-            ),
-            (
-                "an argument to miri",
-                &["miri", "core"],
-                unexpected("miri", "core"),
-            ),
-            (
-                "zero kills",
-                &["crash", "--kills", "0"],
-                unexpected("crash", "0"),
-            ),
-            (
-                "unknown part",
-                &["test", "fmt", "nativ"],
-                UsageError::UnknownPart("nativ".into()),
-            ),
+            ("not a number", &["simulate", "--histories", "many"], unexpected("simulate", "many")),
+            ("kills without a number", &["crash", "--kills"], unexpected("crash", "--kills")),
+            ("unknown target", &["fuzz", "jsno"], unexpected("fuzz", "jsno")),
+            ("two targets", &["fuzz", "json", "config"], unexpected("fuzz", "config")),
+            ("zero minutes", &["fuzz", "--minutes", "0"], unexpected("fuzz", "0")),
+            ("an argument to miri", &["miri", "core"], unexpected("miri", "core")),
+            ("zero kills", &["crash", "--kills", "0"], unexpected("crash", "0")),
+            ("unknown part", &["test", "fmt", "nativ"], UsageError::UnknownPart("nativ".into())),
         ];
         for (desc, words, expected) in table {
             assert_eq!(parse_words(words).as_ref(), Err(expected), "{desc}");
@@ -542,10 +438,7 @@ mod tests {
     fn parts_run_once_in_the_order_of_the_table() {
         let all: Vec<&str> = parts::PARTS.iter().map(|part| part.name).collect();
         assert_eq!(part_names(&["test"]), all);
-        assert_eq!(
-            part_names(&["test", "native", "fmt", "native"]),
-            ["fmt", "native"]
-        );
+        assert_eq!(part_names(&["test", "native", "fmt", "native"]), ["fmt", "native"]);
         assert_eq!(part_names(&["lint"]), ["clippy"]);
         assert_eq!(part_names(&["doc"]), ["doc"]);
         assert_eq!(part_names(&["interop"]), ["interop"]);
@@ -555,11 +448,7 @@ mod tests {
     fn usage_names_every_part() {
         let usage = usage();
         for part in parts::PARTS {
-            assert!(
-                usage.contains(&format!("\n  {} ", part.name)),
-                "{}",
-                part.name
-            );
+            assert!(usage.contains(&format!("\n  {} ", part.name)), "{}", part.name);
         }
     }
 }

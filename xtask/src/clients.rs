@@ -73,11 +73,7 @@ fn go(workspace: &Workspace, source: &Path) -> Result<Vec<(&'static str, PathBuf
     for (modules, name) in KUBE {
         let program = workspace.clients().join(name);
         let mut build = workspace.command("go");
-        build
-            .args(["build", "-modfile", modules, "-o"])
-            .arg(&program)
-            .arg(".")
-            .current_dir(source);
+        build.args(["build", "-modfile", modules, "-o"]).arg(&program).arg(".").current_dir(source);
         command::run(&mut build)?;
         programs.push((name, program));
     }

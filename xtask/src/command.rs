@@ -18,9 +18,7 @@ pub fn run(command: &mut Command) -> Result<()> {
     let shown = describe(command);
     eprintln!("$ {shown}");
     let start = Instant::now();
-    let status = command
-        .status()
-        .with_context(|| format!("cannot run `{shown}`"))?;
+    let status = command.status().with_context(|| format!("cannot run `{shown}`"))?;
     conclude(&shown, status, start.elapsed())
 }
 
@@ -44,10 +42,8 @@ pub fn run_tests_seeing(
     let shown = describe(command);
     eprintln!("$ {shown}");
     let start = Instant::now();
-    let mut child = command
-        .stdout(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("cannot run `{shown}`"))?;
+    let mut child =
+        command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot run `{shown}`"))?;
     if let Some(stdout) = child.stdout.take() {
         let mut stdout = BufReader::new(stdout);
         let mut line = Vec::new();
@@ -66,9 +62,7 @@ pub fn run_tests_seeing(
             line.clear();
         }
     }
-    let status = child
-        .wait()
-        .with_context(|| format!("cannot wait for `{shown}`"))?;
+    let status = child.wait().with_context(|| format!("cannot wait for `{shown}`"))?;
     conclude(&shown, status, start.elapsed())
 }
 
@@ -79,10 +73,8 @@ pub fn run_tests_seeing(
 /// other than UTF-8.
 pub fn capture(command: &mut Command) -> Result<String> {
     let shown = describe(command);
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("cannot run `{shown}`"))?;
+    let output =
+        command.stdin(Stdio::null()).output().with_context(|| format!("cannot run `{shown}`"))?;
     if !output.status.success() {
         bail!(
             "`{shown}`: {}\n{}",
@@ -106,9 +98,8 @@ pub fn describe(command: &Command) -> String {
     // A full path to cargo is shown as `cargo`.
     let program = command.get_program();
     let program = std::path::Path::new(program).file_name().unwrap_or(program);
-    let words = std::iter::once(program)
-        .chain(command.get_args())
-        .map(|word| quote(word).into_owned());
+    let words =
+        std::iter::once(program).chain(command.get_args()).map(|word| quote(word).into_owned());
     variables.chain(words).collect::<Vec<_>>().join(" ")
 }
 
@@ -123,8 +114,7 @@ fn conclude(shown: &str, status: ExitStatus, elapsed: Duration) -> Result<()> {
 /// Shortens a search path: if it ends with xtask's own search path, that part becomes `$PATH`.
 fn shorten_path(path: &str) -> String {
     let own = std::env::var("PATH").unwrap_or_default();
-    path.strip_suffix(&own)
-        .map_or_else(|| path.to_owned(), |before| format!("{before}$PATH"))
+    path.strip_suffix(&own).map_or_else(|| path.to_owned(), |before| format!("{before}$PATH"))
 }
 
 fn quote(word: &OsStr) -> Cow<'_, str> {
@@ -158,14 +148,7 @@ mod tests {
         let mut counts = Counts::default();
         let script = "echo 'test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out'; exit 101";
         let fault = run_tests(Command::new("sh").args(["-c", script]), &mut counts);
-        assert_eq!(
-            counts,
-            Counts {
-                passed: 2,
-                failed: 0,
-                skipped: 1
-            }
-        );
+        assert_eq!(counts, Counts { passed: 2, failed: 0, skipped: 1 });
         assert!(fault.is_err_and(|fault| fault.to_string().contains("101")));
     }
 

@@ -56,9 +56,7 @@ static COMPONENTS: [Component; 2] = [
 /// a component imports more than it may.
 pub fn build(workspace: &Workspace) -> Result<()> {
     setup::c_compiler(workspace);
-    COMPONENTS
-        .iter()
-        .try_for_each(|component| component.build(workspace))
+    COMPONENTS.iter().try_for_each(|component| component.build(workspace))
 }
 
 /// Checks that the components that were built last import only what they may.
@@ -117,11 +115,7 @@ impl Component {
 
         let path = (self.path)(workspace);
         let changed = write_if_changed(&path, &component)?;
-        eprintln!(
-            "{} ({})",
-            path.display(),
-            if changed { "written" } else { "unchanged" }
-        );
+        eprintln!("{} ({})", path.display(), if changed { "written" } else { "unchanged" });
         eprintln!(
             "  core module {}, {}, {}",
             kilobytes(module.len()),
@@ -185,9 +179,10 @@ fn without_names(component: &[u8]) -> Option<Vec<u8>> {
         // A section is its ID, the length of its content in LEB128, and its content.
         let len_len = 1 + rest.get(1..)?.iter().position(|byte| *byte < 0x80)?;
         let len_bytes = rest.get(1..=len_len)?;
-        let len = len_bytes.iter().rev().try_fold(0usize, |len, byte| {
-            Some(len.checked_mul(128)? + usize::from(byte & 0x7f))
-        })?;
+        let len = len_bytes
+            .iter()
+            .rev()
+            .try_fold(0usize, |len, byte| Some(len.checked_mul(128)? + usize::from(byte & 0x7f)))?;
         let end = (1 + len_len).checked_add(len)?;
         let (section, others) = rest.split_at_checked(end)?;
         let content = section.get(1 + len_len..)?;
@@ -207,16 +202,11 @@ fn working_imports(component: &[u8]) -> Result<Vec<String>> {
     else {
         bail!("the file is a WIT package, not a component");
     };
-    let names = resolve.worlds[world]
-        .imports
-        .keys()
-        .map(|key| resolve.name_world_key(key));
+    let names = resolve.worlds[world].imports.keys().map(|key| resolve.name_world_key(key));
     Ok(names
         .filter(|name| {
-            let interface = resolve
-                .interfaces
-                .iter()
-                .find(|(id, _)| resolve.id_of(*id).as_ref() == Some(name));
+            let interface =
+                resolve.interfaces.iter().find(|(id, _)| resolve.id_of(*id).as_ref() == Some(name));
             // An import that is not an interface is a function or a type of the world itself, and is always reported.
             interface.is_none_or(|(_, interface)| {
                 let has_resource = interface
@@ -264,10 +254,7 @@ mod tests {
 
     #[test]
     fn sizes_are_compared_with_the_limit() {
-        assert_eq!(
-            size_against_bar(399_999, 400_000),
-            "399.9 kB (limit: under 400.0 kB)"
-        );
+        assert_eq!(size_against_bar(399_999, 400_000), "399.9 kB (limit: under 400.0 kB)");
         assert_eq!(
             size_against_bar(400_000, 400_000),
             "400.0 kB: TOO LARGE (limit: under 400.0 kB)"

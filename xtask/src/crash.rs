@@ -67,11 +67,7 @@ mod tests {
     fn figures_are_parsed_from_the_output_of_tests() {
         let table = [
             ("a line", "CRASH kills: 200\n", Some("kills: 200")),
-            (
-                "after the test harness's output",
-                "test x ... CRASH seed: 1\n",
-                Some("seed: 1"),
-            ),
+            ("after the test harness's output", "test x ... CRASH seed: 1\n", Some("seed: 1")),
             ("something else", "test crash ... ok\n", None),
         ];
         for (desc, line, expected) in table {

@@ -189,18 +189,11 @@ fn make(folder: &Path) -> Result<()> {
 /// Summarizes the statistics that libFuzzer prints at the end of a run.
 fn figures(said: &str) -> String {
     let stat = |name: &str| {
-        let line = said
-            .lines()
-            .rev()
-            .find(|line| line.starts_with(&format!("stat::{name}:")));
-        line.and_then(|line| line.split_whitespace().last())
-            .unwrap_or("?")
-            .to_owned()
+        let line = said.lines().rev().find(|line| line.starts_with(&format!("stat::{name}:")));
+        line.and_then(|line| line.split_whitespace().last()).unwrap_or("?").to_owned()
     };
-    let coverage = said
-        .lines()
-        .rev()
-        .find_map(|line| line.split_once(" cov: ")?.1.split_whitespace().next());
+    let coverage =
+        said.lines().rev().find_map(|line| line.split_once(" cov: ")?.1.split_whitespace().next());
     format!(
         "{} executions, {} a second, coverage {}, peak {} MB",
         stat("number_of_executed_units"),
@@ -224,14 +217,8 @@ stat::average_exec_per_sec:     56
 stat::new_units_added:          7
 stat::peak_rss_mb:              41
 ";
-        assert_eq!(
-            figures(said),
-            "1234 executions, 56 a second, coverage 12, peak 41 MB"
-        );
-        assert_eq!(
-            figures(""),
-            "? executions, ? a second, coverage ?, peak ? MB"
-        );
+        assert_eq!(figures(said), "1234 executions, 56 a second, coverage 12, peak 41 MB");
+        assert_eq!(figures(""), "? executions, ? a second, coverage ?, peak ? MB");
     }
 
     #[test]

@@ -19,11 +19,7 @@ const AUTOMATIC_RELOAD: &str = "--encryption-provider-config-automatic-reload";
 /// Returns an error if the component cannot be read, or if it or the host does not compile.
 pub fn build(workspace: &Workspace) -> Result<()> {
     precompile(workspace)?;
-    command::run(
-        workspace
-            .cargo()
-            .args(["build", "--release", "-p", "dekker-host"]),
-    )
+    command::run(workspace.cargo().args(["build", "--release", "-p", "dekker-host"]))
 }
 
 /// Compiles the accelerated component ahead of time, unless the cached code is for the same component, wasmtime and processor.
@@ -42,14 +38,9 @@ fn precompile(workspace: &Workspace) -> Result<()> {
     let precompiler = || Command::new(workspace.precompiler());
     let path = workspace.accelerated();
     let component = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let kept = Kept {
-        directory: workspace.compiled(),
-        how: command::capture(&mut precompiler())?,
-    };
+    let kept = Kept { directory: workspace.compiled(), how: command::capture(&mut precompiler())? };
     if kept.find(&component).is_none() {
-        kept.make(&component, |output| {
-            command::run(precompiler().arg(&path).arg(output))
-        })?;
+        kept.make(&component, |output| command::run(precompiler().arg(&path).arg(output)))?;
     }
     Ok(())
 }
@@ -93,11 +84,7 @@ mod tests {
         let off = "--encryption-provider-config-automatic-reload=false";
         let table: &[(&str, &[&str], &[&str])] = &[
             ("no flag", &[], &["serve", on]),
-            (
-                "before the caller's",
-                &["--state-dir", "a b"],
-                &["serve", on, "--state-dir", "a b"],
-            ),
+            ("before the caller's", &["--state-dir", "a b"], &["serve", on, "--state-dir", "a b"]),
             ("turned off", &[off], &["serve", off]),
             (
                 "the value as a separate argument",
@@ -107,11 +94,7 @@ mod tests {
             (
                 "a longer name",
                 &["--encryption-provider-config-automatic-reloading"],
-                &[
-                    "serve",
-                    on,
-                    "--encryption-provider-config-automatic-reloading",
-                ],
+                &["serve", on, "--encryption-provider-config-automatic-reloading"],
             ),
             (
                 "the config flag alone",

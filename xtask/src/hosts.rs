@@ -22,10 +22,7 @@ struct Host {
 }
 
 const HOSTS: [Host; 4] = [
-    Host {
-        name: "host-library",
-        prepare: |workspace| example(workspace, "host-library"),
-    },
+    Host { name: "host-library", prepare: |workspace| example(workspace, "host-library") },
     Host {
         name: "host-wasmtime",
         prepare: |workspace| {
@@ -34,14 +31,8 @@ const HOSTS: [Host; 4] = [
             Ok(run)
         },
     },
-    Host {
-        name: "tests/hosts/python/host.py",
-        prepare: python,
-    },
-    Host {
-        name: "tests/hosts/jco/host.js",
-        prepare: jco,
-    },
+    Host { name: "tests/hosts/python/host.py", prepare: python },
+    Host { name: "tests/hosts/jco/host.js", prepare: jco },
 ];
 
 /// Runs all programs. Returns a result for each, in the order of `HOSTS`.
@@ -75,9 +66,7 @@ fn check(mut command: Command, pages: &[(&str, String)], name: &str) -> Result<(
     eprintln!("$ {}", command::describe(&command));
     let printed = command::capture(&mut command)?;
     print!("{printed}");
-    let shown = pages
-        .iter()
-        .filter_map(|(page, text)| Some((page, transcript(text, name)?)));
+    let shown = pages.iter().filter_map(|(page, text)| Some((page, transcript(text, name)?)));
     let mut times = 0;
     for (page, shown) in shown {
         times += 1;
@@ -111,14 +100,10 @@ fn example(workspace: &Workspace, name: &str) -> Result<Command> {
 
 fn python(workspace: &Workspace) -> Result<Command> {
     let folder = workspace.root().join("tests/hosts/python");
-    let python = setup::python_packages(
-        workspace,
-        &workspace.python(),
-        &folder.join("requirements.txt"),
-    )?;
+    let python =
+        setup::python_packages(workspace, &workspace.python(), &folder.join("requirements.txt"))?;
     let mut run = workspace.command(&python.to_string_lossy());
-    run.arg("tests/hosts/python/host.py")
-        .arg(workspace.component());
+    run.arg("tests/hosts/python/host.py").arg(workspace.component());
     Ok(run)
 }
 
@@ -126,10 +111,7 @@ fn jco(workspace: &Workspace) -> Result<Command> {
     let folder = workspace.root().join("tests/hosts/jco");
     setup::node_packages(workspace, &folder)?;
     command::run(
-        workspace
-            .command("node")
-            .arg("tests/hosts/jco/transpile.js")
-            .arg(workspace.component()),
+        workspace.command("node").arg("tests/hosts/jco/transpile.js").arg(workspace.component()),
     )?;
     let mut run = workspace.command("node");
     run.arg("tests/hosts/jco/host.js");

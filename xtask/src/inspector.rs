@@ -17,10 +17,7 @@ pub fn build(workspace: &Workspace) -> Result<()> {
     let module = workspace.npm_dist().join("dekker_bg.wasm.js");
     ensure!(module.exists(), "the npm package is not built");
     command::run(
-        workspace
-            .command("node")
-            .arg("wasm/inspector/build.js")
-            .arg(workspace.inspector()),
+        workspace.command("node").arg("wasm/inspector/build.js").arg(workspace.inspector()),
     )
 }
 

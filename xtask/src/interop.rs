@@ -59,20 +59,11 @@ pub fn run(workspace: &Workspace, counts: &mut Counts) -> Result<()> {
     let start = Instant::now();
     let source = workspace.root().join("tests/interop");
     setup::go(workspace, &source)?;
-    let mut interop = Interop {
-        workspace,
-        source,
-        out: workspace.interop(),
-        rows: Vec::new(),
-    };
+    let mut interop = Interop { workspace, source, out: workspace.interop(), rows: Vec::new() };
     interop.check_source()?;
     interop.record()?;
-    let recorded = interop.compare(
-        "recorded",
-        &["vectors", "config_verdicts", "key_states"],
-        &[],
-        counts,
-    );
+    let recorded =
+        interop.compare("recorded", &["vectors", "config_verdicts", "key_states"], &[], counts);
     let fresh = interop.fresh();
     let names = ["vectors", "config_verdicts", "key_states", "interop_live"];
     let now = interop.compare("now", &names, &[("DEKKER_INTEROP_FRESH", &fresh)], counts);
@@ -123,9 +114,7 @@ impl Interop<'_> {
             fs::create_dir_all(fresh.join(folder)).context("cannot create a folder")?;
         }
         let mut vectors = Command::new(self.program());
-        vectors
-            .args(["vectors", "--every-large"])
-            .arg(fresh.join("vectors"));
+        vectors.args(["vectors", "--every-large"]).arg(fresh.join("vectors"));
         command::run(&mut vectors)?;
         let open = |path: &Path| {
             File::open(path).with_context(|| format!("cannot read {}", path.display()))
@@ -142,10 +131,7 @@ impl Interop<'_> {
         // Also runs the Go program's other test, which compares `upstream_tests.txt` with upstream's tests.
         let mut tests = self.go(["test", "-count=1", "."]);
         command::run(tests.env("INTEROP_STATES", fresh.join(KEY_STATES)))?;
-        for (what, name) in [
-            ("configuration verdicts", CORPUS),
-            ("key states", KEY_STATES),
-        ] {
+        for (what, name) in [("configuration verdicts", CORPUS), ("key states", KEY_STATES)] {
             let row = self.same(what, name)?;
             self.rows.push(row);
         }
@@ -163,11 +149,7 @@ impl Interop<'_> {
         };
         let (committed, fresh) = (read(self.committed(name))?, read(self.fresh().join(name))?);
         let lines = committed.lines().count().max(fresh.lines().count());
-        let equal = committed
-            .lines()
-            .zip(fresh.lines())
-            .filter(|(a, b)| a == b)
-            .count();
+        let equal = committed.lines().zip(fresh.lines()).filter(|(a, b)| a == b).count();
         Ok(Row {
             what: format!("{what}: upstream against the recording"),
             compared: lines,
@@ -208,23 +190,12 @@ impl Interop<'_> {
 }
 
 fn render(rows: &[Row], elapsed: Duration) -> String {
-    let width = rows
-        .iter()
-        .map(|row| row.what.chars().count())
-        .max()
-        .unwrap_or(0);
-    let mut text = format!(
-        "{:<width$}  {:>9}  {:>10}\n",
-        "upstream and Dekker", "compared", "mismatches"
-    );
+    let width = rows.iter().map(|row| row.what.chars().count()).max().unwrap_or(0);
+    let mut text =
+        format!("{:<width$}  {:>9}  {:>10}\n", "upstream and Dekker", "compared", "mismatches");
     let mut total = (0, 0);
     // Writing to a String cannot fail.
-    for Row {
-        what,
-        compared,
-        mismatches,
-    } in rows
-    {
+    for Row { what, compared, mismatches } in rows {
         total = (total.0 + compared, total.1 + mismatches);
         let _ = writeln!(text, "{what:<width$}  {compared:>9}  {mismatches:>10}");
     }
@@ -238,11 +209,7 @@ mod tests {
     use super::*;
 
     fn row(what: &str, compared: usize, mismatches: usize) -> Row {
-        Row {
-            what: what.into(),
-            compared,
-            mismatches,
-        }
+        Row { what: what.into(), compared, mismatches }
     }
 
     #[test]

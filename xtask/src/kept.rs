@@ -67,20 +67,13 @@ mod tests {
     fn a_result_is_reused_only_for_the_same_module_and_optimizer() -> Result<()> {
         let directory =
             std::env::temp_dir().join(format!("dekker xtask kept {}", std::process::id()));
-        let kept = |how: &str| Kept {
-            directory: directory.clone(),
-            how: how.into(),
-        };
+        let kept = |how: &str| Kept { directory: directory.clone(), how: how.into() };
         let write = |bytes: &'static [u8]| {
             move |path: &Path| fs::write(path, bytes).map_err(anyhow::Error::from)
         };
         assert_eq!(kept("1").find(b"in"), None);
         assert_eq!(kept("1").make(b"in", write(b"out"))?, b"out");
-        let found = [
-            kept("1").find(b"in"),
-            kept("1").find(b"other"),
-            kept("2").find(b"in"),
-        ];
+        let found = [kept("1").find(b"in"), kept("1").find(b"other"), kept("2").find(b"in")];
         // A run that fails leaves nothing that could be mistaken for its result.
         let failed = kept("1").make(b"new", |path| {
             fs::write(path, b"half")?;

@@ -70,10 +70,7 @@ fn perform(task: Task) -> Result<bool> {
                     host::build(&workspace)?;
                     for (what, built) in [
                         ("dekker.wasm", wasi_command::build(&workspace)),
-                        (
-                            "the npm package and the Inspector",
-                            build_inspector(&workspace),
-                        ),
+                        ("the npm package and the Inspector", build_inspector(&workspace)),
                     ] {
                         match built {
                             Err(fault) if fault.is::<setup::Missing>() && !workspace.is_ci() => {

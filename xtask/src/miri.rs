@@ -11,27 +11,9 @@ use crate::workspace::Workspace;
 /// out too, because Miri cannot interpret its assembly.
 const RUNS: [&[&str]; 4] = [
     &["-p", "dekker-memory", "--lib"],
-    &[
-        "-p",
-        "dekker-crypto",
-        "--features",
-        "ring",
-        "--lib",
-        "--",
-        "wiped",
-        "every_length",
-    ],
+    &["-p", "dekker-crypto", "--features", "ring", "--lib", "--", "wiped", "every_length"],
     &["-p", "dekker-crypto", "--lib"],
-    &[
-        "-p",
-        "dekker-core",
-        "--lib",
-        "--",
-        "crypto",
-        "map",
-        "lru",
-        "json::write",
-    ],
+    &["-p", "dekker-core", "--lib", "--", "crypto", "map", "lru", "json::write"],
 ];
 
 /// Runs all of `RUNS`, even if one fails.
@@ -47,10 +29,7 @@ pub fn run(workspace: &Workspace) -> Result<()> {
         // cargo sets these for xtask; they would override `+nightly`.
         miri.env_remove("RUSTUP_TOOLCHAIN")
             .env_remove("RUSTC")
-            .env(
-                "MIRIFLAGS",
-                "-Zmiri-strict-provenance -Zmiri-disable-isolation",
-            )
+            .env("MIRIFLAGS", "-Zmiri-strict-provenance -Zmiri-disable-isolation")
             .env("PROPTEST_CASES", "2")
             .env("CARGO_TARGET_DIR", workspace.target().join("miri"))
             .args(["+nightly", "miri", "test"])
@@ -59,11 +38,7 @@ pub fn run(workspace: &Workspace) -> Result<()> {
             failed.push(format!("{fault:#}"));
         }
     }
-    let Counts {
-        passed,
-        failed: broken,
-        skipped,
-    } = counts;
+    let Counts { passed, failed: broken, skipped } = counts;
     println!("\n{passed} passed, {broken} failed, {skipped} skipped under Miri");
     if !failed.is_empty() {
         bail!(failed.join("; "));

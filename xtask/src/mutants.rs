@@ -10,12 +10,8 @@ use crate::setup;
 use crate::workspace::Workspace;
 
 /// The files that are mutated, unless the arguments name files.
-const FILES: [&str; 4] = [
-    "core/src/crypto/**",
-    "core/src/provider/kms/**",
-    "core/src/engine/**",
-    "core/src/engine.rs",
-];
+const FILES: [&str; 4] =
+    ["core/src/crypto/**", "core/src/provider/kms/**", "core/src/engine/**", "core/src/engine.rs"];
 
 /// The packages whose tests run against each mutant: dekker-core, dekker-core-tests (the behaviour suite and random histories in native code),
 /// dekker-shared (threads and histories) and the fuzz targets (their corpora). These packages do not depend on wasmtime.
@@ -40,11 +36,7 @@ pub fn run(workspace: &Workspace, args: Vec<OsString>) -> Result<()> {
         // Without doctests: they take longer to link than all tests take to run.
         .args(["--profile", "mutants", "--cargo-test-arg=--tests"])
         // Takes a minute without full optimization. The models of dekker-concurrency check the same counter.
-        .args([
-            "--cargo-test-arg=--",
-            "--cargo-test-arg=--skip",
-            "--cargo-test-arg=four_billion",
-        ])
+        .args(["--cargo-test-arg=--", "--cargo-test-arg=--skip", "--cargo-test-arg=four_billion"])
         .args(["--timeout", "120", "--build-timeout", "300"])
         .args(["--no-shuffle", "--colors", "never"])
         .arg("--output")

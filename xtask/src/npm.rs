@@ -39,12 +39,7 @@ pub fn build(workspace: &Workspace) -> Result<()> {
     let packed = dist.join("dekker_bg.wasm");
     fs::write(&packed, &optimized).with_context(|| format!("cannot write {}", packed.display()))?;
     copy(&bound.join("dekker.js"), &dist.join("dekker.js"))?;
-    command::run(
-        workspace
-            .command("node")
-            .arg("wasm/js/inline.js")
-            .arg(&dist),
-    )?;
+    command::run(workspace.command("node").arg("wasm/js/inline.js").arg(&dist))?;
 
     let gzip = gzip_size(workspace, &packed)?;
     eprintln!(
@@ -151,24 +146,16 @@ fn gzip_size(workspace: &Workspace, file: &Path) -> Result<usize> {
     let script = "const fs = require('fs'), zlib = require('zlib');
         console.log(zlib.gzipSync(fs.readFileSync(process.argv[1]), { level: 9 }).length)";
     let size = command::capture(workspace.command("node").args(["-e", script]).arg(file))?;
-    size.trim()
-        .parse()
-        .context("the output of node is not a number")
+    size.trim().parse().context("the output of node is not a number")
 }
 
 fn gzip_against_bar(bytes: usize) -> String {
     let kilobytes = |bytes: usize| format!("{}.{} kB", bytes / 1000, bytes % 1000 / 100);
     let bar = kilobytes(GZIP_MAX_BYTES);
     if bytes < GZIP_MAX_BYTES {
-        format!(
-            "{} compressed with gzip (limit: under {bar})",
-            kilobytes(bytes)
-        )
+        format!("{} compressed with gzip (limit: under {bar})", kilobytes(bytes))
     } else {
-        format!(
-            "{} compressed with gzip: TOO LARGE (limit: under {bar})",
-            kilobytes(bytes)
-        )
+        format!("{} compressed with gzip: TOO LARGE (limit: under {bar})", kilobytes(bytes))
     }
 }
 

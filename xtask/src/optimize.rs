@@ -47,7 +47,5 @@ pub fn optimize(workspace: &Workspace, name: &str, module: &Path) -> Result<Vec<
     if let Some(output) = kept.find(&input) {
         return Ok(output);
     }
-    kept.make(&input, |output| {
-        command::run(how.arg(module).arg("-o").arg(output))
-    })
+    kept.make(&input, |output| command::run(how.arg(module).arg("-o").arg(output)))
 }

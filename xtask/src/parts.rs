@@ -62,12 +62,7 @@ impl PartialEq for Part {
 
 /// All parts, in the order in which they run: those that fail soonest come first.
 pub static PARTS: &[&Part] = &[
-    &Part {
-        name: "fmt",
-        about: "all code is formatted",
-        needs: Needs::Nothing,
-        run: fmt,
-    },
+    &Part { name: "fmt", about: "all code is formatted", needs: Needs::Nothing, run: fmt },
     &BUILD,
     &CLIPPY,
     &Part {
@@ -221,10 +216,12 @@ fn clippy(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
     );
     // Alone, it has dekker-tests without its feature `component`, as for mutants.
     let without_component = command::run(
-        workspace
-            .cargo()
-            .args(["clippy", "--release", "-p", "dekker-core-tests"])
-            .args(["--all-targets", "--", "-D", "warnings"]),
+        workspace.cargo().args(["clippy", "--release", "-p", "dekker-core-tests"]).args([
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ]),
     );
     let guests = guests(toolchain, workspace, |command| match toolchain {
         Toolchain::Own => (command("clippy"), ["--", "-D", "warnings"].as_slice()),
@@ -244,14 +241,8 @@ fn clippy(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
 }
 
 /// The arguments that exclude the guest crates. These compile only for their own target; one of them defines its own panic handler.
-const WITHOUT_GUESTS: [&str; 6] = [
-    "--exclude",
-    "dekker-accelerated",
-    "--exclude",
-    "dekker-component",
-    "--exclude",
-    "dekker-js",
-];
+const WITHOUT_GUESTS: [&str; 6] =
+    ["--exclude", "dekker-accelerated", "--exclude", "dekker-component", "--exclude", "dekker-js"];
 
 /// Runs one command on each guest crate. The guest crates need different features of the same dependencies, so they are built separately.
 fn guests(
@@ -261,17 +252,10 @@ fn guests(
 ) -> [Result<()>; 3] {
     let run = |package: &str, cargo: &dyn Fn(&str) -> Command| {
         let (mut command, rest) = make(cargo);
-        command::run(
-            command
-                .args(["--profile", "guest", "-p", package])
-                .args(rest),
-        )
+        command::run(command.args(["--profile", "guest", "-p", package]).args(rest))
     };
-    let component = |package| {
-        run(package, &|subcommand| {
-            toolchain.cargo(workspace, subcommand, setup::WASM)
-        })
-    };
+    let component =
+        |package| run(package, &|subcommand| toolchain.cargo(workspace, subcommand, setup::WASM));
     [
         component("dekker-component"),
         component("dekker-accelerated"),
@@ -364,9 +348,7 @@ fn native(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
 fn end_to_end(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
     // Tests that need only Go run in the part `interop`; those of the KMS clients, which need more, in the part `clients`.
     let mut tests = cargo_test(workspace);
-    tests
-        .env("DEKKER_INTEROP", "off")
-        .env("DEKKER_CLIENTS", "off");
+    tests.env("DEKKER_INTEROP", "off").env("DEKKER_CLIENTS", "off");
     let packages = ["-p", "dekker-core-tests", "-p", "dekker-tests"];
     command::run_tests(tests.args(packages), counts)?;
     Ok(Done::Passed)
@@ -434,15 +416,8 @@ fn browser(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
 
 /// Runs the behaviour suite, the published vectors and everything recorded from upstream against one face of the npm package.
 fn on_face(mut tests: Command, face: &str, counts: &mut Counts) -> Result<()> {
-    tests
-        .args(["-p", "dekker-tests", "--test"])
-        .arg(format!("behaviour_{face}"));
-    for recorded in [
-        "vectors",
-        "published_vectors",
-        "config_verdicts",
-        "key_states",
-    ] {
+    tests.args(["-p", "dekker-tests", "--test"]).arg(format!("behaviour_{face}"));
+    for recorded in ["vectors", "published_vectors", "config_verdicts", "key_states"] {
         tests.args(["--test", recorded]);
     }
     command::run_tests(tests.env("DEKKER_FACE", face), counts)
@@ -474,12 +449,7 @@ fn deny(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
         return Ok(Done::Skipped("cargo-deny is optional and not installed; run `cargo install cargo-deny --locked` to install it".into()));
     }
     let check = ["deny", "check", "--hide-inclusion-graph"];
-    command::run(
-        workspace
-            .cargo()
-            .args(check)
-            .args(["bans", "licenses", "sources"]),
-    )?;
+    command::run(workspace.cargo().args(check).args(["bans", "licenses", "sources"]))?;
     if let Err(fault) = command::run(workspace.cargo().args(["deny", "fetch", "db"])) {
         return Ok(Done::PassedWith(format!(
             "advisories were NOT checked, because their database cannot be fetched: {fault:#}"
@@ -503,8 +473,7 @@ fn cargo_test(workspace: &Workspace) -> Command {
 
 /// Whether the output of `cargo tree --prefix none --format {p}` lists a package.
 fn reaches(tree: &str, package: &str) -> bool {
-    tree.lines()
-        .any(|line| line.split_whitespace().next() == Some(package))
+    tree.lines().any(|line| line.split_whitespace().next() == Some(package))
 }
 
 /// Combines the errors into one. A single error is returned unchanged, and several that are all [`Missing`] become one `Missing`, so that the caller
@@ -514,10 +483,7 @@ fn all<const N: usize>(results: [Result<()>; N]) -> Result<()> {
     if faults.len() < 2 {
         return faults.pop().map_or(Ok(()), Err);
     }
-    let missing: Vec<&Missing> = faults
-        .iter()
-        .filter_map(|fault| fault.downcast_ref())
-        .collect();
+    let missing: Vec<&Missing> = faults.iter().filter_map(|fault| fault.downcast_ref()).collect();
     if missing.len() == faults.len() {
         return Err(Missing::join(&missing).into());
     }
@@ -534,10 +500,7 @@ mod tests {
         for (at, part) in PARTS.iter().enumerate() {
             assert!(!part.name.contains(char::is_whitespace), "{}", part.name);
             assert!(
-                PARTS
-                    .iter()
-                    .skip(at + 1)
-                    .all(|other| other.name != part.name),
+                PARTS.iter().skip(at + 1).all(|other| other.name != part.name),
                 "{}",
                 part.name
             );
@@ -560,11 +523,7 @@ mod tests {
     #[test]
     fn all_errors_are_reported() {
         assert!(all([Ok(()), Ok(())]).is_ok());
-        let fault = all([
-            Err(anyhow::anyhow!("one")),
-            Ok(()),
-            Err(anyhow::anyhow!("two")),
-        ]);
+        let fault = all([Err(anyhow::anyhow!("one")), Ok(()), Err(anyhow::anyhow!("two"))]);
         assert!(fault.is_err_and(|fault| fault.to_string() == "one; two"));
     }
 }

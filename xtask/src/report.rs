@@ -20,9 +20,7 @@ impl Counts {
     pub fn from_result_line(line: &str) -> Option<Self> {
         let rest = line.trim_start().strip_prefix("test result: ")?;
         let count_before = |word: &str| -> Option<u64> {
-            let before = rest
-                .split(';')
-                .find_map(|field| field.trim().strip_suffix(word))?;
+            let before = rest.split(';').find_map(|field| field.trim().strip_suffix(word))?;
             before.split_whitespace().last()?.parse().ok()
         };
         Some(Self {
@@ -49,11 +47,7 @@ impl Counts {
 
 impl AddAssign for Counts {
     fn add_assign(&mut self, other: Self) {
-        let Self {
-            passed,
-            failed,
-            skipped,
-        } = other;
+        let Self { passed, failed, skipped } = other;
         self.passed += passed;
         self.failed += failed;
         self.skipped += skipped;
@@ -122,10 +116,7 @@ impl Report {
 
     /// Whether no part failed.
     pub fn is_good(&self) -> bool {
-        !self
-            .parts
-            .iter()
-            .any(|part| matches!(part.verdict, Verdict::Failed { .. }))
+        !self.parts.iter().any(|part| matches!(part.verdict, Verdict::Failed { .. }))
     }
 
     /// Formats the table of the parts, a line for each part with a note, a failure or a skip, and the line with the totals.
@@ -160,25 +151,14 @@ impl Report {
                 Verdict::Skipped { reason } => writeln!(text, "SKIP {}: {reason}", part.name),
             };
         }
-        let Counts {
-            passed,
-            failed,
-            skipped,
-        } = total;
-        let _ = writeln!(
-            text,
-            "\n{passed} passed, {failed} failed, {skipped} skipped"
-        );
+        let Counts { passed, failed, skipped } = total;
+        let _ = writeln!(text, "\n{passed} passed, {failed} failed, {skipped} skipped");
         text
     }
 }
 
 fn row(text: &mut String, name: &str, result: &str, elapsed: Duration, counts: Counts) {
-    let Counts {
-        passed,
-        failed,
-        skipped,
-    } = counts;
+    let Counts { passed, failed, skipped } = counts;
     let seconds = elapsed.as_secs_f64();
     // Writing to a String cannot fail.
     let _ = writeln!(
@@ -193,13 +173,7 @@ mod tests {
 
     #[test]
     fn result_lines_are_parsed() {
-        let counts = |passed, failed, skipped| {
-            Some(Counts {
-                passed,
-                failed,
-                skipped,
-            })
-        };
+        let counts = |passed, failed, skipped| Some(Counts { passed, failed, skipped });
         let table = [
             (
                 "passed",
@@ -218,17 +192,9 @@ mod tests {
             ),
             ("one test", "test result_is_kept ... ok", None),
             ("a heading", "running 3 tests", None),
-            (
-                "in the middle of a line",
-                "see test result: ok. 1 passed; 0 failed; 0 ignored",
-                None,
-            ),
+            ("in the middle of a line", "see test result: ok. 1 passed; 0 failed; 0 ignored", None),
             ("cut short", "test result: ok. 1 passed", None),
-            (
-                "not a number",
-                "test result: ok. many passed; 0 failed; 0 ignored",
-                None,
-            ),
+            ("not a number", "test result: ok. many passed; 0 failed; 0 ignored", None),
         ];
         for (desc, line, expected) in table {
             assert_eq!(Counts::from_result_line(line), expected, "{desc}");
@@ -237,23 +203,13 @@ mod tests {
 
     #[test]
     fn counts_are_parsed_from_the_output_of_node() {
-        let counts = |passed, failed, skipped| {
-            Some(Counts {
-                passed,
-                failed,
-                skipped,
-            })
-        };
+        let counts = |passed, failed, skipped| Some(Counts { passed, failed, skipped });
         let table = [
             ("passed", "ℹ pass 62\n", counts(62, 0, 0)),
             ("failed", "ℹ fail 1\n", counts(0, 1, 0)),
             ("cancelled", "ℹ cancelled 2\n", counts(0, 2, 0)),
             ("skipped", "ℹ skipped 3\n", counts(0, 0, 3)),
-            (
-                "the total, which is the sum of the others",
-                "ℹ tests 64\n",
-                None,
-            ),
+            ("the total, which is the sum of the others", "ℹ tests 64\n", None),
             ("the name of a test", "✔ pass 3 (1.2ms)\n", None),
             ("not a number", "ℹ pass on\n", None),
         ];
@@ -263,56 +219,34 @@ mod tests {
     }
 
     fn part(name: &'static str, verdict: Verdict, counts: Counts, seconds: u64) -> PartReport {
-        PartReport {
-            name,
-            verdict,
-            counts,
-            elapsed: Duration::from_secs(seconds),
-        }
+        PartReport { name, verdict, counts, elapsed: Duration::from_secs(seconds) }
     }
 
     #[test]
     fn a_report_is_a_table_that_ends_with_the_totals() {
         let mut report = Report::default();
-        report.add(part(
-            "fmt",
-            Verdict::Passed { note: None },
-            Counts::default(),
-            1,
-        ));
+        report.add(part("fmt", Verdict::Passed { note: None }, Counts::default(), 1));
         report.add(part(
             "clippy",
-            Verdict::Passed {
-                note: Some("one lint less".into()),
-            },
+            Verdict::Passed { note: Some("one lint less".into()) },
             Counts::default(),
             2,
         ));
         report.add(part(
             "native",
-            Verdict::Failed {
-                reason: "exit status: 101".into(),
-            },
-            Counts {
-                passed: 40,
-                failed: 2,
-                skipped: 1,
-            },
+            Verdict::Failed { reason: "exit status: 101".into() },
+            Counts { passed: 40, failed: 2, skipped: 1 },
             30,
         ));
         report.add(part(
             "doc",
-            Verdict::Failed {
-                reason: "exit status: 101".into(),
-            },
+            Verdict::Failed { reason: "exit status: 101".into() },
             Counts::default(),
             4,
         ));
         report.add(part(
             "deny",
-            Verdict::Skipped {
-                reason: "not installed".into(),
-            },
+            Verdict::Skipped { reason: "not installed".into() },
             Counts::default(),
             0,
         ));
@@ -339,24 +273,11 @@ SKIP deny: not installed
     fn a_part_that_does_not_compile_counts_as_failed() {
         let report = part(
             "native",
-            Verdict::Failed {
-                reason: "does not compile".into(),
-            },
-            Counts {
-                passed: 5,
-                failed: 0,
-                skipped: 0,
-            },
+            Verdict::Failed { reason: "does not compile".into() },
+            Counts { passed: 5, failed: 0, skipped: 0 },
             1,
         );
-        assert_eq!(
-            report.tally(),
-            Counts {
-                passed: 5,
-                failed: 1,
-                skipped: 0
-            }
-        );
+        assert_eq!(report.tally(), Counts { passed: 5, failed: 1, skipped: 0 });
     }
 
     #[test]
@@ -364,9 +285,7 @@ SKIP deny: not installed
         let mut report = Report::default();
         report.add(part(
             "deny",
-            Verdict::Skipped {
-                reason: "not installed".into(),
-            },
+            Verdict::Skipped { reason: "not installed".into() },
             Counts::default(),
             0,
         ));

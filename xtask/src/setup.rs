@@ -33,9 +33,7 @@ impl Missing {
     /// Combines several into one.
     pub fn join(all: &[&Self]) -> Self {
         let messages: Vec<&str> = all.iter().map(|missing| missing.message.as_str()).collect();
-        Self {
-            message: messages.join("; "),
-        }
+        Self { message: messages.join("; ") }
     }
 }
 
@@ -55,9 +53,7 @@ pub fn go(workspace: &Workspace, source: &Path) -> Result<(), Missing> {
     let ask = |args: &[&str]| {
         let mut go = workspace.command("go");
         // Use the installed Go: do not download another version.
-        go.args(args)
-            .current_dir(source)
-            .env("GOTOOLCHAIN", "local");
+        go.args(args).current_dir(source).env("GOTOOLCHAIN", "local");
         command::capture(&mut go).map_err(|fault| Missing {
             message: format!(
                 "Go in the version that go.mod requires, or one of its modules, is missing: {fault:#}"
@@ -112,10 +108,7 @@ impl Toolchain {
                     .env("RUSTC", "/usr/bin/rustc")
                     // Allows -Zbuild-std on a stable release of Rust.
                     .env("RUSTC_BOOTSTRAP", "1")
-                    .env(
-                        "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER",
-                        "/usr/bin/wasm-ld-22",
-                    );
+                    .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", "/usr/bin/wasm-ld-22");
             }
         }
         command
@@ -161,10 +154,7 @@ pub fn target(workspace: &Workspace, target: &'static str) -> Result<Toolchain, 
     static FOUND: Mutex<BTreeMap<&str, Result<Toolchain, Missing>>> = Mutex::new(BTreeMap::new());
     // A panic while the lock is held cannot leave the map in an invalid state.
     let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
-    found
-        .entry(target)
-        .or_insert_with(|| find_target(workspace, target))
-        .clone()
+    found.entry(target).or_insert_with(|| find_target(workspace, target)).clone()
 }
 
 /// Finds or installs [`WASI`]. Only rustup provides it: Debian's source of the standard library lacks the C library that this target needs.
@@ -208,16 +198,11 @@ pub fn node_packages(workspace: &Workspace, folder: &Path) -> Result<(), Missing
     let node = command::capture(workspace.command("node").arg("--version"))
         .map_err(|_| missing("there is no `node`"))?;
     if major_version(&node).is_none_or(|major| major < 20) {
-        return Err(missing(&format!(
-            "the version of `node` is {}",
-            node.trim_end()
-        )));
+        return Err(missing(&format!("the version of `node` is {}", node.trim_end())));
     }
     // npm records what it installed in node_modules. If package-lock.json is newer than this record, the packages may be outdated.
-    if is_newer(
-        &folder.join("node_modules/.package-lock.json"),
-        &folder.join("package-lock.json"),
-    ) {
+    if is_newer(&folder.join("node_modules/.package-lock.json"), &folder.join("package-lock.json"))
+    {
         return Ok(());
     }
     let mut npm = workspace.command("npm");
@@ -229,9 +214,8 @@ pub fn node_packages(workspace: &Workspace, folder: &Path) -> Result<(), Missing
         "--no-audit",
         "--no-fund",
     ]);
-    command::run(&mut npm).map_err(|fault| Missing {
-        message: format!("cannot install the npm packages: {fault:#}"),
-    })
+    command::run(&mut npm)
+        .map_err(|fault| Missing { message: format!("cannot install the npm packages: {fault:#}") })
 }
 
 /// Whether `made` exists and is at least as new as `source`, from which it was made.
@@ -272,15 +256,9 @@ pub fn python_packages(
     };
     // Install only wheels, so that no package is built from source.
     let mut pip = workspace.command(&python.to_string_lossy());
-    pip.args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-    ])
-    .args(["--require-hashes", "--only-binary", ":all:", "-r"])
-    .arg(requirements);
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+        .args(["--require-hashes", "--only-binary", ":all:", "-r"])
+        .arg(requirements);
     command::run(&mut pip).map_err(|fault| missing(&fault))?;
     // Copied last, so that an incomplete environment has no stamp.
     std::fs::copy(requirements, &stamp).map_err(|fault| missing(&fault))?;
@@ -326,13 +304,7 @@ pub fn nightly(workspace: &Workspace, components: &[&str]) -> Result<(), Missing
     };
     let is_there = || answers(&mut rustup(&["run", "nightly", "rustc", "--version"]));
     if !is_there() {
-        attempt(&mut rustup(&[
-            "toolchain",
-            "install",
-            "nightly",
-            "--profile",
-            "minimal",
-        ]));
+        attempt(&mut rustup(&["toolchain", "install", "nightly", "--profile", "minimal"]));
         if !is_there() {
             return Err(Missing {
                 message: "a nightly toolchain is missing; run `rustup toolchain install nightly`"
@@ -419,10 +391,7 @@ pub fn wasm_opt(workspace: &Workspace) -> Result<WasmOpt, Missing> {
         message: "node_modules has no binaryen; remove node_modules to have it installed again"
             .into(),
     })?;
-    Ok(WasmOpt {
-        script: package.join("bin/wasm-opt"),
-        version,
-    })
+    Ok(WasmOpt { script: package.join("bin/wasm-opt"), version })
 }
 
 /// Parses Node's major version, the 20 of `v20.1.2`.
@@ -508,10 +477,7 @@ fn is_root_on_debian() -> bool {
 
 fn has_debian_packages(workspace: &Workspace, packages: &[&str]) -> bool {
     let states = command::capture(
-        workspace
-            .command("dpkg-query")
-            .args(["-W", "-f=${Status}\\n"])
-            .args(packages),
+        workspace.command("dpkg-query").args(["-W", "-f=${Status}\\n"]).args(packages),
     );
     states.is_ok_and(|states| states.lines().all(|state| state == "install ok installed"))
 }
@@ -524,18 +490,12 @@ fn install_debian_packages(workspace: &Workspace, packages: &[&str]) -> bool {
     };
     // The result is ignored: package lists that were updated only in part may be enough.
     attempt(apt_get().arg("update"));
-    attempt(
-        apt_get()
-            .args(["install", "-y", "--no-install-recommends"])
-            .args(packages),
-    )
+    attempt(apt_get().args(["install", "-y", "--no-install-recommends"]).args(packages))
 }
 
 /// Runs a command that may fail, and prints the error. Returns whether it succeeded.
 fn attempt(command: &mut Command) -> bool {
-    command::run(command)
-        .inspect_err(|fault| eprintln!("  {fault:#}"))
-        .is_ok()
+    command::run(command).inspect_err(|fault| eprintln!("  {fault:#}")).is_ok()
 }
 
 fn answers(command: &mut Command) -> bool {
@@ -548,12 +508,7 @@ mod tests {
 
     #[test]
     fn the_major_version_of_node_is_parsed() {
-        let table = [
-            ("v20.20.2\n", Some(20)),
-            ("v9", Some(9)),
-            ("20.1", None),
-            ("", None),
-        ];
+        let table = [("v20.20.2\n", Some(20)), ("v9", Some(9)), ("20.1", None), ("", None)];
         for (version, expected) in table {
             assert_eq!(major_version(version), expected, "{version:?}");
         }

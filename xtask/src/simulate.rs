@@ -70,9 +70,11 @@ pub fn play(workspace: &Workspace, histories: u64, counts: &mut Counts) -> Resul
 /// Returns the command for one test of dekker-host, whose output is not captured.
 fn host_test(workspace: &Workspace, name: &str) -> Command {
     let mut command = workspace.cargo();
-    command
-        .args(["test", "--release", "-p", "dekker-host", "--lib", "--"])
-        .args(["--exact", name, "--nocapture"]);
+    command.args(["test", "--release", "-p", "dekker-host", "--lib", "--"]).args([
+        "--exact",
+        name,
+        "--nocapture",
+    ]);
     command
 }
 
@@ -82,10 +84,7 @@ fn without(workspace: &Workspace, fix: &str, histories: u64) -> Result<()> {
     let mut chosen = patches.into_iter();
     let chosen: Vec<_> = match fix {
         "all" => chosen.collect(),
-        name => chosen
-            .by_ref()
-            .filter(|patch| is_named(patch, name))
-            .collect(),
+        name => chosen.by_ref().filter(|patch| is_named(patch, name)).collect(),
     };
     if chosen.is_empty() {
         bail!("there is no fix `{fix}` in tests/without");
@@ -93,11 +92,7 @@ fn without(workspace: &Workspace, fix: &str, histories: u64) -> Result<()> {
     let mut unseen = Vec::new();
     let mut seen = Vec::new();
     for patch in chosen {
-        let name = patch
-            .file_stem()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let name = patch.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         eprintln!("\n== without {name}");
         let copy = copy(workspace)?;
         apply(&copy, &patch)?;
@@ -110,10 +105,7 @@ fn without(workspace: &Workspace, fix: &str, histories: u64) -> Result<()> {
     }
     eprintln!("\ndetected: {}", seen.join(", "));
     if !unseen.is_empty() {
-        bail!(
-            "{histories} histories passed without these fixes: {}",
-            unseen.join(", ")
-        );
+        bail!("{histories} histories passed without these fixes: {}", unseen.join(", "));
     }
     Ok(())
 }

@@ -26,12 +26,12 @@ pub fn run(workspace: &Workspace, parts: &[&'static Part]) -> bool {
         if part.name == parts::BUILD.name {
             build = Some(match ended.verdict {
                 Verdict::Passed { .. } => Verdict::Passed { note: None },
-                Verdict::Failed { .. } => Verdict::Failed {
-                    reason: "not run: the build failed".into(),
-                },
-                Verdict::Skipped { .. } => Verdict::Skipped {
-                    reason: "not run: the build was skipped".into(),
-                },
+                Verdict::Failed { .. } => {
+                    Verdict::Failed { reason: "not run: the build failed".into() }
+                }
+                Verdict::Skipped { .. } => {
+                    Verdict::Skipped { reason: "not run: the build was skipped".into() }
+                }
             });
         }
         report.add(ended);
@@ -42,11 +42,7 @@ pub fn run(workspace: &Workspace, parts: &[&'static Part]) -> bool {
 
 /// Prepends the smallest build that the parts need, unless the parts include [`parts::BUILD`].
 fn with_build(parts: &[&'static Part]) -> Vec<&'static Part> {
-    let needs = parts
-        .iter()
-        .map(|part| part.needs)
-        .max()
-        .unwrap_or(Needs::Nothing);
+    let needs = parts.iter().map(|part| part.needs).max().unwrap_or(Needs::Nothing);
     let build = match needs {
         _ if parts.contains(&&parts::BUILD) => None,
         Needs::Nothing => None,
@@ -60,12 +56,8 @@ fn with_build(parts: &[&'static Part]) -> Vec<&'static Part> {
 fn without_build(part: &Part, build: &Verdict) -> Option<PartReport> {
     let verdict = match build {
         Verdict::Passed { .. } => return None,
-        Verdict::Failed { reason } => Verdict::Failed {
-            reason: reason.clone(),
-        },
-        Verdict::Skipped { reason } => Verdict::Skipped {
-            reason: reason.clone(),
-        },
+        Verdict::Failed { reason } => Verdict::Failed { reason: reason.clone() },
+        Verdict::Skipped { reason } => Verdict::Skipped { reason: reason.clone() },
     };
     Some(PartReport {
         name: part.name,
@@ -82,19 +74,12 @@ fn run_part(workspace: &Workspace, part: &Part) -> PartReport {
         Ok(Done::Passed) => Verdict::Passed { note: None },
         Ok(Done::PassedWith(note)) => Verdict::Passed { note: Some(note) },
         Ok(Done::Skipped(reason)) => Verdict::Skipped { reason },
-        Err(fault) if fault.is::<Missing>() && !workspace.is_ci() => Verdict::Skipped {
-            reason: format!("{fault:#}"),
-        },
-        Err(fault) => Verdict::Failed {
-            reason: format!("{fault:#}"),
-        },
+        Err(fault) if fault.is::<Missing>() && !workspace.is_ci() => {
+            Verdict::Skipped { reason: format!("{fault:#}") }
+        }
+        Err(fault) => Verdict::Failed { reason: format!("{fault:#}") },
     };
-    PartReport {
-        name: part.name,
-        verdict,
-        counts,
-        elapsed: start.elapsed(),
-    }
+    PartReport { name: part.name, verdict, counts, elapsed: start.elapsed() }
 }
 
 #[cfg(test)]
@@ -102,11 +87,8 @@ mod tests {
     use super::*;
 
     fn build_for(names: &[&str]) -> Vec<&'static str> {
-        let parts: Vec<&Part> = parts::PARTS
-            .iter()
-            .copied()
-            .filter(|part| names.contains(&part.name))
-            .collect();
+        let parts: Vec<&Part> =
+            parts::PARTS.iter().copied().filter(|part| names.contains(&part.name)).collect();
         with_build(&parts).iter().map(|part| part.about).collect()
     }
 
@@ -114,20 +96,12 @@ mod tests {
     fn parts_get_the_smallest_build_that_they_need() {
         let table: &[(&str, &[&str], Option<&Part>)] = &[
             ("no build", &["fmt", "targets"], None),
-            (
-                "the component",
-                &["fmt", "clippy"],
-                Some(&parts::BUILD_COMPONENT),
-            ),
+            ("the component", &["fmt", "clippy"], Some(&parts::BUILD_COMPONENT)),
             ("the binary", &["clippy", "end-to-end"], Some(&parts::BUILD)),
         ];
         for (desc, names, build) in table {
             let order = build_for(names);
-            assert_eq!(
-                order.len(),
-                names.len() + usize::from(build.is_some()),
-                "{desc}"
-            );
+            assert_eq!(order.len(), names.len() + usize::from(build.is_some()), "{desc}");
             if let Some(build) = build {
                 assert_eq!(order.first(), Some(&build.about), "{desc}");
             }

@@ -24,10 +24,7 @@ impl Workspace {
         // `cargo run` sets the variable. The compiled-in path is for an xtask that was started without cargo.
         let manifest_dir = std::env::var_os("CARGO_MANIFEST_DIR")
             .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
-        let root = manifest_dir
-            .parent()
-            .context("xtask is not in a workspace")?
-            .to_owned();
+        let root = manifest_dir.parent().context("xtask is not in a workspace")?.to_owned();
         let metadata = command::capture(cargo(&root).args([
             "metadata",
             "--no-deps",
@@ -47,11 +44,7 @@ impl Workspace {
 
     /// Returns the workspace of a copy of the tree in `root`, with its target directory inside the copy.
     pub fn at(&self, root: PathBuf) -> Self {
-        Self {
-            target: root.join("target"),
-            root,
-            ci: self.ci,
-        }
+        Self { target: root.join("target"), root, ci: self.ci }
     }
 
     /// The target directory.
@@ -122,8 +115,7 @@ impl Workspace {
 
     /// The core module that rustc compiles from the crate for JavaScript.
     pub fn npm_module(&self) -> PathBuf {
-        self.target
-            .join("wasm32-unknown-unknown/guest/dekker_js.wasm")
+        self.target.join("wasm32-unknown-unknown/guest/dekker_js.wasm")
     }
 
     /// The directory of wasm-bindgen's output for that module.

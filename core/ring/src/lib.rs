@@ -80,10 +80,7 @@ fn handle(source_type: DekSourceType, bytes: &Secret) -> Result<Handle, KeyError
         DekSourceType::AesGcmKey => GcmKey::aes(bytes),
         DekSourceType::HkdfSha256XnonceAesGcmSeed => GcmKey::seed(bytes),
     };
-    key.map(Handle).ok_or(KeyError::Length {
-        source_type,
-        len: bytes.len(),
-    })
+    key.map(Handle).ok_or(KeyError::Length { source_type, len: bytes.len() })
 }
 
 /// The kernel's random bytes, obtained when they are needed. Use this source for an engine's keys and nonces.

@@ -166,10 +166,7 @@ impl SharedEngine {
     /// Locks the control engine: for its actions, events, timeouts and reloads, and for values that a worker could not process. After the returned
     /// guard is dropped, every worker takes over the changes before its next value.
     pub fn control(&self) -> Control<'_> {
-        Control {
-            state: self.lock(),
-            version: &self.version,
-        }
+        Control { state: self.lock(), version: &self.version }
     }
 
     /// Returns the metrics of each engine, the control engine's first. `&mut self` ensures that no value is in progress, so every value is counted.
@@ -228,12 +225,7 @@ impl SharedEngine {
         let Parts { keys, entropy } = self.parts;
         let options = self.options.clone();
         let engine = Engine::worker(config.expose(), options, keys(), entropy(), now);
-        Some(Worker {
-            engine: engine.ok()?,
-            version: 0,
-            generation,
-            states: Vec::new(),
-        })
+        Some(Worker { engine: engine.ok()?, version: 0, generation, states: Vec::new() })
     }
 
     /// Takes over the control engine's state. Returns `false` if the worker does not have the file in use; the control engine must then process the
@@ -251,10 +243,7 @@ impl SharedEngine {
         }
         let mut has_all = true;
         for state in control.engine.write_states().collect::<Vec<_>>() {
-            let known = worker
-                .states
-                .iter_mut()
-                .find(|known| known.provider == state.provider);
+            let known = worker.states.iter_mut().find(|known| known.provider == state.provider);
             match known {
                 Some(known) if known.serial == state.serial => {
                     if known.expiry != state.expiry {
@@ -263,14 +252,10 @@ impl SharedEngine {
                     }
                 }
                 _ => {
-                    worker
-                        .states
-                        .retain(|known| known.provider != state.provider);
+                    worker.states.retain(|known| known.provider != state.provider);
                     // The worker's old DEK is no longer in use. An expiry of zero stops it, so the worker encrypts nothing for this provider without
                     // a lease.
-                    worker
-                        .engine
-                        .extend(&state.provider, Timestamp::from_millis(0));
+                    worker.engine.extend(&state.provider, Timestamp::from_millis(0));
                     if let Some(lease) = control.engine.lease(&state.provider)
                         && worker.engine.adopt(lease)
                     {

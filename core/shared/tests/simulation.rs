@@ -31,10 +31,7 @@ const HISTORIES: u64 = 300;
 const TTL: Duration = Duration::from_secs(180);
 /// The maximum duration of an operation, 30 seconds. The plugin's three calls take nine of them.
 const OPERATION_MAX: Duration = Duration::from_secs(30);
-const AT: Location<'static> = Location {
-    resource: "secrets",
-    key: b"/registry/secrets/n/a",
-};
+const AT: Location<'static> = Location { resource: "secrets", key: b"/registry/secrets/n/a" };
 const KMS: &str = "k8s:enc:kms:v2:a:";
 
 /// Different bytes each time. No check depends on their values.
@@ -47,10 +44,7 @@ impl Entropy for Random {
     }
 }
 
-const PARTS: Parts = Parts {
-    keys: || Box::new(Ring),
-    entropy: || Box::new(Random),
-};
+const PARTS: Parts = Parts { keys: || Box::new(Ring), entropy: || Box::new(Random) };
 
 #[derive(Clone, PartialEq)]
 struct File {
@@ -88,10 +82,7 @@ impl File {
             }
             // Only the upper four bits of a key's last character are significant.
             let key = |key: &u8| {
-                format!(
-                    "{{name: k{key}, secret: {fill}{}=}}",
-                    ["E", "I", "M"][usize::from(*key)]
-                )
+                format!("{{name: k{key}, secret: {fill}{}=}}", ["E", "I", "M"][usize::from(*key)])
             };
             let listed: Vec<_> = keys.iter().map(key).collect();
             let text = format!("{cipher}: {{keys: [{}]}}", listed.join(", "));
@@ -101,19 +92,13 @@ impl File {
             return Self::random(random, used);
         }
         random.shuffle(&mut providers);
-        let list: Vec<_> = providers
-            .iter()
-            .map(|(text, _)| format!("{{{text}}}"))
-            .collect();
+        let list: Vec<_> = providers.iter().map(|(text, _)| format!("{{{text}}}")).collect();
         let text = format!(
             "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n- resources: [secrets]\n  providers: [{}]\n",
             list.join(", ")
         );
         Self {
-            hash: Sha256::digest(&text)
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect(),
+            hash: Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect(),
             text: text.into_bytes(),
             writes: providers[0].1[0].clone(),
             reads: providers.into_iter().flat_map(|(_, reads)| reads).collect(),
@@ -215,10 +200,7 @@ impl Outside {
 
     fn act(&mut self, control: &mut Engine) {
         while let Some(action) = control.poll_action() {
-            let failed = || CallError {
-                code: 14,
-                message: "down".into(),
-            };
+            let failed = || CallError { code: 14, message: "down".into() };
             let is_down = matches!(self.mood, Mood::Down);
             let event = match action {
                 Action::CallStatus { call, .. } => {
@@ -230,17 +212,11 @@ impl Outside {
                     let healthz = if is_well { "ok" } else { "tired" }.to_owned();
                     let outcome = match is_down {
                         true => Err(failed()),
-                        false => Ok(StatusResponse {
-                            version: "v2".into(),
-                            healthz,
-                            key_id,
-                        }),
+                        false => Ok(StatusResponse { version: "v2".into(), healthz, key_id }),
                     };
                     Event::Status { call, outcome }
                 }
-                Action::CallEncrypt {
-                    call, plaintext, ..
-                } => {
+                Action::CallEncrypt { call, plaintext, .. } => {
                     let outcome = match is_down {
                         true => Err(failed()),
                         false => Ok(EncryptResponse {
@@ -260,14 +236,12 @@ impl Outside {
                 }
                 Action::ToStorageDone { op, outcome } => {
                     let outcome = outcome.map(|done| done.stored.to_vec());
-                    self.wrote
-                        .insert(op.0, outcome.map_err(|error| error.to_string()));
+                    self.wrote.insert(op.0, outcome.map_err(|error| error.to_string()));
                     continue;
                 }
                 Action::FromStorageDone { op, outcome } => {
                     let outcome = outcome.map(|done| done.plaintext.expose().to_vec());
-                    self.read
-                        .insert(op.0, outcome.map_err(|error| error.to_string()));
+                    self.read.insert(op.0, outcome.map_err(|error| error.to_string()));
                     continue;
                 }
                 _ => continue,
@@ -278,8 +252,7 @@ impl Outside {
                 Mood::Slow(millis) => Duration::from_millis(millis),
                 Mood::Well | Mood::Down | Mood::Unhealthy => Duration::ZERO,
             };
-            self.on_their_way
-                .insert((self.now + delay, self.sent), event);
+            self.on_their_way.insert((self.now + delay, self.sent), event);
         }
     }
 }
@@ -313,8 +286,7 @@ impl History<'_> {
             }
         }
         self.outside.mood = Mood::Well;
-        self.outside
-            .advance(&mut self.engine.control(), Duration::from_secs(60));
+        self.outside.advance(&mut self.engine.control(), Duration::from_secs(60));
         self.end()
     }
 
@@ -360,16 +332,11 @@ impl History<'_> {
         let status = control.status(self.outside.now);
         let (status, _) = status.split_once("candidateConfigHash").unwrap();
         let mut files = self.files.iter();
-        files
-            .find(|file| status.contains(&file.hash))
-            .unwrap()
-            .clone()
+        files.find(|file| status.contains(&file.hash)).unwrap().clone()
     }
 
     fn write(&mut self) -> Result<(), String> {
-        let plaintext: Vec<u8> = (0..self.random.usize(..20))
-            .map(|_| self.random.u8(..))
-            .collect();
+        let plaintext: Vec<u8> = (0..self.random.usize(..20)).map(|_| self.random.u8(..)).collect();
         let worker = self.random.usize(..self.workers.len());
         let now = self.outside.now;
         let mut file = self.running(&mut self.engine.control());
@@ -386,10 +353,7 @@ impl History<'_> {
                         .map_err(|error| error.to_string()),
                     None => {
                         self.outside.advance(&mut control, OPERATION_MAX);
-                        self.outside
-                            .wrote
-                            .remove(&op)
-                            .ok_or("a write did not end")?
+                        self.outside.wrote.remove(&op).ok_or("a write did not end")?
                     }
                 };
                 // The file may have changed while the write waited, so either file may have written the value.
@@ -427,11 +391,7 @@ impl History<'_> {
                     .map_err(|_| "the stored value is not an EncryptedObject")?;
                 let data = &object.encrypted_data;
                 // The key is derived from the seed and the info, which precedes the nonce.
-                let len = if object.source_type == DekSourceType::AesGcmKey {
-                    12
-                } else {
-                    44
-                };
+                let len = if object.source_type == DekSourceType::AesGcmKey { 12 } else { 44 };
                 let key_id = object.key_id.to_string();
                 let last = self.outside.good.get(&key_id).copied();
                 if last.is_none_or(|last| self.outside.now > last + TTL + slack) {
@@ -467,10 +427,7 @@ impl History<'_> {
                 Err("a worker decrypted a value to different bytes".into())
             };
         }
-        if self
-            .control_reads(&stored)?
-            .is_ok_and(|read| read != plaintext)
-        {
+        if self.control_reads(&stored)?.is_ok_and(|read| read != plaintext) {
             return Err("the control engine decrypted a value to different bytes".into());
         }
         self.workers[worker].ask(Ask::Learn(stored, self.outside.now));
@@ -487,10 +444,7 @@ impl History<'_> {
                 .map_err(|error| error.to_string())),
             None => {
                 self.outside.advance(&mut control, OPERATION_MAX);
-                self.outside
-                    .read
-                    .remove(&op)
-                    .ok_or_else(|| "a read did not end".to_owned())
+                self.outside.read.remove(&op).ok_or_else(|| "a read did not end".to_owned())
             }
         }
     }
@@ -501,8 +455,7 @@ impl History<'_> {
         let file = self.running(&mut self.engine.control());
         let fresh = SharedEngine::new(&file.text, Options::default(), PARTS, self.outside.now);
         let fresh = fresh.map_err(|faults| faults.to_string())?;
-        self.outside
-            .advance(&mut fresh.control(), Duration::from_secs(10));
+        self.outside.advance(&mut fresh.control(), Duration::from_secs(10));
         // Values that the file in use has no key for are skipped: the operator removed the key.
         let is_read = |stored: &[u8]| {
             let mut reads = file.reads.iter();
@@ -590,10 +543,7 @@ fn play(seed: u64) -> Result<usize, String> {
 
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
-    Some(
-        text.parse()
-            .unwrap_or_else(|_| panic!("{name}={text} is not a number")),
-    )
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
 }
 
 /// SplitMix64's step, which turns neighbouring numbers into unrelated seeds.
@@ -619,10 +569,7 @@ fn histories_keep_every_promise() {
         let seed = mixed(first.wrapping_add(number));
         match play(seed) {
             Ok(written) => writes += written,
-            Err(fault) => panic!(
-                "after {} histories, DEKKER_SEED={seed}: {fault}",
-                number + 1
-            ),
+            Err(fault) => panic!("after {} histories, DEKKER_SEED={seed}: {fault}", number + 1),
         }
     }
     let took = began.elapsed().as_secs_f64();
@@ -635,11 +582,7 @@ fn histories_keep_every_promise() {
 #[test]
 fn histories_that_once_broke_a_promise_keep_it() {
     // A worker continued with a file that had been replaced under the same guard.
-    for seed in [
-        6348298239648197933,
-        3300041140308929973,
-        9374818170643882753,
-    ] {
+    for seed in [6348298239648197933, 3300041140308929973, 9374818170643882753] {
         play(seed).unwrap_or_else(|fault| panic!("DEKKER_SEED={seed}: {fault}"));
     }
 }

@@ -14,10 +14,7 @@ use dekker_ring::Ring;
 use dekker_shared::{Control, Parts, SharedEngine};
 
 const PREFIX: &str = "k8s:enc:kms:v2:a:";
-const AT: Location<'static> = Location {
-    resource: "secrets",
-    key: b"/k",
-};
+const AT: Location<'static> = Location { resource: "secrets", key: b"/k" };
 const START: u64 = 1_000_000;
 
 fn file(timeout: u32) -> Vec<u8> {
@@ -80,9 +77,7 @@ impl Plugin {
                     });
                     Event::Status { call, outcome }
                 }
-                Action::CallEncrypt {
-                    call, plaintext, ..
-                } => {
+                Action::CallEncrypt { call, plaintext, .. } => {
                     self.count("encrypt");
                     let outcome = Ok(EncryptResponse {
                         ciphertext: turn(plaintext.expose()),
@@ -109,20 +104,10 @@ impl Plugin {
 }
 
 fn engine(dek_source: DekSourceType) -> (SharedEngine, Plugin) {
-    let options = Options {
-        dek_source,
-        reload: true,
-        ..Options::default()
-    };
-    let parts = Parts {
-        keys: || Box::new(Ring),
-        entropy: || Box::new(Counting),
-    };
+    let options = Options { dek_source, reload: true, ..Options::default() };
+    let parts = Parts { keys: || Box::new(Ring), entropy: || Box::new(Counting) };
     let engine = SharedEngine::new(&file(3), options, parts, at(0)).unwrap();
-    let mut plugin = Plugin {
-        key_id: "key-1",
-        ..Plugin::default()
-    };
+    let mut plugin = Plugin { key_id: "key-1", ..Plugin::default() };
     plugin.answer(&mut engine.control(), at(0));
     (engine, plugin)
 }
@@ -134,10 +119,8 @@ fn nonce(stored: &[u8]) -> (Vec<u8>, [u8; 8]) {
     (object.encrypted_dek_source.to_vec(), counter)
 }
 
-const SOURCES: [DekSourceType; 2] = [
-    DekSourceType::AesGcmKey,
-    DekSourceType::HkdfSha256XnonceAesGcmSeed,
-];
+const SOURCES: [DekSourceType; 2] =
+    [DekSourceType::AesGcmKey, DekSourceType::HkdfSha256XnonceAesGcmSeed];
 
 #[test]
 fn eight_threads_write_and_read_without_the_lock() {
@@ -165,9 +148,7 @@ fn eight_threads_write_and_read_without_the_lock() {
             // Held until all threads are done: a thread that needed the lock would never finish.
             let control = engine.control();
             ready.wait();
-            let nonces = threads
-                .into_iter()
-                .flat_map(|thread| thread.join().unwrap());
+            let nonces = threads.into_iter().flat_map(|thread| thread.join().unwrap());
             let nonces = nonces.collect();
             drop(control);
             nonces
@@ -178,11 +159,7 @@ fn eight_threads_write_and_read_without_the_lock() {
             assert_eq!(unique.len(), nonces.len(), "every nonce is unique");
         }
         let expected = [("decrypt", 1), ("encrypt", 1), ("status", 1)];
-        assert_eq!(
-            plugin.calls,
-            expected.into(),
-            "one DEK, which the plugin decrypted once"
-        );
+        assert_eq!(plugin.calls, expected.into(), "one DEK, which the plugin decrypted once");
     }
 }
 
@@ -216,11 +193,7 @@ fn a_new_dek_a_new_file_and_the_expiry_reach_the_threads() {
         // Neither engine has this DEK: the control engine asks the plugin, then this thread learns the DEK.
         assert!(engine.from_storage(AT, &old, at(62_000)).is_none());
         let mut control = engine.control();
-        assert!(
-            control
-                .from_storage(OpId(1), AT, &old, at(62_000))
-                .is_none()
-        );
+        assert!(control.from_storage(OpId(1), AT, &old, at(62_000)).is_none());
         plugin.answer(&mut control, at(62_000));
         drop(control);
         assert!(engine.from_storage(AT, &old, at(62_000)).is_none());
@@ -269,9 +242,7 @@ resources:
 
         let second = engine.to_storage(AT, b"x", at(2000)).unwrap().stored;
         assert!(second.starts_with(b"k8s:enc:secretbox:v1:b:"));
-        let read = engine
-            .control()
-            .from_storage(OpId(1), AT, &second, at(2000));
+        let read = engine.control().from_storage(OpId(1), AT, &second, at(2000));
         let read = read.expect("its key is in the file").expect("a read");
         assert_eq!((read.plaintext.expose(), read.stale), (&b"x"[..], false));
     }

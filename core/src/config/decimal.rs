@@ -36,9 +36,7 @@ pub(super) fn round(text: &str) -> Option<Rounded> {
     // The number is 0.ddd × 10^point, where the first digit is not zero.
     let zeros = all().take_while(|c| *c == b'0').count();
     let digits: Vec<u8> = all().skip(zeros).map(|c| c - b'0').collect();
-    let point = exponent
-        .saturating_add(signed(before.len()))
-        .saturating_sub(signed(zeros));
+    let point = exponent.saturating_add(signed(before.len())).saturating_sub(signed(zeros));
     Some(match magnitude(&digits, point) {
         Rounded::Whole(n) if negative => Rounded::Whole(-n),
         rounded => rounded,
@@ -52,11 +50,7 @@ fn power(text: &str) -> Option<i64> {
         return None;
     }
     let magnitude = digits.parse().unwrap_or(i64::MAX);
-    Some(if text.starts_with('-') {
-        -magnitude
-    } else {
-        magnitude
-    })
+    Some(if text.starts_with('-') { -magnitude } else { magnitude })
 }
 
 fn signed(n: usize) -> i64 {
@@ -241,12 +235,7 @@ mod tests {
         table.push(format!("0.{}4", &zero[..1074]));
         table.push(format!("1.{half}"));
         for text in table {
-            assert!(
-                agrees(&text),
-                "{text}: {:?}, {:?}",
-                round(&text),
-                expected(&text)
-            );
+            assert!(agrees(&text), "{text}: {:?}, {:?}", round(&text), expected(&text));
         }
     }
 

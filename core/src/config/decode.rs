@@ -77,17 +77,14 @@ impl Decoder<'_> {
                 quoted(name),
                 quoted(version)
             );
-            self.faults
-                .push(Finding::invalid("kind", quoted(name), detail, kind_at));
+            self.faults.push(Finding::invalid("kind", quoted(name), detail, kind_at));
         }
         known
     }
 
     fn rule(&mut self, node: &Node, path: &str) -> Option<RawRule> {
-        let Fields {
-            known: [resources, providers],
-            has_unknown: _,
-        } = self.fields(node, path, ["resources", "providers"])?;
+        let Fields { known: [resources, providers], has_unknown: _ } =
+            self.fields(node, path, ["resources", "providers"])?;
         Some(RawRule {
             resources: self.list(resources, &field(path, "resources"), Self::name),
             providers: self.list(providers, &field(path, "providers"), Self::provider),
@@ -96,14 +93,8 @@ impl Decoder<'_> {
     }
 
     fn provider(&mut self, node: &Node, path: &str) -> Option<RawProvider> {
-        let Fields {
-            known: [aesgcm, aescbc, secretbox, identity, kms],
-            has_unknown,
-        } = self.fields(
-            node,
-            path,
-            ["aesgcm", "aescbc", "secretbox", "identity", "kms"],
-        )?;
+        let Fields { known: [aesgcm, aescbc, secretbox, identity, kms], has_unknown } =
+            self.fields(node, path, ["aesgcm", "aescbc", "secretbox", "identity", "kms"])?;
         Some(RawProvider {
             kms: self.one(kms, &field(path, "kms"), Self::kms),
             aesgcm: self.one(aesgcm, &field(path, "aesgcm"), Self::keys),
@@ -117,20 +108,13 @@ impl Decoder<'_> {
     }
 
     fn keys(&mut self, node: &Node, path: &str) -> Option<RawKeys> {
-        let Fields {
-            known: [keys],
-            has_unknown: _,
-        } = self.fields(node, path, ["keys"])?;
-        Some(RawKeys {
-            keys: self.list(keys, &field(path, "keys"), Self::key),
-        })
+        let Fields { known: [keys], has_unknown: _ } = self.fields(node, path, ["keys"])?;
+        Some(RawKeys { keys: self.list(keys, &field(path, "keys"), Self::key) })
     }
 
     fn key(&mut self, node: &Node, path: &str) -> Option<RawKey> {
-        let Fields {
-            known: [name, secret],
-            has_unknown: _,
-        } = self.fields(node, path, ["name", "secret"])?;
+        let Fields { known: [name, secret], has_unknown: _ } =
+            self.fields(node, path, ["name", "secret"])?;
         Some(RawKey {
             name: self.text(name, &field(path, "name")),
             secret: self.one(secret, &field(path, "secret"), Self::string),
@@ -138,14 +122,8 @@ impl Decoder<'_> {
     }
 
     fn kms(&mut self, node: &Node, path: &str) -> Option<RawKms> {
-        let Fields {
-            known: [api_version, name, cache_size, endpoint, timeout],
-            has_unknown: _,
-        } = self.fields(
-            node,
-            path,
-            ["apiVersion", "name", "cachesize", "endpoint", "timeout"],
-        )?;
+        let Fields { known: [api_version, name, cache_size, endpoint, timeout], has_unknown: _ } =
+            self.fields(node, path, ["apiVersion", "name", "cachesize", "endpoint", "timeout"])?;
         Some(RawKms {
             api_version: self.text(api_version, &field(path, "apiVersion")),
             name: self.text(name, &field(path, "name")),
@@ -181,9 +159,8 @@ impl Decoder<'_> {
             return self.wrong(node, path, "a list");
         };
         let items = items.iter().enumerate();
-        let items = items
-            .map(|(i, item)| self.one(Some(item), &element(path, i), &decode))
-            .collect();
+        let items =
+            items.map(|(i, item)| self.one(Some(item), &element(path, i), &decode)).collect();
         Field::Given(items, node.at)
     }
 
@@ -219,11 +196,7 @@ impl Decoder<'_> {
         match &node.value {
             Value::Number(Some(n)) if i32::try_from(*n).is_ok() => i32::try_from(*n).ok(),
             Value::Number(_) => {
-                self.faults.push(Finding::new(
-                    path,
-                    "expected a whole number of 32 bits",
-                    node.at,
-                ));
+                self.faults.push(Finding::new(path, "expected a whole number of 32 bits", node.at));
                 None
             }
             _ => self.wrong(node, path, "a whole number").given_value(),
@@ -232,15 +205,10 @@ impl Decoder<'_> {
 
     fn duration(&mut self, node: &Node, path: &str) -> Option<i64> {
         let Value::String(text) = &node.value else {
-            return self
-                .wrong(node, path, "a duration such as \"3s\"")
-                .given_value();
+            return self.wrong(node, path, "a duration such as \"3s\"").given_value();
         };
         duration::parse(text)
-            .map_err(|error| {
-                self.faults
-                    .push(Finding::invalid(path, quoted(text), error, node.at))
-            })
+            .map_err(|error| self.faults.push(Finding::invalid(path, quoted(text), error, node.at)))
             .ok()
     }
 
@@ -264,22 +232,16 @@ impl Decoder<'_> {
                 return self.wrong(node, path, "a mapping").given_value();
             }
         };
-        let mut fields = Fields {
-            known: [None; N],
-            has_unknown: false,
-        };
+        let mut fields = Fields { known: [None; N], has_unknown: false };
         let mut seen = Names::new();
         for Entry { key, at, value } in entries {
             let key = key.as_str();
             if seen.insert(Cow::Borrowed(key), 0).is_some() {
                 let message = format!("duplicate field {}", quoted(shown(key)));
-                self.faults
-                    .push(Finding::new(field(path, shown(key)), message, *at));
+                self.faults.push(Finding::new(field(path, shown(key)), message, *at));
             }
-            let found = names
-                .iter()
-                .position(|name| *name == key)
-                .and_then(|i| fields.known.get_mut(i));
+            let found =
+                names.iter().position(|name| *name == key).and_then(|i| fields.known.get_mut(i));
             match found {
                 Some(slot) => *slot = (!matches!(value.value, Value::Null)).then_some(&**value),
                 None => {
@@ -288,8 +250,7 @@ impl Decoder<'_> {
                     if let Some(name) = names.iter().find(|name| similar(name, key)) {
                         message.push_str(&format!("; did you mean {}?", quoted(name)));
                     }
-                    self.faults
-                        .push(Finding::new(field(path, shown(key)), message, *at));
+                    self.faults.push(Finding::new(field(path, shown(key)), message, *at));
                 }
             }
         }

@@ -47,11 +47,7 @@ pub(super) fn parse(text: &str) -> Result<i64, String> {
             return Err(format!("time: missing unit in duration {}", go_quote(text)));
         }
         let nanoseconds = unit_of(unit).ok_or_else(|| {
-            format!(
-                "time: unknown unit {} in duration {}",
-                go_quote(unit),
-                go_quote(text)
-            )
+            format!("time: unknown unit {} in duration {}", go_quote(unit), go_quote(text))
         })?;
         if whole > TOP / nanoseconds {
             return Err(invalid());
@@ -60,18 +56,12 @@ pub(super) fn parse(text: &str) -> Result<i64, String> {
             .checked_mul(nanoseconds)
             .and_then(|n| n.checked_add(part_of(fraction, nanoseconds)))
             .filter(|n| *n <= TOP);
-        total = part
-            .and_then(|n| total.checked_add(n))
-            .filter(|n| *n <= TOP)
-            .ok_or_else(invalid)?;
+        total =
+            part.and_then(|n| total.checked_add(n)).filter(|n| *n <= TOP).ok_or_else(invalid)?;
         rest = after_unit;
     }
-    if negative {
-        0i64.checked_sub_unsigned(total)
-    } else {
-        i64::try_from(total).ok()
-    }
-    .ok_or_else(invalid)
+    if negative { 0i64.checked_sub_unsigned(total) } else { i64::try_from(total).ok() }
+        .ok_or_else(invalid)
 }
 
 /// Formats `nanoseconds` as Go does: `3s`, `1m30s`, `1.5ms`, `0s`.
@@ -130,10 +120,7 @@ fn unit_of(name: &str) -> Option<u64> {
 }
 
 fn digits(text: &str) -> (&str, &str) {
-    text.split_at(
-        text.find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(text.len()),
-    )
+    text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }
 
 fn number(digits: &str) -> Option<u64> {
@@ -147,9 +134,7 @@ fn number(digits: &str) -> Option<u64> {
 fn part_of(digits: &str, nanoseconds: u64) -> u64 {
     let (mut value, mut scale) = (0u64, 1f64);
     for digit in digits.bytes() {
-        let next = value
-            .checked_mul(10)
-            .and_then(|v| v.checked_add(u64::from(digit - b'0')));
+        let next = value.checked_mul(10).and_then(|v| v.checked_add(u64::from(digit - b'0')));
         let Some(next) = next.filter(|v| *v <= TOP && value <= (TOP - 1) / 10) else {
             break;
         };
@@ -216,20 +201,11 @@ mod tests {
             ("3", Err("time: missing unit in duration \"3\"")),
             ("3x", Err("time: unknown unit \"x\" in duration \"3x\"")),
             ("3 s", Err("time: unknown unit \" s\" in duration \"3 s\"")),
-            (
-                "3\u{e9}",
-                Err("time: unknown unit \"\\xc3\\xa9\" in duration \"3\\xc3\\xa9\""),
-            ),
+            ("3\u{e9}", Err("time: unknown unit \"\\xc3\\xa9\" in duration \"3\\xc3\\xa9\"")),
             ("3S", Err("time: unknown unit \"S\" in duration \"3S\"")),
-            (
-                "9223372036854775808ns",
-                Err("time: invalid duration \"9223372036854775808ns\""),
-            ),
+            ("9223372036854775808ns", Err("time: invalid duration \"9223372036854775808ns\"")),
             ("3000000h", Err("time: invalid duration \"3000000h\"")),
-            (
-                "99999999999999999999s",
-                Err("time: invalid duration \"99999999999999999999s\""),
-            ),
+            ("99999999999999999999s", Err("time: invalid duration \"99999999999999999999s\"")),
         ];
         for (given, want) in table {
             assert_eq!(parse(given), want.map_err(ToString::to_string), "{given}");

@@ -47,9 +47,7 @@ pub(super) fn parse(endpoint: &str) -> Result<SocketAddress, String> {
 /// Returns whether the endpoint has parts that are parsed but not used: a host, a query or a fragment.
 pub(super) fn has_unused_parts(endpoint: &str) -> bool {
     let rest = endpoint.split_once(':').map_or("", |(_, rest)| rest);
-    let host = rest
-        .strip_prefix("//")
-        .is_some_and(|rest| !rest.starts_with('/'));
+    let host = rest.strip_prefix("//").is_some_and(|rest| !rest.starts_with('/'));
     host || rest.contains(['?', '#'])
 }
 
@@ -63,15 +61,10 @@ mod tests {
     fn endpoints_read_as_gos_parser_reads_them() {
         let path = |text: &str| Ok(SocketAddress::Path(text.to_string()));
         let name = |text: &str| Ok(SocketAddress::Abstract(text.to_string()));
-        let invalid = |text: &str| {
-            Err(format!(
-                "invalid endpoint for kms provider, error: parse {text}"
-            ))
-        };
+        let invalid =
+            |text: &str| Err(format!("invalid endpoint for kms provider, error: parse {text}"));
         let scheme = |text: &str| {
-            Err(format!(
-                "unsupported scheme {text} for KMS provider, only unix is supported"
-            ))
+            Err(format!("unsupported scheme {text} for KMS provider, only unix is supported"))
         };
         let nowhere = || {
             Err("the endpoint has no address to dial: write unix:///path/of.sock, or unix:///@name for an abstract socket".to_string())
@@ -85,17 +78,9 @@ mod tests {
             ("escapes are decoded", "unix:///a%20b", path("/a b")),
             ("plus stays", "unix:///a+b", path("/a+b")),
             ("a host is dropped", "unix://host/run", path("/run")),
-            (
-                "a host with port is dropped",
-                "unix://host:80/run",
-                path("/run"),
-            ),
+            ("a host with port is dropped", "unix://host:80/run", path("/run")),
             ("a user is dropped", "unix://u:p@h/run", path("/run")),
-            (
-                "query and fragment are dropped",
-                "unix:///run?a#b",
-                path("/run"),
-            ),
+            ("query and fragment are dropped", "unix:///run?a#b", path("/run")),
             ("abstract", "unix:///@kms", name("kms")),
             ("abstract by escape", "unix:///%40kms", name("kms")),
             ("at sign further in", "unix:////@kms", path("//@kms")),
@@ -108,21 +93,9 @@ mod tests {
             ("no scheme", "/run/kms.sock", scheme("\"\"")),
             ("other scheme", "tcp://localhost", scheme("\"tcp\"")),
             ("other scheme, opaque", "http:x", scheme("\"http\"")),
-            (
-                "missing scheme",
-                "://x",
-                invalid("\"://x\": missing protocol scheme"),
-            ),
-            (
-                "bad escape",
-                "unix:///%zz",
-                invalid("\"unix:///%zz\": invalid URL escape \"%zz\""),
-            ),
-            (
-                "short escape",
-                "unix:///%4",
-                invalid("\"unix:///%4\": invalid URL escape \"%4\""),
-            ),
+            ("missing scheme", "://x", invalid("\"://x\": missing protocol scheme")),
+            ("bad escape", "unix:///%zz", invalid("\"unix:///%zz\": invalid URL escape \"%zz\"")),
+            ("short escape", "unix:///%4", invalid("\"unix:///%4\": invalid URL escape \"%4\"")),
             (
                 "bad escape in fragment",
                 "unix:///a#%z",
@@ -143,26 +116,10 @@ mod tests {
                 "unix://a b/",
                 invalid("\"unix://a b/\": invalid character \" \" in host name"),
             ),
-            (
-                "port",
-                "unix://a:b/",
-                invalid("\"unix://a:b/\": invalid port \":b\" after host"),
-            ),
-            (
-                "bracket",
-                "unix://[::1/",
-                invalid("\"unix://[::1/\": missing ']' in host"),
-            ),
-            (
-                "userinfo",
-                "unix://a<@b/",
-                invalid("\"unix://a<@b/\": net/url: invalid userinfo"),
-            ),
-            (
-                "NUL",
-                "unix:///a%00",
-                Err("the socket's address contains a NUL byte".to_string()),
-            ),
+            ("port", "unix://a:b/", invalid("\"unix://a:b/\": invalid port \":b\" after host")),
+            ("bracket", "unix://[::1/", invalid("\"unix://[::1/\": missing ']' in host")),
+            ("userinfo", "unix://a<@b/", invalid("\"unix://a<@b/\": net/url: invalid userinfo")),
+            ("NUL", "unix:///a%00", Err("the socket's address contains a NUL byte".to_string())),
             (
                 "not UTF-8",
                 "unix:///%ff",

@@ -39,19 +39,11 @@ pub struct Finding {
 impl Finding {
     /// A finding about the file as a whole, or about its text.
     pub(super) fn file(message: impl Into<String>, position: Option<Position>) -> Self {
-        Self {
-            path: String::new(),
-            message: message.into(),
-            position,
-        }
+        Self { path: String::new(), message: message.into(), position }
     }
 
     pub(super) fn new(path: impl Into<String>, message: impl Into<String>, at: Position) -> Self {
-        Self {
-            path: path.into(),
-            message: message.into(),
-            position: Some(at),
-        }
+        Self { path: path.into(), message: message.into(), position: Some(at) }
     }
 
     /// Upstream's `field.Required`.
@@ -179,11 +171,7 @@ mod tests {
         let b = || Finding::invalid("b", 3, "y", at);
         let table = [
             ("one", vec![a()], "a: Required value: x"),
-            (
-                "two",
-                vec![a(), b()],
-                "[a: Required value: x, b: Invalid value: 3: y]",
-            ),
+            ("two", vec![a(), b()], "[a: Required value: x, b: Invalid value: 3: y]"),
             ("the same text once", vec![a(), a()], "a: Required value: x"),
         ];
         for (desc, findings, want) in table {

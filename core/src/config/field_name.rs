@@ -8,14 +8,8 @@ const MAX_NAME: usize = 20;
 /// Returns `key` if it looks like a name, and a placeholder otherwise: a secret may be where a name should be.
 pub(super) fn shown(key: &str) -> &str {
     let name = key.len() <= MAX_NAME
-        && key
-            .bytes()
-            .all(|c| c.is_ascii_alphanumeric() || b"-_./ ".contains(&c));
-    if name && !key.is_empty() {
-        key
-    } else {
-        "(unprintable)"
-    }
+        && key.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_./ ".contains(&c));
+    if name && !key.is_empty() { key } else { "(unprintable)" }
 }
 
 /// Returns whether the names are equal without regard to case and punctuation, or differ only by one character at the end.

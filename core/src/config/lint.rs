@@ -47,25 +47,13 @@ pub(super) fn lint(raw: &RawConfig) -> Vec<Finding> {
 
 fn names(rule: &RawRule) -> impl Iterator<Item = GroupResource> {
     let list = rule.resources.given().map_or(&[][..], |(list, _)| list);
-    list.iter()
-        .filter_map(Field::text)
-        .map(|(name, _)| GroupResource::parse(name))
+    list.iter().filter_map(Field::text).map(|(name, _)| GroupResource::parse(name))
 }
 
 fn lint_rule(rule: &RawRule, path: &str, warnings: &mut Vec<Finding>) {
-    for (j, name) in rule
-        .resources
-        .given()
-        .map_or(&[][..], |(list, _)| list)
-        .iter()
-        .enumerate()
-    {
+    for (j, name) in rule.resources.given().map_or(&[][..], |(list, _)| list).iter().enumerate() {
         if let Some(("", at)) = name.text() {
-            warnings.push(Finding::new(
-                element(&field(path, "resources"), j),
-                EMPTY_NAME,
-                at,
-            ));
+            warnings.push(Finding::new(element(&field(path, "resources"), j), EMPTY_NAME, at));
         }
     }
     let providers = rule.providers.given().map_or(&[][..], |(list, _)| list);
@@ -73,26 +61,11 @@ fn lint_rule(rule: &RawRule, path: &str, warnings: &mut Vec<Finding>) {
         let Some((provider, at)) = provider.given() else {
             continue;
         };
-        let RawProvider {
-            kms,
-            aesgcm,
-            aescbc,
-            secretbox: _,
-            identity,
-            has_unknown: _,
-        } = provider;
+        let RawProvider { kms, aesgcm, aescbc, secretbox: _, identity, has_unknown: _ } = provider;
         let path = &element(&field(path, "providers"), j);
         if j == 0 && identity.is_there() {
-            let message = if providers.len() > 1 {
-                IDENTITY_FIRST
-            } else {
-                ONLY_IDENTITY
-            };
-            warnings.push(Finding::new(
-                field(path, "identity"),
-                message,
-                identity.place(at),
-            ));
+            let message = if providers.len() > 1 { IDENTITY_FIRST } else { ONLY_IDENTITY };
+            warnings.push(Finding::new(field(path, "identity"), message, identity.place(at)));
         }
         // Only the first provider encrypts new values; the others are there to decrypt old ones.
         if j == 0 && aescbc.is_there() {
@@ -108,19 +81,9 @@ fn lint_rule(rule: &RawRule, path: &str, warnings: &mut Vec<Finding>) {
 }
 
 fn lint_kms(kms: &RawKms, path: &str, at: super::Position, warnings: &mut Vec<Finding>) {
-    let RawKms {
-        api_version,
-        name: _,
-        cache_size: _,
-        endpoint,
-        timeout,
-    } = kms;
+    let RawKms { api_version, name: _, cache_size: _, endpoint, timeout } = kms;
     if matches!(api_version.or_empty(), Some("" | "v1")) {
-        warnings.push(Finding::new(
-            field(path, "apiVersion"),
-            KMS_V1,
-            api_version.place(at),
-        ));
+        warnings.push(Finding::new(field(path, "apiVersion"), KMS_V1, api_version.place(at)));
     }
     if let Some((nanoseconds, at)) = timeout.given()
         && *nanoseconds > LONG_TIMEOUT

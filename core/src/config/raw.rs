@@ -105,9 +105,7 @@ pub(super) struct RawKey {
 impl core::fmt::Debug for RawKey {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let Self { name, secret: _ } = self;
-        f.debug_struct("RawKey")
-            .field("name", name)
-            .finish_non_exhaustive()
+        f.debug_struct("RawKey").field("name", name).finish_non_exhaustive()
     }
 }
 

@@ -77,17 +77,9 @@ mod tests {
             ("plain", "abc", "\"abc\""),
             ("quotes and backslash", "a\"b\\c", r#""a\"b\\c""#),
             ("single quote stays", "a'b", "\"a'b\""),
-            (
-                "controls",
-                "\u{7}\u{8}\t\n\u{b}\u{c}\r\0\u{7f}",
-                r#""\a\b\t\n\v\f\r\x00\x7f""#,
-            ),
+            ("controls", "\u{7}\u{8}\t\n\u{b}\u{c}\r\0\u{7f}", r#""\a\b\t\n\v\f\r\x00\x7f""#),
             ("printable", "é世e\u{301}", "\"é世e\u{301}\""),
-            (
-                "not printable",
-                "\u{a0}\u{200c}\u{e0001}",
-                r#""\u00a0\u200c\U000e0001""#,
-            ),
+            ("not printable", "\u{a0}\u{200c}\u{e0001}", r#""\u00a0\u200c\U000e0001""#),
         ];
         for (desc, given, want) in table {
             assert_eq!(quoted(given), want, "{desc}");

@@ -36,10 +36,7 @@ impl GroupResource {
     #[must_use]
     pub fn parse(text: &str) -> Self {
         let (resource, group) = split(text);
-        Self {
-            group: group.to_owned(),
-            resource: resource.to_owned(),
-        }
+        Self { group: group.to_owned(), resource: resource.to_owned() }
     }
 }
 
@@ -148,14 +145,10 @@ impl Masks {
             };
             let resource = GroupResource::parse(name);
             let groups = [resource.group.as_str(), "*"];
-            if let Some(group) = groups
-                .into_iter()
-                .find(|group| self.wildcards.contains_key(*group))
+            if let Some(group) =
+                groups.into_iter().find(|group| self.wildcards.contains_key(*group))
             {
-                let mask = GroupResource {
-                    group: group.to_owned(),
-                    resource: "*".to_owned(),
-                };
+                let mask = GroupResource { group: group.to_owned(), resource: "*".to_owned() };
                 let message = format!(
                     "resource {} is masked by earlier rule {}",
                     quoted(&format!("{resource}")),
@@ -181,22 +174,14 @@ mod tests {
     const AT: Position = Position { line: 1, column: 1 };
 
     fn list(names: &[&str]) -> Vec<Field<String>> {
-        names
-            .iter()
-            .map(|name| Field::Given(name.to_string(), AT))
-            .collect()
+        names.iter().map(|name| Field::Given(name.to_string(), AT)).collect()
     }
 
     #[test]
     fn resources_print_as_they_are_written() {
         let table = [
             ("secrets", "", "secrets", "secrets"),
-            (
-                "deployments.apps",
-                "apps",
-                "deployments",
-                "deployments.apps",
-            ),
+            ("deployments.apps", "apps", "deployments", "deployments.apps"),
             (
                 "pandas.awesome.bears.example",
                 "awesome.bears.example",
@@ -228,11 +213,7 @@ mod tests {
             ("star", &["*"], &[STAR]),
             ("no REST API", &["apiserveripinfo"], &[NO_REST_API]),
             ("no REST API", &["serviceipallocations"], &[NO_REST_API]),
-            (
-                "no REST API",
-                &["servicenodeportallocations"],
-                &[NO_REST_API],
-            ),
+            ("no REST API", &["servicenodeportallocations"], &[NO_REST_API]),
             ("events group", &["*.events.k8s.io"], &[EVENTS]),
             ("extensions", &["*.extensions"], &[EXTENSIONS]),
             ("across groups", &["secrets.*"], &[ACROSS_GROUPS]),
@@ -242,11 +223,7 @@ mod tests {
             ("everything overlaps", &["secrets", "*.*"], &[OVERLAP]),
             ("group overlap", &["a.apps", "*.apps"], &[OVERLAP]),
             ("both", &["*.apps", "*.apps"], &[DUPLICATE, OVERLAP]),
-            (
-                "both, then names",
-                &["*.*", "*.*", "*"],
-                &[DUPLICATE, OVERLAP, STAR],
-            ),
+            ("both, then names", &["*.*", "*.*", "*"], &[DUPLICATE, OVERLAP, STAR]),
             ("other groups do not overlap", &["a.batch", "*.apps"], &[]),
         ];
         for (desc, names, want) in table {
@@ -263,16 +240,8 @@ mod tests {
     fn earlier_wildcards_mask_later_rules() {
         type Case<'a> = (&'a str, &'a [&'a [&'a str]], &'a [&'a str]);
         let table: &[Case<'_>] = &[
-            (
-                "specific first is fine",
-                &[&["secrets"], &["*."], &["*.*"]],
-                &[],
-            ),
-            (
-                "the same resource appends",
-                &[&["secrets"], &["secrets"]],
-                &[],
-            ),
+            ("specific first is fine", &[&["secrets"], &["*."], &["*.*"]], &[]),
+            ("the same resource appends", &[&["secrets"], &["secrets"]], &[]),
             (
                 "core",
                 &[&["*."], &["secrets"]],
@@ -298,11 +267,7 @@ mod tests {
                 &[&["*.apps"], &["*.*"], &["x.apps"]],
                 &[r#"resource "x.apps" is masked by earlier rule "*.apps""#],
             ),
-            (
-                "overlaps within one list are found by another check",
-                &[&["*.", "secrets"]],
-                &[],
-            ),
+            ("overlaps within one list are found by another check", &[&["*.", "secrets"]], &[]),
         ];
         for (desc, rules, want) in table {
             let (mut faults, mut masks) = (Vec::new(), Masks::default());

@@ -93,11 +93,8 @@ fn integer(text: &str) -> Option<Option<i64>> {
         return None;
     }
     let magnitude = u64::from_str_radix(digits, radix).ok()?;
-    let value = if negative {
-        0i64.checked_sub_unsigned(magnitude)
-    } else {
-        i64::try_from(magnitude).ok()
-    };
+    let value =
+        if negative { 0i64.checked_sub_unsigned(magnitude) } else { i64::try_from(magnitude).ok() };
     match value {
         Some(value) => Some(Some(value)),
         None if signed => None,

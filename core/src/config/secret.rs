@@ -27,11 +27,8 @@ const KNOWN_BY: usize = 12;
 
 /// Decodes `text`. Returns `None` if it is not valid base64.
 pub(super) fn base64(text: &str) -> Option<Zeroizing<Vec<u8>>> {
-    let text: Zeroizing<Vec<u8>> = Zeroizing::new(
-        text.bytes()
-            .filter(|c| !matches!(c, b'\r' | b'\n'))
-            .collect(),
-    );
+    let text: Zeroizing<Vec<u8>> =
+        Zeroizing::new(text.bytes().filter(|c| !matches!(c, b'\r' | b'\n')).collect());
     GO.decode(&*text).ok().map(Zeroizing::new)
 }
 
@@ -46,9 +43,7 @@ pub(super) struct Secrets {
 impl Secrets {
     /// Collects the base64 runs that directly follow the word `secret`, and those that are padded base64 of 16 bytes or more.
     pub(super) fn of_text(bytes: &[u8]) -> Self {
-        let mut secrets = Self {
-            sorted: Zeroizing::default(),
-        };
+        let mut secrets = Self { sorted: Zeroizing::default() };
         let mut after_word = false;
         for run in Runs(bytes) {
             let padded = run.len() >= 24 && run.ends_with(b"=");
@@ -102,12 +97,8 @@ impl Secrets {
         let mut from = 0;
         while let Some(start) = self.find(text.as_bytes(), from) {
             let rest = text.as_bytes().get(start + KNOWN_BY..).unwrap_or_default();
-            let mut end = start
-                + KNOWN_BY
-                + rest
-                    .iter()
-                    .position(|c| !is_base64(*c))
-                    .unwrap_or(rest.len());
+            let mut end =
+                start + KNOWN_BY + rest.iter().position(|c| !is_base64(*c)).unwrap_or(rest.len());
             while !text.is_char_boundary(end) {
                 end += 1;
             }
@@ -122,9 +113,7 @@ impl Secrets {
             return None;
         }
         let mut windows = text.get(from..)?.array_windows::<KNOWN_BY>();
-        windows
-            .position(|window| self.sorted.binary_search(window).is_ok())
-            .map(|at| from + at)
+        windows.position(|window| self.sorted.binary_search(window).is_ok()).map(|at| from + at)
     }
 
     pub(super) fn hide_in(&self, findings: &mut [Finding]) {
@@ -144,10 +133,7 @@ impl<'a> Iterator for Runs<'a> {
     fn next(&mut self) -> Option<&'a [u8]> {
         let start = self.0.iter().position(|c| is_base64(*c))?;
         let (_, rest) = self.0.split_at_checked(start)?;
-        let end = rest
-            .iter()
-            .position(|c| !is_base64(*c))
-            .unwrap_or(rest.len());
+        let end = rest.iter().position(|c| !is_base64(*c)).unwrap_or(rest.len());
         let (run, rest) = rest.split_at_checked(end)?;
         self.0 = rest;
         Some(run)

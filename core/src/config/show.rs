@@ -16,10 +16,7 @@ pub(super) fn show(config: &Config) -> String {
     for rule in &config.rules {
         out.push_str("- resources:\n");
         for resource in &rule.resources {
-            line(
-                &mut out,
-                format_args!("  - {}", text(&resource.to_string())),
-            );
+            line(&mut out, format_args!("  - {}", text(&resource.to_string())));
         }
         out.push_str("  providers:\n");
         for provider in &rule.providers {
@@ -36,28 +33,12 @@ pub(super) fn show(config: &Config) -> String {
 }
 
 fn show_kms(out: &mut String, kms: &KmsProvider) {
-    let KmsProvider {
-        version,
-        name,
-        endpoint,
-        address: _,
-        timeout,
-        cache_size,
-    } = kms;
+    let KmsProvider { version, name, endpoint, address: _, timeout, cache_size } = kms;
     let version = version.name();
-    line(
-        out,
-        format_args!(
-            "  - kms:\n      apiVersion: {version}\n      name: {}",
-            text(name)
-        ),
-    );
+    line(out, format_args!("  - kms:\n      apiVersion: {version}\n      name: {}", text(name)));
     line(out, format_args!("      endpoint: {}", text(endpoint)));
     let nanoseconds = i64::try_from(timeout.as_nanos()).unwrap_or(i64::MAX);
-    line(
-        out,
-        format_args!("      timeout: {}", text(&duration::show(nanoseconds))),
-    );
+    line(out, format_args!("      timeout: {}", text(&duration::show(nanoseconds))));
     if let Some(size) = cache_size {
         line(out, format_args!("      cachesize: {size}"));
     }
@@ -66,10 +47,7 @@ fn show_kms(out: &mut String, kms: &KmsProvider) {
 fn show_keys(out: &mut String, provider: &str, keys: &[NamedKey]) {
     line(out, format_args!("  - {provider}:\n      keys:"));
     for NamedKey { name, secret: _ } in keys {
-        line(
-            out,
-            format_args!("      - name: {}\n        secret: {REDACTED}", text(name)),
-        );
+        line(out, format_args!("      - name: {}\n        secret: {REDACTED}", text(name)));
     }
 }
 
@@ -81,12 +59,6 @@ fn line(out: &mut String, text: fmt::Arguments<'_>) {
 /// Writes the string as a plain scalar if it is read back as the same string, and quoted otherwise.
 fn text(value: &str) -> String {
     let starts = value.starts_with(|c: char| c.is_ascii_alphanumeric());
-    let plain = value
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c));
-    if starts && plain && resolve(value) == Kind::String {
-        value.to_owned()
-    } else {
-        json(value)
-    }
+    let plain = value.chars().all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c));
+    if starts && plain && resolve(value) == Kind::String { value.to_owned() } else { json(value) }
 }

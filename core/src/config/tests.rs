@@ -31,28 +31,18 @@ fn valid() -> String {
 }
 
 fn faults(text: &str, reload: bool) -> Vec<String> {
-    check(text.as_bytes(), reload)
-        .faults
-        .iter()
-        .map(ToString::to_string)
-        .collect()
+    check(text.as_bytes(), reload).faults.iter().map(ToString::to_string).collect()
 }
 
 fn places(text: &str) -> Vec<String> {
     let report = check(text.as_bytes(), false);
-    report
-        .faults
-        .iter()
-        .map(|f| f.position.map_or("-".to_string(), |at| at.to_string()))
-        .collect()
+    report.faults.iter().map(|f| f.position.map_or("-".to_string(), |at| at.to_string())).collect()
 }
 
 #[test]
 fn a_valid_file_loads_with_defaults() {
     let config = Config::load(valid().as_bytes(), true).unwrap();
-    let [rule] = config.rules.as_slice() else {
-        panic!("{config:?}")
-    };
+    let [rule] = config.rules.as_slice() else { panic!("{config:?}") };
     let names: Vec<String> = rule.resources.iter().map(ToString::to_string).collect();
     assert_eq!(names, ["secrets", "*.apps"]);
     let [
@@ -78,10 +68,7 @@ fn a_valid_file_loads_with_defaults() {
     assert_eq!(v1.address, SocketAddress::Path("/run/old.sock".to_string()));
     assert_eq!(&*cbc[0].secret, b"0123456789abcdef");
     assert_eq!((gcm[0].secret.len(), boxed[0].secret.len()), (32, 32));
-    assert!(
-        !format!("{config:?}").contains("48, 49"),
-        "Debug prints key bytes"
-    );
+    assert!(!format!("{config:?}").contains("48, 49"), "Debug prints key bytes");
 }
 
 #[test]
@@ -89,21 +76,12 @@ fn other_valid_forms_of_a_file_load() {
     let ok = "resources:\n- resources: [secrets]\n  providers: [identity: {}]\n";
     let json = r#"{"apiVersion":"apiserver.config.k8s.io/v1","kind":"EncryptionConfiguration","resources":[{"resources":["yes"],"providers":[{"identity":{}}]}]}"#;
     let table = [
-        (
-            "legacy kind",
-            format!("apiVersion: v1\nkind: EncryptionConfig\n{ok}"),
-        ),
+        ("legacy kind", format!("apiVersion: v1\nkind: EncryptionConfig\n{ok}")),
         ("CRLF", format!("{HEAD}{ok}").replace('\n', "\r\n")),
         ("byte order mark", format!("\u{feff}{HEAD}{ok}")),
-        (
-            "only the first document counts",
-            format!("{HEAD}{ok}---\nfoo: [\n"),
-        ),
+        ("only the first document counts", format!("{HEAD}{ok}---\nfoo: [\n")),
         ("JSON", json.to_string()),
-        (
-            "JSON with tabs and line breaks",
-            json.replace(':', ":\n\t").replace('{', "{\n\t"),
-        ),
+        ("JSON with tabs and line breaks", json.replace(':', ":\n\t").replace('{', "{\n\t")),
         (
             "null is absent",
             format!("{HEAD}{ok}").replace("[identity: {}]", "[{identity: {}, kms: null}]"),
@@ -141,10 +119,7 @@ fn seven_errors_are_reported_together_with_positions() {
             "resources[0].providers[2]",
         ]
     );
-    assert_eq!(
-        places(&text),
-        ["5:3", "8:13", "4:15", "10:16", "9:17", "14:17", "15:5"]
-    );
+    assert_eq!(places(&text), ["5:3", "8:13", "4:15", "10:16", "9:17", "14:17", "15:5"]);
 }
 
 #[test]
@@ -189,11 +164,7 @@ fn lint_warns_of_likely_mistakes() {
             )),
             vec!["identity is first"],
         ),
-        (
-            "only identity",
-            provider("identity: {}"),
-            vec!["identity is the only provider"],
-        ),
+        ("only identity", provider("identity: {}"), vec!["identity is the only provider"]),
         (
             "cbc",
             provider(&format!("aescbc: {{keys: [{{name: a, secret: {KEY32}}}]}}")),
@@ -217,10 +188,7 @@ fn lint_warns_of_likely_mistakes() {
         ),
         (
             "a second document",
-            format!(
-                "{}---\n",
-                kms("apiVersion: v2, name: a, endpoint: 'unix:///a'")
-            ),
+            format!("{}---\n", kms("apiVersion: v2, name: a, endpoint: 'unix:///a'")),
             vec!["only the first document"],
         ),
     ];
@@ -228,16 +196,10 @@ fn lint_warns_of_likely_mistakes() {
         let report = check(text.as_bytes(), false);
         assert_eq!(report.faults, [], "{desc}");
         let got = report.warnings;
-        assert!(
-            got.iter().all(|warning| warning.position.is_some()),
-            "{desc}: {got:?}"
-        );
+        assert!(got.iter().all(|warning| warning.position.is_some()), "{desc}: {got:?}");
         assert!(
             got.len() == want.len()
-                && got
-                    .iter()
-                    .zip(&want)
-                    .all(|(got, want)| got.message.contains(want)),
+                && got.iter().zip(&want).all(|(got, want)| got.message.contains(want)),
             "{desc}: {got:?}"
         );
     }

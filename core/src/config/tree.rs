@@ -48,11 +48,7 @@ impl Node {
     /// The document of a file that contains only comments, as upstream reads it.
     pub(super) fn null() -> Self {
         let at = Position { line: 1, column: 1 };
-        Self {
-            value: Value::Null,
-            at,
-            weight: Weight::default(),
-        }
+        Self { value: Value::Null, at, weight: Weight::default() }
     }
 }
 
@@ -94,10 +90,7 @@ enum Pending {
 
 impl Builder {
     pub(super) fn new(json: bool) -> Self {
-        Self {
-            json,
-            ..Self::default()
-        }
+        Self { json, ..Self::default() }
     }
 
     /// Returns the root, once the document's last event has been processed.
@@ -113,11 +106,7 @@ impl Builder {
                     *pending = Pending::Merge(at);
                     return Ok(());
                 }
-                let weight = Weight {
-                    nodes: 1,
-                    text: text.len(),
-                    height: 0,
-                };
+                let weight = Weight { nodes: 1, text: text.len(), height: 0 };
                 let value = self.scalar(text, style, tag.as_deref(), at)?;
                 let node = Rc::new(Node { value, at, weight });
                 self.keep(anchor, &node);
@@ -131,10 +120,7 @@ impl Builder {
             Event::Alias(id) => match self.anchors.get(&id).map(Rc::clone) {
                 Some(node) => self.add(node, at),
                 // The anchor is still open.
-                None => Err(Finding::file(
-                    "yaml: an anchor's value contains itself",
-                    Some(at),
-                )),
+                None => Err(Finding::file("yaml: an anchor's value contains itself", Some(at))),
             },
             Event::DocumentStart(_, Some(version)) if (version.major, version.minor) != (1, 1) => {
                 Err(Finding::file(
@@ -167,35 +153,21 @@ impl Builder {
         self.stack.push(Frame {
             anchor,
             at,
-            weight: Weight {
-                nodes: 1,
-                text: 0,
-                height: 1,
-            },
+            weight: Weight { nodes: 1, text: 0, height: 1 },
             inside,
         });
         Ok(())
     }
 
     fn close(&mut self, at: Position) -> Result<(), Finding> {
-        let Some(Frame {
-            anchor,
-            at: opened,
-            weight,
-            inside,
-        }) = self.stack.pop()
-        else {
+        let Some(Frame { anchor, at: opened, weight, inside }) = self.stack.pop() else {
             return Ok(());
         };
         let value = match inside {
             Inside::List(items) => Value::List(items),
             Inside::Mapping(entries, _) => Value::Mapping(entries),
         };
-        let node = Rc::new(Node {
-            value,
-            at: opened,
-            weight,
-        });
+        let node = Rc::new(Node { value, at: opened, weight });
         self.keep(anchor, &node);
         self.add(node, at)
     }
@@ -231,11 +203,7 @@ impl Builder {
             Inside::List(items) => items.push(node),
             Inside::Mapping(entries, pending) => match core::mem::replace(pending, Pending::Key) {
                 Pending::Key => *pending = Pending::Value(key_of(&node, at)?, at),
-                Pending::Value(key, at) => entries.push(Entry {
-                    key,
-                    at,
-                    value: node,
-                }),
+                Pending::Value(key, at) => entries.push(Entry { key, at, value: node }),
                 Pending::Merge(at) => merge(entries, &node, at)?,
             },
         }
@@ -310,10 +278,7 @@ fn key_of(node: &Node, at: Position) -> Result<Rc<Zeroizing<String>>, Finding> {
         Value::Number(_) => Zeroizing::new(String::from("a number")),
         Value::Null => return Err(Finding::file("yaml: a key must not be null", Some(at))),
         Value::List(_) | Value::Mapping(_) => {
-            return Err(Finding::file(
-                "yaml: a key must not be a list or a mapping",
-                Some(at),
-            ));
+            return Err(Finding::file("yaml: a key must not be a list or a mapping", Some(at)));
         }
     };
     Ok(Rc::new(text))
@@ -322,12 +287,8 @@ fn key_of(node: &Node, at: Position) -> Result<Rc<Zeroizing<String>>, Finding> {
 /// Handles `<<`: adds the entries of one or several mappings. A field that then occurs twice is a duplicate,
 /// as in upstream's strict decoding, even where YAML would let one of them win.
 fn merge(entries: &mut Vec<Entry>, node: &Node, at: Position) -> Result<(), Finding> {
-    let wrong = || {
-        Finding::file(
-            "yaml: map merge requires map or sequence of maps as the value",
-            Some(at),
-        )
-    };
+    let wrong =
+        || Finding::file("yaml: map merge requires map or sequence of maps as the value", Some(at));
     match &node.value {
         Value::Mapping(merged) => entries.extend(merged.iter().cloned()),
         Value::List(list) => {
@@ -344,8 +305,5 @@ fn merge(entries: &mut Vec<Entry>, node: &Node, at: Position) -> Result<(), Find
 }
 
 pub(super) fn too_deep(at: Position) -> Finding {
-    Finding::file(
-        format!("lists and mappings are nested more than {MAX_DEPTH} deep"),
-        Some(at),
-    )
+    Finding::file(format!("lists and mappings are nested more than {MAX_DEPTH} deep"), Some(at))
 }

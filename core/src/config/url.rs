@@ -27,11 +27,7 @@ fn parse_address(raw: &str) -> Result<(String, Vec<u8>), String> {
             // An opaque URL: it has no path.
             return Ok((scheme, Vec::new()));
         }
-        if rest
-            .split('/')
-            .next()
-            .is_some_and(|segment| segment.contains(':'))
-        {
+        if rest.split('/').next().is_some_and(|segment| segment.contains(':')) {
             return Err("first path segment in URL cannot contain colon".to_owned());
         }
     }
@@ -54,10 +50,7 @@ fn split_scheme(raw: &str) -> Result<(String, &str), String> {
             ':' if i == 0 => return Err("missing protocol scheme".to_owned()),
             ':' => {
                 let (scheme, rest) = raw.split_at(i);
-                return Ok((
-                    scheme.to_ascii_lowercase(),
-                    rest.strip_prefix(':').unwrap_or(rest),
-                ));
+                return Ok((scheme.to_ascii_lowercase(), rest.strip_prefix(':').unwrap_or(rest)));
             }
             _ => break,
         }
@@ -91,9 +84,7 @@ fn check_host(host: &str) -> Result<(), String> {
             let (literal, port) = host.split_at(close);
             check_port(port.strip_prefix(']').unwrap_or(port))?;
             let literal = literal.strip_prefix('[').unwrap_or(literal);
-            let address = literal
-                .split_once("%25")
-                .map_or(literal, |(address, _)| address);
+            let address = literal.split_once("%25").map_or(literal, |(address, _)| address);
             let address = unescape(address, Part::Host)?;
             let address = String::from_utf8_lossy(&address);
             if address.parse::<core::net::Ipv4Addr>().is_ok() {
@@ -104,10 +95,7 @@ fn check_host(host: &str) -> Result<(), String> {
             if valid {
                 Ok(())
             } else {
-                Err(format!(
-                    "invalid host: ParseAddr({}): unable to parse IP",
-                    quoted(&address)
-                ))
+                Err(format!("invalid host: ParseAddr({}): unable to parse IP", quoted(&address)))
             }
         }
         Some(_) => Err("invalid IP-literal".to_owned()),
@@ -137,10 +125,7 @@ enum Part {
 fn unescape(text: &str, part: Part) -> Result<Vec<u8>, String> {
     let escape_error = |bytes: &[u8]| {
         let bytes = bytes.get(..3).unwrap_or(bytes);
-        format!(
-            "invalid URL escape {}",
-            quoted(&String::from_utf8_lossy(bytes))
-        )
+        format!("invalid URL escape {}", quoted(&String::from_utf8_lossy(bytes)))
     };
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -175,7 +160,5 @@ fn unescape(text: &str, part: Part) -> Result<Vec<u8>, String> {
 }
 
 fn hex(c: u8) -> Option<u8> {
-    char::from(c)
-        .to_digit(16)
-        .and_then(|digit| u8::try_from(digit).ok())
+    char::from(c).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }

@@ -28,20 +28,14 @@ const EMPTY_PROVIDER: &str =
 
 /// Validates `raw` and adds every error to `faults`. The result is the complete configuration only if there are none.
 pub(super) fn validate(raw: &RawConfig, reload: bool, faults: &mut Vec<Finding>) -> Config {
-    let mut validator = Validator {
-        reload,
-        faults,
-        kms_names: Names::new(),
-    };
+    let mut validator = Validator { reload, faults, kms_names: Names::new() };
     let mut config = Config { rules: Vec::new() };
     match &raw.resources {
         Field::Bad => {}
         Field::Given(rules, _) if !rules.is_empty() => {
             for (i, rule) in rules.iter().enumerate() {
                 if let Some((rule, _)) = rule.given() {
-                    config
-                        .rules
-                        .push(validator.rule(rule, &element("resources", i)));
+                    config.rules.push(validator.rule(rule, &element("resources", i)));
                 }
             }
             let mut masks = Masks::default();
@@ -64,12 +58,7 @@ pub(super) fn validate(raw: &RawConfig, reload: bool, faults: &mut Vec<Finding>)
 }
 
 /// A local provider: its field, its name, the valid sizes of its keys, and the constructor of its [`Provider`].
-type Local<'a> = (
-    &'a Field<RawKeys>,
-    &'a str,
-    &'a [usize],
-    fn(Vec<NamedKey>) -> Provider,
-);
+type Local<'a> = (&'a Field<RawKeys>, &'a str, &'a [usize], fn(Vec<NamedKey>) -> Provider);
 
 struct Validator<'f> {
     reload: bool,
@@ -80,15 +69,8 @@ struct Validator<'f> {
 
 impl Validator<'_> {
     fn rule(&mut self, rule: &RawRule, path: &str) -> Rule {
-        let RawRule {
-            resources,
-            providers,
-            at,
-        } = rule;
-        let mut built = Rule {
-            resources: Vec::new(),
-            providers: Vec::new(),
-        };
+        let RawRule { resources, providers, at } = rule;
+        let mut built = Rule { resources: Vec::new(), providers: Vec::new() };
         let resources_path = field(path, "resources");
         self.at_least_one(resources, &resources_path, &resources_path, *at);
         if let Some((list, at)) = resources.given() {
@@ -101,18 +83,12 @@ impl Validator<'_> {
         }
         let providers_path = field(path, "providers");
         self.at_least_one(providers, &providers_path, &providers_path, *at);
-        for (j, provider) in providers
-            .given()
-            .map_or(&[][..], |(list, _)| list)
-            .iter()
-            .enumerate()
+        for (j, provider) in providers.given().map_or(&[][..], |(list, _)| list).iter().enumerate()
         {
             let Some((provider, at)) = provider.given() else {
                 continue;
             };
-            built
-                .providers
-                .extend(self.provider(provider, &element(&providers_path, j), at));
+            built.providers.extend(self.provider(provider, &element(&providers_path, j), at));
         }
         built
     }
@@ -125,8 +101,7 @@ impl Validator<'_> {
         };
         if missing {
             let detail = format!("at least one {what} is required");
-            self.faults
-                .push(Finding::required(path, detail, list.place(holder)));
+            self.faults.push(Finding::required(path, detail, list.place(holder)));
         }
     }
 
@@ -134,9 +109,7 @@ impl Validator<'_> {
         let names: Vec<&str> = provider.names().collect();
         match names.as_slice() {
             [] if provider.has_unknown => {}
-            [] => self
-                .faults
-                .push(Finding::invalid(path, EMPTY_PROVIDER, NO_PROVIDER, at)),
+            [] => self.faults.push(Finding::invalid(path, EMPTY_PROVIDER, NO_PROVIDER, at)),
             [_] => {}
             // MUST DIFFER: upstream prints the whole struct, including secrets.
             many => self.faults.push(Finding::invalid(
@@ -146,14 +119,7 @@ impl Validator<'_> {
                 at,
             )),
         }
-        let RawProvider {
-            kms,
-            aesgcm,
-            aescbc,
-            secretbox,
-            identity,
-            has_unknown: _,
-        } = provider;
+        let RawProvider { kms, aesgcm, aescbc, secretbox, identity, has_unknown: _ } = provider;
         if kms.is_there() {
             let (kms, at) = kms.given()?;
             return self.kms(kms, &field(path, "kms"), at).map(Provider::Kms);
@@ -161,22 +127,12 @@ impl Validator<'_> {
         let local: [Local<'_>; 3] = [
             (aesgcm, "aesgcm", AES_KEY_SIZES, Provider::AesGcm),
             (aescbc, "aescbc", AES_KEY_SIZES, Provider::AesCbc),
-            (
-                secretbox,
-                "secretbox",
-                SECRETBOX_KEY_SIZES,
-                Provider::Secretbox,
-            ),
+            (secretbox, "secretbox", SECRETBOX_KEY_SIZES, Provider::Secretbox),
         ];
         for (field, name, sizes, make) in local {
             if field.is_there() {
                 let (keys, at) = field.given()?;
-                return Some(make(self.keys(
-                    keys,
-                    &format!("{path}.{name}.keys"),
-                    sizes,
-                    at,
-                )));
+                return Some(make(self.keys(keys, &format!("{path}.{name}.keys"), sizes, at)));
             }
         }
         identity.given().map(|_| Provider::Identity)
@@ -212,12 +168,7 @@ impl Validator<'_> {
         let at = secret.place(at);
         let value = quoted(REDACTED);
         let Some(bytes) = secret::base64(text) else {
-            self.faults.push(Finding::invalid(
-                path,
-                value,
-                "secrets must be base64 encoded",
-                at,
-            ));
+            self.faults.push(Finding::invalid(path, value, "secrets must be base64 encoded", at));
             return None;
         };
         if !sizes.contains(&bytes.len()) {
@@ -229,10 +180,7 @@ impl Validator<'_> {
             );
             self.faults.push(Finding::invalid(path, value, detail, at));
         }
-        Some(NamedKey {
-            name: name.or_empty()?.to_owned(),
-            secret: bytes,
-        })
+        Some(NamedKey { name: name.or_empty()?.to_owned(), secret: bytes })
     }
 
     fn mandatory(&mut self, path: String, field: &str, of: &str, at: Position) {

@@ -25,16 +25,11 @@ pub(super) struct Document {
 /// Returns the error that ends parsing: an exceeded budget, a syntax error, or a bad alias, key, merge or tag.
 pub(super) fn parse(bytes: &[u8]) -> Result<Document, Finding> {
     if bytes.is_empty() {
-        return Err(Finding::file(
-            "encryption provider configuration file is empty",
-            None,
-        ));
+        return Err(Finding::file("encryption provider configuration file is empty", None));
     }
     if bytes.len() > MAX_BYTES {
-        let message = format!(
-            "the file has {} bytes, more than the {MAX_BYTES} allowed",
-            bytes.len()
-        );
+        let message =
+            format!("the file has {} bytes, more than the {MAX_BYTES} allowed", bytes.len());
         return Err(Finding::file(message, None));
     }
     let text = core::str::from_utf8(bytes).map_err(|error| {
@@ -51,29 +46,16 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Document, Finding> {
         } else {
             "Unicode line separators"
         };
-        let message = format!(
-            "yaml: {kind} are not allowed (U+{:04X}): escape it",
-            u32::from(c)
-        );
+        let message = format!("yaml: {kind} are not allowed (U+{:04X}): escape it", u32::from(c));
         return Err(Finding::file(message, Some(at)));
     }
     // The parser ignores unknown directives; libyaml refuses them.
-    let head = text
-        .strip_prefix('\u{feff}')
-        .unwrap_or(text)
-        .lines()
-        .enumerate();
+    let head = text.strip_prefix('\u{feff}').unwrap_or(text).lines().enumerate();
     for (i, line) in head.take_while(|(_, line)| line.is_empty() || line.starts_with(['#', '%'])) {
         let name = line.split_whitespace().next().unwrap_or_default();
         if name.starts_with('%') && !matches!(name, "%YAML" | "%TAG") {
-            let at = Position {
-                line: small(i + 1),
-                column: 1,
-            };
-            return Err(Finding::file(
-                "yaml: found unknown directive name",
-                Some(at),
-            ));
+            let at = Position { line: small(i + 1), column: 1 };
+            return Err(Finding::file("yaml: found unknown directive name", Some(at)));
         }
     }
     build(text, false)
@@ -81,14 +63,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Document, Finding> {
 
 fn parse_json(text: &str) -> Result<Document, Finding> {
     json::check(text.as_bytes()).map_err(|error| {
-        let at = Position {
-            line: small(error.line),
-            column: small(error.column.max(1)),
-        };
-        let message = format!(
-            "json: {} (a file that starts with '{{' must be JSON)",
-            error.words
-        );
+        let at = Position { line: small(error.line), column: small(error.column.max(1)) };
+        let message = format!("json: {} (a file that starts with '{{' must be JSON)", error.words);
         Finding::file(message, Some(at))
     })?;
     // In valid JSON, tabs are white space between tokens and never occur inside strings. YAML refuses many of them.
@@ -108,10 +84,7 @@ fn end_of(before: &[u8]) -> Position {
     let before = core::str::from_utf8(before).unwrap_or_default();
     let line = before.bytes().filter(|c| *c == b'\n').count() + 1;
     let last = before.rsplit('\n').next().unwrap_or_default();
-    Position {
-        line: small(line),
-        column: small(last.chars().count() + 1),
-    }
+    Position { line: small(line), column: small(last.chars().count() + 1) }
 }
 
 fn small(n: usize) -> u32 {
@@ -119,10 +92,7 @@ fn small(n: usize) -> u32 {
 }
 
 fn place(span: &Span) -> Position {
-    Position {
-        line: small(span.start.line()),
-        column: small(span.start.col() + 1),
-    }
+    Position { line: small(span.start.line()), column: small(span.start.col() + 1) }
 }
 
 fn build(text: &str, json: bool) -> Result<Document, Finding> {
@@ -139,10 +109,7 @@ fn build(text: &str, json: bool) -> Result<Document, Finding> {
     while let Some(next) = parser.next() {
         let (event, span) = next.map_err(|error| {
             let marker = error.marker();
-            let at = Position {
-                line: small(marker.line()),
-                column: small(marker.col() + 1),
-            };
+            let at = Position { line: small(marker.line()), column: small(marker.col() + 1) };
             match error.kind() {
                 // The scanner is ahead of the events that the builder has counted.
                 ErrorKind::RecursionLimitExceeded => tree::too_deep(at),
@@ -151,16 +118,10 @@ fn build(text: &str, json: bool) -> Result<Document, Finding> {
         })?;
         builder.event(event, place(&span))?;
         if let Some(root) = builder.finished() {
-            return Ok(Document {
-                root,
-                second: second_document(&mut parser),
-            });
+            return Ok(Document { root, second: second_document(&mut parser) });
         }
     }
-    Ok(Document {
-        root: Rc::new(Node::null()),
-        second: None,
-    })
+    Ok(Document { root: Rc::new(Node::null()), second: None })
 }
 
 /// Returns where a second document starts, if there is one. It is not parsed further, so its errors are ignored.

@@ -237,20 +237,11 @@ impl From<EntropyError> for KeyError {
 impl fmt::Display for KeyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Length {
-                source_type: DekSourceType::AesGcmKey,
-                len,
-            } => {
+            Self::Length { source_type: DekSourceType::AesGcmKey, len } => {
                 write!(f, "invalid DEK: {len} bytes, expected 16, 24 or 32")
             }
-            Self::Length {
-                source_type: DekSourceType::HkdfSha256XnonceAesGcmSeed,
-                len,
-            } => {
-                write!(
-                    f,
-                    "invalid seed: {len} bytes, expected at least {DEK_SOURCE_LEN}"
-                )
+            Self::Length { source_type: DekSourceType::HkdfSha256XnonceAesGcmSeed, len } => {
+                write!(f, "invalid seed: {len} bytes, expected at least {DEK_SOURCE_LEN}")
             }
             Self::LocalLength { len } => write!(f, "a key of {len} bytes does not fit its cipher"),
             Self::Entropy(error) => error.fmt(f),

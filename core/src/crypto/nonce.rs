@@ -20,10 +20,7 @@ pub struct CounterRange {
 impl CounterRange {
     /// The whole range of a new DEK. The first value is 1 000 000 001, as upstream's (encrypt/aes/aes.go starts its counter at one billion and adds
     /// before use). The last is 2⁶⁴ − 2, so that the next value never wraps.
-    pub const WHOLE: Self = Self {
-        start: 1_000_000_001,
-        end: u64::MAX,
-    };
+    pub const WHOLE: Self = Self { start: 1_000_000_001, end: u64::MAX };
 }
 
 /// The nonces of one DEK: `random[4] ‖ counter[8, little-endian]`.
@@ -41,10 +38,7 @@ pub struct CounterNonces {
 impl CounterNonces {
     /// Creates the nonces of `range`. The caller guarantees that no other sequence of the same DEK overlaps it.
     pub const fn new(range: CounterRange) -> Self {
-        Self {
-            next: AtomicU64::new(range.start),
-            end: range.end,
-        }
+        Self { next: AtomicU64::new(range.start), end: range.end }
     }
 
     /// Returns whether every value of the range has been used.
@@ -55,10 +49,7 @@ impl CounterNonces {
     /// Removes the next `len` values from this sequence and returns them. Returns `None` if fewer are left.
     pub fn cut(&self, len: u64) -> Option<CounterRange> {
         let cut = |start: u64| start.checked_add(len).filter(|end| *end <= self.end);
-        let start = self
-            .next
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, cut)
-            .ok()?;
+        let start = self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, cut).ok()?;
         cut(start).map(|end| CounterRange { start, end })
     }
 
@@ -144,13 +135,8 @@ mod tests {
 
     #[test]
     fn exhausted_counter_stays_exhausted() {
-        let nonces = CounterNonces::new(CounterRange {
-            start: u64::MAX - 2,
-            end: u64::MAX,
-        });
-        let given: Vec<_> = core::iter::repeat_with(|| nonces.next(&Counting))
-            .take(5)
-            .collect();
+        let nonces = CounterNonces::new(CounterRange { start: u64::MAX - 2, end: u64::MAX });
+        let given: Vec<_> = core::iter::repeat_with(|| nonces.next(&Counting)).take(5).collect();
         assert!(given[0].is_ok() && given[1].is_ok() && given[0] != given[1]);
         assert_eq!(given[2..], [Err(NonceError::Exhausted); 3]);
         assert!(nonces.is_used_up());
@@ -178,10 +164,7 @@ mod tests {
         let texts = [NonceError::Exhausted, NonceError::Entropy(EntropyError)];
         assert_eq!(
             texts.map(|error| error.to_string()),
-            [
-                "the DEK has no nonce left",
-                "the source of randomness failed"
-            ]
+            ["the DEK has no nonce left", "the source of randomness failed"]
         );
     }
 

@@ -108,12 +108,9 @@ impl AppendingKey for Key {
         match self {
             Self::Cipher(cipher) => cipher.seal(header, aad, plaintext, out),
             Self::Seed(seed) => {
-                let (info, nonce) = header
-                    .split_first_chunk::<INFO_LEN>()
-                    .ok_or(KeyError::Cipher)?;
-                derive(seed, info)
-                    .ok_or(KeyError::Cipher)?
-                    .seal(nonce, aad, plaintext, out)
+                let (info, nonce) =
+                    header.split_first_chunk::<INFO_LEN>().ok_or(KeyError::Cipher)?;
+                derive(seed, info).ok_or(KeyError::Cipher)?.seal(nonce, aad, plaintext, out)
             }
         }
     }
@@ -124,12 +121,9 @@ impl OpeningKey for Key {
         match self {
             Self::Cipher(cipher) => cipher.open(aad, sealed),
             Self::Seed(seed) => {
-                let (info, sealed) = sealed
-                    .split_first_chunk::<INFO_LEN>()
-                    .ok_or(OpenError::TooShort)?;
-                derive(seed, info)
-                    .ok_or(OpenError::Failed)?
-                    .open(aad, sealed)
+                let (info, sealed) =
+                    sealed.split_first_chunk::<INFO_LEN>().ok_or(OpenError::TooShort)?;
+                derive(seed, info).ok_or(OpenError::Failed)?.open(aad, sealed)
             }
         }
     }
@@ -139,10 +133,7 @@ impl OpeningKey for Key {
 /// 5869 §2.3.
 fn derive(seed: &Secret, info: &[u8; INFO_LEN]) -> Option<Cipher> {
     let mut key = Zeroizing::new([0; 32]);
-    Hkdf::<Sha256>::from_prk(seed.expose())
-        .ok()?
-        .expand(info, key.as_mut())
-        .ok()?;
+    Hkdf::<Sha256>::from_prk(seed.expose()).ok()?.expand(info, key.as_mut()).ok()?;
     Cipher::new(key.as_ref())
 }
 
@@ -156,18 +147,9 @@ enum Cipher {
 impl Cipher {
     fn new(key: &[u8]) -> Option<Self> {
         match key.len() {
-            16 => Aes128Gcm::new_from_slice(key)
-                .ok()
-                .map(Box::new)
-                .map(Self::Aes128),
-            24 => AesGcm::new_from_slice(key)
-                .ok()
-                .map(Box::new)
-                .map(Self::Aes192),
-            32 => Aes256Gcm::new_from_slice(key)
-                .ok()
-                .map(Box::new)
-                .map(Self::Aes256),
+            16 => Aes128Gcm::new_from_slice(key).ok().map(Box::new).map(Self::Aes128),
+            24 => AesGcm::new_from_slice(key).ok().map(Box::new).map(Self::Aes192),
+            32 => Aes256Gcm::new_from_slice(key).ok().map(Box::new).map(Self::Aes256),
             _ => None,
         }
     }
@@ -204,12 +186,8 @@ impl Cipher {
     }
 
     fn open(&self, aad: &[u8], sealed: &[u8]) -> Result<Secret, OpenError> {
-        let (nonce, rest) = sealed
-            .split_first_chunk::<NONCE_LEN>()
-            .ok_or(OpenError::TooShort)?;
-        let (ciphertext, tag) = rest
-            .split_last_chunk::<TAG_LEN>()
-            .ok_or(OpenError::Failed)?;
+        let (nonce, rest) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(OpenError::TooShort)?;
+        let (ciphertext, tag) = rest.split_last_chunk::<TAG_LEN>().ok_or(OpenError::Failed)?;
         let mut plaintext = Zeroizing::new(ciphertext.to_vec());
         let text = plaintext.as_mut_slice().into();
         match self {

@@ -26,17 +26,14 @@ impl Engine {
                     let id = call.provider;
                     let at = call.ended(&outcome, now);
                     let (step, seen) =
-                        provider
-                            .state
-                            .on_status(outcome, &*self.keys, &*self.entropy, at);
+                        provider.state.on_status(outcome, &*self.keys, &*self.entropy, at);
                     match seen {
                         Some(KeyIdFromStatus::Valid(hash)) => {
-                            self.counts
-                                .key_id_from_status(&provider.info.name, &hash, now)
+                            self.counts.key_id_from_status(&provider.info.name, &hash, now)
                         }
-                        Some(KeyIdFromStatus::Invalid(code)) => self
-                            .counts
-                            .invalid_key_id_from_status(&provider.info.name, code),
+                        Some(KeyIdFromStatus::Invalid(code)) => {
+                            self.counts.invalid_key_id_from_status(&provider.info.name, code)
+                        }
                         None => {}
                     }
                     self.step_probe(id, step);
@@ -48,11 +45,9 @@ impl Engine {
                     Purpose::Status | Purpose::Verify | Purpose::Dek { .. } => false,
                 });
                 match asked {
-                    Some(Call {
-                        provider: id,
-                        purpose: Purpose::EncryptDek,
-                        ..
-                    }) => self.dek_encrypted(call, id, outcome),
+                    Some(Call { provider: id, purpose: Purpose::EncryptDek, .. }) => {
+                        self.dek_encrypted(call, id, outcome)
+                    }
                     Some(asked @ Call { provider: id, .. }) => {
                         if let Some(provider) = self.providers.get_mut(&id) {
                             let at = asked.ended(&outcome, now);
@@ -71,12 +66,7 @@ impl Engine {
                 match asked {
                     Some(Call {
                         provider: id,
-                        purpose:
-                            Purpose::Dek {
-                                key,
-                                source_type,
-                                cbc_fallback,
-                            },
+                        purpose: Purpose::Dek { key, source_type, cbc_fallback },
                         ..
                     }) => {
                         let dek = self.read_dek(source_type, cbc_fallback, outcome);
@@ -132,24 +122,14 @@ impl Engine {
         let timeout = self.providers.get(&provider)?.info().timeout;
         let call = CallId(self.next_call);
         self.next_call += 1;
-        self.calls.insert(
-            call,
-            Box::new(Call {
-                provider,
-                deadline: self.now + timeout,
-                purpose,
-            }),
-        );
+        self.calls.insert(call, Box::new(Call { provider, deadline: self.now + timeout, purpose }));
         Some(call)
     }
 
     /// Starts a probe of a provider, unless one is under way.
     pub(super) fn begin_probe(&mut self, id: ProviderId) {
         let now = self.now;
-        if let Some(request) = self
-            .providers
-            .get_mut(&id)
-            .and_then(|provider| provider.probe(now))
+        if let Some(request) = self.providers.get_mut(&id).and_then(|provider| provider.probe(now))
         {
             self.step_probe(id, Step::Call(request));
         }
@@ -165,18 +145,13 @@ impl Engine {
         for (call, purpose) in expired.collect::<alloc::vec::Vec<_>>() {
             let error = CallError::deadline_exceeded();
             let event = match purpose {
-                Purpose::Status => Event::Status {
-                    call,
-                    outcome: Err(error),
-                },
-                Purpose::Encrypt | Purpose::EncryptDek => Event::Encrypted {
-                    call,
-                    outcome: Err(error),
-                },
-                Purpose::Verify | Purpose::Dek { .. } => Event::Decrypted {
-                    call,
-                    outcome: Err(error),
-                },
+                Purpose::Status => Event::Status { call, outcome: Err(error) },
+                Purpose::Encrypt | Purpose::EncryptDek => {
+                    Event::Encrypted { call, outcome: Err(error) }
+                }
+                Purpose::Verify | Purpose::Dek { .. } => {
+                    Event::Decrypted { call, outcome: Err(error) }
+                }
             };
             self.handle_event(event, now);
         }
@@ -184,11 +159,7 @@ impl Engine {
 
     fn take_call(&mut self, id: CallId, expected: impl Fn(Purpose) -> bool) -> Option<Call> {
         let purpose = self.calls.get(&id)?.purpose;
-        if expected(purpose) {
-            self.calls.remove(&id).map(|call| *call)
-        } else {
-            None
-        }
+        if expected(purpose) { self.calls.remove(&id).map(|call| *call) } else { None }
     }
 
     fn step_probe(&mut self, id: ProviderId, step: Step) {
@@ -208,28 +179,17 @@ impl Engine {
         let is_new_dek = matches!(self.providers.get(&id), Some(Kms::V2(_)));
         self.actions.push_back(match request {
             Request::Status => Action::CallStatus { call, provider: id },
-            Request::Encrypt { uid, plaintext } => Action::CallEncrypt {
-                call,
-                provider: id,
-                uid,
-                plaintext,
-                is_new_dek,
-            },
-            Request::Decrypt { uid, request } => Action::CallDecrypt {
-                call,
-                provider: id,
-                uid,
-                request,
-            },
+            Request::Encrypt { uid, plaintext } => {
+                Action::CallEncrypt { call, provider: id, uid, plaintext, is_new_dek }
+            }
+            Request::Decrypt { uid, request } => {
+                Action::CallDecrypt { call, provider: id, uid, request }
+            }
         });
     }
 
     fn end_probe(&mut self, id: ProviderId, outcome: Outcome) {
-        let Outcome {
-            fault,
-            rotated,
-            generation_failed,
-        } = outcome;
+        let Outcome { fault, rotated, generation_failed } = outcome;
         if generation_failed {
             self.counts.data_key_generation_failed();
         }

@@ -72,12 +72,7 @@ impl Engine {
         match self.read(at, stored, &list, &mut progress, None, parking) {
             Ok(decrypted) => Some(decrypted),
             Err(wait) => {
-                let read = ReadOperation {
-                    at: at.into(),
-                    stored: stored.to_vec(),
-                    list,
-                    progress,
-                };
+                let read = ReadOperation { at: at.into(), stored: stored.to_vec(), list, progress };
                 let begun = (self.running_generation(), self.now);
                 self.park(op, wait, begun, Operation::Read(read));
                 None
@@ -87,62 +82,33 @@ impl Engine {
 
     /// Resumes a parked operation.
     pub(super) fn resume(&mut self, op: OpId, resumed: Resumed) {
-        let Some(Parked {
-            wait,
-            provider: _,
-            generation,
-            since,
-            operation,
-        }) = self.parked.remove(op)
+        let Some(Parked { wait, provider: _, generation, since, operation }) =
+            self.parked.remove(op)
         else {
             return;
         };
         let begun = (generation, since);
-        let parking = Parking {
-            place: Place::Taken,
-            since,
-        };
+        let parking = Parking { place: Place::Taken, since };
         match operation {
-            Operation::Write {
-                at,
-                plaintext,
-                list,
-            } => match self.write(at.borrow(), plaintext.expose(), &list, parking) {
-                Ok(outcome) => self
-                    .actions
-                    .push_back(Action::ToStorageDone { op, outcome }),
-                Err(wait) => self.park(
-                    op,
-                    wait,
-                    begun,
-                    Operation::Write {
-                        at,
-                        plaintext,
-                        list,
-                    },
-                ),
-            },
-            Operation::Read(ReadOperation {
-                at,
-                stored,
-                list,
-                mut progress,
-            }) => match self.read(at.borrow(), &stored, &list, &mut progress, resumed, parking) {
-                Ok(outcome) => self
-                    .actions
-                    .push_back(Action::FromStorageDone { op, outcome }),
-                Err(wait) => self.park(
-                    op,
-                    wait,
-                    begun,
-                    Operation::Read(ReadOperation {
-                        at,
-                        stored,
-                        list,
-                        progress,
-                    }),
-                ),
-            },
+            Operation::Write { at, plaintext, list } => {
+                match self.write(at.borrow(), plaintext.expose(), &list, parking) {
+                    Ok(outcome) => self.actions.push_back(Action::ToStorageDone { op, outcome }),
+                    Err(wait) => {
+                        self.park(op, wait, begun, Operation::Write { at, plaintext, list })
+                    }
+                }
+            }
+            Operation::Read(ReadOperation { at, stored, list, mut progress }) => {
+                match self.read(at.borrow(), &stored, &list, &mut progress, resumed, parking) {
+                    Ok(outcome) => self.actions.push_back(Action::FromStorageDone { op, outcome }),
+                    Err(wait) => self.park(
+                        op,
+                        wait,
+                        begun,
+                        Operation::Read(ReadOperation { at, stored, list, progress }),
+                    ),
+                }
+            }
             Operation::Health(health) => self.park(op, wait, begun, Operation::Health(health)),
         }
     }
@@ -154,22 +120,13 @@ impl Engine {
         };
         self.count_unfinished(&operation, status(Some(&error)));
         self.actions.push_back(match operation {
-            Operation::Write { .. } => Action::ToStorageDone {
-                op,
-                outcome: Err(error),
-            },
-            Operation::Read(_) => Action::FromStorageDone {
-                op,
-                outcome: Err(error),
-            },
+            Operation::Write { .. } => Action::ToStorageDone { op, outcome: Err(error) },
+            Operation::Read(_) => Action::FromStorageDone { op, outcome: Err(error) },
             Operation::Health(mut health) => {
                 // A provider that has not answered counts as unhealthy.
                 let unanswered = health.waiting.iter().map(|id| (*id, error.message.clone()));
                 health.faults.extend(unanswered);
-                Action::HealthDone {
-                    op,
-                    checks: self.checks(&health.set, &health.faults),
-                }
+                Action::HealthDone { op, checks: self.checks(&health.set, &health.faults) }
             }
         });
     }
@@ -178,17 +135,14 @@ impl Engine {
     pub(super) fn count_unfinished(&mut self, operation: &Operation, status: &'static str) {
         let (at, direction, transformer) = match operation {
             Operation::Write { at, list, .. } => (at, Direction::ToStorage, list.first()),
-            Operation::Read(read) => (
-                &read.at,
-                Direction::FromStorage,
-                read.list.get(read.progress.next),
-            ),
+            Operation::Read(read) => {
+                (&read.at, Direction::FromStorage, read.list.get(read.progress.next))
+            }
             Operation::Health(_) => return,
         };
         if let Some(Transformer { prefix, .. }) = transformer {
             let resource = resource_label(&at.resource);
-            self.counts
-                .transformation(resource, direction, prefix.clone(), status);
+            self.counts.transformation(resource, direction, prefix.clone(), status);
         }
     }
 
@@ -205,10 +159,7 @@ impl Engine {
     /// Returns the [`Parking`] of a new operation, which holds a copy of `len` bytes while it is parked. Whether there is room for the copy is
     /// checked before the plugin is called.
     fn parking(&self, len: usize) -> Parking {
-        Parking {
-            place: Place::Needed(len),
-            since: self.now,
-        }
+        Parking { place: Place::Needed(len), since: self.now }
     }
 
     /// Parks an operation. `begun` is the configuration that it began under, and the time at which it began.
@@ -227,16 +178,7 @@ impl Engine {
             }
             Wait::Probes => None,
         };
-        self.parked.insert(
-            op,
-            Parked {
-                wait,
-                provider,
-                generation,
-                since,
-                operation,
-            },
-        );
+        self.parked.insert(op, Parked { wait, provider, generation, since, operation });
     }
 
     /// Encrypts a value with the first provider of `list`. Returns `Err` if the operation must wait.
@@ -263,9 +205,8 @@ impl Engine {
                 let mut failed = |key: &str| {
                     counts.transformation(resource, Direction::ToStorage, key, NON_GRPC);
                 };
-                local
-                    .to_storage(at.key, plaintext, &*self.entropy, &mut failed)
-                    .map(|(mut value, key)| {
+                local.to_storage(at.key, plaintext, &*self.entropy, &mut failed).map(
+                    |(mut value, key)| {
                         key_prefix = key;
                         if prefix.is_empty() {
                             return (value, None);
@@ -274,14 +215,14 @@ impl Engine {
                         stored.extend_from_slice(prefix.as_bytes());
                         stored.append(&mut value);
                         (stored, None)
-                    })
+                    },
+                )
             }
             Transform::Kms(id) => self.write_kms(*id, prefix, at, plaintext, parking)?,
         };
         let has_rule = !self.running.routing.is_fallback(list);
         if let Some(key) = &key_prefix {
-            self.counts
-                .transformation(resource, Direction::ToStorage, key.clone(), OK);
+            self.counts.transformation(resource, Direction::ToStorage, key.clone(), OK);
         }
         if has_rule {
             self.counts.transformation(
@@ -326,27 +267,20 @@ impl Engine {
                     let mut failed = |key: &str| {
                         counts.transformation(resource, Direction::FromStorage, key, NON_GRPC);
                     };
-                    local
-                        .from_storage(at.key, value, &mut failed)
-                        .map(|(plaintext, stale, key)| {
-                            key_prefix = key;
-                            (plaintext, stale, None)
-                        })
+                    local.from_storage(at.key, value, &mut failed).map(|(plaintext, stale, key)| {
+                        key_prefix = key;
+                        (plaintext, stale, None)
+                    })
                 }
                 Transform::Kms(id) => self.read_kms(*id, at, value, resumed.take(), parking)?,
             };
             let is_identity = prefix.is_empty();
             let dropped = is_identity && read.is_err() && has_rule;
             if let Some(key) = &key_prefix {
-                self.counts
-                    .transformation(resource, Direction::FromStorage, key.clone(), OK);
+                self.counts.transformation(resource, Direction::FromStorage, key.clone(), OK);
             }
             if !dropped && has_rule {
-                let label = if is_identity {
-                    self.counts.identity()
-                } else {
-                    prefix.clone()
-                };
+                let label = if is_identity { self.counts.identity() } else { prefix.clone() };
                 self.counts.transformation(
                     resource,
                     Direction::FromStorage,
@@ -374,8 +308,7 @@ impl Engine {
         let unmatched = progress.faults.is_empty();
         let error = TransformError::of_search(core::mem::take(&mut progress.faults));
         if unmatched {
-            self.counts
-                .transformation(resource, Direction::FromStorage, UNKNOWN, NON_GRPC);
+            self.counts.transformation(resource, Direction::FromStorage, UNKNOWN, NON_GRPC);
         }
         Ok(Err(error))
     }

@@ -132,9 +132,7 @@ pub struct DecryptRequest {
 impl fmt::Debug for DecryptRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let key_id_hash = crate::provider::kms::message::key_id_hash(&self.key_id);
-        f.debug_struct("DecryptRequest")
-            .field("key_id_hash", &key_id_hash)
-            .finish_non_exhaustive()
+        f.debug_struct("DecryptRequest").field("key_id_hash", &key_id_hash).finish_non_exhaustive()
     }
 }
 
@@ -175,10 +173,7 @@ impl CallError {
 
     /// Returns the error of a call whose deadline passed.
     pub fn deadline_exceeded() -> Self {
-        Self {
-            code: 4,
-            message: "context deadline exceeded".into(),
-        }
+        Self { code: 4, message: "context deadline exceeded".into() }
     }
 
     /// Returns the gRPC status code, or `None` if the error is not a gRPC status.
@@ -189,10 +184,7 @@ impl CallError {
     /// Returns the same error with `key_id` replaced by its hash in the message, in case the plugin included it. People see only the hash of a key
     /// ID.
     pub(crate) fn without(self, key_id: &str) -> Self {
-        Self {
-            code: self.code,
-            message: without_key_id(&self.message, key_id),
-        }
+        Self { code: self.code, message: without_key_id(&self.message, key_id) }
     }
 
     /// Returns the name of a gRPC status code, as Go prints it.
@@ -216,11 +208,7 @@ impl CallError {
             "DataLoss",
             "Unauthenticated",
         ];
-        if code < NAMES.len() as u32 {
-            NAMES[code as usize]
-        } else {
-            "Unknown"
-        }
+        if code < NAMES.len() as u32 { NAMES[code as usize] } else { "Unknown" }
     }
 }
 

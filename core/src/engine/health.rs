@@ -30,11 +30,7 @@ impl Engine {
         let mut faults = Vec::new();
         let mut waiting = Vec::new();
         for id in &set.kms {
-            match self
-                .providers
-                .get(id)
-                .map(|provider| provider.fresh_answer(now))
-            {
+            match self.providers.get(id).map(|provider| provider.fresh_answer(now)) {
                 Some(Some(None)) => {}
                 Some(Some(Some(fault))) => {
                     faults.push((*id, fault.to_string()));
@@ -45,12 +41,11 @@ impl Engine {
             }
         }
         if waiting.is_empty() || self.accept(op).is_err() || !self.parked.has_room_for_health() {
-            faults.extend(waiting.into_iter().map(|id| {
-                (
-                    id,
-                    "too many operations are waiting for the KMS plugin".to_string(),
-                )
-            }));
+            faults.extend(
+                waiting.into_iter().map(|id| {
+                    (id, "too many operations are waiting for the KMS plugin".to_string())
+                }),
+            );
             return Some(self.checks(&set, &faults));
         }
         let generation = set.file.generation;
@@ -59,11 +54,7 @@ impl Engine {
             op,
             Wait::Probes,
             (generation, now),
-            Operation::Health(HealthOperation {
-                set,
-                waiting,
-                faults,
-            }),
+            Operation::Health(HealthOperation { set, waiting, faults }),
         );
         for id in probes {
             self.begin_probe(id);
@@ -73,10 +64,7 @@ impl Engine {
 
     /// Returns the names of the checks, without running them.
     pub fn check_names(&self) -> Vec<String> {
-        self.checks(&self.running, &[])
-            .into_iter()
-            .map(|check| check.name)
-            .collect()
+        self.checks(&self.running, &[]).into_iter().map(|check| check.name).collect()
     }
 
     /// Passes the outcome of a probe to the health checks that wait for it.
@@ -105,27 +93,16 @@ impl Engine {
 
     pub(super) fn checks(&self, set: &ConfigSet, faults: &[(ProviderId, String)]) -> Vec<Check> {
         let each = set.kms.iter().enumerate().map(|(at, id)| {
-            let fault = faults
-                .iter()
-                .find(|(of, _)| of == id)
-                .map(|(_, fault)| fault);
+            let fault = faults.iter().find(|(of, _)| of == id).map(|(_, fault)| fault);
             (format!("kms-provider-{at}"), fault)
         });
         if !set.collapsed {
-            return each
-                .map(|(name, fault)| Check {
-                    name,
-                    fault: fault.cloned(),
-                })
-                .collect();
+            return each.map(|(name, fault)| Check { name, fault: fault.cloned() }).collect();
         }
         let faults: Vec<_> = each
             .filter_map(|(name, fault)| fault.map(|fault| format!("{name}: {fault}")))
             .collect();
         let fault = (!faults.is_empty()).then(|| aggregate(faults.iter().map(String::as_str)));
-        vec![Check {
-            name: "kms-providers".to_string(),
-            fault,
-        }]
+        vec![Check { name: "kms-providers".to_string(), fault }]
     }
 }

@@ -40,14 +40,10 @@ impl Engine {
             self.counts.v1_arrival(Direction::ToStorage, now);
         }
         match provider.write(prefix, at.key, plaintext, &*self.entropy, now) {
-            Ok(WriteStep::Done {
-                stored,
-                key_id_hash,
-            }) => {
+            Ok(WriteStep::Done { stored, key_id_hash }) => {
                 if let Some(hash) = &key_id_hash {
                     let name = &provider.info().name;
-                    self.counts
-                        .key_id_used(Direction::ToStorage, name, hash, now);
+                    self.counts.key_id_used(Direction::ToStorage, name, hash, now);
                 }
                 Ok(Ok((stored, key_id_hash)))
             }
@@ -111,9 +107,7 @@ impl Engine {
             .and_then(|dek| dek.export().map(|plaintext| (dek, plaintext)));
         let (dek, plaintext) =
             generated.inspect_err(|_| self.counts.data_key_generation_failed())?;
-        let call = self
-            .begin_call(id, Purpose::EncryptDek)
-            .ok_or_else(closed)?;
+        let call = self.begin_call(id, Purpose::EncryptDek).ok_or_else(closed)?;
         self.deks.insert(call, dek);
         self.actions.push_back(Action::CallEncrypt {
             call,
@@ -136,19 +130,10 @@ impl Engine {
         let Some(dek) = self.deks.remove(&call) else {
             return;
         };
-        let waiting = self
-            .parked
-            .find(|parked| parked.wait == Wait::EncryptedDek(call));
+        let waiting = self.parked.find(|parked| parked.wait == Wait::EncryptedDek(call));
         for op in waiting {
-            let Some(Parked {
-                operation:
-                    Operation::Write {
-                        at,
-                        plaintext,
-                        list,
-                    },
-                ..
-            }) = self.parked.remove(op)
+            let Some(Parked { operation: Operation::Write { at, plaintext, list }, .. }) =
+                self.parked.remove(op)
             else {
                 continue;
             };
@@ -188,8 +173,7 @@ impl Engine {
                 has_rule: true,
                 key_id_hash: None,
             });
-            self.actions
-                .push_back(Action::ToStorageDone { op, outcome });
+            self.actions.push_back(Action::ToStorageDone { op, outcome });
         }
     }
 
@@ -221,8 +205,7 @@ impl Engine {
             && (step.is_ok() || !self.counts.is_worker())
         {
             let name = &provider.info().name;
-            self.counts
-                .key_id_used(Direction::FromStorage, name, hash, self.now);
+            self.counts.key_id_used(Direction::FromStorage, name, hash, self.now);
         }
         match step {
             Ok(ReadStep::Done { plaintext, stale }) => {
@@ -249,31 +232,17 @@ impl Engine {
                 {
                     return Err(Wait::Dek(call));
                 }
-                let DekNeeded {
-                    request,
-                    source_type,
-                    cbc_fallback,
-                } = needed;
+                let DekNeeded { request, source_type, cbc_fallback } = needed;
                 let uid = match uuid(&*self.entropy) {
                     Ok(uid) => uid,
                     Err(error) => return Ok(Err(error.into())),
                 };
-                let Some(call) = self.begin_call(
-                    id,
-                    Purpose::Dek {
-                        key,
-                        source_type,
-                        cbc_fallback,
-                    },
-                ) else {
+                let Some(call) =
+                    self.begin_call(id, Purpose::Dek { key, source_type, cbc_fallback })
+                else {
                     return Ok(Err(closed()));
                 };
-                self.actions.push_back(Action::CallDecrypt {
-                    call,
-                    provider: id,
-                    uid,
-                    request,
-                });
+                self.actions.push_back(Action::CallDecrypt { call, provider: id, uid, request });
                 if let Some(provider) = self.providers.get_mut(&id) {
                     provider.in_flight().insert(key, call);
                 }

@@ -89,9 +89,7 @@ impl Engine {
         // This engine does not see whether a worker writes with the DEK. Cache it now, so that the worker's values stay readable after it was
         // replaced.
         provider.keep_current();
-        let Current {
-            dek, since, expiry, ..
-        } = provider.state.current()?;
+        let Current { dek, since, expiry, .. } = provider.state.current()?;
         let (key, range) = dek.lease(LEASE_LEN)?;
         Some(Lease {
             provider: provider.info.name.clone(),
@@ -135,15 +133,7 @@ impl Engine {
         let Some(provider) = self.running_v2(&lease.provider) else {
             return false;
         };
-        let Lease {
-            provider: _,
-            key,
-            source_type,
-            source,
-            range,
-            since,
-            expiry,
-        } = lease;
+        let Lease { provider: _, key, source_type, source, range, since, expiry } = lease;
         let Ok(dek) = WriteDek::new(key, source_type, source, range) else {
             return false;
         };
@@ -162,10 +152,9 @@ impl Engine {
     /// Returns whether a worker has used up its lease of a provider's DEK and needs a new one.
     pub fn has_used_up(&self, provider: &str) -> bool {
         self.providers.values().any(|kms| match kms {
-            Kms::V2(of) if *of.info.name == *provider => of
-                .state
-                .current()
-                .is_some_and(|current| current.dek.is_used_up()),
+            Kms::V2(of) if *of.info.name == *provider => {
+                of.state.current().is_some_and(|current| current.dek.is_used_up())
+            }
             _ => false,
         })
     }

@@ -39,9 +39,8 @@ const OTHER: &str = "other";
 /// The upper bound of the first bucket, 1 minute in milliseconds. It doubles for each further bucket: upstream's ExponentialBuckets(60, 2, 10).
 const FIRST_ARRIVAL_BOUND: u64 = 60_000;
 /// The upper bounds of the buckets in seconds, as Go prints them.
-const ARRIVAL_BOUNDS: [&str; 11] = [
-    "60", "120", "240", "480", "960", "1920", "3840", "7680", "15360", "30720", "+Inf",
-];
+const ARRIVAL_BOUNDS: [&str; 11] =
+    ["60", "120", "240", "480", "960", "1920", "3840", "7680", "15360", "30720", "+Inf"];
 
 /// The direction in which a value is transformed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -269,10 +268,7 @@ impl Counts {
         };
         let new = || {
             let key = (direction, provider.clone(), hash.clone());
-            let unused = Use {
-                count: 0,
-                last: now,
-            };
+            let unused = Use { count: 0, last: now };
             (key, unused)
         };
         if let Some(entry) = self.key_ids.get_or_insert(is, new) {
@@ -329,10 +325,8 @@ impl Counts {
                     value: count as f64,
                 });
             }
-            samples.push(Sample {
-                labels: vec![label()],
-                value: arrivals.sum_millis as f64 / 1000.0,
-            });
+            samples
+                .push(Sample { labels: vec![label()], value: arrivals.sum_millis as f64 / 1000.0 });
         }
         samples
     }
@@ -348,9 +342,7 @@ fn order(a: &str, b: &str) -> Ordering {
 
 /// Returns the status label of an outcome: `OK`, the name of the error's gRPC code or, as in upstream, one label for all errors without a code.
 pub(super) fn status(error: Option<&TransformError>) -> &'static str {
-    error.map_or(OK, |error| {
-        error.grpc_code.map_or(NON_GRPC, CallError::code_name)
-    })
+    error.map_or(OK, |error| error.grpc_code.map_or(NON_GRPC, CallError::code_name))
 }
 
 impl Engine {
@@ -378,20 +370,13 @@ impl Engine {
                 name: "apiserver_storage_transformation_operations_total",
                 help: "Reads and writes, by resource, transformer and outcome. Those with a named key are counted for both the provider and the key.",
                 kind: MetricKind::Counter,
-                samples: counts
-                    .transformations
-                    .iter()
-                    .map(transformation_sample)
-                    .collect(),
+                samples: counts.transformations.iter().map(transformation_sample).collect(),
             },
             MetricFamily {
                 name: "apiserver_storage_envelope_transformation_cache_misses_total",
                 help: "Reads whose DEK was not cached and had to be decrypted by the plugin.",
                 kind: MetricKind::Counter,
-                samples: vec![Sample {
-                    labels: Vec::new(),
-                    value: counts.cache_misses as f64,
-                }],
+                samples: vec![Sample { labels: Vec::new(), value: counts.cache_misses as f64 }],
             },
             MetricFamily {
                 name: "apiserver_storage_data_key_generation_failures_total",
@@ -421,16 +406,14 @@ impl Engine {
                 samples: counts
                     .key_ids_from_status
                     .iter()
-                    .map(
-                        |((provider, hash), at): &((Arc<str>, Arc<str>), Timestamp)| Sample {
-                            labels: vec![
-                                ("provider_name", provider.to_string()),
-                                ("key_id_hash", hash.to_string()),
-                                apiserver(),
-                            ],
-                            value: at.as_secs_f64(),
-                        },
-                    )
+                    .map(|((provider, hash), at): &((Arc<str>, Arc<str>), Timestamp)| Sample {
+                        labels: vec![
+                            ("provider_name", provider.to_string()),
+                            ("key_id_hash", hash.to_string()),
+                            apiserver(),
+                        ],
+                        value: at.as_secs_f64(),
+                    })
                     .collect(),
             },
             MetricFamily {
@@ -459,10 +442,7 @@ impl Engine {
                 name: "apiserver_envelope_encryption_dek_cache_fill_percent",
                 help: "Fill level, from 0 to 1, of the KMS v1 cache to which a DEK was added last.",
                 kind: MetricKind::Gauge,
-                samples: vec![Sample {
-                    labels: Vec::new(),
-                    value: counts.v1_cache_fill,
-                }],
+                samples: vec![Sample { labels: Vec::new(), value: counts.v1_cache_fill }],
             },
             MetricFamily {
                 name: "apiserver_envelope_encryption_dek_cache_inter_arrival_time_seconds",
@@ -484,10 +464,7 @@ impl Engine {
             if provider.cache.is_empty() {
                 continue;
             }
-            match sizes
-                .iter_mut()
-                .find(|(name, _)| **name == *provider.info.name)
-            {
+            match sizes.iter_mut().find(|(name, _)| **name == *provider.info.name) {
                 Some((_, size)) => *size += provider.cache.len(),
                 None => sizes.push((&provider.info.name, provider.cache.len())),
             }

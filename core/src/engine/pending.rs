@@ -58,10 +58,7 @@ pub(super) struct Parking {
 impl Parking {
     /// For a worker's operation, which must not wait: if it cannot be completed at once, the control engine performs it.
     pub(super) fn never(now: Timestamp) -> Self {
-        Self {
-            place: Place::Never,
-            since: now,
-        }
+        Self { place: Place::Never, since: now }
     }
 }
 
@@ -73,19 +70,13 @@ pub(super) struct OwnedLocation {
 
 impl OwnedLocation {
     pub(super) fn borrow(&self) -> Location<'_> {
-        Location {
-            resource: &self.resource,
-            key: &self.key,
-        }
+        Location { resource: &self.resource, key: &self.key }
     }
 }
 
 impl From<Location<'_>> for OwnedLocation {
     fn from(at: Location<'_>) -> Self {
-        Self {
-            resource: at.resource.to_string(),
-            key: at.key.to_vec(),
-        }
+        Self { resource: at.resource.to_string(), key: at.key.to_vec() }
     }
 }
 
@@ -101,11 +92,7 @@ pub(super) struct Parked {
 }
 
 pub(super) enum Operation {
-    Write {
-        at: OwnedLocation,
-        plaintext: Secret,
-        list: Arc<[Transformer]>,
-    },
+    Write { at: OwnedLocation, plaintext: Secret, list: Arc<[Transformer]> },
     Read(ReadOperation),
     Health(HealthOperation),
 }
@@ -137,11 +124,9 @@ pub(super) struct HealthOperation {
 impl Operation {
     fn len(&self) -> usize {
         match self {
-            Self::Write {
-                at,
-                plaintext,
-                list: _,
-            } => at.resource.len() + at.key.len() + plaintext.expose().len(),
+            Self::Write { at, plaintext, list: _ } => {
+                at.resource.len() + at.key.len() + plaintext.expose().len()
+            }
             Self::Read(read) => read.at.resource.len() + read.at.key.len() + read.stored.len(),
             Self::Health(_) => 0,
         }
@@ -238,20 +223,14 @@ impl ParkedOperations {
 
     /// Returns the operations for which `wanted` holds, in the order of their IDs.
     pub(super) fn find(&self, wanted: impl Fn(&Parked) -> bool) -> Vec<OpId> {
-        self.by_id
-            .iter()
-            .filter(|(_, parked)| wanted(parked))
-            .map(|(op, _)| *op)
-            .collect()
+        self.by_id.iter().filter(|(_, parked)| wanted(parked)).map(|(op, _)| *op).collect()
     }
 
     pub(super) fn health_mut(&mut self) -> impl Iterator<Item = (OpId, &mut HealthOperation)> {
-        self.by_id
-            .iter_mut()
-            .filter_map(|(op, parked)| match &mut parked.operation {
-                Operation::Health(health) => Some((*op, health)),
-                Operation::Write { .. } | Operation::Read(_) => None,
-            })
+        self.by_id.iter_mut().filter_map(|(op, parked)| match &mut parked.operation {
+            Operation::Health(health) => Some((*op, health)),
+            Operation::Write { .. } | Operation::Read(_) => None,
+        })
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Parked> {
@@ -283,20 +262,13 @@ pub(super) enum Purpose {
     Status,
     Encrypt,
     Verify,
-    Dek {
-        key: CacheKey,
-        source_type: DekSourceType,
-        cbc_fallback: bool,
-    },
+    Dek { key: CacheKey, source_type: DekSourceType, cbc_fallback: bool },
     EncryptDek,
 }
 
 /// Returns the error of an operation that outlived its configuration.
 pub(super) fn closed() -> TransformError {
-    TransformError::new(
-        ErrorKind::Kms,
-        "the KMS provider was closed by a reload".to_string(),
-    )
+    TransformError::new(ErrorKind::Kms, "the KMS provider was closed by a reload".to_string())
 }
 
 /// Returns the error of an operation that would have to wait but may not.

@@ -41,10 +41,7 @@ struct Reader {
 }
 
 /// Identity, which also serves the resources that no rule names.
-static PLAINTEXT: Reader = Reader {
-    prefix: String::new(),
-    id: [0; 32],
-};
+static PLAINTEXT: Reader = Reader { prefix: String::new(), id: [0; 32] };
 
 impl Reader {
     fn new(prefix: String, secret: &[u8]) -> Self {
@@ -52,18 +49,14 @@ impl Reader {
             .chain_update((prefix.len() as u64).to_le_bytes())
             .chain_update(&prefix)
             .chain_update(secret);
-        Self {
-            id: hash.finalize().into(),
-            prefix,
-        }
+        Self { id: hash.finalize().into(), prefix }
     }
 
     fn of(provider: &Provider, readers: &mut Vec<Self>) {
         let mut local = |cipher, keys: &[NamedKey]| {
             let prefix = LocalKeys::prefix(cipher);
             readers.extend(
-                keys.iter()
-                    .map(|key| Self::new(format!("{prefix}{}:", key.name), &key.secret)),
+                keys.iter().map(|key| Self::new(format!("{prefix}{}:", key.name), &key.secret)),
             );
         };
         match provider {
@@ -97,11 +90,7 @@ impl Readers {
             }
             rules.push(readers);
         }
-        Self {
-            resources,
-            named,
-            rules,
-        }
+        Self { resources, named, rules }
     }
 
     /// Returns the rules for a resource or a wildcard, as [`most_exact`] finds them. If there are none, the values are plaintext.
@@ -113,11 +102,7 @@ impl Readers {
 
     fn readers(&self, rules: &[usize]) -> impl Iterator<Item = &Reader> {
         let fallback = rules.is_empty().then_some(&PLAINTEXT);
-        rules
-            .iter()
-            .filter_map(|at| self.rules.get(*at))
-            .flatten()
-            .chain(fallback)
+        rules.iter().filter_map(|at| self.rules.get(*at)).flatten().chain(fallback)
     }
 
     /// Returns the values that `self` can read and `other` cannot, such as `secrets: values that begin with "k8s:enc:aescbc:v1:key1:"`.
@@ -126,10 +111,8 @@ impl Readers {
     pub(super) fn missing_in(&self, other: &Self) -> Vec<String> {
         let mut told = Vec::new();
         let mut more = 0_usize;
-        let theirs_alone = other
-            .resources
-            .keys()
-            .filter(|resource| !self.resources.contains_key(&***resource));
+        let theirs_alone =
+            other.resources.keys().filter(|resource| !self.resources.contains_key(&***resource));
         // Neighbouring resources mostly have the same rules, so the result for the last resource is reused.
         let mut last: Option<(&[usize], &[usize], Vec<&str>)> = None;
         for resource in self.resources.keys().chain(theirs_alone) {
@@ -199,18 +182,8 @@ mod tests {
         let with_identity = format!("{new}}}, {{identity: {{}}");
         type Rules<'a> = &'a [(&'a str, &'a str)];
         let table: &[(&str, Rules, Rules, &[&str])] = &[
-            (
-                "the same",
-                &[("secrets", &both)],
-                &[("secrets", &both)],
-                &[],
-            ),
-            (
-                "another order",
-                &[("secrets", &both)],
-                &[("secrets", &turned)],
-                &[],
-            ),
+            ("the same", &[("secrets", &both)], &[("secrets", &both)], &[]),
+            ("another order", &[("secrets", &both)], &[("secrets", &turned)], &[]),
             ("one more", &[("secrets", &new)], &[("secrets", &both)], &[]),
             (
                 "one less",
@@ -224,12 +197,7 @@ mod tests {
                 &[("secrets", &changed)],
                 &["secrets: values that begin with \"k8s:enc:aesgcm:v1:new:\""],
             ),
-            (
-                "another endpoint",
-                &[("secrets", &a)],
-                &[("secrets", &moved)],
-                &[],
-            ),
+            ("another endpoint", &[("secrets", &a)], &[("secrets", &moved)], &[]),
             (
                 "identity gone",
                 &[("secrets", &with_identity)],
@@ -248,12 +216,7 @@ mod tests {
                 &[("secrets", &new), ("configmaps", &a)],
                 &["configmaps: values stored as plaintext"],
             ),
-            (
-                "taken over by a wildcard",
-                &[("secrets", &new)],
-                &[("'*.'", &with_identity)],
-                &[],
-            ),
+            ("taken over by a wildcard", &[("secrets", &new)], &[("'*.'", &with_identity)], &[]),
             (
                 "an exact rule instead of a wildcard",
                 &[("'*.*'", &both)],

@@ -95,11 +95,8 @@ impl Engine {
                 Ok(generation)
             }
             Err(faults) => {
-                self.last_reload = Some(LastReload {
-                    at: now,
-                    hash,
-                    error: Some(faults.to_string()),
-                });
+                self.last_reload =
+                    Some(LastReload { at: now, hash, error: Some(faults.to_string()) });
                 Err(faults)
             }
         }
@@ -157,14 +154,7 @@ impl Engine {
             rules.push((rule.resources, list));
         }
         let collapsed = self.options.reload || (!kms.is_empty() && !v1_used);
-        Ok(ConfigSet {
-            file,
-            routing: Routing::new(rules),
-            kms,
-            collapsed,
-            timeouts,
-            readers,
-        })
+        Ok(ConfigSet { file, routing: Routing::new(rules), kms, collapsed, timeouts, readers })
     }
 
     /// Creates a provider that uses keys from the configuration.
@@ -185,14 +175,7 @@ impl Engine {
 
     /// Returns the existing provider with the same settings, or creates a new one.
     fn kms_provider(&mut self, config: KmsProvider) -> ProviderId {
-        let KmsProvider {
-            version,
-            name,
-            endpoint,
-            address,
-            timeout,
-            cache_size,
-        } = config;
+        let KmsProvider { version, name, endpoint, address, timeout, cache_size } = config;
         let cache_size = cache_size.unwrap_or(V1_CACHE_SIZE);
         let same = |kms: &Kms| {
             let info = kms.info();
@@ -212,14 +195,7 @@ impl Engine {
         let id = ProviderId(self.next_provider);
         self.next_provider += 1;
         let name: Arc<str> = name.into();
-        let info = KmsProviderInfo {
-            id,
-            name: name.clone(),
-            version,
-            endpoint,
-            address,
-            timeout,
-        };
+        let info = KmsProviderInfo { id, name: name.clone(), version, endpoint, address, timeout };
         let mut seed = [0; 16];
         // Without randomness no DEK can be generated either, so the only effect is that positions in the cache become predictable.
         let _ = self.entropy.fill(&mut seed);
@@ -293,11 +269,7 @@ impl Engine {
     fn commit(&mut self, set: Arc<ConfigSet>) {
         let old = core::mem::replace(&mut self.running, set.clone());
         let generation = old.file.generation;
-        if self
-            .parked
-            .iter()
-            .any(|parked| parked.generation <= generation)
-        {
+        if self.parked.iter().any(|parked| parked.generation <= generation) {
             let deadline = self.now + old.grace().max(CANDIDATE_MIN_GRACE);
             self.retired.push((generation, deadline));
         }
@@ -307,26 +279,16 @@ impl Engine {
     fn reload_done(&mut self, set: &ConfigSet, outcome: Result<(), String>) {
         let hash = set.file.hash.clone();
         match &outcome {
-            Ok(()) => self.log(
-                LogLevel::Info,
-                None,
-                format!("the configuration {hash} is in use"),
-            ),
+            Ok(()) => self.log(LogLevel::Info, None, format!("the configuration {hash} is in use")),
             Err(error) => self.log(
                 LogLevel::Error,
                 None,
                 format!("the configuration {hash} was refused: {error}"),
             ),
         }
-        self.last_reload = Some(LastReload {
-            at: self.now,
-            hash,
-            error: outcome.as_ref().err().cloned(),
-        });
-        self.actions.push_back(Action::ReloadDone {
-            generation: set.file.generation,
-            outcome,
-        });
+        self.last_reload =
+            Some(LastReload { at: self.now, hash, error: outcome.as_ref().err().cloned() });
+        self.actions.push_back(Action::ReloadDone { generation: set.file.generation, outcome });
     }
 
     /// Closes the providers that neither a configuration nor a parked operation uses.
@@ -335,29 +297,16 @@ impl Engine {
             return;
         }
         let mut used = self.running.kms.clone();
-        used.extend(
-            self.candidate
-                .iter()
-                .flat_map(|candidate| &candidate.set.kms),
-        );
-        used.extend(
-            self.parked
-                .iter()
-                .flat_map(|parked| parked.operation.providers()),
-        );
-        let unused: Vec<_> = self
-            .providers
-            .keys()
-            .filter(|id| !used.contains(id))
-            .copied()
-            .collect();
+        used.extend(self.candidate.iter().flat_map(|candidate| &candidate.set.kms));
+        used.extend(self.parked.iter().flat_map(|parked| parked.operation.providers()));
+        let unused: Vec<_> =
+            self.providers.keys().filter(|id| !used.contains(id)).copied().collect();
         for id in unused {
             self.providers.remove(&id);
             self.calls.retain(|_, call| call.provider != id);
             let calls = &self.calls;
             self.deks.retain(|call, _| calls.contains_key(call));
-            self.actions
-                .push_back(Action::CloseProvider { provider: id });
+            self.actions.push_back(Action::CloseProvider { provider: id });
         }
     }
 }

@@ -20,10 +20,7 @@ impl Engine {
         json.text("configHash", &self.running.file.hash);
         json.flag("automaticReload", Some(self.options.reload));
         let candidate = self.candidate.as_ref();
-        json.text_or_null(
-            "candidateConfigHash",
-            candidate.map(|candidate| candidate.hash()),
-        );
+        json.text_or_null("candidateConfigHash", candidate.map(|candidate| candidate.hash()));
         match &self.last_reload {
             Some(reload) => {
                 json.open_member("lastReload", '{');
@@ -82,10 +79,7 @@ fn write_provider(json: &mut Writer, provider: &Kms, in_use: bool, now: Timestam
     }
     let next = provider.poll_due().map(|due| due.to_string());
     json.text_or_null("nextStatus", next.as_deref());
-    json.number(
-        "dekCacheSize",
-        provider.cache().map_or(0, DekCache::len) as u64,
-    );
+    json.number("dekCacheSize", provider.cache().map_or(0, DekCache::len) as u64);
 }
 
 /// Returns a provider's write DEK. KMS v1 has none, because it uses a new DEK for each write.

@@ -44,37 +44,18 @@ struct Short {
 impl Short {
     fn new(nonces: u64) -> Self {
         let now = Timestamp::from_millis(1_000_000);
-        let engine = Engine::new(
-            FILE,
-            Options::default(),
-            Box::new(RustCrypto),
-            Box::new(Sevens),
-            now,
-        );
+        let engine =
+            Engine::new(FILE, Options::default(), Box::new(RustCrypto), Box::new(Sevens), now);
         let mut engine = engine.unwrap();
-        let range = CounterRange {
-            start: u64::MAX - nonces,
-            end: u64::MAX,
-        };
+        let range = CounterRange { start: u64::MAX - nonces, end: u64::MAX };
         engine.calls.retain(|_, _| false);
         engine.actions.clear();
         let Some(Kms::V2(provider)) = engine.providers.get_mut(&ProviderId(1)) else {
             panic!("a KMS v2 provider");
         };
-        provider.state = KeyState::new(
-            "a".into(),
-            DekSourceType::AesGcmKey,
-            Coast::Strict,
-            range,
-            now,
-        );
-        let mut short = Self {
-            engine,
-            plugin_works: true,
-            statuses: 0,
-            encrypts: 0,
-            now,
-        };
+        provider.state =
+            KeyState::new("a".into(), DekSourceType::AesGcmKey, Coast::Strict, range, now);
+        let mut short = Self { engine, plugin_works: true, statuses: 0, encrypts: 0, now };
         short.engine.handle_timeout(now);
         short.answer();
         short
@@ -91,14 +72,9 @@ impl Short {
                         healthz: if self.plugin_works { "ok" } else { "no" }.to_string(),
                         key_id: "key-1".to_string(),
                     };
-                    Event::Status {
-                        call,
-                        outcome: Ok(status),
-                    }
+                    Event::Status { call, outcome: Ok(status) }
                 }
-                Action::CallEncrypt {
-                    call, plaintext, ..
-                } => {
+                Action::CallEncrypt { call, plaintext, .. } => {
                     self.encrypts += 1;
                     let mut ciphertext = plaintext.into_exposed();
                     ciphertext.push(self.encrypts as u8);
@@ -107,17 +83,11 @@ impl Short {
                         key_id: "key-1".to_string(),
                         annotations: [].into(),
                     };
-                    Event::Encrypted {
-                        call,
-                        outcome: Ok(answer),
-                    }
+                    Event::Encrypted { call, outcome: Ok(answer) }
                 }
                 Action::CallDecrypt { call, request, .. } => {
                     let dek = request.ciphertext[..32].to_vec();
-                    Event::Decrypted {
-                        call,
-                        outcome: Ok(dek.into()),
-                    }
+                    Event::Decrypted { call, outcome: Ok(dek.into()) }
                 }
                 _ => continue,
             };
@@ -126,10 +96,7 @@ impl Short {
     }
 
     fn write(&mut self) -> Result<Encrypted, TransformError> {
-        let at = Location {
-            resource: "secrets",
-            key: b"/k",
-        };
+        let at = Location { resource: "secrets", key: b"/k" };
         let outcome = self.engine.to_storage(OpId(1), at, b"x", self.now).unwrap();
         self.answer();
         outcome
@@ -139,15 +106,11 @@ impl Short {
 #[test]
 fn exhausted_dek_fails_one_write_and_is_replaced() {
     let mut short = Short::new(3);
-    let outcomes: Vec<_> = (0..8)
-        .map(|_| short.write().map_err(|error| error.kind).err())
-        .collect();
+    let outcomes: Vec<_> =
+        (0..8).map(|_| short.write().map_err(|error| error.kind).err()).collect();
     let none = Some(ErrorKind::NoncesExhausted);
     // Each DEK allows three writes; the fourth write finds it used up. It is then replaced by a new DEK with the same key ID.
-    assert_eq!(
-        outcomes,
-        vec![None, None, None, none, None, None, None, none]
-    );
+    assert_eq!(outcomes, vec![None, None, None, none, None, None, None, none]);
     assert_eq!(short.encrypts, 3);
 }
 
@@ -160,11 +123,7 @@ fn exhausted_dek_does_not_ask_a_failing_plugin_for_every_write() {
     for _ in 0..100 {
         assert_eq!(short.write().unwrap_err().kind, ErrorKind::NoncesExhausted);
     }
-    assert_eq!(
-        short.statuses,
-        before + 1,
-        "one Status at once, the next ones with the polls"
-    );
+    assert_eq!(short.statuses, before + 1, "one Status at once, the next ones with the polls");
     short.plugin_works = true;
     short.now = short.engine.poll_timeout().unwrap();
     short.engine.handle_timeout(short.now);

@@ -66,10 +66,7 @@ impl fmt::Display for InputError {
         match self {
             Self::Empty => f.write_str("there is no value: the input is empty"),
             Self::TooLong { len } => {
-                write!(
-                    f,
-                    "the input has {len} bytes, more than the {INPUT_MAX} allowed"
-                )
+                write!(f, "the input has {len} bytes, more than the {INPUT_MAX} allowed")
             }
             Self::NoValues => {
                 f.write_str("etcd has no value for this key: the output of etcdctl has no kvs")
@@ -110,29 +107,18 @@ pub fn find(input: &[u8]) -> Result<Vec<Found>, InputError> {
     if text.is_empty() {
         return Err(InputError::Empty);
     }
-    let raw = || {
-        vec![Found {
-            key: None,
-            stored: input.to_vec(),
-            encoding: Encoding::Raw,
-        }]
-    };
+    let raw = || vec![Found { key: None, stored: input.to_vec(), encoding: Encoding::Raw }];
     if is_stored(input) {
         return Ok(raw());
     }
     if let Some(kvs) = etcdctl(text) {
         return pairs(kvs);
     }
-    for (encoding, stored) in [
-        (Encoding::Hex, hex(text)),
-        (Encoding::Base64, STANDARD.decode(joined(text)).ok()),
-    ] {
+    for (encoding, stored) in
+        [(Encoding::Hex, hex(text)), (Encoding::Base64, STANDARD.decode(joined(text)).ok())]
+    {
         if let Some(stored) = stored.filter(|stored| is_stored(stored)) {
-            return Ok(vec![Found {
-                key: None,
-                stored,
-                encoding,
-            }]);
+            return Ok(vec![Found { key: None, stored, encoding }]);
         }
     }
     Ok(raw())
@@ -178,11 +164,7 @@ fn pairs(kvs: Vec<(String, String)>) -> Result<Vec<Found>, InputError> {
         STANDARD.decode(&key),
         STANDARD.decode(&value),
     ) {
-        (Ok(key), Ok(stored)) => Ok(Found {
-            key: Some(key),
-            stored,
-            encoding: Encoding::Etcdctl,
-        }),
+        (Ok(key), Ok(stored)) => Ok(Found { key: Some(key), stored, encoding: Encoding::Etcdctl }),
         _ => Err(InputError::Etcdctl { index }),
     };
     kvs.into_iter().enumerate().map(decode).collect()
@@ -190,10 +172,7 @@ fn pairs(kvs: Vec<(String, String)>) -> Result<Vec<Found>, InputError> {
 
 /// Removes white space, which tools put between groups of digits and at line ends.
 fn joined(text: &[u8]) -> Vec<u8> {
-    text.iter()
-        .copied()
-        .filter(|byte| !byte.is_ascii_whitespace())
-        .collect()
+    text.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect()
 }
 
 fn hex(text: &[u8]) -> Option<Vec<u8>> {
@@ -217,12 +196,7 @@ pub fn inspect_input_json(input: &[u8]) -> Result<String, String> {
     let found = find(input).map_err(|error| error.to_string())?;
     let mut json = Writer::default();
     json.open('[');
-    for Found {
-        key,
-        stored,
-        encoding,
-    } in found
-    {
+    for Found { key, stored, encoding } in found {
         json.open('{');
         if let Some(key) = key {
             json.text("key", &String::from_utf8_lossy(&key));

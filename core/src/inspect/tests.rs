@@ -20,45 +20,17 @@ fn envelope(source_type: u8, data: &[u8]) -> Vec<u8> {
 fn every_format_is_recognized_and_measured() {
     let table = [
         ("plaintext", value("", b"k8s\0x"), "identity", 5),
-        (
-            "aesgcm",
-            value("k8s:enc:aesgcm:v1:k:", &[0; 12 + 7 + 16]),
-            "aesgcm",
-            7,
-        ),
-        (
-            "aesgcm of nothing",
-            value("k8s:enc:aesgcm:v1:k:", &[0; 28]),
-            "aesgcm",
-            0,
-        ),
-        (
-            "aescbc of one block",
-            value("k8s:enc:aescbc:v1:k:", &[0; 32]),
-            "aescbc",
-            15,
-        ),
-        (
-            "secretbox",
-            value("k8s:enc:secretbox:v1:k:", &[0; 24 + 16 + 9]),
-            "secretbox",
-            9,
-        ),
+        ("aesgcm", value("k8s:enc:aesgcm:v1:k:", &[0; 12 + 7 + 16]), "aesgcm", 7),
+        ("aesgcm of nothing", value("k8s:enc:aesgcm:v1:k:", &[0; 28]), "aesgcm", 0),
+        ("aescbc of one block", value("k8s:enc:aescbc:v1:k:", &[0; 32]), "aescbc", 15),
+        ("secretbox", value("k8s:enc:secretbox:v1:k:", &[0; 24 + 16 + 9]), "secretbox", 9),
         (
             "kms v1",
-            value(
-                "k8s:enc:kms:v1:p:",
-                &[&[0, 3, 1, 2, 3][..], &[0; 12 + 5 + 16]].concat(),
-            ),
+            value("k8s:enc:kms:v1:p:", &[&[0, 3, 1, 2, 3][..], &[0; 12 + 5 + 16]].concat()),
             "kms",
             5,
         ),
-        (
-            "kms v2, key",
-            value("k8s:enc:kms:v2:p:", &envelope(0, &[0; 12 + 4 + 16])),
-            "kms",
-            4,
-        ),
+        ("kms v2, key", value("k8s:enc:kms:v2:p:", &envelope(0, &[0; 12 + 4 + 16])), "kms", 4),
         (
             "kms v2, seed",
             value("k8s:enc:kms:v2:p:", &envelope(1, &[0; 32 + 12 + 4 + 16])),
@@ -100,37 +72,17 @@ fn kms_v2_shows_hash_type_and_annotation_names_only() {
 fn a_damaged_value_is_reported_with_the_cause() {
     let table = [
         ("nothing", value("", b""), "is empty"),
-        (
-            "unknown",
-            value("k8s:enc:rot13:v1:k:", b"x"),
-            "not with a prefix",
-        ),
-        (
-            "no name",
-            value("k8s:enc:aesgcm:v1:", b"abc"),
-            "not followed by a name",
-        ),
+        ("unknown", value("k8s:enc:rot13:v1:k:", b"x"), "not with a prefix"),
+        ("no name", value("k8s:enc:aesgcm:v1:", b"abc"), "not followed by a name"),
         ("short", value("k8s:enc:aesgcm:v1:k:", &[0; 27]), "27 bytes"),
-        (
-            "an IV and nothing else",
-            value("k8s:enc:aescbc:v1:k:", &[0; 16]),
-            "0 bytes",
-        ),
-        (
-            "half a block",
-            value("k8s:enc:aescbc:v1:k:", &[0; 40]),
-            "24 bytes",
-        ),
+        ("an IV and nothing else", value("k8s:enc:aescbc:v1:k:", &[0; 16]), "0 bytes"),
+        ("half a block", value("k8s:enc:aescbc:v1:k:", &[0; 40]), "24 bytes"),
         (
             "kms v1, length past the end",
             value("k8s:enc:kms:v1:p:", &[255, 255, 0]),
             "at least 65565",
         ),
-        (
-            "kms v2, not protobuf",
-            value("k8s:enc:kms:v2:p:", &[0x0a, 0xff]),
-            "cut short",
-        ),
+        ("kms v2, not protobuf", value("k8s:enc:kms:v2:p:", &[0x0a, 0xff]), "cut short"),
         (
             "kms v2, unknown type",
             value("k8s:enc:kms:v2:p:", &envelope(2, &[0; 61])),
@@ -159,11 +111,7 @@ fn an_input_is_read_raw_and_as_hex_base64_or_etcdctl_json() {
             format!("0x{} {}\n", &hex[..10], &hex[10..]).into_bytes(),
             Encoding::Hex,
         ),
-        (
-            "base64",
-            format!("{base64}\n").into_bytes(),
-            Encoding::Base64,
-        ),
+        ("base64", format!("{base64}\n").into_bytes(), Encoding::Base64),
         (
             "base64 in lines",
             format!("{}\r\n{}", &base64[..8], &base64[8..]).into_bytes(),
@@ -181,24 +129,14 @@ fn an_input_is_read_raw_and_as_hex_base64_or_etcdctl_json() {
     }
     assert_eq!(
         find(b"hello\n").unwrap()[0],
-        Found {
-            key: None,
-            stored: b"hello\n".to_vec(),
-            encoding: Encoding::Raw
-        }
+        Found { key: None, stored: b"hello\n".to_vec(), encoding: Encoding::Raw }
     );
-    assert_eq!(
-        find(br#"{"header":{},"count":0}"#),
-        Err(InputError::NoValues)
-    );
+    assert_eq!(find(br#"{"header":{},"count":0}"#), Err(InputError::NoValues));
     assert_eq!(
         find(br#"{"header":{},"kvs":[{"key":"L2E=","value":"?"}]}"#),
         Err(InputError::Etcdctl { index: 0 })
     );
-    assert_eq!(
-        find(br#"{"header":{},"kvs":null}"#),
-        Err(InputError::NoValues)
-    );
+    assert_eq!(find(br#"{"header":{},"kvs":null}"#), Err(InputError::NoValues));
     assert_eq!(
         find(br#"{"kvs":[{"k\u0065y":"aw=="}], "header":1}"#).unwrap()[0].key,
         Some(b"k".to_vec())
@@ -215,16 +153,8 @@ fn an_input_is_read_raw_and_as_hex_base64_or_etcdctl_json() {
         r#"{"header":{},"kvs":[{"key":"","value":null}]}"#,
         r#"{"header":{}} x"#,
     ] {
-        assert_eq!(
-            find(text.as_bytes()).unwrap()[0].encoding,
-            Encoding::Raw,
-            "{text}"
-        );
+        assert_eq!(find(text.as_bytes()).unwrap()[0].encoding, Encoding::Raw, "{text}");
     }
     assert_eq!(find(b" \n"), Err(InputError::Empty));
-    assert!(
-        inspect_input_json(&hex.into_bytes())
-            .unwrap()
-            .contains(r#""encoding":"hex""#)
-    );
+    assert!(inspect_input_json(&hex.into_bytes()).unwrap().contains(r#""encoding":"hex""#));
 }

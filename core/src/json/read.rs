@@ -106,9 +106,7 @@ pub(crate) fn text(json: &[u8]) -> Option<String> {
 fn hex4(rest: &mut &[u8]) -> Option<u32> {
     let (digits, after) = rest.split_at_checked(4)?;
     *rest = after;
-    digits.iter().try_fold(0, |code, digit| {
-        Some(code << 4 | char::from(*digit).to_digit(16)?)
-    })
+    digits.iter().try_fold(0, |code, digit| Some(code << 4 | char::from(*digit).to_digit(16)?))
 }
 
 /// An error without its position.
@@ -124,10 +122,7 @@ impl Fault {
     }
 
     fn here(words: &'static str) -> Self {
-        Self {
-            words,
-            ahead: false,
-        }
+        Self { words, ahead: false }
     }
 }
 
@@ -356,13 +351,8 @@ mod tests {
     }
 
     fn ours(text: &str) -> Result<(), (String, usize, usize)> {
-        check(text.as_bytes()).map_err(
-            |Syntax {
-                 words,
-                 line,
-                 column,
-             }| (words.to_string(), line, column),
-        )
+        check(text.as_bytes())
+            .map_err(|Syntax { words, line, column }| (words.to_string(), line, column))
     }
 
     #[test]
@@ -445,11 +435,7 @@ mod tests {
             let json = alloc::format!("\"{escapes}\"");
             let ours = text(json.as_bytes());
             assert_eq!(ours.is_some(), valid, "{escapes}");
-            assert_eq!(
-                ours,
-                serde_json::from_str::<String>(&json).ok(),
-                "{escapes}"
-            );
+            assert_eq!(ours, serde_json::from_str::<String>(&json).ok(), "{escapes}");
         }
     }
 

@@ -70,9 +70,7 @@ impl LocalTransformer for LocalKeys {
         let Some((name, first)) = self.keys.first() else {
             return Err(self.unmatched());
         };
-        let sealed = first
-            .seal(key, plaintext, entropy)
-            .inspect_err(|_| failed(name))?;
+        let sealed = first.seal(key, plaintext, entropy).inspect_err(|_| failed(name))?;
         Ok(([name.as_bytes(), &sealed].concat(), Some(name.clone())))
     }
 
@@ -122,10 +120,7 @@ mod tests {
     }
 
     fn key(name: &str, byte: u8) -> NamedKey {
-        NamedKey {
-            name: name.to_string(),
-            secret: Zeroizing::new(vec![byte; 32]),
-        }
+        NamedKey { name: name.to_string(), secret: Zeroizing::new(vec![byte; 32]) }
     }
 
     fn write(keys: &LocalKeys, at: &[u8], plaintext: &[u8]) -> Vec<u8> {
@@ -150,11 +145,7 @@ mod tests {
 
     #[test]
     fn the_first_key_writes_and_later_ones_read_stale() {
-        for cipher in [
-            LocalCipher::AesGcm,
-            LocalCipher::AesCbc,
-            LocalCipher::Secretbox,
-        ] {
+        for cipher in [LocalCipher::AesGcm, LocalCipher::AesCbc, LocalCipher::Secretbox] {
             let old = keys(cipher, &[key("old", 1)]);
             let both = keys(cipher, &[key("new", 2), key("old", 1)]);
             let by_old = write(&old, b"/k", b"hello");

@@ -30,9 +30,7 @@ impl Routing {
         let mut lists: Vec<Vec<Transformer>> = Vec::new();
         for (resources, transformers) in rules {
             for resource in resources {
-                let at = *names
-                    .entry(Cow::Owned(resource.to_string()))
-                    .or_insert(lists.len());
+                let at = *names.entry(Cow::Owned(resource.to_string())).or_insert(lists.len());
                 if at == lists.len() {
                     lists.push(Vec::new());
                 }
@@ -87,10 +85,7 @@ mod tests {
     use super::*;
 
     fn list(prefix: &str) -> Vec<Transformer> {
-        vec![Transformer {
-            prefix: prefix.into(),
-            ..Transformer::identity()
-        }]
+        vec![Transformer { prefix: prefix.into(), ..Transformer::identity() }]
     }
 
     fn rule(resource: &str, prefix: &str) -> (Vec<GroupResource>, Vec<Transformer>) {
@@ -113,11 +108,7 @@ mod tests {
             ("any of a group", "daemonsets.apps", "c"),
             ("any of the core group", "pods", "d"),
             ("any of any group", "ingresses.networking.k8s.io", "e"),
-            (
-                "the group is everything after the first dot",
-                "x.y.apps",
-                "e",
-            ),
+            ("the group is everything after the first dot", "x.y.apps", "e"),
         ];
         for (desc, resource, expected) in table {
             assert_eq!(&*routing.find(resource)[0].prefix, expected, "{desc}");

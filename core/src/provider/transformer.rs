@@ -62,10 +62,7 @@ pub struct Transformer {
 impl Transformer {
     /// Returns the identity transformer, which stores plaintext.
     pub fn identity() -> Self {
-        Self {
-            prefix: "".into(),
-            transform: Transform::Local(Arc::new(Identity)),
-        }
+        Self { prefix: "".into(), transform: Transform::Local(Arc::new(Identity)) }
     }
 
     /// Returns the KMS provider of this transformer, or `None` if it is local.
@@ -179,11 +176,7 @@ pub struct TransformError {
 impl TransformError {
     /// Creates an error that no plugin caused.
     pub const fn new(kind: ErrorKind, message: String) -> Self {
-        Self {
-            kind,
-            message,
-            grpc_code: None,
-        }
+        Self { kind, message, grpc_code: None }
     }
 
     /// Creates the error of a failed KMS call. `what` describes the step that failed.
@@ -205,22 +198,11 @@ impl TransformError {
             .position(|fault| fault.kind.is_transient())
             .or(if faults.is_empty() { None } else { Some(0) })
         else {
-            return Self::new(
-                ErrorKind::NoMatchingPrefix,
-                "no matching prefix found".to_string(),
-            );
+            return Self::new(ErrorKind::NoMatchingPrefix, "no matching prefix found".to_string());
         };
         let message = aggregate(faults.iter().map(|fault| fault.message.as_str()));
-        let Self {
-            kind,
-            message: _,
-            grpc_code,
-        } = faults.swap_remove(at);
-        Self {
-            kind,
-            message,
-            grpc_code,
-        }
+        let Self { kind, message: _, grpc_code } = faults.swap_remove(at);
+        Self { kind, message, grpc_code }
     }
 }
 
@@ -235,11 +217,7 @@ impl core::error::Error for TransformError {}
 /// Keeps the plugin's text as it is, as upstream's KMS v1 does.
 impl From<&CallError> for TransformError {
     fn from(error: &CallError) -> Self {
-        Self {
-            kind: ErrorKind::Kms,
-            message: error.to_string(),
-            grpc_code: error.grpc_code(),
-        }
+        Self { kind: ErrorKind::Kms, message: error.to_string(), grpc_code: error.grpc_code() }
     }
 }
 
@@ -301,23 +279,12 @@ mod tests {
     fn a_search_error_has_the_kind_of_its_kms_error() {
         let error = TransformError::of_search(alloc::vec![
             TransformError::new(ErrorKind::DecryptFailed, "x".into()),
-            TransformError {
-                kind: ErrorKind::Kms,
-                message: "y".into(),
-                grpc_code: Some(14)
-            },
+            TransformError { kind: ErrorKind::Kms, message: "y".into(), grpc_code: Some(14) },
         ]);
         assert_eq!(
             error,
-            TransformError {
-                kind: ErrorKind::Kms,
-                message: "[x, y]".into(),
-                grpc_code: Some(14)
-            }
+            TransformError { kind: ErrorKind::Kms, message: "[x, y]".into(), grpc_code: Some(14) }
         );
-        assert_eq!(
-            TransformError::of_search(Vec::new()).kind,
-            ErrorKind::NoMatchingPrefix
-        );
+        assert_eq!(TransformError::of_search(Vec::new()).kind, ErrorKind::NoMatchingPrefix);
     }
 }

@@ -25,10 +25,7 @@ impl Cipher {
     pub(super) fn new(key: &[u8]) -> Option<Self> {
         match key.len() {
             16 => UnboundKey::new(&AES_128_GCM, key).ok().map(Self::ring),
-            24 => AesGcm::new_from_slice(key)
-                .ok()
-                .map(Box::new)
-                .map(Self::Aes192),
+            24 => AesGcm::new_from_slice(key).ok().map(Box::new).map(Self::Aes192),
             32 => UnboundKey::new(&AES_256_GCM, key).ok().map(Self::ring),
             _ => None,
         }
@@ -68,10 +65,9 @@ impl Cipher {
                 )
                 .ok()
                 .and_then(|tag| tag.as_ref().try_into().ok()),
-            Self::Aes192(key) => key
-                .encrypt_inout_detached(nonce.into(), aad, text.into())
-                .ok()
-                .map(Into::into),
+            Self::Aes192(key) => {
+                key.encrypt_inout_detached(nonce.into(), aad, text.into()).ok().map(Into::into)
+            }
         };
         match tag {
             Some(tag) => {
@@ -93,12 +89,8 @@ impl Cipher {
         sealed: &[u8],
         out: &mut Zeroizing<Vec<u8>>,
     ) -> Result<(), OpenError> {
-        let (nonce, rest) = sealed
-            .split_first_chunk::<NONCE_LEN>()
-            .ok_or(OpenError::TooShort)?;
-        let (ciphertext, tag) = rest
-            .split_last_chunk::<TAG_LEN>()
-            .ok_or(OpenError::Failed)?;
+        let (nonce, rest) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(OpenError::TooShort)?;
+        let (ciphertext, tag) = rest.split_last_chunk::<TAG_LEN>().ok_or(OpenError::Failed)?;
         out.extend_from_slice(ciphertext);
         let opened = match self {
             Self::Ring(key) => key

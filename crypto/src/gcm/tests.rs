@@ -5,10 +5,7 @@ use super::*;
 fn opened(key: &GcmKey, aad: &[u8], sealed: &[u8]) -> Result<Vec<u8>, OpenError> {
     let mut out = Zeroizing::new(b"left over".to_vec());
     let outcome = key.open(aad, sealed, &mut out);
-    assert!(
-        outcome.is_ok() || out.is_empty(),
-        "a failed open leaves no bytes"
-    );
+    assert!(outcome.is_ok() || out.is_empty(), "a failed open leaves no bytes");
     outcome.map(|()| out.to_vec())
 }
 
@@ -18,11 +15,7 @@ fn keys() -> [(&'static str, GcmKey, usize); 4] {
         ("AES-128", key(16), NONCE_LEN),
         ("AES-192", key(24), NONCE_LEN),
         ("AES-256", key(32), NONCE_LEN),
-        (
-            "seed",
-            GcmKey::seed(&[1; 40]).unwrap(),
-            INFO_LEN + NONCE_LEN,
-        ),
+        ("seed", GcmKey::seed(&[1; 40]).unwrap(), INFO_LEN + NONCE_LEN),
     ]
 }
 
@@ -34,29 +27,13 @@ fn sealed_values_open_and_altered_ones_do_not() {
         key.seal(&header, b"aad", b"plaintext", &mut value).unwrap();
         let sealed = value.strip_prefix(b"prefix:").unwrap();
         assert_eq!(sealed.len(), header_len + 9 + TAG_LEN, "{desc}");
-        assert_eq!(
-            opened(&key, b"aad", sealed).unwrap(),
-            b"plaintext",
-            "{desc}"
-        );
-        assert_eq!(
-            opened(&key, b"AAD", sealed),
-            Err(OpenError::Failed),
-            "{desc}"
-        );
+        assert_eq!(opened(&key, b"aad", sealed).unwrap(), b"plaintext", "{desc}");
+        assert_eq!(opened(&key, b"AAD", sealed), Err(OpenError::Failed), "{desc}");
         for at in 0..sealed.len() {
             let mut altered = sealed.to_vec();
             altered[at] ^= 1;
-            assert_eq!(
-                opened(&key, b"aad", &altered),
-                Err(OpenError::Failed),
-                "{desc}"
-            );
-            let expected = if at < header_len {
-                OpenError::TooShort
-            } else {
-                OpenError::Failed
-            };
+            assert_eq!(opened(&key, b"aad", &altered), Err(OpenError::Failed), "{desc}");
+            let expected = if at < header_len { OpenError::TooShort } else { OpenError::Failed };
             assert_eq!(opened(&key, b"aad", &sealed[..at]), Err(expected), "{desc}");
         }
     }
@@ -67,11 +44,7 @@ fn a_header_of_the_wrong_length_is_refused_and_writes_nothing() {
     for (desc, key, header_len) in keys() {
         for len in [0, header_len - 1, header_len + 1] {
             let mut out = b"before".to_vec();
-            assert_eq!(
-                key.seal(&vec![0; len], b"", b"text", &mut out),
-                Err(SealError),
-                "{desc}"
-            );
+            assert_eq!(key.seal(&vec![0; len], b"", b"text", &mut out), Err(SealError), "{desc}");
             assert_eq!(out, b"before", "{desc}");
         }
     }
@@ -80,10 +53,7 @@ fn a_header_of_the_wrong_length_is_refused_and_writes_nothing() {
 #[test]
 fn keys_have_the_lengths_that_upstream_accepts() {
     for len in 0..70 {
-        assert_eq!(
-            GcmKey::aes(&vec![0; len]).is_some(),
-            [16, 24, 32].contains(&len)
-        );
+        assert_eq!(GcmKey::aes(&vec![0; len]).is_some(), [16, 24, 32].contains(&len));
         assert_eq!(GcmKey::seed(&vec![0; len]).is_some(), len >= 32);
     }
 }

@@ -24,9 +24,7 @@ fn run(args: Vec<OsString>) -> Result<()> {
             std::fs::write(output, dekker_compiled::compile(&engine, &component)?)?;
         }
         _ => {
-            return Err(Error::msg(
-                "expected no arguments, or a component and an output file",
-            ));
+            return Err(Error::msg("expected no arguments, or a component and an output file"));
         }
     }
     Ok(())

@@ -74,15 +74,7 @@ type Bytes = WasmList<u8>;
 /// A result for the component.
 type Lent = Arc<Vec<u8>>;
 /// The key; prefix, start, header and end; AAD and plaintext.
-type SealParams = (
-    Resource<SealingKey>,
-    Bytes,
-    Bytes,
-    Bytes,
-    Bytes,
-    Bytes,
-    Bytes,
-);
+type SealParams = (Resource<SealingKey>, Bytes, Bytes, Bytes, Bytes, Bytes, Bytes);
 
 /// Adds the interface to a linker. Each store has its own keys.
 ///
@@ -145,11 +137,7 @@ fn opening_open<T: View>(
 ) -> Result<(Result<Lent, OpenError>,)> {
     let key = store.data_mut().keys().table.get(&key)?.0.clone();
     let mut out = store.data_mut().keys().take_buffer();
-    let opened = key.open(
-        aad.as_le_slice(&store),
-        sealed.as_le_slice(&store),
-        &mut out,
-    );
+    let opened = key.open(aad.as_le_slice(&store), sealed.as_le_slice(&store), &mut out);
     let lent = store.data_mut().keys().lend(out);
     Ok((opened.map(|()| lent).map_err(Into::into),))
 }

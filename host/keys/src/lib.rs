@@ -56,10 +56,7 @@ pub struct SealingKey {
 
 impl SealingKey {
     fn share(&self) -> Self {
-        Self {
-            bytes: self.bytes.clone(),
-            key: self.key.clone(),
-        }
+        Self { bytes: self.bytes.clone(), key: self.key.clone() }
     }
 }
 
@@ -91,11 +88,7 @@ impl Keys {
     pub fn new(memory: usize) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(memory / KEY_SIZE);
-        Self {
-            table,
-            buffer: Arc::default(),
-            is_sealed: false,
-        }
+        Self { table, buffer: Arc::default(), is_sealed: false }
     }
 
     /// Returns the number of handles that a component with all the keys that fit in `memory` bytes may have: one for each key, and a few for its

@@ -30,10 +30,7 @@ pub(super) fn parse_mode(text: &str) -> Result<u32, String> {
 /// Returns the allowed users to whom file modes apply: all except this user and root.
 fn others(allowed: &[u32]) -> impl Iterator<Item = u32> {
     let own = rustix::process::geteuid().as_raw();
-    allowed
-        .iter()
-        .copied()
-        .filter(move |uid| *uid != 0 && *uid != own)
+    allowed.iter().copied().filter(move |uid| *uid != 0 && *uid != own)
 }
 
 /// Returns the mode and group that result from `--allow-uid`, `--listen-mode` and `--listen-group`.
@@ -137,50 +134,14 @@ mod tests {
         let table = [
             ("this user", vec![], None, None, access(0o600, None)),
             ("by name", vec![own], None, None, access(0o600, None)),
-            (
-                "root needs no mode",
-                vec![0],
-                None,
-                None,
-                access(0o600, None),
-            ),
+            ("root needs no mode", vec![0], None, None, access(0o600, None)),
             ("another user", vec![other], None, None, access(0o666, None)),
             ("a group", vec![], None, Some(7), access(0o660, Some(7))),
-            (
-                "a user, by group",
-                vec![other],
-                None,
-                Some(7),
-                access(0o660, Some(7)),
-            ),
-            (
-                "a mode",
-                vec![other],
-                Some(0o622),
-                None,
-                access(0o622, None),
-            ),
-            (
-                "every user can connect, none may call",
-                vec![],
-                Some(0o666),
-                None,
-                None,
-            ),
-            (
-                "a user that is kept out",
-                vec![other],
-                Some(0o600),
-                None,
-                None,
-            ),
-            (
-                "a group that is kept out",
-                vec![other],
-                Some(0o602),
-                Some(7),
-                None,
-            ),
+            ("a user, by group", vec![other], None, Some(7), access(0o660, Some(7))),
+            ("a mode", vec![other], Some(0o622), None, access(0o622, None)),
+            ("every user can connect, none may call", vec![], Some(0o666), None, None),
+            ("a user that is kept out", vec![other], Some(0o600), None, None),
+            ("a group that is kept out", vec![other], Some(0o602), Some(7), None),
         ];
         for (desc, allowed, mode, group, expected) in table {
             assert_eq!(of(&allowed, mode, group).ok(), expected, "{desc}");

@@ -47,17 +47,11 @@ pub(super) enum KmsCommand {
 
 pub(super) async fn run(command: KmsCommand) -> anyhow::Result<ExitCode> {
     match command {
-        KmsCommand::Serve {
-            listen,
-            state_dir,
-            init_keyring,
-        } => {
+        KmsCommand::Serve { listen, state_dir, init_keyring } => {
             let state_dir = StateDir::open(state_dir.as_deref())?;
             let address = listen.unwrap_or_else(|| state_dir.kms_address());
             let stopped = shutdown_signal()?;
-            let plugin = state_dir
-                .serve_plugin(address.clone(), init_keyring)
-                .await?;
+            let plugin = state_dir.serve_plugin(address.clone(), init_keyring).await?;
             tokio::select! {
                 () = stopped => {}
                 told = tell(plugin.standing(), &address, &state_dir) => told?,
@@ -68,29 +62,19 @@ pub(super) async fn run(command: KmsCommand) -> anyhow::Result<ExitCode> {
             let state_dir = StateDir::open(state_dir.as_deref())?;
             let rotated = kms::rotate(state_dir.path())?;
             write_output(
-                format!(
-                    "new key ID hash {}, {} keys in all\n",
-                    rotated.key_id_hash, rotated.keys
-                )
-                .as_bytes(),
+                format!("new key ID hash {}, {} keys in all\n", rotated.key_id_hash, rotated.keys)
+                    .as_bytes(),
             )?;
         }
-        KmsCommand::Status {
-            endpoint,
-            state_dir,
-        } => {
+        KmsCommand::Status { endpoint, state_dir } => {
             let address = match endpoint {
                 Some(address) => address,
                 None => StateDir::plugin_address(state_dir.as_deref())?,
             };
-            let PluginStatus {
-                version,
-                healthz,
-                key_id_hash,
-                counts,
-            } = kms::plugin_status(&address)
-                .await
-                .with_context(|| format!("the plugin at {address}"))?;
+            let PluginStatus { version, healthz, key_id_hash, counts } =
+                kms::plugin_status(&address)
+                    .await
+                    .with_context(|| format!("the plugin at {address}"))?;
             let mut text = format!(
                 "version      {version}\nhealthz      {healthz}\nkey ID hash  {key_id_hash}\n"
             );
@@ -101,11 +85,7 @@ pub(super) async fn run(command: KmsCommand) -> anyhow::Result<ExitCode> {
                 ));
             }
             write_output(text.as_bytes())?;
-            return Ok(if healthz == "ok" {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            });
+            return Ok(if healthz == "ok" { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -120,10 +100,7 @@ async fn tell(
     loop {
         let text = match &*standing.borrow_and_update() {
             Standing::Serving => {
-                format!(
-                    "KMS v2 plugin at {address}, keys in {}\n",
-                    state_dir.path().display()
-                )
+                format!("KMS v2 plugin at {address}, keys in {}\n", state_dir.path().display())
             }
             Standing::Elsewhere => {
                 format!(

@@ -53,10 +53,7 @@ impl Log {
     /// Returns an error if standard error cannot be duplicated or the thread cannot be started.
     pub(super) fn to_stderr() -> anyhow::Result<Self> {
         // Not the standard library's handle: a thread that is blocked in a write would hold its lock.
-        let out = io::stderr()
-            .as_fd()
-            .try_clone_to_owned()
-            .context("cannot use standard error")?;
+        let out = io::stderr().as_fd().try_clone_to_owned().context("cannot use standard error")?;
         Self::to(File::from(out)).context("cannot start the log")
     }
 
@@ -97,10 +94,7 @@ impl Log {
         let pending =
             |queue: &mut Queue| queue.is_writing || !queue.lines.is_empty() || queue.unreported > 0;
         // After that time, the remaining lines are given up.
-        let _ = self
-            .0
-            .drained
-            .wait_timeout_while(self.queue(), FLUSH, pending);
+        let _ = self.0.drained.wait_timeout_while(self.queue(), FLUSH, pending);
     }
 
     /// Sends panic messages to this log. The default panic hook would wait for the reader.
@@ -135,11 +129,8 @@ impl Log {
                 self.0.drained.notify_all();
             }
             let idle = |queue: &mut Queue| queue.lines.is_empty() && queue.unreported == 0;
-            let mut queue = self
-                .0
-                .filled
-                .wait_while(queue, idle)
-                .unwrap_or_else(PoisonError::into_inner);
+            let mut queue =
+                self.0.filled.wait_while(queue, idle).unwrap_or_else(PoisonError::into_inner);
             let Some(line) = queue.lines.pop_front() else {
                 // All earlier lines have been written, so the reader is reading again.
                 let lines = std::mem::take(&mut queue.unreported);
@@ -234,11 +225,7 @@ mod tests {
         let full = QUEUE_MAX / line.len();
         assert!((full..=full + 1).contains(&kept), "{kept}");
         log.flush();
-        assert_eq!(
-            written.try_iter().count(),
-            0,
-            "the exit does not wait for the reader"
-        );
+        assert_eq!(written.try_iter().count(), 0, "the exit does not wait for the reader");
         drop(go);
         for _ in 0..kept {
             assert_eq!(written.recv().unwrap(), line);

@@ -70,9 +70,7 @@ pub(super) struct ServeArgs {
 /// Parses a whole number with one of the units `ms`, `s`, `m`, `h`, between 100 ms and 24 hours. The minimum prevents the file from being read
 /// constantly.
 fn parse_interval(text: &str) -> Result<Duration, String> {
-    let end = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (count, unit) = text.split_at(end);
     let unit = match unit {
         "ms" => 1,
@@ -81,10 +79,7 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
         "h" => 3_600_000,
         _ => return Err("expected a whole number and one of ms, s, m, h, such as 60s".to_owned()),
     };
-    let millis = count
-        .parse::<u64>()
-        .ok()
-        .and_then(|count| count.checked_mul(unit));
+    let millis = count.parse::<u64>().ok().and_then(|count| count.checked_mul(unit));
     match millis {
         Some(millis @ 100..=86_400_000) => Ok(Duration::from_millis(millis)),
         _ => Err("must be between 100ms and 24h".to_owned()),
@@ -131,9 +126,7 @@ pub(super) async fn run(args: ServeArgs, log: Log) -> anyhow::Result<ExitCode> {
     let (config_path, plugin) = match &args.engine.encryption_provider_config {
         Some(path) => (path.clone(), None),
         None => {
-            let plugin = state_dir
-                .serve_plugin(state_dir.kms_address(), args.init_keyring)
-                .await?;
+            let plugin = state_dir.serve_plugin(state_dir.kms_address(), args.init_keyring).await?;
             (state_dir.configuration()?, Some(plugin))
         }
     };
@@ -156,17 +149,13 @@ pub(super) async fn run(args: ServeArgs, log: Log) -> anyhow::Result<ExitCode> {
     }
 
     let socket = UnixSocket::bind(&socket_path, access)?;
-    let health_listener = TcpListener::bind(args.health_listen)
-        .await
-        .with_context(|| {
-            format!(
-                "cannot listen on {}: name another address with --health-listen",
-                args.health_listen
-            )
-        })?;
-    let health_address = health_listener
-        .local_addr()
-        .context("cannot get the health address")?;
+    let health_listener = TcpListener::bind(args.health_listen).await.with_context(|| {
+        format!(
+            "cannot listen on {}: name another address with --health-listen",
+            args.health_listen
+        )
+    })?;
+    let health_address = health_listener.local_addr().context("cannot get the health address")?;
 
     let (stop, stop_rx) = watch::channel(());
     let until_stop = || {
@@ -177,19 +166,9 @@ pub(super) async fn run(args: ServeArgs, log: Log) -> anyhow::Result<ExitCode> {
         }
     };
     let peers = PeerPolicy::same_user_and(args.allow_uid.iter().copied());
-    let api = tokio::spawn(api::serve(
-        socket,
-        host.clone(),
-        metrics.clone(),
-        peers,
-        until_stop(),
-    ));
-    let health = tokio::spawn(health::serve(
-        health_listener,
-        host.clone(),
-        metrics.clone(),
-        until_stop(),
-    ));
+    let api = tokio::spawn(api::serve(socket, host.clone(), metrics.clone(), peers, until_stop()));
+    let health =
+        tokio::spawn(health::serve(health_listener, host.clone(), metrics.clone(), until_stop()));
     let poll_now = Arc::<PollNow>::default();
     let controller = reload.then(|| {
         let controller = Controller::new(
@@ -217,10 +196,7 @@ pub(super) async fn run(args: ServeArgs, log: Log) -> anyhow::Result<ExitCode> {
             }
             Standing::Failed(_) => "Dekker's own, not served: see the log",
         };
-        format!(
-            "  KMS plugin       {} ({served})\n",
-            state_dir.kms_address()
-        )
+        format!("  KMS plugin       {} ({served})\n", state_dir.kms_address())
     });
     let banner = format!(
         "dekker {} is ready; KMS: {kms}\n  \
@@ -295,11 +271,7 @@ pub(super) fn shutdown_signal() -> anyhow::Result<impl Future<Output = ()>> {
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
-    if text.chars().all(plain) {
-        text
-    } else {
-        format!("'{}'", text.replace('\'', "'\\''"))
-    }
+    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 #[cfg(test)]
@@ -320,11 +292,7 @@ mod tests {
             ("99999999999999999999s", None),
         ];
         for (text, expected) in table {
-            assert_eq!(
-                parse_interval(text).ok(),
-                expected.map(Duration::from_millis),
-                "{text}"
-            );
+            assert_eq!(parse_interval(text).ok(), expected.map(Duration::from_millis), "{text}");
         }
     }
 

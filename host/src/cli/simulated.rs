@@ -58,9 +58,5 @@ pub(crate) fn one_shot(state_dir: &Path) -> anyhow::Result<OneShot> {
     let state_dir = StateDir::open(Some(state_dir))?;
     let one_shot = state_dir.one_shot(Keyring::open_or_create)?;
     state_dir.configuration()?;
-    Ok(OneShot {
-        detour: one_shot.detour(),
-        content: one_shot.content,
-        plugin: one_shot.plugin,
-    })
+    Ok(OneShot { detour: one_shot.detour(), content: one_shot.content, plugin: one_shot.plugin })
 }

@@ -106,11 +106,7 @@ impl StateDir {
         } else {
             drop(Keyring::open_or_create(&self.0)?);
         }
-        Ownership::start(SharedPlugin {
-            state_dir: self.0.clone(),
-            address,
-        })
-        .await
+        Ownership::start(SharedPlugin { state_dir: self.0.clone(), address }).await
     }
 
     /// Returns the configuration for one value, with a private plugin if the configuration names Dekker's own. Writes nothing to the directory, apart
@@ -123,11 +119,7 @@ impl StateDir {
         let content = if path.exists() {
             config_file::read(&path).map_err(anyhow::Error::msg)?
         } else {
-            Content::of(
-                default_configuration(&self.kms_address())
-                    .into_bytes()
-                    .into(),
-            )
+            Content::of(default_configuration(&self.kms_address()).into_bytes().into())
         };
         let address = self.kms_address();
         // Searching the text is sufficient. If the address is written with escapes, no private plugin is started, and the plugin of a running server
@@ -140,12 +132,7 @@ impl StateDir {
         } else {
             None
         };
-        Ok(OneShot {
-            path,
-            content,
-            address,
-            plugin,
-        })
+        Ok(OneShot { path, content, address, plugin })
     }
 }
 
@@ -161,10 +148,7 @@ impl OneShot {
     /// Returns the redirection from Dekker's own plugin to the private plugin.
     pub(super) fn detour(&self) -> Option<Detour> {
         let plugin = self.plugin.as_ref()?;
-        Some(Detour {
-            from: self.address.clone(),
-            to: plugin.address().clone(),
-        })
+        Some(Detour { from: self.address.clone(), to: plugin.address().clone() })
     }
 }
 
@@ -182,11 +166,8 @@ fn default_path() -> Option<PathBuf> {
     if rustix::process::geteuid().is_root() {
         return Some(PathBuf::from("/var/lib/dekker"));
     }
-    let absolute = |name: &str| {
-        std::env::var_os(name)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-    };
+    let absolute =
+        |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     absolute("XDG_STATE_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
         .map(|state| state.join("dekker"))
@@ -223,10 +204,7 @@ mod tests {
         let state_dir = StateDir::open(Some(&path)).unwrap();
         let synced = durable::synced::take();
         for directory in [root.path(), &root.path().join("a")] {
-            assert!(
-                synced.iter().any(|synced| synced == directory),
-                "{synced:?}"
-            );
+            assert!(synced.iter().any(|synced| synced == directory), "{synced:?}");
         }
         let configuration = state_dir.configuration().unwrap();
         assert_eq!(durable::synced::take(), std::slice::from_ref(&path));

@@ -27,9 +27,7 @@ impl Compiled {
     }
 
     fn of(component: wasmtime::Result<Component>) -> anyhow::Result<Self> {
-        component
-            .map(Self)
-            .map_err(|error| anyhow::anyhow!("{error:#}"))
+        component.map(Self).map_err(|error| anyhow::anyhow!("{error:#}"))
     }
 }
 
@@ -38,19 +36,8 @@ fn failed(error: wasmtime::Error) -> anyhow::Error {
 }
 
 fn finding(finding: ConfigFinding) -> Finding {
-    let ConfigFinding {
-        severity,
-        path,
-        message,
-        line,
-        column,
-    } = finding;
-    Finding {
-        is_warning: severity == Severity::Warning,
-        path,
-        message,
-        position: line.zip(column),
-    }
+    let ConfigFinding { severity, path, message, line, column } = finding;
+    Finding { is_warning: severity == Severity::Warning, path, message, position: line.zip(column) }
 }
 
 impl Tools for Compiled {
@@ -85,10 +72,7 @@ impl Tools for Compiled {
         dek: &[u8],
     ) -> anyhow::Result<Opened> {
         let like = (like.stored, like.key);
-        let sealed = self
-            .0
-            .seal_with_dek(plaintext, key, like, dek)
-            .map_err(failed)??;
+        let sealed = self.0.seal_with_dek(plaintext, key, like, dek).map_err(failed)??;
         Ok(Opened {
             bytes: Zeroizing::new(sealed.stored),
             stale: None,

@@ -55,19 +55,11 @@ struct Engine {
 }
 
 /// The characters that are percent-encoded in a query.
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'/')
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
+const ESCAPED: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 pub(super) async fn encrypt(args: EncryptArgs) -> anyhow::Result<ExitCode> {
-    let EncryptArgs {
-        place,
-        with,
-        engine,
-    } = args;
+    let EncryptArgs { place, with, engine } = args;
     if let Some(dek_file) = &with.dek_file {
         let tools = Compiled::from_file(engine.engine.component.as_deref())?;
         return encrypt_with_dek(&tools, &place, dek_file, &with);
@@ -92,11 +84,7 @@ pub(super) async fn encrypt(args: EncryptArgs) -> anyhow::Result<ExitCode> {
 }
 
 pub(super) async fn decrypt(args: DecryptArgs) -> anyhow::Result<ExitCode> {
-    let DecryptArgs {
-        place,
-        with,
-        engine,
-    } = args;
+    let DecryptArgs { place, with, engine } = args;
     if let Some(dek_file) = &with.dek_file {
         let tools = Compiled::from_file(engine.engine.component.as_deref())?;
         return decrypt_with_dek(&tools, &place, dek_file);
@@ -121,10 +109,7 @@ pub(super) async fn decrypt(args: DecryptArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn location(place: &Place) -> Location {
-    Location {
-        resource: place.resource.clone(),
-        key: place.key().to_vec(),
-    }
+    Location { resource: place.resource.clone(), key: place.key().to_vec() }
 }
 
 #[derive(Clone, Copy)]
@@ -144,10 +129,8 @@ impl OneCommand {
     fn start(engine: &EngineArgs, direction: Direction) -> anyhow::Result<Self> {
         if let Some(path) = &engine.encryption_provider_config {
             let content = config_file::read(path).map_err(anyhow::Error::msg)?;
-            let host = engine
-                .builder(&content)?
-                .build()
-                .with_context(|| path.display().to_string())?;
+            let host =
+                engine.builder(&content)?.build().with_context(|| path.display().to_string())?;
             return Ok(Self { host, plugin: None });
         }
         let one_shot = match direction {
@@ -165,13 +148,8 @@ impl OneCommand {
         if let Some(detour) = one_shot.detour() {
             builder = builder.detour(detour);
         }
-        let host = builder
-            .build()
-            .with_context(|| one_shot.path.display().to_string())?;
-        Ok(Self {
-            host,
-            plugin: one_shot.plugin,
-        })
+        let host = builder.build().with_context(|| one_shot.path.display().to_string())?;
+        Ok(Self { host, plugin: one_shot.plugin })
     }
 
     async fn end(self) {
@@ -203,10 +181,7 @@ async fn ask(
         .header(HOST, "dekker")
         .body(Full::new(Bytes::copy_from_slice(body)))
         .context("cannot build the request")?;
-    let response = sender
-        .send_request(request)
-        .await
-        .context("the server did not answer")?;
+    let response = sender.send_request(request).await.context("the server did not answer")?;
     let (head, body) = response.into_parts();
     let limit = usize::try_from(INPUT_MAX).unwrap_or(usize::MAX);
     let body = Limited::new(body, limit)
@@ -221,11 +196,7 @@ async fn ask(
             .as_ref()
             .and_then(|problem| problem.get("detail"))
             .and_then(serde_json::Value::as_str);
-        anyhow::bail!(
-            "the server answered {}: {}",
-            head.status,
-            detail.unwrap_or("no detail")
-        );
+        anyhow::bail!("the server answered {}: {}", head.status, detail.unwrap_or("no detail"));
     }
     let header = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
     Ok(Opened {

@@ -61,10 +61,7 @@ impl Fake {
             commits_at: None,
             losing: Vec::new(),
         };
-        Self {
-            state: Arc::new(Mutex::new(state)),
-            log: Arc::new(watch::channel(Vec::new()).0),
-        }
+        Self { state: Arc::new(Mutex::new(state)), log: Arc::new(watch::channel(Vec::new()).0) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -115,10 +112,7 @@ impl Engine for Fake {
         }
         Ok(Judged {
             over,
-            outcome: Ok(loses
-                .then(|| "secrets: what it read".to_owned())
-                .into_iter()
-                .collect()),
+            outcome: Ok(loses.then(|| "secrets: what it read".to_owned()).into_iter().collect()),
         })
     }
 
@@ -175,12 +169,7 @@ impl Room {
         let times = (Duration::from_secs(60), Duration::from_secs(30));
         let metrics = Arc::new(Metrics::new(""));
         let controller = Controller::new(path, times, engine.clone(), metrics, poll_now.clone());
-        let room = Self {
-            dir,
-            engine,
-            poll_now,
-            controller: tokio::spawn(controller.run()),
-        };
+        let room = Self { dir, engine, poll_now, controller: tokio::spawn(controller.run()) };
         room.engine.until("polled ").await;
         room
     }

@@ -17,10 +17,7 @@ pub(crate) struct ConfigFile {
 impl ConfigFile {
     pub(crate) fn new(bytes: Zeroizing<Vec<u8>>) -> Self {
         let hash = crate::sha256::text(&bytes).into();
-        Self {
-            bytes: Arc::new(bytes),
-            hash,
-        }
+        Self { bytes: Arc::new(bytes), hash }
     }
 }
 
@@ -49,11 +46,7 @@ pub(super) struct Unknown;
 impl Configs {
     /// Creates the state of an instance that was started with this file.
     pub(super) fn new(running: ConfigFile) -> Self {
-        Self {
-            generation: 0,
-            running,
-            offered: Vec::new(),
-        }
+        Self { generation: 0, running, offered: Vec::new() }
     }
 
     /// Returns the file that the instance ran when it was last asked.
@@ -74,11 +67,7 @@ impl Configs {
         file: ConfigFile,
         reply: Reply<Result<(), ReloadError>>,
     ) {
-        self.offered.push(Offered {
-            generation,
-            file,
-            reply,
-        });
+        self.offered.push(Offered { generation, file, reply });
     }
 
     /// Records that the instance runs this file. Returns whether it is another file than before.
@@ -143,10 +132,7 @@ mod tests {
         configs.offer(2, file("2"), second);
         assert_eq!(configs.follow(1), Ok(true));
         assert_eq!(configs.running().hash, file("1").hash);
-        assert_eq!(
-            configs.candidate().map(|file| file.hash.clone()),
-            Some(file("2").hash)
-        );
+        assert_eq!(configs.candidate().map(|file| file.hash.clone()), Some(file("2").hash));
         configs.decided(1, Ok(()));
         assert!(second_heard.try_recv().is_err(), "it is not decided");
         assert_eq!(configs.follow(2), Ok(true));

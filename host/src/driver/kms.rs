@@ -70,13 +70,7 @@ impl KmsCalls {
         metrics: Arc<Metrics>,
         detour: Option<Detour>,
     ) -> Self {
-        Self {
-            control,
-            metrics,
-            providers: HashMap::new(),
-            runtime: Handle::current(),
-            detour,
-        }
+        Self { control, metrics, providers: HashMap::new(), runtime: Handle::current(), detour }
     }
 
     pub(super) fn knows(&self, id: u32) -> bool {
@@ -86,14 +80,7 @@ impl KmsCalls {
     pub(super) fn learn(&mut self, providers: Vec<KmsProvider>) {
         let _entered = self.runtime.enter();
         for provider in providers {
-            let KmsProvider {
-                id,
-                name,
-                version,
-                endpoint: _,
-                address,
-                timeout_ms,
-            } = provider;
+            let KmsProvider { id, name, version, endpoint: _, address, timeout_ms } = provider;
             self.providers.entry(id).or_insert_with(|| {
                 let address = match address {
                     SocketAddress::Path(path) => {
@@ -113,12 +100,7 @@ impl KmsCalls {
                     KmsVersion::V2 => (KmsClient::v2(address, timeout), &V2_METHODS),
                 };
                 let client = Arc::new(client);
-                Provider {
-                    name: name.into(),
-                    client,
-                    methods,
-                    calls: JoinSet::new(),
-                }
+                Provider { name: name.into(), client, methods, calls: JoinSet::new() }
             });
         }
     }
@@ -126,10 +108,7 @@ impl KmsCalls {
     /// Closes a provider's connection and aborts its calls.
     pub(super) fn close(&mut self, id: u32) {
         if let Some(closed) = self.providers.remove(&id)
-            && !self
-                .providers
-                .values()
-                .any(|provider| provider.name == closed.name)
+            && !self.providers.values().any(|provider| provider.name == closed.name)
         {
             self.metrics.forget_provider(&closed.name);
         }
@@ -162,13 +141,7 @@ impl KmsCalls {
     }
 
     pub(super) fn encrypt(&mut self, incarnation: u64, call: EncryptCall) {
-        let EncryptCall {
-            call,
-            provider,
-            uid,
-            plaintext,
-            is_new_dek: _,
-        } = call;
+        let EncryptCall { call, provider, uid, plaintext, is_new_dek: _ } = call;
         let plaintext = Zeroizing::new(plaintext);
         self.spawn(
             provider,
@@ -190,14 +163,7 @@ impl KmsCalls {
     }
 
     pub(super) fn decrypt(&mut self, incarnation: u64, call: DecryptCall) {
-        let DecryptCall {
-            call,
-            provider,
-            uid,
-            ciphertext,
-            key_id,
-            annotations,
-        } = call;
+        let DecryptCall { call, provider, uid, ciphertext, key_id, annotations } = call;
         self.spawn(
             provider,
             incarnation,
@@ -208,9 +174,8 @@ impl KmsCalls {
                     .await;
                 let code = code(&outcome);
                 // The driver erases the plaintext once the guest has it.
-                let outcome = outcome
-                    .map(|mut plaintext| std::mem::take(&mut *plaintext))
-                    .map_err(error);
+                let outcome =
+                    outcome.map(|mut plaintext| std::mem::take(&mut *plaintext)).map_err(error);
                 (code, Event::Decrypted(DecryptedEvent { call, outcome }))
             },
         );
@@ -229,11 +194,8 @@ impl KmsCalls {
         let Some(provider) = self.providers.get_mut(&id) else {
             return;
         };
-        let (control, metrics, name) = (
-            self.control.clone(),
-            self.metrics.clone(),
-            provider.name.clone(),
-        );
+        let (control, metrics, name) =
+            (self.control.clone(), self.metrics.clone(), provider.name.clone());
         let call = call(provider.client.clone());
         let method = method(provider.methods);
         while provider.calls.try_join_next().is_some() {}
@@ -254,10 +216,7 @@ impl KmsCalls {
 /// Erases a DEK or seed that the plugin decrypted.
 pub(super) fn wipe(event: &mut Event) {
     match event {
-        Event::Decrypted(DecryptedEvent {
-            outcome: Ok(plaintext),
-            ..
-        }) => plaintext.zeroize(),
+        Event::Decrypted(DecryptedEvent { outcome: Ok(plaintext), .. }) => plaintext.zeroize(),
         Event::Decrypted(_) | Event::Status(_) | Event::Encrypted(_) | Event::Restored => {}
     }
 }
@@ -272,10 +231,7 @@ fn code<T>(outcome: &Result<T, client::CallError>) -> u32 {
 }
 
 fn error(error: client::CallError) -> CallError {
-    CallError {
-        code: error.code,
-        message: error.message,
-    }
+    CallError { code: error.code, message: error.message }
 }
 
 /// Returns a timeout for the client that is 2 % shorter than the engine's. The engine abandons a call after its own timeout. The client times out

@@ -17,19 +17,9 @@ pub(super) struct Pending {
 }
 
 pub(super) enum Open {
-    ToStorage {
-        at: Location,
-        plaintext: Zeroizing<Vec<u8>>,
-        reply: Reply<Encrypted>,
-    },
-    FromStorage {
-        at: Location,
-        stored: Vec<u8>,
-        reply: Reply<Decrypted>,
-    },
-    Health {
-        reply: Reply<Vec<Check>>,
-    },
+    ToStorage { at: Location, plaintext: Zeroizing<Vec<u8>>, reply: Reply<Encrypted> },
+    FromStorage { at: Location, stored: Vec<u8>, reply: Reply<Decrypted> },
+    Health { reply: Reply<Vec<Check>> },
 }
 
 /// The guest's response to a request: a result, or `Wait` if the guest has parked the operation.
@@ -60,20 +50,12 @@ impl Open {
 
     fn ask(&self, guest: &mut Guest, op: u64, now: u64) -> Result<Said, Trap> {
         Ok(match self {
-            Self::ToStorage {
-                at,
-                plaintext,
-                reply: _,
-            } => guest
-                .to_storage(op, at, plaintext, now)?
-                .map_or(Said::Wait, Said::Encrypted),
-            Self::FromStorage {
-                at,
-                stored,
-                reply: _,
-            } => guest
-                .from_storage(op, at, stored, now)?
-                .map_or(Said::Wait, Said::Decrypted),
+            Self::ToStorage { at, plaintext, reply: _ } => {
+                guest.to_storage(op, at, plaintext, now)?.map_or(Said::Wait, Said::Encrypted)
+            }
+            Self::FromStorage { at, stored, reply: _ } => {
+                guest.from_storage(op, at, stored, now)?.map_or(Said::Wait, Said::Decrypted)
+            }
             Self::Health { reply: _ } => guest.health(op, now)?.map_or(Said::Wait, Said::Checks),
         })
     }
@@ -97,26 +79,12 @@ impl Driver {
     pub(super) fn request(&mut self, request: Request) {
         let now = self.clock.now();
         match request {
-            Request::ToStorage {
-                op,
-                at,
-                plaintext,
-                reply,
-            } => self.begin(
-                op,
-                Open::ToStorage {
-                    at,
-                    plaintext,
-                    reply,
-                },
-                0,
-            ),
-            Request::FromStorage {
-                op,
-                at,
-                stored,
-                reply,
-            } => self.begin(op, Open::FromStorage { at, stored, reply }, 0),
+            Request::ToStorage { op, at, plaintext, reply } => {
+                self.begin(op, Open::ToStorage { at, plaintext, reply }, 0)
+            }
+            Request::FromStorage { op, at, stored, reply } => {
+                self.begin(op, Open::FromStorage { at, stored, reply }, 0)
+            }
             Request::Health { op, reply } => self.begin(op, Open::Health { reply }, 0),
             Request::CheckNames { reply } => self.answer(reply, Guest::check_names),
             Request::Status { reply } => self.answer(reply, |guest| guest.status(now)),
@@ -151,11 +119,7 @@ impl Driver {
             Request::KnownDek { at, stored, reply } => {
                 self.answer(reply, |guest| guest.known_dek(&at, &stored));
             }
-            Request::Reload {
-                config,
-                over,
-                reply,
-            } => {
+            Request::Reload { config, over, reply } => {
                 if over.is_some_and(|over| over != self.configs.running().hash) {
                     drop(reply.send(Ok(Err(ReloadError::Overtaken))));
                     return;
@@ -166,8 +130,7 @@ impl Driver {
                 };
                 match outcome {
                     Ok(generation) => {
-                        self.configs
-                            .offer(generation, ConfigFile::new(config), reply);
+                        self.configs.offer(generation, ConfigFile::new(config), reply);
                     }
                     Err(faults) => drop(reply.send(Ok(Err(ReloadError::Faults(
                         faults.iter().map(Fault::from).collect(),

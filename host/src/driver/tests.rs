@@ -87,10 +87,7 @@ fn write(driver: &mut Driver, op: u64) -> oneshot::Receiver<Result<Encrypted, Ho
     let (reply, answer) = oneshot::channel();
     driver.request(Request::ToStorage {
         op,
-        at: Location {
-            resource: "secrets".to_owned(),
-            key: b"/k".to_vec(),
-        },
+        at: Location { resource: "secrets".to_owned(), key: b"/k".to_vec() },
         plaintext: b"x".to_vec().into(),
         reply,
     });
@@ -122,9 +119,7 @@ async fn a_component_that_always_traps_is_retried_with_increasing_delay_and_each
         // The first instance is replaced at once, and the second after a delay.
         assert_eq!(traps(&metrics), 2, "{function}");
         assert_eq!(
-            write(&mut driver, 1)
-                .try_recv()
-                .map(|answer| answer.map(drop)),
+            write(&mut driver, 1).try_recv().map(|answer| answer.map(drop)),
             Ok(Err(HostError::Trapped))
         );
         for (seconds, tries) in [(1, 3), (2, 4), (4, 5), (8, 6), (16, 7), (32, 8), (60, 9)] {
@@ -134,9 +129,7 @@ async fn a_component_that_always_traps_is_retried_with_increasing_delay_and_each
         pass(&mut driver, Duration::from_secs(600)).await;
         assert_eq!(traps(&metrics), 19, "{function}: once a minute");
         assert_eq!(
-            write(&mut driver, 2)
-                .try_recv()
-                .map(|answer| answer.map(drop)),
+            write(&mut driver, 2).try_recv().map(|answer| answer.map(drop)),
             Ok(Err(HostError::Trapped))
         );
     }
@@ -151,9 +144,7 @@ async fn a_component_that_cannot_be_recreated_is_retried_with_increasing_delay()
     driver.keep_alive();
     assert!(driver.guest.is_none());
     assert_eq!(
-        write(&mut driver, 1)
-            .try_recv()
-            .map(|answer| answer.map(drop)),
+        write(&mut driver, 1).try_recv().map(|answer| answer.map(drop)),
         Ok(Err(HostError::Trapped))
     );
     pass(&mut driver, Duration::from_secs(3600)).await;
@@ -233,9 +224,9 @@ async fn a_commit_is_published_before_its_caller_is_notified_and_without_a_calle
     assert_eq!(workers.published().epoch, first.epoch + 2);
     let text = metrics.render(&[]);
     let hash = crate::sha256::text(CONFIG.as_bytes());
-    assert!(text.contains(&format!(
-        "last_config_info{{apiserver_id_hash=\"\",hash=\"{hash}\"}} 1"
-    )));
+    assert!(
+        text.contains(&format!("last_config_info{{apiserver_id_hash=\"\",hash=\"{hash}\"}} 1"))
+    );
     assert!(text.contains("automatic_reloads_total{status=\"success\",apiserver_id_hash=\"\"} 2"));
 
     // A file that was to replace a configuration that is not in use is not offered.
@@ -245,10 +236,7 @@ async fn a_commit_is_published_before_its_caller_is_notified_and_without_a_calle
         over: Some("sha256:another".into()),
         reply,
     });
-    assert!(matches!(
-        answer.try_recv(),
-        Ok(Ok(Err(ReloadError::Overtaken)))
-    ));
+    assert!(matches!(answer.try_recv(), Ok(Ok(Err(ReloadError::Overtaken)))));
     // A fresh instance starts with the configuration that was in use.
     driver.recover(None, &Trap::msg("a test's"));
     driver.keep_alive();

@@ -6,20 +6,9 @@ use crate::model;
 
 impl From<wit::Encrypted> for model::Encrypted {
     fn from(value: wit::Encrypted) -> Self {
-        let wit::Encrypted {
-            stored,
-            transformer_prefix,
-            key_prefix,
-            has_rule,
-            key_id_hash,
-        } = value;
-        Self {
-            stored,
-            transformer_prefix,
-            key_prefix,
-            has_rule,
-            key_id_hash,
-        }
+        let wit::Encrypted { stored, transformer_prefix, key_prefix, has_rule, key_id_hash } =
+            value;
+        Self { stored, transformer_prefix, key_prefix, has_rule, key_id_hash }
     }
 }
 
@@ -57,11 +46,7 @@ impl From<wit::TransformError> for model::TransformError {
             wit::ErrorKind::Overloaded => model::ErrorKind::Overloaded,
             wit::ErrorKind::Internal => model::ErrorKind::Internal,
         };
-        Self {
-            kind,
-            message: error.message,
-            grpc_code: error.grpc_code,
-        }
+        Self { kind, message: error.message, grpc_code: error.grpc_code }
     }
 }
 
@@ -73,12 +58,7 @@ impl From<face::Check> for model::Check {
 
 impl From<face::MetricFamily> for model::MetricFamily {
     fn from(family: face::MetricFamily) -> Self {
-        let face::MetricFamily {
-            name,
-            help,
-            kind,
-            samples,
-        } = family;
+        let face::MetricFamily { name, help, kind, samples } = family;
         Self {
             name,
             help,

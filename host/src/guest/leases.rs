@@ -80,10 +80,7 @@ type TryParams<'a> = (ResourceAny, At<'a>, &'a [u8], u64);
 impl Leases {
     /// Looks up the functions. Returns `None` if the component is self-contained.
     pub(super) fn find(store: &mut Store<State>, instance: &Instance) -> Result<Option<Self>> {
-        if instance
-            .get_export_index(&mut *store, None, INTERFACE)
-            .is_none()
-        {
+        if instance.get_export_index(&mut *store, None, INTERFACE).is_none() {
             return Ok(None);
         }
         let mut func = |name| export(store, instance, INTERFACE, name);
@@ -133,10 +130,8 @@ impl Guest {
 
     /// Takes a lease of a provider's write DEK from a control engine. Returns `None` if there is no DEK, or if too little of its counter is left.
     pub(crate) fn take_lease(&mut self, provider: &str) -> Result<Option<Lease>> {
-        let (record,): (Option<Record>,) = self.lease_call(
-            |leases| leases.take_lease,
-            |engine, _| Ok((engine, provider)),
-        )?;
+        let (record,): (Option<Record>,) =
+            self.lease_call(|leases| leases.take_lease, |engine, _| Ok((engine, provider)))?;
         let Some(record) = record else {
             return Ok(None);
         };
@@ -170,10 +165,7 @@ impl Guest {
 
     /// Sets the expiry of a worker's DEK.
     pub(crate) fn extend(&mut self, provider: &str, expiry: u64) -> Result<()> {
-        self.lease_call(
-            |leases| leases.extend,
-            |engine, _| Ok((engine, provider, expiry)),
-        )
+        self.lease_call(|leases| leases.extend, |engine, _| Ok((engine, provider, expiry)))
     }
 
     /// Adds the DEK of a stored value to a worker's cache.
@@ -227,9 +219,7 @@ impl Guest {
     }
 
     fn leases(&self) -> Result<&Leases> {
-        self.leases
-            .as_ref()
-            .ok_or_else(|| Error::msg("a self-contained component has no leases"))
+        self.leases.as_ref().ok_or_else(|| Error::msg("a self-contained component has no leases"))
     }
 
     /// Calls one of the less frequent functions, with a check of its type.

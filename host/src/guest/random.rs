@@ -21,9 +21,7 @@ impl Host for State {
                 fill(&mut given)?;
                 Ok(given)
             }
-            _ => Err(wasmtime::Error::msg(format!(
-                "the guest asked for {len} random bytes"
-            ))),
+            _ => Err(wasmtime::Error::msg(format!("the guest asked for {len} random bytes"))),
         }
     }
 

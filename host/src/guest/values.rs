@@ -76,10 +76,7 @@ impl Values {
 }
 
 pub(super) fn borrowed(at: &Location) -> At<'_> {
-    At {
-        resource: &at.resource,
-        key: &at.key,
-    }
+    At { resource: &at.resource, key: &at.key }
 }
 
 fn find<T>(store: &mut Store<State>, instance: &Instance, name: &str) -> Result<Func>

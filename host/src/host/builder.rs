@@ -186,15 +186,7 @@ impl HostBuilder {
     /// # Panics
     /// Panics if called outside a tokio runtime.
     pub fn build(self) -> Result<Host, BuildError> {
-        let Self {
-            config,
-            component,
-            options,
-            metrics,
-            memory_limit,
-            workers,
-            detour,
-        } = self;
+        let Self { config, component, options, metrics, memory_limit, workers, detour } = self;
         let metrics = metrics.unwrap_or_else(|| Arc::new(Metrics::new(&options.apiserver_id)));
         let component = match component {
             Some(bytes) => Component::compile(&bytes, memory_limit),
@@ -204,16 +196,10 @@ impl HostBuilder {
         let (values, values_rx) = mpsc::channel(VALUES_MAX);
         let (others, others_rx) = mpsc::channel(OTHERS_MAX);
         let (control, control_rx) = mpsc::unbounded_channel();
-        let mut driver = Driver::new(
-            component,
-            options,
-            config,
-            metrics.clone(),
-            control.clone(),
-            detour,
-        )
-        .map_err(component_error)?
-        .map_err(|faults| BuildError::Faults(faults.iter().map(Fault::from).collect()))?;
+        let mut driver =
+            Driver::new(component, options, config, metrics.clone(), control.clone(), detour)
+                .map_err(component_error)?
+                .map_err(|faults| BuildError::Faults(faults.iter().map(Fault::from).collect()))?;
         let workers = driver.start_workers(workers);
         let ended =
             start(driver, [values_rx, others_rx], control_rx).map_err(BuildError::Thread)?;
@@ -262,9 +248,7 @@ fn start(
         return Ok(ended);
     }
     // The thread has its own runtime. With the caller's timers, it would panic if the caller's runtime ended first.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     std::thread::Builder::new()
         .name("dekker-engine".to_owned())
         .spawn(move || runtime.block_on(run))?;

@@ -30,10 +30,7 @@ impl<T> Run<T> {
 impl<T: Clone + Send + Sync + 'static> SingleFlight<T> {
     /// Creates an instance that waits at least `interval` between the beginnings of two runs.
     pub(super) fn new(interval: Duration) -> Self {
-        Self {
-            interval,
-            last: Mutex::default(),
-        }
+        Self { interval, last: Mutex::default() }
     }
 
     /// Returns the result of the run in progress, or of a new one. Returns `None` if the run panics or the runtime is gone.
@@ -58,10 +55,7 @@ impl<T: Clone + Send + Sync + 'static> SingleFlight<T> {
             None => Instant::now(),
         };
         let (told, outcome) = watch::channel(None);
-        *last = Some(Run {
-            begun: begins,
-            outcome: outcome.clone(),
-        });
+        *last = Some(Run { begun: begins, outcome: outcome.clone() });
         let run = run();
         runtime.spawn(async move {
             // Callers that arrive during this wait share the result.

@@ -99,9 +99,7 @@ impl Admission {
 
 fn try_take(from: &Arc<Semaphore>, count: usize) -> Result<OwnedSemaphorePermit, Overloaded> {
     let count = u32::try_from(count).map_err(|_| Overloaded)?;
-    Arc::clone(from)
-        .try_acquire_many_owned(count)
-        .map_err(|_| Overloaded)
+    Arc::clone(from).try_acquire_many_owned(count).map_err(|_| Overloaded)
 }
 
 /// The slot of an admitted request, with the memory reserved for its value.
@@ -136,10 +134,7 @@ impl Place<'_> {
 
     /// Returns the slot and the memory, to be held until the answer is written.
     pub(super) fn held(self) -> Held {
-        Held {
-            _request: Arc::new(self.request),
-            _memory: self.memory.map(Arc::new),
-        }
+        Held { _request: Arc::new(self.request), _memory: self.memory.map(Arc::new) }
     }
 
     fn missing(&self, len: usize) -> usize {
@@ -160,10 +155,7 @@ mod tests {
     use super::*;
 
     fn admission(requests: usize) -> Admission {
-        let limits = Limits {
-            requests,
-            ..Limits::default()
-        };
+        let limits = Limits { requests, ..Limits::default() };
         Admission::new(&limits, Registry::new(&limits))
     }
 

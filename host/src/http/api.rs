@@ -71,14 +71,9 @@ async fn serve_within<S: Service>(
     shutdown: impl Future<Output = ()> + Send,
 ) {
     let registry = Registry::new(&limits);
-    let welcome = Routes {
-        router: router(service, metrics, &limits, registry.clone()),
-        once: false,
-    };
-    let refused = Routes {
-        router: Router::new().fallback(forbidden),
-        once: true,
-    };
+    let welcome =
+        Routes { router: router(service, metrics, &limits, registry.clone()), once: false };
+    let refused = Routes { router: Router::new().fallback(forbidden), once: true };
     let admit = move |connection: &tokio::net::UnixStream| {
         let uid = connection.peer_cred().ok()?.uid();
         if peers.allows(uid) {
@@ -138,13 +133,8 @@ async fn to_storage<S: Service>(
     request: Request,
 ) -> Result<Response, Problem> {
     let (at, plaintext, place) = api.take(request, body::LIMIT).await?;
-    let Encrypted {
-        stored,
-        transformer_prefix: _,
-        key_prefix: _,
-        has_rule: _,
-        key_id_hash,
-    } = api.service.to_storage(at, plaintext).await?;
+    let Encrypted { stored, transformer_prefix: _, key_prefix: _, has_rule: _, key_id_hash } =
+        api.service.to_storage(at, plaintext).await?;
     // May be plaintext: identity stores the plaintext itself.
     Ok(answer(stored.into(), key_id_hash, place))
 }
@@ -161,10 +151,7 @@ async fn from_storage<S: Service>(
         key_prefix: _,
         has_rule: _,
         key_id_hash,
-    } = api
-        .service
-        .from_storage(at, std::mem::take(&mut *stored))
-        .await?;
+    } = api.service.from_storage(at, std::mem::take(&mut *stored)).await?;
     let mut response = answer(plaintext, key_id_hash, place);
     let stale = HeaderValue::from_static(if stale { "true" } else { "false" });
     response.headers_mut().insert(STALE, stale);
@@ -176,10 +163,7 @@ fn answer(value: Plaintext, key_id_hash: Option<String>, place: Place<'_>) -> Re
     let mut response = Response::new(body::erasing(value));
     response.extensions_mut().insert(place.held());
     let headers = response.headers_mut();
-    headers.insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("application/octet-stream"),
-    );
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // The hash comes from the guest. It is left out if it is not a valid header value.
     if let Some(hash) = key_id_hash.and_then(|hash| HeaderValue::try_from(hash).ok()) {

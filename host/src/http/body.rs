@@ -66,10 +66,7 @@ pub(super) async fn read(
     place: &mut Place<'_>,
 ) -> Result<Zeroizing<Vec<u8>>, BodyError> {
     let announced = announced(&body, limit)?;
-    place
-        .reserve(announced)
-        .await
-        .map_err(|_| BodyError::Overloaded)?;
+    place.reserve(announced).await.map_err(|_| BodyError::Overloaded)?;
     collect(body, limit, within, place).await
 }
 
@@ -112,9 +109,7 @@ fn append(
     let needed = to.len() + data.len();
     if needed > to.capacity() {
         let capacity = needed.max(to.capacity() * 2).max(FIRST_CAPACITY);
-        place
-            .try_reserve(capacity)
-            .map_err(|_| BodyError::Overloaded)?;
+        place.try_reserve(capacity).map_err(|_| BodyError::Overloaded)?;
         let mut larger = with_capacity(capacity)?;
         larger.extend_from_slice(to);
         *to = larger;
@@ -127,9 +122,7 @@ fn append(
 /// process.
 fn with_capacity(capacity: usize) -> Result<Zeroizing<Vec<u8>>, BodyError> {
     let mut memory = Vec::new();
-    memory
-        .try_reserve_exact(capacity)
-        .map_err(|_| BodyError::Overloaded)?;
+    memory.try_reserve_exact(capacity).map_err(|_| BodyError::Overloaded)?;
     Ok(Zeroizing::new(memory))
 }
 
@@ -156,10 +149,7 @@ mod tests {
         let mut place = admission.request().await.expect("a place");
         let mut buffer = Zeroizing::new(Vec::new());
         let mut expected = Vec::new();
-        for (i, len) in [0, 1, FIRST_CAPACITY, 3, 5 * FIRST_CAPACITY]
-            .into_iter()
-            .enumerate()
-        {
+        for (i, len) in [0, 1, FIRST_CAPACITY, 3, 5 * FIRST_CAPACITY].into_iter().enumerate() {
             let data = vec![u8::try_from(i).unwrap(); len];
             append(&mut buffer, &data, &mut place).unwrap();
             expected.extend_from_slice(&data);

@@ -19,10 +19,7 @@ pub(super) struct Coalesced<T> {
 
 impl<T> Default for Coalesced<T> {
     fn default() -> Self {
-        Self {
-            begun: AtomicU64::new(0),
-            last: Mutex::const_new(None),
-        }
+        Self { begun: AtomicU64::new(0), last: Mutex::const_new(None) }
     }
 }
 

@@ -64,11 +64,7 @@ impl Fake {
 
     pub(super) fn gate(&self) -> Gate {
         let closed = || Arc::new(Semaphore::new(0));
-        let gate = Gate {
-            arrived: closed(),
-            go: closed(),
-            gone: closed(),
-        };
+        let gate = Gate { arrived: closed(), go: closed(), gone: closed() };
         *self.0.gate.lock().unwrap() = Some(gate.clone());
         gate
     }
@@ -124,11 +120,7 @@ impl Service for Fake {
         Ok(Decrypted {
             plaintext,
             stale,
-            transformer_prefix: if stale {
-                String::new()
-            } else {
-                PREFIX.to_owned()
-            },
+            transformer_prefix: if stale { String::new() } else { PREFIX.to_owned() },
             key_prefix: None,
             has_rule: true,
             key_id_hash: (!stale).then(|| "sha256:aa".to_owned()),
@@ -143,14 +135,7 @@ impl Service for Fake {
 
     async fn check_names(&self) -> Result<Vec<String>, HostError> {
         self.check()?;
-        Ok(self
-            .0
-            .checks
-            .lock()
-            .unwrap()
-            .iter()
-            .map(|check| check.name.clone())
-            .collect())
+        Ok(self.0.checks.lock().unwrap().iter().map(|check| check.name.clone()).collect())
     }
 
     async fn status(&self) -> Result<serde_json::Value, HostError> {
@@ -165,10 +150,7 @@ impl Service for Fake {
             help: "Total number of cache misses while accessing key decryption key(KEK)."
                 .to_owned(),
             kind: MetricKind::Counter,
-            samples: vec![Sample {
-                labels: Vec::new(),
-                value: 4.0,
-            }],
+            samples: vec![Sample { labels: Vec::new(), value: 4.0 }],
         }])
     }
 }

@@ -21,10 +21,7 @@ pub(crate) fn query(input: &[u8]) {
     if let Ok(resource) = str::from_utf8(resource)
         && !resource.is_empty()
     {
-        let at = Location {
-            resource: resource.to_owned(),
-            key: key.to_vec(),
-        };
+        let at = Location { resource: resource.to_owned(), key: key.to_vec() };
         assert_eq!(location(&written(&at)), Ok(at), "another location");
     }
     let Ok(text) = str::from_utf8(input) else {
@@ -108,11 +105,7 @@ pub(crate) fn body(input: &[u8]) {
         _ => Some(u64::from(*announced).pow(8)),
     };
     let too_long = whole.len() > limit || announced.is_some_and(|len| len > limit as u64);
-    let body = Body::new(Frames {
-        data: frames,
-        announced,
-        trailers: None,
-    });
+    let body = Body::new(Frames { data: frames, announced, trailers: None });
     let limits = Limits::default();
     let admission = Admission::new(&limits, Registry::new(&limits));
     let read = block_on(async {

@@ -40,10 +40,7 @@ pub async fn serve<S: Service>(
 ) {
     let limits = Limits::health();
     let registry = Registry::new(&limits);
-    let routes = Routes {
-        router: router(service, metrics, &limits, &registry),
-        once: false,
-    };
+    let routes = Routes { router: router(service, metrics, &limits, &registry), once: false };
     let admit = move |_: &_| Some(routes.clone());
     listen::serve(listener, &limits, registry, shutdown, admit).await;
 }
@@ -106,10 +103,7 @@ fn router<S: Service>(
         asking: Admission::new(limits, registry.clone()),
         reporting: Admission::new(limits, registry.clone()),
     };
-    Router::new()
-        .fallback(dispatch::<S>)
-        .layer(counted)
-        .with_state(Arc::new(health))
+    Router::new().fallback(dispatch::<S>).layer(counted).with_state(Arc::new(health))
 }
 
 /// What a path requests.
@@ -140,18 +134,12 @@ impl<'a> Target<'a> {
 /// Routes a request by its decoded path alone, as upstream's mux does (pkg/server/mux/pathrecorder.go).
 async fn dispatch<S: Service>(State(health): State<Arc<Health<S>>>, request: Request) -> Response {
     let path = query::unescape(request.uri().path().as_bytes(), false);
-    let path = path
-        .and_then(|path| String::from_utf8(path).ok())
-        .unwrap_or_default();
+    let path = path.and_then(|path| String::from_utf8(path).ok()).unwrap_or_default();
     let Some(target) = Target::of(&path) else {
         return not_found();
     };
     if let Target::One(endpoint, check) = target
-        && !health
-            .names(endpoint)
-            .await
-            .iter()
-            .any(|name| name == check)
+        && !health.names(endpoint).await.iter().any(|name| name == check)
     {
         return not_found();
     }
@@ -200,10 +188,8 @@ impl<S: Service> Health<S> {
             .collect();
         let installed = self.names(endpoint).await;
         // A name that is removed from `unknown` is excluded. The names that remain match no check.
-        let excluded: Vec<bool> = installed
-            .iter()
-            .map(|name| unknown.remove(name.as_bytes()))
-            .collect();
+        let excluded: Vec<bool> =
+            installed.iter().map(|name| unknown.remove(name.as_bytes())).collect();
         let asks = |(name, excluded): (&String, &bool)| name != PING && !excluded;
         let checks = match installed.iter().zip(&excluded).any(asks) {
             true => self.checks().await,
@@ -211,14 +197,7 @@ impl<S: Service> Health<S> {
         };
         let mut report = Report::new(endpoint.name());
         for (name, excluded) in installed.iter().zip(excluded) {
-            report.push(
-                name,
-                &if excluded {
-                    Outcome::Excluded
-                } else {
-                    outcome(name, &checks)
-                },
-            );
+            report.push(name, &if excluded { Outcome::Excluded } else { outcome(name, &checks) });
         }
         report.cannot_exclude(&unknown);
         match report.finish(verbose) {
@@ -236,10 +215,9 @@ impl<S: Service> Health<S> {
         match outcome(name, &checks) {
             // Upstream sets no header here. Go detects the content type from the text, and sends no `nosniff`.
             Outcome::Passed | Outcome::Excluded => ([(CONTENT_TYPE, TEXT)], "ok").into_response(),
-            Outcome::Failed(fault) => error(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                &format!("internal server error: {fault}"),
-            ),
+            Outcome::Failed(fault) => {
+                error(StatusCode::INTERNAL_SERVER_ERROR, &format!("internal server error: {fault}"))
+            }
         }
     }
 
@@ -272,10 +250,7 @@ impl<S: Service> Health<S> {
             Bytes::from(self.metrics.render(&engine))
         };
         let text = self.texts.get(run).await;
-        let headers = [(
-            CONTENT_TYPE,
-            HeaderValue::from_static(metrics::CONTENT_TYPE),
-        )];
+        let headers = [(CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE))];
         let mut response = (headers, text).into_response();
         response.extensions_mut().insert(place.held());
         response
@@ -323,9 +298,7 @@ fn outcome(name: &str, checks: &Result<Vec<Check>, HostError>) -> Outcome {
         Err(error) => Outcome::Failed(error.to_string()),
         Ok(checks) => match checks.iter().find(|check| check.name == name) {
             None => Outcome::Failed("the check was not reported".to_owned()),
-            Some(Check {
-                fault: Some(fault), ..
-            }) => Outcome::Failed(fault.clone()),
+            Some(Check { fault: Some(fault), .. }) => Outcome::Failed(fault.clone()),
             Some(Check { fault: None, .. }) => Outcome::Passed,
         },
     }
@@ -333,12 +306,7 @@ fn outcome(name: &str, checks: &Result<Vec<Check>, HostError>) -> Outcome {
 
 fn text(status: StatusCode, body: String) -> Response {
     let nosniff = HeaderValue::from_static("nosniff");
-    (
-        status,
-        [(CONTENT_TYPE, TEXT), (X_CONTENT_TYPE_OPTIONS, nosniff)],
-        body,
-    )
-        .into_response()
+    (status, [(CONTENT_TYPE, TEXT), (X_CONTENT_TYPE_OPTIONS, nosniff)], body).into_response()
 }
 
 /// Like Go's `http.Error`: the text and a newline.
@@ -354,9 +322,7 @@ fn not_found() -> Response {
 /// Answers as Go's `ServeMux` does.
 fn method_not_allowed() -> Response {
     let mut response = error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
-    response
-        .headers_mut()
-        .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
     response
 }
 

@@ -107,21 +107,13 @@ impl Limits {
 
     /// The health server's limits. It gets a quarter of the file descriptors.
     pub(super) fn health() -> Self {
-        let limits = Self {
-            connections_max: 512 + 1024,
-            requests: 1024,
-            ..Self::default()
-        };
+        let limits = Self { connections_max: 512 + 1024, requests: 1024, ..Self::default() };
         limits.within(descriptors::available() / 4)
     }
 
     fn within(self, descriptors: usize) -> Self {
         let connections_max = self.connections_max.min(descriptors);
-        Self {
-            connections: self.connections.min(connections_max),
-            connections_max,
-            ..self
-        }
+        Self { connections: self.connections.min(connections_max), connections_max, ..self }
     }
 
     /// Returns the interval at which the connections are checked for exceeded limits.
@@ -220,9 +212,7 @@ pub(super) async fn serve<A: Accept>(
                 let member = registry.admit();
                 let limits = limits.clone();
                 let stopped = stopped.clone();
-                connections.spawn(serve_connection(
-                    connection, routes, limits, member, stopped,
-                ));
+                connections.spawn(serve_connection(connection, routes, limits, member, stopped));
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");

@@ -26,9 +26,7 @@ impl PeerPolicy {
     /// Allows exactly these users.
     #[must_use]
     pub fn only(allowed: impl IntoIterator<Item = u32>) -> Self {
-        Self {
-            allowed: allowed.into_iter().collect(),
-        }
+        Self { allowed: allowed.into_iter().collect() }
     }
 
     /// Returns whether a process of this user may call.
@@ -48,18 +46,8 @@ mod tests {
         let table = [
             ("own user", PeerPolicy::same_user_and([]), own, true),
             ("other user", PeerPolicy::same_user_and([]), own + 1, false),
-            (
-                "listed user",
-                PeerPolicy::same_user_and([own + 1]),
-                own + 1,
-                true,
-            ),
-            (
-                "own user beside a listed one",
-                PeerPolicy::same_user_and([own + 1]),
-                own,
-                true,
-            ),
+            ("listed user", PeerPolicy::same_user_and([own + 1]), own + 1, true),
+            ("own user beside a listed one", PeerPolicy::same_user_and([own + 1]), own, true),
             ("exactly these", PeerPolicy::only([own + 1]), own, false),
         ];
         for (desc, policy, uid, expected) in table {

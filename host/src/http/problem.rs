@@ -48,11 +48,7 @@ impl Problem {
 
     /// 403: the caller's user may not call.
     pub(super) fn forbidden() -> Self {
-        Self::new(
-            StatusCode::FORBIDDEN,
-            "forbidden",
-            "this user may not call; see --allow-uid",
-        )
+        Self::new(StatusCode::FORBIDDEN, "forbidden", "this user may not call; see --allow-uid")
     }
 
     /// 404: no such path.
@@ -64,10 +60,7 @@ impl Problem {
     pub(super) fn method_not_allowed(allow: &'static str) -> Self {
         let detail = format!("this path answers {allow} only");
         let status = StatusCode::METHOD_NOT_ALLOWED;
-        Self {
-            allow: Some(allow),
-            ..Self::new(status, "method-not-allowed", detail)
-        }
+        Self { allow: Some(allow), ..Self::new(status, "method-not-allowed", detail) }
     }
 
     /// 503: too many requests at once.
@@ -112,11 +105,9 @@ impl From<BodyError> for Problem {
             BodyError::Overloaded => {
                 Self::try_again("other requests use all of the memory for values; try again")
             }
-            BodyError::Broken => Self::new(
-                StatusCode::BAD_REQUEST,
-                "bad-request",
-                "the body is incomplete",
-            ),
+            BodyError::Broken => {
+                Self::new(StatusCode::BAD_REQUEST, "bad-request", "the body is incomplete")
+            }
         }
     }
 }
@@ -134,11 +125,7 @@ impl From<HostError> for Problem {
 
 impl From<TransformError> for Problem {
     fn from(error: TransformError) -> Self {
-        let TransformError {
-            kind,
-            message,
-            grpc_code,
-        } = error;
+        let TransformError { kind, message, grpc_code } = error;
         let (status, detail) = match kind {
             ErrorKind::NoMatchingPrefix | ErrorKind::Malformed | ErrorKind::EncryptedData => {
                 (StatusCode::UNPROCESSABLE_ENTITY, message)
@@ -163,24 +150,13 @@ impl From<TransformError> for Problem {
             | ErrorKind::NoncesExhausted
             | ErrorKind::Internal => None,
         };
-        Self {
-            grpc_code,
-            retry_after,
-            ..Self::new(status, kind.as_str(), detail)
-        }
+        Self { grpc_code, retry_after, ..Self::new(status, kind.as_str(), detail) }
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let Self {
-            status,
-            kind,
-            detail,
-            grpc_code,
-            allow,
-            retry_after,
-        } = self;
+        let Self { status, kind, detail, grpc_code, allow, retry_after } = self;
         let mut document = json!({
             "type": "about:blank",
             "title": status.canonical_reason().unwrap_or("Error"),
@@ -193,10 +169,7 @@ impl IntoResponse for Problem {
         }
         let mut response = (status, document.to_string()).into_response();
         let headers = response.headers_mut();
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(allow) = allow {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
         }

@@ -55,16 +55,11 @@ pub(super) fn location(query: &str) -> Result<Location, QueryError> {
         }
     }
     let given = |value: Option<Vec<u8>>, name| {
-        value
-            .filter(|value| !value.is_empty())
-            .ok_or(QueryError::Missing(name))
+        value.filter(|value| !value.is_empty()).ok_or(QueryError::Missing(name))
     };
     let resource = String::from_utf8(given(resource, "resource")?)
         .map_err(|_| QueryError::NotUtf8("resource"))?;
-    Ok(Location {
-        resource,
-        key: given(key, "key")?,
-    })
+    Ok(Location { resource, key: given(key, "key")? })
 }
 
 /// Returns the pairs that Go's `url.URL.Query` finds, in order. A `+` is a space. A pair with a `;` or an invalid escape is skipped.
@@ -74,10 +69,7 @@ pub(super) fn go_pairs(query: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
         .filter(|pair| !pair.is_empty() && !pair.contains(';'))
         .filter_map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            Some((
-                unescape(name.as_bytes(), true)?,
-                unescape(value.as_bytes(), true)?,
-            ))
+            Some((unescape(name.as_bytes(), true)?, unescape(value.as_bytes(), true)?))
         })
         .collect()
 }
@@ -91,11 +83,7 @@ pub(super) fn unescape(text: &[u8], plus_is_space: bool) -> Option<Vec<u8>> {
         match first {
             b'%' => {
                 let ([high, low], tail) = rest.split_first_chunk()?;
-                let digit = |b: u8| {
-                    char::from(b)
-                        .to_digit(16)
-                        .and_then(|d| u8::try_from(d).ok())
-                };
+                let digit = |b: u8| char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok());
                 out.push(digit(*high)? << 4 | digit(*low)?);
                 rest = tail;
             }
@@ -113,10 +101,7 @@ mod tests {
     #[test]
     fn location_is_exact() {
         let at = |resource: &str, key: &[u8]| {
-            Ok(Location {
-                resource: resource.to_owned(),
-                key: key.to_vec(),
-            })
+            Ok(Location { resource: resource.to_owned(), key: key.to_vec() })
         };
         let table = [
             (
@@ -124,62 +109,22 @@ mod tests {
                 "resource=secrets&key=/registry/secrets/ns/a",
                 at("secrets", b"/registry/secrets/ns/a"),
             ),
-            (
-                "other order",
-                "key=/a&resource=secrets",
-                at("secrets", b"/a"),
-            ),
+            ("other order", "key=/a&resource=secrets", at("secrets", b"/a")),
             (
                 "escaped",
                 "resource=deployments%2eapps&key=%2Fa%26b%3dc",
                 at("deployments.apps", b"/a&b=c"),
             ),
-            (
-                "key of any bytes",
-                "resource=s&key=/%ff%00%80",
-                at("s", b"/\xff\0\x80"),
-            ),
-            (
-                "plus is a plus",
-                "resource=a+b&key=/a+b%20c",
-                at("a+b", b"/a+b c"),
-            ),
-            (
-                "equals sign in a value",
-                "resource=s&key=/a=b",
-                at("s", b"/a=b"),
-            ),
+            ("key of any bytes", "resource=s&key=/%ff%00%80", at("s", b"/\xff\0\x80")),
+            ("plus is a plus", "resource=a+b&key=/a+b%20c", at("a+b", b"/a+b c")),
+            ("equals sign in a value", "resource=s&key=/a=b", at("s", b"/a=b")),
             ("empty query", "", Err(QueryError::Missing("resource"))),
-            (
-                "no key",
-                "resource=secrets",
-                Err(QueryError::Missing("key")),
-            ),
-            (
-                "no resource",
-                "key=/a",
-                Err(QueryError::Missing("resource")),
-            ),
-            (
-                "empty key",
-                "resource=s&key=",
-                Err(QueryError::Missing("key")),
-            ),
-            (
-                "key without a value",
-                "resource=s&key",
-                Err(QueryError::Missing("key")),
-            ),
-            (
-                "empty resource",
-                "resource=&key=/a",
-                Err(QueryError::Missing("resource")),
-            ),
-            (
-                "repeated key",
-                "resource=s&key=/a&key=/a",
-                Err(QueryError::Repeated("key")),
-            ),
+            ("no key", "resource=secrets", Err(QueryError::Missing("key"))),
+            ("no resource", "key=/a", Err(QueryError::Missing("resource"))),
+            ("empty key", "resource=s&key=", Err(QueryError::Missing("key"))),
+            ("key without a value", "resource=s&key", Err(QueryError::Missing("key"))),
+            ("empty resource", "resource=&key=/a", Err(QueryError::Missing("resource"))),
+            ("repeated key", "resource=s&key=/a&key=/a", Err(QueryError::Repeated("key"))),
             (
                 "repeated resource",
                 "resource=s&resource=&key=/a",
@@ -195,11 +140,7 @@ mod tests {
                 "Resource=s&key=/a",
                 Err(QueryError::Unknown("Resource".to_owned())),
             ),
-            (
-                "empty name",
-                "resource=s&key=/a&",
-                Err(QueryError::Unknown(String::new())),
-            ),
+            ("empty name", "resource=s&key=/a&", Err(QueryError::Unknown(String::new()))),
             (
                 "escape cut short",
                 "resource=s&key=/a%2",
@@ -215,11 +156,7 @@ mod tests {
                 "resource=%zz&key=/a",
                 Err(QueryError::BadEscape("resource".to_owned())),
             ),
-            (
-                "resource not UTF-8",
-                "resource=%ff&key=/a",
-                Err(QueryError::NotUtf8("resource")),
-            ),
+            ("resource not UTF-8", "resource=%ff&key=/a", Err(QueryError::NotUtf8("resource"))),
         ];
         for (desc, query, expected) in table {
             assert_eq!(location(query), expected, "{desc}");
@@ -229,58 +166,29 @@ mod tests {
     #[test]
     fn errors_name_the_parameter() {
         let table = [
-            (
-                "namespace=x",
-                "unknown parameter \"namespace\"; expected resource and key",
-            ),
+            ("namespace=x", "unknown parameter \"namespace\"; expected resource and key"),
             ("key=a&key=b", "parameter \"key\" is given more than once"),
-            (
-                "key=a",
-                "parameter \"resource\" is required and must not be empty",
-            ),
+            ("key=a", "parameter \"resource\" is required and must not be empty"),
             ("key=%", "parameter \"key\" has a bad percent escape"),
             ("key=a&resource=%80", "parameter \"resource\" is not UTF-8"),
         ];
         for (query, expected) in table {
-            assert_eq!(
-                location(query).unwrap_err().to_string(),
-                expected,
-                "{query}"
-            );
+            assert_eq!(location(query).unwrap_err().to_string(), expected, "{query}");
         }
     }
 
     #[test]
     fn go_pairs_skip_malformed_pairs() {
         let pairs = |pairs: &[(&str, &str)]| -> Vec<(Vec<u8>, Vec<u8>)> {
-            pairs
-                .iter()
-                .map(|(n, v)| (n.as_bytes().to_vec(), v.as_bytes().to_vec()))
-                .collect()
+            pairs.iter().map(|(n, v)| (n.as_bytes().to_vec(), v.as_bytes().to_vec())).collect()
         };
         let table = [
             ("empty", "", pairs(&[])),
             ("flag", "verbose", pairs(&[("verbose", "")])),
-            (
-                "repeated",
-                "exclude=a&exclude=b",
-                pairs(&[("exclude", "a"), ("exclude", "b")]),
-            ),
-            (
-                "plus and escapes",
-                "ex%63lude=a+b%2Bc",
-                pairs(&[("exclude", "a b+c")]),
-            ),
-            (
-                "semicolon",
-                "exclude=a;b&verbose",
-                pairs(&[("verbose", "")]),
-            ),
-            (
-                "bad escape",
-                "exclude=%zz&%=1&&verbose=1",
-                pairs(&[("verbose", "1")]),
-            ),
+            ("repeated", "exclude=a&exclude=b", pairs(&[("exclude", "a"), ("exclude", "b")])),
+            ("plus and escapes", "ex%63lude=a+b%2Bc", pairs(&[("exclude", "a b+c")])),
+            ("semicolon", "exclude=a;b&verbose", pairs(&[("verbose", "")])),
+            ("bad escape", "exclude=%zz&%=1&&verbose=1", pairs(&[("verbose", "1")])),
         ];
         for (desc, query, expected) in table {
             assert_eq!(go_pairs(query), expected, "{desc}");

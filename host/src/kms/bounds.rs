@@ -68,16 +68,7 @@ impl<B> OneMessage<B> {
         encoding: Option<String>,
         large: LargeMessages,
     ) -> Self {
-        Self {
-            body,
-            reader,
-            encoding,
-            prefix: [0; PREFIX],
-            have: 0,
-            left: 0,
-            large,
-            permit: None,
-        }
+        Self { body, reader, encoding, prefix: [0; PREFIX], have: 0, left: 0, large, permit: None }
     }
 
     /// Returns whether the whole message has arrived.

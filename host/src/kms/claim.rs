@@ -23,10 +23,7 @@ pub async fn claim(address: &SocketAddress) -> Result<Claim, ClaimError> {
     let SocketAddress::Path(path) = address else {
         // The kernel arbitrates, and nothing is left behind when a process dies.
         return match address.bind() {
-            Ok(listener) => Ok(Claim {
-                listener,
-                guard: SocketGuard { _guarded: None },
-            }),
+            Ok(listener) => Ok(Claim { listener, guard: SocketGuard { _guarded: None } }),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                 Err(ClaimError::AlreadyServed(address.clone()))
             }
@@ -61,17 +58,11 @@ pub async fn claim(address: &SocketAddress) -> Result<Claim, ClaimError> {
         },
     }
     let listener = address.bind().map_err(fault)?;
-    let identity = fs::symlink_metadata(path)
-        .map(|made| identity(&made))
-        .map_err(fault)?;
+    let identity = fs::symlink_metadata(path).map(|made| identity(&made)).map_err(fault)?;
     Ok(Claim {
         listener,
         guard: SocketGuard {
-            _guarded: Some(Guarded {
-                path: path.clone(),
-                identity,
-                _lock: lock,
-            }),
+            _guarded: Some(Guarded { path: path.clone(), identity, _lock: lock }),
         },
     })
 }

@@ -67,11 +67,7 @@ impl KmsClient {
         let plugin = Plugin::new(channel(address));
         let client =
             KeyManagementServiceClient::new(plugin.clone()).max_decoding_message_size(MAX_MESSAGE);
-        Self {
-            api: Api::V2(client),
-            plugin,
-            timeout,
-        }
+        Self { api: Api::V2(client), plugin, timeout }
     }
 
     /// Creates a client for a KMS v1 plugin. `timeout` is the deadline of each call. Does not connect yet.
@@ -80,11 +76,7 @@ impl KmsClient {
     /// Panics outside a tokio runtime, in which the connection's task runs.
     pub fn v1(address: SocketAddress, timeout: Duration) -> Self {
         let plugin = Plugin::new(channel(address));
-        Self {
-            api: Api::V1(V1::new(plugin.clone())),
-            plugin,
-            timeout,
-        }
+        Self { api: Api::V1(V1::new(plugin.clone())), plugin, timeout }
     }
 
     /// Queries the plugin's health and its current key ID. KMS v1 has no such call. The answer is not checked here, but the version and the health
@@ -108,11 +100,7 @@ impl KmsClient {
         let (mut version, mut healthz) = (status.version, status.healthz);
         answer::cut(&mut version);
         answer::cut(&mut healthz);
-        Ok(Status {
-            version,
-            healthz,
-            key_id: status.key_id,
-        })
+        Ok(Status { version, healthz, key_id: status.key_id })
     }
 
     /// Asks the plugin to encrypt a DEK source. The answer is not checked here.
@@ -137,10 +125,7 @@ impl KmsClient {
                 });
             }
         };
-        let request = EncryptRequest {
-            plaintext: std::mem::take(&mut *plaintext),
-            uid,
-        };
+        let request = EncryptRequest { plaintext: std::mem::take(&mut *plaintext), uid };
         let encrypted = self
             .attempt(request, |request| {
                 let mut client = client.clone();
@@ -171,12 +156,7 @@ impl KmsClient {
             Api::V2(client) => client,
             Api::V1(v1) => return v1.decrypt(self, ciphertext).await,
         };
-        let request = DecryptRequest {
-            ciphertext,
-            uid,
-            key_id,
-            annotations,
-        };
+        let request = DecryptRequest { ciphertext, uid, key_id, annotations };
         let mut decrypted = self
             .attempt(request, |request| {
                 let mut client = client.clone();
@@ -372,10 +352,7 @@ pub struct CallError {
 
 impl From<tonic::Status> for CallError {
     fn from(status: tonic::Status) -> Self {
-        Self {
-            code: status.code() as u32,
-            message: status.message().to_owned(),
-        }
+        Self { code: status.code() as u32, message: status.message().to_owned() }
     }
 }
 

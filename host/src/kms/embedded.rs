@@ -72,12 +72,7 @@ impl PrivatePlugin {
                 tracing::error!(%error, "the KMS plugin of this command stopped");
             }
         });
-        Ok(Self {
-            address,
-            stop,
-            task,
-            _directory: directory,
-        })
+        Ok(Self { address, stop, task, _directory: directory })
     }
 
     /// Returns the address on which it listens.
@@ -87,12 +82,7 @@ impl PrivatePlugin {
 
     /// Stops the plugin after the calls in progress, and waits for its end.
     pub(crate) async fn stop(self) {
-        let Self {
-            address: _,
-            stop,
-            task,
-            _directory,
-        } = self;
+        let Self { address: _, stop, task, _directory } = self;
         drop(stop);
         // A task that panicked has ended too.
         let _ = task.await;

@@ -103,12 +103,8 @@ impl Keyring {
 
     fn start(dir: &Path, start: Start) -> Result<Self, KeyringError> {
         let directory = Directory::open_or_create(dir)?;
-        let new = |keys, stamp, directory| Self {
-            directory,
-            keys: Arc::new(keys),
-            stamp,
-            aside: None,
-        };
+        let new =
+            |keys, stamp, directory| Self { directory, keys: Arc::new(keys), stamp, aside: None };
         if start == Start::Careful {
             // The list is read before the keyring, because a rotation writes them in the opposite order.
             let known = Known::read(&directory)?;
@@ -152,12 +148,7 @@ impl Keyring {
     pub fn open(dir: &Path) -> Result<Self, KeyringError> {
         let directory = Directory::open(dir)?;
         let (keys, stamp) = Self::read(&directory)?;
-        Ok(Self {
-            directory,
-            keys: Arc::new(keys),
-            stamp,
-            aside: None,
-        })
+        Ok(Self { directory, keys: Arc::new(keys), stamp, aside: None })
     }
 
     /// Adds a new key and makes it current. The file is on disk when this returns.
@@ -245,10 +236,7 @@ impl Keyring {
     }
 
     fn forgotten(&self, keys: usize) -> KeyringError {
-        KeyringError::Forgotten {
-            path: self.path(),
-            keys,
-        }
+        KeyringError::Forgotten { path: self.path(), keys }
     }
 
     /// Returns the key that encrypts.
@@ -264,10 +252,7 @@ impl Keyring {
 
     /// Returns the keys that are in memory now.
     pub(crate) fn snapshot(&self) -> Snapshot {
-        Snapshot {
-            keys: self.keys.clone(),
-            aside: self.aside.clone(),
-        }
+        Snapshot { keys: self.keys.clone(), aside: self.aside.clone() }
     }
 
     /// Returns all keys in the file's order: oldest first, unless the file was edited.
@@ -284,10 +269,7 @@ impl Keyring {
         let (bytes, stamp) = directory.read(FILE_NAME, MAX_FILE)?;
         match file::decode(&bytes) {
             Ok(keys) => Ok((keys, stamp)),
-            Err(damage) => Err(KeyringError::Damaged {
-                path: directory.path(FILE_NAME),
-                damage,
-            }),
+            Err(damage) => Err(KeyringError::Damaged { path: directory.path(FILE_NAME), damage }),
         }
     }
 }
@@ -301,10 +283,7 @@ struct Keys {
 
 impl Keys {
     fn new(first: Kek) -> Self {
-        Self {
-            all: vec![first],
-            current: 0,
-        }
+        Self { all: vec![first], current: 0 }
     }
 
     fn try_from_parts(all: Vec<Kek>, current: &KekId) -> Result<Self, Damage> {
@@ -343,19 +322,13 @@ impl Keys {
 
     fn same_ids(&self, other: &Self) -> bool {
         self.current().id() == other.current().id()
-            && self
-                .all
-                .iter()
-                .map(Kek::id)
-                .eq(other.all.iter().map(Kek::id))
+            && self.all.iter().map(Kek::id).eq(other.all.iter().map(Kek::id))
     }
 }
 
 /// Returns the time in seconds since 1970, or 0 if the clock is set to an earlier time.
 fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]

@@ -101,11 +101,7 @@ impl Ownership {
             stop: Stop(stop_rx),
             retry: FIRST_RETRY,
         };
-        Ok(Self {
-            standing: standing_rx,
-            stop,
-            task: tokio::spawn(seeking.run(claim)),
-        })
+        Ok(Self { standing: standing_rx, stop, task: tokio::spawn(seeking.run(claim)) })
     }
 
     /// Returns a receiver for the current standing and its changes.
@@ -115,11 +111,7 @@ impl Ownership {
 
     /// Releases the resource after the work in progress, and waits for that.
     pub async fn stop(self) {
-        let Self {
-            standing: _,
-            stop,
-            task,
-        } = self;
+        let Self { standing: _, stop, task } = self;
         drop(stop);
         // A task that panicked has ended too.
         let _ = task.await;

@@ -86,10 +86,7 @@ impl Plugin {
     /// Creates a plugin that serves this keyring's keys.
     pub fn new(keyring: Keyring) -> Self {
         Self(Arc::new(Inner {
-            state: Mutex::new(State {
-                keys: keyring.snapshot(),
-                fault: None,
-            }),
+            state: Mutex::new(State { keys: keyring.snapshot(), fault: None }),
             keyring: Mutex::new(keyring),
             looking: Arc::default(),
             status: AtomicU64::new(0),
@@ -181,11 +178,7 @@ impl KeyManagementService for Plugin {
         let state = self.state();
         let healthz = state.fault.clone().unwrap_or_else(|| OK.to_owned());
         let current = state.keys.current().id();
-        tracing::debug!(
-            healthy = state.fault.is_none(),
-            key_id_hash = current.hash(),
-            "Status"
-        );
+        tracing::debug!(healthy = state.fault.is_none(), key_id_hash = current.hash(), "Status");
         Ok(Response::new(StatusResponse {
             version: "v2".to_owned(),
             healthz,
@@ -256,9 +249,9 @@ impl KeyManagementService for Plugin {
         let opened = kek.open(&request.ciphertext);
         tracing::debug!(uid = ?request.uid, key_id_hash = kek.id().hash(), ok = opened.is_ok(), "Decrypt");
         match opened {
-            Ok(mut plaintext) => Ok(Response::new(DecryptResponse {
-                plaintext: std::mem::take(&mut *plaintext),
-            })),
+            Ok(mut plaintext) => {
+                Ok(Response::new(DecryptResponse { plaintext: std::mem::take(&mut *plaintext) }))
+            }
             Err(error @ (OpenError::Layout | OpenError::Authentication)) => {
                 Err(Status::invalid_argument(error.to_string()))
             }
@@ -269,16 +262,8 @@ impl KeyManagementService for Plugin {
 #[tonic::async_trait]
 impl Introspection for Plugin {
     async fn counts(&self, _: Request<CountsRequest>) -> Result<Response<CountsResponse>, Status> {
-        let Counts {
-            status,
-            encrypt,
-            decrypt,
-        } = Plugin::counts(self);
-        Ok(Response::new(CountsResponse {
-            status,
-            encrypt,
-            decrypt,
-        }))
+        let Counts { status, encrypt, decrypt } = Plugin::counts(self);
+        Ok(Response::new(CountsResponse { status, encrypt, decrypt }))
     }
 }
 

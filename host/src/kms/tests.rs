@@ -71,11 +71,7 @@ async fn status_shows_the_plugins_state_and_counts() {
             version: "v2".into(),
             healthz: "ok".into(),
             key_id_hash: current,
-            counts: Some(Counts {
-                status: 1,
-                encrypt: 0,
-                decrypt: 0
-            }),
+            counts: Some(Counts { status: 1, encrypt: 0, decrypt: 0 }),
         }
     );
 
@@ -99,10 +95,7 @@ async fn status_of_another_plugin_has_no_counts() {
 async fn status_without_a_plugin_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let error = plugin_status(&socket(dir.path())).await.unwrap_err();
-    assert!(
-        error.to_string().contains("no KMS plugin listens"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("no KMS plugin listens"), "{error}");
 }
 
 #[test]

@@ -69,10 +69,7 @@ pub(super) struct Bounded<L> {
 
 impl<L: Clone + Eq + Hash> Bounded<L> {
     pub(super) fn new(histogram: fn() -> Histogram) -> Self {
-        Self {
-            family: Family::new_with_constructor(histogram),
-            order: Mutex::default(),
-        }
+        Self { family: Family::new_with_constructor(histogram), order: Mutex::default() }
     }
 
     pub(super) fn observe(&self, labels: L, took: Duration) {
@@ -89,9 +86,7 @@ impl<L: Clone + Eq + Hash> Bounded<L> {
             }
             order.push_back(labels.clone());
         }
-        self.family
-            .get_or_create(&labels)
-            .observe(took.as_secs_f64());
+        self.family.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
     pub(super) fn forget(&self, gone: impl Fn(&L) -> bool) {

@@ -15,11 +15,7 @@ pub(crate) fn add_up(sum: &mut Vec<MetricFamily>, more: Vec<MetricFamily>) {
             continue;
         };
         for sample in family.samples {
-            match same
-                .samples
-                .iter_mut()
-                .find(|of| of.labels == sample.labels)
-            {
+            match same.samples.iter_mut().find(|of| of.labels == sample.labels) {
                 Some(of) if is_time => of.value = of.value.max(sample.value),
                 Some(of) => of.value += sample.value,
                 None => same.samples.push(sample),
@@ -56,11 +52,7 @@ mod tests {
         ];
         let worker = vec![
             family("uses_total", Counter, &[("b", 3.0), ("c", 4.0)]),
-            family(
-                "last_timestamp_seconds",
-                Gauge,
-                &[("a", 11.0), ("b", 19.0), ("c", 5.0)],
-            ),
+            family("last_timestamp_seconds", Gauge, &[("a", 11.0), ("b", 19.0), ("c", 5.0)]),
             family("cache_size", Gauge, &[("a", 1.0), ("z", 1.0)]),
             family("only_gauge", Gauge, &[("a", 1.0)]),
             family("took_seconds", Histogram, &[("a", 1.0)]),
@@ -70,11 +62,7 @@ mod tests {
             sum,
             [
                 family("uses_total", Counter, &[("a", 1.0), ("b", 5.0), ("c", 4.0)]),
-                family(
-                    "last_timestamp_seconds",
-                    Gauge,
-                    &[("a", 11.0), ("b", 20.0), ("c", 5.0)]
-                ),
+                family("last_timestamp_seconds", Gauge, &[("a", 11.0), ("b", 20.0), ("c", 5.0)]),
                 family("cache_size", Gauge, &[("a", 7.0)]),
                 family("took_seconds", Histogram, &[("a", 1.0)]),
             ]

@@ -8,10 +8,7 @@ fn family(name: &str, kind: MetricKind, labels: &[(&str, &str)], value: f64) -> 
         help: "Help, with a \\ and a\nnewline.".to_owned(),
         kind,
         samples: vec![Sample {
-            labels: labels
-                .iter()
-                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-                .collect(),
+            labels: labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
             value,
         }],
     }
@@ -42,10 +39,7 @@ fn check(text: &str) -> Vec<(String, String)> {
         } else if let Some(rest) = line.strip_prefix("# TYPE ") {
             let (name, kind) = rest.split_once(' ').expect("type");
             assert_eq!(name, help, "HELP stands above TYPE");
-            assert!(
-                families.iter().all(|(seen, _)| seen != name),
-                "{name} comes twice"
-            );
+            assert!(families.iter().all(|(seen, _)| seen != name), "{name} comes twice");
             families.push((name.to_owned(), kind.to_owned()));
         } else {
             let (name, kind) = families.last().expect("a sample below its TYPE");
@@ -57,10 +51,7 @@ fn check(text: &str) -> Vec<(String, String)> {
                 other => panic!("{name} has type {other}"),
             };
             let suffix = sample.strip_prefix(name.as_str());
-            assert!(
-                suffix.is_some_and(|s| expected.contains(&s)),
-                "{sample} below {name}"
-            );
+            assert!(suffix.is_some_and(|s| expected.contains(&s)), "{sample} below {name}");
             assert!(value == "+Inf" || value.parse::<f64>().is_ok(), "{line}");
         }
     }
@@ -73,17 +64,11 @@ fn names_and_types_match_upstream() {
     let engine = [family(
         "apiserver_envelope_encryption_key_id_hash_total",
         MetricKind::Counter,
-        &[
-            ("transformation_type", "to_storage"),
-            ("provider_name", "my-kms"),
-        ],
+        &[("transformation_type", "to_storage"), ("provider_name", "my-kms")],
         3.0,
     )];
     let families = check(&busy().render(&engine));
-    let mut families: Vec<_> = families
-        .iter()
-        .map(|(n, k)| (n.as_str(), k.as_str()))
-        .collect();
+    let mut families: Vec<_> = families.iter().map(|(n, k)| (n.as_str(), k.as_str())).collect();
     families.sort_unstable();
     assert_eq!(
         families,
@@ -92,27 +77,12 @@ fn names_and_types_match_upstream() {
                 "apiserver_encryption_config_controller_automatic_reload_last_timestamp_seconds",
                 "gauge"
             ),
-            (
-                "apiserver_encryption_config_controller_automatic_reloads_total",
-                "counter"
-            ),
-            (
-                "apiserver_encryption_config_controller_last_config_info",
-                "gauge"
-            ),
+            ("apiserver_encryption_config_controller_automatic_reloads_total", "counter"),
+            ("apiserver_encryption_config_controller_last_config_info", "gauge"),
             ("apiserver_envelope_encryption_key_id_hash_total", "counter"),
-            (
-                "apiserver_envelope_encryption_kms_operations_latency_seconds",
-                "histogram"
-            ),
-            (
-                "apiserver_storage_data_key_generation_duration_seconds",
-                "histogram"
-            ),
-            (
-                "apiserver_storage_transformation_duration_seconds",
-                "histogram"
-            ),
+            ("apiserver_envelope_encryption_kms_operations_latency_seconds", "histogram"),
+            ("apiserver_storage_data_key_generation_duration_seconds", "histogram"),
+            ("apiserver_storage_transformation_duration_seconds", "histogram"),
             ("dekker_component_restarts_total", "counter"),
             ("dekker_component_traps_total", "counter"),
             ("dekker_http_requests_total", "counter"),
@@ -122,12 +92,8 @@ fn names_and_types_match_upstream() {
 
 #[test]
 fn lines_are_exact() {
-    let text = busy().render(&[family(
-        "x_total",
-        MetricKind::Counter,
-        &[("a", "1"), ("b", "2")],
-        3.5,
-    )]);
+    let text =
+        busy().render(&[family("x_total", MetricKind::Counter, &[("a", "1"), ("b", "2")], 3.5)]);
     let id = sha256_label("server-1");
     for line in [
         "# HELP apiserver_storage_transformation_duration_seconds How long successful reads and writes took, including the wait for the plugin.",
@@ -153,10 +119,7 @@ fn lines_are_exact() {
     ] {
         assert!(text.lines().any(|l| l == line), "{line}\nnot in\n{text}");
     }
-    assert!(
-        !text.contains("sha256:aa"),
-        "only the latest configuration has an info series"
-    );
+    assert!(!text.contains("sha256:aa"), "only the latest configuration has an info series");
 }
 
 #[test]
@@ -180,10 +143,7 @@ fn label_values_are_escaped() {
     )]);
     check(&text);
     assert!(text.contains("provider_name=\"a\\\"b\\\\c\\nd\""), "{text}");
-    assert!(
-        text.contains("g{l=\"a\\\"b\\\\c\\nd le=\\\"5e-6\\\"\"} +Inf\n"),
-        "{text}"
-    );
+    assert!(text.contains("g{l=\"a\\\"b\\\\c\\nd le=\\\"5e-6\\\"\"} +Inf\n"), "{text}");
 }
 
 #[test]
@@ -193,33 +153,16 @@ fn families_that_would_invalidate_the_text_are_left_out() {
         ("same name twice", ok.clone()),
         (
             "a name of the host's",
-            family(
-                "dekker_component_traps_total",
-                MetricKind::Counter,
-                &[],
-                9.0,
-            ),
+            family("dekker_component_traps_total", MetricKind::Counter, &[], 9.0),
         ),
-        (
-            "name with a space",
-            family("bad name", MetricKind::Gauge, &[], 1.0),
-        ),
-        (
-            "name with a newline",
-            family("bad\nname", MetricKind::Gauge, &[], 1.0),
-        ),
+        ("name with a space", family("bad name", MetricKind::Gauge, &[], 1.0)),
+        ("name with a newline", family("bad\nname", MetricKind::Gauge, &[], 1.0)),
         ("empty name", family("", MetricKind::Gauge, &[], 1.0)),
         ("leading digit", family("1x", MetricKind::Gauge, &[], 1.0)),
-        (
-            "malformed label",
-            family("x", MetricKind::Gauge, &[("a\"", "v")], 1.0),
-        ),
+        ("malformed label", family("x", MetricKind::Gauge, &[("a\"", "v")], 1.0)),
         (
             "no samples",
-            MetricFamily {
-                samples: Vec::new(),
-                ..family("x", MetricKind::Gauge, &[], 1.0)
-            },
+            MetricFamily { samples: Vec::new(), ..family("x", MetricKind::Gauge, &[], 1.0) },
         ),
     ];
     let metrics = Metrics::new("");
@@ -289,9 +232,7 @@ fn failed_calls_are_counted_by_their_codes() {
         *expected.entry((method, name)).or_insert(0) += 1;
     }
     let text = metrics.render(&[]);
-    let found = text
-        .matches("kms_operations_latency_seconds_count{")
-        .count();
+    let found = text.matches("kms_operations_latency_seconds_count{").count();
     assert_eq!(found, expected.len());
     for ((method, name), count) in expected {
         let line = format!(
@@ -326,10 +267,7 @@ fn each_kind_of_reload_has_its_time_and_only_the_last_hash_stays() {
     };
     metrics.config_loaded("sha256:first");
     metrics.reload_failed(1.5);
-    assert_eq!(
-        lines("last_config_info"),
-        ["apiserver_id_hash=\"ID\",hash=\"sha256:first\"} 1"]
-    );
+    assert_eq!(lines("last_config_info"), ["apiserver_id_hash=\"ID\",hash=\"sha256:first\"} 1"]);
     assert_eq!(
         lines("automatic_reload_last_timestamp_seconds"),
         ["status=\"failure\",apiserver_id_hash=\"ID\"} 1.5"]
@@ -337,10 +275,7 @@ fn each_kind_of_reload_has_its_time_and_only_the_last_hash_stays() {
     metrics.reload_succeeded("sha256:second", 2.5);
     metrics.reload_succeeded("sha256:third", 3.5);
     metrics.reload_failed(4.5);
-    assert_eq!(
-        lines("last_config_info"),
-        ["apiserver_id_hash=\"ID\",hash=\"sha256:third\"} 1"]
-    );
+    assert_eq!(lines("last_config_info"), ["apiserver_id_hash=\"ID\",hash=\"sha256:third\"} 1"]);
     assert_eq!(
         lines("automatic_reload_last_timestamp_seconds"),
         [

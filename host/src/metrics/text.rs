@@ -25,12 +25,7 @@ impl Exposition {
 
     /// Adds a family. A family is omitted if it has no samples, if its name is already in use, or if a name is malformed.
     pub(super) fn push(&mut self, family: &MetricFamily) {
-        let MetricFamily {
-            name,
-            help,
-            kind,
-            samples,
-        } = family;
+        let MetricFamily { name, help, kind, samples } = family;
         let labels = samples.iter().flat_map(|sample| &sample.labels);
         let well_formed =
             is_name(name, true) && labels.into_iter().all(|(label, _)| is_name(label, false));

@@ -90,10 +90,7 @@ pub(super) struct File {
 
 impl File {
     pub(super) fn new(path: PathBuf, version: Version) -> Self {
-        let file = Self {
-            path,
-            current: version,
-        };
+        let file = Self { path, current: version };
         file.restore();
         file
     }

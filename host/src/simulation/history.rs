@@ -81,12 +81,8 @@ pub(super) fn play(seed: u64) -> Report {
         let mut random = fastrand::Rng::with_seed(seed);
         let settings = settings(&mut random);
         let kinds = kinds(&mut random);
-        let mut history = History {
-            world: World::new(&settings, random.u64(..)),
-            random,
-            settings,
-            kinds,
-        };
+        let mut history =
+            History { world: World::new(&settings, random.u64(..)), random, settings, kinds };
         let began = tokio::time::Instant::now();
         history.play().await;
         let ledger = history.world.ledger.clone();
@@ -104,10 +100,8 @@ pub(super) fn play(seed: u64) -> Report {
 /// Runs `work` on one thread, with a clock that advances only while no task can run.
 pub(super) fn on_a_runtime<T>(work: impl Future<Output = T>) -> T {
     let _playing = snapshot::playing();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .start_paused(true)
-        .build();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
     runtime.expect("a runtime").block_on(work)
 }
 
@@ -287,9 +281,7 @@ impl History {
             Kind::HalfWrite => {
                 let version = self.new_version();
                 let len = self.random.usize(..=version.text.len());
-                self.world
-                    .ledger
-                    .note(format_args!("{len} bytes of a file"));
+                self.world.ledger.note(format_args!("{len} bytes of a file"));
                 self.world.file.write_part(version, len);
                 self.hint();
             }
@@ -313,9 +305,7 @@ impl History {
             }
             Kind::Trap => {
                 let calls = self.random.u32(..30);
-                self.world
-                    .ledger
-                    .note(format_args!("a trap after {calls} calls"));
+                self.world.ledger.note(format_args!("a trap after {calls} calls"));
                 seams::trap_after(calls);
             }
             Kind::EndServer => self.end_server().await,
@@ -329,9 +319,7 @@ impl History {
             Kind::Snapshot => self.snapshot(),
             Kind::FillDisk => {
                 let is_full = self.random.bool();
-                self.world
-                    .ledger
-                    .note(format_args!("the disk is full: {is_full}"));
+                self.world.ledger.note(format_args!("the disk is full: {is_full}"));
                 seams::fill_disk(is_full);
             }
             Kind::InUse => {
@@ -355,9 +343,7 @@ impl History {
 
     fn replace(&mut self, version: Version) {
         let providers = &version.providers;
-        self.world
-            .ledger
-            .note(format_args!("the file has {providers:?}"));
+        self.world.ledger.note(format_args!("the file has {providers:?}"));
         self.world.file.replace(version);
         self.hint();
     }
@@ -407,9 +393,7 @@ impl History {
             _ => Mood::Loses,
         };
         let name = plugin.name();
-        self.world
-            .ledger
-            .note(format_args!("plugin {name}: {mood:?}"));
+        self.world.ledger.note(format_args!("plugin {name}: {mood:?}"));
         plugin.turn(mood);
     }
 
@@ -421,9 +405,7 @@ impl History {
                 false => plugin.start(),
             }
             let is = plugin.is_running();
-            self.world
-                .ledger
-                .note(format_args!("plugin {name} runs: {is}"));
+            self.world.ledger.note(format_args!("plugin {name} runs: {is}"));
         }
     }
 
@@ -434,9 +416,7 @@ impl History {
             (None, Some(plugin)) => plugin.rotate(),
             (None, None) => return,
         };
-        self.world
-            .ledger
-            .note(format_args!("a key is rotated: {done}"));
+        self.world.ledger.note(format_args!("a key is rotated: {done}"));
     }
 
     async fn end_server(&mut self) {
@@ -464,9 +444,7 @@ impl History {
             Some(server) => self.world.is_faultless(server).await,
             None => false,
         };
-        self.world
-            .ledger
-            .note(format_args!("the machine sleeps {time:?}"));
+        self.world.ledger.note(format_args!("the machine sleeps {time:?}"));
         self.world.sleep_machine(time).await;
         let Some(server) = server.filter(|_| is_faultless) else {
             return;
@@ -475,10 +453,7 @@ impl History {
         let server = &self.world.servers[server];
         let (host, name) = (server.host.clone(), server.name.clone());
         let ledger = self.world.ledger.clone();
-        if world::write(&host, &name, &ledger, value, None)
-            .await
-            .is_none()
-        {
+        if world::write(&host, &name, &ledger, value, None).await.is_none() {
             let text =
                 format!("{name}: a write fails after a sleep, although every plugin is healthy");
             ledger.breaks(Promise::Recovers, text);
@@ -496,10 +471,7 @@ impl History {
             Some(written) => {
                 let read = host.from_storage(written.at.clone(), written.stored.clone());
                 let read = read.await;
-                if read
-                    .as_ref()
-                    .is_ok_and(|read| **read.plaintext != *written.plaintext)
-                {
+                if read.as_ref().is_ok_and(|read| **read.plaintext != *written.plaintext) {
                     let text = "a command read something else than was written";
                     ledger.breaks(Promise::Readable, text);
                 }
@@ -514,14 +486,9 @@ impl History {
         match timeout(end, server::one_shot(&self.world.options, work)).await {
             Ok(done) => {
                 let done = done.unwrap_or(false);
-                self.world
-                    .ledger
-                    .note(format_args!("a command to {what} ends: {done}"));
+                self.world.ledger.note(format_args!("a command to {what} ends: {done}"));
             }
-            Err(_) => self
-                .world
-                .ledger
-                .breaks(Promise::Ends, "a command did not end"),
+            Err(_) => self.world.ledger.breaks(Promise::Ends, "a command did not end"),
         }
     }
 
@@ -543,9 +510,7 @@ impl History {
             let patience = self.patience();
             let end = patience.unwrap_or(Duration::from_secs(60));
             if timeout(end, host.health()).await.is_err() && patience.is_none() {
-                self.world
-                    .ledger
-                    .breaks(Promise::Ends, "a health check did not end");
+                self.world.ledger.breaks(Promise::Ends, "a health check did not end");
             }
         }
     }

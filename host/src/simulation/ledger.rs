@@ -94,9 +94,7 @@ impl Ledger {
     pub(super) fn note(&self, text: impl fmt::Display) {
         let at = seams::boot_time().unwrap_or_default();
         let mut state = self.state();
-        state
-            .trace
-            .push(format!("{:>9.3} {text}", at.as_secs_f64() - 3600.0));
+        state.trace.push(format!("{:>9.3} {text}", at.as_secs_f64() - 3600.0));
     }
 
     pub(super) fn breaks(&self, promise: Promise, text: impl Into<String>) {
@@ -144,10 +142,7 @@ impl Ledger {
         stored: Vec<u8>,
     ) -> String {
         let Some(parsed) = Stored::parse(&stored) else {
-            self.breaks(
-                Promise::Readable,
-                "a write returned something that is not a stored value",
-            );
+            self.breaks(Promise::Readable, "a write returned something that is not a stored value");
             return String::new();
         };
         self.sees(&parsed);
@@ -183,10 +178,7 @@ impl Ledger {
         drop(state);
         if !is_new {
             let prefix = &value.prefix;
-            self.breaks(
-                Promise::NonceOnce,
-                format!("a nonce was used twice: {prefix}"),
-            );
+            self.breaks(Promise::NonceOnce, format!("a nonce was used twice: {prefix}"));
         }
     }
 

@@ -44,31 +44,13 @@ const FAULTS: [(&str, Fault); 23] = [
     ("plugin killed", Fault::PluginKilled),
     ("plugin hangs", Fault::Plugin(Mood::Hangs)),
     ("plugin unhealthy", Fault::Plugin(Mood::Unhealthy)),
-    (
-        "Status returns a wrong key ID",
-        Fault::Plugin(Mood::NamesAnotherKey),
-    ),
-    (
-        "Encrypt returns a ciphertext that cannot be decrypted",
-        Fault::Plugin(Mood::Garbles),
-    ),
+    ("Status returns a wrong key ID", Fault::Plugin(Mood::NamesAnotherKey)),
+    ("Encrypt returns a ciphertext that cannot be decrypted", Fault::Plugin(Mood::Garbles)),
     ("plugin cannot decrypt", Fault::Plugin(Mood::CannotDecrypt)),
-    (
-        "Decrypt returns a wrong DEK",
-        Fault::Plugin(Mood::DecryptsWrongly),
-    ),
-    (
-        "plugin answers after 2.5 s",
-        Fault::Plugin(Mood::Slow(Duration::from_millis(2500))),
-    ),
-    (
-        "connection closed without an answer",
-        Fault::Plugin(Mood::Cuts),
-    ),
-    (
-        "key ID changes with each Status",
-        Fault::Plugin(Mood::Flips),
-    ),
+    ("Decrypt returns a wrong DEK", Fault::Plugin(Mood::DecryptsWrongly)),
+    ("plugin answers after 2.5 s", Fault::Plugin(Mood::Slow(Duration::from_millis(2500)))),
+    ("connection closed without an answer", Fault::Plugin(Mood::Cuts)),
+    ("key ID changes with each Status", Fault::Plugin(Mood::Flips)),
     ("plugin upgraded from v2beta1 to v2", Fault::PluginUpgraded),
     ("trap in the control instance", Fault::TrapInControl),
     ("trap in a worker", Fault::TrapInWorker),
@@ -129,31 +111,21 @@ fn play(fault: Fault, phase: Phase, workers: usize) -> Cell {
             reload: true,
             interval: Duration::from_secs(10),
             hold: Duration::from_secs(10),
-            providers: vec![
-                Provider::Kms("a".into(), 3),
-                Provider::Local("secretbox", vec![0]),
-            ],
+            providers: vec![Provider::Kms("a".into(), 3), Provider::Local("secretbox", vec![0])],
         };
         let mut world = World::new(&settings, 1);
         if fault == Fault::TooLittleMemory {
             world.options.memory_limit = LITTLE_MEMORY;
         }
         if fault == Fault::PluginUpgraded {
-            world
-                .plugins
-                .values()
-                .for_each(|plugin| plugin.turn_version("v2beta1"));
+            world.plugins.values().for_each(|plugin| plugin.turn_version("v2beta1"));
         }
         let mut scene = Scene { world, fault };
         let recovery = scene.play(phase).await;
         scene.world.check().await;
         let ledger = scene.world.ledger.clone();
         scene.world.end().await;
-        Cell {
-            broken: ledger.broken(),
-            recovery,
-            trace: ledger.trace(),
-        }
+        Cell { broken: ledger.broken(), recovery, trace: ledger.trace() }
     })
 }
 
@@ -222,10 +194,7 @@ impl Scene {
     fn replace(&mut self, providers: Vec<Provider>) {
         let version = self.world.version(providers);
         self.world.file.replace(version);
-        self.world
-            .servers
-            .iter()
-            .for_each(super::server::Server::hint);
+        self.world.servers.iter().for_each(super::server::Server::hint);
     }
 
     /// Starts a write and a read on each server every second.
@@ -253,10 +222,7 @@ impl Scene {
             }
             Fault::PluginKilled => plugin.kill(),
             Fault::PluginUpgraded => {
-                self.world
-                    .plugins
-                    .values()
-                    .for_each(|plugin| plugin.turn_version("v2"));
+                self.world.plugins.values().for_each(|plugin| plugin.turn_version("v2"));
             }
             Fault::FileHalfWritten => {
                 let version = self.world.file.current.clone();
@@ -279,10 +245,7 @@ impl Scene {
             | Fault::Snapshot
             | Fault::ProcessKilled => {}
         }
-        self.world
-            .servers
-            .iter()
-            .for_each(super::server::Server::hint);
+        self.world.servers.iter().for_each(super::server::Server::hint);
     }
 
     /// Applies a fault that concerns the process. Does nothing if no process could start.
@@ -320,10 +283,7 @@ impl Scene {
                     self.replace(providers);
                     self.world.wait(Duration::from_millis(150)).await;
                     self.world.file.replace(before.clone());
-                    self.world
-                        .servers
-                        .iter()
-                        .for_each(super::server::Server::hint);
+                    self.world.servers.iter().for_each(super::server::Server::hint);
                     self.world.wait(Duration::from_millis(150)).await;
                 }
             }
@@ -398,9 +358,7 @@ impl Scene {
         }
         let value = self.world.value();
         let ledger = self.world.ledger.clone();
-        super::world::write(&host, &name, &ledger, value, None)
-            .await
-            .is_some()
+        super::world::write(&host, &name, &ledger, value, None).await.is_some()
     }
 }
 
@@ -465,12 +423,7 @@ fn every_fault_in_every_phase() {
     }
     let table = table(&rows);
     eprintln!("{table}");
-    assert!(
-        faults.is_empty(),
-        "{} cells:\n{}",
-        faults.len(),
-        faults.join("\n")
-    );
+    assert!(faults.is_empty(), "{} cells:\n{}", faults.len(), faults.join("\n"));
     if let Some(path) = std::env::var_os("DEKKER_MATRIX") {
         std::fs::write(path, table).unwrap();
     }

@@ -127,10 +127,8 @@ impl FaultyPlugin {
             // Ends when the plugin is killed.
             let _ = server.serve_with_incoming(incoming).await;
         });
-        self.state().running = Some(Running {
-            real: Plugin::new(keyring),
-            server: server.abort_handle(),
-        });
+        self.state().running =
+            Some(Running { real: Plugin::new(keyring), server: server.abort_handle() });
     }
 
     /// Ends the plugin as `kill -9` does: the file of its socket remains.
@@ -187,9 +185,7 @@ impl FaultyPlugin {
     fn real(&self) -> Result<Plugin, Status> {
         let state = self.state();
         let running = state.running.as_ref();
-        running
-            .map(|running| running.real.clone())
-            .ok_or_else(|| Status::unavailable("killed"))
+        running.map(|running| running.real.clone()).ok_or_else(|| Status::unavailable("killed"))
     }
 
     /// Delays, cuts off or fails an answer, according to the mood.
@@ -300,11 +296,7 @@ impl KeyManagementService for FaultyPlugin {
                     annotations: Default::default(),
                 }
             }
-            None => self
-                .real()?
-                .encrypt(Request::new(request))
-                .await?
-                .into_inner(),
+            None => self.real()?.encrypt(Request::new(request)).await?.into_inner(),
         };
         match mood {
             Mood::Garbles => answer.ciphertext[15] ^= 1,

@@ -34,12 +34,7 @@ const FIGURES: &str = "figures of a share:";
 
 impl Figures {
     fn print(self) {
-        let Self {
-            histories,
-            writes,
-            failures,
-            seconds,
-        } = self;
+        let Self { histories, writes, failures, seconds } = self;
         println!("{FIGURES} {histories} {writes} {failures} {seconds}");
     }
 
@@ -47,12 +42,7 @@ impl Figures {
         let line = text.lines().find_map(|line| line.split_once(FIGURES))?.1;
         let mut numbers = line.split_whitespace().map(str::parse);
         let mut next = || numbers.next()?.ok();
-        Some(Self {
-            histories: next()?,
-            writes: next()?,
-            failures: next()?,
-            seconds: next()?,
-        })
+        Some(Self { histories: next()?, writes: next()?, failures: next()?, seconds: next()? })
     }
 }
 
@@ -69,10 +59,7 @@ impl Share {
     pub(super) fn of_this_process() -> Option<Self> {
         let text = std::env::var(SHARE).ok()?;
         let (number, of) = text.split_once('/').expect("number/of");
-        Some(Self {
-            number: number.parse().expect("a number"),
-            of: of.parse().expect("a number"),
-        })
+        Some(Self { number: number.parse().expect("a number"), of: of.parse().expect("a number") })
     }
 
     /// Plays the histories of this share until one breaks a promise.
@@ -122,9 +109,8 @@ pub(super) fn play(first: u64, histories: u64) -> (Figures, bool) {
         command.spawn().expect("this program once more")
     };
     let mut children: Vec<Child> = (0..of).map(start).collect();
-    let outputs: Vec<ChildStdout> = { children.iter_mut() }
-        .map(|child| child.stdout.take().expect("piped"))
-        .collect();
+    let outputs: Vec<ChildStdout> =
+        { children.iter_mut() }.map(|child| child.stdout.take().expect("piped")).collect();
     let children = Mutex::new(children);
     let wait = |number: usize, mut output: ChildStdout| {
         let mut printed = String::new();

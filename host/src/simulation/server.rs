@@ -110,9 +110,7 @@ impl Server {
 
     /// Stops the server as on SIGTERM.
     pub(super) async fn stop(self) {
-        let Self {
-            host, tasks, own, ..
-        } = self;
+        let Self { host, tasks, own, .. } = self;
         // The first task is the driver. Abort the other one, the controller.
         for task in tasks.iter().skip(1) {
             task.abort();
@@ -159,16 +157,8 @@ pub(super) async fn one_shot<T>(
     options: &Options,
     work: impl AsyncFnOnce(&Host) -> T,
 ) -> Result<T, String> {
-    let OneShot {
-        content,
-        detour,
-        plugin,
-    } = match &options.own {
-        None => OneShot {
-            content: config_file::read(&options.file)?,
-            detour: None,
-            plugin: None,
-        },
+    let OneShot { content, detour, plugin } = match &options.own {
+        None => OneShot { content: config_file::read(&options.file)?, detour: None, plugin: None },
         Some(state_dir) => simulated::one_shot(state_dir).map_err(|error| format!("{error:#}"))?,
     };
     let mut builder = builder(options, &content.bytes).workers(0);

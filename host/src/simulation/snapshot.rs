@@ -97,16 +97,12 @@ fn write_in_a_copy(host: &Host, values: &[(Location, Vec<u8>)]) -> Vec<Vec<u8>> 
     // SAFETY: the descriptor has no other owner.
     #[allow(unsafe_code)]
     let mut pipe = unsafe { std::fs::File::from_raw_fd(read.into_raw_fd()) };
-    pipe.read_to_end(&mut bytes)
-        .expect("cannot read what the copy wrote");
+    pipe.read_to_end(&mut bytes).expect("cannot read what the copy wrote");
     let mut status = 0;
     // SAFETY: `status` is valid for writes.
     #[allow(unsafe_code)]
     let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
-    assert!(
-        waited == child && status == 0,
-        "the copy ended with {status}"
-    );
+    assert!(waited == child && status == 0, "the copy ended with {status}");
     let mut stored = Vec::new();
     let mut rest = &bytes[..];
     while let Some((len, after)) = rest.split_first_chunk::<4>() {

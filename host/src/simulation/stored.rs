@@ -42,11 +42,7 @@ impl Stored {
             if stored.starts_with(provider.as_bytes()) {
                 let (prefix, sealed) = split(stored, provider.len())?;
                 let (nonce, _) = sealed.split_at_checked(nonce_len)?;
-                return Some(Self {
-                    prefix,
-                    kms: None,
-                    nonce: nonce.to_vec(),
-                });
+                return Some(Self { prefix, kms: None, nonce: nonce.to_vec() });
             }
         }
         let kms = "k8s:enc:kms:v2:";

@@ -63,11 +63,7 @@ impl World {
         let memory = Path::new("/dev/shm");
         let mut name = tempfile::Builder::new();
         name.prefix("dekker-simulation-");
-        let directory = if memory.is_dir() {
-            name.tempdir_in(memory)
-        } else {
-            name.tempdir()
-        };
+        let directory = if memory.is_dir() { name.tempdir_in(memory) } else { name.tempdir() };
         let directory = directory.expect("a directory");
         let root = directory.path();
         let mut random = fastrand::Rng::with_seed(seed);
@@ -143,8 +139,7 @@ impl World {
                 // The directory's name is different each time the history is played.
                 let root = self.directory.path().display().to_string();
                 let error = error.replace(&root, "");
-                self.ledger
-                    .note(format_args!("{name} does not start: {error}"));
+                self.ledger.note(format_args!("{name} does not start: {error}"));
                 false
             }
         }
@@ -209,8 +204,7 @@ impl World {
             }
         }
         let name = &self.servers[server].name;
-        self.ledger
-            .note(format_args!("a copy of {name} wrote {count} values"));
+        self.ledger.note(format_args!("a copy of {name} wrote {count} values"));
         seams::restore_machine(rewound);
         for _ in 0..4 {
             self.write(server, None);
@@ -279,19 +273,14 @@ impl World {
                 if reads.contains(&value.prefix)
                     && let Err(error) = read(host, &ledger, value, None).await
                 {
-                    let text = format!(
-                        "value {which} ({}) in a fresh process: {error}",
-                        value.prefix
-                    );
+                    let text =
+                        format!("value {which} ({}) in a fresh process: {error}", value.prefix);
                     ledger.breaks(Promise::Readable, text);
                 }
             }
         });
         if let Err(error) = fresh.await {
-            self.ledger.breaks(
-                Promise::Recovers,
-                format!("no fresh process starts: {error}"),
-            );
+            self.ledger.breaks(Promise::Recovers, format!("no fresh process starts: {error}"));
         }
     }
 
@@ -309,10 +298,7 @@ impl World {
             false => &server.began_with,
         };
         if in_use.engine != *expected {
-            breaks(
-                Promise::Recovers,
-                "the file in use is not the one on disk".to_owned(),
-            );
+            breaks(Promise::Recovers, "the file in use is not the one on disk".to_owned());
         }
         if let Some(told) = in_use.controller.filter(|told| *told != in_use.engine) {
             let text = format!("the status reports {told}, but {} is in use", in_use.engine);
@@ -336,10 +322,8 @@ impl World {
             match write(&host, &name, &ledger, value, None).await {
                 Some(prefix) if prefix == version.writes => {}
                 Some(prefix) => {
-                    let text = format!(
-                        "{prefix} writes, but the file in use has {}",
-                        version.writes
-                    );
+                    let text =
+                        format!("{prefix} writes, but the file in use has {}", version.writes);
                     breaks(Promise::InUse, text);
                 }
                 None => breaks(Promise::Recovers, "a write fails".to_owned()),
@@ -349,10 +333,7 @@ impl World {
             if version.reads.contains(&value.prefix)
                 && let Err(error) = read(&host, &ledger, value, None).await
             {
-                breaks(
-                    Promise::Readable,
-                    format!("value {which} ({}): {error}", value.prefix),
-                );
+                breaks(Promise::Readable, format!("value {which} ({}): {error}", value.prefix));
             }
         }
     }
@@ -382,10 +363,8 @@ impl World {
             return;
         };
         if version.writes != prefix {
-            let text = format!(
-                "{name}: {prefix} writes, but the file in use has {}",
-                version.writes
-            );
+            let text =
+                format!("{name}: {prefix} writes, but the file in use has {}", version.writes);
             ledger.breaks(Promise::InUse, text);
         }
     }
@@ -437,9 +416,7 @@ pub(super) async fn config_in_use(host: &Host) -> Result<InUse, String> {
     let providers = status["kmsProviders"].as_array();
     let is_healthy = providers.is_some_and(|providers| {
         let is_well = |provider: &serde_json::Value| provider["healthy"] == true;
-        let mut used = providers
-            .iter()
-            .filter(|provider| provider["inUse"] == true);
+        let mut used = providers.iter().filter(|provider| provider["inUse"] == true);
         used.all(is_well)
     });
     Ok(InUse {
@@ -491,10 +468,7 @@ async fn read(
     match timeout(patience.unwrap_or(OPERATION_MAX), read).await {
         Ok(Ok(decrypted)) if **decrypted.plaintext == *written.plaintext => Ok(()),
         Ok(Ok(_)) => {
-            ledger.breaks(
-                Promise::Readable,
-                "a read returned something else than was written",
-            );
+            ledger.breaks(Promise::Readable, "a read returned something else than was written");
             Ok(())
         }
         Ok(Err(error)) => {

@@ -21,12 +21,7 @@ fn transform(criterion: &mut Criterion) {
             let mut group = criterion.benchmark_group(format!("{op} {source}"));
             for size in [64, 1024, 4096, 8192] {
                 group.throughput(Throughput::Bytes(size as u64));
-                let work = Work {
-                    op,
-                    source,
-                    size,
-                    count: 1,
-                };
+                let work = Work { op, source, size, count: 1 };
                 for subject in &mut subjects {
                     if !subject.can(&work) {
                         continue;

@@ -91,22 +91,14 @@ pub fn all(series: &[Series], cores: usize) -> Vec<Bar> {
             met: reached.map(|(median, _)| limit.holds(median)),
         });
     };
-    let work = |op, source, size| Work {
-        op,
-        source,
-        size,
-        count: 1,
-    };
+    let work = |op, source, size| Work { op, source, size, count: 1 };
     for (subject, limit) in [(NATIVE, 3.0), (ACCELERATED, 2.0)] {
         for source in [Source::Counter, Source::Seed] {
             for op in [Op::Write, Op::Read] {
                 for size in [1024, 4096] {
                     let at = work(op, source, size);
                     add(
-                        format!(
-                            "{subject}: {op}, {source}, {} KiB, compared with Go",
-                            size / 1024
-                        ),
+                        format!("{subject}: {op}, {source}, {} KiB, compared with Go", size / 1024),
                         Limit::AtLeast(limit),
                         "× faster",
                         figures.faster(subject, GO, at, at),
@@ -119,10 +111,7 @@ pub fn all(series: &[Series], cores: usize) -> Vec<Bar> {
         for (size, limit) in [(1024, 0.20), (4096, 0.35), (8192, 0.45)] {
             let at = work(op, Source::Counter, size);
             add(
-                format!(
-                    "{ACCELERATED}: {op}, {} KiB, compared with ring",
-                    size / 1024
-                ),
+                format!("{ACCELERATED}: {op}, {} KiB, compared with ring", size / 1024),
                 Limit::AtLeast(limit),
                 "× the speed",
                 figures.faster(ACCELERATED, RING, at, at),
@@ -140,10 +129,7 @@ pub fn all(series: &[Series], cores: usize) -> Vec<Bar> {
             );
         }
     }
-    for (op, peer) in [
-        (Op::Write, "createCipheriv"),
-        (Op::Read, "createDecipheriv"),
-    ] {
+    for (op, peer) in [(Op::Write, "createCipheriv"), (Op::Read, "createDecipheriv")] {
         let at = work(op, Source::Counter, 4096);
         add(
             format!("{NPM}: {op}, 4 KiB, compared with {peer}"),
@@ -176,10 +162,7 @@ pub fn all(series: &[Series], cores: usize) -> Vec<Bar> {
     let share = cores.min(64) as f64 / 64.0;
     let many = p99(64).map(|(median, best)| (median * share, best * share));
     add(
-        format!(
-            "64 readers compared with 1: p99 of a read, scaled by {}/64",
-            cores.min(64)
-        ),
+        format!("64 readers compared with 1: p99 of a read, scaled by {}/64", cores.min(64)),
         Limit::AtMost(2.0),
         "× the time",
         Figures::ratio(many, p99(1)),
@@ -213,12 +196,7 @@ pub fn all(series: &[Series], cores: usize) -> Vec<Bar> {
 /// Returns [`Bar::limit`] for a bar that compares a subject that crosses a boundary with one that does not. Returns `None` for all others.
 fn limit_of(what: &str, figures: &Figures<'_>) -> Option<f64> {
     let find = |subject, op, size| {
-        let work = Work {
-            op,
-            source: Source::Counter,
-            size,
-            count: 1,
-        };
+        let work = Work { op, source: Source::Counter, size, count: 1 };
         figures.find(transform::NAME, subject, work)
     };
     for op in [Op::Write, Op::Read] {
@@ -245,12 +223,7 @@ mod tests {
         Series::new(bench, subject, work, "ns", vec![value])
     }
 
-    const AT: Work = Work {
-        op: Op::Write,
-        source: Source::Counter,
-        size: 1024,
-        count: 1,
-    };
+    const AT: Work = Work { op: Op::Write, source: Source::Counter, size: 1024, count: 1 };
 
     fn bar(series: &[Series], what: &str) -> Bar {
         let all = all(series, 2);
@@ -278,11 +251,7 @@ mod tests {
     #[test]
     fn a_bar_across_a_boundary_has_a_limit() {
         let of = |subject, value| series(transform::NAME, subject, AT, value);
-        let all = [
-            of(ACCELERATED, 1000.0),
-            of(BOUNDARY, 400.0),
-            of(RING, 100.0),
-        ];
+        let all = [of(ACCELERATED, 1000.0), of(BOUNDARY, 400.0), of(RING, 100.0)];
         let found = bar(&all, "write, 1 KiB, compared with ring");
         assert_eq!((found.reached, found.limit), (Some(0.1), Some(0.25)));
         assert_eq!(bar(&all, "native, ring: write, counter, 1 KiB").limit, None);
@@ -290,11 +259,7 @@ mod tests {
 
     #[test]
     fn the_p99_of_readers_is_scaled_by_the_cores() {
-        let at = |count| Work {
-            op: Op::Read,
-            count,
-            ..AT
-        };
+        let at = |count| Work { op: Op::Read, count, ..AT };
         let one = series(readers::NAME, readers::P99, at(1), 100.0);
         // On two cores, 64 readers wait 32 times as long; 64 times as long is twice that.
         let many = series(readers::NAME, readers::P99, at(64), 6400.0);

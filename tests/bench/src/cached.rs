@@ -28,11 +28,7 @@ pub const SIZE: usize = 1024;
 
 /// Returns the numbers of cached DEKs.
 pub fn counts(plan: Plan) -> &'static [usize] {
-    if plan.quick {
-        &[1, 100]
-    } else {
-        &[1, 100, 10_000, 100_000]
-    }
+    if plan.quick { &[1, 100] } else { &[1, 100, 10_000, 100_000] }
 }
 
 /// Measures core natively and the accelerated component.
@@ -48,22 +44,12 @@ pub fn measure(plan: Plan) -> Result<Vec<Series>> {
         for &count in counts(plan) {
             subjects.push(Box::new(Readers::new(name, count, values)?));
         }
-        let work = Work {
-            op: Op::Read,
-            source: Source::Counter,
-            size: SIZE,
-            count: 1,
-        };
+        let work = Work { op: Op::Read, source: Source::Counter, size: SIZE, count: 1 };
         let series = take_turns(NAME, &mut subjects, work, plan)?;
-        all.extend(
-            series
-                .into_iter()
-                .zip(counts(plan))
-                .map(|(series, &count)| {
-                    let work = Work { count, ..work };
-                    Series { work, ..series }
-                }),
-        );
+        all.extend(series.into_iter().zip(counts(plan)).map(|(series, &count)| {
+            let work = Work { count, ..work };
+            Series { work, ..series }
+        }));
     }
     Ok(all)
 }
@@ -116,23 +102,14 @@ impl Readers {
             let room = room.try_into()?;
             let source = WriteDekSource::Counter;
             let instance = Instance::new(None, CONFIG, source, Some(room), vault);
-            let at = Location {
-                resource: RESOURCE.to_owned(),
-                key: KEY.to_vec(),
-            };
+            let at = Location { resource: RESOURCE.to_owned(), key: KEY.to_vec() };
             Engine::Component(Box::new(instance.map_err(anyhow::Error::msg)?), at)
         };
         // Fills the cache: the plugin decrypts each DEK once, here.
         for value in values.chunks_exact(len).take(deks) {
             engine.read(value)?;
         }
-        Ok(Self {
-            name,
-            engine,
-            values,
-            len,
-            next: 0,
-        })
+        Ok(Self { name, engine, values, len, next: 0 })
     }
 }
 
@@ -147,10 +124,7 @@ impl Subject for Readers {
         for _ in 0..n {
             let value = self.values.get(self.next..).unwrap_or_default();
             let value = value.get(..self.len).context("no value")?;
-            ensure!(
-                self.engine.read(value)? == SIZE,
-                "the plaintext has the wrong length"
-            );
+            ensure!(self.engine.read(value)? == SIZE, "the plaintext has the wrong length");
             self.next += self.len;
             if self.next == self.values.len() {
                 self.next = 0;
@@ -173,12 +147,7 @@ fn values(vault: &mut Vault, deks: usize, count: usize) -> Result<(Vec<u8>, usiz
         let ciphertext = vault.encrypt(key.export()?.expose());
         let source = EncryptedDekSource::new(ciphertext, Vault::KEY_ID, Annotations::default());
         let source = source.ok().context("the DEK source is invalid")?;
-        writers.push(WriteDek::new(
-            key,
-            source_type,
-            source,
-            CounterRange::WHOLE,
-        )?);
+        writers.push(WriteDek::new(key, source_type, source, CounterRange::WHOLE)?);
     }
     let (mut values, mut len) = (Vec::new(), 0);
     for writer in writers.iter().cycle().take(count) {

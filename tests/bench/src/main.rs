@@ -11,14 +11,8 @@ use dekker_bench::subjects::{Boundary, Ours, Peer, RingAlone};
 use dekker_bench::{bars, cached, docs, plots, readers, server, sizes, transform};
 
 /// All benchmarks, in the order in which they run.
-const NAMES: [&str; 6] = [
-    sizes::NAME,
-    server::STARTUP,
-    transform::NAME,
-    cached::NAME,
-    readers::NAME,
-    server::HTTP,
-];
+const NAMES: [&str; 6] =
+    [sizes::NAME, server::STARTUP, transform::NAME, cached::NAME, readers::NAME, server::HTTP];
 
 fn main() -> ExitCode {
     match run() {
@@ -40,29 +34,17 @@ struct Asked {
 }
 
 fn asked() -> Result<Asked> {
-    let mut asked = Asked {
-        quick: false,
-        docs: None,
-        json: None,
-        names: Vec::new(),
-    };
+    let mut asked = Asked { quick: false, docs: None, json: None, names: Vec::new() };
     let mut words = env::args().skip(1);
     while let Some(word) = words.next() {
-        let mut path = || {
-            words
-                .next()
-                .map(PathBuf::from)
-                .context("the path after the option is missing")
-        };
+        let mut path =
+            || words.next().map(PathBuf::from).context("the path after the option is missing");
         match word.as_str() {
             "--quick" => asked.quick = true,
             "--write-docs" => asked.docs = Some(path()?),
             "--json" => asked.json = Some(path()?),
             name if NAMES.contains(&name) => asked.names.push(word),
-            _ => bail!(
-                "`{word}` is not a benchmark; the benchmarks are {}",
-                NAMES.join(", ")
-            ),
+            _ => bail!("`{word}` is not a benchmark; the benchmarks are {}", NAMES.join(", ")),
         }
     }
     if asked.docs.is_some() && (asked.quick || !asked.names.is_empty()) {
@@ -104,16 +86,12 @@ fn run() -> Result<()> {
         report.series.extend(sizes::measure(&files, packer)?);
     }
     if is_asked(server::STARTUP) {
-        let dekker = dekker
-            .as_deref()
-            .context("DEKKER_BIN is not set; run `cargo xtask bench`")?;
+        let dekker = dekker.as_deref().context("DEKKER_BIN is not set; run `cargo xtask bench`")?;
         report.series.extend(server::measure_startup(dekker, plan)?);
     }
     if is_asked(transform::NAME) {
         let mut subjects = subjects(&mut report, node.as_deref())?;
-        report
-            .series
-            .extend(transform::measure(&mut subjects, plan)?);
+        report.series.extend(transform::measure(&mut subjects, plan)?);
     }
     if is_asked(cached::NAME) {
         report.series.extend(cached::measure(plan)?);
@@ -122,9 +100,7 @@ fn run() -> Result<()> {
         report.series.extend(readers::measure(plan)?);
     }
     if is_asked(server::HTTP) {
-        let dekker = dekker
-            .as_deref()
-            .context("DEKKER_BIN is not set; run `cargo xtask bench`")?;
+        let dekker = dekker.as_deref().context("DEKKER_BIN is not set; run `cargo xtask bench`")?;
         report.series.extend(server::measure_http(dekker, plan)?);
     }
     report.bars = bars::all(&report.series, report.cores);
@@ -153,9 +129,7 @@ fn subjects(report: &mut Report, node: Option<&Path>) -> Result<Vec<Box<dyn Subj
             let component = fs::read(&path).with_context(|| path.display().to_string())?;
             all.push(Box::new(Ours::self_contained(&component)?));
         }
-        None => report
-            .skipped
-            .push("self-contained component: not built".into()),
+        None => report.skipped.push("self-contained component: not built".into()),
     }
     all.push(Box::new(Boundary::new()?));
     all.push(Box::new(RingAlone::new()?));

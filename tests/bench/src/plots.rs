@@ -52,12 +52,7 @@ pub fn all(report: &Report) -> Result<Vec<(&'static str, String)>> {
     let count = |s: &Series| s.work.count as f64;
     let ticks = |count: &f64| format!("{count:.0}");
     for (file, title, bench, axis) in [
-        (
-            "cached-deks.svg",
-            "A cached read of 1 KiB",
-            cached::NAME,
-            DEKS,
-        ),
+        ("cached-deks.svg", "A cached read of 1 KiB", cached::NAME, DEKS),
         (
             "readers.svg",
             "A read of 1 KiB by concurrent readers",
@@ -114,13 +109,7 @@ fn draw(
         let y = (low / 1.5..high * 1.5).log_scale();
         draw_on(&area, title, lines, (left..right, axis, ticks), y)
     } else {
-        draw_on(
-            &area,
-            title,
-            lines,
-            (left..right, axis, ticks),
-            0.0..high * 1.2,
-        )
+        draw_on(&area, title, lines, (left..right, axis, ticks), 0.0..high * 1.2)
     };
     drawn.map_err(|fault| anyhow!("{title}: {fault}"))?;
     drop(area);
@@ -146,9 +135,7 @@ where
         .x_label_area_size(44)
         .y_label_area_size(64)
         .build_cartesian_2d(
-            (x.start..x.end * 1.02)
-                .log_scale()
-                .base(if axis == DEKS { 10.0 } else { 2.0 }),
+            (x.start..x.end * 1.02).log_scale().base(if axis == DEKS { 10.0 } else { 2.0 }),
             y,
         )?;
     chart
@@ -166,13 +153,8 @@ where
         .draw()?;
     for ((name, points), colour) in lines.iter().zip(COLOURS.iter().cycle()) {
         // Dekker's lines are thicker.
-        let ours = [
-            names::NATIVE,
-            names::ACCELERATED,
-            names::NPM,
-            names::COMPONENT,
-            names::PORTABLE,
-        ];
+        let ours =
+            [names::NATIVE, names::ACCELERATED, names::NPM, names::COMPONENT, names::PORTABLE];
         let width = if ours.contains(name) { 3 } else { 2 };
         let style = colour.stroke_width(width);
         chart
@@ -199,19 +181,8 @@ mod tests {
     #[test]
     fn measured_series_are_drawn_with_their_names() {
         let series = |size| {
-            let work = Work {
-                op: Op::Write,
-                source: Source::Counter,
-                size,
-                count: 1,
-            };
-            Series::new(
-                transform::NAME,
-                names::NATIVE,
-                work,
-                "ns",
-                vec![size as f64],
-            )
+            let work = Work { op: Op::Write, source: Source::Counter, size, count: 1 };
+            Series::new(transform::NAME, names::NATIVE, work, "ns", vec![size as f64])
         };
         let report = Report {
             format: 1,

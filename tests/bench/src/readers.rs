@@ -31,9 +31,7 @@ pub const EACH: &str = "each";
 /// # Errors
 /// Returns an error if the plugin or the host cannot be started, or if a read fails.
 pub fn measure(plan: Plan) -> Result<Vec<Series>> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let directory = tempfile::tempdir()?;
         let socket = directory.path().join("kms.sock");
@@ -41,10 +39,8 @@ pub fn measure(plan: Plan) -> Result<Vec<Series>> {
         let listener = UnixListener::bind(&socket)?;
         let served = plugin::serve(Plugin::new(keyring), listener, std::future::pending());
         let serving = tokio::spawn(served);
-        let config = CONFIG.replace(
-            "unix:///run/vault.sock",
-            &format!("unix://{}", socket.display()),
-        );
+        let config =
+            CONFIG.replace("unix:///run/vault.sock", &format!("unix://{}", socket.display()));
         let host = Host::builder().config(config).build()?;
         let all = measure_host(&host, plan).await;
         serving.abort();
@@ -71,12 +67,7 @@ async fn measure_host(host: &Host, plan: Plan) -> Result<Vec<Series>> {
         }
     }
     let series = COUNTS.iter().zip(times).flat_map(|(&count, times)| {
-        let work = Work {
-            op: Op::Read,
-            source: Source::Counter,
-            size: SIZE,
-            count,
-        };
+        let work = Work { op: Op::Read, source: Source::Counter, size: SIZE, count };
         let named = [P50, P99, EACH].into_iter().zip(times);
         named.map(move |(subject, values)| Series::new(NAME, subject, work, "ns", values))
     });
@@ -84,10 +75,7 @@ async fn measure_host(host: &Host, plan: Plan) -> Result<Vec<Series>> {
 }
 
 fn location() -> Location {
-    Location {
-        resource: RESOURCE.to_owned(),
-        key: KEY.to_vec(),
-    }
+    Location { resource: RESOURCE.to_owned(), key: KEY.to_vec() }
 }
 
 /// Has each of `readers` tasks read `reads` times. Returns the time of each read and the time of the whole round, in nanoseconds.

@@ -70,14 +70,7 @@ impl Table {
 }
 
 fn bars(report: &Report) -> Table {
-    let head = [
-        "measurement",
-        "target",
-        "reached",
-        "best rounds",
-        "limit",
-        "",
-    ];
+    let head = ["measurement", "target", "reached", "best rounds", "limit", ""];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for bar in &report.bars {
         let figure = |value: Option<f64>| value.map_or_else(|| "not measured".into(), short);
@@ -118,13 +111,10 @@ fn grid<'a, C: PartialEq>(
     let mut rows: Vec<(&str, Vec<String>)> = Vec::new();
     for series in series {
         let at = column(series);
-        let place = columns
-            .iter()
-            .position(|known| *known == at)
-            .unwrap_or_else(|| {
-                columns.push(at);
-                columns.len() - 1
-            });
+        let place = columns.iter().position(|known| *known == at).unwrap_or_else(|| {
+            columns.push(at);
+            columns.len() - 1
+        });
         let row = match rows.iter_mut().find(|(name, _)| *name == series.subject) {
             Some((_, row)) => row,
             None => {
@@ -163,38 +153,14 @@ impl Report {
     fn tables(&self) -> Vec<(&'static str, &'static str, Table)> {
         let mut all = vec![("bars", "Targets", bars(self))];
         for (name, title, op, source) in [
-            (
-                "write-counter",
-                "A write, DEK source counter, µs",
-                Op::Write,
-                Source::Counter,
-            ),
-            (
-                "read-counter",
-                "A read, DEK source counter, µs",
-                Op::Read,
-                Source::Counter,
-            ),
-            (
-                "write-seed",
-                "A write, DEK source seed, µs",
-                Op::Write,
-                Source::Seed,
-            ),
-            (
-                "read-seed",
-                "A read, DEK source seed, µs",
-                Op::Read,
-                Source::Seed,
-            ),
+            ("write-counter", "A write, DEK source counter, µs", Op::Write, Source::Counter),
+            ("read-counter", "A read, DEK source counter, µs", Op::Read, Source::Counter),
+            ("write-seed", "A write, DEK source seed, µs", Op::Write, Source::Seed),
+            ("read-seed", "A read, DEK source seed, µs", Op::Read, Source::Seed),
         ] {
             let of = self.of(transform::NAME);
             let of = of.filter(|s| s.work.op == op && s.work.source == source);
-            all.push((
-                name,
-                title,
-                grid("", of, |s| s.work.size, |size| bytes(*size), 1e3),
-            ));
+            all.push((name, title, grid("", of, |s| s.work.size, |size| bytes(*size), 1e3)));
         }
         let counted = |count: &usize| count.to_string();
         let of =
@@ -216,17 +182,9 @@ impl Report {
             |(op, size, count)| format!("{op} {}, {count}", bytes(*size)),
             1.0,
         );
-        all.push((
-            server::HTTP,
-            "Requests per second, by operation, size and connections",
-            http,
-        ));
+        all.push((server::HTTP, "Requests per second, by operation, size and connections", http));
         let startup = grid("", self.of(server::STARTUP), |_| (), |()| "ms".into(), 1.0);
-        all.push((
-            server::STARTUP,
-            "From start to the first healthy answer",
-            startup,
-        ));
+        all.push((server::STARTUP, "From start to the first healthy answer", startup));
         let sizes = grid("", self.of(sizes::NAME), |_| (), |()| "kB".into(), 1e3);
         all.push((sizes::NAME, "Sizes", sizes));
         // A table that was not measured has only its head.
@@ -251,9 +209,7 @@ impl Report {
     /// Formats each table as Markdown, by name. The last one, `run`, lists the machine and the versions.
     pub fn markdown(&self) -> Vec<(&'static str, String)> {
         let tables = self.tables().into_iter();
-        let mut all: Vec<_> = tables
-            .map(|(name, _, table)| (name, table.markdown()))
-            .collect();
+        let mut all: Vec<_> = tables.map(|(name, _, table)| (name, table.markdown())).collect();
         let mut run = format!("{} cores, {}.\n", self.cores, self.architecture);
         for version in self.versions.iter().chain(&self.skipped) {
             let _ = writeln!(run, "- {version}");
@@ -270,12 +226,7 @@ mod tests {
 
     fn report() -> Report {
         let series = |subject, size, value| {
-            let work = Work {
-                op: Op::Write,
-                source: Source::Counter,
-                size,
-                count: 1,
-            };
+            let work = Work { op: Op::Write, source: Source::Counter, size, count: 1 };
             Series::new(transform::NAME, subject, work, "ns", vec![value])
         };
         Report {

@@ -19,17 +19,9 @@ pub struct Plan {
 
 impl Plan {
     /// A run whose figures are meaningful.
-    pub const FULL: Self = Self {
-        rounds: 31,
-        round: Duration::from_millis(20),
-        quick: false,
-    };
+    pub const FULL: Self = Self { rounds: 31, round: Duration::from_millis(20), quick: false };
     /// A run that only checks that everything runs.
-    pub const QUICK: Self = Self {
-        rounds: 5,
-        round: Duration::from_millis(2),
-        quick: true,
-    };
+    pub const QUICK: Self = Self { rounds: 5, round: Duration::from_millis(2), quick: true };
 }
 
 /// The operation that is measured.
@@ -85,12 +77,7 @@ pub struct Work {
 
 impl fmt::Display for Work {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            op,
-            source,
-            size,
-            count,
-        } = self;
+        let Self { op, source, size, count } = self;
         write!(f, "{op}, {source}, {}, {count}", bytes(*size))
     }
 }
@@ -152,11 +139,7 @@ impl Series {
         mut values: Vec<f64>,
     ) -> Self {
         values.sort_by(f64::total_cmp);
-        let best = if unit.ends_with("/s") {
-            values.last()
-        } else {
-            values.first()
-        };
+        let best = if unit.ends_with("/s") { values.last() } else { values.first() };
         Self {
             bench,
             subject,
@@ -230,12 +213,7 @@ fn calibrate(subject: &mut dyn Subject, work: &Work, round: Duration) -> Result<
 mod tests {
     use super::*;
 
-    const WORK: Work = Work {
-        op: Op::Write,
-        source: Source::Counter,
-        size: 1024,
-        count: 1,
-    };
+    const WORK: Work = Work { op: Op::Write, source: Source::Counter, size: 1024, count: 1 };
 
     struct Steady(&'static str, u64, Vec<u64>);
 
@@ -256,11 +234,7 @@ mod tests {
             Box::new(Steady("fast", 100, Vec::new())),
             Box::new(Steady("slow", 50_000, Vec::new())),
         ];
-        let plan = Plan {
-            rounds: 3,
-            round: Duration::from_micros(1000),
-            quick: true,
-        };
+        let plan = Plan { rounds: 3, round: Duration::from_micros(1000), quick: true };
         let all = take_turns("transform", &mut subjects, WORK, plan).unwrap();
         let shown: Vec<_> = all.iter().map(|s| (s.subject, s.best, s.rounds)).collect();
         assert_eq!(shown, [("fast", 100.0, 3), ("slow", 50_000.0, 3)]);
@@ -282,9 +256,6 @@ mod tests {
 
     #[test]
     fn sizes_are_formatted_with_units() {
-        assert_eq!(
-            [64, 1024, 65536, 1 << 20].map(bytes),
-            ["64 B", "1 KiB", "64 KiB", "1 MiB"]
-        );
+        assert_eq!([64, 1024, 65536, 1 << 20].map(bytes), ["64 B", "1 KiB", "64 KiB", "1 MiB"]);
     }
 }

@@ -48,12 +48,7 @@ pub fn measure_startup(dekker: &Path, plan: Plan) -> Result<Vec<Series>> {
         let server = Server::start(dekker)?;
         times.push(server.took.as_secs_f64() * 1e3);
     }
-    let work = Work {
-        op: Op::Read,
-        source: Source::Counter,
-        size: 0,
-        count: 1,
-    };
+    let work = Work { op: Op::Read, source: Source::Counter, size: 0, count: 1 };
     Ok(vec![Series::new(STARTUP, DEKKER, work, "ms", times)])
 }
 
@@ -63,9 +58,7 @@ pub fn measure_startup(dekker: &Path, plan: Plan) -> Result<Vec<Series>> {
 /// Returns an error if the server does not become healthy or a request fails.
 pub fn measure_http(dekker: &Path, plan: Plan) -> Result<Vec<Series>> {
     let server = Server::start(dekker)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut all = Vec::new();
         for size in SIZES {
@@ -90,12 +83,7 @@ pub fn measure_http(dekker: &Path, plan: Plan) -> Result<Vec<Series>> {
                     }
                 }
                 for (count, rates) in CONNECTIONS.into_iter().zip(rates) {
-                    let work = Work {
-                        op,
-                        source: Source::Counter,
-                        size,
-                        count,
-                    };
+                    let work = Work { op, source: Source::Counter, size, count };
                     all.push(Series::new(HTTP, DEKKER, work, "requests/s", rates));
                 }
             }
@@ -161,23 +149,13 @@ impl Server {
             .stderr(Stdio::null());
         let start = Instant::now();
         let child = command.spawn().context("cannot run dekker")?;
-        let mut server = Self {
-            child,
-            api,
-            took: Duration::ZERO,
-            _state: state,
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let mut server = Self { child, api, took: Duration::ZERO, _state: state };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         while !runtime.block_on(is_ready(health)) {
             if let Some(status) = server.child.try_wait()? {
                 bail!("dekker serve exited: {status}");
             }
-            ensure!(
-                start.elapsed() < PATIENCE,
-                "dekker serve is not healthy after {PATIENCE:?}"
-            );
+            ensure!(start.elapsed() < PATIENCE, "dekker serve is not healthy after {PATIENCE:?}");
             std::thread::sleep(GLANCE);
         }
         server.took = start.elapsed();
@@ -237,9 +215,6 @@ impl Connection {
             .body(Full::new(Bytes::copy_from_slice(body)))?;
         self.0.ready().await?;
         let (head, body) = self.0.send_request(request).await?.into_parts();
-        Ok((
-            head.status.as_u16(),
-            body.collect().await?.to_bytes().into(),
-        ))
+        Ok((head.status.as_u16(), body.collect().await?.to_bytes().into()))
     }
 }

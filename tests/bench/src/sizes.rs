@@ -34,12 +34,7 @@ pub fn measure(
 ) -> Result<Vec<Series>> {
     let mut all = Vec::new();
     let mut add = |name, bytes: u64| {
-        let work = Work {
-            op: Op::Read,
-            source: Source::Counter,
-            size: 0,
-            count: 1,
-        };
+        let work = Work { op: Op::Read, source: Source::Counter, size: 0, count: 1 };
         all.push(Series::new(NAME, name, work, "bytes", vec![bytes as f64]));
     };
     for (name, path) in files {
@@ -53,12 +48,7 @@ pub fn measure(
                 console.log(zlib.gzipSync(fs.readFileSync(process.argv[1]), { level: 9 }).length)";
             let output = Command::new(node).args(["-e", script]).arg(path).output()?;
             let text = String::from_utf8(output.stdout)?;
-            add(
-                NPM_GZIP,
-                text.trim()
-                    .parse()
-                    .context("the output of node is not a number")?,
-            );
+            add(NPM_GZIP, text.trim().parse().context("the output of node is not a number")?);
         }
     }
     Ok(all)

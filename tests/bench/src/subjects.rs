@@ -161,10 +161,7 @@ impl Ours {
             let instance = Instance::new(component, CONFIG, dek_source, None, vault);
             Ok(Box::new(Component {
                 instance: instance.map_err(anyhow::Error::msg)?,
-                at: Location {
-                    resource: RESOURCE.to_owned(),
-                    key: KEY.to_vec(),
-                },
+                at: Location { resource: RESOURCE.to_owned(), key: KEY.to_vec() },
             }))
         })
     }
@@ -177,11 +174,7 @@ impl Ours {
         for source in [Source::Counter, Source::Seed] {
             engines.insert(source, engine(source)?);
         }
-        Ok(Self {
-            name,
-            engines,
-            values: HashMap::new(),
-        })
+        Ok(Self { name, engines, values: HashMap::new() })
     }
 }
 
@@ -191,10 +184,7 @@ impl Subject for Ours {
     }
 
     fn run(&mut self, work: &Work, n: u64) -> Result<Duration> {
-        let engine = self
-            .engines
-            .get_mut(&work.source)
-            .context("no engine for the DEK source")?;
+        let engine = self.engines.get_mut(&work.source).context("no engine for the DEK source")?;
         engine.tick()?;
         let text = plaintext(work.size);
         match work.op {
@@ -253,9 +243,7 @@ impl RingAlone {
         self.buffer.clear();
         self.buffer.extend_from_slice(text);
         let nonce = Nonce::assume_unique_for_key(nonce);
-        let sealed = self
-            .key
-            .seal_in_place_append_tag(nonce, Aad::from(KEY), &mut self.buffer);
+        let sealed = self.key.seal_in_place_append_tag(nonce, Aad::from(KEY), &mut self.buffer);
         sealed.ok().context("ring cannot seal the value")
     }
 
@@ -326,12 +314,7 @@ mod tests {
         for mut subject in subjects {
             for op in [Op::Write, Op::Read] {
                 for source in [Source::Counter, Source::Seed] {
-                    let work = Work {
-                        op,
-                        source,
-                        size: 100,
-                        count: 1,
-                    };
+                    let work = Work { op, source, size: 100, count: 1 };
                     if subject.can(&work) {
                         subject.run(&work, 70).unwrap();
                     }

@@ -20,12 +20,7 @@ pub fn measure(subjects: &mut [Box<dyn Subject>], plan: Plan) -> Result<Vec<Seri
         for source in [Source::Counter, Source::Seed] {
             for op in [Op::Write, Op::Read] {
                 eprintln!("{NAME}: {op}, {source}, {}", bytes(size));
-                let work = Work {
-                    op,
-                    source,
-                    size,
-                    count: 1,
-                };
+                let work = Work { op, source, size, count: 1 };
                 all.extend(take_turns(NAME, subjects, work, plan)?);
             }
         }

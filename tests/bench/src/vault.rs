@@ -98,19 +98,14 @@ impl Native {
         dek_cache_capacity: Option<NonZeroUsize>,
         vault: Vault,
     ) -> Result<Self> {
-        let mut options = Options {
-            dek_source: source.dek_source_type(),
-            ..Options::default()
-        };
+        let mut options = Options { dek_source: source.dek_source_type(), ..Options::default() };
         options.dek_cache_capacity = dek_cache_capacity.unwrap_or(options.dek_cache_capacity);
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
         let start = (u64::try_from(since_epoch)?, Instant::now());
         let now = Timestamp::from_millis(start.0);
         let engine = Engine::new(CONFIG.as_bytes(), options, keys, entropy, now);
         let mut native = Self {
-            engine: engine
-                .ok()
-                .context("the engine rejected the configuration")?,
+            engine: engine.ok().context("the engine rejected the configuration")?,
             vault,
             start,
             next_op: 1,
@@ -141,9 +136,7 @@ impl Native {
     pub fn to_storage(&mut self, plaintext: &[u8]) -> Result<Encrypted> {
         let now = self.now();
         self.next_op += 1;
-        let outcome = self
-            .engine
-            .to_storage(OpId(self.next_op), AT, plaintext, now);
+        let outcome = self.engine.to_storage(OpId(self.next_op), AT, plaintext, now);
         match outcome {
             Some(outcome) => Ok(outcome?),
             None => bail!("the write has to wait for the plugin"),
@@ -162,9 +155,8 @@ impl Native {
             Some(outcome) => Ok(outcome?),
             None => {
                 let mut done = self.settle()?.into_iter();
-                let (_, outcome) = done
-                    .find(|(of, _)| *of == op)
-                    .context("the engine returned no result")?;
+                let (_, outcome) =
+                    done.find(|(of, _)| *of == op).context("the engine returned no result")?;
                 Ok(outcome?)
             }
         }
@@ -182,32 +174,19 @@ impl Native {
                         key_id: KEY_ID.to_owned(),
                     }),
                 },
-                Action::CallEncrypt {
+                Action::CallEncrypt { call, provider: _, uid: _, plaintext, is_new_dek: _ } => {
+                    Event::Encrypted {
+                        call,
+                        outcome: Ok(EncryptResponse {
+                            ciphertext: self.vault.encrypt(plaintext.expose()),
+                            key_id: KEY_ID.to_owned(),
+                            annotations: Vec::new().into(),
+                        }),
+                    }
+                }
+                Action::CallDecrypt { call, provider: _, uid: _, request } => Event::Decrypted {
                     call,
-                    provider: _,
-                    uid: _,
-                    plaintext,
-                    is_new_dek: _,
-                } => Event::Encrypted {
-                    call,
-                    outcome: Ok(EncryptResponse {
-                        ciphertext: self.vault.encrypt(plaintext.expose()),
-                        key_id: KEY_ID.to_owned(),
-                        annotations: Vec::new().into(),
-                    }),
-                },
-                Action::CallDecrypt {
-                    call,
-                    provider: _,
-                    uid: _,
-                    request,
-                } => Event::Decrypted {
-                    call,
-                    outcome: Ok(self
-                        .vault
-                        .decrypt(&request.ciphertext)
-                        .unwrap_or_default()
-                        .into()),
+                    outcome: Ok(self.vault.decrypt(&request.ciphertext).unwrap_or_default().into()),
                 },
                 Action::FromStorageDone { op, outcome } => {
                     reads.push((op, outcome));
@@ -227,7 +206,4 @@ impl Native {
 }
 
 /// The location of every value.
-pub const AT: Location<'static> = Location {
-    resource: RESOURCE,
-    key: KEY,
-};
+pub const AT: Location<'static> = Location { resource: RESOURCE, key: KEY };

@@ -88,9 +88,4 @@ macro_rules! pools {
     };
 }
 
-pools!(
-    workers,
-    workers_counted_before_published,
-    workers_version_read_late,
-    workers_lease_kept,
-);
+pools!(workers, workers_counted_before_published, workers_version_read_late, workers_lease_kept,);

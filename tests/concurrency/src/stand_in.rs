@@ -96,11 +96,7 @@ impl ControlInstance {
         shuttle::future::yield_now().await;
         let mut state = self.0.lock().expect("no panic");
         let (dek, next) = &mut *state;
-        let lease = Lease {
-            dek: *dek,
-            next: *next,
-            end: *next + LEASE,
-        };
+        let lease = Lease { dek: *dek, next: *next, end: *next + LEASE };
         *next += LEASE;
         Ok(Some(((0, *dek), lease)))
     }
@@ -115,9 +111,7 @@ pub struct Component {
 impl Component {
     /// Only the `traps`-th write traps; with 0 none does.
     pub fn new(traps: u64) -> Self {
-        Self {
-            traps: Arc::new(AtomicU64::new(traps)),
-        }
+        Self { traps: Arc::new(AtomicU64::new(traps)) }
     }
 
     pub fn load_worker(
@@ -173,11 +167,7 @@ impl Guest {
             Ok(lease.map(|lease| {
                 let nonce = lease.next;
                 lease.next += 1;
-                Encrypted {
-                    epoch,
-                    dek: lease.dek,
-                    nonce,
-                }
+                Encrypted { epoch, dek: lease.dek, nonce }
             }))
         })
     }

@@ -51,8 +51,5 @@ fn is_seen(name: &str, model: impl Fn() + Clone + Send + Sync + 'static) {
         Runner::new(RandomScheduler::new(WITH_MISTAKE), config()).run(random);
         Runner::new(PctScheduler::new(3, WITH_MISTAKE), config()).run(model);
     }));
-    assert!(
-        broken.is_err(),
-        "{name}: no interleaving detected the mistake"
-    );
+    assert!(broken.is_err(), "{name}: no interleaving detected the mistake");
 }

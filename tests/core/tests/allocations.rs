@@ -63,10 +63,8 @@ fn counted<T>(work: impl FnOnce() -> T) -> (T, (usize, usize)) {
     (done, COUNTED.get())
 }
 
-const AT: Location<'static> = Location {
-    resource: "secrets",
-    key: b"/registry/secrets/default/token",
-};
+const AT: Location<'static> =
+    Location { resource: "secrets", key: b"/registry/secrets/default/token" };
 const LEN: usize = 4096;
 /// Room for what an envelope adds and what a derived key needs.
 const ROOM: usize = 1024;
@@ -77,10 +75,7 @@ fn write_and_read(
     dek_source: DekSourceType,
     other_dek: bool,
 ) -> [(usize, usize); 2] {
-    let options = Options {
-        dek_source,
-        ..Options::default()
-    };
+    let options = Options { dek_source, ..Options::default() };
     let plugin = Plugin::new("key-1");
     let mut harness = Harness::new(maker, &file::secrets(), &options, [("a", plugin)]);
     let plaintext = vec![7; LEN];
@@ -89,10 +84,7 @@ fn write_and_read(
     let mut write = (0, 0);
     for op in 0..3 {
         let (written, allocated) = counted(|| face.to_storage(op, AT, &plaintext, now));
-        stored = written
-            .expect("no plugin is asked")
-            .expect("a value")
-            .stored;
+        stored = written.expect("no plugin is asked").expect("a value").stored;
         write = allocated;
     }
     if other_dek {
@@ -123,24 +115,14 @@ fn a_write_and_a_cached_read_allocate_their_outputs() {
         ("ring, a key that was replaced", ring, key, true, [1, 3]),
         ("RustCrypto, a key", rust, key, false, [1, 1]),
         ("RustCrypto, a seed", rust, seed, false, [2, 2]),
-        (
-            "RustCrypto, a key that was replaced",
-            rust,
-            key,
-            true,
-            [1, 3],
-        ),
+        ("RustCrypto, a key that was replaced", rust, key, true, [1, 3]),
     ];
     for (desc, maker, source, other_dek, ceilings) in table {
         let found = write_and_read(maker, source, other_dek);
-        for (what, (times, bytes), ceiling) in [
-            ("write", found[0], ceilings[0]),
-            ("read", found[1], ceilings[1]),
-        ] {
-            assert!(
-                times <= ceiling,
-                "{desc}: {what}: {times} allocations, at most {ceiling}"
-            );
+        for (what, (times, bytes), ceiling) in
+            [("write", found[0], ceilings[0]), ("read", found[1], ceilings[1])]
+        {
+            assert!(times <= ceiling, "{desc}: {what}: {times} allocations, at most {ceiling}");
             // Only the output is as large as the value.
             assert!(bytes <= LEN + ROOM, "{desc}: {what}: {bytes} bytes");
         }

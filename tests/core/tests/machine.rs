@@ -14,11 +14,7 @@ fn histories_with_keys_keep_the_promises() {
 #[test]
 fn histories_with_seeds_keep_the_promises() {
     let seed = DekSourceType::HkdfSha256XnonceAesGcmSeed;
-    play(
-        &NativeMaker::RUST_CRYPTO,
-        500,
-        &options(seed, Coast::Strict),
-    );
+    play(&NativeMaker::RUST_CRYPTO, 500, &options(seed, Coast::Strict));
 }
 
 #[test]

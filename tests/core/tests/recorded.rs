@@ -20,18 +20,13 @@ fn every_altered_bit_fails_with_the_same_error() {
     for vector in recorded::all() {
         let name = &vector.name;
         let source = Secret::new(vector.source.clone());
-        let key = RustCrypto
-            .import(vector.source_type, &source)
-            .expect("a key");
+        let key = RustCrypto.import(vector.source_type, &source).expect("a key");
         let failed =
             |aad: &[u8], stored: &[u8]| key.open(aad, stored).err() == Some(OpenError::Failed);
         for bit in 0..vector.stored.len() * 8 {
             let mut stored = vector.stored.clone();
             stored[bit / 8] ^= 1 << (bit % 8);
-            assert!(
-                failed(&vector.aad, &stored),
-                "{name}: bit {bit} of the value"
-            );
+            assert!(failed(&vector.aad, &stored), "{name}: bit {bit} of the value");
         }
         for bit in 0..vector.aad.len() * 8 {
             let mut aad = vector.aad.clone();
@@ -43,11 +38,7 @@ fn every_altered_bit_fails_with_the_same_error() {
             source[bit / 8] ^= 1 << (bit % 8);
             let key = RustCrypto.import(vector.source_type, &Secret::new(source));
             let error = key.expect("a key").open(&vector.aad, &vector.stored).err();
-            assert_eq!(
-                error,
-                Some(OpenError::Failed),
-                "{name}: bit {bit} of the key"
-            );
+            assert_eq!(error, Some(OpenError::Failed), "{name}: bit {bit} of the key");
         }
         for len in 0..vector.stored.len() {
             let error = key.open(&vector.aad, &vector.stored[..len]).err();
@@ -64,9 +55,7 @@ fn every_altered_bit_fails_with_the_same_error() {
 #[test]
 fn keys_of_other_lengths_are_refused() {
     let accepts = |source_type, len| {
-        let error = RustCrypto
-            .import(source_type, &Secret::new(vec![7; len]))
-            .err();
+        let error = RustCrypto.import(source_type, &Secret::new(vec![7; len])).err();
         assert!(error.is_none() || error == Some(KeyError::Length { source_type, len }));
         error.is_none()
     };

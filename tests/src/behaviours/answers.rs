@@ -11,12 +11,7 @@ use crate::plugin::{Plugin, Reply};
 use crate::sim::{Harness, file};
 
 fn with(plugin: Plugin, maker: &dyn Maker) -> Harness {
-    Harness::new(
-        maker,
-        &file::secrets(),
-        &Options::default(),
-        [("a", plugin)],
-    )
+    Harness::new(maker, &file::secrets(), &Options::default(), [("a", plugin)])
 }
 
 pub(super) fn invalid_status_has_upstreams_error_text(maker: &dyn Maker) {
@@ -26,36 +21,12 @@ pub(super) fn invalid_status_has_upstreams_error_text(maker: &dyn Maker) {
         sha256_text(&long)
     );
     let table = [
-        (
-            "healthz",
-            ("v2", "tired", "key-1"),
-            "got unexpected healthz status: tired",
-        ),
-        (
-            "healthz, empty",
-            ("v2", "", "key-1"),
-            "got unexpected healthz status: ",
-        ),
-        (
-            "healthz, almost",
-            ("v2", "OK", "key-1"),
-            "got unexpected healthz status: OK",
-        ),
-        (
-            "version",
-            ("v3", "ok", "key-1"),
-            "expected KMSv2 API version v2, got v3",
-        ),
-        (
-            "version, empty",
-            ("", "ok", "key-1"),
-            "expected KMSv2 API version v2, got ",
-        ),
-        (
-            "key ID, empty",
-            ("v2", "ok", ""),
-            "got invalid KMSv2 KeyID hash \"\": keyID is empty",
-        ),
+        ("healthz", ("v2", "tired", "key-1"), "got unexpected healthz status: tired"),
+        ("healthz, empty", ("v2", "", "key-1"), "got unexpected healthz status: "),
+        ("healthz, almost", ("v2", "OK", "key-1"), "got unexpected healthz status: OK"),
+        ("version", ("v3", "ok", "key-1"), "expected KMSv2 API version v2, got v3"),
+        ("version, empty", ("", "ok", "key-1"), "expected KMSv2 API version v2, got "),
+        ("key ID, empty", ("v2", "ok", ""), "got invalid KMSv2 KeyID hash \"\": keyID is empty"),
         ("key ID, too long", ("v2", "ok", &long), &long_fault),
         (
             "all three",
@@ -69,11 +40,7 @@ pub(super) fn invalid_status_has_upstreams_error_text(maker: &dyn Maker) {
         plugin.healthz = healthz.into();
         let mut h = with(plugin, maker);
         let expected = format!("kmsv2 Provider a is not healthy, error: {fault}");
-        assert_eq!(
-            h.fault(),
-            Some(format!("kms-provider-0: {expected}")),
-            "{desc}"
-        );
+        assert_eq!(h.fault(), Some(format!("kms-provider-0: {expected}")), "{desc}");
         let error = h.try_write("secrets", "/k", b"x").unwrap_err();
         assert_eq!(error.kind, ErrorKind::NotReady, "{desc}");
         assert_eq!(h.plugin("a").calls.encrypt, 0, "{desc}: no DEK is made");
@@ -149,10 +116,7 @@ pub(super) fn downgraded_plugin_is_an_error_once(maker: &dyn Maker) {
 pub(super) fn version_change_is_an_error_if_coasting_as_upstream(maker: &dyn Maker) {
     let mut plugin = Plugin::new("key-1");
     plugin.version = "v2beta1".into();
-    let options = Options {
-        coast: Coast::Upstream,
-        ..Options::default()
-    };
+    let options = Options { coast: Coast::Upstream, ..Options::default() };
     let mut h = Harness::new(maker, &file::secrets(), &options, [("a", plugin)]);
     h.plugin("a").version = "v2".into();
     h.advance_secs(60);
@@ -168,11 +132,7 @@ pub(super) fn version_change_is_an_error_if_coasting_as_upstream(maker: &dyn Mak
 pub(super) fn invalid_encrypt_answer_is_never_used(maker: &dyn Maker) {
     type Change = fn(&mut EncryptResponse);
     let table: [(&str, Change, &str); 8] = [
-        (
-            "no key ID",
-            |a| a.key_id.clear(),
-            "failed to validate key id: keyID is empty",
-        ),
+        ("no key ID", |a| a.key_id.clear(), "failed to validate key id: keyID is empty"),
         (
             "a key ID too long",
             |a| a.key_id = "k".repeat(1025),
@@ -214,21 +174,12 @@ pub(super) fn invalid_encrypt_answer_is_never_used(maker: &dyn Maker) {
         let mut h = with(plugin, maker);
         let shown = h.fault().expect("unhealthy");
         assert!(
-            shown.contains(&format!(
-                "errState=got unexpected nil transformer, errGen={fault}"
-            )),
+            shown.contains(&format!("errState=got unexpected nil transformer, errGen={fault}")),
             "{desc}: {shown}"
         );
-        assert!(
-            shown.ends_with("expirationTimestamp=0001-01-01T00:00:00Z"),
-            "{desc}: {shown}"
-        );
+        assert!(shown.ends_with("expirationTimestamp=0001-01-01T00:00:00Z"), "{desc}: {shown}");
         assert!(h.try_write("secrets", "/k", b"x").is_err(), "{desc}");
-        assert_eq!(
-            h.plugin("a").calls.decrypt,
-            0,
-            "{desc}: no Decrypt call is made"
-        );
+        assert_eq!(h.plugin("a").calls.decrypt, 0, "{desc}: no Decrypt call is made");
         h.plugin("a").up();
         h.advance_secs(10);
         h.write("/k", b"x");
@@ -242,15 +193,8 @@ pub(super) fn garbage_ciphertext_is_never_used(maker: &dyn Maker) {
         Reply::Answer(answer)
     });
     let mut h = with(plugin, maker);
-    assert!(
-        h.fault()
-            .expect("unhealthy")
-            .contains("the plugin could not decrypt the new DEK")
-    );
-    assert_eq!(
-        h.try_write("secrets", "/k", b"x").unwrap_err().kind,
-        ErrorKind::NotReady
-    );
+    assert!(h.fault().expect("unhealthy").contains("the plugin could not decrypt the new DEK"));
+    assert_eq!(h.try_write("secrets", "/k", b"x").unwrap_err().kind, ErrorKind::NotReady);
 }
 
 pub(super) fn texts_of_the_plugin_are_truncated_and_sanitized(maker: &dyn Maker) {
@@ -263,11 +207,7 @@ pub(super) fn texts_of_the_plugin_are_truncated_and_sanitized(maker: &dyn Maker)
     });
     let mut h = with(plugin, maker);
     let fault = h.fault().expect("unhealthy");
-    assert!(
-        fault.len() < 1300 && !fault.contains(char::is_control),
-        "{} bytes",
-        fault.len()
-    );
+    assert!(fault.len() < 1300 && !fault.contains(char::is_control), "{} bytes", fault.len());
 }
 
 pub(super) fn invalid_key_ids_are_counted(maker: &dyn Maker) {
@@ -276,12 +216,6 @@ pub(super) fn invalid_key_ids_are_counted(maker: &dyn Maker) {
     h.plugin("a").key_id = "k".repeat(2000);
     h.advance_secs(10);
     let name = "apiserver_envelope_encryption_invalid_key_id_from_status_total";
-    assert_eq!(
-        h.metric(name, &[("provider_name", "a"), ("error", "empty")]),
-        2.0
-    );
-    assert_eq!(
-        h.metric(name, &[("provider_name", "a"), ("error", "too_long")]),
-        1.0
-    );
+    assert_eq!(h.metric(name, &[("provider_name", "a"), ("error", "empty")]), 2.0);
+    assert_eq!(h.metric(name, &[("provider_name", "a"), ("error", "too_long")]), 1.0);
 }

@@ -27,18 +27,13 @@ pub(super) fn concurrent_reads_of_one_dek_cost_one_decrypt(maker: &dyn Maker) {
     let mut h = Harness::primed(maker);
     h.plugin("a").delay = Duration::from_millis(50);
     let before = h.plugin("a").calls.decrypt;
-    let ops: Vec<_> = (0..100)
-        .map(|_| h.begin_read("secrets", "/k", &values[0]))
-        .collect();
+    let ops: Vec<_> = (0..100).map(|_| h.begin_read("secrets", "/k", &values[0])).collect();
     let other = h.begin_read("secrets", "/k", &values[1]);
     assert_eq!(h.was_read(ops[0]), None, "parked");
     assert_eq!(h.plugin("a").calls.decrypt, before + 2, "one for each DEK");
     h.advance(Duration::from_millis(50));
     for op in ops.into_iter().chain([other]) {
-        assert_eq!(
-            h.was_read(op).expect("woken").expect("a read").plaintext,
-            b"plaintext"
-        );
+        assert_eq!(h.was_read(op).expect("woken").expect("a read").plaintext, b"plaintext");
     }
     h.read("/k", &values[0]);
     assert_eq!(h.plugin("a").calls.decrypt, before + 2);
@@ -48,11 +43,8 @@ pub(super) fn failed_decrypt_wakes_every_waiter(maker: &dyn Maker) {
     let value = foreign_values(maker, 1).remove(0);
     let mut h = Harness::primed(maker);
     h.plugin("a").delay = Duration::from_millis(50);
-    h.plugin("a")
-        .on_decrypt(|_| Reply::Fail(13, "hardware on fire"));
-    let ops: Vec<_> = (0..20)
-        .map(|_| h.begin_read("secrets", "/k", &value))
-        .collect();
+    h.plugin("a").on_decrypt(|_| Reply::Fail(13, "hardware on fire"));
+    let ops: Vec<_> = (0..20).map(|_| h.begin_read("secrets", "/k", &value)).collect();
     h.advance(Duration::from_millis(50));
     for op in ops {
         let error = h.was_read(op).expect("woken").unwrap_err();
@@ -64,25 +56,14 @@ pub(super) fn failed_decrypt_wakes_every_waiter(maker: &dyn Maker) {
     }
     h.plugin("a").up();
     h.plugin("a").delay = Duration::ZERO;
-    assert_eq!(
-        h.read("/k", &value).plaintext,
-        b"plaintext",
-        "a failure is not kept"
-    );
+    assert_eq!(h.read("/k", &value).plaintext, b"plaintext", "a failure is not kept");
 }
 
 pub(super) fn least_recently_used_dek_leaves_a_full_cache(maker: &dyn Maker) {
     let values = foreign_values(maker, 3);
-    let options = Options {
-        dek_cache_capacity: NonZeroUsize::new(2).expect("not 0"),
-        ..Options::default()
-    };
-    let mut h = Harness::new(
-        maker,
-        &file::secrets(),
-        &options,
-        [("a", Plugin::new("key-1"))],
-    );
+    let options =
+        Options { dek_cache_capacity: NonZeroUsize::new(2).expect("not 0"), ..Options::default() };
+    let mut h = Harness::new(maker, &file::secrets(), &options, [("a", Plugin::new("key-1"))]);
     let base = h.plugin("a").calls.decrypt;
     let mut reads = |value: usize| {
         assert_eq!(h.read("/k", &values[value]).plaintext, b"plaintext");
@@ -96,11 +77,7 @@ pub(super) fn least_recently_used_dek_leaves_a_full_cache(maker: &dyn Maker) {
     assert_eq!(reads(1), 4, "was gone");
     let own = h.write("/k", b"own");
     assert_eq!(h.read("/k", &own).plaintext, b"own");
-    assert_eq!(
-        h.plugin("a").calls.decrypt - base,
-        4,
-        "the write DEK is never evicted"
-    );
+    assert_eq!(h.plugin("a").calls.decrypt - base, 4, "the write DEK is never evicted");
 }
 
 pub(super) fn reads_continue_while_the_plugin_is_down(maker: &dyn Maker) {
@@ -112,10 +89,7 @@ pub(super) fn reads_continue_while_the_plugin_is_down(maker: &dyn Maker) {
     h.advance_secs(24 * 60 * 60);
     assert_eq!(h.read("/k", &own).plaintext, b"own");
     assert_eq!(h.read("/k", &values[0]).plaintext, b"plaintext");
-    assert_eq!(
-        h.try_write("secrets", "/k", b"x").unwrap_err().kind,
-        ErrorKind::NotReady
-    );
+    assert_eq!(h.try_write("secrets", "/k", b"x").unwrap_err().kind, ErrorKind::NotReady);
     let error = h.try_read("secrets", "/k", &values[1]).unwrap_err();
     assert_eq!((error.kind, error.grpc_code), (ErrorKind::Kms, Some(14)));
 }
@@ -134,21 +108,13 @@ pub(super) fn unusable_dek_from_the_plugin_is_a_plugin_error(maker: &dyn Maker) 
     let value = foreign_values(maker, 1).remove(0);
     let mut h = Harness::primed(maker);
     for (desc, len) in [("empty", 0), ("no AES key", 31), ("far too long", 100_000)] {
-        h.plugin("a")
-            .on_decrypt(move |_| Reply::Answer(vec![7; len]));
+        h.plugin("a").on_decrypt(move |_| Reply::Answer(vec![7; len]));
         let error = h.try_read("secrets", "/k", &value).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Kms, "{desc}");
-        assert!(
-            error.message.starts_with("failed to decrypt DEK, error: "),
-            "{desc}: {error}"
-        );
+        assert!(error.message.starts_with("failed to decrypt DEK, error: "), "{desc}: {error}");
     }
     h.plugin("a").up();
-    assert_eq!(
-        h.read("/k", &value).plaintext,
-        b"plaintext",
-        "the unusable DEK was not cached"
-    );
+    assert_eq!(h.read("/k", &value).plaintext, b"plaintext", "the unusable DEK was not cached");
 }
 
 pub(super) fn wrong_dek_from_the_plugin_is_not_kept(maker: &dyn Maker) {
@@ -162,11 +128,7 @@ pub(super) fn wrong_dek_from_the_plugin_is_not_kept(maker: &dyn Maker) {
     let calls = h.plugin("a").calls;
     h.try_read("secrets", "/other", &value).unwrap_err();
     h.read("/k", &value);
-    assert_eq!(
-        h.plugin("a").calls,
-        calls,
-        "the correct DEK stays cached, even if a read fails"
-    );
+    assert_eq!(h.plugin("a").calls, calls, "the correct DEK stays cached, even if a read fails");
 }
 
 pub(super) fn same_ciphertext_under_another_key_id_is_another_dek(maker: &dyn Maker) {
@@ -174,25 +136,11 @@ pub(super) fn same_ciphertext_under_another_key_id_is_another_dek(maker: &dyn Ma
     let mut object = EncryptedObject::of("a", &h.write("/k", b"plaintext"));
     let base = h.plugin("a").calls.decrypt;
     object.key_id = "key-9".into();
-    assert_eq!(
-        h.try_read("secrets", "/k", &object.stored("a"))
-            .unwrap_err()
-            .kind,
-        ErrorKind::Kms
-    );
+    assert_eq!(h.try_read("secrets", "/k", &object.stored("a")).unwrap_err().kind, ErrorKind::Kms);
     object.key_id = "key-1".into();
     object.annotations.insert("a.b".into(), vec![1]);
-    assert_eq!(
-        h.try_read("secrets", "/k", &object.stored("a"))
-            .unwrap_err()
-            .kind,
-        ErrorKind::Kms
-    );
-    assert_eq!(
-        h.plugin("a").calls.decrypt,
-        base + 2,
-        "the plugin was asked for each"
-    );
+    assert_eq!(h.try_read("secrets", "/k", &object.stored("a")).unwrap_err().kind, ErrorKind::Kms);
+    assert_eq!(h.plugin("a").calls.decrypt, base + 2, "the plugin was asked for each");
 }
 
 /// A plugin may keep the encrypted DEK in an annotation and always return the same ciphertext.
@@ -206,9 +154,7 @@ pub(super) fn same_ciphertext_with_other_annotations_is_another_dek(maker: &dyn 
         let mut object = EncryptedObject::of("a", &h.write("/k", &[b'0', n as u8]));
         let dek = h.plugin("a").seen.last().expect("it encrypted one").clone();
         object.encrypted_dek_source = b"always this".to_vec();
-        object
-            .annotations
-            .insert(annotation.into(), n.to_le_bytes().into());
+        object.annotations.insert(annotation.into(), n.to_le_bytes().into());
         let request = DecryptRequest {
             ciphertext: object.encrypted_dek_source.clone(),
             key_id: object.key_id.clone(),

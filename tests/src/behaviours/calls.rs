@@ -19,20 +19,12 @@ fn silent() -> Plugin {
 }
 
 fn with(plugin: Plugin, maker: &dyn Maker) -> Harness {
-    Harness::new(
-        maker,
-        &file::secrets(),
-        &Options::default(),
-        [("a", plugin)],
-    )
+    Harness::new(maker, &file::secrets(), &Options::default(), [("a", plugin)])
 }
 
 fn status(call: CallId, key_id: &str) -> Event {
-    let outcome = Ok(StatusResponse {
-        version: "v2".into(),
-        healthz: "ok".into(),
-        key_id: key_id.into(),
-    });
+    let outcome =
+        Ok(StatusResponse { version: "v2".into(), healthz: "ok".into(), key_id: key_id.into() });
     Event::Status { call, outcome }
 }
 
@@ -101,10 +93,7 @@ pub(super) fn answers_to_unknown_or_ended_calls_are_ignored(maker: &dyn Maker) {
     let value = h.write("/k", b"x");
     let before = h.face.metrics();
     let calls: Vec<_> = h.placed.iter().map(|(call, _, _)| *call).collect();
-    for call in calls
-        .into_iter()
-        .chain([CallId(0), CallId(12_345), CallId(u64::MAX)])
-    {
+    for call in calls.into_iter().chain([CallId(0), CallId(12_345), CallId(u64::MAX)]) {
         h.tell(status(call, "key-9"));
         h.tell(encrypted(call, "key-9"));
         h.tell(decrypted(call));
@@ -123,11 +112,7 @@ pub(super) fn late_answer_is_ignored(maker: &dyn Maker) {
     h.advance(Duration::from_millis(3001));
     let error = h.try_write("secrets", "/k", b"x").unwrap_err();
     assert_eq!(error.kind, ErrorKind::NotReady);
-    assert_eq!(
-        h.plugin("a").calls.encrypt,
-        0,
-        "the late Status starts no Encrypt call"
-    );
+    assert_eq!(h.plugin("a").calls.encrypt, 0, "the late Status starts no Encrypt call");
 }
 
 pub(super) fn answer_of_another_kind_is_ignored(maker: &dyn Maker) {
@@ -150,20 +135,9 @@ pub(super) fn answer_of_another_kind_is_ignored(maker: &dyn Maker) {
     h.tell(status(call, "key-1"));
     h.tell(encrypted(call, "key-1"));
     assert!(h.written(op).is_none());
-    h.tell(Event::Decrypted {
-        call,
-        outcome: Err(CallError {
-            code: 99,
-            message: String::new(),
-        }),
-    });
+    h.tell(Event::Decrypted { call, outcome: Err(CallError { code: 99, message: String::new() }) });
     let error = h.written(op).expect("woken").unwrap_err();
-    assert!(
-        error
-            .message
-            .contains("rpc error: code = Unknown desc = , "),
-        "{error}"
-    );
+    assert!(error.message.contains("rpc error: code = Unknown desc = , "), "{error}");
 }
 
 pub(super) fn only_the_first_answer_counts(maker: &dyn Maker) {
@@ -194,15 +168,8 @@ pub(super) fn cancelled_operation_has_no_result(maker: &dyn Maker) {
         h.written(ops[0]).is_none() && h.was_read(ops[1]).is_none() && h.checked(ops[2]).is_none()
     );
     assert_eq!(h.status()["parkedOperations"], 0);
-    let again = h.face.to_storage(
-        ops[0],
-        Location {
-            resource: "secrets",
-            key: b"/k",
-        },
-        b"x",
-        h.now,
-    );
+    let again =
+        h.face.to_storage(ops[0], Location { resource: "secrets", key: b"/k" }, b"x", h.now);
     assert!(again.is_some(), "its id is free again");
 }
 
@@ -215,11 +182,7 @@ pub(super) fn cancelled_read_does_not_cancel_others(maker: &dyn Maker) {
     h.cancel(ops[0]);
     h.advance(Duration::from_millis(10));
     assert!(h.was_read(ops[0]).is_none());
-    assert!(
-        ops[1..]
-            .iter()
-            .all(|op| h.was_read(*op).expect("woken").is_ok())
-    );
+    assert!(ops[1..].iter().all(|op| h.was_read(*op).expect("woken").is_ok()));
     let alone = Harness::seeded(
         maker,
         &file::secrets(),
@@ -239,23 +202,12 @@ pub(super) fn cancelled_read_does_not_cancel_others(maker: &dyn Maker) {
 
 pub(super) fn operation_id_in_use_is_refused(maker: &dyn Maker) {
     let mut h = with(silent(), maker);
-    let at = Location {
-        resource: "secrets",
-        key: b"/k",
-    };
+    let at = Location { resource: "secrets", key: b"/k" };
     let now = h.now;
     assert!(h.face.to_storage(1, at, b"first", now).is_none());
-    let error = h
-        .face
-        .to_storage(1, at, b"second", now)
-        .expect("at once")
-        .unwrap_err();
+    let error = h.face.to_storage(1, at, b"second", now).expect("at once").unwrap_err();
     assert_eq!(error.kind, ErrorKind::Internal);
-    let error = h
-        .face
-        .from_storage(1, at, b"third", now)
-        .expect("at once")
-        .unwrap_err();
+    let error = h.face.from_storage(1, at, b"third", now).expect("at once").unwrap_err();
     assert_eq!(error.kind, ErrorKind::Internal);
     assert!(h.face.health(1, now).expect("at once")[0].fault.is_some());
     h.plugin("a").up();
@@ -265,9 +217,7 @@ pub(super) fn operation_id_in_use_is_refused(maker: &dyn Maker) {
 
 pub(super) fn too_many_waiting_operations_are_refused(maker: &dyn Maker) {
     let mut h = with(silent(), maker);
-    let ops: Vec<_> = (0..PARKED_MAX)
-        .map(|_| h.begin_write("secrets", "/k", b"x"))
-        .collect();
+    let ops: Vec<_> = (0..PARKED_MAX).map(|_| h.begin_write("secrets", "/k", b"x")).collect();
     let error = h.try_write("secrets", "/k", b"x").unwrap_err();
     assert_eq!(error.kind, ErrorKind::Overloaded);
     let value = Harness::primed(maker).write("/k", b"plaintext");
@@ -302,9 +252,7 @@ pub(super) fn too_many_waiting_operations_are_refused(maker: &dyn Maker) {
 pub(super) fn too_many_waiting_bytes_are_refused(maker: &dyn Maker) {
     let mut h = with(silent(), maker);
     let big = vec![0; PARKED_BYTES_MAX / 4 - 100];
-    let ops: Vec<_> = (0..4)
-        .map(|_| h.begin_write("secrets", "/k", &big))
-        .collect();
+    let ops: Vec<_> = (0..4).map(|_| h.begin_write("secrets", "/k", &big)).collect();
     let error = h.try_write("secrets", "/k", &big[..1000]).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Overloaded);
     h.cancel(ops[0]);
@@ -330,11 +278,7 @@ pub(super) fn overloaded_read_makes_no_plugin_call(maker: &dyn Maker) {
     assert_eq!(error.kind, ErrorKind::Overloaded);
     assert_eq!(h.plugin("a").calls, before);
     let own = h.write("/k", b"x");
-    assert_eq!(
-        h.read("/k", &own).plaintext,
-        b"x",
-        "operations that need no plugin still work"
-    );
+    assert_eq!(h.read("/k", &own).plaintext, b"x", "operations that need no plugin still work");
 }
 
 pub(super) fn silent_plugin_leaves_room_for_operations_of_other_plugins(maker: &dyn Maker) {

@@ -43,9 +43,7 @@ fn samples(h: &mut Harness, name: &str) -> BTreeMap<String, f64> {
 }
 
 fn table(rows: &[(&str, f64)]) -> BTreeMap<String, f64> {
-    rows.iter()
-        .map(|(labels, value)| ((*labels).to_owned(), *value))
-        .collect()
+    rows.iter().map(|(labels, value)| ((*labels).to_owned(), *value)).collect()
 }
 
 /// Upstream nests transformers by prefix (storage/value/transformer.go), and each level counts.
@@ -140,8 +138,7 @@ pub(super) fn failed_calls_are_counted_by_their_code(maker: &dyn Maker) {
             plugin.on_decrypt(move |_| Reply::Fail(code, "no"));
         }
         h.try_read("secrets", "/k", &v2_value).unwrap_err();
-        h.try_read("configmaps", "/k", &v1_value.stored)
-            .unwrap_err();
+        h.try_read("configmaps", "/k", &v1_value.stored).unwrap_err();
         h.try_write("configmaps", "/k", b"x").unwrap_err();
         let mut expected = String::new();
         for (labels, prefix) in [
@@ -162,12 +159,7 @@ pub(super) fn failed_calls_are_counted_by_their_code(maker: &dyn Maker) {
 pub(super) fn abandoned_operation_counts_as_canceled(maker: &dyn Maker) {
     let mut plugin = Plugin::new("key-1");
     plugin.hang();
-    let mut h = Harness::new(
-        maker,
-        &file::secrets(),
-        &Options::default(),
-        [("a", plugin)],
-    );
+    let mut h = Harness::new(maker, &file::secrets(), &Options::default(), [("a", plugin)]);
     let write = h.begin_write("secrets", "/k", b"x");
     h.cancel(write);
     let expected = table(&[("secrets to_storage k8s:enc:kms:v2:a: Canceled", 1.0)]);
@@ -175,10 +167,7 @@ pub(super) fn abandoned_operation_counts_as_canceled(maker: &dyn Maker) {
 }
 
 pub(super) fn operation_that_a_reload_ends_counts_as_failed(maker: &dyn Maker) {
-    let options = Options {
-        reload: true,
-        ..Options::default()
-    };
+    let options = Options { reload: true, ..Options::default() };
     // The first probe takes 14 s for Status, 14 s for Encrypt and never ends Decrypt: longer than the grace period, which is twice the timeout.
     let mut plugin = Plugin::new("key-1");
     plugin.delay = Duration::from_secs(14);
@@ -188,8 +177,7 @@ pub(super) fn operation_that_a_reload_ends_counts_as_failed(maker: &dyn Maker) {
     let write = h.begin_write("secrets", "/k", b"x");
     let read = h.begin_read("secrets", "/k", b"plain");
     assert!(h.was_read(read).is_some_and(|read| read.is_err()));
-    h.reload(&file::secrets_with(&[file::identity()]))
-        .expect("valid");
+    h.reload(&file::secrets_with(&[file::identity()])).expect("valid");
     h.advance_secs(30);
     assert!(h.written(write).is_some_and(|written| written.is_err()));
     let expected = table(&[
@@ -201,16 +189,8 @@ pub(super) fn operation_that_a_reload_ends_counts_as_failed(maker: &dyn Maker) {
 
 /// Upstream: RecordKeyID and RecordKeyIDFromStatus in encrypt/envelope/metrics/metrics.go.
 pub(super) fn each_key_id_has_its_count_and_its_times(maker: &dyn Maker) {
-    let options = Options {
-        apiserver_id: "me".into(),
-        ..Options::default()
-    };
-    let mut h = Harness::new(
-        maker,
-        &file::secrets(),
-        &options,
-        [("a", Plugin::new("key-1"))],
-    );
+    let options = Options { apiserver_id: "me".into(), ..Options::default() };
+    let mut h = Harness::new(maker, &file::secrets(), &options, [("a", Plugin::new("key-1"))]);
     let at = |seconds: u64| (START + Duration::from_secs(seconds)).as_secs_f64();
     h.advance_secs(7);
     let first = h.write("/k", b"x");
@@ -223,11 +203,7 @@ pub(super) fn each_key_id_has_its_count_and_its_times(maker: &dyn Maker) {
     h.read("/k", &first);
     // The DEK is cached, so the read counts even though decrypting the value fails.
     h.try_read("secrets", "/other", &first).unwrap_err();
-    let (one, two, me) = (
-        sha256_text("key-1"),
-        sha256_text("key-2"),
-        sha256_text("me"),
-    );
+    let (one, two, me) = (sha256_text("key-1"), sha256_text("key-2"), sha256_text("me"));
     let labels = |direction: &str, hash: &str| format!("{direction} a {hash} {me}");
     let rows = [
         (labels("to_storage", &one), 1.0, at(7)),
@@ -238,11 +214,8 @@ pub(super) fn each_key_id_has_its_count_and_its_times(maker: &dyn Maker) {
     assert_eq!(samples(&mut h, USES), expected);
     let expected: BTreeMap<_, _> = rows.map(|(labels, _, at)| (labels, at)).into();
     assert_eq!(samples(&mut h, USED_AT), expected);
-    let expected: BTreeMap<_, _> = [
-        (format!("a {one} {me}"), at(0)),
-        (format!("a {two} {me}"), at(60)),
-    ]
-    .into();
+    let expected: BTreeMap<_, _> =
+        [(format!("a {one} {me}"), at(0)), (format!("a {two} {me}"), at(60))].into();
     assert_eq!(samples(&mut h, STATUS_AT), expected);
 }
 
@@ -267,11 +240,7 @@ pub(super) fn cache_size_has_each_dek_that_wrote_or_was_decrypted(maker: &dyn Ma
         h.plugin("a").key_id = key_id.into();
         h.advance_secs(60);
     }
-    assert_eq!(
-        samples(&mut h, CACHE_SIZE),
-        table(&[("a", 2.0)]),
-        "neither new DEK has written"
-    );
+    assert_eq!(samples(&mut h, CACHE_SIZE), table(&[("a", 2.0)]), "neither new DEK has written");
     h.write("/k", b"x");
     assert_eq!(samples(&mut h, CACHE_SIZE), table(&[("a", 3.0)]));
 }
@@ -308,8 +277,7 @@ pub(super) fn kms_v1_counts_arrivals_and_the_fill_of_its_cache(maker: &dyn Maker
     h.read("/k", &own);
     h.read("/k", &foreign);
     assert_eq!(samples(&mut h, FILL), table(&[("", 1.0)]));
-    h.try_read("secrets", "/k", b"k8s:enc:kms:v1:old:")
-        .unwrap_err();
+    h.try_read("secrets", "/k", b"k8s:enc:kms:v1:old:").unwrap_err();
     let bounds = [
         ("60", 2.0),
         ("120", 3.0),
@@ -345,10 +313,7 @@ pub(super) fn kms_v1_counts_arrivals_and_the_fill_of_its_cache(maker: &dyn Maker
 
 /// A process may reload an unlimited number of names.
 pub(super) fn series_with_names_from_the_file_are_bounded(maker: &dyn Maker) {
-    let options = Options {
-        reload: true,
-        ..Options::default()
-    };
+    let options = Options { reload: true, ..Options::default() };
     let named = |n: usize| file::secrets_with(&[local("aesgcm", &[(&format!("key{n}"), 1)])]);
     let mut h = Harness::new(maker, &named(0), &options, []);
     for n in 0..1100 {
@@ -363,16 +328,12 @@ pub(super) fn series_with_names_from_the_file_are_bounded(maker: &dyn Maker) {
     assert_eq!(counted["other to_storage other OK"], 137.0);
     let nameless = Harness::new(maker, &named(0), &options, [("bad", Plugin::new(""))]);
     let mut h = nameless;
-    h.sockets
-        .insert("unix:///run/bad.sock".into(), "bad".into());
+    h.sockets.insert("unix:///run/bad.sock".into(), "bad".into());
     for n in 0..150 {
         let kms = file::kms_at(&format!("bad{n}"), "unix:///run/bad.sock", "3s");
         h.reload(&file::secrets_with(&[kms])).expect("a valid file");
     }
     let counted = samples(&mut h, INVALID);
     assert_eq!(counted.len(), 101);
-    assert_eq!(
-        (counted["bad99 empty"], counted["other empty"]),
-        (1.0, 50.0)
-    );
+    assert_eq!((counted["bad99 empty"], counted["other empty"]), (1.0, 50.0));
 }

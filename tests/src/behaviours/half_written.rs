@@ -11,10 +11,7 @@ use crate::sim::{Harness, file};
 const KEY: &str = "/registry/x/default/token";
 
 fn harness(maker: &dyn Maker, file: &str) -> Harness {
-    let options = Options {
-        reload: true,
-        ..Options::default()
-    };
+    let options = Options { reload: true, ..Options::default() };
     Harness::new(maker, file, &options, [("a", Plugin::new("key-a"))])
 }
 
@@ -54,12 +51,9 @@ struct Stored {
 fn stored(maker: &dyn Maker, resource: &'static str, writers: &[String]) -> Vec<Stored> {
     let write = |writer: &String| Stored {
         resource,
-        value: harness(
-            maker,
-            &config(&[(&[resource], std::slice::from_ref(writer))]),
-        )
-        .try_write(resource, KEY, b"hello")
-        .expect("a write"),
+        value: harness(maker, &config(&[(&[resource], std::slice::from_ref(writer))]))
+            .try_write(resource, KEY, b"hello")
+            .expect("a write"),
     };
     writers.iter().map(write).collect()
 }
@@ -92,14 +86,8 @@ fn whole_file() -> String {
     ];
     config(&[
         (&["secrets", "configmaps"], &list),
-        (
-            &["*.apps"],
-            &[local("aescbc", &[("key1", 5)]), IDENTITY.to_owned()],
-        ),
-        (
-            &["*.*"],
-            &[local("secretbox", &[("key1", 6)]), IDENTITY.to_owned()],
-        ),
+        (&["*.apps"], &[local("aescbc", &[("key1", 5)]), IDENTITY.to_owned()]),
+        (&["*.*"], &[local("secretbox", &[("key1", 6)]), IDENTITY.to_owned()]),
     ])
 }
 
@@ -117,11 +105,7 @@ fn values(maker: &dyn Maker) -> Vec<Stored> {
 /// losing something. Returns how many prefixes there were of each kind.
 fn cut_everywhere(maker: &dyn Maker, running: &str, file: &str, values: &[Stored]) -> [usize; 3] {
     let mut h = harness(maker, running);
-    assert_eq!(
-        unreadable(&mut h, values),
-        0,
-        "all values are readable at first"
-    );
+    assert_eq!(unreadable(&mut h, values), 0, "all values are readable at first");
     let [mut refused, mut harmless, mut told] = [0; 3];
     for end in 0..file.len() {
         let cut = &file[..end];
@@ -130,9 +114,7 @@ fn cut_everywhere(maker: &dyn Maker, running: &str, file: &str, values: &[Stored
             told += 1;
             // The reported loss is real: without the check, values become unreadable.
             let mut careless = harness(maker, running);
-            careless
-                .reload(cut)
-                .expect("a file that loses something is valid");
+            careless.reload(cut).expect("a file that loses something is valid");
             careless.advance_secs(1);
             assert_ne!(
                 unreadable(&mut careless, values),
@@ -167,25 +149,16 @@ pub(super) fn truncated_file_is_refused_or_its_losses_are_reported(maker: &dyn M
 }
 
 pub(super) fn half_written_rotation_is_refused_or_its_losses_are_reported(maker: &dyn Maker) {
-    let old = config(&[(
-        &["secrets"],
-        &[local("aescbc", &[("old", 2)]), IDENTITY.to_owned()],
-    )]);
+    let old = config(&[(&["secrets"], &[local("aescbc", &[("old", 2)]), IDENTITY.to_owned()])]);
     // The new key comes first, so the file is already valid before the old key is written.
     let new = config(&[(
         &["secrets"],
-        &[
-            local("aescbc", &[("new", 1), ("old", 2)]),
-            IDENTITY.to_owned(),
-        ],
+        &[local("aescbc", &[("new", 1), ("old", 2)]), IDENTITY.to_owned()],
     )]);
     let writers = [local("aescbc", &[("old", 2)]), IDENTITY.to_owned()];
     let values = stored(maker, "secrets", &writers);
     let [refused, harmless, told] = cut_everywhere(maker, &old, &new, &values);
-    assert!(
-        refused > 0 && harmless > 0 && told > 0,
-        "{refused} {harmless} {told}"
-    );
+    assert!(refused > 0 && harmless > 0 && told > 0, "{refused} {harmless} {told}");
 }
 
 pub(super) fn unreadable_values_are_reported_by_their_prefix(maker: &dyn Maker) {

@@ -12,10 +12,7 @@ use crate::sim::{Harness, file};
 const MS: Duration = Duration::from_millis(1);
 
 fn check(fault: Option<&str>) -> Vec<Check> {
-    vec![Check {
-        name: "kms-providers".into(),
-        fault: fault.map(Into::into),
-    }]
+    vec![Check { name: "kms-providers".into(), fault: fault.map(Into::into) }]
 }
 
 pub(super) fn checks_collapse_into_one(maker: &dyn Maker) {
@@ -27,10 +24,7 @@ pub(super) fn checks_collapse_into_one(maker: &dyn Maker) {
         ("no KMS, no reload", plain, false, vec![]),
     ];
     for (desc, file, reload, expected) in table {
-        let options = Options {
-            reload,
-            ..Options::default()
-        };
+        let options = Options { reload, ..Options::default() };
         let mut h = Harness::new(maker, &file, &options, [("a", Plugin::new("key-1"))]);
         assert_eq!(h.health(), expected, "{desc}");
     }
@@ -39,12 +33,7 @@ pub(super) fn checks_collapse_into_one(maker: &dyn Maker) {
 pub(super) fn collapsed_check_names_each_unhealthy_provider(maker: &dyn Maker) {
     let plugins = ["a", "b", "c"].map(|name| (name, Plugin::new(name)));
     let list = ["a", "b", "c"].map(file::kms);
-    let mut h = Harness::new(
-        maker,
-        &file::secrets_with(&list),
-        &Options::default(),
-        plugins,
-    );
+    let mut h = Harness::new(maker, &file::secrets_with(&list), &Options::default(), plugins);
     h.plugin("a").healthz = "tired".into();
     h.plugin("c").version = "v9".into();
     h.advance_secs(20);
@@ -101,11 +90,7 @@ pub(super) fn health_check_is_a_poll(maker: &dyn Maker) {
     assert_eq!(h.health(), check(None));
     assert!(h.read("/k", &value).stale, "it rotated the DEK");
     let next = h.now + Duration::from_secs(60);
-    assert_eq!(
-        h.face.poll_timeout(),
-        Some(next),
-        "and the next poll is a minute later"
-    );
+    assert_eq!(h.face.poll_timeout(), Some(next), "and the next poll is a minute later");
 }
 
 pub(super) fn concurrent_health_checks_share_one_probe(maker: &dyn Maker) {
@@ -118,12 +103,7 @@ pub(super) fn concurrent_health_checks_share_one_probe(maker: &dyn Maker) {
     h.advance(Duration::from_millis(100));
     for op in ops {
         let checks = h.checked(op).expect("woken");
-        assert!(
-            checks[0]
-                .fault
-                .as_deref()
-                .is_some_and(|fault| fault.ends_with("desc = gone"))
-        );
+        assert!(checks[0].fault.as_deref().is_some_and(|fault| fault.ends_with("desc = gone")));
     }
     assert_eq!(h.plugin("a").calls.status, 2);
 }
@@ -132,16 +112,8 @@ pub(super) fn health_check_waits_for_the_slowest_provider(maker: &dyn Maker) {
     let mut slow = Plugin::new("b");
     slow.hang();
     let plugins = [("a", Plugin::new("a")), ("b", slow)];
-    let list = [
-        file::kms("a"),
-        file::kms_at("b", "unix:///run/b.sock", "500ms"),
-    ];
-    let mut h = Harness::new(
-        maker,
-        &file::secrets_with(&list),
-        &Options::default(),
-        plugins,
-    );
+    let list = [file::kms("a"), file::kms_at("b", "unix:///run/b.sock", "500ms")];
+    let mut h = Harness::new(maker, &file::secrets_with(&list), &Options::default(), plugins);
     let op = h.begin_health();
     h.advance(Duration::from_millis(499));
     assert_eq!(h.checked(op), None);

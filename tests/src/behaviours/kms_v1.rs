@@ -68,11 +68,7 @@ pub(super) fn values_of_kms_v1_are_read_with_the_cached_dek(maker: &dyn Maker) {
         let plaintext = vec![b'p'; len];
         let stored = write(&mut h, "/k", &plaintext);
         let read = h.read("/k", &stored);
-        assert_eq!(
-            (read.plaintext, read.stale),
-            (plaintext, false),
-            "{len} bytes"
-        );
+        assert_eq!((read.plaintext, read.stale), (plaintext, false), "{len} bytes");
     }
     assert_eq!(calls(&mut h).1, 0);
     h.plugin("old").down();
@@ -81,43 +77,24 @@ pub(super) fn values_of_kms_v1_are_read_with_the_cached_dek(maker: &dyn Maker) {
         write(&mut h, "/k", b"x")
     };
     h.plugin("old").down();
-    assert_eq!(
-        h.read("/k", &stored).plaintext,
-        b"x",
-        "the cache needs no plugin"
-    );
+    assert_eq!(h.read("/k", &stored).plaintext, b"x", "the cache needs no plugin");
 }
 
 pub(super) fn read_without_the_dek_asks_once_and_fails_with_the_plugins_error(maker: &dyn Maker) {
     let stored = write(&mut with(maker, ""), "/k", b"x");
     let mut h = with(maker, "");
     h.plugin("old").delay = Duration::from_millis(10);
-    let reads: Vec<_> = (0..5)
-        .map(|_| h.begin_read("secrets", "/k", &stored))
-        .collect();
+    let reads: Vec<_> = (0..5).map(|_| h.begin_read("secrets", "/k", &stored)).collect();
     h.advance(Duration::from_millis(10));
     for op in reads {
-        assert_eq!(
-            h.was_read(op)
-                .expect("an answer")
-                .expect("a read")
-                .plaintext,
-            b"x"
-        );
+        assert_eq!(h.was_read(op).expect("an answer").expect("a read").plaintext, b"x");
     }
-    assert_eq!(
-        calls(&mut h),
-        (0, 1),
-        "identical decrypts are asked for once"
-    );
+    assert_eq!(calls(&mut h), (0, 1), "identical decrypts are asked for once");
     let mut h = with(maker, "");
     h.plugin("old").down();
     let error = h.try_read("secrets", "/k", &stored).unwrap_err();
     assert_eq!((error.kind, error.grpc_code), (ErrorKind::Kms, Some(14)));
-    assert_eq!(
-        error.message,
-        "rpc error: code = Unavailable desc = connection refused"
-    );
+    assert_eq!(error.message, "rpc error: code = Unavailable desc = connection refused");
 }
 
 /// AES-CBC as Kubernetes wrote it before 1.25, with a DEK that this provider's plugin encrypted.
@@ -125,14 +102,7 @@ fn cbc_value(h: &mut Harness) -> Vec<u8> {
     use cbc::cipher::block_padding::Pkcs7;
     use cbc::cipher::{BlockModeEncrypt, KeyIvInit};
     let stored = write(h, "/k", b"new");
-    let dek: [u8; 32] = h
-        .plugin("old")
-        .seen
-        .last()
-        .unwrap()
-        .clone()
-        .try_into()
-        .unwrap();
+    let dek: [u8; 32] = h.plugin("old").seen.last().unwrap().clone().try_into().unwrap();
     let head = PREFIX.len() + 2 + 60;
     let iv = [9u8; 16];
     let encryptor = cbc::Encryptor::<aes::Aes256>::new(&dek.into(), &iv.into());
@@ -165,11 +135,7 @@ pub(super) fn cachesize_bounds_the_deks_kept(maker: &dyn Maker) {
     h.read("/k", &values[1]);
     assert_eq!(calls(&mut h).1, 0);
     h.read("/k", &values[0]);
-    assert_eq!(
-        calls(&mut h).1,
-        1,
-        "the least recently used DEK was evicted"
-    );
+    assert_eq!(calls(&mut h).1, 1, "the least recently used DEK was evicted");
     h.read("/k", &values[1]);
     assert_eq!(calls(&mut h).1, 1);
 }
@@ -182,11 +148,7 @@ pub(super) fn wrong_location_is_one_opaque_error_in_kms_v1(maker: &dyn Maker) {
     for at in PREFIX.len() + 62..stored.len() {
         let mut altered = stored.clone();
         altered[at] ^= 1;
-        assert_eq!(
-            h.try_read("secrets", "/a", &altered).unwrap_err(),
-            elsewhere,
-            "byte {at}"
-        );
+        assert_eq!(h.try_read("secrets", "/a", &altered).unwrap_err(), elsewhere, "byte {at}");
     }
 }
 
@@ -197,14 +159,9 @@ pub(super) fn malformed_values_of_kms_v1_are_clean_errors(maker: &dyn Maker) {
         ("half a length", b"\x00"),
         ("a length past the end", b"\x00\x05abcd"),
     ] {
-        let error = h
-            .try_read("secrets", "/k", &[PREFIX, rest].concat())
-            .unwrap_err();
+        let error = h.try_read("secrets", "/k", &[PREFIX, rest].concat()).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Malformed, "{desc}");
-        assert!(
-            error.message.contains("uint16 length prefixed"),
-            "{desc}: {error}"
-        );
+        assert!(error.message.contains("uint16 length prefixed"), "{desc}: {error}");
     }
     let stored = write(&mut h, "/k", b"");
     for end in PREFIX.len() + 62..stored.len() {
@@ -279,11 +236,7 @@ pub(super) fn health_of_kms_v1_is_encrypt_then_decrypt(maker: &dyn Maker) {
             "failed to perform encrypt section of the healthz check for KMS Provider old, error: {bare}"
         )
     );
-    assert_eq!(
-        h.fault().unwrap(),
-        bare,
-        "used again within 3 s, as upstream"
-    );
+    assert_eq!(h.fault().unwrap(), bare, "used again within 3 s, as upstream");
     h.advance_secs(3);
     h.plugin("old").up();
     h.plugin("old").on_decrypt(|_| Reply::Fail(13, "broken"));
@@ -295,22 +248,15 @@ pub(super) fn health_of_kms_v1_is_encrypt_then_decrypt(maker: &dyn Maker) {
 
 pub(super) fn checks_are_separate_when_kms_v1_is_used(maker: &dyn Maker) {
     let file = file::secrets_with(&[file::kms("a"), provider("")]);
-    for (reload, names) in [
-        (false, vec!["kms-provider-0", "kms-provider-1"]),
-        (true, vec!["kms-providers"]),
-    ] {
-        let options = Options {
-            reload,
-            ..Options::default()
-        };
+    for (reload, names) in
+        [(false, vec!["kms-provider-0", "kms-provider-1"]), (true, vec!["kms-providers"])]
+    {
+        let options = Options { reload, ..Options::default() };
         let plugins = [("a", Plugin::new("key-1")), ("old", Plugin::new("kek"))];
         let mut h = Harness::new(maker, &file, &options, plugins);
         h.plugin("old").down();
         let checks = h.health();
-        assert_eq!(
-            checks.iter().map(|check| &*check.name).collect::<Vec<_>>(),
-            names
-        );
+        assert_eq!(checks.iter().map(|check| &*check.name).collect::<Vec<_>>(), names);
         let faults: Vec<_> = checks.iter().map(|check| check.fault.is_some()).collect();
         assert_eq!(faults.last(), Some(&true), "the one that is down");
         assert_eq!(faults.len() == 2, !faults[0]);
@@ -318,10 +264,7 @@ pub(super) fn checks_are_separate_when_kms_v1_is_used(maker: &dyn Maker) {
 }
 
 pub(super) fn kms_v1_counts_twice_in_the_grace_period(maker: &dyn Maker) {
-    let options = Options {
-        reload: true,
-        ..Options::default()
-    };
+    let options = Options { reload: true, ..Options::default() };
     let mut h = Harness::new(
         maker,
         &file::secrets_with(&[file::identity()]),
@@ -329,8 +272,7 @@ pub(super) fn kms_v1_counts_twice_in_the_grace_period(maker: &dyn Maker) {
         [("old", Plugin::new("kek"))],
     );
     h.plugin("old").down();
-    h.reload(&file::secrets_with(&[provider("")]))
-        .expect("a valid file");
+    h.reload(&file::secrets_with(&[provider("")])).expect("a valid file");
     // The grace period is 2 × (2 × 3 s), which is more than the minimum of 10 s.
     h.advance(Duration::from_millis(11_900));
     assert!(h.reloads.is_empty());
@@ -339,10 +281,7 @@ pub(super) fn kms_v1_counts_twice_in_the_grace_period(maker: &dyn Maker) {
 }
 
 pub(super) fn unchanged_kms_v1_provider_keeps_its_cache(maker: &dyn Maker) {
-    let options = Options {
-        reload: true,
-        ..Options::default()
-    };
+    let options = Options { reload: true, ..Options::default() };
     let mut h = Harness::new(
         maker,
         &file::secrets_with(&[provider("")]),
@@ -350,8 +289,7 @@ pub(super) fn unchanged_kms_v1_provider_keeps_its_cache(maker: &dyn Maker) {
         [("old", Plugin::new("kek"))],
     );
     let stored = write(&mut h, "/k", b"x");
-    h.reload(&file::secrets_with(&[provider(""), file::identity()]))
-        .expect("a valid file");
+    h.reload(&file::secrets_with(&[provider(""), file::identity()])).expect("a valid file");
     h.settle();
     assert!(h.reloads[0].is_ok());
     let before = calls(&mut h).1;
@@ -359,18 +297,11 @@ pub(super) fn unchanged_kms_v1_provider_keeps_its_cache(maker: &dyn Maker) {
     assert_eq!(h.read("/k", &stored).plaintext, b"x");
     assert_eq!(calls(&mut h).1, before);
     h.plugin("old").up();
-    h.reload(&file::secrets_with(&[
-        provider(", cachesize: 5"),
-        file::identity(),
-    ]))
-    .expect("a valid file");
+    h.reload(&file::secrets_with(&[provider(", cachesize: 5"), file::identity()]))
+        .expect("a valid file");
     h.settle();
     h.advance_secs(1);
     let before = calls(&mut h).1;
     assert_eq!(h.read("/k", &stored).plaintext, b"x");
-    assert_eq!(
-        calls(&mut h).1,
-        before + 1,
-        "another cachesize is another provider"
-    );
+    assert_eq!(calls(&mut h).1, before + 1, "another cachesize is another provider");
 }

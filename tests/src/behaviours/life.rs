@@ -26,21 +26,12 @@ fn slow(delay: u64) -> Plugin {
 
 pub(super) fn operations_park_until_the_first_probe_ends(maker: &dyn Maker) {
     let value = Harness::primed(maker).write("/k", b"plaintext");
-    let mut h = Harness::seeded(
-        maker,
-        &file::secrets(),
-        &Options::default(),
-        [("a", slow(10))],
-        2,
-    );
+    let mut h = Harness::seeded(maker, &file::secrets(), &Options::default(), [("a", slow(10))], 2);
     let write = h.begin_write("secrets", "/k", b"plaintext");
     let read = h.begin_read("secrets", "/k", &value);
     let health = h.begin_health();
     let other = h.begin_read("secrets", "/k", b"plaintext");
-    assert!(
-        h.was_read(other).is_some(),
-        "operations that need no plugin do not wait"
-    );
+    assert!(h.was_read(other).is_some(), "operations that need no plugin do not wait");
     // The Status, the Encrypt, and the Decrypt of the new DEK take 10 ms each. Then the read requests the DEK of the value that it reads.
     h.advance(Duration::from_millis(29));
     assert!(
@@ -56,16 +47,9 @@ pub(super) fn operations_park_until_the_first_probe_ends(maker: &dyn Maker) {
 
 pub(super) fn operations_fail_after_a_failed_first_probe_until_one_succeeds(maker: &dyn Maker) {
     let value = Harness::primed(maker).write("/k", b"plaintext");
-    let mut h = Harness::seeded(
-        maker,
-        &file::secrets(),
-        &Options::default(),
-        [("a", slow(10))],
-        2,
-    );
+    let mut h = Harness::seeded(maker, &file::secrets(), &Options::default(), [("a", slow(10))], 2);
     h.plugin("a").down();
-    h.plugin("a")
-        .on_status(|_| Reply::Fail(14, "connection refused"));
+    h.plugin("a").on_status(|_| Reply::Fail(14, "connection refused"));
     let write = h.begin_write("secrets", "/k", b"plaintext");
     let read = h.begin_read("secrets", "/k", &value);
     // The call that was already under way gets a good answer; the Encrypt after it fails.
@@ -76,9 +60,7 @@ pub(super) fn operations_fail_after_a_failed_first_probe_until_one_succeeds(make
     ] {
         assert_eq!(error.kind, ErrorKind::NotReady);
         assert!(
-            error
-                .message
-                .starts_with("KMS provider a has had no successful Status yet: "),
+            error.message.starts_with("KMS provider a has had no successful Status yet: "),
             "{error}"
         );
     }
@@ -96,11 +78,7 @@ pub(super) fn plugin_is_polled_every_60_seconds_or_every_10_while_unhealthy(make
     let polls = |h: &mut Harness, seconds: u64, steps: u64| {
         let before = h.plugin("a").calls.status;
         h.advance(Duration::from_secs(seconds) - MS);
-        assert_eq!(
-            h.plugin("a").calls.status - before,
-            steps as usize - 1,
-            "a millisecond early"
-        );
+        assert_eq!(h.plugin("a").calls.status - before, steps as usize - 1, "a millisecond early");
         h.advance(MS);
         assert_eq!(h.plugin("a").calls.status - before, steps as usize);
     };
@@ -118,23 +96,13 @@ pub(super) fn plugin_is_polled_every_60_seconds_or_every_10_while_unhealthy(make
 }
 
 pub(super) fn poll_interval_begins_at_the_answer(maker: &dyn Maker) {
-    let mut h = Harness::new(
-        maker,
-        &file::secrets(),
-        &Options::default(),
-        [("a", slow(1000))],
-    );
+    let mut h = Harness::new(maker, &file::secrets(), &Options::default(), [("a", slow(1000))]);
     h.advance_secs(3);
     assert_eq!(h.face.poll_timeout(), Some(START + Duration::from_secs(63)));
 }
 
 pub(super) fn writes_end_three_minutes_after_the_last_good_status_was_sent(maker: &dyn Maker) {
-    let mut h = Harness::new(
-        maker,
-        &file::secrets(),
-        &Options::default(),
-        [("a", slow(500))],
-    );
+    let mut h = Harness::new(maker, &file::secrets(), &Options::default(), [("a", slow(500))]);
     h.advance(Duration::from_millis(1500));
     // The next poll is sent at 61.5 s. The three minutes begin when it is sent, not when it is answered.
     h.advance_secs(60);
@@ -164,11 +132,7 @@ pub(super) fn expired_dek_writes_again_after_one_good_status(maker: &dyn Maker) 
     assert!(h.try_write("secrets", "/k", b"x").is_err());
     h.plugin("a").up();
     h.advance_secs(10);
-    assert_eq!(
-        counter(&h.write("/k", b"x")),
-        first + 1,
-        "the same DEK, its counter where it was"
-    );
+    assert_eq!(counter(&h.write("/k", b"x")), first + 1, "the same DEK, its counter where it was");
     assert_eq!(h.plugin("a").calls.encrypt, 1);
 }
 
@@ -180,10 +144,7 @@ pub(super) fn failed_rotation_coasts_on_the_old_dek(maker: &dyn Maker) {
     // Status stays good, but the old DEK's expiry does not move, because its key ID is no longer the current one.
     h.advance_secs(180);
     let coasting = EncryptedObject::of("a", &h.write("/k", b"x"));
-    assert_eq!(
-        (&coasting.encrypted_dek_source, &*coasting.key_id),
-        (&old, "key-1")
-    );
+    assert_eq!((&coasting.encrypted_dek_source, &*coasting.key_id), (&old, "key-1"));
     assert!(!h.read("/k", &coasting.stored("a")).stale);
     let fault = h.fault().expect("unhealthy");
     let expected = [
@@ -196,16 +157,10 @@ pub(super) fn failed_rotation_coasts_on_the_old_dek(maker: &dyn Maker) {
     ];
     assert!(expected.iter().all(|part| fault.contains(part)), "{fault}");
     h.advance(MS);
-    assert_eq!(
-        h.try_write("secrets", "/k", b"x").unwrap_err().kind,
-        ErrorKind::NotReady
-    );
+    assert_eq!(h.try_write("secrets", "/k", b"x").unwrap_err().kind, ErrorKind::NotReady);
     h.plugin("a").up();
     h.advance_secs(10);
-    assert_eq!(
-        EncryptedObject::of("a", &h.write("/k", b"x")).key_id,
-        "key-2"
-    );
+    assert_eq!(EncryptedObject::of("a", &h.write("/k", b"x")).key_id, "key-2");
 }
 
 pub(super) fn dek_rotates_when_status_and_encrypt_agree(maker: &dyn Maker) {
@@ -238,25 +193,13 @@ pub(super) fn dek_rotates_when_status_and_encrypt_agree(maker: &dyn Maker) {
         "a new DEK counts from the start"
     );
     assert_ne!(new.encrypted_dek_source, old.encrypted_dek_source);
-    let rotated = h
-        .logs
-        .iter()
-        .rfind(|line| line.level == LogLevel::Info)
-        .expect("a log line");
-    assert!(
-        rotated.message.contains(&sha256_text("key-2")),
-        "{rotated:?}"
-    );
+    let rotated = h.logs.iter().rfind(|line| line.level == LogLevel::Info).expect("a log line");
+    assert!(rotated.message.contains(&sha256_text("key-2")), "{rotated:?}");
     assert_eq!(rotated.provider.as_deref(), Some("a"));
 }
 
 pub(super) fn seed_rotates_as_a_key_does(maker: &dyn Maker) {
-    let mut h = Harness::new(
-        maker,
-        &file::secrets(),
-        &seeds(),
-        [("a", Plugin::new("key-1"))],
-    );
+    let mut h = Harness::new(maker, &file::secrets(), &seeds(), [("a", Plugin::new("key-1"))]);
     let old = h.write("/k", b"x");
     h.advance_secs(600);
     assert_eq!(h.plugin("a").calls.encrypt, 1);
@@ -272,16 +215,8 @@ pub(super) fn seed_rotates_as_a_key_does(maker: &dyn Maker) {
 
 pub(super) fn unhealthy_answer_extends_the_life_only_if_coasting_as_upstream(maker: &dyn Maker) {
     for (coast, writes) in [(Coast::Strict, false), (Coast::Upstream, true)] {
-        let options = Options {
-            coast,
-            ..Options::default()
-        };
-        let mut h = Harness::new(
-            maker,
-            &file::secrets(),
-            &options,
-            [("a", Plugin::new("key-1"))],
-        );
+        let options = Options { coast, ..Options::default() };
+        let mut h = Harness::new(maker, &file::secrets(), &options, [("a", Plugin::new("key-1"))]);
         h.plugin("a").healthz = "tired".into();
         h.advance_secs(60);
         assert_eq!(
@@ -289,11 +224,7 @@ pub(super) fn unhealthy_answer_extends_the_life_only_if_coasting_as_upstream(mak
             "kms-provider-0: kmsv2 Provider a is not healthy, error: got unexpected healthz status: tired"
         );
         h.advance_secs(180);
-        assert_eq!(
-            h.try_write("secrets", "/k", b"x").is_ok(),
-            writes,
-            "{coast:?}"
-        );
+        assert_eq!(h.try_write("secrets", "/k", b"x").is_ok(), writes, "{coast:?}");
         h.plugin("a").key_id = "key-2".into();
         h.advance_secs(10);
         let rotated = h.plugin("a").calls.encrypt == 2;
@@ -333,16 +264,9 @@ pub(super) fn new_dek_that_does_not_decrypt_is_never_used(maker: &dyn Maker) {
         h.plugin("a").key_id = "key-2".into();
         h.plugin("a").on_decrypt(hook);
         h.advance_secs(64);
-        assert_eq!(
-            EncryptedObject::of("a", &h.write("/k", b"x")).key_id,
-            "key-1",
-            "{desc}"
-        );
+        assert_eq!(EncryptedObject::of("a", &h.write("/k", b"x")).key_id, "key-1", "{desc}");
         let kept = h.status()["kmsProviders"][0]["lastStatus"]["error"].to_string();
-        assert!(
-            kept.replace("\\\"", "\"").contains(message),
-            "{desc}: {kept}"
-        );
+        assert!(kept.replace("\\\"", "\"").contains(message), "{desc}: {kept}");
         let mut first = Plugin::new("key-1");
         first.on_decrypt(hook);
         let mut h = Harness::new(maker, &file::secrets(), &Options::default(), [("a", first)]);
@@ -359,11 +283,7 @@ pub(super) fn write_dek_is_replaced_after_a_restore_before_the_next_write(maker:
         let before = h.write("/k", b"before");
         h.tell(Event::Restored);
         let write = h.begin_write("secrets", "/k", b"after");
-        assert_eq!(
-            h.read("/k", &before).plaintext,
-            b"before",
-            "reads do not wait"
-        );
+        assert_eq!(h.read("/k", &before).plaintext, b"before", "reads do not wait");
         h.advance(Duration::from_millis(29));
         assert!(h.written(write).is_none(), "not with the old DEK");
         h.advance(MS);
@@ -387,12 +307,7 @@ pub(super) fn write_dek_is_replaced_after_a_restore_before_the_next_write(maker:
 pub(super) fn unfinished_dek_at_a_restore_is_never_used(maker: &dyn Maker) {
     // The snapshot is taken while the first DEK is being made: before its Status, its Encrypt or its Decrypt is answered.
     for answered in 0..3 {
-        let mut h = Harness::new(
-            maker,
-            &file::secrets(),
-            &Options::default(),
-            [("a", slow(10))],
-        );
+        let mut h = Harness::new(maker, &file::secrets(), &Options::default(), [("a", slow(10))]);
         let made = Rc::new(RefCell::new(Vec::new()));
         let seen = made.clone();
         h.plugin("a").on_encrypt(move |answer| {

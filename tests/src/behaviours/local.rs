@@ -27,11 +27,7 @@ fn harness(maker: &dyn Maker, providers: &[String]) -> Harness {
 
 pub(super) fn local_providers_write_their_own_layout(maker: &dyn Maker) {
     // For a plaintext of 20 bytes: nonce and tag; IV and padding to whole blocks; nonce and tag.
-    let table = [
-        ("aesgcm", 12 + 20 + 16),
-        ("aescbc", 16 + 32),
-        ("secretbox", 24 + 16 + 20),
-    ];
+    let table = [("aesgcm", 12 + 20 + 16), ("aescbc", 16 + 32), ("secretbox", 24 + 16 + 20)];
     for (kind, len) in table {
         let stored = harness(maker, &[provider(kind, &[("key1", 1)])]).write("/k", &[9; 20]);
         let prefix = format!("k8s:enc:{kind}:v1:key1:");
@@ -47,11 +43,7 @@ pub(super) fn local_values_of_every_size_round_trip(maker: &dyn Maker) {
             let plaintext = vec![b'p'; len];
             let stored = h.write("/k", &plaintext);
             let read = h.read("/k", &stored);
-            assert_eq!(
-                (read.plaintext, read.stale),
-                (plaintext, false),
-                "{kind}, {len} bytes"
-            );
+            assert_eq!((read.plaintext, read.stale), (plaintext, false), "{kind}, {len} bytes");
         }
     }
 }
@@ -81,22 +73,11 @@ pub(super) fn providers_that_share_a_prefix_are_all_tried(maker: &dyn Maker) {
         ];
         for list in lists {
             let read = harness(maker, &list).read("/k", &value);
-            assert_eq!(
-                (&*read.plaintext, read.stale),
-                (&b"x"[..], true),
-                "{list:?}"
-            );
+            assert_eq!((&*read.plaintext, read.stale), (&b"x"[..], true), "{list:?}");
         }
-        let mut none = harness(
-            maker,
-            &[provider(kind, &[("b", 2)]), provider(kind, &[("c", 3)])],
-        );
+        let mut none = harness(maker, &[provider(kind, &[("b", 2)]), provider(kind, &[("c", 3)])]);
         let error = none.try_read("secrets", "/k", &value).unwrap_err();
-        let name = if kind == "secretbox" {
-            "Secretbox"
-        } else {
-            "AES"
-        };
+        let name = if kind == "secretbox" { "Secretbox" } else { "AES" };
         assert_eq!(
             error.message,
             format!("no matching key was found for the provided {name} transformer")
@@ -108,11 +89,7 @@ pub(super) fn only_aesgcm_binds_a_value_to_its_key(maker: &dyn Maker) {
     for (kind, bound) in [("aesgcm", true), ("aescbc", false), ("secretbox", false)] {
         let mut h = harness(maker, &[provider(kind, &[("key1", 1)])]);
         let stored = h.write("/a", b"x");
-        assert_eq!(
-            h.try_read("secrets", "/b", &stored).is_err(),
-            bound,
-            "{kind}"
-        );
+        assert_eq!(h.try_read("secrets", "/b", &stored).is_err(), bound, "{kind}");
     }
 }
 
@@ -127,10 +104,7 @@ pub(super) fn altered_local_value_is_one_opaque_error(maker: &dyn Maker) {
             altered[at] ^= 0x80;
             match h.try_read("secrets", "/k", &altered) {
                 Ok(read) => {
-                    assert!(
-                        kind == "aescbc" && read.plaintext != [7; 20],
-                        "{kind}, byte {at}"
-                    )
+                    assert!(kind == "aescbc" && read.plaintext != [7; 20], "{kind}, byte {at}")
                 }
                 Err(error) => {
                     assert_eq!(error.kind, ErrorKind::DecryptFailed, "{kind}, byte {at}");
@@ -149,10 +123,7 @@ pub(super) fn short_local_value_is_a_clean_error(maker: &dyn Maker) {
         let stored = h.write("/k", b"");
         let start = format!("k8s:enc:{kind}:v1:key1:").len();
         for end in start..stored.len() {
-            assert!(
-                h.try_read("secrets", "/k", &stored[..end]).is_err(),
-                "{kind}, {end}"
-            );
+            assert!(h.try_read("secrets", "/k", &stored[..end]).is_err(), "{kind}, {end}");
         }
     }
 }
@@ -183,11 +154,7 @@ pub(super) fn local_providers_serve_beside_a_plugin(maker: &dyn Maker) {
     let mut h = Harness::new(maker, &file, &Options::default(), [("a", down)]);
     for (kind, value) in PROVIDERS.iter().zip(&values) {
         let read = h.read("/k", value);
-        assert_eq!(
-            (&*read.plaintext, read.stale),
-            (kind.as_bytes(), true),
-            "no plugin is needed"
-        );
+        assert_eq!((&*read.plaintext, read.stale), (kind.as_bytes(), true), "no plugin is needed");
     }
     h.plugin("a").up();
     h.advance_secs(10);

@@ -10,11 +10,7 @@ use crate::plugin::Plugin;
 use crate::sim::{Harness, Read, file};
 
 fn read(plaintext: &[u8], stale: bool, prefix: &str) -> Read {
-    Read {
-        plaintext: plaintext.to_vec(),
-        stale,
-        prefix: prefix.to_string(),
-    }
+    Read { plaintext: plaintext.to_vec(), stale, prefix: prefix.to_string() }
 }
 
 const A: &str = "k8s:enc:kms:v2:a:";
@@ -55,10 +51,7 @@ pub(super) fn read_is_stale_after_key_id_change(maker: &dyn Maker) {
     assert_eq!(h.read("/k", &new), read(b"plaintext", false, A));
     h.plugin("a").key_id = "key-1".into();
     h.advance_secs(60);
-    assert!(
-        !h.read("/k", &old).stale,
-        "the key ID is what counts, not the DEK"
-    );
+    assert!(!h.read("/k", &old).stale, "the key ID is what counts, not the DEK");
     assert!(h.read("/k", &new).stale);
 }
 
@@ -98,20 +91,11 @@ pub(super) fn identity_drops_its_error_in_a_list(maker: &dyn Maker) {
     ];
     for (desc, list) in lists {
         let file = file::secrets_with(&list);
-        let mut h = Harness::new(
-            maker,
-            &file,
-            &Options::default(),
-            [("a", Plugin::new("key-1"))],
-        );
-        let error = h
-            .try_read("secrets", "/k", b"k8s:enc:kms:v2:other:x")
-            .unwrap_err();
+        let mut h = Harness::new(maker, &file, &Options::default(), [("a", Plugin::new("key-1"))]);
+        let error = h.try_read("secrets", "/k", b"k8s:enc:kms:v2:other:x").unwrap_err();
         assert_eq!(error.kind, ErrorKind::NoMatchingPrefix, "{desc}");
         assert_eq!(error.message, "no matching prefix found", "{desc}");
-        let error = h
-            .try_read("secrets", "/k", b"k8s:enc:kms:v2:a:\x0f")
-            .unwrap_err();
+        let error = h.try_read("secrets", "/k", b"k8s:enc:kms:v2:a:\x0f").unwrap_err();
         let is_of_kms = error.kind == ErrorKind::Malformed && !error.message.contains("identity");
         assert_eq!(is_of_kms, list.len() > 1, "{desc}: {error}");
     }
@@ -119,13 +103,9 @@ pub(super) fn identity_drops_its_error_in_a_list(maker: &dyn Maker) {
 
 pub(super) fn plaintext_without_identity_has_no_matching_prefix(maker: &dyn Maker) {
     let mut h = Harness::primed(maker);
-    for stored in [
-        &b"plaintext"[..],
-        b"",
-        b"k8s:enc:kms:v2:a",
-        b"k8s:enc:kms:v2:ab:",
-        b"K8S:enc:kms:v2:a:",
-    ] {
+    for stored in
+        [&b"plaintext"[..], b"", b"k8s:enc:kms:v2:a", b"k8s:enc:kms:v2:ab:", b"K8S:enc:kms:v2:a:"]
+    {
         let error = h.try_read("secrets", "/k", stored).unwrap_err();
         assert_eq!(error.message, "no matching prefix found");
         assert_eq!(error.kind, ErrorKind::NoMatchingPrefix);
@@ -135,19 +115,14 @@ pub(super) fn plaintext_without_identity_has_no_matching_prefix(maker: &dyn Make
 
 pub(super) fn resource_without_a_rule_is_plaintext(maker: &dyn Maker) {
     let mut h = Harness::primed(maker);
-    assert_eq!(
-        h.try_write("pods", "/k", b"plaintext").unwrap(),
-        b"plaintext"
-    );
+    assert_eq!(h.try_write("pods", "/k", b"plaintext").unwrap(), b"plaintext");
     let got = h.try_read("pods", "/k", b"plaintext").unwrap();
     assert_eq!(got, read(b"plaintext", false, ""));
     let encrypted = h.write("/k", b"plaintext");
     let error = h.try_read("pods", "/k", &encrypted).unwrap_err();
     assert_eq!(error.kind, ErrorKind::EncryptedData);
     assert!(
-        error
-            .message
-            .starts_with("identity transformer tried to read encrypted data"),
+        error.message.starts_with("identity transformer tried to read encrypted data"),
         "{error}"
     );
 }
@@ -173,17 +148,8 @@ pub(super) fn most_exact_rule_serves_a_resource(maker: &dyn Maker) {
     for (desc, resource, provider) in table {
         let op = h.begin_write(resource, "/k", b"plaintext");
         let encrypted = h.written(op).expect("at once").expect(desc);
-        assert_eq!(
-            *encrypted.transformer_prefix,
-            format!("k8s:enc:kms:v2:{provider}:"),
-            "{desc}"
-        );
-        assert!(
-            !h.try_read(resource, "/k", &encrypted.stored)
-                .expect(desc)
-                .stale,
-            "{desc}"
-        );
+        assert_eq!(*encrypted.transformer_prefix, format!("k8s:enc:kms:v2:{provider}:"), "{desc}");
+        assert!(!h.try_read(resource, "/k", &encrypted.stored).expect(desc).stale, "{desc}");
     }
 }
 
@@ -205,13 +171,8 @@ pub(super) fn same_resource_in_two_rules_appends_providers(maker: &dyn Maker) {
 pub(super) fn failing_provider_does_not_stop_the_search(maker: &dyn Maker) {
     let encrypted = Harness::primed(maker).write("/k", b"plaintext");
     let file = file::secrets_with(&[file::kms("a"), file::identity()]);
-    let mut h = Harness::seeded(
-        maker,
-        &file,
-        &Options::default(),
-        [("a", Plugin::new("key-1"))],
-        2,
-    );
+    let mut h =
+        Harness::seeded(maker, &file, &Options::default(), [("a", Plugin::new("key-1"))], 2);
     h.plugin("a").down();
     let error = h.try_read("secrets", "/k", &encrypted).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Kms);
@@ -226,15 +187,8 @@ pub(super) fn failing_provider_does_not_stop_the_search(maker: &dyn Maker) {
 pub(super) fn recorded_ciphertexts_are_readable(maker: &dyn Maker) {
     for vector in crate::recorded::all() {
         let mut plugin = Plugin::new("key-1");
-        plugin
-            .foreign
-            .insert(b"wrapped".to_vec(), vector.source.clone());
-        let mut h = Harness::new(
-            maker,
-            &file::secrets(),
-            &Options::default(),
-            [("a", plugin)],
-        );
+        plugin.foreign.insert(b"wrapped".to_vec(), vector.source.clone());
+        let mut h = Harness::new(maker, &file::secrets(), &Options::default(), [("a", plugin)]);
         let object = EncryptedObject {
             encrypted_data: vector.stored.clone(),
             key_id: "key-1".into(),
@@ -247,9 +201,7 @@ pub(super) fn recorded_ciphertexts_are_readable(maker: &dyn Maker) {
         assert_eq!(got.plaintext, vector.plaintext, "{}", vector.name);
         let mut altered = object;
         altered.encrypted_data[50 % vector.stored.len()] ^= 0x10;
-        let error = h
-            .try_read("secrets", &key, &altered.stored("a"))
-            .unwrap_err();
+        let error = h.try_read("secrets", &key, &altered.stored("a")).unwrap_err();
         assert_eq!(error.kind, ErrorKind::DecryptFailed, "{}", vector.name);
     }
 }

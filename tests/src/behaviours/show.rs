@@ -12,16 +12,8 @@ use crate::plugin::{Plugin, Reply};
 use crate::sim::{Harness, file};
 
 pub(super) fn status_shows_each_provider(maker: &dyn Maker) {
-    let options = Options {
-        reload: true,
-        ..Options::default()
-    };
-    let mut h = Harness::new(
-        maker,
-        &file::secrets(),
-        &options,
-        [("a", Plugin::new("key-1"))],
-    );
+    let options = Options { reload: true, ..Options::default() };
+    let mut h = Harness::new(maker, &file::secrets(), &options, [("a", Plugin::new("key-1"))]);
     h.advance_secs(61);
     let status = h.status();
     let expected = json!({
@@ -66,12 +58,7 @@ pub(super) fn status_shows_each_provider(maker: &dyn Maker) {
 pub(super) fn status_before_the_first_answer(maker: &dyn Maker) {
     let mut plugin = Plugin::new("key-1");
     plugin.hang();
-    let mut h = Harness::new(
-        maker,
-        &file::secrets(),
-        &Options::default(),
-        [("a", plugin)],
-    );
+    let mut h = Harness::new(maker, &file::secrets(), &Options::default(), [("a", plugin)]);
     let status = h.status();
     let provider = &status["kmsProviders"][0];
     assert_eq!(status["kmsCallsInFlight"], 1);
@@ -81,10 +68,7 @@ pub(super) fn status_before_the_first_answer(maker: &dyn Maker) {
 }
 
 pub(super) fn operations_are_counted_as_upstream_counts_them(maker: &dyn Maker) {
-    let options = Options {
-        apiserver_id: "me".into(),
-        ..Options::default()
-    };
+    let options = Options { apiserver_id: "me".into(), ..Options::default() };
     let file = file::config(&[file::rule(
         &["secrets", "deployments.apps"],
         &[file::kms("a"), file::identity()],
@@ -94,38 +78,17 @@ pub(super) fn operations_are_counted_as_upstream_counts_them(maker: &dyn Maker) 
     h.write("/k", b"x");
     h.read("/k", &value);
     h.read("/k", b"plain");
-    h.try_write("deployments.apps", "/k", b"x")
-        .expect("a write");
-    h.try_read("secrets", "/other", &value)
-        .expect_err("wrong key");
-    h.try_read("secrets", "/k", b"k8s:enc:other")
-        .expect_err("no prefix");
+    h.try_write("deployments.apps", "/k", b"x").expect("a write");
+    h.try_read("secrets", "/other", &value).expect_err("wrong key");
+    h.try_read("secrets", "/k", b"k8s:enc:other").expect_err("no prefix");
     let operations = "apiserver_storage_transformation_operations_total";
     let table = [
         ("secrets", "to_storage", "k8s:enc:kms:v2:a:", "OK", 2.0),
         ("secrets", "from_storage", "k8s:enc:kms:v2:a:", "OK", 1.0),
         ("secrets", "from_storage", "identity", "OK", 1.0),
-        (
-            "deployments.apps",
-            "to_storage",
-            "k8s:enc:kms:v2:a:",
-            "OK",
-            1.0,
-        ),
-        (
-            "secrets",
-            "from_storage",
-            "k8s:enc:kms:v2:a:",
-            "unknown-non-grpc",
-            1.0,
-        ),
-        (
-            "secrets",
-            "from_storage",
-            "unknown",
-            "unknown-non-grpc",
-            1.0,
-        ),
+        ("deployments.apps", "to_storage", "k8s:enc:kms:v2:a:", "OK", 1.0),
+        ("secrets", "from_storage", "k8s:enc:kms:v2:a:", "unknown-non-grpc", 1.0),
+        ("secrets", "from_storage", "unknown", "unknown-non-grpc", 1.0),
     ];
     for (resource, kind, prefix, status, count) in table {
         let labels = [
@@ -137,22 +100,13 @@ pub(super) fn operations_are_counted_as_upstream_counts_them(maker: &dyn Maker) 
         assert_eq!(h.metric(operations, &labels), count, "{labels:?}");
     }
     let hash = sha256_text("key-1");
-    let used = [
-        ("key_id_hash", &*hash),
-        ("provider_name", "a"),
-        ("transformation_type", "to_storage"),
-    ];
-    assert_eq!(
-        h.metric("apiserver_envelope_encryption_key_id_hash_total", &used),
-        3.0
-    );
+    let used =
+        [("key_id_hash", &*hash), ("provider_name", "a"), ("transformation_type", "to_storage")];
+    assert_eq!(h.metric("apiserver_envelope_encryption_key_id_hash_total", &used), 3.0);
     let me = [("apiserver_id_hash", &*sha256_text("me"))];
     let seconds = h.now.as_secs_f64();
     assert_eq!(
-        h.metric(
-            "apiserver_envelope_encryption_key_id_hash_status_last_timestamp_seconds",
-            &me
-        ),
+        h.metric("apiserver_envelope_encryption_key_id_hash_status_last_timestamp_seconds", &me),
         seconds
     );
     h.plugin("a").down();
@@ -160,10 +114,7 @@ pub(super) fn operations_are_counted_as_upstream_counts_them(maker: &dyn Maker) 
         Harness::seeded(maker, &file, &options, [("a", Plugin::new("key-1"))], 2).write("/k", b"x");
     h.try_read("secrets", "/k", &foreign).expect_err("down");
     assert_eq!(h.metric(operations, &[("status", "Unavailable")]), 1.0);
-    assert_eq!(
-        h.metric("apiserver_storage_data_key_generation_failures_total", &[]),
-        0.0
-    );
+    assert_eq!(h.metric("apiserver_storage_data_key_generation_failures_total", &[]), 0.0);
 }
 
 pub(super) fn series_are_bounded(maker: &dyn Maker) {
@@ -174,8 +125,7 @@ pub(super) fn series_are_bounded(maker: &dyn Maker) {
     let plugin = Plugin::new("key-1");
     let mut h = Harness::new(maker, &file, &Options::default(), [("a", plugin)]);
     for n in 0..1100 {
-        h.try_write(&format!("resource{n}"), "/k", b"x")
-            .expect("plaintext");
+        h.try_write(&format!("resource{n}"), "/k", b"x").expect("plaintext");
     }
     for n in 0..120 {
         h.plugin("a").key_id = format!("key-{n}");
@@ -191,10 +141,7 @@ pub(super) fn series_are_bounded(maker: &dyn Maker) {
     // The series of 900 resources have the resource's name.
     let operations = "apiserver_storage_transformation_operations_total";
     let all = h.metric(operations, &[("transformer_prefix", "")]);
-    let other = h.metric(
-        operations,
-        &[("transformer_prefix", ""), ("resource", "other")],
-    );
+    let other = h.metric(operations, &[("transformer_prefix", ""), ("resource", "other")]);
     assert_eq!((all, other), (1100.0, 200.0));
 }
 
@@ -202,16 +149,9 @@ pub(super) fn no_text_holds_a_key_id_or_a_secret(maker: &dyn Maker) {
     let key_ids = ["needle-key-id-1", "needle-key-id-2", "needle-key-id-3"];
     let plaintext = b"a plaintext to be found nowhere";
     for options in [Options::default(), seeds()] {
-        let options = Options {
-            reload: true,
-            ..options
-        };
-        let mut h = Harness::new(
-            maker,
-            &file::secrets(),
-            &options,
-            [("a", Plugin::new(key_ids[0]))],
-        );
+        let options = Options { reload: true, ..options };
+        let mut h =
+            Harness::new(maker, &file::secrets(), &options, [("a", Plugin::new(key_ids[0]))]);
         let value = h.write("/k", plaintext);
         h.read("/k", &value);
         h.try_read("secrets", "/other", &value).unwrap_err();
@@ -238,40 +178,23 @@ pub(super) fn no_text_holds_a_key_id_or_a_secret(maker: &dyn Maker) {
         h.advance_secs(10);
         h.health();
         h.plugin("a").down();
-        let foreign = Harness::seeded(
-            maker,
-            &file::secrets(),
-            &options,
-            [("a", Plugin::new(key_ids[0]))],
-            2,
-        );
+        let foreign =
+            Harness::seeded(maker, &file::secrets(), &options, [("a", Plugin::new(key_ids[0]))], 2);
         let foreign = { foreign }.write("/k", plaintext);
         h.try_read("secrets", "/k", &foreign).unwrap_err();
         h.reload("nonsense").unwrap_err();
-        h.reload(&file::secrets_with(&[file::kms_at(
-            "a",
-            "unix:///run/elsewhere.sock",
-            "1s",
-        )]))
-        .unwrap();
+        h.reload(&file::secrets_with(&[file::kms_at("a", "unix:///run/elsewhere.sock", "1s")]))
+            .unwrap();
         h.advance_secs(30);
         h.status();
         h.metric("any", &[]);
         h.texts.push(maker.inspect(&value).expect("a KMS v2 value"));
         let texts = h.texts.join("\n");
-        assert!(
-            texts.contains(&sha256_text(key_ids[2])),
-            "key IDs are shown as their hashes"
-        );
+        assert!(texts.contains(&sha256_text(key_ids[2])), "key IDs are shown as their hashes");
         for key_id in key_ids {
             assert!(!texts.contains(key_id), "{key_id}");
         }
-        let deks: Vec<_> = h.plugins["a"]
-            .seen
-            .iter()
-            .chain(&long.seen)
-            .cloned()
-            .collect();
+        let deks: Vec<_> = h.plugins["a"].seen.iter().chain(&long.seen).cloned().collect();
         assert!(deks.len() > 2);
         for secret in deks.iter().map(Vec::as_slice).chain([&plaintext[..]]) {
             for form in forms(secret) {
@@ -282,35 +205,25 @@ pub(super) fn no_text_holds_a_key_id_or_a_secret(maker: &dyn Maker) {
 }
 
 pub(super) fn a_key_id_in_a_plugins_text_is_shown_as_its_hash(maker: &dyn Maker) {
-    let options = Options {
-        reload: true,
-        ..Options::default()
-    };
+    let options = Options { reload: true, ..Options::default() };
     let plugin = || Plugin::new("needle-key-id");
     let foreign =
         Harness::seeded(maker, &file::secrets(), &options, [("a", plugin())], 2).write("/k", b"x");
     let mut h = Harness::new(maker, &file::secrets(), &options, [("a", plugin())]);
-    h.plugin("a")
-        .on_decrypt(|_| Reply::Fail(5, "no key needle-key-id here"));
+    h.plugin("a").on_decrypt(|_| Reply::Fail(5, "no key needle-key-id here"));
     let error = h.try_read("secrets", "/k", &foreign).unwrap_err();
-    assert!(
-        error.message.contains(&sha256_text("needle-key-id")),
-        "{error}"
-    );
+    assert!(error.message.contains(&sha256_text("needle-key-id")), "{error}");
     h.plugin("a").healthz = "needle-key-id is gone".into();
     h.advance_secs(60);
-    h.plugin("a")
-        .on_status(|_| Reply::Fail(13, "needle-key-id is broken"));
+    h.plugin("a").on_status(|_| Reply::Fail(13, "needle-key-id is broken"));
     h.advance_secs(10);
     h.plugin("a").up();
     h.plugin("a").healthz = "ok".into();
     h.plugin("a").key_id = "needle-key-id-2".into();
-    h.plugin("a")
-        .on_encrypt(|_| Reply::Fail(13, "needle-key-id-2 cannot encrypt"));
+    h.plugin("a").on_encrypt(|_| Reply::Fail(13, "needle-key-id-2 cannot encrypt"));
     h.advance_secs(10);
     h.plugin("a").up();
-    h.plugin("a")
-        .on_decrypt(|_| Reply::Fail(13, "needle-key-id-2 cannot decrypt"));
+    h.plugin("a").on_decrypt(|_| Reply::Fail(13, "needle-key-id-2 cannot decrypt"));
     h.advance_secs(10);
     h.status();
     let texts = h.texts.join("\n");
@@ -345,18 +258,9 @@ pub(super) fn inspection_needs_no_key(maker: &dyn Maker) {
     assert_eq!(seen["apiVersion"], "v2");
     assert_eq!(seen["providerName"], "a");
     assert_eq!(seen["keyIdHash"], json!(sha256_text("key-1")));
-    assert_eq!(
-        seen["encryptedDEKSourceType"],
-        "HKDF_SHA256_XNONCE_AES_GCM_SEED"
-    );
-    assert_eq!(
-        seen["annotations"],
-        json!([{"name": "a.example.com", "size": 3}])
-    );
-    assert_eq!(
-        (&seen["size"], &seen["plaintextSize"]),
-        (&json!(value.len()), &json!(9))
-    );
+    assert_eq!(seen["encryptedDEKSourceType"], "HKDF_SHA256_XNONCE_AES_GCM_SEED");
+    assert_eq!(seen["annotations"], json!([{"name": "a.example.com", "size": 3}]));
+    assert_eq!((&seen["size"], &seen["plaintextSize"]), (&json!(value.len()), &json!(9)));
     let mut end = 0;
     for part in seen["layout"].as_array().expect("a list") {
         assert_eq!(part["offset"], end, "no gaps");
@@ -371,15 +275,8 @@ pub(super) fn all_errors_of_a_file_are_reported_together(maker: &dyn Maker) {
     let outcome = maker.create(file.as_bytes(), &Options::default(), 1, crate::sim::START);
     let faults = outcome.err().expect("faulty");
     assert_eq!(faults.len(), 3, "{faults:?}");
-    assert!(
-        faults
-            .iter()
-            .all(|fault| fault.is_fault && fault.position.is_some())
-    );
+    assert!(faults.iter().all(|fault| fault.is_fault && fault.position.is_some()));
     let checked = maker.check_config(file.as_bytes(), false);
-    let checked: Vec<_> = checked
-        .into_iter()
-        .filter(|finding| finding.is_fault)
-        .collect();
+    let checked: Vec<_> = checked.into_iter().filter(|finding| finding.is_fault).collect();
     assert_eq!(checked, faults, "the tool reports the same");
 }

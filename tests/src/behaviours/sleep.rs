@@ -117,11 +117,8 @@ pub(super) fn probe_from_before_a_sleep_is_discarded(maker: &dyn Maker) {
 pub(super) fn good_answer_that_is_too_late_is_requested_again(maker: &dyn Maker) {
     let mut h = asleep_during_a_poll(maker);
     let (call, _, _) = *h.placed.last().expect("a call");
-    let outcome = Ok(StatusResponse {
-        version: "v2".into(),
-        healthz: "ok".into(),
-        key_id: "key-1".into(),
-    });
+    let outcome =
+        Ok(StatusResponse { version: "v2".into(), healthz: "ok".into(), key_id: "key-1".into() });
     h.tell(Event::Status { call, outcome });
     assert_eq!(h.face.poll_timeout(), Some(h.now), "the answer is too old");
     h.write("/k", b"x");
@@ -142,10 +139,7 @@ pub(super) fn operations_wait_for_the_first_dek_when_its_poll_is_overdue(maker: 
     let read = h.begin_read("secrets", "/k", &value);
     let write = h.begin_write("secrets", "/k", b"x");
     h.advance(Duration::ZERO);
-    assert_eq!(
-        h.was_read(read).expect("woken").expect("a read").plaintext,
-        b"x"
-    );
+    assert_eq!(h.was_read(read).expect("woken").expect("a read").plaintext, b"x");
     assert!(h.written(write).expect("woken").is_ok());
     assert_eq!(h.plugin("a").calls.status, 2);
 }
@@ -177,9 +171,7 @@ pub(super) fn waiting_writes_are_bounded(maker: &dyn Maker) {
     let mut h = Harness::primed(maker);
     h.plugin("a").hang();
     sleep(&mut h, LONG);
-    let ops: Vec<_> = (0..PARKED_MAX)
-        .map(|_| h.begin_write("secrets", "/k", b"x"))
-        .collect();
+    let ops: Vec<_> = (0..PARKED_MAX).map(|_| h.begin_write("secrets", "/k", b"x")).collect();
     let error = h.try_write("secrets", "/k", b"x").unwrap_err();
     assert_eq!(error.kind, ErrorKind::Overloaded);
     h.advance_secs(3);

@@ -97,11 +97,7 @@ impl ComponentMaker {
     /// # Panics
     /// Panics if the file was found but does not load.
     pub fn find_accelerated() -> Result<Self, Missing> {
-        Self::load(
-            "DEKKER_COMPONENT_ACCELERATED",
-            "dekker/transformer-accelerated.wasm",
-            None,
-        )
+        Self::load("DEKKER_COMPONENT_ACCELERATED", "dekker/transformer-accelerated.wasm", None)
     }
 
     /// Loads the accelerated component and counts the WebAssembly instructions of its last read or write. The number is the same on every machine.
@@ -131,16 +127,12 @@ impl ComponentMaker {
             None => {
                 let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
                 let target = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-                let targets = target
-                    .into_iter()
-                    .chain(above.map(|folder| folder.join("target")));
+                let targets = target.into_iter().chain(above.map(|folder| folder.join("target")));
                 targets.map(|target| target.join(file)).collect()
             }
         };
         let Some(bytes) = candidates.iter().find_map(|path| fs::read(path).ok()) else {
-            return Err(Missing {
-                looked_at: candidates,
-            });
+            return Err(Missing { looked_at: candidates });
         };
         let mut config = Config::new();
         config.consume_fuel(instructions.is_some());
@@ -153,18 +145,11 @@ impl ComponentMaker {
         dekker_keys::add_to_linker(&mut linker).expect("no import twice");
         let pre = linker.instantiate_pre(&component).expect("no more imports");
         let pre = bindings::TransformerPre::new(pre).expect("the world's exports");
-        Ok(Self {
-            engine,
-            pre,
-            instructions,
-        })
+        Ok(Self { engine, pre, instructions })
     }
 
     fn instance(&self, seed: u64) -> (Store<State>, bindings::Transformer) {
-        let state = State {
-            entropy: Seeded::new(seed),
-            keys: Keys::new(KEYS_MEMORY),
-        };
+        let state = State { entropy: Seeded::new(seed), keys: Keys::new(KEYS_MEMORY) };
         let mut store = Store::new(&self.engine, state);
         if self.instructions.is_some() {
             store.set_fuel(FUEL).expect("it is counted");
@@ -202,13 +187,8 @@ impl Maker for ComponentMaker {
         seed: u64,
         now: Timestamp,
     ) -> Result<Box<dyn Face>, Vec<Finding>> {
-        let Options {
-            reload,
-            dek_source,
-            coast,
-            dek_cache_capacity,
-            apiserver_id,
-        } = options.clone();
+        let Options { reload, dek_source, coast, dek_cache_capacity, apiserver_id } =
+            options.clone();
         let options = face::Options {
             reload,
             dek_source: match dek_source {
@@ -315,10 +295,7 @@ macro_rules! call {
 }
 
 fn location(at: Location<'_>) -> wit::Location {
-    wit::Location {
-        resource: at.resource.to_string(),
-        key: at.key.to_vec(),
-    }
+    wit::Location { resource: at.resource.to_string(), key: at.key.to_vec() }
 }
 
 impl Face for Component {

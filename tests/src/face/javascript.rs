@@ -46,10 +46,7 @@ impl JavaScriptMaker {
     }
 
     fn new(script: &str, shared: Option<OnceLock<Shared>>) -> Self {
-        Self {
-            script: Path::new(env!("CARGO_MANIFEST_DIR")).join(script),
-            shared,
-        }
+        Self { script: Path::new(env!("CARGO_MANIFEST_DIR")).join(script), shared }
     }
 
     fn process(&self) -> Shared {
@@ -161,13 +158,7 @@ impl Maker for JavaScriptMaker {
         seed: u64,
         now: Timestamp,
     ) -> Result<Box<dyn Face>, Vec<Finding>> {
-        let Options {
-            reload,
-            dek_source,
-            coast,
-            dek_cache_capacity,
-            apiserver_id,
-        } = options;
+        let Options { reload, dek_source, coast, dek_cache_capacity, apiserver_id } = options;
         let answer = self.ask(&json!({
             "do": "create",
             "config": base64(config),
@@ -184,11 +175,7 @@ impl Maker for JavaScriptMaker {
             Outcome::Faults(faults) => Err(convert::findings(faults)),
             outcome => {
                 let Created { engine, wanted } = outcome.ok();
-                Ok(Box::new(JavaScript {
-                    process: self.process(),
-                    engine,
-                    wanted,
-                }))
+                Ok(Box::new(JavaScript { process: self.process(), engine, wanted }))
             }
         }
     }

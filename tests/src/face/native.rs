@@ -54,15 +54,9 @@ impl<Keys: KeyStore + Copy + 'static> Maker for NativeMaker<Keys> {
         now: Timestamp,
     ) -> Result<Box<dyn Face>, Vec<Finding>> {
         let entropy = SharedSeeded(Arc::new(Seeded::new(seed)));
-        Engine::new(
-            config,
-            options.clone(),
-            Box::new(self.0),
-            Box::new(entropy.clone()),
-            now,
-        )
-        .map(|engine| Box::new(Native(engine, entropy)) as Box<dyn Face>)
-        .map_err(|faults| findings(&faults))
+        Engine::new(config, options.clone(), Box::new(self.0), Box::new(entropy.clone()), now)
+            .map(|engine| Box::new(Native(engine, entropy)) as Box<dyn Face>)
+            .map_err(|faults| findings(&faults))
     }
 
     fn inspect(&self, stored: &[u8]) -> Result<String, String> {
@@ -129,15 +123,11 @@ impl Face for Native {
     }
 
     fn reload(&mut self, config: &[u8], now: Timestamp) -> Result<Generation, Vec<Finding>> {
-        self.0
-            .reload(config, now)
-            .map_err(|faults| findings(&faults))
+        self.0.reload(config, now).map_err(|faults| findings(&faults))
     }
 
     fn unreadable_after(&mut self, config: &[u8]) -> Result<Vec<String>, Vec<Finding>> {
-        self.0
-            .unreadable_after(config)
-            .map_err(|faults| findings(&faults))
+        self.0.unreadable_after(config).map_err(|faults| findings(&faults))
     }
 
     fn handle_event(&mut self, event: Event, now: Timestamp) {

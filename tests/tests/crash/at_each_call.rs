@@ -39,10 +39,7 @@ fn at_each_call(what: &str, phase: impl AsyncFn(&Stage, &mut Life, u64) -> Optio
             }
             life.finish(&stage).await;
         });
-        report(&format!(
-            "kills at each call that writes, {what}: {}",
-            kills.into_inner()
-        ));
+        report(&format!("kills at each call that writes, {what}: {}", kills.into_inner()));
     });
 }
 
@@ -62,10 +59,7 @@ async fn ready_or_hit(traced: &Traced) -> Option<Seen> {
 async fn killed(traced: &Traced, seen: Seen) -> String {
     let end = traced.ended().await;
     let Some(hit) = seen.hit else {
-        panic!(
-            "it ended without being killed: {end:?}: {}",
-            traced.stderr.text()
-        );
+        panic!("it ended without being killed: {end:?}: {}", traced.stderr.text());
     };
     assert_eq!(end, End::Signal(libc::SIGKILL), "at {hit}");
     hit

@@ -127,9 +127,7 @@ fn no_panic_in_200_stops_under_load() {
                 let until_stop = async {
                     pass(choices.below(20_000)).await;
                     let signals = [Signal::TERM, Signal::INT];
-                    server
-                        .process
-                        .signal(signals[usize::from(choices.one_in(2))]);
+                    server.process.signal(signals[usize::from(choices.one_in(2))]);
                 };
                 // The load ends when the server has closed its connection.
                 tokio::join!(life.load(&server.api), until_stop);

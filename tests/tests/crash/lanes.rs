@@ -10,9 +10,7 @@ use std::thread;
 pub fn side_by_side(count: usize, lane: impl AsyncFn(usize) + Sync) {
     thread::scope(|scope| {
         let lane = &lane;
-        let lanes: Vec<_> = (0..count)
-            .map(|at| scope.spawn(move || alone(lane(at))))
-            .collect();
+        let lanes: Vec<_> = (0..count).map(|at| scope.spawn(move || alone(lane(at)))).collect();
         let ends: Vec<_> = lanes.into_iter().map(|lane| lane.join()).collect();
         for end in ends {
             end.unwrap_or_else(|panic| resume_unwind(panic));
@@ -21,9 +19,7 @@ pub fn side_by_side(count: usize, lane: impl AsyncFn(usize) + Sync) {
 }
 
 fn alone(lane: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(lane);
 }

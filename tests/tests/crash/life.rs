@@ -200,11 +200,7 @@ impl Life {
     }
 
     pub fn acknowledge(&mut self, key: String, plaintext: Vec<u8>, stored: Vec<u8>) {
-        self.values.push(Acknowledged {
-            key,
-            plaintext,
-            stored,
-        });
+        self.values.push(Acknowledged { key, plaintext, stored });
     }
 
     /// Encrypts and decrypts values until the connection ends.
@@ -271,21 +267,14 @@ impl Life {
             assert_eq!(checked.code, Some(0), "{checked:?}");
         }
         let Some(keys) = KeysOnDisk::read(&self.disk) else {
-            assert!(
-                self.key_ids.is_empty() && self.values.is_empty(),
-                "the keyring is gone"
-            );
+            assert!(self.key_ids.is_empty() && self.values.is_empty(), "the keyring is gone");
             return;
         };
         let now: BTreeSet<_> = keys.ids().cloned().collect();
         assert!(now.is_superset(&self.key_ids), "the keyring lost a key");
         self.key_ids = now;
         for value in &self.values[self.noted..] {
-            let Acknowledged {
-                key,
-                plaintext,
-                stored,
-            } = value;
+            let Acknowledged { key, plaintext, stored } = value;
             self.nonces.note(&keys, key, plaintext, stored);
         }
         self.noted = self.values.len();
@@ -318,11 +307,7 @@ impl Acknowledged {
 /// Puts other words before a command.
 pub fn behind(program: &str, words: &[String], command: &Command) -> Command {
     let mut whole = Command::new(program);
-    whole
-        .args(words)
-        .arg(command.get_program())
-        .args(command.get_args())
-        .env_clear();
+    whole.args(words).arg(command.get_program()).args(command.get_args()).env_clear();
     for (name, value) in command.get_envs() {
         if let Some(value) = value {
             whole.env(name, value);
@@ -343,11 +328,7 @@ pub async fn pass(micros: u64) {
 pub async fn kill(process: &mut Process) {
     process.signal(Signal::KILL);
     process.ended().await;
-    assert!(
-        !process.stderr.text().contains("panicked"),
-        "{}",
-        process.stderr.text()
-    );
+    assert!(!process.stderr.text().contains("panicked"), "{}", process.stderr.text());
 }
 
 pub fn assert_no_panic(finished: &Finished) {

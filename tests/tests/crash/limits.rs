@@ -32,11 +32,7 @@ fn a_server_keeps_serving_with_64_descriptors() {
         // More connections than there are descriptors, on both interfaces. Those that cannot be accepted wait in the kernel's queue.
         let (mut api, mut health) = (Vec::new(), Vec::new());
         for _ in 0..100 {
-            api.push(
-                UnixStream::connect(&server.api)
-                    .await
-                    .expect("a queue of 1024"),
-            );
+            api.push(UnixStream::connect(&server.api).await.expect("a queue of 1024"));
             health.push(TcpStream::connect(server.health).await.expect("a queue"));
         }
         // Idle connections must give way to those with a request. A configuration file that cannot be opened now is loaded later.
@@ -144,9 +140,7 @@ async fn write_large(api: &Path, at: usize) -> std::io::Result<u16> {
     // A refusal may arrive before everything was sent. Sending then fails, but the answer is still valid.
     let (_, start) = tokio::join!(send, receive);
     let start = String::from_utf8_lossy(&start?).into_owned();
-    let status = start
-        .strip_prefix("HTTP/1.1 ")
-        .and_then(|rest| rest.parse().ok());
+    let status = start.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.parse().ok());
     status.ok_or_else(|| std::io::Error::other(start))
 }
 
@@ -157,11 +151,7 @@ fn an_unread_log_blocks_no_request() {
         life.serve(&stage).await.stop().await;
         let (unread, log) = std::io::pipe().expect("a pipe");
         let mut command = life.serve_command(&stage);
-        command
-            .args(["--log", "trace"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log);
+        command.args(["--log", "trace"]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         let mut child = command.spawn().expect("the binary");
         // Closes the command's copy of the pipe's writing end too.
         drop(command);
@@ -173,9 +163,7 @@ fn an_unread_log_blocks_no_request() {
         })
         .await;
         let (api, _) = addresses(&banner);
-        let mut connection = crate::http::Connection::unix(&api)
-            .await
-            .expect("it listens");
+        let mut connection = crate::http::Connection::unix(&api).await.expect("it listens");
         let mut requests = 0;
         while !is_full(&unread) {
             life.write(&mut connection).await.expect("an answer");

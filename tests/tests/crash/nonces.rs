@@ -41,10 +41,7 @@ impl KeysOnDisk {
                 (text(&entry["id"]), key)
             })
             .collect();
-        assert!(
-            keys.contains_key(&text(&file["current"])),
-            "keyring.json lacks its current key"
-        );
+        assert!(keys.contains_key(&text(&file["current"])), "keyring.json lacks its current key");
         Some(Self(keys))
     }
 
@@ -97,9 +94,7 @@ impl Nonces {
 
     fn once(&mut self, key: &[u8], sealed: &[u8]) {
         let (nonce, rest) = sealed.split_at(12);
-        let before = self
-            .seen
-            .insert((key.to_vec(), nonce.to_vec()), rest.to_vec());
+        let before = self.seen.insert((key.to_vec(), nonce.to_vec()), rest.to_vec());
         assert!(before.is_none(), "one key was used twice with one nonce");
     }
 

@@ -57,11 +57,7 @@ async fn one_shot_ends_after_start(
     let mut process = Process::start(life.serve_command(stage), b"");
     until("the server is ready or waits for the command", async || {
         let ready = process.stdout.text().contains(READY);
-        assert!(
-            !process.stdout.is_closed() || ready,
-            "{}",
-            process.stderr.text()
-        );
+        assert!(!process.stdout.is_closed() || ready, "{}", process.stderr.text());
         (ready || waits_for_lock(process.id())).then_some(())
     })
     .await;
@@ -117,9 +113,7 @@ fn a_command_that_ends_after_the_server_started_leaves_the_plugin_to_it() {
                 }
             }
             life.finish(&stage).await;
-            report(&format!(
-                "orders in which `{what}` ended beside a starting server: {orders}"
-            ));
+            report(&format!("orders in which `{what}` ended beside a starting server: {orders}"));
         });
     });
 }

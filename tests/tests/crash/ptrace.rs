@@ -57,10 +57,7 @@ pub fn standing_at(thread: Tid) -> io::Result<At> {
         libc::PTRACE_SYSCALL_INFO_ENTRY => {
             // SAFETY: `op` says that the kernel has filled in this field.
             let entry = unsafe { info.u.entry };
-            At::Entry {
-                number: entry.nr,
-                args: entry.args,
-            }
+            At::Entry { number: entry.nr, args: entry.args }
         }
         _ => At::Elsewhere,
     })

@@ -40,9 +40,8 @@ impl Choices {
 
 /// Returns how often a server is killed at a random moment: `DEKKER_KILLS`, or 200 by default.
 pub fn kills() -> u64 {
-    env::var("DEKKER_KILLS").map_or(200, |text| {
-        text.parse().expect("DEKKER_KILLS is a whole number")
-    })
+    env::var("DEKKER_KILLS")
+        .map_or(200, |text| text.parse().expect("DEKKER_KILLS is a whole number"))
 }
 
 /// Prints a line, bypassing the capture of the test harness; `cargo xtask test crash` collects these lines.

@@ -41,9 +41,7 @@ impl SmallDisk {
             "mount -t tmpfs -o size={},mode=0700 dekker \"$0\" && echo mounted && exec sleep infinity",
             PAGES * PAGE
         );
-        command
-            .args(["--mount", "sh", "-c", &script])
-            .arg(&directory);
+        command.args(["--mount", "sh", "-c", &script]).arg(&directory);
         let holder = Process::start(command, b"");
         let mounted = until("the disk is mounted or refused", async || {
             let said = holder.stdout.text().contains("mounted");
@@ -58,11 +56,7 @@ impl SmallDisk {
         }
         enter.push(format!("--mount=/proc/{}/ns/mnt", holder.id()));
         enter.push(format!("--wd={}", stage.path("").display()));
-        Some(Self {
-            holder,
-            directory,
-            before: enter,
-        })
+        Some(Self { holder, directory, before: enter })
     }
 
     /// Returns the path at which this process sees the disk.
@@ -73,12 +67,7 @@ impl SmallDisk {
 
     fn life(&self, stage: &Stage) -> Life {
         let state = self.directory.join("state");
-        Life::elsewhere(
-            stage,
-            &state,
-            self.seen().join("state"),
-            self.before.clone(),
-        )
+        Life::elsewhere(stage, &state, self.seen().join("state"), self.before.clone())
     }
 
     /// Fills the disk until only `free` pages are left.
@@ -89,9 +78,7 @@ impl SmallDisk {
         while filler.write(&[1; PAGE]).is_ok_and(|len| len > 0) {}
         let len = filler.metadata().expect("a file").len();
         let free = u64::try_from(free * PAGE).expect("a small number");
-        filler
-            .set_len(len.saturating_sub(free))
-            .expect("less than before");
+        filler.set_len(len.saturating_sub(free)).expect("less than before");
     }
 
     fn clear(&self) {
@@ -102,10 +89,7 @@ impl SmallDisk {
     async fn remount(&self, how: &str) {
         let (program, words) = self.before.split_first().expect("nsenter");
         let mut command = Command::new(program);
-        command
-            .args(words)
-            .args(["mount", "-o", &format!("remount,{how}")])
-            .arg(&self.directory);
+        command.args(words).args(["mount", "-o", &format!("remount,{how}")]).arg(&self.directory);
         Process::start(command, b"").finished().await.done();
     }
 }
@@ -165,9 +149,7 @@ fn a_rotation_on_a_full_disk_is_refused_and_the_server_keeps_serving() {
         let mut server = life.serve(&stage).await;
         disk.fill(0);
         for _ in 0..3 {
-            let rotated = Process::start(life.rotate_command(&stage), b"")
-                .finished()
-                .await;
+            let rotated = Process::start(life.rotate_command(&stage), b"").finished().await;
             assert_no_panic(&rotated);
             assert_eq!(rotated.code, Some(1), "{rotated:?}");
             assert!(names_the_full_disk(&rotated.stderr), "{rotated:?}");
@@ -179,10 +161,7 @@ fn a_rotation_on_a_full_disk_is_refused_and_the_server_keeps_serving() {
         let server = life.serve(&stage).await;
         life.write_with_new(&server).await;
         disk.clear();
-        Process::start(life.rotate_command(&stage), b"")
-            .finished()
-            .await
-            .done();
+        Process::start(life.rotate_command(&stage), b"").finished().await.done();
         life.write_with_new(&server).await;
         server.stop().await;
         life.finish(&stage).await;
@@ -207,15 +186,10 @@ fn values_in_a_read_only_state_directory_can_be_decrypted() {
         assert_eq!(decrypted.code, Some(0), "{decrypted:?}");
         assert_eq!(decrypted.stdout, plaintext);
         // A server must create its sockets. It reports what it cannot write, and where.
-        let served = Process::start(life.serve_command(&stage), b"")
-            .finished()
-            .await;
+        let served = Process::start(life.serve_command(&stage), b"").finished().await;
         assert_no_panic(&served);
         assert_eq!(served.code, Some(1), "{served:?}");
-        assert!(
-            served.stderr.contains("Read-only file system"),
-            "{served:?}"
-        );
+        assert!(served.stderr.contains("Read-only file system"), "{served:?}");
         disk.remount("rw").await;
         life.acknowledge(key, plaintext, stored);
         life.finish(&stage).await;

@@ -33,9 +33,7 @@ fn a_server_keeps_serving_after_sigstop_and_sigcont() {
             life.write(&mut connection).await.expect("an answer");
         }
         drop(connection);
-        report(&format!(
-            "stopped with SIGSTOP for {seconds} s: 0 of 21 writes refused"
-        ));
+        report(&format!("stopped with SIGSTOP for {seconds} s: 0 of 21 writes refused"));
         server.stop().await;
         life.finish(&stage).await;
     });

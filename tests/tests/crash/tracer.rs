@@ -108,23 +108,14 @@ impl Traced {
             };
             let pid = Tid::try_from(child.id()).expect("a process ID");
             let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-            let outputs = (
-                Capture::of(stdout.expect("piped")),
-                Capture::of(stderr.expect("piped")),
-            );
+            let outputs =
+                (Capture::of(stdout.expect("piped")), Capture::of(stderr.expect("piped")));
             // The receiver is gone only if the test has failed.
             let _ = started.send(Ok((pid, outputs)));
             trace(pid, &obeyed, &see);
         });
         let (pid, (stdout, stderr)) = start.recv().map_err(io::Error::other)??;
-        Ok(Self {
-            pid,
-            orders,
-            seen,
-            tracer: Some(tracer),
-            stdout,
-            stderr,
-        })
+        Ok(Self { pid, orders, seen, tracer: Some(tracer), stdout, stderr })
     }
 
     /// Counts calls that write from now on, and acts at the `at`-th.
@@ -150,8 +141,7 @@ impl Traced {
 
     /// Waits until the order was executed or the process has ended.
     pub async fn hit_or_ended(&self) -> Seen {
-        self.until(|seen| seen.hit.is_some() || seen.end.is_some())
-            .await
+        self.until(|seen| seen.hit.is_some() || seen.end.is_some()).await
     }
 
     /// Waits until the process has ended.

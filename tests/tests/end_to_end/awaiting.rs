@@ -23,10 +23,7 @@ async fn plugin(stage: &Stage) -> Process {
 }
 
 async fn write_with_hash(server: &Server, connection: &mut Connection) -> (Vec<u8>, String) {
-    let answer = connection
-        .write(KEY.as_bytes(), b"new")
-        .await
-        .expect("an answer");
+    let answer = connection.write(KEY.as_bytes(), b"new").await.expect("an answer");
     let hash = answer.header("dekker-key-id-hash").map(str::to_owned);
     assert_eq!(answer.status, 200, "{}: {}", server.health, answer.text());
     (answer.body, hash.expect("a hash"))
@@ -41,14 +38,11 @@ fn a_rotated_key_is_found_by_the_next_poll() {
         let (old, old_hash) = write_with_hash(&server, &mut connection).await;
         let load = Load::start(&server.api).await;
         let state = stage.state().display().to_string();
-        let rotated = stage
-            .run(&["kms", "rotate", "--state-dir", &state], b"")
-            .await;
+        let rotated = stage.run(&["kms", "rotate", "--state-dir", &state], b"").await;
         let rotated = String::from_utf8(rotated.done()).expect("text");
         assert!(rotated.ends_with(", 2 keys in all\n"), "{rotated}");
-        let new_hash = rotated
-            .strip_prefix("new key ID hash ")
-            .and_then(|rest| rest.split(',').next());
+        let new_hash =
+            rotated.strip_prefix("new key ID hash ").and_then(|rest| rest.split(',').next());
         let new_hash = new_hash.expect("a hash");
         assert_ne!(new_hash, old_hash);
 
@@ -98,10 +92,7 @@ fn a_plugin_that_is_killed_stops_neither_reads_nor_writes() {
         );
         let live = server.get("/livez").await;
         assert_eq!((live.status, live.text().as_str()), (200, "ok"));
-        assert_eq!(
-            server.read_well(KEY, &stored).await,
-            (b"before".to_vec(), false)
-        );
+        assert_eq!(server.read_well(KEY, &stored).await, (b"before".to_vec(), false));
 
         let _again = plugin(&stage).await;
         until("the check passes", async || {
@@ -111,15 +102,8 @@ fn a_plugin_that_is_killed_stops_neither_reads_nor_writes() {
         load.finish().await;
         let (new, _) = write_with_hash(&server, &mut server.connect().await).await;
         assert_eq!(server.read_well(KEY, &new).await, (b"new".to_vec(), false));
-        assert_eq!(
-            server.read_well(KEY, &stored).await,
-            (b"before".to_vec(), false)
-        );
+        assert_eq!(server.read_well(KEY, &stored).await, (b"before".to_vec(), false));
         let metrics = server.metrics().await;
-        assert_eq!(
-            kms_calls(&metrics, "Encrypt"),
-            1.0,
-            "the key ID is the same, so the DEK is"
-        );
+        assert_eq!(kms_calls(&metrics, "Encrypt"), 1.0, "the key ID is the same, so the DEK is");
     });
 }

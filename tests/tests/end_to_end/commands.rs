@@ -17,10 +17,7 @@ async fn once(stage: &Stage, command: &str, key: &str, how: &[&str], input: &[u8
 /// Encrypts and decrypts a value, and checks that decryption with another storage key fails.
 async fn there_and_back(stage: &Stage, how: &[&str], prefix: &str) -> Vec<u8> {
     let written = once(stage, "encrypt", KEY, how, PLAINTEXT).await;
-    assert!(
-        written.stderr.contains("key ID hash: sha256:"),
-        "{written:?}"
-    );
+    assert!(written.stderr.contains("key ID hash: sha256:"), "{written:?}");
     let stored = written.done();
     assert!(stored.starts_with(prefix.as_bytes()), "{stored:?}");
     let read = once(stage, "decrypt", KEY, how, &stored).await;
@@ -39,10 +36,7 @@ fn encrypt_and_decrypt_with_a_configuration() {
         stage.file("c.yaml", kms_config(&[("own", &stage.path("kms.sock"))]));
         let how = ["--encryption-provider-config", "c.yaml"];
         there_and_back(&stage, &how, "k8s:enc:kms:v2:own:").await;
-        assert!(
-            !stage.path("home").exists(),
-            "no state directory was needed"
-        );
+        assert!(!stage.path("home").exists(), "no state directory was needed");
     });
 }
 
@@ -53,15 +47,9 @@ fn encrypt_and_decrypt_with_a_state_directory_alone_and_beside_a_server() {
         let how = ["--state-dir", state.as_str()];
         let stored = there_and_back(&stage, &how, "k8s:enc:kms:v2:dekker:").await;
         let server = stage.serve(&[]).await;
-        assert_eq!(
-            server.read_well(KEY, &stored).await,
-            (PLAINTEXT.to_vec(), false)
-        );
+        assert_eq!(server.read_well(KEY, &stored).await, (PLAINTEXT.to_vec(), false));
         let beside = there_and_back(&stage, &how, "k8s:enc:kms:v2:dekker:").await;
-        assert_eq!(
-            server.read_well(KEY, &beside).await,
-            (PLAINTEXT.to_vec(), false)
-        );
+        assert_eq!(server.read_well(KEY, &beside).await, (PLAINTEXT.to_vec(), false));
     });
 }
 
@@ -73,10 +61,7 @@ fn encrypt_and_decrypt_with_the_default_state_directory() {
             return;
         };
         let home = stage.state().display().to_string();
-        for (variable, made) in [
-            ("XDG_STATE_HOME", "dekker"),
-            ("HOME", ".local/state/dekker"),
-        ] {
+        for (variable, made) in [("XDG_STATE_HOME", "dekker"), ("HOME", ".local/state/dekker")] {
             let mut value = PLAINTEXT.to_vec();
             for direction in ["encrypt", "decrypt"] {
                 let mut command = as_other(&binary.display().to_string());
@@ -101,28 +86,14 @@ fn encrypt_and_decrypt_through_a_running_server() {
         let address = format!("unix://{}", server.api.display());
         let how = ["--connect", address.as_str()];
         let stored = there_and_back(&stage, &how, "k8s:enc:kms:v2:dekker:").await;
-        assert_eq!(
-            server.read_well(KEY, &stored).await,
-            (PLAINTEXT.to_vec(), false)
-        );
+        assert_eq!(server.read_well(KEY, &stored).await, (PLAINTEXT.to_vec(), false));
         let refused = once(&stage, "decrypt", "/elsewhere", &how, &stored).await;
-        assert!(
-            refused.stderr.contains("the server answered 422"),
-            "{refused:?}"
-        );
+        assert!(refused.stderr.contains("the server answered 422"), "{refused:?}");
         server.stop().await;
         let alone = once(&stage, "encrypt", KEY, &how, PLAINTEXT).await;
         assert_eq!(alone.code, Some(1));
-        assert!(
-            alone.stderr.contains("is `dekker serve` running?"),
-            "{alone:?}"
-        );
-        let both = [
-            "--connect",
-            address.as_str(),
-            "--encryption-provider-config",
-            "c.yaml",
-        ];
+        assert!(alone.stderr.contains("is `dekker serve` running?"), "{alone:?}");
+        let both = ["--connect", address.as_str(), "--encryption-provider-config", "c.yaml"];
         assert_eq!(once(&stage, "encrypt", KEY, &both, b"").await.code, Some(2));
     });
 }
@@ -145,17 +116,11 @@ fn kms_status_needs_a_plugin_and_kms_rotate_a_keyring() {
         let how = ["--state-dir", state.as_str()];
         let alone = stage.run(&["kms", "status", how[0], how[1]], b"").await;
         assert_eq!(alone.code, Some(1));
-        assert!(
-            alone.stderr.contains("no KMS plugin listens on"),
-            "{alone:?}"
-        );
+        assert!(alone.stderr.contains("no KMS plugin listens on"), "{alone:?}");
         let nothing = stage.run(&["kms", "rotate", how[0], how[1]], b"").await;
         assert_eq!(nothing.code, Some(1));
         let _server = stage.serve(&[]).await;
-        stage
-            .run(&["kms", "status", how[0], how[1]], b"")
-            .await
-            .done();
+        stage.run(&["kms", "status", how[0], how[1]], b"").await.done();
     });
 }
 

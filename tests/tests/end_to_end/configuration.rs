@@ -57,10 +57,7 @@ const SIX_FAULTS: [(&str, &str); 6] = [
 fn assert_no_secret(text: &str) {
     for secret in [SECRET, "too short"] {
         for form in [secret.to_owned(), STANDARD.encode(secret)] {
-            assert!(
-                !text.contains(form.trim_end_matches('=')),
-                "{form} in {text}"
-            );
+            assert!(!text.contains(form.trim_end_matches('=')), "{form} in {text}");
         }
     }
 }
@@ -98,11 +95,7 @@ fn serve_refuses_the_same_file_for_the_same_reasons() {
         assert_eq!(refused.text(), "");
         for (place, message) in SIX_FAULTS {
             let fault = format!("{place}: {message}");
-            assert!(
-                refused.stderr.contains(&fault),
-                "{fault} in {}",
-                refused.stderr
-            );
+            assert!(refused.stderr.contains(&fault), "{fault} in {}", refused.stderr);
         }
         assert_no_secret(&refused.stderr);
         assert!(!stage.state().join("api.sock").exists());
@@ -119,10 +112,7 @@ fn a_valid_file_passes_and_shows_without_secrets() {
             kms_config(&[("own", &stage.path("kms.sock"))]).replace("  - identity", &local);
         stage.file("c.yaml", &config);
         let checked = stage.run(&["config", "check", "c.yaml"], b"").await;
-        assert!(
-            checked.text().contains("c.yaml: valid, 0 faults, "),
-            "{checked:?}"
-        );
+        assert!(checked.text().contains("c.yaml: valid, 0 faults, "), "{checked:?}");
         assert_no_secret(&format!("{checked:?}"));
         checked.done();
         let shown = stage.run(&["config", "show", "c.yaml"], b"").await;
@@ -139,10 +129,7 @@ fn a_valid_file_passes_and_shows_without_secrets() {
         // The output is itself a valid configuration, except for the secrets.
         let with_secret = text.replace("REDACTED", &secret);
         stage.file("shown.yaml", with_secret);
-        stage
-            .run(&["config", "check", "shown.yaml"], b"")
-            .await
-            .done();
+        stage.run(&["config", "check", "shown.yaml"], b"").await.done();
     });
 }
 
@@ -154,23 +141,11 @@ fn usage_errors_and_failures_have_different_exit_codes() {
             (&["config", "chekc"], 2, "check"),
             (&["config", "check"], 2, "<FILE>"),
             (&["serve", "--config-poll-interval", "60"], 2, "such as 60s"),
-            (
-                &["serve", "--listen", "tcp://127.0.0.1:1"],
-                2,
-                "only unix sockets are supported",
-            ),
+            (&["serve", "--listen", "tcp://127.0.0.1:1"], 2, "only unix sockets are supported"),
             (&["serve", "--workers", "0"], 2, "--workers"),
             (&["serve", "--workers", "many"], 2, "--workers"),
-            (
-                &["--log", "dekker=loud", "config", "check", "empty.yaml"],
-                2,
-                "--log",
-            ),
-            (
-                &["config", "check", "no-such-file.yaml"],
-                1,
-                "no-such-file.yaml",
-            ),
+            (&["--log", "dekker=loud", "config", "check", "empty.yaml"], 2, "--log"),
+            (&["config", "check", "no-such-file.yaml"], 1, "no-such-file.yaml"),
             (&["config", "check", "empty.yaml"], 1, "is empty"),
         ];
         for (args, code, part) in table {
@@ -189,10 +164,9 @@ fn a_file_is_identified_by_the_hash_of_its_bytes() {
         assert_eq!(server.status().await["configHash"], *hash);
         server.stop().await;
         stage.file("empty.yaml", "");
-        for (name, fault) in [
-            ("empty.yaml", "is empty"),
-            ("no-such-file.yaml", "No such file or directory"),
-        ] {
+        for (name, fault) in
+            [("empty.yaml", "is empty"), ("no-such-file.yaml", "No such file or directory")]
+        {
             let args = ["serve", "--encryption-provider-config", name];
             let refused = stage.run(&args, b"").await;
             assert_eq!(refused.code, Some(1), "{refused:?}");
@@ -221,10 +195,7 @@ fn local_providers_read_and_write_from_the_shell() {
             "all.yaml",
             kms_config(&[]).replace("  - identity", &format!("{all}  - identity")),
         );
-        stage
-            .run(&["config", "check", "all.yaml"], b"")
-            .await
-            .done();
+        stage.run(&["config", "check", "all.yaml"], b"").await.done();
         for (at, (kind, line)) in lines.iter().enumerate() {
             let one = kms_config(&[]).replace("  - identity", &format!("{line}  - identity"));
             stage.file("one.yaml", one);
@@ -240,14 +211,8 @@ fn local_providers_read_and_write_from_the_shell() {
                     file,
                 ]
             };
-            let stored = stage
-                .run(&args("encrypt", "one.yaml"), b"hunter2")
-                .await
-                .done();
-            assert!(
-                stored.starts_with(format!("k8s:enc:{kind}:v1:key1:").as_bytes()),
-                "{kind}"
-            );
+            let stored = stage.run(&args("encrypt", "one.yaml"), b"hunter2").await.done();
+            assert!(stored.starts_with(format!("k8s:enc:{kind}:v1:key1:").as_bytes()), "{kind}");
             for (file, stale) in [("one.yaml", false), ("all.yaml", at != 0)] {
                 let read = stage.run(&args("decrypt", file), &stored).await;
                 assert!(

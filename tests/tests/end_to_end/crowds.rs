@@ -63,19 +63,13 @@ fn is_open(stream: &Stream) -> bool {
 /// Checks that the new clients were served beside the crowd, and not because its connections timed out, which closes all of them.
 fn assert_held(crowd: &[Stream], desc: &str) {
     let open = crowd.iter().filter(|stream| is_open(stream)).count();
-    assert!(
-        open >= CROWD / 2,
-        "{desc}: only {open} of {CROWD} connections are left"
-    );
+    assert!(open >= CROWD / 2, "{desc}: only {open} of {CROWD} connections are left");
 }
 
 /// Raises the descriptor limit of this process, which needs a descriptor for each connection too.
 fn raise_limit() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: maximum,
-        maximum,
-    };
+    let raised = Rlimit { current: maximum, maximum };
     setrlimit(Resource::Nofile, raised).expect("the soft limit may be raised");
 }
 
@@ -141,10 +135,7 @@ fn a_new_client_is_served_while_a_crowd_holds_the_api() {
             let stored = server.write("/k", b"plaintext").await;
             assert_eq!(server.read_well("/k", &stored).await.0, b"plaintext");
             assert_held(&crowd, desc);
-            println!(
-                "{CROWD} held ({desc}): a write and a read took {:?}",
-                start.elapsed()
-            );
+            println!("{CROWD} held ({desc}): a write and a read took {:?}", start.elapsed());
         }
         server.stop().await;
     });

@@ -108,10 +108,7 @@ impl v1beta1::key_management_service_server::KeyManagementService for Recorded {
     ) -> Result<Response<v1beta1::DecryptResponse>, Status> {
         let deks = self.deks();
         let dek = deks.get(&request.get_ref().cipher);
-        let plain = dek
-            .ok_or_else(|| Status::not_found(UNKNOWN))?
-            .plaintext
-            .clone();
+        let plain = dek.ok_or_else(|| Status::not_found(UNKNOWN))?.plaintext.clone();
         Ok(Response::new(v1beta1::DecryptResponse { plain }))
     }
 }
@@ -136,12 +133,12 @@ impl Recorded {
     fn serve(self, socket: &Path) {
         let incoming = UnixListenerStream::new(UnixListener::bind(socket).expect("a free socket"));
         let server = Server::builder()
-            .add_service(
-                v2::key_management_service_server::KeyManagementServiceServer::new(self.clone()),
-            )
-            .add_service(
-                v1beta1::key_management_service_server::KeyManagementServiceServer::new(self),
-            )
+            .add_service(v2::key_management_service_server::KeyManagementServiceServer::new(
+                self.clone(),
+            ))
+            .add_service(v1beta1::key_management_service_server::KeyManagementServiceServer::new(
+                self,
+            ))
             .serve_with_incoming(incoming);
         tokio::spawn(server);
     }
@@ -190,9 +187,7 @@ fn plugin(files: &[(VectorFile, &str)]) -> Recorded {
 }
 
 async fn decrypt(stage: &Stage, how: &[&str], key: Vec<u8>, stored: &[u8]) -> Vec<u8> {
-    let mut args: Vec<OsString> = ["decrypt", "--resource", "secrets"]
-        .map(OsString::from)
-        .into();
+    let mut args: Vec<OsString> = ["decrypt", "--resource", "secrets"].map(OsString::from).into();
     args.extend(how.iter().map(OsString::from));
     args.extend([OsString::from("--key"), OsString::from_vec(key)]);
     let finished = Process::start(stage.command(args), stored).finished().await;
@@ -213,10 +208,8 @@ fn one_configuration_of_five_providers_reads_the_other_dek_source_too() {
 fn read_with_five_providers(kms_v2: &'static str) {
     play(async |stage| {
         let names: Vec<_> = std::iter::once((kms_v2, "current")).chain(FILES).collect();
-        let files: Vec<_> = names
-            .iter()
-            .map(|(name, reader)| (VectorFile::read(name), *reader))
-            .collect();
+        let files: Vec<_> =
+            names.iter().map(|(name, reader)| (VectorFile::read(name), *reader)).collect();
         let socket = stage.path("kms.sock");
         plugin(&files).serve(&socket);
         let path = stage.file("five.json", configuration(&files, &socket));
@@ -229,17 +222,9 @@ fn read_with_five_providers(kms_v2: &'static str) {
             let mut count = 0;
             for vector in readable(file, reader) {
                 // The first two are decrypted without a server, the others by the server: each command without one compiles the component again.
-                let how: &[&str] = if count < 2 {
-                    &with_config
-                } else {
-                    &["--connect", &api]
-                };
+                let how: &[&str] = if count < 2 { &with_config } else { &["--connect", &api] };
                 let plaintext = decrypt(&stage, how, vector.key(), vector.stored()).await;
-                assert!(
-                    Some(plaintext) == vector.plaintext(),
-                    "{name}: {}",
-                    vector.name
-                );
+                assert!(Some(plaintext) == vector.plaintext(), "{name}: {}", vector.name);
                 count += 1;
             }
             assert!(count >= 8, "{name}: {count}");

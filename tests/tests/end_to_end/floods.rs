@@ -65,22 +65,14 @@ impl Flood {
             let (method, target) = (method.clone(), target.to_owned());
             tasks.spawn(async move {
                 while !stop.load(Ordering::Relaxed) {
-                    if connection
-                        .send(method.clone(), &target, b"x")
-                        .await
-                        .is_err()
-                    {
+                    if connection.send(method.clone(), &target, b"x").await.is_err() {
                         return;
                     }
                     answered.fetch_add(1, Ordering::Relaxed);
                 }
             });
         }
-        Self {
-            stop,
-            answered,
-            tasks,
-        }
+        Self { stop, answered, tasks }
     }
 
     async fn end(mut self) -> u64 {
@@ -146,10 +138,7 @@ fn reads_continue_under_floods_of_health_and_metrics() {
 #[test]
 fn reads_continue_while_writes_wait_for_a_plugin_that_hangs() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: maximum,
-        maximum,
-    };
+    let raised = Rlimit { current: maximum, maximum };
     setrlimit(Resource::Nofile, raised).expect("the soft limit may be raised");
     play(async |stage| {
         let (_plugin, _silent, server, stored) = start(&stage).await;

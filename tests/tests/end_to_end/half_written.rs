@@ -45,15 +45,8 @@ impl Scene {
         let plugin = Scripted::serve(&socket, "key-1");
         let path = stage.file("c.yaml", file);
         let mut command = stage.serve_command(&["--encryption-provider-config-automatic-reload"]);
-        command
-            .args(args)
-            .arg("--encryption-provider-config")
-            .arg(&path);
-        Self {
-            server: Server::start(command).await,
-            path,
-            _plugin: plugin,
-        }
+        command.args(args).arg("--encryption-provider-config").arg(&path);
+        Self { server: Server::start(command).await, path, _plugin: plugin }
     }
 
     fn write(&self, content: &str) {
@@ -143,9 +136,7 @@ fn a_file_cut_at_every_byte_costs_no_read() {
             }
         }
         assert!(refused > 300 && held > 3, "{refused} {held}");
-        let counted = scene.file_status().await["refusals"]
-            .as_u64()
-            .expect("a count");
+        let counted = scene.file_status().await["refusals"].as_u64().expect("a count");
         assert!(counted >= refused, "{counted} of {refused}");
         scene.write(&whole);
         scene.until_loaded(&whole).await;
@@ -159,12 +150,8 @@ fn a_file_cut_at_every_byte_costs_no_read() {
 #[test]
 fn a_file_that_reads_less_takes_over_after_the_hold() {
     play(async |stage| {
-        let scene = Scene::set(
-            &stage,
-            &file(&[&aescbc(&[NEW, OLD])]),
-            &["--config-hold", "2s"],
-        )
-        .await;
+        let scene =
+            Scene::set(&stage, &file(&[&aescbc(&[NEW, OLD])]), &["--config-hold", "2s"]).await;
         let less = file(&[&aescbc(&[NEW])]);
         scene.write(&less);
         let error = scene.until_seen(&less).await.expect("held");
@@ -176,10 +163,7 @@ fn a_file_that_reads_less_takes_over_after_the_hold() {
         assert!(scene.file_status().await["heldUntilUnixSeconds"].is_f64());
         scene.until_loaded(&less).await;
         let status = scene.file_status().await;
-        assert!(
-            status["heldUntilUnixSeconds"].is_null() && status["error"].is_null(),
-            "{status}"
-        );
+        assert!(status["heldUntilUnixSeconds"].is_null() && status["error"].is_null(), "{status}");
     });
 }
 
@@ -208,10 +192,7 @@ fn sighup_takes_a_file_that_reads_less_at_once() {
         let less = file(&[&aescbc(&[NEW, OLD])]);
         scene.write(&less);
         let error = scene.until_seen(&less).await.expect("held");
-        assert!(
-            error.contains("secrets: values stored as plaintext"),
-            "{error}"
-        );
+        assert!(error.contains("secrets: values stored as plaintext"), "{error}");
         scene.server.process.signal(Signal::HUP);
         scene.until_loaded(&less).await;
         // SIGHUP applied to that file, not to the next one.
@@ -253,12 +234,8 @@ fn a_better_file_does_not_wait_for_a_candidate_to_fail() {
 #[test]
 fn a_file_that_became_invalid_during_a_candidates_probe_is_refused_afterwards() {
     play(async |stage| {
-        let scene = Scene::set(
-            &stage,
-            &file(&[&aescbc(&[NEW])]),
-            &["--config-poll-interval", "1h"],
-        )
-        .await;
+        let scene =
+            Scene::set(&stage, &file(&[&aescbc(&[NEW])]), &["--config-poll-interval", "1h"]).await;
         let late = stage.path("late.sock");
         let candidate = format!(
             "{}{IDENTITY}",
@@ -270,9 +247,6 @@ fn a_file_that_became_invalid_during_a_candidates_probe_is_refused_afterwards() 
         let _late = Scripted::serve(&late, "key-2");
         scene.until_loaded(&candidate).await;
         let error = scene.until_seen("half of a fi").await.expect("refused");
-        assert!(
-            error.contains("not a valid encryption configuration"),
-            "{error}"
-        );
+        assert!(error.contains("not a valid encryption configuration"), "{error}");
     });
 }

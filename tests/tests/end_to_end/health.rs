@@ -17,21 +17,9 @@ const COLLAPSED: &[Row] = &[
     ("/readyz", 200, "ok"),
     ("/healthz", 200, "ok"),
     ("/livez?verbose", 200, "[+]ping ok\nlivez check passed\n"),
-    (
-        "/readyz?verbose",
-        200,
-        "[+]ping ok\n[+]kms-providers ok\nreadyz check passed\n",
-    ),
-    (
-        "/healthz?verbose",
-        200,
-        "[+]ping ok\n[+]kms-providers ok\nhealthz check passed\n",
-    ),
-    (
-        "/healthz?verbose=1",
-        200,
-        "[+]ping ok\n[+]kms-providers ok\nhealthz check passed\n",
-    ),
+    ("/readyz?verbose", 200, "[+]ping ok\n[+]kms-providers ok\nreadyz check passed\n"),
+    ("/healthz?verbose", 200, "[+]ping ok\n[+]kms-providers ok\nhealthz check passed\n"),
+    ("/healthz?verbose=1", 200, "[+]ping ok\n[+]kms-providers ok\nhealthz check passed\n"),
     ("/healthz/kms-providers", 200, "ok"),
     ("/readyz/kms-providers", 200, "ok"),
     ("/livez/kms-providers", 404, "404 page not found\n"),
@@ -66,11 +54,7 @@ const COLLAPSED: &[Row] = &[
 /// Without KMS and without reload there is nothing to check.
 const NOTHING: &[Row] = &[
     ("/readyz?verbose", 200, "[+]ping ok\nreadyz check passed\n"),
-    (
-        "/healthz?verbose",
-        200,
-        "[+]ping ok\nhealthz check passed\n",
-    ),
+    ("/healthz?verbose", 200, "[+]ping ok\nhealthz check passed\n"),
     ("/livez?verbose", 200, "[+]ping ok\nlivez check passed\n"),
     ("/healthz/kms-providers", 404, "404 page not found\n"),
     (
@@ -83,11 +67,7 @@ const NOTHING: &[Row] = &[
 /// The combined check when the plugin is unhealthy.
 const ILL: &[Row] = &[
     ("/livez", 200, "ok"),
-    (
-        "/readyz",
-        500,
-        "[+]ping ok\n[-]kms-providers failed: reason withheld\nreadyz check failed\n",
-    ),
+    ("/readyz", 500, "[+]ping ok\n[-]kms-providers failed: reason withheld\nreadyz check failed\n"),
     (
         "/healthz",
         500,
@@ -114,11 +94,7 @@ const ILL: &[Row] = &[
 async fn check(desc: &str, server: &Server, rows: &[Row]) {
     for (path, status, text) in rows {
         let answer = server.get(path).await;
-        assert_eq!(
-            (answer.status, answer.text().as_str()),
-            (*status, *text),
-            "{desc}: {path}"
-        );
+        assert_eq!((answer.status, answer.text().as_str()), (*status, *text), "{desc}: {path}");
         assert_eq!(
             answer.header("content-type"),
             Some("text/plain; charset=utf-8"),
@@ -127,11 +103,7 @@ async fn check(desc: &str, server: &Server, rows: &[Row]) {
         // Only the answer of a single check that passes lacks the header, as in upstream.
         let single = path.matches('/').count() > 1 && *status == 200;
         let nosniff = (!single).then_some("nosniff");
-        assert_eq!(
-            answer.header("x-content-type-options"),
-            nosniff,
-            "{desc}: {path}"
-        );
+        assert_eq!(answer.header("x-content-type-options"), nosniff, "{desc}: {path}");
     }
 }
 
@@ -155,10 +127,9 @@ fn kms_v2_has_one_check_with_reload_and_without() {
 #[test]
 fn without_kms_there_is_a_check_only_with_reload() {
     play(async |stage| {
-        for (desc, args, rows) in [
-            ("reload off", &[][..], NOTHING),
-            ("reload on", &[RELOAD], COLLAPSED),
-        ] {
+        for (desc, args, rows) in
+            [("reload off", &[][..], NOTHING), ("reload on", &[RELOAD], COLLAPSED)]
+        {
             let server = stage.serve_config(&plain_config(), args).await;
             check(desc, &server, rows).await;
             server.stop().await;

@@ -26,9 +26,8 @@ impl Connection {
     }
 
     async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
-        let (sender, connection) = handshake(TokioIo::new(stream))
-            .await
-            .expect("nothing is sent yet");
+        let (sender, connection) =
+            handshake(TokioIo::new(stream)).await.expect("nothing is sent yet");
         tokio::spawn(connection);
         Self(sender)
     }

@@ -17,11 +17,7 @@ async fn stored(stage: &Stage) -> (Vec<u8>, String) {
     let keyring = std::fs::read(stage.state().join("keyring.json")).expect("the keyring");
     let keyring: Value = serde_json::from_slice(&keyring).expect("JSON");
     let id = keyring["current"].as_str().expect("an ID").to_owned();
-    assert!(
-        stored
-            .windows(id.len())
-            .any(|window| window == id.as_bytes())
-    );
+    assert!(stored.windows(id.len()).any(|window| window == id.as_bytes()));
     (stored, id)
 }
 
@@ -55,18 +51,13 @@ fn every_form_of_a_value_has_the_same_report() {
         for (encoding, desc, input) in table {
             let from = if input.is_empty() { file.as_str() } else { "-" };
             let text = stage.run(&["inspect", from], &input).await.done();
-            let json = stage
-                .run(&["inspect", from, "-o", "json"], &input)
-                .await
-                .done();
+            let json = stage.run(&["inspect", from, "-o", "json"], &input).await.done();
             let values: Value = serde_json::from_slice(&json).expect("JSON");
             let value = &values[0];
             let size = stored.len();
             assert_eq!(values.as_array().map(Vec::len), Some(1), "{desc}");
             assert!(
-                value["encoding"]
-                    .as_str()
-                    .is_some_and(|name| name.contains(encoding)),
+                value["encoding"].as_str().is_some_and(|name| name.contains(encoding)),
                 "{desc}: {value}"
             );
             for (field, expected) in [
@@ -85,19 +76,12 @@ fn every_form_of_a_value_has_the_same_report() {
                 "provider     kms v2 \"dekker\"\n".to_owned(),
                 format!("key ID hash  {hash}\n"),
                 "DEK source   AES_GCM_KEY, 61 bytes encrypted\n".to_owned(),
-                format!(
-                    "size         {size} bytes, of a plaintext of {} bytes\n",
-                    PLAINTEXT.len()
-                ),
+                format!("size         {size} bytes, of a plaintext of {} bytes\n", PLAINTEXT.len()),
             ] {
                 assert!(text.contains(&part), "{desc}: {part:?} in {text}");
             }
             let has_key = encoding == "etcd";
-            assert_eq!(
-                text.contains(&format!("key          {KEY}\n")),
-                has_key,
-                "{text}"
-            );
+            assert_eq!(text.contains(&format!("key          {KEY}\n")), has_key, "{text}");
             for told in [text, String::from_utf8(json).expect("text")] {
                 assert!(!told.contains(&id), "the key ID in the clear: {told}");
                 assert!(!told.contains("nobody may see"), "the plaintext: {told}");
@@ -110,10 +94,7 @@ fn every_form_of_a_value_has_the_same_report() {
 fn without_a_file_name_it_reads_standard_input() {
     play(async |stage| {
         let text = stage.run(&["inspect"], b"plain").await;
-        assert!(
-            text.text().starts_with("provider     identity\n"),
-            "{text:?}"
-        );
+        assert!(text.text().starts_with("provider     identity\n"), "{text:?}");
         assert!(!text.text().contains("plain\n"), "{text:?}");
     });
 }

@@ -22,9 +22,7 @@ async fn refused(stage: &Stage, args: &[&str]) -> Finished {
 
 async fn rotate(stage: &Stage) -> Finished {
     let state = stage.state().display().to_string();
-    stage
-        .run(&["kms", "rotate", "--state-dir", &state], b"")
-        .await
+    stage.run(&["kms", "rotate", "--state-dir", &state], b"").await
 }
 
 #[test]
@@ -50,10 +48,7 @@ fn a_missing_keyring_is_never_recreated_silently() {
 
         fs::rename(&away, &keyring).expect("our own file");
         let finished = refused(&stage, &["--init-keyring"]).await;
-        assert!(
-            finished.stderr.contains("has all of its keys"),
-            "{finished:?}"
-        );
+        assert!(finished.stderr.contains("has all of its keys"), "{finished:?}");
         let server = stage.serve(&[]).await;
         assert_eq!(server.read_well(KEY, &stored).await.0, PLAINTEXT);
         server.stop().await;
@@ -143,12 +138,9 @@ fn a_read_only_state_directory_is_enough_to_decrypt() {
         };
         mode(0o500);
         // The lock file, the configuration and the list of key IDs are not needed either.
-        for missing in [
-            None,
-            Some("keyring.lock"),
-            Some("encryption-config.yaml"),
-            Some("keyring.ids"),
-        ] {
+        for missing in
+            [None, Some("keyring.lock"), Some("encryption-config.yaml"), Some("keyring.ids")]
+        {
             if let Some(missing) = missing {
                 fs::remove_file(stage.state().join(missing)).expect("root may");
             }
@@ -161,15 +153,9 @@ fn a_read_only_state_directory_is_enough_to_decrypt() {
             assert_eq!(decrypt.finished().await.done(), PLAINTEXT, "{missing:?}");
             assert_eq!(names().collect::<Vec<_>>(), before);
             let mut status = as_other(&binary);
-            status
-                .args(["kms", "status", "--state-dir"])
-                .arg(stage.state())
-                .current_dir("/");
+            status.args(["kms", "status", "--state-dir"]).arg(stage.state()).current_dir("/");
             let status = Process::start(status, b"").finished().await;
-            assert!(
-                status.stderr.contains("no KMS plugin listens"),
-                "{status:?}"
-            );
+            assert!(status.stderr.contains("no KMS plugin listens"), "{status:?}");
         }
         mode(0o700);
     });

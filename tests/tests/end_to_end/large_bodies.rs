@@ -126,10 +126,7 @@ fn many_large_bodies_are_all_answered_under_a_memory_limit() {
             assert_eq!(seen.get("200"), Some(&4), "{seen:?}");
         }
         let limit = (memory(&server, "VmSize") + 100 * 1024) * 1024;
-        let limit = Rlimit {
-            current: Some(limit),
-            maximum: Some(limit),
-        };
+        let limit = Rlimit { current: Some(limit), maximum: Some(limit) };
         let pid =
             rustix::process::Pid::from_raw(i32::try_from(server.process.id()).expect("a pid"));
         prlimit(pid, Resource::As, limit).expect("our own child");
@@ -149,12 +146,7 @@ fn a_client_that_sends_its_whole_body_before_it_reads_sees_the_refusal() {
         let health = Address::Tcp(server.health);
         let long = 4 * LONGEST;
         let table = [
-            (
-                "too long",
-                &api,
-                target("to-storage", "secrets", b"/k"),
-                413,
-            ),
+            ("too long", &api, target("to-storage", "secrets", b"/k"), 413),
             ("bad query", &api, "/v1/to-storage?x=1".to_owned(), 400),
             ("no such path", &api, "/nothing".to_owned(), 404),
             ("health: no such path", &health, "/nothing".to_owned(), 404),
@@ -163,11 +155,7 @@ fn a_client_that_sends_its_whole_body_before_it_reads_sees_the_refusal() {
         for (desc, to, target, status) in table {
             let seen = outcomes(to, &request(&target, long), 100).await;
             println!("{desc}: {seen:?} of 100");
-            assert_eq!(
-                seen.get(&status.to_string()),
-                Some(&100),
-                "{desc}: {seen:?}"
-            );
+            assert_eq!(seen.get(&status.to_string()), Some(&100), "{desc}: {seen:?}");
         }
         curl(&server.api, &stage.file("long", vec![b'x'; long]));
         server.stop().await;

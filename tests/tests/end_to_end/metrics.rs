@@ -45,11 +45,7 @@ fn config(stage: &Stage, gcm_keys: &[(&str, u8)], more: &str) -> String {
             socket.display()
         )
     };
-    let bad = if more.is_empty() {
-        String::new()
-    } else {
-        format!(", {}", kms("v2", more, ""))
-    };
+    let bad = if more.is_empty() { String::new() } else { format!(", {}", kms("v2", more, "")) };
     format!(
         "apiVersion: apiserver.config.k8s.io/v1
 kind: EncryptionConfiguration
@@ -75,11 +71,8 @@ async fn send(
     key: &[u8],
     body: &[u8],
 ) -> Vec<u8> {
-    let answer = server
-        .connect()
-        .await
-        .send(Method::POST, &target(direction, resource, key), body)
-        .await;
+    let answer =
+        server.connect().await.send(Method::POST, &target(direction, resource, key), body).await;
     answer.expect("an answer").ok()
 }
 
@@ -93,17 +86,10 @@ async fn read(server: &Server, resource: &str, stored: &[u8]) {
 }
 
 async fn fail(server: &Server, direction: &str, resource: &str, key: &[u8], body: &[u8]) {
-    let answer = server
-        .connect()
-        .await
-        .send(Method::POST, &target(direction, resource, key), body)
-        .await;
+    let answer =
+        server.connect().await.send(Method::POST, &target(direction, resource, key), body).await;
     let answer = answer.expect("an answer");
-    assert!(
-        answer.status >= 400,
-        "{direction} {resource}: {}",
-        answer.text()
-    );
+    assert!(answer.status >= 400, "{direction} {resource}: {}", answer.text());
 }
 
 /// Returns the value with an encrypted DEK that no plugin recognizes.
@@ -125,10 +111,7 @@ fn table(text: &str) -> Vec<String> {
                 name.ends_with("_seconds_bucket") || name.ends_with("_seconds_sum");
             let timed = name.ends_with("_timestamp_seconds") || series.contains("\"failure\"");
             if timed {
-                assert!(
-                    value.parse::<f64>().is_ok_and(|value| value > 0.0),
-                    "{line}"
-                );
+                assert!(value.parse::<f64>().is_ok_and(|value| value > 0.0), "{line}");
             }
             let short = series.strip_prefix("apiserver_").expect("seen above");
             let value = if timed { "T" } else { value };
@@ -200,14 +183,7 @@ fn every_metric_has_upstreams_names_labels_and_counts() {
         fail(&server, "to-storage", widgets, KEY, b"x").await;
         one.refuse(None);
         read(&server, "configmaps", &foreign_gcm).await;
-        fail(
-            &server,
-            "from-storage",
-            "configmaps",
-            b"/other",
-            &foreign_gcm,
-        )
-        .await;
+        fail(&server, "from-storage", "configmaps", b"/other", &foreign_gcm).await;
         let nameless = b"k8s:enc:aesgcm:v1:gone:x";
         fail(&server, "from-storage", "configmaps", KEY, nameless).await;
         fail(&server, "from-storage", "configmaps", KEY, b"plain").await;
@@ -271,11 +247,8 @@ fn every_metric_has_upstreams_names_labels_and_counts() {
             ("Decrypt", "PermissionDenied"),
         ] {
             let method = format!("/v1beta1.KeyManagementService/{method}");
-            let labels = [
-                ("provider_name", "one"),
-                ("method_name", &*method),
-                ("grpc_status_code", code),
-            ];
+            let labels =
+                [("provider_name", "one"), ("method_name", &*method), ("grpc_status_code", code)];
             assert!(metric(&metrics, v1, &labels) >= 1.0, "{labels:?}");
         }
         server.stop().await;

@@ -31,14 +31,9 @@ impl Mirror {
         let refusal = Arc::default();
         let listener = UnixListener::bind(socket).expect("a free socket");
         let serving = Server::builder()
-            .add_service(KeyManagementServiceServer::new(Service(Arc::clone(
-                &refusal,
-            ))))
+            .add_service(KeyManagementServiceServer::new(Service(Arc::clone(&refusal))))
             .serve_with_incoming(UnixListenerStream::new(listener));
-        Self {
-            refusal,
-            server: tokio::spawn(serving),
-        }
+        Self { refusal, server: tokio::spawn(serving) }
     }
 
     /// Makes every call fail with this code; with `None` calls succeed.

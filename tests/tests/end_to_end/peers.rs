@@ -17,11 +17,7 @@ pub fn binary_for_other(stage: &Stage) -> Option<PathBuf> {
     let probe = as_other("true").status();
     if !rustix::process::geteuid().is_root() || !probe.is_ok_and(|status| status.success()) {
         skip("it takes root and setpriv to run a server as another user");
-        assert_ne!(
-            std::env::var("CI").as_deref(),
-            Ok("true"),
-            "no test is skipped in CI"
-        );
+        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "no test is skipped in CI");
         return None;
     }
     // The server must refuse the other users, so every directory on the way to its socket is open to them.
@@ -41,9 +37,7 @@ pub fn as_other(program: &str) -> Command {
 /// Runs a program as a user with a group of the same number and these supplementary groups.
 fn as_user(uid: u32, groups: &[u32], program: &str) -> Command {
     let mut command = Command::new("setpriv");
-    command
-        .arg(format!("--reuid={uid}"))
-        .arg(format!("--regid={uid}"));
+    command.arg(format!("--reuid={uid}")).arg(format!("--regid={uid}"));
     if groups.is_empty() {
         command.arg("--clear-groups");
     } else {
@@ -72,21 +66,12 @@ fn another_user_is_refused_even_root() {
         };
         let server = serve_as_other(&stage, &binary, &[]).await;
         let mut connection = server.connect().await;
-        let answer = connection
-            .write(b"/k", b"hunter2")
-            .await
-            .expect("an answer");
+        let answer = connection.write(b"/k", b"hunter2").await.expect("an answer");
         assert_eq!(answer.status, 403, "{}", answer.text());
-        assert_eq!(
-            answer.header("content-type"),
-            Some("application/problem+json")
-        );
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"));
         assert_eq!(answer.json()["kind"], "forbidden");
         let again = connection.write(b"/k", b"hunter2").await;
-        assert!(
-            again.is_err(),
-            "the connection is closed after that: {again:?}"
-        );
+        assert!(again.is_err(), "the connection is closed after that: {again:?}");
         assert_eq!(server.get("/readyz").await.status, 200);
         let log = server.stop().await;
         assert!(log.contains("refused a connection"), "{log}");
@@ -101,10 +86,7 @@ fn an_allowed_user_may_call() {
         };
         let server = serve_as_other(&stage, &binary, &["--allow-uid", "0"]).await;
         let stored = server.write("/k", b"hunter2").await;
-        assert_eq!(
-            server.read_well("/k", &stored).await,
-            (b"hunter2".to_vec(), false)
-        );
+        assert_eq!(server.read_well("/k", &stored).await, (b"hunter2".to_vec(), false));
     });
 }
 
@@ -115,19 +97,10 @@ fn a_state_directory_of_another_user_is_refused() {
             return;
         }
         let state = stage.state().display().to_string();
-        let args = [
-            "serve",
-            "--health-listen",
-            "127.0.0.1:0",
-            "--state-dir",
-            &state,
-        ];
+        let args = ["serve", "--health-listen", "127.0.0.1:0", "--state-dir", &state];
         let refused = stage.run(&args, b"").await;
         assert_eq!(refused.code, Some(1));
-        assert!(
-            refused.stderr.contains("must belong to this user"),
-            "{refused:?}"
-        );
+        assert!(refused.stderr.contains("must belong to this user"), "{refused:?}");
     });
 }
 
@@ -167,18 +140,8 @@ fn users_that_are_named_get_through_and_others_do_not() {
                 0o666,
                 OTHER,
             ),
-            (
-                "a mode",
-                &["--allow-uid", "12345", "--listen-mode", "0622"],
-                0o622,
-                OTHER,
-            ),
-            (
-                "a group",
-                &["--allow-uid", "12345", "--listen-group", "54321"],
-                0o660,
-                54_321,
-            ),
+            ("a mode", &["--allow-uid", "12345", "--listen-mode", "0622"], 0o622, OTHER),
+            ("a group", &["--allow-uid", "12345", "--listen-group", "54321"], 0o660, 54_321),
         ];
         for (n, (desc, args, mode, group)) in table.into_iter().enumerate() {
             let socket = directory.join(format!("{n}.sock"));
@@ -226,17 +189,9 @@ fn allowed_users_who_cannot_reach_the_socket_are_an_error_with_a_remedy() {
         let table: [(&[&str], i32, &str); 5] = [
             // In the state directory, which only its owner can enter.
             (&["--allow-uid", "12345"], 1, "--listen"),
-            (
-                &["--allow-uid", "12345", "--listen-mode", "600"],
-                1,
-                "keeps out the users",
-            ),
+            (&["--allow-uid", "12345", "--listen-mode", "600"], 1, "keeps out the users"),
             (&["--listen-mode", "0666"], 1, "--allow-uid"),
-            (
-                &["--listen-group", "7", "--listen-mode", "0600"],
-                1,
-                "keeps out the group",
-            ),
+            (&["--listen-group", "7", "--listen-mode", "0600"], 1, "keeps out the group"),
             (&["--listen-mode", "0777"], 2, "read and write bits"),
         ];
         for (args, code, remedy) in table {

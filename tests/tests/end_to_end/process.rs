@@ -27,14 +27,9 @@ impl Process {
 
     /// Does the same, but leaves standard error unread until the second value is dropped.
     pub fn start_unread(mut command: Command, input: &[u8]) -> (Self, Unread) {
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let name = format!("{command:?}");
-        let mut child = command
-            .spawn()
-            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{name}: {error}"));
         let mut stdin = child.stdin.take().expect("piped");
         let input = input.to_vec();
         // A command may close its input without reading it.
@@ -80,11 +75,7 @@ impl Process {
         let pid = self.child.id();
         let status = std::fs::read_to_string(format!("/proc/{pid}/stat"));
         // The parent has not waited for it yet, so it remains as a zombie.
-        status.is_ok_and(|stat| {
-            stat.rsplit(')')
-                .next()
-                .is_some_and(|rest| rest.starts_with(" Z"))
-        })
+        status.is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" Z")))
     }
 
     /// Waits until the process has ended and its output is closed.
@@ -100,11 +91,7 @@ impl Process {
     /// Waits for the end of the process and returns its exit code and output.
     pub async fn finished(mut self) -> Finished {
         let status = self.ended().await;
-        Finished {
-            code: status.code(),
-            stdout: self.stdout.bytes(),
-            stderr: self.stderr.text(),
-        }
+        Finished { code: status.code(), stdout: self.stdout.bytes(), stderr: self.stderr.text() }
     }
 }
 

@@ -17,9 +17,7 @@ const PLAINTEXT: &[u8] = b"a plaintext that is nowhere else";
 #[test]
 fn a_crash_leaves_no_core_dump() {
     play(async |stage| {
-        let can_dump = Command::new("sh")
-            .args(["-c", "ulimit -c unlimited"])
-            .status();
+        let can_dump = Command::new("sh").args(["-c", "ulimit -c unlimited"]).status();
         let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
         let dumps_to_file = pattern.trim() == "core";
         if !can_dump.is_ok_and(|status| status.success()) || !dumps_to_file {
@@ -76,9 +74,7 @@ fn other_processes_of_its_user_cannot_access_its_memory() {
             let reading = reading.output().expect("head").status;
             assert_eq!(reading.success(), owner == own, "{args:?}");
             let limits = fs::read_to_string(format!("{proc}/limits")).expect("it runs");
-            let core = limits
-                .lines()
-                .find_map(|line| line.strip_prefix("Max core file size"));
+            let core = limits.lines().find_map(|line| line.strip_prefix("Max core file size"));
             let core: Vec<_> = core.expect("a limit").split_whitespace().take(2).collect();
             if owner == 0 {
                 assert_eq!(core, ["0", "0"]);

@@ -13,11 +13,8 @@ use crate::stage::{Stage, kms_config, play};
 use crate::wait::{breathe, until};
 
 const KEY: &str = "/registry/secrets/default/token";
-const RELOAD: [&str; 3] = [
-    "--encryption-provider-config-automatic-reload",
-    "--config-poll-interval",
-    "200ms",
-];
+const RELOAD: [&str; 3] =
+    ["--encryption-provider-config-automatic-reload", "--config-poll-interval", "200ms"];
 const BAD: &str = "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources: [{resources: [Secrets], providers: [{identity: {}}]}]\n";
 
 /// A server with reload enabled, whose file is at `path`. Its plugin serves providers of any name.
@@ -34,12 +31,7 @@ impl Scene {
         let plugin = Scripted::serve(&socket, "key-1");
         let mut command = stage.serve_command(args);
         command.arg("--encryption-provider-config").arg(&path);
-        Self {
-            server: Server::start(command).await,
-            plugin,
-            path,
-            socket,
-        }
+        Self { server: Server::start(command).await, plugin, path, socket }
     }
 
     /// Starts a server with the provider `a` in a regular file.
@@ -49,10 +41,7 @@ impl Scene {
     }
 
     fn config(&self, names: &[&str]) -> String {
-        let providers: Vec<_> = names
-            .iter()
-            .map(|name| (*name, self.socket.as_path()))
-            .collect();
+        let providers: Vec<_> = names.iter().map(|name| (*name, self.socket.as_path())).collect();
         kms_config(&providers)
     }
 
@@ -72,10 +61,7 @@ impl Scene {
 
     async fn until_writes_go_to(&self, name: &str) {
         let what = format!("{name} writes");
-        until(&what, async || {
-            (self.provider().await == name).then_some(())
-        })
-        .await;
+        until(&what, async || (self.provider().await == name).then_some(())).await;
     }
 
     /// Waits until `/statusz` reports an error in the file, and returns it.
@@ -111,10 +97,7 @@ fn a_good_edit_takes_effect_and_old_values_are_still_read() {
         let edited = scene.config(&["b", "a"]);
         scene.rename_over(&edited);
         scene.until_writes_go_to("b").await;
-        assert_eq!(
-            scene.server.read_well(KEY, &old).await,
-            (b"old".to_vec(), true)
-        );
+        assert_eq!(scene.server.read_well(KEY, &old).await, (b"old".to_vec(), true));
         scene.until_content().await;
         load.finish().await;
         let hash = dekker_tests::object::sha256_text(&edited);
@@ -166,10 +149,7 @@ fn a_file_is_refused_until_its_plugin_is_available() {
         let elsewhere = stage.path("other.sock");
         scene.rename_over(&kms_config(&[("b", &elsewhere), ("a", &scene.socket)]));
         let error = scene.until_refused().await;
-        assert!(
-            error.starts_with("health check for new transformers failed"),
-            "{error}"
-        );
+        assert!(error.starts_with("health check for new transformers failed"), "{error}");
         assert!(error.contains("kms-provider-0: "), "{error}");
         assert_eq!(scene.provider().await, "a");
         let _other = Scripted::serve(&elsewhere, "key-2");
@@ -189,16 +169,10 @@ fn every_way_to_change_a_file_is_noticed() {
         scene.until_writes_go_to("renamed").await;
         fs::remove_file(&scene.path).expect("our own directory");
         let error = scene.until_refused().await;
-        assert!(
-            error.contains("cannot read the encryption configuration"),
-            "{error}"
-        );
+        assert!(error.contains("cannot read the encryption configuration"), "{error}");
         assert_eq!(scene.provider().await, "renamed");
-        fs::write(
-            &scene.path,
-            scene.config(&["back", "renamed", "in-place", "a"]),
-        )
-        .expect("our own directory");
+        fs::write(&scene.path, scene.config(&["back", "renamed", "in-place", "a"]))
+            .expect("our own directory");
         scene.until_writes_go_to("back").await;
         load.finish().await;
     });
@@ -284,11 +258,7 @@ fn sighup_polls_at_once() {
 fn without_reload_the_file_is_read_once_and_sighup_changes_nothing() {
     play(async |stage| {
         let scene = Scene::plain(&stage, &[]).await;
-        assert!(
-            scene.server.banner.contains("c.yaml, read once"),
-            "{}",
-            scene.server.banner
-        );
+        assert!(scene.server.banner.contains("c.yaml, read once"), "{}", scene.server.banner);
         scene.rename_over(&scene.config(&["b", "a"]));
         scene.server.process.signal(Signal::HUP);
         until("the signal is logged", async || {
@@ -314,14 +284,8 @@ fn an_unchanged_provider_keeps_its_dek_over_a_reload() {
             (scene.server.status().await["configFile"]["loadedHash"] == *hash).then_some(())
         })
         .await;
-        assert_eq!(
-            scene.server.read_well(KEY, &stored).await,
-            (b"old".to_vec(), false)
-        );
+        assert_eq!(scene.server.read_well(KEY, &stored).await, (b"old".to_vec(), false));
         let after = scene.plugin.calls();
-        assert_eq!(
-            (after.encrypt, after.decrypt),
-            (before.encrypt, before.decrypt)
-        );
+        assert_eq!((after.encrypt, after.decrypt), (before.encrypt, before.decrypt));
     });
 }

@@ -66,19 +66,14 @@ impl Scripted {
             deks: Vec::new(),
             sealed: HashMap::new(),
         };
-        let shared = Arc::new(Shared {
-            script: Mutex::new(script),
-            hanging: watch::Sender::new(None),
-        });
+        let shared =
+            Arc::new(Shared { script: Mutex::new(script), hanging: watch::Sender::new(None) });
         let listener = UnixListener::bind(socket).expect("a free socket");
         let service = KeyManagementServiceServer::new(Service(shared.clone()));
         let serving = Server::builder()
             .add_service(service)
             .serve_with_incoming(UnixListenerStream::new(listener));
-        Self {
-            shared,
-            _server: Arc::new(Serving(tokio::spawn(serving))),
-        }
+        Self { shared, _server: Arc::new(Serving(tokio::spawn(serving))) }
     }
 
     /// Locks the script to read or change it.
@@ -152,11 +147,7 @@ impl KeyManagementService for Service {
         let ciphertext = format!("sealed DEK {}", script.deks.len()).into_bytes();
         let sealed = (key_id.clone(), plaintext);
         script.sealed.insert(ciphertext.clone(), sealed);
-        Ok(Response::new(EncryptResponse {
-            ciphertext,
-            key_id,
-            annotations: annotations(),
-        }))
+        Ok(Response::new(EncryptResponse { ciphertext, key_id, annotations: annotations() }))
     }
 
     async fn decrypt(

@@ -50,36 +50,20 @@ async fn shown_by(server: Server) -> Vec<(&'static str, String)> {
     for (desc, key, value) in [
         ("the error for a wrong key", "/elsewhere", stored.clone()),
         ("the error for an altered DEK", KEY, altered_dek),
-        (
-            "the error for a value cut short",
-            KEY,
-            stored[..60].to_vec(),
-        ),
-        (
-            "the error for another provider",
-            KEY,
-            b"k8s:enc:kms:v2:x:y".to_vec(),
-        ),
+        ("the error for a value cut short", KEY, stored[..60].to_vec()),
+        ("the error for another provider", KEY, b"k8s:enc:kms:v2:x:y".to_vec()),
     ] {
         let answer = server.read(key, &value).await;
         assert_ne!(answer.status, 200, "{desc}");
         shown.push((desc, format!("{:?}\n{}", answer.headers, answer.text())));
     }
-    for path in [
-        "/metrics",
-        "/statusz",
-        "/healthz?verbose",
-        "/healthz/kms-providers",
-    ] {
+    for path in ["/metrics", "/statusz", "/healthz?verbose", "/healthz/kms-providers"] {
         let answer = server.get(path).await;
         shown.push((path, format!("{:?}\n{}", answer.headers, answer.text())));
     }
     let banner = server.banner.clone();
     let log = server.stop().await;
-    assert!(
-        log.contains("sha256:"),
-        "the log has hashes of key IDs: {log}"
-    );
+    assert!(log.contains("sha256:"), "the log has hashes of key IDs: {log}");
     shown.push(("the log", log));
     shown.push(("the banner", banner));
     shown
@@ -93,9 +77,7 @@ fn keyring(stage: &Stage) -> Vec<Vec<u8>> {
     for entry in file["keys"].as_array().expect("keys") {
         let text = |field: &str| entry[field].as_str().expect("text").to_owned();
         let key = text("key");
-        let decoded = base64::engine::general_purpose::STANDARD
-            .decode(&key)
-            .expect("base64");
+        let decoded = base64::engine::general_purpose::STANDARD.decode(&key).expect("base64");
         secrets.extend([text("id").into_bytes(), key.into_bytes(), decoded]);
     }
     secrets
@@ -104,15 +86,10 @@ fn keyring(stage: &Stage) -> Vec<Vec<u8>> {
 #[test]
 fn dekkers_own_keys_are_shown_nowhere() {
     play(async |stage| {
-        let server = stage
-            .serve(&["--log", "trace", "--log-format", "json"])
-            .await;
+        let server = stage.serve(&["--log", "trace", "--log-format", "json"]).await;
         let state = stage.state().display().to_string();
         let mut shown = Vec::new();
-        for (desc, args) in [
-            ("kms rotate", ["kms", "rotate"]),
-            ("kms status", ["kms", "status"]),
-        ] {
+        for (desc, args) in [("kms rotate", ["kms", "rotate"]), ("kms status", ["kms", "status"])] {
             let args = [&args[..], &["--log", "trace", "--state-dir", &state]].concat();
             let ended = stage.run(&args, b"").await;
             assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -143,10 +120,7 @@ fn deks_and_key_ids_of_any_plugin_are_shown_nowhere() {
             (answer.status == 500).then_some(answer.text())
         })
         .await;
-        assert!(
-            fault.contains("got invalid KMSv2 KeyID hash \"sha256:"),
-            "{fault}"
-        );
+        assert!(fault.contains("got invalid KMSv2 KeyID hash \"sha256:"), "{fault}");
         shown.extend([
             ("the error for a long key ID", fault),
             ("its metrics", server.metrics().await),

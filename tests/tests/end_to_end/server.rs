@@ -56,12 +56,7 @@ impl Server {
     /// Wraps a process that has already printed its banner.
     pub fn of(process: Process, banner: String) -> Self {
         let (api, health) = addresses(&banner);
-        Self {
-            api,
-            health,
-            process,
-            banner,
-        }
+        Self { api, health, process, banner }
     }
 
     /// Sends a GET request to the interface for health, metrics and status.
@@ -118,37 +113,22 @@ impl Server {
 /// Parses the transform API's socket and the health address from a server's banner.
 pub fn addresses(banner: &str) -> (PathBuf, SocketAddr) {
     let row = |name: &str| {
-        let row = banner
-            .lines()
-            .find_map(|line| line.trim_start().strip_prefix(name));
-        row.unwrap_or_else(|| panic!("no {name:?} in {banner:?}"))
-            .trim()
+        let row = banner.lines().find_map(|line| line.trim_start().strip_prefix(name));
+        row.unwrap_or_else(|| panic!("no {name:?} in {banner:?}")).trim()
     };
-    let api = row("API socket")
-        .strip_prefix("unix://")
-        .expect("a unix socket");
-    let health = row("health")
-        .strip_prefix("http://")
-        .and_then(|rest| rest.split('/').next());
-    let health = health
-        .expect("an address")
-        .parse()
-        .expect("an IP address and a port");
+    let api = row("API socket").strip_prefix("unix://").expect("a unix socket");
+    let health = row("health").strip_prefix("http://").and_then(|rest| rest.split('/').next());
+    let health = health.expect("an address").parse().expect("an IP address and a port");
     (api.into(), health)
 }
 
 /// Returns the sum of a metric's samples that have these labels.
 pub fn metric(text: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
     let samples = text.lines().filter(|line| {
-        line.strip_prefix(name)
-            .is_some_and(|rest| rest.starts_with([' ', '{']))
-            && labels
-                .iter()
-                .all(|(label, value)| line.contains(&format!("{label}=\"{value}\"")))
+        line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']))
+            && labels.iter().all(|(label, value)| line.contains(&format!("{label}=\"{value}\"")))
     });
-    samples
-        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-        .sum()
+    samples.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 
 /// Returns how many calls of a KMS method the metrics count.

@@ -16,11 +16,7 @@ use crate::wait::until;
 const KEY: &str = "/registry/secrets/default/token";
 
 fn mode(path: &Path) -> u32 {
-    fs::metadata(path)
-        .expect("it is there")
-        .permissions()
-        .mode()
-        & 0o7777
+    fs::metadata(path).expect("it is there").permissions().mode() & 0o7777
 }
 
 #[test]
@@ -52,19 +48,12 @@ fn created_files_are_private_to_their_user() {
         let _server = stage.serve(&[]).await;
         let state = stage.state();
         assert_eq!(mode(&state), 0o700);
-        for name in [
-            "api.sock",
-            "kms.sock",
-            "keyring.json",
-            "keyring.ids",
-            "encryption-config.yaml",
-        ] {
+        for name in
+            ["api.sock", "kms.sock", "keyring.json", "keyring.ids", "encryption-config.yaml"]
+        {
             let path = state.join(name);
             assert_eq!(mode(&path), 0o600, "{name}");
-            let is_socket = fs::metadata(&path)
-                .expect("it is there")
-                .file_type()
-                .is_socket();
+            let is_socket = fs::metadata(&path).expect("it is there").file_type().is_socket();
             assert_eq!(is_socket, name.ends_with(".sock"), "{name}");
         }
     });
@@ -81,16 +70,9 @@ fn a_second_start_reads_values_of_the_first_as_fresh() {
             assert!(!stage.state().join(socket).exists(), "{socket} is removed");
         }
         let second = stage.serve(&[]).await;
-        assert_eq!(
-            second.read_well(KEY, &stored).await,
-            (b"hunter2".to_vec(), false)
-        );
+        assert_eq!(second.read_well(KEY, &stored).await, (b"hunter2".to_vec(), false));
         let status = second.status().await;
-        assert!(
-            hash.as_str()
-                .is_some_and(|hash| hash.starts_with("sha256:")),
-            "{hash}"
-        );
+        assert!(hash.as_str().is_some_and(|hash| hash.starts_with("sha256:")), "{hash}");
         assert_eq!(status["kmsProviders"][0]["writeDek"]["keyIdHash"], hash);
     });
 }
@@ -103,10 +85,7 @@ fn a_start_after_a_kill_replaces_the_stale_sockets() {
         drop(first);
         assert!(stage.state().join("api.sock").exists(), "it was killed");
         let second = stage.serve(&[]).await;
-        assert_eq!(
-            second.read_well(KEY, &stored).await,
-            (b"hunter2".to_vec(), false)
-        );
+        assert_eq!(second.read_well(KEY, &stored).await, (b"hunter2".to_vec(), false));
     });
 }
 
@@ -156,16 +135,10 @@ fn sigterm_lets_a_running_request_finish() {
         // This request on another connection is answered after the first request's header has been read.
         server.write(KEY, b"x").await;
         server.process.signal(Signal::TERM);
-        until("it stops listening", async || {
-            (!server.api.exists()).then_some(())
-        })
-        .await;
+        until("it stops listening", async || (!server.api.exists()).then_some(())).await;
         stream.write_all(b"-last").await.expect("it still reads");
         let mut answer = Vec::new();
-        stream
-            .read_to_end(&mut answer)
-            .await
-            .expect("an answer, and the end");
+        stream.read_to_end(&mut answer).await.expect("an answer, and the end");
         let answer = String::from_utf8_lossy(&answer);
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
         assert!(answer.contains("k8s:enc:kms:v2:dekker:"), "{answer}");
@@ -209,18 +182,9 @@ fn it_listens_at_the_given_address() {
         assert!(!stage.state().join("api.sock").exists());
         server.stop().await;
         assert!(!socket.exists());
-        let args = [
-            "serve",
-            "--state-dir",
-            "state",
-            "--listen",
-            "unix:///@dekker",
-        ];
+        let args = ["serve", "--state-dir", "state", "--listen", "unix:///@dekker"];
         let refused = stage.run(&args, b"").await;
         assert_eq!(refused.code, Some(1));
-        assert!(
-            refused.stderr.contains("an abstract socket has no mode"),
-            "{refused:?}"
-        );
+        assert!(refused.stderr.contains("an abstract socket has no mode"), "{refused:?}");
     });
 }

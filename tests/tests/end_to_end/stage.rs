@@ -19,18 +19,12 @@ pub struct Stage {
 pub fn play(test: impl AsyncFnOnce(Stage)) {
     let Some(binary) = binary() else {
         skip("there is no dekker binary; build it: cargo xtask build");
-        assert_ne!(
-            env::var("CI").as_deref(),
-            Ok("true"),
-            "no test is skipped in CI"
-        );
+        assert_ne!(env::var("CI").as_deref(), Ok("true"), "no test is skipped in CI");
         return;
     };
     // In /tmp regardless of TMPDIR, because a unix socket's path is limited to 107 bytes.
-    let dir = tempfile::Builder::new()
-        .prefix("dk")
-        .tempdir_in("/tmp")
-        .expect("a temporary directory");
+    let dir =
+        tempfile::Builder::new().prefix("dk").tempdir_in("/tmp").expect("a temporary directory");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -52,10 +46,7 @@ fn binary() -> Option<PathBuf> {
         return Some(named.expect("DEKKER_BIN names a file"));
     }
     let own = env::current_exe().expect("this test's executable");
-    own.ancestors()
-        .skip(1)
-        .map(|dir| dir.join("dekker"))
-        .find(|path| path.is_file())
+    own.ancestors().skip(1).map(|dir| dir.join("dekker")).find(|path| path.is_file())
 }
 
 impl Stage {
@@ -85,10 +76,7 @@ impl Stage {
         let mut command = Command::new(&self.binary);
         command.args(args).current_dir(self.dir.path());
         // A test that names no directory must not use those of the system.
-        command
-            .env_clear()
-            .env("HOME", self.path("home"))
-            .env("XDG_STATE_HOME", self.path("home"));
+        command.env_clear().env("HOME", self.path("home")).env("XDG_STATE_HOME", self.path("home"));
         command
     }
 

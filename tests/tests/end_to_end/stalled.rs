@@ -28,11 +28,7 @@ impl Drop for Killed {
 }
 
 async fn dropped(server: &Server) -> f64 {
-    metric(
-        &server.metrics().await,
-        "dekker_log_lines_dropped_total",
-        &[],
-    )
+    metric(&server.metrics().await, "dekker_log_lines_dropped_total", &[])
 }
 
 /// Writes and reads until log lines are dropped, and returns how many rounds that took. Every request must still be answered.
@@ -42,18 +38,14 @@ async fn fill_log(server: &Server) -> u32 {
     let mut requests = 0_u32;
     while dropped(server).await == 0.0 {
         let answer = timeout(PATIENCE, connection.write(KEY, &[7; 1000])).await;
-        let mut stored = answer
-            .expect("it does not wait for the log's reader")
-            .expect("an answer")
-            .ok();
+        let mut stored =
+            answer.expect("it does not wait for the log's reader").expect("an answer").ok();
         // A different unknown DEK each time: the plugin is asked, and the trace of that call is about 30 kB.
         for (byte, other) in stored.iter_mut().rev().zip(requests.to_le_bytes()) {
             *byte ^= !other;
         }
         let answer = timeout(PATIENCE, connection.read(KEY, &stored)).await;
-        let answer = answer
-            .expect("this does not wait for it either")
-            .expect("an answer");
+        let answer = answer.expect("this does not wait for it either").expect("an answer");
         assert_eq!(answer.status, 502, "{}", answer.text());
         requests += 1;
     }
@@ -72,8 +64,7 @@ fn an_unread_log_blocks_nothing_and_reports_its_losses_afterwards() {
         drop(unread);
         until("it reports its lost lines", async || {
             let log = server.process.stderr.text();
-            log.contains("log lines were dropped because the log was not read")
-                .then_some(())
+            log.contains("log lines were dropped because the log was not read").then_some(())
         })
         .await;
         server.process.signal(Signal::TERM);
@@ -90,10 +81,7 @@ fn an_unread_log_does_not_delay_the_shutdown() {
         fill_log(&server).await;
         server.process.signal(Signal::TERM);
         // The server first closes its sockets, then its log, and then exits.
-        until("it has ended, unread", async || {
-            server.process.is_gone().then_some(())
-        })
-        .await;
+        until("it has ended, unread", async || server.process.is_gone().then_some(())).await;
         drop(unread);
     });
 }
@@ -111,19 +99,14 @@ fn unread_standard_output_delays_neither_start_nor_shutdown() {
         fcntl_setfl(&full, flags).expect("blocking again");
 
         let mut command = stage.serve_command(&[]);
-        command
-            .stdin(Stdio::null())
-            .stdout(full)
-            .stderr(Stdio::null());
+        command.stdin(Stdio::null()).stdout(full).stderr(Stdio::null());
         let mut child = Killed(command.spawn().expect("it starts"));
         let socket = stage.state().join("api.sock");
         let mut connection =
             until("it listens", async || Connection::unix(&socket).await.ok()).await;
         let answer = timeout(PATIENCE, connection.write(KEY, b"hunter2")).await;
         answer.expect("in time").expect("an answer").ok();
-        let pid = i32::try_from(child.0.id())
-            .ok()
-            .and_then(rustix::process::Pid::from_raw);
+        let pid = i32::try_from(child.0.id()).ok().and_then(rustix::process::Pid::from_raw);
         rustix::process::kill_process(pid.expect("a process ID"), Signal::TERM).expect("it runs");
         let status = until("it ends", async || child.0.try_wait().expect("a child")).await;
         assert_eq!(status.code(), Some(0));

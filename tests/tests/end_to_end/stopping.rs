@@ -14,16 +14,12 @@ const KEY: &str = "/registry/secrets/default/token";
 fn serve_command(stage: &Stage, state: &str, n: usize) -> Command {
     let mut command = stage.command(["serve", "--health-listen", "127.0.0.1:0", "--state-dir"]);
     let socket = stage.path(&format!("api{n}.sock"));
-    command
-        .arg(stage.path(state))
-        .args(["--listen", &format!("unix://{}", socket.display())]);
+    command.arg(stage.path(state)).args(["--listen", &format!("unix://{}", socket.display())]);
     command
 }
 
 async fn start_all(commands: impl Iterator<Item = Command>) -> Vec<Server> {
-    let processes: Vec<Process> = commands
-        .map(|command| Process::start(command, b""))
-        .collect();
+    let processes: Vec<Process> = commands.map(|command| Process::start(command, b"")).collect();
     let mut servers = Vec::new();
     for process in processes {
         servers.push(Server::ready(process).await);

@@ -24,9 +24,7 @@ async fn serve(stage: &Stage, n: usize) -> Server {
 async fn standing(server: &Server) -> String {
     let status = server.status().await;
     let standing = status["embeddedPlugin"]["standing"].as_str();
-    standing
-        .unwrap_or_else(|| panic!("no standing in {status}"))
-        .to_owned()
+    standing.unwrap_or_else(|| panic!("no standing in {status}")).to_owned()
 }
 
 async fn until_one_serves(servers: &[Server]) -> usize {
@@ -58,9 +56,7 @@ fn when_the_owner_is_killed_another_server_takes_over_and_all_are_healthy_again(
         assert_eq!(standing(&servers[0]).await, "serving");
         for server in &servers[1..] {
             assert!(
-                server
-                    .banner
-                    .contains("served by another process; this one takes over"),
+                server.banner.contains("served by another process; this one takes over"),
                 "{}",
                 server.banner
             );

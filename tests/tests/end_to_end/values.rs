@@ -30,14 +30,8 @@ fn written_values_are_read_back() {
         let server = stage.serve(&[]).await;
         let plaintext = b"{\"kind\":\"Secret\"}\n\0\xff";
         let written = write(&server, KEY, plaintext).await;
-        let hash = written
-            .header("dekker-key-id-hash")
-            .expect("a hash")
-            .to_owned();
-        assert_eq!(
-            written.header("content-type"),
-            Some("application/octet-stream")
-        );
+        let hash = written.header("dekker-key-id-hash").expect("a hash").to_owned();
+        assert_eq!(written.header("content-type"), Some("application/octet-stream"));
         assert_eq!(written.header("dekker-stale"), None);
         let stored = written.ok();
         assert!(stored.starts_with(PREFIX));
@@ -66,10 +60,7 @@ fn values_of_every_size_round_trip_and_one_byte_too_many_is_refused() {
             format!("POST {target} HTTP/1.1\r\nhost: dekker\r\ncontent-length: {size}\r\n\r\n");
         stream.write_all(head.as_bytes()).await.expect("it reads");
         let mut answer = String::new();
-        stream
-            .read_to_string(&mut answer)
-            .await
-            .expect("an answer, and the end");
+        stream.read_to_string(&mut answer).await.expect("an answer, and the end");
         assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
         for part in ["application/problem+json", "\"kind\":\"too-large\""] {
             assert!(answer.contains(part), "{answer}");
@@ -120,12 +111,7 @@ fn a_key_may_be_any_bytes() {
     play(async |stage| {
         let server = stage.serve(&[]).await;
         let every: Vec<u8> = (0..=255).collect();
-        for key in [
-            &every[..],
-            b"\xff",
-            b"a+b c&d=e%2F/../x",
-            "/registry/schlüssel".as_bytes(),
-        ] {
+        for key in [&every[..], b"\xff", b"a+b c&d=e%2F/../x", "/registry/schlüssel".as_bytes()] {
             let stored = write(&server, key, b"value").await.ok();
             assert_eq!(read(&server, key, &stored).await.ok(), b"value");
             let other = [key, b"\0"].concat();
@@ -148,20 +134,8 @@ fn errors_are_problem_documents() {
         let server = stage.serve(&[]).await;
         let whole = target("to-storage", "secrets", KEY);
         let table = [
-            (
-                "no key",
-                Method::POST,
-                "/v1/to-storage?resource=secrets",
-                400,
-                "bad-request",
-            ),
-            (
-                "no resource",
-                Method::POST,
-                "/v1/to-storage?key=k",
-                400,
-                "bad-request",
-            ),
+            ("no key", Method::POST, "/v1/to-storage?resource=secrets", 400, "bad-request"),
+            ("no resource", Method::POST, "/v1/to-storage?key=k", 400, "bad-request"),
             (
                 "unknown parameter",
                 Method::POST,
@@ -169,37 +143,15 @@ fn errors_are_problem_documents() {
                 400,
                 "bad-request",
             ),
-            (
-                "bad escape",
-                Method::POST,
-                "/v1/to-storage?resource=r&key=%zz",
-                400,
-                "bad-request",
-            ),
-            (
-                "wrong method",
-                Method::GET,
-                &whole,
-                405,
-                "method-not-allowed",
-            ),
-            (
-                "wrong path",
-                Method::POST,
-                "/v2/to-storage",
-                404,
-                "not-found",
-            ),
+            ("bad escape", Method::POST, "/v1/to-storage?resource=r&key=%zz", 400, "bad-request"),
+            ("wrong method", Method::GET, &whole, 405, "method-not-allowed"),
+            ("wrong path", Method::POST, "/v2/to-storage", 404, "not-found"),
         ];
         for (desc, method, target, status, kind) in table {
             let answer = server.connect().await.send(method, target, b"").await;
             let answer = answer.expect("an answer");
             assert_eq!(answer.status, status, "{desc}");
-            assert_eq!(
-                answer.header("content-type"),
-                Some("application/problem+json"),
-                "{desc}"
-            );
+            assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{desc}");
             assert_eq!(answer.json()["kind"], kind, "{desc}");
         }
     });
@@ -211,16 +163,8 @@ fn values_that_no_provider_can_read_are_reported() {
         let server = stage.serve(&[]).await;
         let stored = write(&server, KEY, b"hunter2").await.ok();
         let table: [(&str, Vec<u8>, u16); 3] = [
-            (
-                "plaintext, by identity",
-                b"{\"kind\":\"Secret\"}".to_vec(),
-                200,
-            ),
-            (
-                "another provider's name",
-                b"k8s:enc:kms:v2:other:x".to_vec(),
-                422,
-            ),
+            ("plaintext, by identity", b"{\"kind\":\"Secret\"}".to_vec(), 200),
+            ("another provider's name", b"k8s:enc:kms:v2:other:x".to_vec(), 422),
             ("cut short", stored[..stored.len() - 3].to_vec(), 422),
         ];
         for (desc, value, status) in table {

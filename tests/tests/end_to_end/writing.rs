@@ -41,10 +41,8 @@ fn ten_thousand_writes_make_one_encrypt_call_and_no_nonce_twice() {
                 EncryptedObject::decode(value.expect("the prefix")).expect("an EncryptedObject")
             })
             .collect();
-        let nonces: HashSet<&[u8]> = objects
-            .iter()
-            .map(|object| &object.encrypted_data[..12])
-            .collect();
+        let nonces: HashSet<&[u8]> =
+            objects.iter().map(|object| &object.encrypted_data[..12]).collect();
         assert_eq!(nonces.len(), WRITES, "all nonces differ");
         let counters: BTreeSet<u64> = nonces
             .iter()
@@ -59,41 +57,25 @@ fn ten_thousand_writes_make_one_encrypt_call_and_no_nonce_twice() {
         let workers = server.status().await["workers"].as_u64().expect("a number");
         let starts = counters.iter().filter(|of| !counters.contains(&(**of - 1)));
         assert!((1..=workers + 1).contains(&(starts.count() as u64)));
-        let deks: HashSet<&[u8]> = objects
-            .iter()
-            .map(|object| &object.encrypted_dek_source[..])
-            .collect();
+        let deks: HashSet<&[u8]> =
+            objects.iter().map(|object| &object.encrypted_dek_source[..]).collect();
         assert_eq!(deks.len(), 1, "one DEK");
         let key = EncryptedDekSourceType::AesGcmKey;
-        assert!(
-            objects
-                .iter()
-                .all(|object| object.encrypted_dek_source_type() == key)
-        );
+        assert!(objects.iter().all(|object| object.encrypted_dek_source_type() == key));
 
         let metrics = server.metrics().await;
         assert_eq!(kms_calls(&metrics, "Encrypt"), 1.0);
-        assert_eq!(
-            kms_calls(&metrics, "Decrypt"),
-            1.0,
-            "the proof that the plugin can decrypt it"
-        );
+        assert_eq!(kms_calls(&metrics, "Decrypt"), 1.0, "the proof that the plugin can decrypt it");
         let writes = metric(
             &metrics,
             "apiserver_storage_transformation_operations_total",
-            &[
-                ("transformation_type", "to_storage"),
-                ("status", "OK"),
-                ("resource", "secrets"),
-            ],
+            &[("transformation_type", "to_storage"), ("status", "OK"), ("resource", "secrets")],
         );
         assert_eq!(writes, WRITES as f64);
 
         // The plugin's own counts. Reading them takes one more Status call.
         let state = stage.state().display().to_string();
-        let status = stage
-            .run(&["kms", "status", "--state-dir", &state], b"")
-            .await;
+        let status = stage.run(&["kms", "status", "--state-dir", &state], b"").await;
         let text = String::from_utf8(status.done()).expect("text");
         let polled = kms_calls(&metrics, "Status") + 1.0;
         let expected = format!("calls        Status {polled}, Encrypt 1, Decrypt 1\n");
@@ -109,9 +91,7 @@ fn the_hkdf_seed_option_writes_seeds_and_still_reads_counter_keys() {
         counted.stop().await;
         let seeded = stage.serve(&["--dek-source", "hkdf-seed"]).await;
         let new = seeded.write("/k", b"new").await;
-        let value = new
-            .strip_prefix(b"k8s:enc:kms:v2:dekker:")
-            .expect("the prefix");
+        let value = new.strip_prefix(b"k8s:enc:kms:v2:dekker:").expect("the prefix");
         let object = EncryptedObject::decode(value).expect("an EncryptedObject");
         let seed = EncryptedDekSourceType::HkdfSha256XnonceAesGcmSeed;
         assert_eq!(object.encrypted_dek_source_type(), seed);

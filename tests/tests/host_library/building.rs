@@ -23,12 +23,7 @@ fn component_error(component: &[u8]) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_invalid_component_is_refused() {
     // A component that imports a function `x` without parameters and results.
-    let imports = [
-        COMPONENT,
-        b"\x07\x05\x01\x40\0\x01\0",
-        b"\x0a\x06\x01\0\x01x\x01\0",
-    ]
-    .concat();
+    let imports = [COMPONENT, b"\x07\x05\x01\x40\0\x01\0", b"\x0a\x06\x01\0\x01x\x01\0"].concat();
     let table: [(&str, Vec<u8>, &str); 6] = [
         ("no bytes", vec![], ""),
         ("not wasm", b"#!/bin/sh\necho hello\n".to_vec(), ""),
@@ -39,15 +34,9 @@ async fn an_invalid_component_is_refused() {
     ];
     for (desc, component, names) in table {
         let error = component_error(&component);
-        assert!(
-            error.starts_with("the component cannot be run: "),
-            "{desc}: {error}"
-        );
+        assert!(error.starts_with("the component cannot be run: "), "{desc}: {error}");
         assert!(error.contains(names), "{desc}: {error}");
-        assert!(
-            error.len() > "the component cannot be run: ".len() + 10,
-            "{desc}: {error}"
-        );
+        assert!(error.len() > "the component cannot be run: ".len() + 10, "{desc}: {error}");
     }
 }
 
@@ -64,24 +53,14 @@ async fn a_guest_with_too_little_memory_to_start_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_error_of_a_configuration_is_reported() {
-    let config = PLAIN
-        .replace("secrets", "Secrets")
-        .replace("identity", "idendity");
+    let config = PLAIN.replace("secrets", "Secrets").replace("identity", "idendity");
     let Err(BuildError::Faults(faults)) = Host::builder().config(config).build() else {
         panic!("it was taken");
     };
     assert!(!faults.is_empty());
-    for Fault {
-        path,
-        message,
-        position,
-    } in &faults
-    {
+    for Fault { path, message, position } in &faults {
         assert!(!message.is_empty(), "{path}");
-        assert!(
-            position.is_some_and(|(line, _)| line == 3),
-            "{path}: {position:?}"
-        );
+        assert!(position.is_some_and(|(line, _)| line == 3), "{path}: {position:?}");
     }
 }
 
@@ -92,19 +71,13 @@ async fn a_host_is_ready_when_its_plugin_has_answered() {
     // Waits for the first Status by itself.
     let stored = write(&host, "/k", b"hunter2").await;
     let back = read(&host, "/k", &stored).await;
-    assert_eq!(
-        (back.plaintext.as_slice(), back.stale),
-        (&b"hunter2"[..], false)
-    );
+    assert_eq!((back.plaintext.as_slice(), back.stale), (&b"hunter2"[..], false));
     assert_eq!(back.transformer_prefix, "k8s:enc:kms:v2:a:");
     let calls = room.plugin.calls();
     assert_eq!((calls.status, calls.encrypt, calls.decrypt), (1, 1, 1));
     let checks = host.health().await.expect("an engine");
     assert_eq!(checks.len(), 1);
-    assert_eq!(
-        (checks[0].name.as_str(), &checks[0].fault),
-        ("kms-providers", &None)
-    );
+    assert_eq!((checks[0].name.as_str(), &checks[0].fault), ("kms-providers", &None));
 }
 
 #[test]
@@ -148,10 +121,7 @@ fn built(variable: &str, file: &str) -> Option<Vec<u8>> {
 async fn both_kinds_of_component_read_values_of_the_embedded_one() {
     let files = [
         ("DEKKER_COMPONENT", "transformer.wasm"),
-        (
-            "DEKKER_COMPONENT_ACCELERATED",
-            "transformer-accelerated.wasm",
-        ),
+        ("DEKKER_COMPONENT_ACCELERATED", "transformer-accelerated.wasm"),
     ];
     for (variable, file) in files {
         let Some(component) = built(variable, file) else {
@@ -164,15 +134,9 @@ async fn both_kinds_of_component_read_values_of_the_embedded_one() {
             let given = builder.component(component.clone()).build();
             let given = given.expect("a component");
             let first = write(&embedded, "/k", b"hunter2").await;
-            assert_eq!(
-                read(&given, "/k", &first).await.plaintext.as_slice(),
-                b"hunter2"
-            );
+            assert_eq!(read(&given, "/k", &first).await.plaintext.as_slice(), b"hunter2");
             let second = write(&given, "/k", b"hunter3").await;
-            assert_eq!(
-                read(&embedded, "/k", &second).await.plaintext.as_slice(),
-                b"hunter3"
-            );
+            assert_eq!(read(&embedded, "/k", &second).await.plaintext.as_slice(), b"hunter3");
         }
     }
 }

@@ -45,10 +45,7 @@ async fn abandoned_operations_are_cancelled() {
     reads.shutdown().await;
     until_parked(&host, 0).await;
     room.plugin.let_go();
-    assert_eq!(
-        read(&host, "/k", &foreign).await.plaintext.as_slice(),
-        b"foreign"
-    );
+    assert_eq!(read(&host, "/k", &foreign).await.plaintext.as_slice(), b"foreign");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -69,45 +66,30 @@ async fn writes_wait_for_the_first_status_and_can_be_given_up() {
     until_parked(&host, 1).await;
     room.plugin.let_go();
     let written = written.await.expect("no panic").expect("a write").stored;
-    assert_eq!(
-        read(&host, "/k", &written).await.plaintext.as_slice(),
-        b"early"
-    );
+    assert_eq!(read(&host, "/k", &written).await.plaintext.as_slice(), b"early");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_to_a_plugin_that_hangs_ends_at_its_deadline() {
     let room = Room::new();
     let foreign = write(&room.host(), "/k", b"foreign").await;
-    let host = room
-        .builder("200ms")
-        .build()
-        .expect("a valid configuration");
+    let host = room.builder("200ms").build().expect("a valid configuration");
     let own = write(&host, "/own", b"own").await;
     room.plugin.hang(Call::Decrypt);
     let error = fault(host.from_storage(at("/k"), foreign.clone()).await);
     assert_eq!((error.kind, error.grpc_code), (ErrorKind::Kms, Some(4)));
-    assert!(
-        error.message.starts_with("failed to decrypt DEK, error: "),
-        "{error}"
-    );
+    assert!(error.message.starts_with("failed to decrypt DEK, error: "), "{error}");
     // Operations that need no call continue in the meantime.
     assert_eq!(read(&host, "/own", &own).await.plaintext.as_slice(), b"own");
     room.plugin.let_go();
-    assert_eq!(
-        read(&host, "/k", &foreign).await.plaintext.as_slice(),
-        b"foreign"
-    );
+    assert_eq!(read(&host, "/k", &foreign).await.plaintext.as_slice(), b"foreign");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn writes_fail_with_the_cause_if_a_plugin_never_answers() {
     let room = Room::new();
     room.plugin.hang(Call::Status);
-    let host = room
-        .builder("200ms")
-        .build()
-        .expect("a valid configuration");
+    let host = room.builder("200ms").build().expect("a valid configuration");
     let error = fault(host.to_storage(at("/k"), b"x".to_vec().into()).await);
     assert_eq!(error.kind, ErrorKind::NotReady, "{error}");
     let checks = host.health().await.expect("an engine");
@@ -130,11 +112,6 @@ async fn a_foreign_dek_that_the_plugin_refuses_is_a_plugin_error() {
     let host = room.host();
     let error = fault(host.from_storage(at("/k"), foreign).await);
     assert_eq!((error.kind, error.grpc_code), (ErrorKind::Kms, Some(5)));
-    assert!(
-        error
-            .message
-            .contains("this plugin encrypted no such thing"),
-        "{error}"
-    );
+    assert!(error.message.contains("this plugin encrypted no such thing"), "{error}");
     assert!(!error.message.contains("key-of-another"), "{error}");
 }

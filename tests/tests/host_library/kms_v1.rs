@@ -75,12 +75,7 @@ async fn kms_v1_writes_with_a_dek_each_and_reads_from_its_cache() {
          - kms: {{name: old, endpoint: 'unix://{}', timeout: 2s}}\n",
         socket.display()
     );
-    let host = || {
-        Host::builder()
-            .config(config.as_str())
-            .build()
-            .expect("a host")
-    };
+    let host = || Host::builder().config(config.as_str()).build().expect("a host");
     let first = host();
     let mut values = Vec::new();
     for n in 0..5u8 {
@@ -97,17 +92,11 @@ async fn kms_v1_writes_with_a_dek_each_and_reads_from_its_cache() {
         assert_eq!(mirror.decrypts.load(Ordering::Relaxed), decrypts);
     }
     let checks = first.health().await.expect("checks");
-    assert_eq!(
-        (&*checks[0].name, &checks[0].fault),
-        ("kms-provider-0", &None)
-    );
+    assert_eq!((&*checks[0].name, &checks[0].fault), ("kms-provider-0", &None));
     server.abort();
     let _ = server.await;
     let third = host();
-    let error = third
-        .from_storage(at("/k"), values[0].clone())
-        .await
-        .unwrap_err();
+    let error = third.from_storage(at("/k"), values[0].clone()).await.unwrap_err();
     let dekker_host::HostError::Transform(error) = error else {
         panic!("{error}");
     };

@@ -19,21 +19,14 @@ const SLACK: u64 = 64 * 1024 * 1024;
 fn footprint() -> (usize, u64) {
     let descriptors = std::fs::read_dir("/proc/self/fd").expect("procfs").count();
     let statm = std::fs::read_to_string("/proc/self/statm").expect("procfs");
-    let pages = statm
-        .split(' ')
-        .nth(1)
-        .and_then(|pages| pages.parse::<u64>().ok());
+    let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
     (descriptors, pages.expect("a number") * 4096)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_reloads_under_load_lose_no_request_and_leak_nothing() {
     let room = Room::new();
-    let host = room
-        .builder("1m")
-        .automatic_reload(true)
-        .build()
-        .expect("a host");
+    let host = room.builder("1m").automatic_reload(true).build().expect("a host");
     let foreign = write(&room.host(), "/k", b"foreign").await;
     // Now the plugin has answered all calls of a new host, and the foreign DEK is cached.
     let known = read(&host, "/k", &foreign).await;
@@ -49,14 +42,8 @@ async fn a_thousand_reloads_under_load_lose_no_request_and_leak_nothing() {
             while !stop.load(Ordering::Relaxed) {
                 let stored = write(&host, &key, &[n; 100]).await;
                 let read = host.from_storage(at(&key), stored).await.expect("a read");
-                assert_eq!(
-                    (read.plaintext.as_slice(), read.stale),
-                    (&[n; 100][..], false)
-                );
-                let read = host
-                    .from_storage(at("/k"), foreign.clone())
-                    .await
-                    .expect("a read");
+                assert_eq!((read.plaintext.as_slice(), read.stale), (&[n; 100][..], false));
+                let read = host.from_storage(at("/k"), foreign.clone()).await.expect("a read");
                 assert_eq!(read.plaintext.as_slice(), b"foreign");
                 requests.fetch_add(3, Ordering::Relaxed);
             }
@@ -68,10 +55,7 @@ async fn a_thousand_reloads_under_load_lose_no_request_and_leak_nothing() {
         // The rule changes, but the provider does not.
         let more = if n % 2 == 0 { "  - identity: {}\n" } else { "" };
         let config = room.config("1m") + more;
-        let outcome = host
-            .reload(config.into_bytes().into())
-            .await
-            .expect("a host");
+        let outcome = host.reload(config.into_bytes().into()).await.expect("a host");
         outcome.unwrap_or_else(|error| panic!("reload {n}: {error}"));
         if n == WARM {
             warm = footprint();
@@ -94,14 +78,8 @@ async fn a_thousand_reloads_under_load_lose_no_request_and_leak_nothing() {
         end.1 / 1024,
     ));
     assert!(requests.load(Ordering::Relaxed) > 0);
-    assert_eq!(
-        after.encrypt, calls.encrypt,
-        "an unchanged provider keeps its DEK"
-    );
-    assert_eq!(
-        after.decrypt, calls.decrypt,
-        "an unchanged provider keeps its cache"
-    );
+    assert_eq!(after.encrypt, calls.encrypt, "an unchanged provider keeps its DEK");
+    assert_eq!(after.decrypt, calls.decrypt, "an unchanged provider keeps its cache");
     // Other tests of this binary open and close descriptors at the same time. A reload that leaked one would leave hundreds.
     assert!(end.0 < warm.0 + 100, "descriptors {} → {}", warm.0, end.0);
     assert!(end.1 < warm.1 + SLACK, "resident {} → {}", warm.1, end.1);

@@ -44,10 +44,7 @@ impl Room {
 
 /// Returns the location of a secret.
 pub fn at(key: &str) -> Location {
-    Location {
-        resource: "secrets".to_owned(),
-        key: key.as_bytes().to_vec(),
-    }
+    Location { resource: "secrets".to_owned(), key: key.as_bytes().to_vec() }
 }
 
 /// Encrypts a value; this must succeed.

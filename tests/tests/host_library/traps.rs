@@ -17,11 +17,7 @@ const LARGE: usize = 16 << 20;
 async fn only_the_request_that_traps_is_lost() {
     let room = Room::new();
     let metrics = Arc::new(Metrics::new(""));
-    let host = room
-        .builder("1m")
-        .memory_limit(LITTLE)
-        .workers(0)
-        .metrics(metrics.clone());
+    let host = room.builder("1m").memory_limit(LITTLE).workers(0).metrics(metrics.clone());
     let host = host.build().expect("a valid configuration");
     let before = write(&host, "/before", b"before").await;
     assert_eq!(room.plugin.calls().encrypt, 1);
@@ -37,15 +33,9 @@ async fn only_the_request_that_traps_is_lost() {
     }
     let calls = room.plugin.calls();
     assert_eq!((calls.status, calls.encrypt), (2, 2), "one priming each");
-    assert_eq!(
-        calls.decrypt, 3,
-        "a proof in each priming, and the DEK of the value from before"
-    );
+    assert_eq!(calls.decrypt, 3, "a proof in each priming, and the DEK of the value from before");
     let text = metrics.render(&host.metrics().await.expect("an engine"));
-    for line in [
-        "dekker_component_traps_total 1\n",
-        "dekker_component_restarts_total 1\n",
-    ] {
+    for line in ["dekker_component_traps_total 1\n", "dekker_component_restarts_total 1\n"] {
         assert!(text.contains(line), "{line}in {text}");
     }
 }
@@ -54,12 +44,8 @@ async fn only_the_request_that_traps_is_lost() {
 async fn a_read_that_waits_survives_the_trap_of_another_request() {
     let room = Room::new();
     let foreign = write(&room.host(), "/k", b"foreign").await;
-    let host = room
-        .builder("1m")
-        .memory_limit(LITTLE)
-        .workers(0)
-        .build()
-        .expect("a valid configuration");
+    let host =
+        room.builder("1m").memory_limit(LITTLE).workers(0).build().expect("a valid configuration");
     write(&host, "/primed", b"x").await;
     room.plugin.hang(Call::Decrypt);
     let waiting = tokio::spawn({
@@ -84,31 +70,20 @@ async fn a_read_that_waits_survives_the_trap_of_another_request() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_survives_consecutive_traps() {
     let room = Room::new();
-    let host = room
-        .builder("1m")
-        .memory_limit(LITTLE)
-        .workers(0)
-        .build()
-        .expect("a valid configuration");
+    let host =
+        room.builder("1m").memory_limit(LITTLE).workers(0).build().expect("a valid configuration");
     let kept = write(&host, "/kept", b"kept").await;
     for round in 0..5 {
         let trapped = host.to_storage(at("/large"), vec![7; LARGE].into()).await;
         assert_eq!(trapped.map(|_| ()), Err(HostError::Trapped), "{round}");
     }
-    assert_eq!(
-        read(&host, "/kept", &kept).await.plaintext.as_slice(),
-        b"kept"
-    );
+    assert_eq!(read(&host, "/kept", &kept).await.plaintext.as_slice(), b"kept");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_works_after_a_trap() {
     let room = Room::new();
-    let host = room
-        .builder("1m")
-        .memory_limit(LITTLE)
-        .workers(0)
-        .automatic_reload(true);
+    let host = room.builder("1m").memory_limit(LITTLE).workers(0).automatic_reload(true);
     let host = host.build().expect("a valid configuration");
     write(&host, "/primed", b"x").await;
     let trapped = host.to_storage(at("/large"), vec![7; LARGE].into()).await;

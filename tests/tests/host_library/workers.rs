@@ -48,10 +48,7 @@ async fn a_hundred_thousand_writes_of_eight_workers_cost_one_dek() {
                 let (key, plaintext) = (format!("/{task}/{n}"), n.to_le_bytes());
                 let stored = write(&host, &key, &plaintext).await;
                 let back = read(&host, &key, &stored).await;
-                assert_eq!(
-                    (back.plaintext.as_slice(), back.stale),
-                    (&plaintext[..], false)
-                );
+                assert_eq!((back.plaintext.as_slice(), back.stale), (&plaintext[..], false));
                 nonces.push(nonce(&stored));
             }
             nonces
@@ -74,27 +71,15 @@ async fn a_hundred_thousand_writes_of_eight_workers_cost_one_dek() {
     ));
     assert_eq!(unique.len() as u64, TASKS * EACH, "no nonce twice");
     assert_eq!(deks.len(), 1);
-    assert_eq!(
-        (calls.encrypt, calls.decrypt),
-        (1, 1),
-        "one DEK, with its proof"
-    );
+    assert_eq!((calls.encrypt, calls.decrypt), (1, 1), "one DEK, with its proof");
     // One at the start and one each minute, in case the test takes that long.
     let polls = 1 + start.elapsed().as_secs() / 60;
-    assert!(
-        (1..=polls).contains(&calls.status),
-        "{} Status calls",
-        calls.status
-    );
+    assert!((1..=polls).contains(&calls.status), "{} Status calls", calls.status);
     for direction in ["to_storage", "from_storage"] {
         let line = format!(
             "apiserver_storage_transformation_operations_total{{resource=\"secrets\",transformation_type=\"{direction}\",transformer_prefix=\"k8s:enc:kms:v2:a:\",status=\"OK\"}}"
         );
-        assert_eq!(
-            sample(&host, &line).await,
-            Some((TASKS * EACH) as f64),
-            "{direction}"
-        );
+        assert_eq!(sample(&host, &line).await, Some((TASKS * EACH) as f64), "{direction}");
     }
 }
 
@@ -117,10 +102,7 @@ async fn a_thousand_traps_lose_no_other_request_and_repeat_no_nonce() {
             while !stop.load(Ordering::Relaxed) {
                 let stored = write(&host, &key, &[task; 100]).await;
                 let back = read(&host, &key, &stored).await;
-                assert_eq!(
-                    (back.plaintext.as_slice(), back.stale),
-                    (&[task; 100][..], false)
-                );
+                assert_eq!((back.plaintext.as_slice(), back.stale), (&[task; 100][..], false));
                 nonces.push(nonce(&stored));
                 done.fetch_add(2, Ordering::Relaxed);
             }
@@ -147,16 +129,9 @@ async fn a_thousand_traps_lose_no_other_request_and_repeat_no_nonce() {
     ));
     assert!(!nonces.is_empty());
     assert_eq!(unique.len(), nonces.len(), "no nonce twice");
-    assert_eq!(
-        (calls.encrypt, calls.decrypt),
-        (1, 1),
-        "the plugin has not noticed"
-    );
+    assert_eq!((calls.encrypt, calls.decrypt), (1, 1), "the plugin has not noticed");
     let text = metrics.render(&host.metrics().await.expect("an engine"));
-    assert!(
-        text.contains(&format!("dekker_component_traps_total {TRAPS}\n")),
-        "{text}"
-    );
+    assert!(text.contains(&format!("dekker_component_traps_total {TRAPS}\n")), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -192,11 +167,7 @@ async fn a_new_dek_and_a_new_file_reach_every_worker() {
     reloaded.expect("an engine").expect("a healthy plugin");
     let encrypts = room.plugin.calls().encrypt;
     by_all("key-2").await;
-    assert_eq!(
-        room.plugin.calls().encrypt,
-        encrypts,
-        "the same provider, and so the same DEK"
-    );
+    assert_eq!(room.plugin.calls().encrypt, encrypts, "the same provider, and so the same DEK");
 }
 
 #[tokio::test(flavor = "multi_thread")]

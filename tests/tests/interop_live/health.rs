@@ -53,16 +53,11 @@ pub fn comparable(body: &str) -> String {
             );
         }
     }
-    text = text.replace(
-        "code = Canceled desc = Timeout expired",
-        "code = DeadlineExceeded desc = ",
-    );
+    text =
+        text.replace("code = Canceled desc = Timeout expired", "code = DeadlineExceeded desc = ");
     let late = "rpc error: code = DeadlineExceeded desc = ";
     // Dekker has two clocks for one deadline. The one outside the client does not know that the version was asked for first.
-    text = text.replace(
-        &format!("failed get version from remote KMS provider: {late}"),
-        late,
-    );
+    text = text.replace(&format!("failed get version from remote KMS provider: {late}"), late);
     match text.split_once(late) {
         Some((before, after)) => {
             let rest = after.find([',', ']', '\n']).map_or("", |end| &after[end..]);
@@ -96,9 +91,7 @@ async fn compare(
         let ours = Body {
             status: answer.status,
             body: comparable(&answer.text()),
-            headers: names
-                .map(|name| answer.header(name).map(str::to_owned))
-                .into(),
+            headers: names.map(|name| answer.header(name).map(str::to_owned)).into(),
         };
         let answer = peer.health("health", path);
         let upstream = Body {
@@ -107,10 +100,7 @@ async fn compare(
             headers: names.map(|name| answer.headers.get(name).cloned()).into(),
         };
         let shown = |it: &Body| format!("{} {:?} {:?}", it.status, it.body, it.headers);
-        let what = format!(
-            "{desc}, reload {}: {path}",
-            if reload { "on" } else { "off" }
-        );
+        let what = format!("{desc}, reload {}: {path}", if reload { "on" } else { "off" });
         comparison.equal(&what, &shown(&ours), &shown(&upstream));
     }
     peer.close("health");
@@ -140,25 +130,12 @@ fn health_bodies_match_upstream() {
         ] {
             second.script().key_id = key_id.into();
             second.script().healthz = healthz.into();
-            compare(
-                &mut comparison,
-                &stage,
-                &format!("the second of two: {desc}"),
-                &two,
-                false,
-            )
-            .await;
+            compare(&mut comparison, &stage, &format!("the second of two: {desc}"), &two, false)
+                .await;
         }
         first.script().healthz = "tired, too".into();
         compare(&mut comparison, &stage, "both unhealthy", &two, true).await;
-        compare(
-            &mut comparison,
-            &stage,
-            "the only one unhealthy",
-            &one,
-            false,
-        )
-        .await;
+        compare(&mut comparison, &stage, "the only one unhealthy", &one, false).await;
         compare(&mut comparison, &stage, "no listener", &nobody, false).await;
         first.hang(Call::Status);
         compare(&mut comparison, &stage, "it hangs", &one, false).await;
@@ -184,11 +161,7 @@ fn with_v1(providers: &[(&str, &Path)]) -> String {
 fn health_bodies_with_kms_v1_match_upstream() {
     play("live health with KMS v1", async |stage| {
         let mut comparison = Comparison::default();
-        let (a, b, c) = (
-            stage.path("a.sock"),
-            stage.path("b.sock"),
-            stage.path("c.sock"),
-        );
+        let (a, b, c) = (stage.path("a.sock"), stage.path("b.sock"), stage.path("c.sock"));
         let (mut first, mut last) = (PluginV1::serve(&a), PluginV1::serve(&c));
         let second = Scripted::serve(&b, "key-1");
         let one = with_v1(&[("a", &a)]);
@@ -206,10 +179,7 @@ fn health_bodies_with_kms_v1_match_upstream() {
                 compare(&mut comparison, &stage, desc, config, reload).await;
             }
         }
-        first.set(Mood {
-            encrypt_fails: "13 no key, alas",
-            ..Mood::default()
-        });
+        first.set(Mood { encrypt_fails: "13 no key, alas", ..Mood::default() });
         for reload in [false, true] {
             for (desc, config) in [
                 ("v1 does not encrypt", &one),
@@ -220,10 +190,7 @@ fn health_bodies_with_kms_v1_match_upstream() {
                 compare(&mut comparison, &stage, desc, config, reload).await;
             }
         }
-        last.set(Mood {
-            decrypt_fails: "7 not for you",
-            ..Mood::default()
-        });
+        last.set(Mood { decrypt_fails: "7 not for you", ..Mood::default() });
         second.script().healthz = "tired".into();
         for reload in [false, true] {
             let desc = "no encrypt, v2 unhealthy, no decrypt";
@@ -237,10 +204,7 @@ fn health_bodies_with_kms_v1_match_upstream() {
             compare(&mut comparison, &stage, desc, &two, reload).await;
         }
         second.script().healthz = "ok".into();
-        last.set(Mood {
-            version: "v1beta2",
-            ..Mood::default()
-        });
+        last.set(Mood { version: "v1beta2", ..Mood::default() });
         for reload in [false, true] {
             let desc = "the second of two v1 has another version";
             compare(&mut comparison, &stage, desc, &two, reload).await;

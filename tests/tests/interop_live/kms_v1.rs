@@ -24,21 +24,14 @@ pub struct Mood {
 
 impl Default for Mood {
     fn default() -> Self {
-        Self {
-            version: "v1beta1",
-            encrypt_fails: "",
-            decrypt_fails: "",
-        }
+        Self { version: "v1beta1", encrypt_fails: "", decrypt_fails: "" }
     }
 }
 
 impl PluginV1 {
     /// Serves on `socket` as a healthy plugin.
     pub fn serve(socket: &Path) -> Self {
-        let mut plugin = Self {
-            peer: Peer::start(),
-            socket: socket.to_owned(),
-        };
+        let mut plugin = Self { peer: Peer::start(), socket: socket.to_owned() };
         plugin.set(Mood::default());
         plugin
     }

@@ -48,15 +48,9 @@ fn config(stage: &Stage, keys: &[(&str, u8)], two: &str) -> String {
         ("widgets.example.com", vec![one]),
         ("gadgets.example.com", vec![uncached]),
         ("configmaps", vec![format!("aesgcm: {keys}")]),
-        (
-            "leases.coordination.k8s.io",
-            vec![format!("aescbc: {keys}")],
-        ),
+        ("leases.coordination.k8s.io", vec![format!("aescbc: {keys}")]),
         ("'*.batch'", vec![format!("secretbox: {keys}")]),
-        (
-            "pods",
-            vec!["identity: {}".to_owned(), format!("aesgcm: {keys}")],
-        ),
+        ("pods", vec!["identity: {}".to_owned(), format!("aesgcm: {keys}")]),
     ] {
         text += &format!("- resources: [{resource}]\n  providers:\n");
         for provider in providers {
@@ -92,8 +86,7 @@ impl Pair {
         let ours = ours.expect("an answer");
         let upstream = self.go.try_write("metrics", resource, KEY, b"x");
         let what = format!("{resource} is written");
-        self.comparison
-            .equal(&what, &(ours.status == 200), &upstream.is_ok());
+        self.comparison.equal(&what, &(ours.status == 200), &upstream.is_ok());
         (ours.status == 200).then(|| (ours.body, upstream.unwrap_or_default()))
     }
 
@@ -117,10 +110,8 @@ type Samples = BTreeMap<String, f64>;
 
 /// Returns `name{label="value",…}` with the labels sorted.
 fn series(name: &str, labels: &BTreeMap<String, String>) -> String {
-    let labels: Vec<_> = labels
-        .iter()
-        .map(|(label, value)| format!("{label}=\"{value}\""))
-        .collect();
+    let labels: Vec<_> =
+        labels.iter().map(|(label, value)| format!("{label}=\"{value}\"")).collect();
     format!("{name}{{{}}}", labels.join(","))
 }
 
@@ -185,11 +176,8 @@ fn metrics_match_upstream() {
         let server = Server::start(command).await;
         let mut go = Peer::start();
         go.load_as("metrics", &file, ID);
-        let mut pair = Pair {
-            go,
-            connection: server.connect().await,
-            comparison: Comparison::default(),
-        };
+        let mut pair =
+            Pair { go, connection: server.connect().await, comparison: Comparison::default() };
         for resource in RESOURCES {
             for _ in 0..2 {
                 let stored = pair.write(resource).await.expect("it is written");
@@ -204,11 +192,7 @@ fn metrics_match_upstream() {
             }
         }
         for resource in RESOURCES {
-            for stored in [
-                &b"plain"[..],
-                b"k8s:enc:nobody:v1:x",
-                b"k8s:enc:kms:v1:one:\x00",
-            ] {
+            for stored in [&b"plain"[..], b"k8s:enc:nobody:v1:x", b"k8s:enc:kms:v1:one:\x00"] {
                 pair.read_same(resource, KEY, stored).await;
             }
         }
@@ -230,11 +214,8 @@ fn metrics_match_upstream() {
         let calls = |samples: &Samples, method: &str| {
             let method = format!("/v2.KeyManagementService/{method}");
             let name = "apiserver_envelope_encryption_kms_operations_latency_seconds_count";
-            let labels = [
-                ("grpc_status_code", "OK"),
-                ("method_name", &*method),
-                ("provider_name", "two"),
-            ];
+            let labels =
+                [("grpc_status_code", "OK"), ("method_name", &*method), ("provider_name", "two")];
             let labels = labels.map(|(label, value)| (label.to_owned(), value.to_owned()));
             let series = series(name, &labels.into());
             let value = samples.get(&series).copied().unwrap_or_default();
@@ -248,11 +229,7 @@ fn metrics_match_upstream() {
         let all: BTreeSet<_> = ours.keys().chain(upstream.keys()).cloned().collect();
         let shown = |samples: &Samples, series: &str| {
             let value = samples.get(series)?;
-            Some(if is_timed(series) {
-                f64::from(*value > 0.0)
-            } else {
-                *value
-            })
+            Some(if is_timed(series) { f64::from(*value > 0.0) } else { *value })
         };
         for series in all {
             let (ours, upstream) = (shown(&ours, &series), shown(&upstream, &series));

@@ -90,12 +90,7 @@ static PROGRAM: LazyLock<Result<PathBuf, String>> = LazyLock::new(|| {
     let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("interop");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("interop");
     let mut build = Command::new("go");
-    build
-        .arg("build")
-        .arg("-o")
-        .arg(&program)
-        .arg(".")
-        .current_dir(source);
+    build.arg("build").arg("-o").arg(&program).arg(".").current_dir(source);
     match build.output() {
         Ok(output) if output.status.success() => Ok(program),
         Ok(output) => panic!("{build:?}: {}", String::from_utf8_lossy(&output.stderr)),
@@ -144,14 +139,8 @@ impl Peer {
     /// Loads a configuration file, as kube-apiserver does when it starts. KMS v2 providers in `keys` write keys instead of seeds.
     pub fn load(&mut self, name: &str, config: &Path, reload: bool, keys: &[&str]) {
         let config = config.to_str().expect("our own path");
-        let answer = self.ask(&Request {
-            op: "load",
-            name,
-            config,
-            reload,
-            keys,
-            ..Request::default()
-        });
+        let answer =
+            self.ask(&Request { op: "load", name, config, reload, keys, ..Request::default() });
         assert_eq!(answer.error, "", "{name}");
     }
 
@@ -170,33 +159,20 @@ impl Peer {
     /// Loads a configuration file and polls it for changes five times a second.
     pub fn watch(&mut self, name: &str, config: &Path) {
         let config = config.to_str().expect("our own path");
-        let answer = self.ask(&Request {
-            op: "watch",
-            name,
-            config,
-            ..Request::default()
-        });
+        let answer = self.ask(&Request { op: "watch", name, config, ..Request::default() });
         assert_eq!(answer.error, "", "{name}");
     }
 
     /// Returns the state of the controller that [`Peer::watch`] started.
     pub fn reloads(&mut self, name: &str) -> Reloads {
-        let answer = self.ask(&Request {
-            op: "reloads",
-            name,
-            ..Request::default()
-        });
+        let answer = self.ask(&Request { op: "reloads", name, ..Request::default() });
         assert_eq!(answer.error, "", "{name}");
         answer.reloads.expect("it has no error")
     }
 
     /// Releases what [`Peer::load`] loaded.
     pub fn close(&mut self, name: &str) {
-        self.ask(&Request {
-            op: "close",
-            name,
-            ..Request::default()
-        });
+        self.ask(&Request { op: "close", name, ..Request::default() });
     }
 
     /// Writes a value; this must succeed.
@@ -229,10 +205,7 @@ impl Peer {
 
     /// Returns the metrics of the peer's process.
     pub fn metrics(&mut self) -> Vec<Sample> {
-        let answer = self.ask(&Request {
-            op: "metrics",
-            ..Request::default()
-        });
+        let answer = self.ask(&Request { op: "metrics", ..Request::default() });
         assert_eq!(answer.error, "");
         answer.samples
     }
@@ -250,32 +223,19 @@ impl Peer {
         if !answer.error.is_empty() {
             return Err(answer.error);
         }
-        Ok((
-            STANDARD.decode(answer.plaintext).expect("base64"),
-            answer.stale,
-        ))
+        Ok((STANDARD.decode(answer.plaintext).expect("base64"), answer.stale))
     }
 
     /// Makes the peer serve a KMS v1 plugin, or changes its answers.
     pub fn plugin(&mut self, socket: &Path, mood: Mood) {
         let path = socket.to_str().expect("our own path");
-        let answer = self.ask(&Request {
-            op: "plugin",
-            path,
-            mood,
-            ..Request::default()
-        });
+        let answer = self.ask(&Request { op: "plugin", path, mood, ..Request::default() });
         assert_eq!(answer.error, "", "{path}");
     }
 
     /// Sends a request to a health endpoint.
     pub fn health(&mut self, name: &str, path: &str) -> Answer {
-        self.ask(&Request {
-            op: "health",
-            name,
-            path,
-            ..Request::default()
-        })
+        self.ask(&Request { op: "health", name, path, ..Request::default() })
     }
 }
 

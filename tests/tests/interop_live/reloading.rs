@@ -86,14 +86,7 @@ impl Scene {
         command.arg("--encryption-provider-config").arg(&path);
         let dekker = Server::start(command).await;
         let connection = dekker.connect().await;
-        Self {
-            path,
-            go,
-            dekker,
-            connection,
-            values: Vec::new(),
-            comparison: Comparison::default(),
-        }
+        Self { path, go, dekker, connection, values: Vec::new(), comparison: Comparison::default() }
     }
 
     /// Makes a change, waits until each side has made a poll that began after it, and compares.
@@ -140,16 +133,14 @@ impl Scene {
             (writes.0, reads.0, health.0, counts[0], our.hash),
             (writes.1, reads.1, health.1, counts[1], gos.hash),
         ]
-        .map(
-            |(writes, reads, health, (successes, fails), hash)| Outcome {
-                writes,
-                reads,
-                successes,
-                fails,
-                hash,
-                health,
-            },
-        );
+        .map(|(writes, reads, health, (successes, fails), hash)| Outcome {
+            writes,
+            reads,
+            successes,
+            fails,
+            hash,
+            health,
+        });
         // The step must also have the expected result: both sides could agree on a wrong one.
         let said = match (ours.successes, ours.fails) {
             (1.0, false) => "in use",
@@ -167,10 +158,7 @@ impl Scene {
         for resource in ["secrets", "configmaps"] {
             let plaintext = resource.as_bytes();
             let target = target("to-storage", resource, KEY);
-            let answer = self
-                .connection
-                .send(hyper::Method::POST, &target, plaintext)
-                .await;
+            let answer = self.connection.send(hyper::Method::POST, &target, plaintext).await;
             let ours = answer.expect("an answer").ok();
             let gos = self.go.write("reload", resource, KEY, plaintext);
             let prefix = |stored: &[u8]| {
@@ -285,15 +273,11 @@ fn both_controllers_treat_every_file_alike() {
         let two = config(&[b, a], &[]);
         scene.step("a new provider", "in use", write(&two)).await;
         let wrong = two.replace("[secrets]", "[Secrets]");
-        scene
-            .step("an invalid file", "refused", rename(&wrong))
-            .await;
+        scene.step("an invalid file", "refused", rename(&wrong)).await;
         scene.step("an empty file", "refused", rename("")).await;
         let remove = async |path: &Path| fs::remove_file(path).expect("it is there");
         scene.step("no file", "refused", remove).await;
-        scene
-            .step("the file is back", "unchanged", write(&two))
-            .await;
+        scene.step("the file is back", "unchanged", write(&two)).await;
         scene.step("not YAML", "refused", rename("{")).await;
         let twice = config(&[b, a, b], &[]);
         let it = "a provider twice";
@@ -310,13 +294,9 @@ fn both_controllers_treat_every_file_alike() {
         let it = "the rest of the core group, too, and the timeout as before";
         scene.step(it, "in use", rename(&all)).await;
         let masked = all.replacen("resources:\n", &format!("resources:\n{rule}"), 1);
-        scene
-            .step("rules that are masked", "refused", rename(&masked))
-            .await;
+        scene.step("rules that are masked", "refused", rename(&masked)).await;
         let unknown = all.replacen("timeout:", "timeOut:", 1);
-        scene
-            .step("an unknown field", "refused", rename(&unknown))
-            .await;
+        scene.step("an unknown field", "refused", rename(&unknown)).await;
         scene.step("only spaces", "refused", write("  \n")).await;
         let absent = config(&[c, local, b, a], &[local]);
         let it = "a new provider without its plugin";

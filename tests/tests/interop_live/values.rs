@@ -27,11 +27,7 @@ const RESOURCES: [(&str, &str); 7] = [
 
 const SIZES: [usize; 8] = [0, 1, 15, 16, 17, 100, 4096, 1 << 20];
 
-const KEYS: [&[u8]; 3] = [
-    b"/registry/secrets/default/token",
-    b"/registry/\xff\xfe/%2F/\xc3",
-    b"/",
-];
+const KEYS: [&[u8]; 3] = [b"/registry/secrets/default/token", b"/registry/\xff\xfe/%2F/\xc3", b"/"];
 
 /// Returns a provider with local keys. Each key is a name and the byte that its 32 bytes repeat.
 fn local(kind: &str, keys: &[(&str, u8)]) -> String {
@@ -49,15 +45,10 @@ fn config(socket: &Path, v1: &Path, rotated: bool) -> String {
         false => local(kind, &[("key1", 1)]),
         true => local(kind, &[("key2", 2), ("key1", 1)]),
     };
-    let kms = format!(
-        "kms: {{apiVersion: v2, name: live, endpoint: \"unix://{}\"}}",
-        socket.display()
-    );
+    let kms =
+        format!("kms: {{apiVersion: v2, name: live, endpoint: \"unix://{}\"}}", socket.display());
     let v1 = |name: &str, more: &str| {
-        format!(
-            "kms: {{name: {name}, endpoint: \"unix://{}\"{more}}}",
-            v1.display()
-        )
+        format!("kms: {{name: {name}, endpoint: \"unix://{}\"{more}}}", v1.display())
     };
     let mut v1_providers = vec![v1("v1", "")];
     if rotated {
@@ -111,18 +102,10 @@ impl Pair {
             source,
             "--state-dir",
         ]);
-        command
-            .arg(stage.path(source))
-            .arg("--encryption-provider-config")
-            .arg(config);
+        command.arg(stage.path(source)).arg("--encryption-provider-config").arg(config);
         let dekker = Server::start(command).await;
         let connection = dekker.connect().await;
-        Self {
-            source,
-            go,
-            dekker,
-            connection,
-        }
+        Self { source, go, dekker, connection }
     }
 
     async fn write(&mut self, resource: &str, key: &[u8], plaintext: &[u8]) -> Vec<u8> {
@@ -133,11 +116,7 @@ impl Pair {
 
     async fn read(&mut self, resource: &str, key: &[u8], stored: &[u8]) -> Read {
         let target = target("from-storage", resource, key);
-        let answer = self
-            .connection
-            .send(Method::POST, &target, stored)
-            .await
-            .expect("an answer");
+        let answer = self.connection.send(Method::POST, &target, stored).await.expect("an answer");
         if answer.status != 200 {
             return Err(answer.text());
         }
@@ -172,34 +151,21 @@ struct Compared {
 impl Compared {
     /// Reads a value on both sides of a pair. Both must return the same plaintext and the same staleness.
     async fn read(&mut self, pair: &mut Pair, value: &Value, phase: &str) {
-        let go = pair
-            .go
-            .read("live", value.resource, value.key, &value.stored);
+        let go = pair.go.read("live", value.resource, value.key, &value.stored);
         let ours = pair.read(value.resource, value.key, &value.stored).await;
         // Not the plaintexts themselves: a megabyte in a message is of no use.
         let short = |read: &Read| match read {
             Ok((plaintext, stale)) => format!(
                 "{}, stale: {stale}",
-                if *plaintext == value.plaintext {
-                    "the plaintext"
-                } else {
-                    "SOMETHING ELSE"
-                }
+                if *plaintext == value.plaintext { "the plaintext" } else { "SOMETHING ELSE" }
             ),
             Err(error) => error.clone(),
         };
         let (go, ours) = (short(&go), short(&ours));
         let reads = go.starts_with("the plaintext");
         self.fresh_and_stale[usize::from(go.ends_with("stale: true"))] += 1;
-        let to = if value.by_go {
-            &mut self.go_to_dekker
-        } else {
-            &mut self.dekker_to_go
-        };
-        let what = format!(
-            "{phase}, {} read with --dek-source {}",
-            value.desc, pair.source
-        );
+        let to = if value.by_go { &mut self.go_to_dekker } else { &mut self.dekker_to_go };
+        let what = format!("{phase}, {} read with --dek-source {}", value.desc, pair.source);
         to.add(
             (!reads || go != ours).then(|| format!("{what}:\n      ours {ours}\n  upstream {go}")),
         );
@@ -273,43 +239,27 @@ fn both_read_each_others_values_and_agree_on_staleness() {
         }
 
         let state = stage.path("kms").display().to_string();
-        stage
-            .run(&["kms", "rotate", "--state-dir", &state], b"")
-            .await
-            .done();
+        stage.run(&["kms", "rotate", "--state-dir", &state], b"").await.done();
         let after = stage.file("after.yaml", config(&socket, &v1, true));
         let mut now = pairs(&stage, &after).await;
         for pair in &mut now {
             for value in &values {
-                compared
-                    .read(pair, value, "after every key was rotated")
-                    .await;
+                compared.read(pair, value, "after every key was rotated").await;
             }
         }
         values = write_all(&mut now).await;
         for pair in &mut now {
             for value in &values {
-                compared
-                    .read(pair, value, "written after every key was rotated")
-                    .await;
+                compared.read(pair, value, "written after every key was rotated").await;
             }
         }
         for pair in now {
             pair.stop().await;
         }
         let [fresh, stale] = compared.fresh_and_stale;
-        assert!(
-            fresh > 100 && stale > 100,
-            "{fresh} fresh, {stale} stale: nothing was shown"
-        );
-        let mut faults = compared
-            .go_to_dekker
-            .report("live: Go writes, Dekker reads");
-        faults.extend(
-            compared
-                .dekker_to_go
-                .report("live: Dekker writes, Go reads"),
-        );
+        assert!(fresh > 100 && stale > 100, "{fresh} fresh, {stale} stale: nothing was shown");
+        let mut faults = compared.go_to_dekker.report("live: Go writes, Dekker reads");
+        faults.extend(compared.dekker_to_go.report("live: Dekker writes, Go reads"));
         assert!(faults.is_empty(), "{} mismatches", faults.len());
     });
 }

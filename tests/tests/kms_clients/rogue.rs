@@ -72,10 +72,7 @@ impl Answer {
     async fn send(self, mut request: h2::RecvStream, mut respond: h2::server::SendResponse<Bytes>) {
         while request.data().await.is_some() {}
         let head = |status, fields: &[Field]| {
-            let mut response = Response::builder()
-                .status(status)
-                .body(())
-                .expect("a status");
+            let mut response = Response::builder().status(status).body(()).expect("a status");
             *response.headers_mut() = map(fields);
             response
         };
@@ -112,10 +109,7 @@ fn grpc(mut more: Vec<Field>) -> Vec<Field> {
 }
 
 fn status(code: &str, message: impl Into<Vec<u8>>) -> Vec<Field> {
-    vec![
-        ("grpc-status", code.as_bytes().to_vec()),
-        ("grpc-message", message.into()),
-    ]
+    vec![("grpc-status", code.as_bytes().to_vec()), ("grpc-message", message.into())]
 }
 
 /// Returns a message with this format byte, this length, and possibly less content.
@@ -211,10 +205,7 @@ pub fn cases() -> Vec<Case> {
     case(
         "a message over 4 MiB",
         Answer::Body(200, grpc(vec![]), message(0, (4 << 20) + 1, HEALTHY), ok()),
-        error(
-            "ResourceExhausted",
-            "grpc: received message larger than max (4194305 vs. 4194304)",
-        ),
+        error("ResourceExhausted", "grpc: received message larger than max (4194305 vs. 4194304)"),
     );
     case(
         "compressed without an encoding header",
@@ -256,31 +247,16 @@ pub fn cases() -> Vec<Case> {
         (Reason::NO_ERROR, "Internal", "NO_ERROR"),
         (Reason::PROTOCOL_ERROR, "Internal", "PROTOCOL_ERROR"),
         (Reason::INTERNAL_ERROR, "Internal", "INTERNAL_ERROR"),
-        (
-            Reason::FLOW_CONTROL_ERROR,
-            "ResourceExhausted",
-            "FLOW_CONTROL_ERROR",
-        ),
+        (Reason::FLOW_CONTROL_ERROR, "ResourceExhausted", "FLOW_CONTROL_ERROR"),
         (Reason::CANCEL, "Canceled", "CANCEL"),
-        (
-            Reason::ENHANCE_YOUR_CALM,
-            "ResourceExhausted",
-            "ENHANCE_YOUR_CALM",
-        ),
-        (
-            Reason::INADEQUATE_SECURITY,
-            "PermissionDenied",
-            "INADEQUATE_SECURITY",
-        ),
+        (Reason::ENHANCE_YOUR_CALM, "ResourceExhausted", "ENHANCE_YOUR_CALM"),
+        (Reason::INADEQUATE_SECURITY, "PermissionDenied", "INADEQUATE_SECURITY"),
         (Reason::HTTP_1_1_REQUIRED, "Internal", "HTTP_1_1_REQUIRED"),
     ] {
         case(
             "a reset",
             Answer::Reset(reason),
-            error(
-                code,
-                &format!("stream terminated by RST_STREAM with error code: {name}"),
-            ),
+            error(code, &format!("stream terminated by RST_STREAM with error code: {name}")),
         );
     }
     cases

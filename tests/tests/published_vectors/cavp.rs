@@ -9,13 +9,7 @@ use crate::vector::{Cipher, Ending, Set, Vector};
 
 const GCM: [&str; 3] = ["gcmDecrypt128", "gcmDecrypt192", "gcmDecrypt256"];
 
-const CBC: [&str; 5] = [
-    "CBCGFSbox",
-    "CBCKeySbox",
-    "CBCVarKey",
-    "CBCVarTxt",
-    "CBCMMT",
-];
+const CBC: [&str; 5] = ["CBCGFSbox", "CBCKeySbox", "CBCVarKey", "CBCVarTxt", "CBCMMT"];
 
 pub fn gcm() -> Set {
     let texts = GCM.map(|name| text(&format!("{name}.rsp")));
@@ -38,9 +32,7 @@ pub fn gcm() -> Set {
 }
 
 pub fn cbc() -> Set {
-    let names = CBC
-        .iter()
-        .flat_map(|name| [128, 192, 256].map(|bits| format!("{name}{bits}.rsp")));
+    let names = CBC.iter().flat_map(|name| [128, 192, 256].map(|bits| format!("{name}{bits}.rsp")));
     let texts: Vec<_> = names.map(|name| text(&name)).collect();
     let entries = texts.iter().flat_map(|text| entries(text));
     let vectors = entries.zip(1..).map(|(entry, id)| Vector {
@@ -52,10 +44,7 @@ pub fn cbc() -> Set {
         plaintext: hex(entry["PLAINTEXT"]),
         valid: true,
     });
-    Set {
-        ending: Ending::Unpadded,
-        ..Set::new("NIST CAVP CBC", Cipher::AesCbc, vectors)
-    }
+    Set { ending: Ending::Unpadded, ..Set::new("NIST CAVP CBC", Cipher::AesCbc, vectors) }
 }
 
 /// Parses paragraphs of `name = value` lines. `FAIL` is a name without a value.
@@ -68,7 +57,5 @@ fn entry(paragraph: &str) -> BTreeMap<&str, &str> {
     let lines = paragraph.lines();
     let fields = lines.filter(|line| !line.is_empty() && !line.starts_with(['#', '[']));
     let fields = fields.map(|line| line.split_once('=').unwrap_or((line, "")));
-    fields
-        .map(|(name, value)| (name.trim(), value.trim()))
-        .collect()
+    fields.map(|(name, value)| (name.trim(), value.trim())).collect()
 }

@@ -13,12 +13,7 @@ use crate::{cavp, secretbox, wycheproof};
 /// # Panics
 /// Panics if a file is malformed.
 pub fn all() -> Vec<Set> {
-    let mut sets = vec![
-        wycheproof::aes_gcm(),
-        cavp::gcm(),
-        wycheproof::aes_cbc(),
-        cavp::cbc(),
-    ];
+    let mut sets = vec![wycheproof::aes_gcm(), cavp::gcm(), wycheproof::aes_cbc(), cavp::cbc()];
     sets.extend(secretbox::sets());
     for set in &sets {
         for id in &set.open_in_upstream {

@@ -32,10 +32,7 @@ struct Ran {
 }
 
 fn run(mut command: Command, input: &[u8]) -> Ran {
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("an existing command");
     let mut stdin = child.stdin.take().expect("piped");
     let input = input.to_vec();
@@ -55,24 +52,15 @@ fn without_numbers(text: &str) -> String {
     let mut parts = text.split(" (os error ");
     let first = parts.next().unwrap_or_default();
     parts.fold(first.to_owned(), |all, part| {
-        all + part
-            .trim_start_matches(|c: char| c.is_ascii_digit())
-            .trim_start_matches(')')
+        all + part.trim_start_matches(|c: char| c.is_ascii_digit()).trim_start_matches(')')
     })
 }
 
 impl Stage {
     fn set(what: &str) -> Option<Self> {
-        let path = |name| {
-            env::var_os(name)
-                .map(PathBuf::from)
-                .filter(|path| path.is_file())
-        };
+        let path = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_file());
         let (Some(native), Some(wasm)) = (path("DEKKER_BIN"), path("DEKKER_WASM")) else {
-            skip(
-                what,
-                "DEKKER_BIN and DEKKER_WASM name no files; build them: cargo xtask build",
-            );
+            skip(what, "DEKKER_BIN and DEKKER_WASM name no files; build them: cargo xtask build");
             return None;
         };
         let dir = tempfile::tempdir().expect("a directory");
@@ -82,11 +70,7 @@ impl Stage {
         compile.arg("compile").arg(wasm).arg("-o").arg(&compiled);
         let ran = run(compile, b"");
         assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-        Some(Self {
-            dir,
-            native,
-            compiled,
-        })
+        Some(Self { dir, native, compiled })
     }
 
     fn file(&self, name: &str, bytes: impl AsRef<[u8]>) {
@@ -97,14 +81,7 @@ impl Stage {
     fn wasm(&self, args: &[OsString], input: &[u8]) -> Ran {
         let mut command = Command::new(env!("CARGO_BIN_EXE_wasmtime"));
         command
-            .args([
-                "run",
-                "--allow-precompiled",
-                "--argv0",
-                "dekker",
-                "--dir",
-                ".",
-            ])
+            .args(["run", "--allow-precompiled", "--argv0", "dekker", "--dir", "."])
             .arg(&self.compiled)
             .args(args)
             .current_dir(self.dir.path());
@@ -114,11 +91,7 @@ impl Stage {
     /// Runs `dekker args < input`.
     fn native(&self, args: &[OsString], input: &[u8]) -> Ran {
         let mut command = Command::new(&self.native);
-        command
-            .args(args)
-            .current_dir(self.dir.path())
-            .env_clear()
-            .env("HOME", self.dir.path());
+        command.args(args).current_dir(self.dir.path()).env_clear().env("HOME", self.dir.path());
         run(command, input)
     }
 
@@ -130,20 +103,11 @@ impl Stage {
 }
 
 fn args<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Vec<OsString> {
-    args.into_iter()
-        .map(|arg| arg.as_ref().to_owned())
-        .collect()
+    args.into_iter().map(|arg| arg.as_ref().to_owned()).collect()
 }
 
-const FILES: [&str; 7] = [
-    "aesgcm",
-    "aescbc",
-    "secretbox",
-    "identity",
-    "kms-v1",
-    "kms-v2-seed",
-    "kms-v2-key",
-];
+const FILES: [&str; 7] =
+    ["aesgcm", "aescbc", "secretbox", "identity", "kms-v1", "kms-v2-seed", "kms-v2-key"];
 
 /// All values of a file are inspected as one array, so that the native command compiles its component only once.
 #[test]
@@ -216,10 +180,7 @@ fn decrypt_returns_the_plaintext_of_every_vector_with_an_available_key() {
                 } else {
                     stage.wasm(&args, vector.stored())
                 };
-                let what = format!(
-                    "{name}: {}, by {}: {}",
-                    vector.name, read.reader, ran.stderr
-                );
+                let what = format!("{name}: {}, by {}: {}", vector.name, read.reader, ran.stderr);
                 if ["ok", "stale"].contains(&&*read.expect) {
                     local += 1;
                     assert!(Some(ran.stdout) == vector.plaintext(), "{what}");
@@ -289,28 +250,19 @@ fn each_command_decrypts_values_of_the_other() {
             ])
         };
         for (encrypt, decrypt) in [
-            (
-                Stage::wasm as fn(&_, &_, &_) -> Ran,
-                Stage::native as fn(&_, &_, &_) -> Ran,
-            ),
+            (Stage::wasm as fn(&_, &_, &_) -> Ran, Stage::native as fn(&_, &_, &_) -> Ran),
             (Stage::native, Stage::wasm),
         ] {
             let stored = encrypt(&stage, &args("encrypt"), b"hello").stdout;
             assert!(stored.starts_with(format!("k8s:enc:{name}:v1:").as_bytes()));
             let ran = decrypt(&stage, &args("decrypt"), &stored);
-            assert_eq!(
-                (&*ran.stdout, &*ran.stderr),
-                (&b"hello"[..], "stale: false\n"),
-                "{name}"
-            );
+            assert_eq!((&*ran.stdout, &*ran.stderr), (&b"hello"[..], "stale: false\n"), "{name}");
         }
     }
     for name in ["kms-v2-seed", "kms-v2-key"] {
         let file = VectorFile::read(name);
-        let (like, dek) = file
-            .with_deks()
-            .find(|(vector, _)| vector.key() == key.as_bytes())
-            .expect("one");
+        let (like, dek) =
+            file.with_deks().find(|(vector, _)| vector.key() == key.as_bytes()).expect("one");
         stage.file("like", like.stored());
         stage.file("dek", &dek.plaintext);
         let encrypt = args([
@@ -326,18 +278,11 @@ fn each_command_decrypts_values_of_the_other() {
         ]);
         let decrypt = args(["decrypt", "--dek-file", "dek", "--key", "/new"]);
         for (sealed, opens) in [
-            (
-                stage.wasm(&encrypt, b"hello"),
-                Stage::native as fn(&_, &_, &_) -> Ran,
-            ),
+            (stage.wasm(&encrypt, b"hello"), Stage::native as fn(&_, &_, &_) -> Ran),
             (stage.native(&encrypt, b"hello"), Stage::wasm),
         ] {
             assert_eq!(sealed.code, Some(0), "{}", sealed.stderr);
-            assert_eq!(
-                opens(&stage, &decrypt, &sealed.stdout).stdout,
-                b"hello",
-                "{name}"
-            );
+            assert_eq!(opens(&stage, &decrypt, &sealed.stdout).stdout, b"hello", "{name}");
         }
     }
 }
@@ -365,11 +310,7 @@ fn config_output_and_errors_are_the_same() {
             with(&["decrypt", "--encryption-provider-config", "bad.yaml"]),
             1,
         ),
-        (
-            "an invalid DEK",
-            with(&["decrypt", "--dek-file", "bad.yaml"]),
-            1,
-        ),
+        ("an invalid DEK", with(&["decrypt", "--dek-file", "bad.yaml"]), 1),
     ] {
         assert_eq!(stage.both(&args, b"k8s:enc:").code, Some(code), "{desc}");
     }
@@ -378,11 +319,7 @@ fn config_output_and_errors_are_the_same() {
         file.vectors[0].stored(),
     );
     assert_eq!((ran.code, ran.stdout.len()), (Some(1), 0));
-    assert!(
-        ran.stderr.contains("pass the DEK with --dek-file"),
-        "{}",
-        ran.stderr
-    );
+    assert!(ran.stderr.contains("pass the DEK with --dek-file"), "{}", ran.stderr);
 }
 
 /// Runs the component that cargo built, and not only the one that was compiled ahead of time.
@@ -393,11 +330,7 @@ fn the_component_itself_runs() {
     };
     let wasm = env::var_os("DEKKER_WASM").expect("it was there");
     let mut command = Command::new(env!("CARGO_BIN_EXE_wasmtime"));
-    command
-        .arg("run")
-        .arg(Path::new(&wasm))
-        .arg("inspect")
-        .current_dir(stage.dir.path());
+    command.arg("run").arg(Path::new(&wasm)).arg("inspect").current_dir(stage.dir.path());
     let ran = run(command, b"plain");
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert!(String::from_utf8_lossy(&ran.stdout).contains("identity"));

@@ -32,10 +32,7 @@ pub enum ConfigCommand {
 /// Returns an error if the file cannot be read, if the engine fails, or if the output cannot be written.
 pub fn run(tools: &dyn Tools, command: ConfigCommand) -> anyhow::Result<ExitCode> {
     let (text, faults) = match command {
-        ConfigCommand::Check {
-            file,
-            encryption_provider_config_automatic_reload: reload,
-        } => {
+        ConfigCommand::Check { file, encryption_provider_config_automatic_reload: reload } => {
             let content = read_config(&file).map_err(anyhow::Error::msg)?;
             let findings = tools.check_config(&content, reload)?;
             report(&file.display().to_string(), &findings)
@@ -53,11 +50,7 @@ pub fn run(tools: &dyn Tools, command: ConfigCommand) -> anyhow::Result<ExitCode
         }
     };
     write_output(text.as_bytes())?;
-    Ok(if faults == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if faults == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Formats each finding as a line in the style of compilers, followed by a summary line. Also returns the number of errors. Does not show lines of
@@ -66,20 +59,9 @@ fn report(file: &str, findings: &[Finding]) -> (String, usize) {
     let mut text = String::new();
     let mut faults = 0;
     for finding in findings {
-        let Finding {
-            is_warning,
-            path,
-            message,
-            position,
-        } = finding;
-        let place = position
-            .map(|(line, column)| format!(":{line}:{column}"))
-            .unwrap_or_default();
-        let path = if path.is_empty() {
-            String::new()
-        } else {
-            format!("{path}: ")
-        };
+        let Finding { is_warning, path, message, position } = finding;
+        let place = position.map(|(line, column)| format!(":{line}:{column}")).unwrap_or_default();
+        let path = if path.is_empty() { String::new() } else { format!("{path}: ") };
         let severity = if *is_warning {
             "warning"
         } else {

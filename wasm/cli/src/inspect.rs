@@ -100,11 +100,8 @@ fn text(value: &Inspection) -> String {
         return out;
     }
     let provider = value.provider.clone().unwrap_or_default();
-    let version = value
-        .api_version
-        .as_deref()
-        .map(|version| format!(" {version}"))
-        .unwrap_or_default();
+    let version =
+        value.api_version.as_deref().map(|version| format!(" {version}")).unwrap_or_default();
     let name = value
         .provider_name
         .as_deref()
@@ -117,14 +114,10 @@ fn text(value: &Inspection) -> String {
     if let Some(hash) = &value.key_id_hash {
         row("key ID hash", hash.clone());
     }
-    if let (source, Some(size)) = (
-        &value.encrypted_dek_source_type,
-        value.encrypted_dek_source_size,
-    ) {
-        let source = source
-            .as_deref()
-            .map(|source| format!("{source}, "))
-            .unwrap_or_default();
+    if let (source, Some(size)) =
+        (&value.encrypted_dek_source_type, value.encrypted_dek_source_size)
+    {
+        let source = source.as_deref().map(|source| format!("{source}, ")).unwrap_or_default();
         row("DEK source", format!("{source}{size} bytes encrypted"));
     }
     if let Some(content) = &value.content {
@@ -135,18 +128,10 @@ fn text(value: &Inspection) -> String {
     }
     if let (Some(size), Some(plaintext)) = (value.size, value.plaintext_size) {
         let at_most = if provider == "aescbc" { "at most " } else { "" };
-        row(
-            "size",
-            format!("{size} bytes, of a plaintext of {at_most}{plaintext} bytes"),
-        );
+        row("size", format!("{size} bytes, of a plaintext of {at_most}{plaintext} bytes"));
     }
     row("layout", "   offset    length  part".to_owned());
-    for Segment {
-        name,
-        offset,
-        length,
-    } in &value.layout
-    {
+    for Segment { name, offset, length } in &value.layout {
         row("", format!("{offset:>9} {length:>9}  {name}"));
     }
     out
@@ -154,7 +139,5 @@ fn text(value: &Inspection) -> String {
 
 /// Replaces control characters, because text from storage must not control the terminal.
 fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

@@ -25,18 +25,12 @@ pub fn read_input(path: Option<&Path>) -> anyhow::Result<Zeroizing<Vec<u8>>> {
             (file.take(INPUT_MAX + 1).read_to_end(&mut bytes), name)
         }
         Some(_) | None => (
-            std::io::stdin()
-                .lock()
-                .take(INPUT_MAX + 1)
-                .read_to_end(&mut bytes),
+            std::io::stdin().lock().take(INPUT_MAX + 1).read_to_end(&mut bytes),
             "standard input".to_owned(),
         ),
     };
     read.with_context(|| format!("cannot read {name}"))?;
-    anyhow::ensure!(
-        bytes.len() as u64 <= INPUT_MAX,
-        "{name} is over {INPUT_MAX} bytes long"
-    );
+    anyhow::ensure!(bytes.len() as u64 <= INPUT_MAX, "{name} is over {INPUT_MAX} bytes long");
     Ok(bytes)
 }
 
@@ -46,22 +40,14 @@ pub fn read_input(path: Option<&Path>) -> anyhow::Result<Zeroizing<Vec<u8>>> {
 /// Returns a message that names the file if the file cannot be read, is empty, or is longer than [`CONFIG_MAX`].
 pub fn read_config(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
     let cannot = |error: std::io::Error| {
-        format!(
-            "cannot read the encryption configuration {}: {error}",
-            path.display()
-        )
+        format!("cannot read the encryption configuration {}: {error}", path.display())
     };
     let file = std::fs::File::open(path).map_err(cannot)?;
     // Allocated at full size: a buffer that grows would leave copies of secrets in freed memory.
     let mut bytes = Zeroizing::new(Vec::with_capacity(CONFIG_MAX as usize + 1));
-    file.take(CONFIG_MAX + 1)
-        .read_to_end(&mut bytes)
-        .map_err(cannot)?;
+    file.take(CONFIG_MAX + 1).read_to_end(&mut bytes).map_err(cannot)?;
     if bytes.is_empty() {
-        return Err(format!(
-            "the encryption configuration {} is empty",
-            path.display()
-        ));
+        return Err(format!("the encryption configuration {} is empty", path.display()));
     }
     if bytes.len() as u64 > CONFIG_MAX {
         return Err(format!(
@@ -78,9 +64,7 @@ pub fn read_config(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
 /// Returns an error if the output cannot be written.
 pub fn write_output(bytes: &[u8]) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    out.write_all(bytes)
-        .and_then(|()| out.flush())
-        .context("cannot write to standard output")
+    out.write_all(bytes).and_then(|()| out.flush()).context("cannot write to standard output")
 }
 
 #[cfg(test)]

@@ -101,8 +101,5 @@ impl fmt::Display for Finding {
 /// Returns one sentence that contains all errors.
 pub fn not_valid(faults: &[Finding]) -> String {
     let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
-    format!(
-        "the file is not a valid encryption configuration: {}",
-        faults.join("; ")
-    )
+    format!("the file is not a valid encryption configuration: {}", faults.join("; "))
 }

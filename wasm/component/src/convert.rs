@@ -14,10 +14,7 @@ use crate::bindings::dekker::transformer::types as wit;
 use crate::bindings::exports::dekker::transformer::engine as face;
 
 pub(crate) fn faults(faults: &Faults) -> Vec<wit::ConfigFinding> {
-    faults
-        .iter()
-        .map(|fault| finding(wit::Severity::Fault, fault))
-        .collect()
+    faults.iter().map(|fault| finding(wit::Severity::Fault, fault)).collect()
 }
 
 pub(crate) fn finding(severity: wit::Severity, finding: &Finding) -> wit::ConfigFinding {
@@ -37,13 +34,8 @@ pub(crate) fn encrypted(
 }
 
 pub(crate) fn written(written: value::Encrypted) -> wit::Encrypted {
-    let value::Encrypted {
-        stored,
-        transformer_prefix,
-        key_prefix,
-        has_rule,
-        key_id_hash,
-    } = written;
+    let value::Encrypted { stored, transformer_prefix, key_prefix, has_rule, key_id_hash } =
+        written;
     wit::Encrypted {
         stored,
         transformer_prefix: owned(&transformer_prefix),
@@ -134,44 +126,33 @@ pub(crate) fn kms_provider(info: &core::KmsProviderInfo) -> face::KmsProvider {
 }
 
 pub(crate) fn check(check: core::Check) -> face::Check {
-    face::Check {
-        name: check.name,
-        fault: check.fault,
-    }
+    face::Check { name: check.name, fault: check.fault }
 }
 
 pub(crate) fn action(action: core::Action) -> face::Action {
     match action {
-        core::Action::CallStatus { call, provider } => face::Action::CallStatus(face::StatusCall {
-            call: call.0,
-            provider: provider.0,
-        }),
-        core::Action::CallEncrypt {
-            call,
-            provider,
-            uid,
-            plaintext,
-            is_new_dek,
-        } => face::Action::CallEncrypt(face::EncryptCall {
-            call: call.0,
-            provider: provider.0,
-            uid,
-            plaintext: plaintext.into_exposed(),
-            is_new_dek,
-        }),
-        core::Action::CallDecrypt {
-            call,
-            provider,
-            uid,
-            request,
-        } => face::Action::CallDecrypt(face::DecryptCall {
-            call: call.0,
-            provider: provider.0,
-            uid,
-            ciphertext: request.ciphertext,
-            key_id: request.key_id,
-            annotations: request.annotations.into_iter().collect(),
-        }),
+        core::Action::CallStatus { call, provider } => {
+            face::Action::CallStatus(face::StatusCall { call: call.0, provider: provider.0 })
+        }
+        core::Action::CallEncrypt { call, provider, uid, plaintext, is_new_dek } => {
+            face::Action::CallEncrypt(face::EncryptCall {
+                call: call.0,
+                provider: provider.0,
+                uid,
+                plaintext: plaintext.into_exposed(),
+                is_new_dek,
+            })
+        }
+        core::Action::CallDecrypt { call, provider, uid, request } => {
+            face::Action::CallDecrypt(face::DecryptCall {
+                call: call.0,
+                provider: provider.0,
+                uid,
+                ciphertext: request.ciphertext,
+                key_id: request.key_id,
+                annotations: request.annotations.into_iter().collect(),
+            })
+        }
         core::Action::ToStorageDone { op, outcome } => {
             face::Action::ToStorageDone(face::ToStorageResult {
                 op: op.0,
@@ -188,13 +169,9 @@ pub(crate) fn action(action: core::Action) -> face::Action {
             op: op.0,
             checks: checks.into_iter().map(check).collect(),
         }),
-        core::Action::ReloadDone {
-            generation,
-            outcome,
-        } => face::Action::ReloadDone(face::ReloadResult {
-            generation: generation.0,
-            outcome,
-        }),
+        core::Action::ReloadDone { generation, outcome } => {
+            face::Action::ReloadDone(face::ReloadResult { generation: generation.0, outcome })
+        }
         core::Action::CloseProvider { provider } => face::Action::CloseProvider(provider.0),
         core::Action::Log(line) => face::Action::Log(face::LogLine {
             level: match line.level {
@@ -210,19 +187,13 @@ pub(crate) fn action(action: core::Action) -> face::Action {
 }
 
 pub(crate) fn event(event: face::Event) -> core::Event {
-    let error = |error: face::CallError| core::CallError {
-        code: error.code,
-        message: error.message,
-    };
+    let error =
+        |error: face::CallError| core::CallError { code: error.code, message: error.message };
     match event {
         face::Event::Status(face::StatusEvent { call, outcome }) => core::Event::Status {
             call: core::CallId(call),
             outcome: outcome.map_err(error).map(
-                |face::StatusResponse {
-                     version,
-                     healthz,
-                     key_id,
-                 }| core::StatusResponse {
+                |face::StatusResponse { version, healthz, key_id }| core::StatusResponse {
                     version,
                     healthz,
                     key_id,

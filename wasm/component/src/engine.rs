@@ -25,20 +25,11 @@ impl face::Guest for Component {
 pub(crate) struct EngineResource(pub(crate) RefCell<Engine>);
 
 pub(crate) fn location(at: &Location) -> dekker_core::provider::transformer::Location<'_> {
-    dekker_core::provider::transformer::Location {
-        resource: &at.resource,
-        key: &at.key,
-    }
+    dekker_core::provider::transformer::Location { resource: &at.resource, key: &at.key }
 }
 
 pub(crate) fn options(options: face::Options) -> Options {
-    let face::Options {
-        reload,
-        dek_source,
-        coast,
-        dek_cache_capacity,
-        apiserver_id,
-    } = options;
+    let face::Options { reload, dek_source, coast, dek_cache_capacity, apiserver_id } = options;
     Options {
         reload,
         dek_source: convert::dek_source(dek_source),
@@ -99,10 +90,7 @@ impl face::GuestEngine for EngineResource {
     }
 
     fn health(&self, op: u64, now: u64) -> Option<Vec<face::Check>> {
-        let checks = self
-            .0
-            .borrow_mut()
-            .health(OpId(op), Timestamp::from_millis(now))?;
+        let checks = self.0.borrow_mut().health(OpId(op), Timestamp::from_millis(now))?;
         Some(checks.into_iter().map(convert::check).collect())
     }
 
@@ -127,29 +115,20 @@ impl face::GuestEngine for EngineResource {
     }
 
     fn unreadable_after(&self, config: Vec<u8>) -> Result<Vec<String>, Vec<ConfigFinding>> {
-        self.0
-            .borrow()
-            .unreadable_after(&config)
-            .map_err(|faults| convert::faults(&faults))
+        self.0.borrow().unreadable_after(&config).map_err(|faults| convert::faults(&faults))
     }
 
     fn handle_event(&self, event: face::Event, now: u64) {
-        self.0
-            .borrow_mut()
-            .handle_event(convert::event(event), Timestamp::from_millis(now));
+        self.0.borrow_mut().handle_event(convert::event(event), Timestamp::from_millis(now));
     }
 
     fn handle_timeout(&self, now: u64) {
-        self.0
-            .borrow_mut()
-            .handle_timeout(Timestamp::from_millis(now));
+        self.0.borrow_mut().handle_timeout(Timestamp::from_millis(now));
     }
 
     fn poll_actions(&self) -> Vec<face::Action> {
         let mut engine = self.0.borrow_mut();
-        core::iter::from_fn(|| engine.poll_action())
-            .map(convert::action)
-            .collect()
+        core::iter::from_fn(|| engine.poll_action()).map(convert::action).collect()
     }
 
     fn poll_timeout(&self) -> Option<u64> {
@@ -157,11 +136,7 @@ impl face::GuestEngine for EngineResource {
     }
 
     fn kms_providers(&self) -> Vec<face::KmsProvider> {
-        self.0
-            .borrow()
-            .kms_providers()
-            .map(convert::kms_provider)
-            .collect()
+        self.0.borrow().kms_providers().map(convert::kms_provider).collect()
     }
 
     fn status(&self, now: u64) -> String {
@@ -169,11 +144,6 @@ impl face::GuestEngine for EngineResource {
     }
 
     fn metrics(&self) -> Vec<face::MetricFamily> {
-        self.0
-            .borrow()
-            .metrics()
-            .into_iter()
-            .map(convert::metric_family)
-            .collect()
+        self.0.borrow().metrics().into_iter().map(convert::metric_family).collect()
     }
 }

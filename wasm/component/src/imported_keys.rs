@@ -114,12 +114,7 @@ impl SealingKey for Sealing {
         aad: &[u8],
         plaintext: &[u8],
     ) -> Result<Vec<u8>, KeyError> {
-        let Envelope {
-            prefix,
-            start,
-            header,
-            end,
-        } = envelope;
+        let Envelope { prefix, start, header, end } = envelope;
         let sealed = self.0.seal(prefix, start, header, end, aad, plaintext);
         sealed.ok_or(KeyError::Cipher)
     }

@@ -26,32 +26,17 @@ fn engine<'a>(of: &'a EngineBorrow<'_>) -> &'a RefCell<Engine> {
 
 impl leases::Guest for Component {
     fn write_states(control: EngineBorrow<'_>) -> Vec<leases::WriteState> {
-        let state = |engines::WriteState {
-                         provider,
-                         serial,
-                         expiry,
-                     }| leases::WriteState {
+        let state = |engines::WriteState { provider, serial, expiry }| leases::WriteState {
             provider: String::from(&*provider),
             serial,
             expiry: expiry.as_millis(),
         };
-        engine(&control)
-            .borrow()
-            .write_states()
-            .map(state)
-            .collect()
+        engine(&control).borrow().write_states().map(state).collect()
     }
 
     fn take_lease(control: EngineBorrow<'_>, provider: String) -> Option<leases::Lease> {
-        let engines::Lease {
-            provider,
-            key,
-            source_type,
-            source,
-            range,
-            since,
-            expiry,
-        } = engine(&control).borrow_mut().lease(&provider)?;
+        let engines::Lease { provider, key, source_type, source, range, since, expiry } =
+            engine(&control).borrow_mut().lease(&provider)?;
         let key: &dyn Any = &*key;
         Some(leases::Lease {
             provider: String::from(&*provider),
@@ -76,9 +61,7 @@ impl leases::Guest for Component {
         resource: String,
         stored: Vec<u8>,
     ) -> Option<host::OpeningKey> {
-        let dek = engine(&control)
-            .borrow_mut()
-            .known_dek(&resource, &stored)?;
+        let dek = engine(&control).borrow_mut().known_dek(&resource, &stored)?;
         let dek: &dyn Any = &*dek;
         Some(dek.downcast_ref::<Opening>()?.0.share())
     }
@@ -121,10 +104,7 @@ impl leases::Guest for Component {
                 key: Box::new(Sealing(key)),
                 source_type: of_host(source_type),
                 source,
-                range: CounterRange {
-                    start: counter_start,
-                    end: counter_end,
-                },
+                range: CounterRange { start: counter_start, end: counter_end },
                 since: Timestamp::from_millis(since),
                 expiry: Timestamp::from_millis(expiry),
             })
@@ -148,9 +128,7 @@ impl leases::Guest for Component {
         now: u64,
     ) -> Option<Encrypted> {
         let now = Timestamp::from_millis(now);
-        let written = engine(&worker)
-            .borrow_mut()
-            .try_to_storage(location(&at), &plaintext, now);
+        let written = engine(&worker).borrow_mut().try_to_storage(location(&at), &plaintext, now);
         written.map(convert::written)
     }
 
@@ -161,9 +139,7 @@ impl leases::Guest for Component {
         now: u64,
     ) -> Option<Decrypted> {
         let now = Timestamp::from_millis(now);
-        let read = engine(&worker)
-            .borrow_mut()
-            .try_from_storage(location(&at), &stored, now);
+        let read = engine(&worker).borrow_mut().try_from_storage(location(&at), &stored, now);
         read.map(convert::read)
     }
 }

@@ -25,17 +25,9 @@ impl Guest for Component {
 
     fn check_config(config: Vec<u8>, reload: bool) -> Vec<ConfigFinding> {
         let report = config::check(&config, reload);
-        let faults = report
-            .faults
-            .iter()
-            .map(|fault| finding(Severity::Fault, fault));
+        let faults = report.faults.iter().map(|fault| finding(Severity::Fault, fault));
         faults
-            .chain(
-                report
-                    .warnings
-                    .iter()
-                    .map(|warning| finding(Severity::Warning, warning)),
-            )
+            .chain(report.warnings.iter().map(|warning| finding(Severity::Warning, warning)))
             .collect()
     }
 

@@ -104,9 +104,7 @@ fn outcome<'a, T, U>(
 ) -> Outcome<'a, U> {
     match of {
         Ok(value) => Outcome::Done(done(value)),
-        Err(error) => Outcome::Failed {
-            error: fault(error),
-        },
+        Err(error) => Outcome::Failed { error: fault(error) },
     }
 }
 
@@ -158,9 +156,7 @@ fn read(decrypted: &Decrypted) -> Read<'_> {
 
 /// Returns the outcome for an error.
 fn failed(error: &TransformError) -> Result<JsValue, JsError> {
-    to_js(&Outcome::Failed::<()> {
-        error: fault(error),
-    })
+    to_js(&Outcome::Failed::<()> { error: fault(error) })
 }
 
 #[wasm_bindgen(raw_module = "./outcome.js")]
@@ -214,13 +210,7 @@ pub(crate) fn encrypted(
     of: &Option<Result<Encrypted, TransformError>>,
     texts: &mut Texts,
 ) -> Result<JsValue, JsError> {
-    let Encrypted {
-        stored,
-        transformer_prefix,
-        key_prefix,
-        has_rule,
-        key_id_hash,
-    } = match of {
+    let Encrypted { stored, transformer_prefix, key_prefix, has_rule, key_id_hash } = match of {
         None => return Ok(JsValue::UNDEFINED),
         Some(Err(error)) => return failed(error),
         Some(Ok(encrypted)) => encrypted,
@@ -239,18 +229,12 @@ pub(crate) fn decrypted(
     of: &Option<Result<Decrypted, TransformError>>,
     texts: &mut Texts,
 ) -> Result<JsValue, JsError> {
-    let Decrypted {
-        plaintext,
-        stale,
-        transformer_prefix,
-        key_prefix,
-        has_rule,
-        key_id_hash,
-    } = match of {
-        None => return Ok(JsValue::UNDEFINED),
-        Some(Err(error)) => return failed(error),
-        Some(Ok(decrypted)) => decrypted,
-    };
+    let Decrypted { plaintext, stale, transformer_prefix, key_prefix, has_rule, key_id_hash } =
+        match of {
+            None => return Ok(JsValue::UNDEFINED),
+            Some(Err(error)) => return failed(error),
+            Some(Ok(decrypted)) => decrypted,
+        };
     Ok(make_read(
         plaintext.expose(),
         *stale,
@@ -269,20 +253,11 @@ pub(crate) struct Check<'a> {
 }
 
 pub(crate) fn checks(of: &[core::Check]) -> Vec<Check<'_>> {
-    of.iter()
-        .map(|core::Check { name, fault }| Check {
-            name,
-            fault: fault.as_deref(),
-        })
-        .collect()
+    of.iter().map(|core::Check { name, fault }| Check { name, fault: fault.as_deref() }).collect()
 }
 
 #[derive(Serialize)]
-#[serde(
-    tag = "type",
-    rename_all = "camelCase",
-    rename_all_fields = "camelCase"
-)]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
 enum Action<'a> {
     CallStatus {
         call: f64,
@@ -333,29 +308,19 @@ enum Action<'a> {
 
 pub(crate) fn action(of: &core::Action) -> Result<JsValue, JsError> {
     to_js(&match of {
-        core::Action::CallStatus { call, provider } => Action::CallStatus {
-            call: number(call.0),
-            provider: provider.0,
-        },
-        core::Action::CallEncrypt {
-            call,
-            provider,
-            uid,
-            plaintext,
-            is_new_dek,
-        } => Action::CallEncrypt {
-            call: number(call.0),
-            provider: provider.0,
-            uid,
-            plaintext: Bytes(plaintext.expose()),
-            is_new_dek: *is_new_dek,
-        },
-        core::Action::CallDecrypt {
-            call,
-            provider,
-            uid,
-            request,
-        } => Action::CallDecrypt {
+        core::Action::CallStatus { call, provider } => {
+            Action::CallStatus { call: number(call.0), provider: provider.0 }
+        }
+        core::Action::CallEncrypt { call, provider, uid, plaintext, is_new_dek } => {
+            Action::CallEncrypt {
+                call: number(call.0),
+                provider: provider.0,
+                uid,
+                plaintext: Bytes(plaintext.expose()),
+                is_new_dek: *is_new_dek,
+            }
+        }
+        core::Action::CallDecrypt { call, provider, uid, request } => Action::CallDecrypt {
             call: number(call.0),
             provider: provider.0,
             uid,
@@ -367,28 +332,20 @@ pub(crate) fn action(of: &core::Action) -> Result<JsValue, JsError> {
                 .map(|(name, value)| (name, Bytes(value)))
                 .collect(),
         },
-        core::Action::ToStorageDone { op, outcome: of } => Action::ToStorageDone {
-            op: number(op.0),
-            outcome: outcome(of, written),
-        },
-        core::Action::FromStorageDone { op, outcome: of } => Action::FromStorageDone {
-            op: number(op.0),
-            outcome: outcome(of, read),
-        },
-        core::Action::HealthDone { op, checks: of } => Action::HealthDone {
-            op: number(op.0),
-            checks: checks(of),
-        },
-        core::Action::ReloadDone {
-            generation,
-            outcome,
-        } => Action::ReloadDone {
+        core::Action::ToStorageDone { op, outcome: of } => {
+            Action::ToStorageDone { op: number(op.0), outcome: outcome(of, written) }
+        }
+        core::Action::FromStorageDone { op, outcome: of } => {
+            Action::FromStorageDone { op: number(op.0), outcome: outcome(of, read) }
+        }
+        core::Action::HealthDone { op, checks: of } => {
+            Action::HealthDone { op: number(op.0), checks: checks(of) }
+        }
+        core::Action::ReloadDone { generation, outcome } => Action::ReloadDone {
             generation: number(generation.0),
             error: outcome.as_ref().err().map(|error| &**error),
         },
-        core::Action::CloseProvider { provider } => Action::CloseProvider {
-            provider: provider.0,
-        },
+        core::Action::CloseProvider { provider } => Action::CloseProvider { provider: provider.0 },
         core::Action::Log(line) => Action::Log {
             level: match line.level {
                 core::LogLevel::Error => "error",
@@ -411,10 +368,7 @@ pub(crate) struct NamedProvider<'a> {
 
 impl<'a> NamedProvider<'a> {
     pub(crate) fn new(name: &'a str, version: KmsVersion) -> Self {
-        Self {
-            name,
-            version: version.name(),
-        }
+        Self { name, version: version.name() }
     }
 }
 
@@ -433,14 +387,7 @@ pub(crate) struct KmsProvider<'a> {
 }
 
 pub(crate) fn kms_provider(info: &core::KmsProviderInfo) -> KmsProvider<'_> {
-    let core::KmsProviderInfo {
-        id,
-        name,
-        version,
-        endpoint,
-        address,
-        timeout,
-    } = info;
+    let core::KmsProviderInfo { id, name, version, endpoint, address, timeout } = info;
     let (socket_path, abstract_socket) = match address {
         SocketAddress::Path(path) => (Some(&**path), None),
         SocketAddress::Abstract(name) => (None, Some(&**name)),
@@ -483,11 +430,7 @@ pub(crate) fn metric_family(family: &MetricFamily) -> Family<'_> {
             .samples
             .iter()
             .map(|sample| Sample {
-                labels: sample
-                    .labels
-                    .iter()
-                    .map(|(name, value)| (&**name, &**value))
-                    .collect(),
+                labels: sample.labels.iter().map(|(name, value)| (&**name, &**value)).collect(),
                 value: sample.value,
             })
             .collect(),

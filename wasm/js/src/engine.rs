@@ -54,24 +54,14 @@ impl Engine {
             } else {
                 DekSourceType::AesGcmKey
             },
-            coast: if coast_as_upstream {
-                Coast::Upstream
-            } else {
-                Coast::Strict
-            },
+            coast: if coast_as_upstream { Coast::Upstream } else { Coast::Strict },
             dek_cache_capacity: NonZeroUsize::new(dek_cache_capacity as usize)
                 .unwrap_or(DekCache::DEFAULT_CAPACITY),
             apiserver_id,
         };
-        engine::Engine::new(
-            config,
-            options,
-            keys::fastest(),
-            Box::new(Surroundings),
-            time(now),
-        )
-        .map(|engine| Self(RefCell::new(engine), RefCell::default()))
-        .map_err(|faults| convert::thrown_faults(&faults))
+        engine::Engine::new(config, options, keys::fastest(), Box::new(Surroundings), time(now))
+            .map(|engine| Self(RefCell::new(engine), RefCell::default()))
+            .map_err(|faults| convert::thrown_faults(&faults))
     }
 
     /// Encrypts a value. Returns `undefined` if the operation is parked under `op`.
@@ -88,9 +78,7 @@ impl Engine {
         now: f64,
     ) -> Result<JsValue, JsError> {
         let at = Location { resource, key };
-        let outcome = self
-            .borrow()?
-            .to_storage(OpId(id(op)), at, plaintext, time(now));
+        let outcome = self.borrow()?.to_storage(OpId(id(op)), at, plaintext, time(now));
         convert::encrypted(&outcome, &mut self.1.borrow_mut())
     }
 
@@ -108,9 +96,7 @@ impl Engine {
         now: f64,
     ) -> Result<JsValue, JsError> {
         let at = Location { resource, key };
-        let outcome = self
-            .borrow()?
-            .from_storage(OpId(id(op)), at, stored, time(now));
+        let outcome = self.borrow()?.from_storage(OpId(id(op)), at, stored, time(now));
         convert::decrypted(&outcome, &mut self.1.borrow_mut())
     }
 
@@ -179,11 +165,7 @@ impl Engine {
         key_id: String,
         now: f64,
     ) -> Result<(), JsError> {
-        let outcome = Ok(StatusResponse {
-            version,
-            healthz,
-            key_id,
-        });
+        let outcome = Ok(StatusResponse { version, healthz, key_id });
         let call = CallId(id(call));
         self.complete(Event::Status { call, outcome }, now)
     }
@@ -209,11 +191,7 @@ impl Engine {
         let annotations = pairs
             .collect::<Option<_>>()
             .ok_or_else(|| JsError::new("the name of an annotation is not a string"))?;
-        let outcome = Ok(EncryptResponse {
-            ciphertext,
-            key_id,
-            annotations,
-        });
+        let outcome = Ok(EncryptResponse { ciphertext, key_id, annotations });
         let call = CallId(id(call));
         self.complete(Event::Encrypted { call, outcome }, now)
     }
@@ -245,18 +223,9 @@ impl Engine {
         let call = CallId(id(call));
         let error = CallError { code, message };
         let event = match method {
-            "status" => Event::Status {
-                call,
-                outcome: Err(error),
-            },
-            "encrypt" => Event::Encrypted {
-                call,
-                outcome: Err(error),
-            },
-            "decrypt" => Event::Decrypted {
-                call,
-                outcome: Err(error),
-            },
+            "status" => Event::Status { call, outcome: Err(error) },
+            "encrypt" => Event::Encrypted { call, outcome: Err(error) },
+            "decrypt" => Event::Decrypted { call, outcome: Err(error) },
             _ => return Err(JsError::new("unknown KMS method")),
         };
         self.complete(event, now)
@@ -285,9 +254,7 @@ impl Engine {
     /// Returns an error if the engine is in use.
     pub fn actions(&self) -> Result<Vec<JsValue>, JsError> {
         let mut engine = self.borrow()?;
-        std::iter::from_fn(|| engine.poll_action())
-            .map(|action| convert::action(&action))
-            .collect()
+        std::iter::from_fn(|| engine.poll_action()).map(|action| convert::action(&action)).collect()
     }
 
     /// Returns when to call `advance`, or `undefined` if nothing is waiting for time to pass.
@@ -333,9 +300,7 @@ impl Engine {
 impl Engine {
     /// Borrows the engine for one call. It can only be in use already if a `crypto` function of JavaScript calls back into it.
     fn borrow(&self) -> Result<RefMut<'_, engine::Engine>, JsError> {
-        self.0
-            .try_borrow_mut()
-            .map_err(|_| JsError::new("the engine is in use by another call"))
+        self.0.try_borrow_mut().map_err(|_| JsError::new("the engine is in use by another call"))
     }
 
     fn complete(&self, event: Event, now: f64) -> Result<(), JsError> {

@@ -41,11 +41,7 @@ extern "C" {
 
 /// Returns the fastest key store that the environment has.
 pub(crate) fn fastest() -> Box<dyn KeyStore> {
-    if has_cipher() {
-        Box::new(Surrounding)
-    } else {
-        Box::new(RustCrypto)
-    }
+    if has_cipher() { Box::new(Surrounding) } else { Box::new(RustCrypto) }
 }
 
 struct Surrounding;
@@ -88,23 +84,14 @@ fn sealing(
     source_type: DekSourceType,
     own: Box<dyn SealingKey>,
 ) -> Result<Box<dyn SealingKey>, KeyError> {
-    let key = Arc::new(Opening {
-        own: own.opening()?,
-        source_type,
-        bytes: own.export()?,
-    });
+    let key = Arc::new(Opening { own: own.opening()?, source_type, bytes: own.export()? });
     Ok(Box::new(Sealing { own, key }))
 }
 
 /// Assembles a value with `len` zeros in place of the ciphertext and tag, and returns it with the range of the zeros. The value starts as zeroed
 /// memory: pushing the zeros one by one would be half of the work.
 fn around(envelope: Envelope<'_>, len: usize) -> (Vec<u8>, Range<usize>) {
-    let Envelope {
-        prefix,
-        start,
-        header,
-        end,
-    } = envelope;
+    let Envelope { prefix, start, header, end } = envelope;
     let before = prefix.len() + start.len() + header.len();
     let mut value = vec![0; before + len + end.len()];
     let mut rest = value.as_mut_slice();
@@ -167,10 +154,7 @@ impl SealingKey for Sealing {
     }
 
     fn share(&self) -> Result<Box<dyn SealingKey>, KeyError> {
-        Ok(Box::new(Self {
-            own: self.own.share()?,
-            key: self.key.clone(),
-        }))
+        Ok(Box::new(Self { own: self.own.share()?, key: self.key.clone() }))
     }
 
     fn export(&self) -> Result<Secret, KeyError> {

@@ -61,10 +61,7 @@ impl Tools for Core {
     fn open_with_dek(&self, stored: &[u8], key: &[u8], dek: &[u8]) -> anyhow::Result<Opened> {
         let dek = Secret::new(dek.to_vec());
         let opened = opened(at_hand::open(stored, key, &dek, &RustCrypto)?);
-        Ok(Opened {
-            stale: None,
-            ..opened
-        })
+        Ok(Opened { stale: None, ..opened })
     }
 
     fn seal_with_dek(
@@ -105,9 +102,8 @@ pub(crate) enum Direction {
 }
 
 fn now() -> anyhow::Result<Timestamp> {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .context("the clock is set before 1970")?;
+    let since =
+        SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is set before 1970")?;
     let millis = u64::try_from(since.as_millis()).context("the clock is set too far ahead")?;
     Ok(Timestamp::from_millis(millis))
 }
@@ -117,14 +113,8 @@ fn now() -> anyhow::Result<Timestamp> {
 /// # Errors
 /// Returns an error if the configuration is not valid, naming all of its errors, or if the clock is before 1970.
 pub(crate) fn engine(config: &[u8]) -> anyhow::Result<Engine> {
-    Engine::new(
-        config,
-        Options::default(),
-        Box::new(RustCrypto),
-        Box::new(System),
-        now()?,
-    )
-    .map_err(|error| anyhow::Error::msg(not_valid(&faults(&error))))
+    Engine::new(config, Options::default(), Box::new(RustCrypto), Box::new(System), now()?)
+        .map_err(|error| anyhow::Error::msg(not_valid(&faults(&error))))
 }
 
 /// Encrypts or decrypts one value.
@@ -137,18 +127,15 @@ pub(crate) fn transform(
     direction: Direction,
     input: &[u8],
 ) -> anyhow::Result<Opened> {
-    let at = Location {
-        resource: &place.resource,
-        key: place.key(),
-    };
+    let at = Location { resource: &place.resource, key: place.key() };
     let now = now()?;
     let done = match direction {
-        Direction::ToStorage => engine
-            .to_storage(OpId(1), at, input, now)
-            .map(|outcome| outcome.map(sealed)),
-        Direction::FromStorage => engine
-            .from_storage(OpId(1), at, input, now)
-            .map(|outcome| outcome.map(opened)),
+        Direction::ToStorage => {
+            engine.to_storage(OpId(1), at, input, now).map(|outcome| outcome.map(sealed))
+        }
+        Direction::FromStorage => {
+            engine.from_storage(OpId(1), at, input, now).map(|outcome| outcome.map(opened))
+        }
     };
     let done = done.context(
         "this operation needs a KMS plugin, which WebAssembly cannot reach: pass the DEK with --dek-file, or use the native `dekker`",

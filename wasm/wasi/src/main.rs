@@ -93,19 +93,11 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Encrypt(EncryptArgs {
-            place,
-            with,
-            engine,
-        }) => match &with.dek_file {
+        Command::Encrypt(EncryptArgs { place, with, engine }) => match &with.dek_file {
             Some(dek_file) => encrypt_with_dek(&Core, &place, dek_file, &with),
             None => engine.run(&place, Direction::ToStorage),
         },
-        Command::Decrypt(DecryptArgs {
-            place,
-            with,
-            engine,
-        }) => match &with.dek_file {
+        Command::Decrypt(DecryptArgs { place, with, engine }) => match &with.dek_file {
             Some(dek_file) => decrypt_with_dek(&Core, &place, dek_file),
             None => engine.run(&place, Direction::FromStorage),
         },

@@ -9,22 +9,13 @@ use proptest::prelude::*;
 
 #[test]
 fn files_over_a_budget_are_refused() {
-    let bomb = (1..20).fold(
-        "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_string(),
-        |text, i| {
-            let refs = vec![format!("*a{}", i - 1); 9].join(", ");
-            format!("{text}a{i}: &a{i} [{refs}]\n")
-        },
-    );
-    let long = format!(
-        "a: &a {}\nb: [{}]\n",
-        "x".repeat(500_000),
-        vec!["*a"; 1000].join(", ")
-    );
-    let nested = |n: usize| format!("a: {}{}\n", "[".repeat(n), "]".repeat(n));
-    let blocks = (0..200).fold(String::new(), |text, i| {
-        format!("{text}{}a:\n", " ".repeat(i))
+    let bomb = (1..20).fold("a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_string(), |text, i| {
+        let refs = vec![format!("*a{}", i - 1); 9].join(", ");
+        format!("{text}a{i}: &a{i} [{refs}]\n")
     });
+    let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(500_000), vec!["*a"; 1000].join(", "));
+    let nested = |n: usize| format!("a: {}{}\n", "[".repeat(n), "]".repeat(n));
+    let blocks = (0..200).fold(String::new(), |text, i| format!("{text}{}a:\n", " ".repeat(i)));
     let chain = (1..60).fold("a0: &a0 [x]\n".to_string(), |text, i| {
         format!("{text}a{i}: &a{i} [[[*a{}]]]\n", i - 1)
     });
@@ -34,11 +25,7 @@ fn files_over_a_budget_are_refused() {
             "#".repeat((1 << 20) + 1),
             "the file has 1048577 bytes, more than the 1048576 allowed",
         ),
-        (
-            "nodes by alias",
-            bomb,
-            "the file has more than 100000 nodes, counting expanded aliases",
-        ),
+        ("nodes by alias", bomb, "the file has more than 100000 nodes, counting expanded aliases"),
         (
             "text by alias",
             long,
@@ -49,26 +36,10 @@ fn files_over_a_budget_are_refused() {
             nested(500),
             "lists and mappings are nested more than 64 deep",
         ),
-        (
-            "flow depth",
-            nested(64),
-            "lists and mappings are nested more than 64 deep",
-        ),
-        (
-            "block depth",
-            blocks,
-            "lists and mappings are nested more than 64 deep",
-        ),
-        (
-            "depth by alias",
-            chain,
-            "lists and mappings are nested more than 64 deep",
-        ),
-        (
-            "a loop",
-            "a: &a [*a]\n".to_string(),
-            "yaml: an anchor's value contains itself",
-        ),
+        ("flow depth", nested(64), "lists and mappings are nested more than 64 deep"),
+        ("block depth", blocks, "lists and mappings are nested more than 64 deep"),
+        ("depth by alias", chain, "lists and mappings are nested more than 64 deep"),
+        ("a loop", "a: &a [*a]\n".to_string(), "yaml: an anchor's value contains itself"),
     ];
     for (desc, text, want) in table {
         assert_eq!(faults(&text, false), [want], "{desc}");
@@ -92,18 +63,9 @@ fn nothing_leaks(bytes: &[u8]) {
 #[test]
 fn a_secret_in_the_wrong_place_is_not_repeated() {
     let table = [
-        (
-            "as a field's name",
-            format!("aescbc: {{keys: [{{name: a, secret, {KEY16}: }}]}}"),
-        ),
-        (
-            "swallowed by a quote",
-            format!("kms: {{name: \"a, secret: {KEY16}\"}}"),
-        ),
-        (
-            "as a value of the wrong type",
-            format!("aescbc: {{keys: {KEY16}}}"),
-        ),
+        ("as a field's name", format!("aescbc: {{keys: [{{name: a, secret, {KEY16}: }}]}}")),
+        ("swallowed by a quote", format!("kms: {{name: \"a, secret: {KEY16}\"}}")),
+        ("as a value of the wrong type", format!("aescbc: {{keys: {KEY16}}}")),
         (
             "as a name by alias",
             format!(

@@ -141,10 +141,6 @@ fn provider_names_are_unique_where_upstream_requires_it() {
     ];
     for (desc, text, reload, refused) in table {
         let want = r#"resources[0].providers[1].kms.name: Invalid value: "x": duplicate KMS provider name x, names must be unique"#;
-        assert_eq!(
-            faults(&text, reload),
-            if refused { vec![want] } else { vec![] },
-            "{desc}"
-        );
+        assert_eq!(faults(&text, reload), if refused { vec![want] } else { vec![] }, "{desc}");
     }
 }

@@ -19,13 +19,7 @@ const DEFAULT_API_VERSION: &str = "v1";
 
 impl Validator<'_> {
     pub(super) fn kms(&mut self, kms: &RawKms, path: &str, at: Position) -> Option<KmsProvider> {
-        let RawKms {
-            api_version,
-            name,
-            cache_size,
-            endpoint,
-            timeout,
-        } = kms;
+        let RawKms { api_version, name, cache_size, endpoint, timeout } = kms;
         let version_text = match api_version.or_empty() {
             Some("") => Some(DEFAULT_API_VERSION),
             text => text,
@@ -56,8 +50,7 @@ impl Validator<'_> {
             }
             (Field::Given(0, at), Some(KmsVersion::V1)) => {
                 let detail = "cachesize should be a positive value, or negative to disable";
-                self.faults
-                    .push(Finding::invalid(cache_size_path, 0, detail, *at));
+                self.faults.push(Finding::invalid(cache_size_path, 0, detail, *at));
                 None
             }
             (Field::Given(size, _), _) => Some(*size),
@@ -69,12 +62,7 @@ impl Validator<'_> {
             let detail =
                 "unsupported apiVersion apiVersion for KMS provider, only v1 and v2 are supported";
             let at = api_version.place(at);
-            self.faults.push(Finding::invalid(
-                field(path, "apiVersion"),
-                quoted(text),
-                detail,
-                at,
-            ));
+            self.faults.push(Finding::invalid(field(path, "apiVersion"), quoted(text), detail, at));
         }
         Some(KmsProvider {
             version: version?,
@@ -100,17 +88,12 @@ impl Validator<'_> {
         }
         if not_v1 && text.contains(':') {
             let detail = format!("invalid KMS provider name {text}, must not contain ':'");
-            self.faults
-                .push(Finding::invalid(path, quoted(text), detail, at));
+            self.faults.push(Finding::invalid(path, quoted(text), detail, at));
         }
-        let is_known = self
-            .kms_names
-            .insert(Cow::Owned(text.to_owned()), 0)
-            .is_some();
+        let is_known = self.kms_names.insert(Cow::Owned(text.to_owned()), 0).is_some();
         if is_known && (self.reload || not_v1) {
             let detail = format!("duplicate KMS provider name {text}, names must be unique");
-            self.faults
-                .push(Finding::invalid(path, quoted(text), detail, at));
+            self.faults.push(Finding::invalid(path, quoted(text), detail, at));
         }
     }
 
@@ -153,10 +136,7 @@ impl Validator<'_> {
             return None;
         }
         endpoint::parse(text)
-            .map_err(|detail| {
-                self.faults
-                    .push(Finding::invalid(path, quoted(text), detail, at))
-            })
+            .map_err(|detail| self.faults.push(Finding::invalid(path, quoted(text), detail, at)))
             .ok()
     }
 }

@@ -25,11 +25,7 @@ impl LastAnswer {
     /// Returns the answer if it may still be reused: for 20 s if it was good, for 3 s if it was bad. The inner value is the error, or `None` if the
     /// answer was good.
     pub fn fresh(&self, now: Timestamp) -> Option<Option<&str>> {
-        let ttl = if self.fault.is_none() {
-            GOOD_ANSWER_TTL
-        } else {
-            BAD_ANSWER_TTL
-        };
+        let ttl = if self.fault.is_none() { GOOD_ANSWER_TTL } else { BAD_ANSWER_TTL };
         (now.since(self.at) < ttl).then_some(self.fault.as_deref())
     }
 

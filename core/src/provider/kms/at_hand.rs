@@ -73,9 +73,8 @@ pub fn open(
             (plaintext, stale, None)
         }
         Parts::V2(object) => {
-            let plaintext = keys
-                .import(object.source_type, dek)?
-                .open(key, object.encrypted_data)?;
+            let plaintext =
+                keys.import(object.source_type, dek)?.open(key, object.encrypted_data)?;
             (plaintext, false, Some(key_id_hash(object.key_id).into()))
         }
     };
@@ -110,10 +109,7 @@ pub fn seal(
     let (like, like_key) = like;
     let (prefix, Parts::V2(object)) = parts(like)? else {
         let message = "the `like` value is not a KMS v2 value: only KMS v2 values can share a DEK";
-        return Err(TransformError::new(
-            ErrorKind::NoMatchingPrefix,
-            message.to_string(),
-        ));
+        return Err(TransformError::new(ErrorKind::NoMatchingPrefix, message.to_string()));
     };
     open(like, like_key, dek, keys).map_err(|error| {
         let message = format!("the `like` value: {}", error.message);
@@ -124,12 +120,9 @@ pub fn seal(
         .iter()
         .map(|(name, value)| (name.to_string(), value.to_vec()))
         .collect::<Annotations>();
-    let source = EncryptedDekSource::new(
-        object.encrypted_dek_source.to_vec(),
-        object.key_id,
-        annotations,
-    )
-    .map_err(|error| TransformError::new(ErrorKind::Malformed, error.to_string()))?;
+    let source =
+        EncryptedDekSource::new(object.encrypted_dek_source.to_vec(), object.key_id, annotations)
+            .map_err(|error| TransformError::new(ErrorKind::Malformed, error.to_string()))?;
     let sealing = keys.import_sealing(object.source_type, dek)?;
     let header = match object.source_type {
         DekSourceType::AesGcmKey => {

@@ -23,11 +23,7 @@ pub const ANNOTATIONS_MAX: usize = 32 * 1024;
 
 /// Returns `sha256:<hex>` of a key ID, the only form in which a key ID is shown. Returns an empty string for an empty key ID.
 pub fn key_id_hash(key_id: &str) -> String {
-    if key_id.is_empty() {
-        String::new()
-    } else {
-        sha256_text(key_id.as_bytes())
-    }
+    if key_id.is_empty() { String::new() } else { sha256_text(key_id.as_bytes()) }
 }
 
 /// Returns `sha256:<hex>` of `bytes`.
@@ -65,10 +61,7 @@ impl TryFrom<&str> for KeyId {
 
     fn try_from(text: &str) -> Result<Self, MessageError> {
         validate_key_id(text)?;
-        Ok(Self {
-            text: text.to_string(),
-            hash: key_id_hash(text).into(),
-        })
+        Ok(Self { text: text.to_string(), hash: key_id_hash(text).into() })
     }
 }
 
@@ -119,11 +112,7 @@ pub fn validate_annotations<'a>(
         }
         len = len.saturating_add(key.len()).saturating_add(value.len());
     }
-    if len > ANNOTATIONS_MAX {
-        Err(MessageError::AnnotationsTooLong { len })
-    } else {
-        Ok(())
-    }
+    if len > ANNOTATIONS_MAX { Err(MessageError::AnnotationsTooLong { len }) } else { Ok(()) }
 }
 
 /// The maximum length of a domain name, 253 characters: upstream's DNS1123SubdomainMaxLength.
@@ -150,13 +139,7 @@ fn validate_annotation_key(name: &str) -> Result<(), (&str, AnnotationKeyFault)>
     let too_long = name.len() > DOMAIN_NAME_MAX;
     let malformed = !name.split('.').all(is_label);
     if too_long || malformed {
-        return Err((
-            name,
-            AnnotationKeyFault::NotADomainName {
-                too_long,
-                malformed,
-            },
-        ));
+        return Err((name, AnnotationKeyFault::NotADomainName { too_long, malformed }));
     }
     if !name.contains('.') {
         return Err((name, AnnotationKeyFault::OneSegment));
@@ -190,10 +173,7 @@ impl fmt::Display for AnnotationKeyFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty => f.write_str("Required value"),
-            Self::NotADomainName {
-                too_long,
-                malformed,
-            } => {
+            Self::NotADomainName { too_long, malformed } => {
                 if *too_long {
                     write!(f, "must be no more than {DOMAIN_NAME_MAX} characters")?;
                 }
@@ -231,10 +211,7 @@ impl Annotations {
     /// Sets the value of a key, and returns its previous value if there was one.
     pub fn insert(&mut self, key: String, value: Vec<u8>) -> Option<Vec<u8>> {
         match self.0.binary_search_by(|(at, _)| at.cmp(&key)) {
-            Ok(at) => self
-                .0
-                .get_mut(at)
-                .map(|(_, old)| core::mem::replace(old, value)),
+            Ok(at) => self.0.get_mut(at).map(|(_, old)| core::mem::replace(old, value)),
             Err(at) => {
                 self.0.insert(at, (key, value));
                 None
@@ -313,11 +290,7 @@ impl EncryptedDekSource {
         validate_encrypted_dek_source(&ciphertext)?;
         let key_id = KeyId::try_from(key_id)?;
         validate_annotations(annotations.iter())?;
-        Ok(Self {
-            ciphertext,
-            key_id,
-            annotations,
-        })
+        Ok(Self { ciphertext, key_id, annotations })
     }
 
     /// Returns the encrypted DEK or seed.
@@ -373,10 +346,7 @@ impl fmt::Display for MessageError {
         match self {
             Self::KeyIdEmpty => f.write_str("keyID is empty"),
             Self::KeyIdTooLong { len } => {
-                write!(
-                    f,
-                    "keyID is {len} bytes, which exceeds the max size of {KEY_ID_MAX}"
-                )
+                write!(f, "keyID is {len} bytes, which exceeds the max size of {KEY_ID_MAX}")
             }
             Self::EncryptedDekSourceEmpty => f.write_str(
                 "failed to validate encrypted DEK source: encrypted DEK source is empty",
@@ -385,10 +355,7 @@ impl fmt::Display for MessageError {
                 f,
                 "failed to validate encrypted DEK source: encrypted DEK source is {len} bytes, which exceeds the max size of {ENCRYPTED_DEK_SOURCE_MAX}"
             ),
-            Self::AnnotationKey {
-                key: _,
-                fault: fault @ AnnotationKeyFault::Empty,
-            } => {
+            Self::AnnotationKey { key: _, fault: fault @ AnnotationKeyFault::Empty } => {
                 write!(f, "failed to validate annotations: annotations: {fault}")
             }
             Self::AnnotationKey { key, fault } => write!(
@@ -418,10 +385,7 @@ mod tests {
         let sorted: Vec<_> = annotations.iter().collect();
         assert_eq!(sorted, [("", &[4][..]), ("a.b", &[2]), ("c.d", &[3])]);
         let mut annotations = annotations;
-        assert_eq!(
-            annotations.insert("c.d".to_string(), Vec::new()),
-            Some([3].into())
-        );
+        assert_eq!(annotations.insert("c.d".to_string(), Vec::new()), Some([3].into()));
         assert_eq!(annotations.insert("b.c".to_string(), Vec::new()), None);
         let keys: Vec<_> = annotations.iter().map(|(key, _)| key).collect();
         assert_eq!(keys, ["", "a.b", "b.c", "c.d"]);
@@ -431,26 +395,14 @@ mod tests {
     fn limits_hold_to_the_byte() {
         let table = [
             ("a key ID of one byte", validate_key_id("k"), Ok(())),
-            (
-                "an empty key ID",
-                validate_key_id(""),
-                Err(MessageError::KeyIdEmpty),
-            ),
-            (
-                "the longest key ID",
-                validate_key_id(&"k".repeat(1024)),
-                Ok(()),
-            ),
+            ("an empty key ID", validate_key_id(""), Err(MessageError::KeyIdEmpty)),
+            ("the longest key ID", validate_key_id(&"k".repeat(1024)), Ok(())),
             (
                 "one byte more",
                 validate_key_id(&"k".repeat(1025)),
                 Err(MessageError::KeyIdTooLong { len: 1025 }),
             ),
-            (
-                "the longest source",
-                validate_encrypted_dek_source(&[1; 1024]),
-                Ok(()),
-            ),
+            ("the longest source", validate_encrypted_dek_source(&[1; 1024]), Ok(())),
             (
                 "one byte more",
                 validate_encrypted_dek_source(&[1; 1025]),
@@ -490,16 +442,8 @@ mod tests {
             ("an empty label", "a..b", false),
             ("a dash at the edge", "-a.b", false),
             ("a dash inside", "a-1.b", true),
-            (
-                "63 characters in a label",
-                &alloc::format!("{label}.b"),
-                true,
-            ),
-            (
-                "64 characters in a label",
-                &alloc::format!("{label}a.b"),
-                false,
-            ),
+            ("63 characters in a label", &alloc::format!("{label}.b"), true),
+            ("64 characters in a label", &alloc::format!("{label}a.b"), false),
             ("not ASCII", "ä.b", false),
         ];
         for (desc, key, expected) in table {
@@ -529,21 +473,9 @@ mod tests {
             ("com", "com", ONE_SEGMENT),
             ("Dev.k8s.io", "Dev.k8s.io", NOT_A_NAME),
             ("*.example.com", "*.example.com", NOT_A_NAME),
-            (
-                "underscores_are_bad.k8s.io",
-                "underscores_are_bad.k8s.io",
-                NOT_A_NAME,
-            ),
-            (
-                "http://foo.example.com",
-                "http://foo.example.com",
-                NOT_A_NAME,
-            ),
-            (
-                &alloc::format!("{label}.k8s.io"),
-                &label,
-                "must be no more than 63 characters",
-            ),
+            ("underscores_are_bad.k8s.io", "underscores_are_bad.k8s.io", NOT_A_NAME),
+            ("http://foo.example.com", "http://foo.example.com", NOT_A_NAME),
+            (&alloc::format!("{label}.k8s.io"), &label, "must be no more than 63 characters"),
             // Dekker cuts the key in these two errors.
             (&name, &name[..253], "must be no more than 253 characters"),
             (

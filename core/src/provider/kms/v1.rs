@@ -83,11 +83,7 @@ impl KmsV1 {
             };
             return Ok(ReadStep::NeedsDek(
                 name.key(),
-                DekNeeded {
-                    request,
-                    source_type: DekSourceType::AesGcmKey,
-                    cbc_fallback: true,
-                },
+                DekNeeded { request, source_type: DekSourceType::AesGcmKey, cbc_fallback: true },
             ));
         };
         let (plaintext, stale) = dek.open(aad, sealed)?;
@@ -126,12 +122,8 @@ impl KmsV1 {
         let mut nonce = [0; NONCE_LEN];
         entropy.fill(&mut nonce)?;
         let start = [&len.to_be_bytes(), encrypted_dek].concat();
-        let envelope = Envelope {
-            prefix: prefix.as_bytes(),
-            start: &start,
-            header: &nonce,
-            end: &[],
-        };
+        let envelope =
+            Envelope { prefix: prefix.as_bytes(), start: &start, header: &nonce, end: &[] };
         let out = dek.seal(envelope, aad, plaintext)?;
         if let Some(cache) = &mut self.cache {
             cache.insert(name(encrypted_dek), read_dek(keys, &dek.export()?)?);
@@ -161,10 +153,7 @@ impl KmsV1 {
             return None;
         }
         self.is_probing = true;
-        Some(Request::Encrypt {
-            uid: String::new(),
-            plaintext: Secret::new(b"ping".to_vec()),
-        })
+        Some(Request::Encrypt { uid: String::new(), plaintext: Secret::new(b"ping".to_vec()) })
     }
 
     /// Handles the answer to the probe's Encrypt.
@@ -197,10 +186,7 @@ impl KmsV1 {
     /// Ends the probe. As in upstream, the caller of the probe gets the wrapped error, and later callers that reuse the answer get the unwrapped one.
     fn done(&mut self, error: Option<(&str, &CallError)>, now: Timestamp) -> Step {
         self.is_probing = false;
-        self.health = Some(LastAnswer::new(
-            now,
-            error.map(|(_, error)| error.to_string()),
-        ));
+        self.health = Some(LastAnswer::new(now, error.map(|(_, error)| error.to_string())));
         Step::Done(Outcome {
             fault: error.map(|(section, error)| {
                 format!(

@@ -118,9 +118,8 @@ impl KmsV2 {
             dek
         } else {
             let annotations = object.annotations.iter();
-            let annotations = annotations
-                .map(|(key, value)| (key.to_string(), value.to_vec()))
-                .collect();
+            let annotations =
+                annotations.map(|(key, value)| (key.to_string(), value.to_vec())).collect();
             let request = DecryptRequest {
                 ciphertext: object.encrypted_dek_source.to_vec(),
                 key_id: object.key_id.to_string(),
@@ -128,11 +127,7 @@ impl KmsV2 {
             };
             return Ok(ReadStep::NeedsDek(
                 name.key(),
-                DekNeeded {
-                    request,
-                    source_type: object.source_type,
-                    cbc_fallback: false,
-                },
+                DekNeeded { request, source_type: object.source_type, cbc_fallback: false },
             ));
         };
         *key_id_hash = Some(if has_other_key_id {
@@ -182,11 +177,8 @@ impl KmsV2 {
     }
 
     fn unprimed(&self) -> TransformError {
-        let reason = self
-            .state
-            .last_answer()
-            .and_then(|(_, fault)| fault)
-            .unwrap_or("it has not answered");
+        let reason =
+            self.state.last_answer().and_then(|(_, fault)| fault).unwrap_or("it has not answered");
         let message = alloc::format!(
             "KMS provider {} has had no successful Status yet: {reason}",
             self.info.name

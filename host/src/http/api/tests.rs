@@ -15,18 +15,12 @@ const TARGET: &str = "/v1/to-storage?resource=secrets&key=/registry/secrets/ns/a
 #[tokio::test]
 async fn values_round_trip_over_both_http_versions() {
     let server = Server::start(Limits::default());
-    for (desc, mut client) in [
-        ("HTTP/1.1", server.http1().await),
-        ("HTTP/2", server.http2().await),
-    ] {
+    for (desc, mut client) in [("HTTP/1.1", server.http1().await), ("HTTP/2", server.http2().await)]
+    {
         let written = client.post(TARGET, b"\0hunter2").await;
         assert_eq!(written.status, 200, "{desc}");
         assert_eq!(written.body, b"2retnuh\0", "{desc}");
-        assert_eq!(
-            written.header(CONTENT_TYPE),
-            Some("application/octet-stream"),
-            "{desc}"
-        );
+        assert_eq!(written.header(CONTENT_TYPE), Some("application/octet-stream"), "{desc}");
         assert_eq!(written.header(KEY_ID_HASH), Some("sha256:aa"), "{desc}");
         assert_eq!(written.header(STALE), None, "{desc}");
 
@@ -48,11 +42,7 @@ async fn values_round_trip_over_both_http_versions() {
         );
 
         let empty = client.post(TARGET, b"").await;
-        assert_eq!(
-            (empty.status, empty.body.as_slice()),
-            (StatusCode::OK, &b""[..]),
-            "{desc}"
-        );
+        assert_eq!((empty.status, empty.body.as_slice()), (StatusCode::OK, &b""[..]), "{desc}");
     }
     let text = server.metrics.render(&[]);
     let line = "dekker_http_requests_total{path=\"/v1/to-storage\",class=\"2xx\"} 4";
@@ -63,94 +53,46 @@ async fn values_round_trip_over_both_http_versions() {
 async fn key_is_any_bytes_and_plus_is_literal() {
     let server = Server::start(Limits::default());
     let mut client = server.http1().await;
-    let answer = client
-        .post("/v1/to-storage?resource=secrets&key=/a+b%20c%ff%00", b"x")
-        .await;
+    let answer = client.post("/v1/to-storage?resource=secrets&key=/a+b%20c%ff%00", b"x").await;
     assert_eq!(answer.status, 200);
-    let expected = Location {
-        resource: "secrets".to_owned(),
-        key: b"/a+b c\xff\0".to_vec(),
-    };
+    let expected = Location { resource: "secrets".to_owned(), key: b"/a+b c\xff\0".to_vec() };
     assert_eq!(server.fake.last_seen(), Some(expected));
 }
 
 #[tokio::test]
 async fn engine_errors_are_problem_documents() {
     let transform = |kind, message: &str, grpc_code| {
-        HostError::Transform(TransformError {
-            kind,
-            message: message.to_owned(),
-            grpc_code,
-        })
+        HostError::Transform(TransformError { kind, message: message.to_owned(), grpc_code })
     };
     let opaque = "the value cannot be decrypted: wrong key, wrong location, or altered bytes";
     let trapped = HostError::Trapped.to_string();
     let table = [
         (
-            transform(
-                ErrorKind::NoMatchingPrefix,
-                "no matching prefix found",
-                None,
-            ),
+            transform(ErrorKind::NoMatchingPrefix, "no matching prefix found", None),
             422,
             "no-matching-prefix",
             "no matching prefix found",
         ),
-        (
-            transform(ErrorKind::EncryptedData, "identity", None),
-            422,
-            "encrypted-data",
-            "identity",
-        ),
+        (transform(ErrorKind::EncryptedData, "identity", None), 422, "encrypted-data", "identity"),
         (
             transform(ErrorKind::DecryptFailed, "key1: bad padding", None),
             422,
             "decrypt-failed",
             opaque,
         ),
-        (
-            transform(ErrorKind::Malformed, "too short", None),
-            422,
-            "malformed",
-            "too short",
-        ),
-        (
-            transform(ErrorKind::Kms, "plugin is away", Some(14)),
-            502,
-            "kms",
-            "plugin is away",
-        ),
-        (
-            transform(ErrorKind::NotReady, "expired", None),
-            503,
-            "not-ready",
-            "expired",
-        ),
+        (transform(ErrorKind::Malformed, "too short", None), 422, "malformed", "too short"),
+        (transform(ErrorKind::Kms, "plugin is away", Some(14)), 502, "kms", "plugin is away"),
+        (transform(ErrorKind::NotReady, "expired", None), 503, "not-ready", "expired"),
         (
             transform(ErrorKind::NoncesExhausted, "used up", None),
             503,
             "nonces-exhausted",
             "used up",
         ),
-        (
-            transform(ErrorKind::Overloaded, "too many", None),
-            503,
-            "overloaded",
-            "too many",
-        ),
-        (
-            transform(ErrorKind::Internal, "rng", None),
-            500,
-            "internal",
-            "rng",
-        ),
+        (transform(ErrorKind::Overloaded, "too many", None), 503, "overloaded", "too many"),
+        (transform(ErrorKind::Internal, "rng", None), 500, "internal", "rng"),
         (HostError::Trapped, 500, "trapped", trapped.as_str()),
-        (
-            HostError::Closed,
-            503,
-            "closed",
-            "the server is shutting down",
-        ),
+        (HostError::Closed, 503, "closed", "the server is shutting down"),
     ];
     let server = Server::start(Limits::default());
     let mut client = server.http1().await;
@@ -209,13 +151,7 @@ async fn bad_requests_are_problem_documents() {
             "parameter \"key\" has a bad percent escape",
         ),
         (Method::POST, "/", 404, "not-found", "no such path"),
-        (
-            Method::GET,
-            "/v1/to-storage/",
-            404,
-            "not-found",
-            "no such path",
-        ),
+        (Method::GET, "/v1/to-storage/", 404, "not-found", "no such path"),
         (
             Method::GET,
             "/v1/to-storage?resource=s&key=k",
@@ -243,11 +179,7 @@ async fn bad_requests_are_problem_documents() {
                 "{target}"
             );
             let allow: Vec<_> = answer.headers.get_all("allow").iter().collect();
-            let expected = if status == 405 {
-                vec!["POST"]
-            } else {
-                Vec::new()
-            };
+            let expected = if status == 405 { vec!["POST"] } else { Vec::new() };
             assert_eq!(allow, expected, "{method} {target}");
         }
     }
@@ -260,14 +192,10 @@ async fn body_over_two_mib_is_refused_before_it_is_read_whole() {
     let head = format!("POST {TARGET} HTTP/1.1\r\nhost: x\r\n");
 
     // The body is never sent.
-    let answer = server
-        .raw_answer(format!("{head}content-length: 2097153\r\n\r\n").as_bytes())
-        .await;
+    let answer =
+        server.raw_answer(format!("{head}content-length: 2097153\r\n\r\n").as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 413 "), "announced: {answer}");
-    assert!(
-        answer.contains("\"kind\":\"too-large\""),
-        "announced: {answer}"
-    );
+    assert!(answer.contains("\"kind\":\"too-large\""), "announced: {answer}");
 
     // The end of the body is never sent.
     let mut request = format!("{head}transfer-encoding: chunked\r\n\r\n200000\r\n").into_bytes();
@@ -284,13 +212,6 @@ async fn body_over_two_mib_is_refused_before_it_is_read_whole() {
     );
 
     assert_eq!(server.fake.last_seen(), None);
-    let answer = server
-        .http1()
-        .await
-        .post(TARGET, &vec![b'x'; body::LIMIT])
-        .await;
-    assert_eq!(
-        (answer.status, answer.body.len()),
-        (StatusCode::OK, body::LIMIT)
-    );
+    let answer = server.http1().await.post(TARGET, &vec![b'x'; body::LIMIT]).await;
+    assert_eq!((answer.status, answer.body.len()), (StatusCode::OK, body::LIMIT));
 }

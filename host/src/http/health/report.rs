@@ -23,11 +23,7 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn new(endpoint: &'static str) -> Self {
-        Self {
-            endpoint,
-            lines: String::new(),
-            failed: Vec::new(),
-        }
+        Self { endpoint, lines: String::new(), failed: Vec::new() }
     }
 
     /// Adds a check's line. The line does not contain the reason for a failure.
@@ -57,11 +53,7 @@ impl Report {
 
     /// Returns the body: `Ok` with the body of a 200 answer, or `Err` with the argument of Go's `http.Error`, which adds a newline.
     pub(super) fn finish(self, verbose: bool) -> Result<String, String> {
-        let Self {
-            endpoint,
-            lines,
-            failed,
-        } = self;
+        let Self { endpoint, lines, failed } = self;
         if !failed.is_empty() {
             return Err(format!("{lines}{endpoint} check failed"));
         }
@@ -129,29 +121,13 @@ mod tests {
             ("plain", b"kms-provider-1", r#""kms-provider-1""#),
             ("empty", b"", r#""""#),
             ("quotes and backslash", br#"a"b'c\"#, r#""a\"b'c\\""#),
-            (
-                "named controls",
-                b"\x07\x08\x0c\n\r\t\x0b",
-                r#""\a\b\f\n\r\t\v""#,
-            ),
+            ("named controls", b"\x07\x08\x0c\n\r\t\x0b", r#""\a\b\f\n\r\t\v""#),
             ("other controls", b"\0\x1b\x7f", r#""\x00\x1b\x7f""#),
             ("letters of all sorts", "aé漢😀".as_bytes(), "\"aé漢😀\""),
-            (
-                "combining mark",
-                "e\u{301}\u{301}".as_bytes(),
-                "\"e\u{301}\u{301}\"",
-            ),
-            (
-                "leading combining mark",
-                "\u{301}".as_bytes(),
-                "\"\u{301}\"",
-            ),
+            ("combining mark", "e\u{301}\u{301}".as_bytes(), "\"e\u{301}\u{301}\""),
+            ("leading combining mark", "\u{301}".as_bytes(), "\"\u{301}\""),
             ("no-break space", "\u{a0}".as_bytes(), r#""\u00a0""#),
-            (
-                "format characters",
-                "\u{200b}\u{feff}".as_bytes(),
-                r#""\u200b\ufeff""#,
-            ),
+            ("format characters", "\u{200b}\u{feff}".as_bytes(), r#""\u200b\ufeff""#),
             ("beyond 16 bits", "\u{e0001}".as_bytes(), r#""\U000e0001""#),
             ("not UTF-8", b"a\xff\xe2\x82z", r#""a\xff\xe2\x82z""#),
         ];

@@ -28,28 +28,16 @@ fn app(fake: &Fake) -> Router {
 }
 
 async fn send(app: Router, method: &str, target: &str) -> (u16, axum::http::HeaderMap, String) {
-    let request = Request::builder()
-        .method(method)
-        .uri(target)
-        .body(Body::empty())
-        .unwrap();
+    let request = Request::builder().method(method).uri(target).body(Body::empty()).unwrap();
     let (parts, body) = app.oneshot(request).await.unwrap().into_parts();
     let body = to_bytes(body, usize::MAX).await.unwrap();
-    (
-        parts.status.as_u16(),
-        parts.headers,
-        String::from_utf8(body.to_vec()).unwrap(),
-    )
+    (parts.status.as_u16(), parts.headers, String::from_utf8(body.to_vec()).unwrap())
 }
 
 #[tokio::test]
 async fn excluded_checks_are_not_run() {
     let table = [
-        (
-            "all excluded",
-            "/healthz?verbose&exclude=kms-provider-0&exclude=kms-provider-1",
-            0,
-        ),
+        ("all excluded", "/healthz?verbose&exclude=kms-provider-0&exclude=kms-provider-1", 0),
         ("one of two excluded", "/healthz?exclude=kms-provider-0", 1),
         ("none excluded", "/readyz", 1),
         ("livez", "/livez?verbose", 0),
@@ -73,24 +61,13 @@ async fn engine_that_does_not_answer_fails_every_kms_check() {
         let app = app(&fake);
         assert_eq!(send(app.clone(), "GET", "/healthz").await.0, OK);
         fake.fail(fault.clone());
-        assert_eq!(
-            send(app.clone(), "GET", "/healthz").await.2,
-            known,
-            "{fault}"
-        );
+        assert_eq!(send(app.clone(), "GET", "/healthz").await.2, known, "{fault}");
         assert_eq!(send(app.clone(), "GET", "/livez").await.2, "ok", "{fault}");
         let single = send(app, "GET", "/healthz/kms-provider-0").await;
-        assert_eq!(
-            (single.0, single.2),
-            (FAILED, format!("internal server error: {fault}\n"))
-        );
+        assert_eq!((single.0, single.2), (FAILED, format!("internal server error: {fault}\n")));
 
         let (status, _, body) = send(self::app(&fake), "GET", "/healthz").await;
-        assert_eq!(
-            (status, body.as_str()),
-            (FAILED, unknown),
-            "{fault}, provider names unknown"
-        );
+        assert_eq!((status, body.as_str()), (FAILED, unknown), "{fault}, provider names unknown");
     }
 }
 
@@ -100,11 +77,7 @@ async fn other_methods_are_refused() {
     for target in ["/healthz", "/livez/ping", "/metrics", "/statusz"] {
         for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
             let (status, headers, body) = send(app(&fake), method, target).await;
-            assert_eq!(
-                (status, body.as_str()),
-                (405, "Method Not Allowed\n"),
-                "{method} {target}"
-            );
+            assert_eq!((status, body.as_str()), (405, "Method Not Allowed\n"), "{method} {target}");
             assert_eq!(headers["allow"], "GET, HEAD", "{method} {target}");
         }
         assert_eq!(send(app(&fake), "HEAD", target).await.0, OK, "{target}");
@@ -120,10 +93,7 @@ async fn metrics_include_the_host_and_the_engine() {
     send(app.clone(), "GET", "/nothing").await;
     let (status, headers, body) = send(app.clone(), "GET", "/metrics").await;
     assert_eq!(status, OK);
-    assert_eq!(
-        headers["content-type"],
-        "text/plain; version=0.0.4; charset=utf-8"
-    );
+    assert_eq!(headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
     let engine = "apiserver_storage_envelope_transformation_cache_misses_total 4\n";
     assert!(
         body.contains("dekker_http_requests_total{path=\"/healthz\",class=\"2xx\"} 1\n"),
@@ -138,10 +108,7 @@ async fn metrics_include_the_host_and_the_engine() {
     fake.fail(HostError::Trapped);
     let (status, _, body) = send(app, "GET", "/metrics").await;
     assert_eq!(status, OK);
-    assert!(
-        body.contains("dekker_component_traps_total 0\n") && !body.contains(engine),
-        "{body}"
-    );
+    assert!(body.contains("dekker_component_traps_total 0\n") && !body.contains(engine), "{body}");
 }
 
 #[tokio::test]
@@ -162,15 +129,12 @@ async fn status_is_json_and_a_missing_one_is_a_problem_document() {
 async fn serves_tcp_until_it_is_stopped() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))
-        .await
-        .unwrap();
+    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
     let metrics = Arc::new(Metrics::new(""));
-    let task = tokio::spawn(serve(listener, collapsed(None), metrics, async {
-        drop(stopped.await)
-    }));
+    let task =
+        tokio::spawn(serve(listener, collapsed(None), metrics, async { drop(stopped.await) }));
     for (method, expected) in [("GET", "\r\n\r\nok"), ("HEAD", "\r\n\r\n")] {
         let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
         let request = format!("{method} /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");

@@ -135,16 +135,9 @@ impl Activity {
         let id = state.next_id;
         state.next_id += 1;
         state.served = true;
-        state.open.push(Open {
-            id,
-            phase: Phase::Working,
-            since: Instant::now(),
-        });
+        state.open.push(Open { id, phase: Phase::Working, since: Instant::now() });
         drop(state);
-        Exchange(Arc::new(OpenExchange {
-            activity: Arc::clone(self),
-            id,
-        }))
+        Exchange(Arc::new(OpenExchange { activity: Arc::clone(self), id }))
     }
 
     /// Asks the connection to end.
@@ -216,10 +209,7 @@ impl Activity {
         let is_over =
             |since: Instant, limit: Duration| now.saturating_duration_since(since) >= limit;
         let of_phase = |phase: Phase, limit: Duration| {
-            state
-                .open
-                .iter()
-                .any(|open| open.phase == phase && is_over(open.since, limit))
+            state.open.iter().any(|open| open.phase == phase && is_over(open.since, limit))
         };
         if of_phase(Phase::Answering, limits.answer) {
             return Some((Ending::Now, "an answer was not read in time"));
@@ -383,11 +373,7 @@ mod tests {
             tokio::time::advance(limit - soon).await;
             // Progress does not extend these limits.
             activity.moved(100 * 1024);
-            let overdue = || {
-                activity
-                    .overdue(Instant::now(), &limits)
-                    .map(|(how, _)| how)
-            };
+            let overdue = || activity.overdue(Instant::now(), &limits).map(|(how, _)| how);
             assert_eq!(overdue(), None, "{desc}, before");
             tokio::time::advance(soon).await;
             assert_eq!(overdue(), expected, "{desc}, at the limit");

@@ -48,13 +48,7 @@ pub(super) fn outgoing(mut response: Response<Body>, exchange: Exchange) -> Resp
     let held = response.extensions_mut().remove::<Held>();
     exchange.answering();
     response.map(|body| {
-        Body::new(AnswerBody {
-            body,
-            until_sent: UntilSent {
-                _exchange: exchange,
-                _held: held,
-            },
-        })
+        Body::new(AnswerBody { body, until_sent: UntilSent { _exchange: exchange, _held: held } })
     })
 }
 
@@ -167,12 +161,8 @@ impl HttpBody for AnswerBody {
         let until_sent = &self.until_sent;
         Poll::Ready(frame.map(|frame| {
             frame.map(|frame| {
-                frame.map_data(|bytes| {
-                    Bytes::from_owner(Sent {
-                        bytes,
-                        _until: until_sent.clone(),
-                    })
-                })
+                frame
+                    .map_data(|bytes| Bytes::from_owner(Sent { bytes, _until: until_sent.clone() }))
             })
         }))
     }

@@ -13,10 +13,7 @@ pub fn raise_limit() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum {
         // If the system refuses, the soft limit bounds the connections.
-        let raised = Rlimit {
-            current: maximum,
-            maximum,
-        };
+        let raised = Rlimit { current: maximum, maximum };
         let _ = setrlimit(Resource::Nofile, raised);
     }
 }
@@ -40,13 +37,9 @@ mod tests {
 
     #[test]
     fn some_descriptors_are_reserved_for_other_uses() {
-        for (limit, expected) in [
-            (0, 0),
-            (32, 16),
-            (64, 32),
-            (1024, 960),
-            (u64::MAX, u64::MAX - 64),
-        ] {
+        for (limit, expected) in
+            [(0, 0), (32, 16), (64, 32), (1024, 960), (u64::MAX, u64::MAX - 64)]
+        {
             assert_eq!(for_connections(limit), expected, "{limit}");
         }
     }

@@ -31,10 +31,7 @@ struct Connections {
 
 impl Registry {
     pub(in crate::http) fn new(limits: &Limits) -> Self {
-        Self(Arc::new(Shared {
-            limits: limits.clone(),
-            connections: Mutex::default(),
-        }))
+        Self(Arc::new(Shared { limits: limits.clone(), connections: Mutex::default() }))
     }
 
     /// Registers a new connection. It is always accepted; if there are too many, another one is closed.
@@ -42,18 +39,10 @@ impl Registry {
     /// Over [`Limits::connections`], that is the one that has been idle longest, or, if none is idle, the one whose client has stalled longest. Over
     /// [`Limits::connections_max`] it may be any connection; if the server works for all of them, the oldest request is refused.
     pub(super) fn admit(&self) -> Member {
-        let Limits {
-            connections: most,
-            connections_max: max,
-            ..
-        } = self.0.limits;
+        let Limits { connections: most, connections_max: max, .. } = self.0.limits;
         let live = self.live();
         if live >= most {
-            self.give_up(if live >= max {
-                Rank::Working
-            } else {
-                Rank::Stalled
-            });
+            self.give_up(if live >= max { Rank::Working } else { Rank::Stalled });
         }
         let activity = Arc::new(Activity::new());
         let mut connections = self.connections();
@@ -61,11 +50,7 @@ impl Registry {
         connections.next += 1;
         connections.by_number.insert(number, Arc::clone(&activity));
         drop(connections);
-        Member {
-            activity,
-            number,
-            registry: self.clone(),
-        }
+        Member { activity, number, registry: self.clone() }
     }
 
     /// Closes one connection, whichever it is, because the system has no room for another.
@@ -135,9 +120,8 @@ impl Registry {
             };
             may_go(*rank) && !is_spent
         };
-        let (rank, _, activity) = ranked
-            .filter(may_go)
-            .min_by_key(|(rank, since, _)| (*rank, *since))?;
+        let (rank, _, activity) =
+            ranked.filter(may_go).min_by_key(|(rank, since, _)| (*rank, *since))?;
         Some((rank, Arc::clone(activity)))
     }
 
@@ -176,11 +160,7 @@ mod tests {
     use super::*;
 
     fn registry(connections: usize, connections_max: usize) -> Registry {
-        Registry::new(&Limits {
-            connections,
-            connections_max,
-            ..Limits::default()
-        })
+        Registry::new(&Limits { connections, connections_max, ..Limits::default() })
     }
 
     fn ending(member: &Member) -> bool {

@@ -48,24 +48,13 @@ impl Server {
                 Arc::new(crate::metrics::Metrics::new("")),
                 crate::http::answer,
             ));
-        let routes = Routes {
-            router,
-            once: false,
-        };
+        let routes = Routes { router, once: false };
         let task = tokio::spawn(async move {
             let registry = Registry::new(&limits);
             let shutdown = async { drop(stopped.await) };
-            serve(socket, &limits, registry, shutdown, move |_| {
-                Some(routes.clone())
-            })
-            .await;
+            serve(socket, &limits, registry, shutdown, move |_| Some(routes.clone())).await;
         });
-        Self {
-            network,
-            served,
-            _stop: stop,
-            _task: task,
-        }
+        Self { network, served, _stop: stop, _task: task }
     }
 }
 
@@ -155,24 +144,14 @@ async fn a_new_connection_is_served_at_once_while_512_others_are_held() {
             let start = Instant::now();
             let answer = server.network.get("/livez").await;
             assert!(answer.ends_with("\r\n\r\nok"), "{held:?}: {answer:?}");
-            assert!(
-                start.elapsed() < Duration::from_secs(1),
-                "{held:?}: {:?}",
-                start.elapsed()
-            );
+            assert!(start.elapsed() < Duration::from_secs(1), "{held:?}: {:?}", start.elapsed());
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn every_held_connection_is_closed_at_its_limit() {
-    let Limits {
-        header,
-        idle,
-        body,
-        answer,
-        ..
-    } = Limits::default();
+    let Limits { header, idle, body, answer, .. } = Limits::default();
     // The limit at which the server begins to end the connection, and how much longer the sweep and the end may take.
     for held in Held::ALL {
         let (limit, slack) = match held {
@@ -237,11 +216,7 @@ async fn a_client_that_reads_a_byte_a_second_is_disconnected() {
 
 #[tokio::test(start_paused = true)]
 async fn the_oldest_request_is_answered_503_when_all_connections_are_working() {
-    let limits = Limits {
-        connections: 2,
-        connections_max: 4,
-        ..Limits::default()
-    };
+    let limits = Limits { connections: 2, connections_max: 4, ..Limits::default() };
     let server = Server::start(limits);
     let hangs = b"GET /hangs HTTP/1.1\r\nhost: x\r\n\r\n";
     let mut oldest = server.network.send(hangs).await;

@@ -29,10 +29,7 @@ pub struct Access {
 
 impl Access {
     /// Access for the owner and root only.
-    pub const OWNER: Self = Self {
-        mode: 0o600,
-        group: None,
-    };
+    pub const OWNER: Self = Self { mode: 0o600, group: None };
 }
 
 /// A listening unix socket. Dropping it removes its file.
@@ -65,24 +62,17 @@ impl UnixSocket {
     ///
     /// Panics outside a tokio runtime.
     pub fn bind(path: &Path, access: Access) -> Result<Self, BindError> {
-        let failed = |source: io::Error| BindError::Io {
-            path: path.to_owned(),
-            source,
-        };
+        let failed = |source: io::Error| BindError::Io { path: path.to_owned(), source };
         let address = SocketAddrUnix::new(path).map_err(|e| failed(e.into()))?;
         let directory = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             Some(_) | None => Path::new("."),
         };
         if !socket_lock::is_ours_to_fill(directory).map_err(failed)? {
-            return Err(BindError::OpenDirectory {
-                directory: directory.to_owned(),
-            });
+            return Err(BindError::OpenDirectory { directory: directory.to_owned() });
         }
         let lock = socket_lock::lock(path).map_err(|error| match error {
-            TryLockError::WouldBlock => BindError::InUse {
-                path: path.to_owned(),
-            },
+            TryLockError::WouldBlock => BindError::InUse { path: path.to_owned() },
             TryLockError::Error(error) => failed(error),
         })?;
         remove_stale(path, &address)?;
@@ -91,9 +81,7 @@ impl UnixSocket {
         // If a kernel refuses this, `set_permissions` below still sets the mode before `listen`.
         let _ = fchmod(&socket, Mode::from_raw_mode(Access::OWNER.mode));
         bind(&socket, &address).map_err(|errno| match errno {
-            Errno::ADDRINUSE => BindError::InUse {
-                path: path.to_owned(),
-            },
+            Errno::ADDRINUSE => BindError::InUse { path: path.to_owned() },
             errno => failed(errno.into()),
         })?;
         let file = SocketFile::new(path).map_err(failed)?;
@@ -106,11 +94,7 @@ impl UnixSocket {
         listen(&socket, BACKLOG).map_err(|e| failed(e.into()))?;
 
         let listener = UnixListener::from_std(socket.into()).map_err(failed)?;
-        Ok(Self {
-            listener,
-            _file: file,
-            _lock: lock,
-        })
+        Ok(Self { listener, _file: file, _lock: lock })
     }
 
     pub(super) fn listener(&self) -> &UnixListener {
@@ -151,11 +135,7 @@ impl fmt::Display for BindError {
         match self {
             Self::InUse { path } => write!(f, "a server already listens on {}", path.display()),
             Self::NotASocket { path } => {
-                write!(
-                    f,
-                    "{} exists and is not a unix stream socket",
-                    path.display()
-                )
+                write!(f, "{} exists and is not a unix stream socket", path.display())
             }
             Self::OpenDirectory { directory } => write!(
                 f,
@@ -189,11 +169,7 @@ impl SocketFile {
         let metadata = fs::symlink_metadata(path)?;
         // Absolute, so that the file is found after a change of the working directory.
         let path = std::path::absolute(path)?;
-        Ok(Self {
-            path,
-            device: metadata.dev(),
-            inode: metadata.ino(),
-        })
+        Ok(Self { path, device: metadata.dev(), inode: metadata.ino() })
     }
 }
 
@@ -210,41 +186,27 @@ impl Drop for SocketFile {
 /// Creates a non-blocking stream socket that child processes do not inherit.
 fn new_socket() -> io::Result<std::os::fd::OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    Ok(socket_with(
-        AddressFamily::UNIX,
-        SocketType::STREAM,
-        flags,
-        None,
-    )?)
+    Ok(socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
 }
 
 /// Removes a socket file on which no server answers. The caller must hold the lock.
 fn remove_stale(path: &Path, address: &SocketAddrUnix) -> Result<(), BindError> {
-    let failed = |source: io::Error| BindError::Io {
-        path: path.to_owned(),
-        source,
-    };
+    let failed = |source: io::Error| BindError::Io { path: path.to_owned(), source };
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(failed(error)),
         Ok(found) if !found.file_type().is_socket() => {
-            return Err(BindError::NotASocket {
-                path: path.to_owned(),
-            });
+            return Err(BindError::NotASocket { path: path.to_owned() });
         }
         Ok(_) => {}
     }
     let probe = new_socket().map_err(failed)?;
     match connect(&probe, address) {
         // A non-blocking connect to a server whose queue is full fails with EAGAIN: the server is alive.
-        Ok(()) | Err(Errno::AGAIN) => Err(BindError::InUse {
-            path: path.to_owned(),
-        }),
+        Ok(()) | Err(Errno::AGAIN) => Err(BindError::InUse { path: path.to_owned() }),
         Err(Errno::CONNREFUSED) => fs::remove_file(path).map_err(failed),
         Err(Errno::NOENT) => Ok(()),
-        Err(Errno::PROTOTYPE) => Err(BindError::NotASocket {
-            path: path.to_owned(),
-        }),
+        Err(Errno::PROTOTYPE) => Err(BindError::NotASocket { path: path.to_owned() }),
         Err(errno) => Err(failed(errno.into())),
     }
 }
@@ -286,10 +248,7 @@ mod tests {
         let live = UnixSocket::bind(&path, Access::OWNER).unwrap();
         let error = UnixSocket::bind(&path, Access::OWNER).unwrap_err();
         assert!(matches!(error, BindError::InUse { .. }), "{error:?}");
-        assert_eq!(
-            error.to_string(),
-            format!("a server already listens on {}", path.display())
-        );
+        assert_eq!(error.to_string(), format!("a server already listens on {}", path.display()));
         UnixStream::connect(&path).unwrap();
         drop(live);
 
@@ -350,10 +309,7 @@ mod tests {
                         })
                     })
                     .collect();
-                threads
-                    .into_iter()
-                    .map(|thread| thread.join().unwrap())
-                    .collect()
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
             });
             let (won, lost): (Vec<_>, Vec<_>) = bound.into_iter().partition(Result::is_ok);
             assert_eq!(won.len(), 1);
@@ -373,11 +329,7 @@ mod tests {
         let path = dir.path().join("s");
         let own = fs::metadata(dir.path()).unwrap().gid();
         // Root may assign any group to a file, other users only a group of theirs.
-        let group = if rustix::process::geteuid().is_root() {
-            54_321
-        } else {
-            own
-        };
+        let group = if rustix::process::geteuid().is_root() { 54_321 } else { own };
         for (mode, group) in [(0o600, None), (0o660, Some(group)), (0o666, None)] {
             let _socket = UnixSocket::bind(&path, Access { mode, group }).unwrap();
             let made = fs::metadata(&path).unwrap();
@@ -393,10 +345,7 @@ mod tests {
         let set = |mode| fs::set_permissions(dir.path(), PermissionsExt::from_mode(mode)).unwrap();
         set(0o777);
         let error = UnixSocket::bind(&path, Access::OWNER).unwrap_err();
-        assert!(
-            matches!(error, BindError::OpenDirectory { .. }),
-            "{error:?}"
-        );
+        assert!(matches!(error, BindError::OpenDirectory { .. }), "{error:?}");
         set(0o1777);
         UnixSocket::bind(&path, Access::OWNER).unwrap();
     }

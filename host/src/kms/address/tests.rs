@@ -5,11 +5,7 @@ fn addresses_parse_and_print_the_same() {
     let path = |p: &str| SocketAddress::Path(p.into());
     for (desc, text, want) in [
         ("a path", "unix:///run/kms.sock", path("/run/kms.sock")),
-        (
-            "an abstract name",
-            "unix:///@kms",
-            SocketAddress::Abstract("kms".into()),
-        ),
+        ("an abstract name", "unix:///@kms", SocketAddress::Abstract("kms".into())),
         ("a space", "unix:///a b", path("/a b")),
         ("an escape", "unix:///a%25b%3F", path("/a%b?")),
         (

@@ -36,10 +36,7 @@ pub(in crate::kms) struct Plugin {
 
 impl Plugin {
     pub(super) fn new(channel: Channel) -> Self {
-        Self {
-            channel,
-            large: LargeMessages::default(),
-        }
+        Self { channel, large: LargeMessages::default() }
     }
 }
 
@@ -79,12 +76,7 @@ pub(super) async fn begin(
     }
     let encoding = parts.headers.get("grpc-encoding").map(text);
     // Only trailers report how a call ended. A declared compression is no error if the message is not compressed.
-    for name in [
-        "grpc-status",
-        "grpc-message",
-        "grpc-status-details-bin",
-        "grpc-encoding",
-    ] {
+    for name in ["grpc-status", "grpc-message", "grpc-status-details-bin", "grpc-encoding"] {
         parts.headers.remove(name);
     }
     let message = OneMessage::new(body, Reader::Client, encoding, large);
@@ -141,10 +133,7 @@ fn final_status(trailers: &HeaderMap) -> Result<(), Status> {
         },
     };
     let message = trailers.get("grpc-message").map(HeaderValue::as_bytes);
-    Err(Status::new(
-        code,
-        decode_message(message.unwrap_or_default()),
-    ))
+    Err(Status::new(code, decode_message(message.unwrap_or_default())))
 }
 
 fn no_message() -> Status {
@@ -181,9 +170,7 @@ fn content_type(headers: &HeaderMap) -> Result<(), String> {
     match lower.strip_prefix("application/grpc") {
         Some("") => Ok(()),
         Some(rest) if rest.starts_with(['+', ';']) => Ok(()),
-        _ => Err(format!(
-            "transport: received unexpected content-type {found:?}"
-        )),
+        _ => Err(format!("transport: received unexpected content-type {found:?}")),
     }
 }
 
@@ -250,10 +237,7 @@ fn reset(error: &h2::Error) -> Option<Status> {
     };
     Some(Status::new(
         code,
-        format!(
-            "stream terminated by RST_STREAM with error code: {}",
-            name(reason)
-        ),
+        format!("stream terminated by RST_STREAM with error code: {}", name(reason)),
     ))
 }
 

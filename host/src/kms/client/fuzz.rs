@@ -148,17 +148,9 @@ impl Service<Request<Body>> for Answering {
     fn call(&mut self, _: Request<Body>) -> Self::Future {
         let answer = self.0.take();
         Box::pin(async move {
-            let Answer {
-                http,
-                headers,
-                frames,
-                trailers,
-            } = answer.ok_or("asked twice")?;
-            let mut response = Response::new(Body::new(Frames {
-                data: frames,
-                announced: None,
-                trailers,
-            }));
+            let Answer { http, headers, frames, trailers } = answer.ok_or("asked twice")?;
+            let mut response =
+                Response::new(Body::new(Frames { data: frames, announced: None, trailers }));
             *response.status_mut() = http;
             *response.headers_mut() = headers;
             Ok(begin(response, LargeMessages::default()).await?)
@@ -168,12 +160,9 @@ impl Service<Request<Body>> for Answering {
 
 /// Seeds: a good answer in one frame and in several, and every way to end without one.
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
-    let message = StatusResponse {
-        version: "v2".into(),
-        healthz: "ok".into(),
-        key_id: "key-1".into(),
-    }
-    .encode_to_vec();
+    let message =
+        StatusResponse { version: "v2".into(), healthz: "ok".into(), key_id: "key-1".into() }
+            .encode_to_vec();
     let framed = |flag: u8| {
         let len = u32::try_from(message.len()).expect("it is short");
         [&[flag][..], &len.to_be_bytes(), &message].concat()

@@ -18,10 +18,7 @@ fn secret(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
 }
 
 fn deadline_exceeded() -> CallError {
-    CallError {
-        code: 4,
-        message: "context deadline exceeded".into(),
-    }
+    CallError { code: 4, message: "context deadline exceeded".into() }
 }
 
 async fn round_trip(client: &KmsClient) {
@@ -29,15 +26,8 @@ async fn round_trip(client: &KmsClient) {
     assert_eq!((&*status.version, &*status.healthz), ("v2", "ok"));
     let encrypted = client.encrypt("1".into(), secret(b"seed")).await.unwrap();
     assert_eq!(encrypted.key_id, status.key_id);
-    let Encrypted {
-        ciphertext,
-        key_id,
-        annotations,
-    } = encrypted;
-    let decrypted = client
-        .decrypt("2".into(), ciphertext, key_id, annotations)
-        .await
-        .unwrap();
+    let Encrypted { ciphertext, key_id, annotations } = encrypted;
+    let decrypted = client.decrypt("2".into(), ciphertext, key_id, annotations).await.unwrap();
     assert_eq!(*decrypted, b"seed");
 }
 
@@ -50,9 +40,7 @@ async fn encrypt_and_decrypt_work_over_both_kinds_of_socket() {
         let client = Arc::new(KmsClient::v2(address, PATIENCE));
         // Spawned, so that compilation fails if a call cannot be sent between threads.
         let calls = Arc::clone(&client);
-        tokio::spawn(async move { round_trip(&calls).await })
-            .await
-            .unwrap();
+        tokio::spawn(async move { round_trip(&calls).await }).await.unwrap();
         running.stop().await;
     }
 }
@@ -81,11 +69,7 @@ async fn a_hundred_calls_at_once_each_have_their_own_answer() {
         let client = Arc::clone(&client);
         tokio::spawn(async move {
             let encrypted = client.encrypt("1".into(), secret(&[n; 32])).await.unwrap();
-            let Encrypted {
-                ciphertext,
-                key_id,
-                annotations,
-            } = encrypted;
+            let Encrypted { ciphertext, key_id, annotations } = encrypted;
             let decrypted = client.decrypt("2".into(), ciphertext, key_id, annotations);
             assert_eq!(*decrypted.await.unwrap(), [n; 32]);
         })
@@ -229,10 +213,7 @@ impl KeyManagementService for Rogue {
         &self,
         request: Request<EncryptRequest>,
     ) -> Result<Response<EncryptResponse>, tonic::Status> {
-        let answer = EncryptResponse {
-            ciphertext: self.ciphertext.clone(),
-            ..Default::default()
-        };
+        let answer = EncryptResponse { ciphertext: self.ciphertext.clone(), ..Default::default() };
         self.answer(request, answer).await
     }
 
@@ -254,10 +235,7 @@ fn rogue(dir: &tempfile::TempDir, rogue: &Rogue, timeout: Duration) -> (KmsClien
 async fn an_answer_over_the_bound_is_an_error_and_the_next_call_works() {
     let dir = tempfile::tempdir().unwrap();
     // grpc-go allows this length, although KMS v2 has no use for it.
-    let mut service = Rogue {
-        ciphertext: vec![0; MAX_MESSAGE - 100],
-        ..Default::default()
-    };
+    let mut service = Rogue { ciphertext: vec![0; MAX_MESSAGE - 100], ..Default::default() };
     let (client, running) = rogue(&dir, &service, PATIENCE);
     let encrypted = client.encrypt("1".into(), secret(b"x")).await.unwrap();
     assert_eq!(encrypted.ciphertext.len(), MAX_MESSAGE - 100);
@@ -268,10 +246,7 @@ async fn an_answer_over_the_bound_is_an_error_and_the_next_call_works() {
     let (client, _running) = rogue(&dir, &service, PATIENCE);
     let error = client.encrypt("1".into(), secret(b"x")).await.unwrap_err();
     assert_eq!(error.code, Code::ResourceExhausted as u32);
-    assert_eq!(
-        error.message,
-        "grpc: received message larger than max (4194309 vs. 4194304)"
-    );
+    assert_eq!(error.message, "grpc: received message larger than max (4194309 vs. 4194304)");
     client.status().await.unwrap();
 }
 
@@ -287,20 +262,14 @@ async fn a_request_over_the_bound_is_refused_by_the_plugin() {
     let long = secret(&vec![0; MAX_MESSAGE]);
     let error = client.encrypt("1".into(), long).await.unwrap_err();
     assert_eq!(error.code, Code::ResourceExhausted as u32);
-    assert_eq!(
-        error.message,
-        "grpc: received message larger than max (4194312 vs. 4194304)"
-    );
+    assert_eq!(error.message, "grpc: received message larger than max (4194312 vs. 4194304)");
     client.status().await.unwrap();
 }
 
 #[tokio::test]
 async fn large_answers_to_many_calls_do_not_block_later_calls() {
     let dir = tempfile::tempdir().unwrap();
-    let service = Rogue {
-        ciphertext: vec![7; 1 << 20],
-        ..Default::default()
-    };
+    let service = Rogue { ciphertext: vec![7; 1 << 20], ..Default::default() };
     let (client, _running) = rogue(&dir, &service, PATIENCE);
     let client = Arc::new(client);
     let calls = (0..32).map(|_| {
@@ -324,10 +293,7 @@ async fn large_answers_to_many_calls_do_not_block_later_calls() {
 #[tokio::test]
 async fn a_call_to_a_plugin_that_hangs_ends_at_its_deadline() {
     let dir = tempfile::tempdir().unwrap();
-    let service = Rogue {
-        hangs: true,
-        ..Default::default()
-    };
+    let service = Rogue { hangs: true, ..Default::default() };
     let (mut client, _running) = rogue(&dir, &service, SHORT);
     assert_eq!(client.status().await, Err(deadline_exceeded()));
     // The same holds for a plugin that had time to see the call.
@@ -336,38 +302,25 @@ async fn a_call_to_a_plugin_that_hangs_ends_at_its_deadline() {
         _ = client.status() => panic!("it hangs"),
         () = service.reached.notified() => {}
     }
-    assert!(
-        service
-            .metadata
-            .lock()
-            .unwrap()
-            .contains_key("grpc-timeout")
-    );
+    assert!(service.metadata.lock().unwrap().contains_key("grpc-timeout"));
 }
 
 #[tokio::test]
 async fn a_plugins_error_is_returned_without_a_retry() {
     let dir = tempfile::tempdir().unwrap();
     // A lost connection has the same code.
-    let service = Rogue {
-        error: Some((Code::Unavailable, "the HSM is away".into())),
-        ..Default::default()
-    };
+    let service =
+        Rogue { error: Some((Code::Unavailable, "the HSM is away".into())), ..Default::default() };
     let (client, _running) = rogue(&dir, &service, PATIENCE);
     let error = client.status().await.unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "rpc error: code = Unavailable desc = the HSM is away"
-    );
+    assert_eq!(error.to_string(), "rpc error: code = Unavailable desc = the HSM is away");
 }
 
 #[tokio::test]
 async fn a_plugins_long_error_is_returned_without_a_retry() {
     let dir = tempfile::tempdir().unwrap();
-    let service = Rogue {
-        error: Some((Code::Internal, "pkcs11: ".repeat(100 << 10))),
-        ..Default::default()
-    };
+    let service =
+        Rogue { error: Some((Code::Internal, "pkcs11: ".repeat(100 << 10))), ..Default::default() };
     let (client, _running) = rogue(&dir, &service, PATIENCE);
     let client = Arc::new(client);
     let calls = (0..32).map(|_| {
@@ -394,9 +347,8 @@ async fn an_http_1_server_is_reported_as_the_cause() {
             let (mut stream, _) = listener.accept().await.unwrap();
             stream.read_u8().await.unwrap();
             // Fails if the client is gone.
-            let _ = stream
-                .write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
-                .await;
+            let _ =
+                stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").await;
         }
     };
     tokio::select! {
@@ -420,19 +372,9 @@ fn errors_print_as_in_go() {
 
 #[test]
 fn debug_shows_no_key_id() {
-    let status = Status {
-        version: "v2".into(),
-        healthz: "ok".into(),
-        key_id: "SECRET".into(),
-    };
-    let encrypted = Encrypted {
-        ciphertext: vec![1],
-        key_id: "SECRET".into(),
-        annotations: BTreeMap::new(),
-    };
+    let status = Status { version: "v2".into(), healthz: "ok".into(), key_id: "SECRET".into() };
+    let encrypted =
+        Encrypted { ciphertext: vec![1], key_id: "SECRET".into(), annotations: BTreeMap::new() };
     let shown = format!("{status:?} {encrypted:?}");
-    assert!(
-        !shown.contains("SECRET") && shown.contains("sha256:"),
-        "{shown}"
-    );
+    assert!(!shown.contains("SECRET") && shown.contains("sha256:"), "{shown}");
 }

@@ -36,10 +36,8 @@ impl V1 {
     ) -> Result<Vec<u8>, CallError> {
         let deadline = Instant::now() + kms.timeout;
         self.check_version(kms, deadline).await?;
-        let request = EncryptRequest {
-            version: VERSION.to_owned(),
-            plain: std::mem::take(&mut *plaintext),
-        };
+        let request =
+            EncryptRequest { version: VERSION.to_owned(), plain: std::mem::take(&mut *plaintext) };
         let mut answer = kms
             .attempt_until(deadline, request, |request| {
                 let mut client = self.client.clone();
@@ -56,10 +54,7 @@ impl V1 {
     ) -> Result<Zeroizing<Vec<u8>>, CallError> {
         let deadline = Instant::now() + kms.timeout;
         self.check_version(kms, deadline).await?;
-        let request = DecryptRequest {
-            version: VERSION.to_owned(),
-            cipher,
-        };
+        let request = DecryptRequest { version: VERSION.to_owned(), cipher };
         let mut answer = kms
             .attempt_until(deadline, request, |request| {
                 let mut client = self.client.clone();
@@ -74,9 +69,7 @@ impl V1 {
         if self.version_checked.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let request = VersionRequest {
-            version: VERSION.to_owned(),
-        };
+        let request = VersionRequest { version: VERSION.to_owned() };
         let answer = kms
             .attempt_until(deadline, request, |request| {
                 let mut client = self.client.clone();
@@ -175,10 +168,7 @@ mod tests {
             let (stop, stopped) = oneshot::channel::<()>();
             let stopped = async { stopped.await.unwrap_or(()) };
             let server = Server::builder()
-                .add_service(KeyManagementServiceServer::new(Mirror {
-                    version,
-                    versions,
-                }))
+                .add_service(KeyManagementServiceServer::new(Mirror { version, versions }))
                 .serve_with_incoming_shutdown(incoming, stopped);
             let task = tokio::spawn(server);
             Self { stop, task }
@@ -204,10 +194,8 @@ mod tests {
         let plaintext = Zeroizing::new(dek.to_vec());
         let encrypted = client.encrypt(String::new(), plaintext).await.unwrap();
         let none = std::collections::BTreeMap::new();
-        let decrypted = client
-            .decrypt(String::new(), encrypted.ciphertext, String::new(), none)
-            .await
-            .unwrap();
+        let decrypted =
+            client.decrypt(String::new(), encrypted.ciphertext, String::new(), none).await.unwrap();
         assert_eq!(*decrypted, dek);
     }
 
@@ -264,25 +252,15 @@ mod tests {
         with_plugin(VERSION, async |client, versions| {
             let dek = Zeroizing::new(b"a dek".to_vec());
             let encrypted = client.encrypt(String::new(), dek).await.unwrap();
-            assert_eq!(
-                (&*encrypted.ciphertext, &*encrypted.key_id),
-                (&b"ked a"[..], "")
-            );
+            assert_eq!((&*encrypted.ciphertext, &*encrypted.key_id), (&b"ked a"[..], ""));
             let none = std::collections::BTreeMap::new();
             let decrypted = client
-                .decrypt(
-                    String::new(),
-                    encrypted.ciphertext,
-                    String::new(),
-                    none.clone(),
-                )
+                .decrypt(String::new(), encrypted.ciphertext, String::new(), none.clone())
                 .await
                 .unwrap();
             assert_eq!(*decrypted, b"a dek");
-            let refused = client
-                .decrypt(String::new(), Vec::new(), String::new(), none)
-                .await
-                .unwrap_err();
+            let refused =
+                client.decrypt(String::new(), Vec::new(), String::new(), none).await.unwrap_err();
             assert_eq!((refused.code, &*refused.message), (3, "nothing to decrypt"));
             assert_eq!(versions.load(Ordering::Relaxed), 1);
             assert_eq!(client.status().await.unwrap_err().code, 12);

@@ -113,9 +113,7 @@ impl Directory {
             }
         };
         let mut bytes = Zeroizing::new(vec![0; len]);
-        let whole = file
-            .read_exact(&mut bytes)
-            .and_then(|()| Ok(file.read(&mut [0])? == 0));
+        let whole = file.read_exact(&mut bytes).and_then(|()| Ok(file.read(&mut [0])? == 0));
         match whole {
             Ok(true) => Ok((bytes, Stamp::of(&metadata))),
             Ok(false) => Err(changing(path)),
@@ -168,11 +166,7 @@ fn check_owner(path: &Path, metadata: &Metadata) -> Result<(), KeyringError> {
     if owner == expected {
         return Ok(());
     }
-    Err(KeyringError::Owner {
-        path: path.into(),
-        owner,
-        expected,
-    })
+    Err(KeyringError::Owner { path: path.into(), owner, expected })
 }
 
 fn check_mode(
@@ -184,18 +178,11 @@ fn check_mode(
     if metadata.mode() & forbidden == 0 {
         return Ok(());
     }
-    Err(KeyringError::Permissions {
-        path: path.into(),
-        mode: metadata.mode() & 0o7777,
-        remedy,
-    })
+    Err(KeyringError::Permissions { path: path.into(), mode: metadata.mode() & 0o7777, remedy })
 }
 
 fn changing(path: PathBuf) -> KeyringError {
-    KeyringError::Damaged {
-        path,
-        damage: Damage::Changing,
-    }
+    KeyringError::Damaged { path, damage: Damage::Changing }
 }
 
 fn fault(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> KeyringError {
@@ -206,11 +193,7 @@ fn fault(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> KeyringE
         } else if source.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {
             KeyringError::NotAFile { path }
         } else {
-            KeyringError::Io {
-                doing,
-                path,
-                source,
-            }
+            KeyringError::Io { doing, path, source }
         }
     }
 }

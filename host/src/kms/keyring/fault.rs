@@ -126,11 +126,7 @@ pub enum Damage {
 impl fmt::Display for KeyringError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Io {
-                doing,
-                path,
-                source,
-            } => {
+            Self::Io { doing, path, source } => {
                 write!(f, "cannot {doing} {}: {source}", path.display())
             }
             Self::Missing { path } => write!(
@@ -143,11 +139,7 @@ impl fmt::Display for KeyringError {
                 "{} must be a regular file, or a directory if it is the state directory: replace it; symbolic links are not followed",
                 path.display()
             ),
-            Self::Owner {
-                path,
-                owner,
-                expected,
-            } => write!(
+            Self::Owner { path, owner, expected } => write!(
                 f,
                 "{} belongs to user {owner}, not to user {expected}: chown it, or run as its owner",
                 path.display()
@@ -215,11 +207,9 @@ impl fmt::Display for Damage {
             Self::NoCurrentKey => {
                 f.write_str("is damaged: its current key is not among its keys")?
             }
-            Self::TooManyKeys { keys } => write!(
-                f,
-                "is damaged: it holds {keys} keys, more than {}",
-                super::MAX_KEYS
-            )?,
+            Self::TooManyKeys { keys } => {
+                write!(f, "is damaged: it holds {keys} keys, more than {}", super::MAX_KEYS)?
+            }
             Self::Changing => f.write_str(
                 "changed while it was being read: replace the file instead of editing it",
             )?,

@@ -110,10 +110,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Keys, Damage> {
 }
 
 fn syntax(error: serde_json::Error) -> Damage {
-    Damage::Syntax {
-        line: error.line(),
-        column: error.column(),
-    }
+    Damage::Syntax { line: error.line(), column: error.column() }
 }
 
 impl Serialize for EncodedSecret<'_> {
@@ -123,9 +120,7 @@ impl Serialize for EncodedSecret<'_> {
             Self::Borrowed(secret) => *secret,
         };
         let mut text = Zeroizing::new([0; ENCODED_SECRET]);
-        BASE64_STANDARD
-            .encode_slice(secret.0, &mut *text)
-            .map_err(S::Error::custom)?;
+        BASE64_STANDARD.encode_slice(secret.0, &mut *text).map_err(S::Error::custom)?;
         serializer.serialize_str(str::from_utf8(&*text).map_err(S::Error::custom)?)
     }
 }

@@ -65,10 +65,8 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     vec![
         several,
         text.replace("\"version\":1", "\"version\":2").into_bytes(),
-        text.replace("\"created\"", "\"extra\":[{}],\n \"created\"")
-            .into_bytes(),
-        text.replace("00000000000000000000", "\\u00300")
-            .into_bytes(),
+        text.replace("\"created\"", "\"extra\":[{}],\n \"created\"").into_bytes(),
+        text.replace("00000000000000000000", "\\u00300").into_bytes(),
         one[..one.len() / 2].to_vec(),
         one,
         format!("{list}{list}").into_bytes(),

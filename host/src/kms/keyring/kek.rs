@@ -89,19 +89,11 @@ impl Kek {
     pub(super) fn generate(created: u64) -> Result<Self, getrandom::Error> {
         let mut secret = Box::new(Secret([0; Secret::LEN]));
         dekker_crypto::random::fill(&mut secret.0)?;
-        Ok(Self {
-            id: KekId::generate()?,
-            created,
-            secret,
-        })
+        Ok(Self { id: KekId::generate()?, created, secret })
     }
 
     pub(super) fn from_parts(id: KekId, created: u64, secret: Box<Secret>) -> Self {
-        Self {
-            id,
-            created,
-            secret,
-        }
+        Self { id, created, secret }
     }
 
     /// Returns its ID.
@@ -129,20 +121,13 @@ impl Kek {
     /// Returns an error if `plaintext` has more than [`MAX_PLAINTEXT`] bytes, or if the system provides no randomness.
     pub fn seal(&self, plaintext: &[u8]) -> Result<Vec<u8>, SealError> {
         if plaintext.len() > MAX_PLAINTEXT {
-            return Err(SealError::TooLong {
-                len: plaintext.len(),
-            });
+            return Err(SealError::TooLong { len: plaintext.len() });
         }
         let mut nonce = [0; NONCE_LEN];
         dekker_crypto::random::fill(&mut nonce).map_err(SealError::Entropy)?;
-        let payload = Payload {
-            msg: plaintext,
-            aad: self.id.0.as_bytes(),
-        };
-        let sealed = self
-            .cipher()
-            .encrypt(&Nonce::from(nonce), payload)
-            .map_err(|_| SealError::Cipher)?;
+        let payload = Payload { msg: plaintext, aad: self.id.0.as_bytes() };
+        let sealed =
+            self.cipher().encrypt(&Nonce::from(nonce), payload).map_err(|_| SealError::Cipher)?;
         Ok([&[LAYOUT], &nonce[..], &sealed].concat())
     }
 
@@ -161,10 +146,7 @@ impl Kek {
         if sealed.len() < TAG_LEN || ciphertext.len() > MAX_CIPHERTEXT {
             return Err(OpenError::Layout);
         }
-        let payload = Payload {
-            msg: sealed,
-            aad: self.id.0.as_bytes(),
-        };
+        let payload = Payload { msg: sealed, aad: self.id.0.as_bytes() };
         self.cipher()
             .decrypt(&Nonce::from(*nonce), payload)
             .map(Zeroizing::new)

@@ -48,10 +48,7 @@ fn a_new_keyring_is_private_and_opens_again() {
 #[test]
 fn open_does_not_create_a_keyring() {
     let (root, dir) = state_dir();
-    assert!(matches!(
-        Keyring::open(&dir),
-        Err(KeyringError::Missing { .. })
-    ));
+    assert!(matches!(Keyring::open(&dir), Err(KeyringError::Missing { .. })));
     assert!(fault(root.path()).contains("restore it from a backup"));
     assert!(!dir.exists());
 }
@@ -173,10 +170,7 @@ fn links_pipes_and_directories_are_not_read() {
     assert!(fault(&dir).contains("regular file"));
     assert!(fault(&elsewhere).contains("directory"));
     fs::remove_dir(&path).unwrap();
-    let status = std::process::Command::new("mkfifo")
-        .args(["-m", "600"])
-        .arg(&path)
-        .status();
+    let status = std::process::Command::new("mkfifo").args(["-m", "600"]).arg(&path).status();
     if status.is_ok_and(|status| status.success()) {
         assert!(fault(&dir).contains("regular file"));
     }
@@ -196,21 +190,9 @@ fn damaged_files_are_reported_with_the_cause_and_without_secrets() {
     let path = Keyring::open_or_create(&dir).unwrap().path();
     for (desc, content, want) in [
         ("empty", String::new(), "error at line 1 column 0"),
-        (
-            "cut off",
-            good[..good.len() - 9].to_owned(),
-            "error at line 1",
-        ),
-        (
-            "something after it",
-            format!("{good}{good}"),
-            "error at line 1",
-        ),
-        (
-            "not UTF-8 is not JSON",
-            "\0".to_owned(),
-            "error at line 1 column 1",
-        ),
+        ("cut off", good[..good.len() - 9].to_owned(), "error at line 1"),
+        ("something after it", format!("{good}{good}"), "error at line 1"),
+        ("not UTF-8 is not JSON", "\0".to_owned(), "error at line 1 column 1"),
         (
             "a later version",
             good.replace(r#""version":1"#, r#""version":2,"new":true"#),
@@ -226,44 +208,20 @@ fn damaged_files_are_reported_with_the_cause_and_without_secrets() {
             good.replace(r#""created""#, r#""created":1,"created""#),
             "error at line 1",
         ),
-        (
-            "a field missing",
-            good.replace(r#""created":1,"#, ""),
-            "error at line 1",
-        ),
+        ("a field missing", good.replace(r#""created":1,"#, ""), "error at line 1"),
         (
             "a key where a number belongs",
             good.replace(r#""created":1"#, &format!(r#""created":"{SECRET}""#)),
             "error at line 1",
         ),
         ("a short key", good.replace("U0U=", ""), "error at line 1"),
-        (
-            "a long key",
-            good.replace("U0U=", "U0VD"),
-            "error at line 1",
-        ),
-        (
-            "not base64",
-            good.replace("U0U=", "U0!="),
-            "error at line 1",
-        ),
+        ("a long key", good.replace("U0U=", "U0VD"), "error at line 1"),
+        ("not base64", good.replace("U0U=", "U0!="), "error at line 1"),
         ("a short ID", file(&id[1..], &entry), "32 lowercase"),
-        (
-            "an upper-case ID",
-            file(id, &entry.replace("abcdef", "ABCDEF")),
-            "32 lowercase",
-        ),
+        ("an upper-case ID", file(id, &entry.replace("abcdef", "ABCDEF")), "32 lowercase"),
         ("no keys", file(id, ""), "not among its keys"),
-        (
-            "an unknown current key",
-            file(&id.replace('0', "1"), &entry),
-            "not among its keys",
-        ),
-        (
-            "an ID twice",
-            file(id, &format!("{entry},{entry}")),
-            "same ID",
-        ),
+        ("an unknown current key", file(&id.replace('0', "1"), &entry), "not among its keys"),
+        ("an ID twice", file(id, &format!("{entry},{entry}")), "same ID"),
         ("a long file", " ".repeat(MAX_FILE + 1), "1048577 bytes"),
     ] {
         assert_ne!(content, good, "{desc}");
@@ -286,10 +244,7 @@ fn a_failed_reload_or_rotation_leaves_the_keys_in_memory() {
     let good = fs::read(keyring.path()).unwrap();
     fs::write(keyring.path(), "damaged").unwrap();
     assert!(keyring.reload_if_changed().is_err());
-    assert!(
-        keyring.reload_if_changed().is_err(),
-        "it checks the file again"
-    );
+    assert!(keyring.reload_if_changed().is_err(), "it checks the file again");
     assert!(keyring.rotate().is_err());
     fs::remove_file(keyring.path()).unwrap();
     assert!(keyring.reload_if_changed().is_err());
@@ -341,12 +296,7 @@ fn encoding_never_grows_its_buffer() {
     assert!(encoded.len() <= file::capacity(keys.all.len()));
     let decoded = file::decode(&encoded).unwrap();
     assert!(decoded.same_ids(&keys));
-    let secrets = |keys: &Keys| {
-        keys.all
-            .iter()
-            .map(|kek| kek.secret().0)
-            .collect::<Vec<_>>()
-    };
+    let secrets = |keys: &Keys| keys.all.iter().map(|kek| kek.secret().0).collect::<Vec<_>>();
     assert_eq!(secrets(&decoded), secrets(&keys));
 }
 
@@ -380,11 +330,7 @@ fn a_keyring_is_created_only_where_none_existed_before() {
             },
             true,
         ),
-        (
-            "the configuration",
-            |dir| fs::write(dir.join(CONFIGURATION_NAME), "x").unwrap(),
-            false,
-        ),
+        ("the configuration", |dir| fs::write(dir.join(CONFIGURATION_NAME), "x").unwrap(), false),
     ];
     for (desc, leave, is_made) in table {
         let root = tempfile::tempdir().unwrap();
@@ -418,10 +364,7 @@ fn a_keyring_without_a_list_of_keys_gets_one() {
     assert_eq!(ids(&again), ids(&made));
     assert_eq!(fs::read(&list).unwrap(), before);
     assert_eq!(mode(&list), 0o600);
-    assert_eq!(
-        before,
-        format!("{}\n", made.current().id().hash()).as_bytes()
-    );
+    assert_eq!(before, format!("{}\n", made.current().id().hash()).as_bytes());
     fs::write(&list, "sha256:no\n").unwrap();
     let error = Keyring::open_or_create(&dir).unwrap_err().to_string();
     assert!(error.contains("keyring.ids is not a list"), "{error}");
@@ -442,26 +385,17 @@ fn an_older_file_is_refused_and_newer_keys_are_kept() {
     ours.directory.replace(FILE_NAME, &older).unwrap();
     for _ in 0..2 {
         let error = ours.reload_if_changed().unwrap_err();
-        assert!(
-            matches!(error, KeyringError::Forgotten { keys: 1, .. }),
-            "{error}"
-        );
+        assert!(matches!(error, KeyringError::Forgotten { keys: 1, .. }), "{error}");
     }
     assert_eq!(ids(&ours), before);
-    assert_eq!(
-        *ours.find(&before[1]).unwrap().open(&sealed).unwrap(),
-        b"seed"
-    );
+    assert_eq!(*ours.find(&before[1]).unwrap().open(&sealed).unwrap(), b"seed");
     for error in [
         ours.check_current().unwrap_err(),
         ours.rotate().unwrap_err(),
         Keyring::open(&dir).unwrap().rotate().unwrap_err(),
         Keyring::open_or_create(&dir).unwrap_err(),
     ] {
-        assert!(
-            matches!(error, KeyringError::Forgotten { keys: 1, .. }),
-            "{error}"
-        );
+        assert!(matches!(error, KeyringError::Forgotten { keys: 1, .. }), "{error}");
     }
     assert_eq!(fs::read(ours.path()).unwrap(), older, "left alone");
 
@@ -501,9 +435,7 @@ fn another_key_under_a_known_id_is_refused() {
     let own_id = ours.current().id().as_str();
     let forged = text(&theirs).replace(theirs.current().id().as_str(), own_id);
     let sealed = ours.current().seal(b"seed").unwrap();
-    ours.directory
-        .replace(FILE_NAME, forged.as_bytes())
-        .unwrap();
+    ours.directory.replace(FILE_NAME, forged.as_bytes()).unwrap();
     for error in [
         ours.reload_if_changed().unwrap_err(),
         ours.check_current().unwrap_err(),

@@ -26,20 +26,12 @@ enum End {
 
 impl Socket {
     fn new(path: PathBuf) -> Self {
-        Self {
-            address: SocketAddress::Path(path),
-            ends: Arc::default(),
-            served: Arc::default(),
-        }
+        Self { address: SocketAddress::Path(path), ends: Arc::default(), served: Arc::default() }
     }
 
     /// Returns another process's view of the same address.
     fn another(&self) -> Self {
-        Self {
-            address: self.address.clone(),
-            ends: Arc::default(),
-            served: Arc::default(),
-        }
+        Self { address: self.address.clone(), ends: Arc::default(), served: Arc::default() }
     }
 
     fn served(&self) -> usize {
@@ -98,9 +90,7 @@ async fn another_candidate_takes_over_when_the_owner_stops_or_dies() {
     assert_eq!(*first.standing().borrow(), Standing::Serving);
     let serving = |others: &[Ownership]| {
         let standings = others.iter().map(|other| other.standing().borrow().clone());
-        standings
-            .filter(|standing| *standing == Standing::Serving)
-            .count()
+        standings.filter(|standing| *standing == Standing::Serving).count()
     };
     sleep(Duration::from_secs(600)).await;
     assert_eq!(serving(&others), 0);
@@ -110,9 +100,7 @@ async fn another_candidate_takes_over_when_the_owner_stops_or_dies() {
     assert_eq!(serving(&others), 1);
     socket.address.connect().await.unwrap();
 
-    let owner = others
-        .iter()
-        .position(|other| *other.standing().borrow() == Standing::Serving);
+    let owner = others.iter().position(|other| *other.standing().borrow() == Standing::Serving);
     let owner = others.remove(owner.unwrap());
     owner.kill().await;
     sleep(LOOK * 2).await;
@@ -139,16 +127,9 @@ async fn a_service_that_ends_fails_or_panics_is_restarted_with_increasing_delay(
     assert_eq!(socket.served(), 13, "then the one that serves for an hour");
     assert_eq!(*standing.borrow(), Standing::Serving);
     // 12 pauses: 250 ms, doubled up to 15 s.
-    until(
-        &mut standing,
-        &Standing::Failed("it ended by itself".to_owned()),
-    )
-    .await;
+    until(&mut standing, &Standing::Failed("it ended by itself".to_owned())).await;
     let took = began.elapsed() - Duration::from_secs(3600);
-    assert!(
-        (Duration::from_secs(100)..Duration::from_secs(106)).contains(&took),
-        "{took:?}"
-    );
+    assert!((Duration::from_secs(100)..Duration::from_secs(106)).contains(&took), "{took:?}");
     // After an hour of serving, the next attempt follows the shortest pause.
     sleep(FIRST_RETRY * 4).await;
     assert_eq!(socket.served(), 15);
@@ -165,9 +146,7 @@ async fn a_failed_claim_is_retried_until_it_succeeds() {
     first.stop().await;
     std::fs::write(&path, "in the way").unwrap();
     let mut standing = second.standing();
-    let seen = standing
-        .wait_for(|standing| matches!(standing, Standing::Failed(_)))
-        .await;
+    let seen = standing.wait_for(|standing| matches!(standing, Standing::Failed(_))).await;
     drop(seen.unwrap());
     let start = Ownership::start(socket.another()).await;
     assert!(start.is_err(), "the first attempt returns the error");

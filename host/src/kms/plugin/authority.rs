@@ -154,11 +154,7 @@ struct Text<'a> {
 
 impl Text<'_> {
     fn decode(&self) -> Option<Vec<u8>> {
-        if self.coded {
-            huffman::decode(self.octets)
-        } else {
-            Some(self.octets.to_vec())
-        }
+        if self.coded { huffman::decode(self.octets) } else { Some(self.octets.to_vec()) }
     }
 
     fn is(&self, text: &[u8]) -> bool {

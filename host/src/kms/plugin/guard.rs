@@ -29,10 +29,7 @@ impl<S> Layer<S> for GuardLayer {
     type Service = Guard<S>;
 
     fn layer(&self, service: S) -> Guard<S> {
-        Guard {
-            service,
-            all: self.clone(),
-        }
+        Guard { service, all: self.clone() }
     }
 }
 

@@ -49,28 +49,15 @@ impl Refusal {
     /// The client sent these bytes, after `seen` bytes of the preface, and they are not HTTP/2's preface.
     pub(super) fn not_http2(came: &[u8], seen: usize) -> Self {
         // The type of a TLS handshake record (RFC 8446 §5.1).
-        let kind = if seen == 0 && came.first() == Some(&0x16) {
-            Kind::Tls
-        } else {
-            Kind::NotHttp2
-        };
-        Self {
-            kind,
-            detail: String::new(),
-        }
+        let kind =
+            if seen == 0 && came.first() == Some(&0x16) { Kind::Tls } else { Kind::NotHttp2 };
+        Self { kind, detail: String::new() }
     }
 
     /// h2 ended a call or a connection with this error code (RFC 9113 §7).
     pub(super) fn protocol(code: u32, empty_authority: bool) -> Self {
-        let kind = if empty_authority {
-            Kind::EmptyAuthority
-        } else {
-            Kind::Protocol(code)
-        };
-        Self {
-            kind,
-            detail: h2_code(code),
-        }
+        let kind = if empty_authority { Kind::EmptyAuthority } else { Kind::Protocol(code) };
+        Self { kind, detail: h2_code(code) }
     }
 
     /// A call was answered with an error.
@@ -83,10 +70,7 @@ impl Refusal {
             code => Kind::Call(code as i32),
         };
         let method: String = method.chars().take(SHOWN).collect();
-        Self {
-            kind,
-            detail: format!("{:?}: {:?}: {}", method, status.code(), status.message()),
-        }
+        Self { kind, detail: format!("{:?}: {:?}: {}", method, status.code(), status.message()) }
     }
 
     /// Another user connected.
@@ -99,10 +83,7 @@ impl Refusal {
 
     /// The system failed to accept a connection.
     pub(super) fn accept(error: &std::io::Error) -> Self {
-        Self {
-            kind: Kind::Accept,
-            detail: error.to_string(),
-        }
+        Self { kind: Kind::Accept, detail: error.to_string() }
     }
 }
 
@@ -127,13 +108,7 @@ impl Refusals {
         }
         let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(last) = noted.get_mut(&kind) else {
-            noted.insert(
-                kind,
-                Noted {
-                    logged: now,
-                    since: 0,
-                },
-            );
+            noted.insert(kind, Noted { logged: now, since: 0 });
             return Some(0);
         };
         if now.duration_since(last.logged) < QUIET {
@@ -210,11 +185,7 @@ mod tests {
         assert_eq!(refusals.due(Kind::NotHttp2, start), None);
         assert_eq!(refusals.due(Kind::Tls, start), Some(0), "another kind");
         let other = refusals.clone();
-        assert_eq!(
-            other.due(Kind::NotHttp2, start + QUIET / 2),
-            None,
-            "one log"
-        );
+        assert_eq!(other.due(Kind::NotHttp2, start + QUIET / 2), None, "one log");
         assert_eq!(refusals.due(Kind::NotHttp2, start + QUIET), Some(2));
         assert_eq!(refusals.due(Kind::NotHttp2, start + QUIET), None);
         assert_eq!(refusals.due(Kind::NotHttp2, start + 2 * QUIET), Some(1));
@@ -240,14 +211,8 @@ mod tests {
             (Refusal::not_http2(b"\x16", 3), "gRPC"),
             (Refusal::protocol(1, false), "`localhost`"),
             (Refusal::protocol(1, true), "empty `:authority`"),
-            (
-                Refusal::call(v1, &status(Code::Unimplemented)),
-                "apiVersion: v2",
-            ),
-            (
-                Refusal::call("/x.Y/Z", &status(Code::Unimplemented)),
-                "method",
-            ),
+            (Refusal::call(v1, &status(Code::Unimplemented)), "apiVersion: v2"),
+            (Refusal::call("/x.Y/Z", &status(Code::Unimplemented)), "method"),
             (Refusal::stranger(Some(7)), "root"),
         ];
         for (refusal, remedy) in table {

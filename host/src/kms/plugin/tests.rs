@@ -14,10 +14,7 @@ async fn status(plugin: &Plugin) -> StatusResponse {
 }
 
 async fn encrypt(plugin: &Plugin, plaintext: &[u8]) -> Result<EncryptResponse, Status> {
-    let request = EncryptRequest {
-        plaintext: plaintext.to_vec(),
-        uid: "1".into(),
-    };
+    let request = EncryptRequest { plaintext: plaintext.to_vec(), uid: "1".into() };
     let answer = plugin.encrypt(Request::new(request)).await?;
     Ok(answer.into_inner())
 }
@@ -65,18 +62,11 @@ async fn decrypt_errors_differ_only_where_they_may() {
     let mut current = good.clone();
     current.key_id = plugin.state().keys.current().id().as_str().to_owned();
     let failed = (Code::InvalidArgument, "decryption failed");
-    let layout = (
-        Code::InvalidArgument,
-        "the ciphertext does not have this plugin's layout",
-    );
+    let layout = (Code::InvalidArgument, "the ciphertext does not have this plugin's layout");
     for (desc, request, want) in [
         ("nonce", with(|it| it.ciphertext[1] ^= 1), failed),
         ("ciphertext", with(|it| it.ciphertext[13] ^= 1), failed),
-        (
-            "tag",
-            with(|it| *it.ciphertext.last_mut().unwrap() ^= 1),
-            failed,
-        ),
+        ("tag", with(|it| *it.ciphertext.last_mut().unwrap() ^= 1), failed),
         ("another key of ours", current, failed),
         ("layout", with(|it| it.ciphertext[0] = 2), layout),
         ("too short", with(|it| it.ciphertext.truncate(28)), layout),
@@ -84,10 +74,7 @@ async fn decrypt_errors_differ_only_where_they_may() {
         (
             "annotations",
             annotated,
-            (
-                Code::InvalidArgument,
-                "this plugin never returns annotations, so it accepts none",
-            ),
+            (Code::InvalidArgument, "this plugin never returns annotations, so it accepts none"),
         ),
     ] {
         let error = decrypt(&plugin, &request).await.unwrap_err();
@@ -143,9 +130,7 @@ async fn a_lost_keyring_is_unhealthy_and_still_decrypts() {
     let private = Permissions::from_mode(0o600);
     type Break = fn(&std::path::Path);
     let faults: [(&str, Break); 3] = [
-        ("is not a keyring", |path| {
-            fs::write(path, "damaged").unwrap()
-        }),
+        ("is not a keyring", |path| fs::write(path, "damaged").unwrap()),
         ("open to other users", |path| {
             fs::set_permissions(path, Permissions::from_mode(0o644)).unwrap();
         }),
@@ -176,11 +161,7 @@ async fn every_call_is_counted() {
     for _ in 0..2 {
         decrypt(&plugin, &encrypted).await.unwrap();
     }
-    let want = Counts {
-        status: 1,
-        encrypt: 1,
-        decrypt: 2,
-    };
+    let want = Counts { status: 1, encrypt: 1, decrypt: 2 };
     assert_eq!(plugin.counts(), want);
     let counts = Introspection::counts(&plugin, Request::new(CountsRequest {})).await;
     let counts = counts.unwrap().into_inner();
@@ -280,10 +261,7 @@ async fn an_older_keyring_is_unhealthy_still_decrypts_and_encrypts_nothing() {
     }
     put(&newer);
     assert_eq!(status(&plugin).await.healthz, "ok");
-    assert_eq!(
-        encrypt(&plugin, b"x").await.unwrap().key_id,
-        encrypted.key_id
-    );
+    assert_eq!(encrypt(&plugin, b"x").await.unwrap().key_id, encrypted.key_id);
 }
 
 #[tokio::test]
@@ -307,11 +285,7 @@ async fn a_stalled_disk_delays_no_decrypt() {
             tokio::spawn(async move { status(&plugin).await.healthz })
         })
         .collect();
-    let tasks = || {
-        tokio::runtime::Handle::current()
-            .metrics()
-            .num_alive_tasks()
-    };
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
     while tasks() < 100 {
         tokio::task::yield_now().await;
     }

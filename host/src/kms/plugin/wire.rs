@@ -53,12 +53,7 @@ pub(super) struct Wire<S> {
 
 impl<S> Wire<S> {
     pub(super) fn new(socket: S, refusals: Refusals) -> Self {
-        Self {
-            socket,
-            reading: Reading::default(),
-            writing: Writing::default(),
-            refusals,
-        }
+        Self { socket, reading: Reading::default(), writing: Writing::default(), refusals }
     }
 }
 
@@ -154,11 +149,7 @@ impl State {
     }
 
     fn pass(left: usize) -> Self {
-        if left == 0 {
-            Self::next()
-        } else {
-            Self::Pass(left)
-        }
+        if left == 0 { Self::next() } else { Self::Pass(left) }
     }
 }
 
@@ -234,12 +225,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self {
-            socket,
-            reading,
-            refusals,
-            ..
-        } = self.get_mut();
+        let Self { socket, reading, refusals, .. } = self.get_mut();
         loop {
             let ready = reading.ready.get(reading.given..).unwrap_or_default();
             if !ready.is_empty() {

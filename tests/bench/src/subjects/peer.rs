@@ -52,12 +52,7 @@ impl Peer {
         let (program, about) = Program::start(command)?;
         let program = Rc::new(RefCell::new(program));
         let subject = |&(name, word, has_sources)| {
-            Box::new(Self {
-                name,
-                word,
-                has_sources,
-                program: program.clone(),
-            }) as Box<dyn Subject>
+            Box::new(Self { name, word, has_sources, program: program.clone() }) as Box<dyn Subject>
         };
         Ok((all.iter().map(subject).collect(), about))
     }
@@ -73,17 +68,11 @@ impl Subject for Peer {
     }
 
     fn run(&mut self, work: &Work, n: u64) -> Result<Duration> {
-        let Work {
-            op,
-            source,
-            size,
-            count: _,
-        } = work;
+        let Work { op, source, size, count: _ } = work;
         let line = format!("{} {op} {source} {size} {n}\n", self.word);
         let answer = self.program.borrow_mut().ask(&line)?;
-        let nanos = answer
-            .parse()
-            .with_context(|| format!("not a time in nanoseconds: {answer}"))?;
+        let nanos =
+            answer.parse().with_context(|| format!("not a time in nanoseconds: {answer}"))?;
         Ok(Duration::from_nanos(nanos))
     }
 }

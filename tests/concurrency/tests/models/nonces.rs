@@ -53,10 +53,7 @@ macro_rules! model {
                 }
             }
             if nonces.is_used_up() {
-                assert!(
-                    nonces.next(&Zeros).is_err(),
-                    "one more value from an exhausted range"
-                );
+                assert!(nonces.next(&Zeros).is_err(), "one more value from an exhausted range");
             }
         }
     };

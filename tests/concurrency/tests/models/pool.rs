@@ -83,13 +83,7 @@ fn a_trap_loses_no_worker_and_repeats_no_nonce() {
 
 #[test]
 fn mistakes_are_detected() {
-    is_seen(
-        "counted before it is published",
-        model!(workers_counted_before_published, 2, 0),
-    );
-    is_seen(
-        "the version is read late",
-        model!(workers_version_read_late, 1, 0),
-    );
+    is_seen("counted before it is published", model!(workers_counted_before_published, 2, 0));
+    is_seen("the version is read late", model!(workers_version_read_late, 1, 0));
     is_seen("an old lease is kept", model!(workers_lease_kept, 1, 0));
 }

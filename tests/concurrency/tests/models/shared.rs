@@ -16,10 +16,7 @@ use shuttle::thread;
 use super::{in_many_orders, is_seen};
 
 const PREFIX: &str = "k8s:enc:kms:v2:a:";
-const AT: Location<'static> = Location {
-    resource: "secrets",
-    key: b"/k",
-};
+const AT: Location<'static> = Location { resource: "secrets", key: b"/k" };
 
 fn file(providers: &str) -> Vec<u8> {
     format!(
@@ -75,9 +72,7 @@ impl Plugin {
                     });
                     Event::Status { call, outcome }
                 }
-                Action::CallEncrypt {
-                    call, plaintext, ..
-                } => {
+                Action::CallEncrypt { call, plaintext, .. } => {
                     let ciphertext = turn(plaintext.expose());
                     let number = self.deks.len() as u64 + 1;
                     self.deks.insert(ciphertext.clone(), number);
@@ -110,22 +105,13 @@ macro_rules! model {
     ($variant:ident) => {
         || {
             use dekker_concurrency::$variant::{Parts, SharedEngine};
-            let parts = Parts {
-                keys: || Box::new(RustCrypto),
-                entropy: || Box::new(Counting),
-            };
-            let options = Options {
-                reload: true,
-                ..Options::default()
-            };
+            let parts = Parts { keys: || Box::new(RustCrypto), entropy: || Box::new(Counting) };
+            let options = Options { reload: true, ..Options::default() };
             let engine = SharedEngine::new(&file(KMS), options, parts, now());
             let engine = Arc::new(engine.expect("a valid file"));
             let mut plugin = Plugin::default();
             plugin.answer(&mut engine.control());
-            let in_use = Arc::new(Mutex::new(InUse {
-                dek: 1,
-                local: false,
-            }));
+            let in_use = Arc::new(Mutex::new(InUse { dek: 1, local: false }));
             let writers: Vec<_> = (0..2)
                 .map(|_| {
                     let (engine, in_use) = (engine.clone(), in_use.clone());

@@ -15,10 +15,7 @@ use crate::engine::Counting;
 /// Panics if a promise is broken.
 pub fn run(input: &[u8]) {
     let [plain, reloading] = [false, true].map(|reload| loaded(input, reload));
-    assert!(
-        reloading.is_none() || plain.is_some(),
-        "valid with reload, but not without"
-    );
+    assert!(reloading.is_none() || plain.is_some(), "valid with reload, but not without");
     match (show(input), plain) {
         (Ok(text), Some(config)) => shown(&text, &config),
         (Err(_), None) => {}
@@ -58,25 +55,13 @@ fn loaded(input: &[u8], reload: bool) -> Option<Config> {
     for rule in &config.rules {
         assert!(!rule.resources.is_empty() && !rule.providers.is_empty());
     }
-    let options = Options {
-        reload,
-        ..Options::default()
-    };
+    let options = Options { reload, ..Options::default() };
     let now = Timestamp::from_millis(1_767_323_045_000);
-    let engine = Engine::new(
-        input,
-        options,
-        Box::new(RustCrypto),
-        Box::new(Counting::default()),
-        now,
-    );
+    let engine =
+        Engine::new(input, options, Box::new(RustCrypto), Box::new(Counting::default()), now);
     let mut engine = engine.expect("a loaded configuration builds an engine");
     let lost = engine.unreadable_after(input);
-    assert_eq!(
-        lost.expect("valid"),
-        [] as [String; 0],
-        "it reads its own values"
-    );
+    assert_eq!(lost.expect("valid"), [] as [String; 0], "it reads its own values");
     let status: serde_json::Value = serde_json::from_str(&engine.status(now)).expect("JSON");
     assert!(status.is_object());
     Some(config)
@@ -99,11 +84,7 @@ fn shown(text: &str, config: &Config) {
         assert!(!text.contains(&secret), "a secret is shown");
     }
     let lines = text.lines().filter(|line| *line == REDACTED).count();
-    assert_eq!(
-        lines,
-        keys(config).count(),
-        "one redacted secret for each key"
-    );
+    assert_eq!(lines, keys(config).count(), "one redacted secret for each key");
     // A name that contains a secret is redacted too. The shown text is then another configuration.
     if text.matches("REDACTED").count() == lines {
         let whole = text.replace(&format!("{REDACTED}\n"), &format!("{KEY}\n"));

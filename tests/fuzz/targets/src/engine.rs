@@ -49,72 +49,21 @@ pub fn seeds() -> Vec<Vec<u8>> {
         }
         history.extend([READ, 0, READ, 1, READ, 2, SETTLE, HEALTH, SETTLE]);
         history.extend([TURN, 1, WAIT, 60, WAIT, 60, SETTLE, WRITE, 0, 2, 0]);
-        history.extend([
-            WORKER_WRITE,
-            0,
-            0,
-            1,
-            1,
-            b'x',
-            WORKER_READ,
-            0,
-            0,
-            ALTERED,
-            0,
-            30,
-            1,
-        ]);
-        history.extend([
-            RELOAD, 2, SETTLE, WAIT, 2, RELOAD, 7, RELOAD, 4, WAIT, 1, SETTLE,
-        ]);
-        history.extend([
-            WORKER_WRITE,
-            1,
-            0,
-            1,
-            1,
-            b'y',
-            RESTORE,
-            WORKER_WRITE,
-            1,
-            0,
-            1,
-            0,
-        ]);
-        history.extend([
-            SETTLE,
-            WORKER_WRITE,
-            1,
-            0,
-            1,
-            0,
-            SLEEP,
-            200,
-            WRITE,
-            0,
-            0,
-            0,
-            SETTLE,
-        ]);
+        history.extend([WORKER_WRITE, 0, 0, 1, 1, b'x', WORKER_READ, 0, 0, ALTERED, 0, 30, 1]);
+        history.extend([RELOAD, 2, SETTLE, WAIT, 2, RELOAD, 7, RELOAD, 4, WAIT, 1, SETTLE]);
+        history.extend([WORKER_WRITE, 1, 0, 1, 1, b'y', RESTORE, WORKER_WRITE, 1, 0, 1, 0]);
+        history.extend([SETTLE, WORKER_WRITE, 1, 0, 1, 0, SLEEP, 200, WRITE, 0, 0, 0, SETTLE]);
         seeds.push(history);
     }
     for wrong in 0..6 {
         let mut history = vec![0, 0, 1, WRONG, 0, wrong, 3, b'a', b'.', b'b', 1, 9];
-        history.extend([
-            WAIT, 10, ANSWER, 0, WRONG, 0, wrong, 2, 0, WAIT, 10, ANSWER, 0,
-        ]);
-        history.extend([
-            ANSWER, 0, WRONG, 0, wrong, 1, WRITE, 2, 0, 0, WRONG, 0, wrong, 1, 1,
-        ]);
+        history.extend([WAIT, 10, ANSWER, 0, WRONG, 0, wrong, 2, 0, WAIT, 10, ANSWER, 0]);
+        history.extend([ANSWER, 0, WRONG, 0, wrong, 1, WRITE, 2, 0, 0, WRONG, 0, wrong, 1, 1]);
         history.extend([SETTLE, WRITE, 0, 0, 1, b'z', SETTLE, READ, 0, SETTLE]);
         seeds.push(history);
     }
-    let mut broken = vec![
-        0, 1, 0, ENTROPY, 1, SETTLE, WRITE, 0, 0, 0, WRITE, 1, 0, 0, CANCEL, 0,
-    ];
-    broken.extend([
-        ENTROPY, 0, WAIT, 20, SETTLE, WRITE, 0, 0, 0, RELOAD, 3, CANCEL, 0, WAIT, 90,
-    ]);
+    let mut broken = vec![0, 1, 0, ENTROPY, 1, SETTLE, WRITE, 0, 0, 0, WRITE, 1, 0, 0, CANCEL, 0];
+    broken.extend([ENTROPY, 0, WAIT, 20, SETTLE, WRITE, 0, 0, 0, RELOAD, 3, CANCEL, 0, WAIT, 90]);
     seeds.push(broken);
     seeds
 }

@@ -36,11 +36,7 @@ pub fn run(input: &[u8]) {
     });
     // prost omits an empty value of a map entry; Go and Dekker write it.
     if ours.annotations.values().all(|value| !value.is_empty()) {
-        assert_eq!(
-            written,
-            ours.encode_to_vec(),
-            "prost encodes it differently"
-        );
+        assert_eq!(written, ours.encode_to_vec(), "prost encodes it differently");
     }
     let again = EncryptedObject::decode(&written);
     assert_eq!(again.as_ref(), Ok(&object), "it reads back");
@@ -66,9 +62,7 @@ fn owned(object: &EncryptedObject<'_>) -> Object {
         encrypted_data: object.encrypted_data.to_vec(),
         key_id: object.key_id.to_owned(),
         encrypted_dek_source: object.encrypted_dek_source.to_vec(),
-        annotations: annotations
-            .map(|(key, value)| ((*key).to_owned(), value.to_vec()))
-            .collect(),
+        annotations: annotations.map(|(key, value)| ((*key).to_owned(), value.to_vec())).collect(),
         encrypted_dek_source_type: match object.source_type {
             DekSourceType::AesGcmKey => 0,
             DekSourceType::HkdfSha256XnonceAesGcmSeed => 1,
@@ -90,11 +84,8 @@ pub fn seeds() -> Vec<Vec<u8>> {
     };
     let plain = object(0, &[]).encode_to_vec();
     let annotated = object(1, &[("a.example.com", b"1"), ("b.example.com", b"")]).encode_to_vec();
-    let longest = Object {
-        key_id: "k".repeat(1024),
-        encrypted_dek_source: vec![1; 1024],
-        ..object(0, &[])
-    };
+    let longest =
+        Object { key_id: "k".repeat(1024), encrypted_dek_source: vec![1; 1024], ..object(0, &[]) };
     // A group of an unknown field that contains a number and another group; a varint of ten bytes; a fixed64 and a fixed32.
     let unknown = [0x33, 0x08, 0x01, 0x3b, 0x3c, 0x34, 0x40];
     let varint = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01];

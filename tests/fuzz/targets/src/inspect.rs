@@ -50,11 +50,7 @@ fn one(stored: &[u8]) {
         assert!(part.length > 0, "an empty part");
         end += part.length;
     }
-    assert_eq!(
-        (end, seen.size),
-        (stored.len(), stored.len()),
-        "the parts do not cover the value"
-    );
+    assert_eq!((end, seen.size), (stored.len(), stored.len()), "the parts do not cover the value");
     assert!(seen.plaintext_size <= stored.len(), "longer than the value");
     let shown: Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!(shown["size"], seen.size as u64);
@@ -79,11 +75,9 @@ fn in_every_encoding(stored: &[u8]) {
     let hex: String = stored.iter().map(|byte| format!("{byte:02x}")).collect();
     let base64 = STANDARD.encode(stored);
     let etcdctl = format!(r#"{{"header":{{}},"kvs":[{{"key":"L2E=","value":"{base64}"}}]}}"#);
-    for (text, encoding) in [
-        (hex, Encoding::Hex),
-        (base64, Encoding::Base64),
-        (etcdctl, Encoding::Etcdctl),
-    ] {
+    for (text, encoding) in
+        [(hex, Encoding::Hex), (base64, Encoding::Base64), (etcdctl, Encoding::Etcdctl)]
+    {
         let found = find(text.as_bytes()).expect("a value");
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].encoding, encoding);
@@ -94,10 +88,8 @@ fn in_every_encoding(stored: &[u8]) {
 /// Returns a value of each provider, raw and in each encoding.
 pub fn seeds() -> Vec<Vec<u8>> {
     let value = |prefix: &str, rest: &[u8]| [prefix.as_bytes(), rest].concat();
-    let mut seeds: Vec<Vec<u8>> = crate::envelope::seeds()
-        .iter()
-        .map(|object| value("k8s:enc:kms:v2:a:", object))
-        .collect();
+    let mut seeds: Vec<Vec<u8>> =
+        crate::envelope::seeds().iter().map(|object| value("k8s:enc:kms:v2:a:", object)).collect();
     seeds.extend([
         value("k8s:enc:aesgcm:v1:key1:", &[5; 40]),
         value("k8s:enc:aescbc:v1:key1:", &[5; 48]),

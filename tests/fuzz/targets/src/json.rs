@@ -42,10 +42,9 @@ fn configuration(text: &str) {
         }
         (theirs, ours) => panic!("serde_json: {theirs:?}, ours: {ours:?}"),
     }
-    let (Ok(config), Ok(value)) = (
-        Config::load(text.as_bytes(), false),
-        serde_json::from_str::<Value>(text),
-    ) else {
+    let (Ok(config), Ok(value)) =
+        (Config::load(text.as_bytes(), false), serde_json::from_str::<Value>(text))
+    else {
         return;
     };
     for (at, rule) in config.rules.iter().enumerate() {
@@ -137,10 +136,7 @@ impl<'de, N: Names> Deserialize<'de> for Two<N> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Two<N>, A::Error> {
                 let [first, second] = N::NAMES;
-                let mut two = Two {
-                    first: None,
-                    second: None,
-                };
+                let mut two = Two { first: None, second: None };
                 while let Some(name) = map.next_key::<String>()? {
                     let twice = if name == first {
                         two.first.replace(map.next_value()?).is_some()

@@ -61,10 +61,7 @@ fn read_any(stored: &[u8]) {
     match (provider.read(AAD, stored, None), framed) {
         (Err(error), None) => assert_eq!(error.kind, ErrorKind::Malformed),
         (Ok(ReadStep::NeedsDek(_, needed)), Some((dek, sealed))) => {
-            assert_eq!(
-                needed.request.ciphertext, dek,
-                "the encrypted DEK of the value"
-            );
+            assert_eq!(needed.request.ciphertext, dek, "the encrypted DEK of the value");
             // Any DEK will do: the read must end, whether it opens the value or not.
             let dek = Secret::new(vec![9; [16, 24, 32][dek.len() % 3]]);
             let dek = read_dek(&RustCrypto, &dek).expect("an AES key length");
@@ -83,11 +80,8 @@ fn read_any(stored: &[u8]) {
 }
 
 fn write(how: u8, mut input: Bytes<'_>) {
-    let encrypted_dek = if how & 2 == 0 {
-        input.run().to_vec()
-    } else {
-        vec![how; usize::from(input.short())]
-    };
+    let encrypted_dek =
+        if how & 2 == 0 { input.run().to_vec() } else { vec![how; usize::from(input.short())] };
     let dek = vec![input.byte(); 32];
     let alter = (how & 4 != 0).then(|| (usize::from(input.short()), input.byte().max(1)));
     let plaintext = input.rest();
@@ -101,10 +95,7 @@ fn write(how: u8, mut input: Bytes<'_>) {
         Ok(stored) => stored,
         Err(error) => {
             assert_eq!(error.kind, ErrorKind::Kms);
-            assert!(
-                encrypted_dek.is_empty(),
-                "only an empty encrypted DEK is too short"
-            );
+            assert!(encrypted_dek.is_empty(), "only an empty encrypted DEK is too short");
             return;
         }
     };
@@ -113,10 +104,7 @@ fn write(how: u8, mut input: Bytes<'_>) {
     assert_eq!(seen.plaintext_size, plaintext.len());
     let mut value = stored[PREFIX.len()..].to_vec();
     // The DEK is cached, because it has just encrypted a value.
-    assert_eq!(
-        opened(&mut provider, &value, None),
-        Ok((plaintext.to_vec(), false))
-    );
+    assert_eq!(opened(&mut provider, &value, None), Ok((plaintext.to_vec(), false)));
     let dek = || read_dek(&RustCrypto, &source).expect("32 bytes");
     if how & 8 != 0 {
         // As Kubernetes wrote before 1.25: AES-CBC, which reads as stale.

@@ -24,36 +24,12 @@ pub struct Target {
 
 /// The targets of dekker-core.
 pub static CORE: [Target; 6] = [
-    Target {
-        name: "config",
-        run: config::run,
-        seeds: config::seeds,
-    },
-    Target {
-        name: "engine",
-        run: engine::run,
-        seeds: engine::seeds,
-    },
-    Target {
-        name: "envelope",
-        run: envelope::run,
-        seeds: envelope::seeds,
-    },
-    Target {
-        name: "inspect",
-        run: inspect::run,
-        seeds: inspect::seeds,
-    },
-    Target {
-        name: "json",
-        run: json::run,
-        seeds: json::seeds,
-    },
-    Target {
-        name: "kms_v1",
-        run: kms_v1::run,
-        seeds: kms_v1::seeds,
-    },
+    Target { name: "config", run: config::run, seeds: config::seeds },
+    Target { name: "engine", run: engine::run, seeds: engine::seeds },
+    Target { name: "envelope", run: envelope::run, seeds: envelope::seeds },
+    Target { name: "inspect", run: inspect::run, seeds: inspect::seeds },
+    Target { name: "json", run: json::run, seeds: json::seeds },
+    Target { name: "kms_v1", run: kms_v1::run, seeds: kms_v1::seeds },
 ];
 
 /// Returns every target that this library was built with.
@@ -61,15 +37,11 @@ pub fn all() -> Vec<Target> {
     #[cfg_attr(not(feature = "host"), allow(unused_mut))]
     let mut all = CORE.to_vec();
     #[cfg(feature = "host")]
-    all.extend(
-        dekker_host::fuzz::TARGETS
-            .iter()
-            .map(|(name, run, seeds)| Target {
-                name,
-                run: *run,
-                seeds: *seeds,
-            }),
-    );
+    all.extend(dekker_host::fuzz::TARGETS.iter().map(|(name, run, seeds)| Target {
+        name,
+        run: *run,
+        seeds: *seeds,
+    }));
     all
 }
 

@@ -59,9 +59,7 @@ fn play(name: &str) {
         .enumerate()
         .map(|(at, seed)| (format!("seed {at}"), seed))
         .collect();
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../corpus")
-        .join(name);
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../corpus").join(name);
     for entry in fs::read_dir(&corpus).expect("a corpus") {
         let path = entry.expect("an entry").path();
         inputs.push((path.display().to_string(), fs::read(&path).expect("a file")));

@@ -65,10 +65,7 @@ fn error(error: wit::TransformError) -> TransformError {
 }
 
 pub(super) fn check(check: face::Check) -> core::Check {
-    core::Check {
-        name: check.name,
-        fault: check.fault,
-    }
+    core::Check { name: check.name, fault: check.fault }
 }
 
 pub(super) fn kms_provider(info: face::KmsProvider) -> core::KmsProviderInfo {
@@ -127,9 +124,9 @@ pub(super) fn action(action: face::Action) -> core::Action {
             generation: core::Generation(done.generation),
             outcome: done.outcome,
         },
-        face::Action::CloseProvider(id) => core::Action::CloseProvider {
-            provider: core::ProviderId(id),
-        },
+        face::Action::CloseProvider(id) => {
+            core::Action::CloseProvider { provider: core::ProviderId(id) }
+        }
         face::Action::Log(line) => core::Action::Log(core::LogLine {
             level: match line.level {
                 face::LogLevel::Error => core::LogLevel::Error,
@@ -144,10 +141,8 @@ pub(super) fn action(action: face::Action) -> core::Action {
 }
 
 pub(super) fn event(event: core::Event) -> face::Event {
-    let error = |error: core::CallError| face::CallError {
-        code: error.code,
-        message: error.message,
-    };
+    let error =
+        |error: core::CallError| face::CallError { code: error.code, message: error.message };
     match event {
         core::Event::Status { call, outcome } => face::Event::Status(face::StatusEvent {
             call: call.0,

@@ -143,18 +143,11 @@ pub(super) struct Check {
 }
 
 pub(super) fn check(check: Check) -> core::Check {
-    core::Check {
-        name: check.name,
-        fault: check.fault,
-    }
+    core::Check { name: check.name, fault: check.fault }
 }
 
 #[derive(Deserialize)]
-#[serde(
-    tag = "type",
-    rename_all = "camelCase",
-    rename_all_fields = "camelCase"
-)]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub(super) enum Action {
     CallStatus {
         call: u64,
@@ -207,47 +200,36 @@ pub(super) fn action(action: Action) -> core::Action {
             call: core::CallId(call),
             provider: core::ProviderId(provider),
         },
-        Action::CallEncrypt {
-            call,
-            provider,
-            uid,
-            plaintext,
-            is_new_dek,
-        } => core::Action::CallEncrypt {
-            call: core::CallId(call),
-            provider: core::ProviderId(provider),
-            uid,
-            plaintext: plaintext.0.into(),
-            is_new_dek,
-        },
-        Action::CallDecrypt {
-            call,
-            provider,
-            uid,
-            ciphertext,
-            key_id,
-            annotations,
-        } => core::Action::CallDecrypt {
-            call: core::CallId(call),
-            provider: core::ProviderId(provider),
-            uid,
-            request: core::DecryptRequest {
-                ciphertext: ciphertext.0,
-                key_id,
-                annotations: annotations
-                    .into_iter()
-                    .map(|(name, value)| (name, value.0))
-                    .collect(),
-            },
-        },
-        Action::ToStorageDone { op, outcome } => core::Action::ToStorageDone {
-            op: core::OpId(op),
-            outcome: encrypted(outcome),
-        },
-        Action::FromStorageDone { op, outcome } => core::Action::FromStorageDone {
-            op: core::OpId(op),
-            outcome: decrypted(outcome),
-        },
+        Action::CallEncrypt { call, provider, uid, plaintext, is_new_dek } => {
+            core::Action::CallEncrypt {
+                call: core::CallId(call),
+                provider: core::ProviderId(provider),
+                uid,
+                plaintext: plaintext.0.into(),
+                is_new_dek,
+            }
+        }
+        Action::CallDecrypt { call, provider, uid, ciphertext, key_id, annotations } => {
+            core::Action::CallDecrypt {
+                call: core::CallId(call),
+                provider: core::ProviderId(provider),
+                uid,
+                request: core::DecryptRequest {
+                    ciphertext: ciphertext.0,
+                    key_id,
+                    annotations: annotations
+                        .into_iter()
+                        .map(|(name, value)| (name, value.0))
+                        .collect(),
+                },
+            }
+        }
+        Action::ToStorageDone { op, outcome } => {
+            core::Action::ToStorageDone { op: core::OpId(op), outcome: encrypted(outcome) }
+        }
+        Action::FromStorageDone { op, outcome } => {
+            core::Action::FromStorageDone { op: core::OpId(op), outcome: decrypted(outcome) }
+        }
         Action::HealthDone { op, checks } => core::Action::HealthDone {
             op: core::OpId(op),
             checks: checks.into_iter().map(check).collect(),
@@ -256,14 +238,10 @@ pub(super) fn action(action: Action) -> core::Action {
             generation: core::Generation(generation),
             outcome: error.map_or(Ok(()), Err),
         },
-        Action::CloseProvider { provider } => core::Action::CloseProvider {
-            provider: core::ProviderId(provider),
-        },
-        Action::Log {
-            level,
-            provider,
-            message,
-        } => core::Action::Log(core::LogLine {
+        Action::CloseProvider { provider } => {
+            core::Action::CloseProvider { provider: core::ProviderId(provider) }
+        }
+        Action::Log { level, provider, message } => core::Action::Log(core::LogLine {
             level: match &*level {
                 "error" => core::LogLevel::Error,
                 "warn" => core::LogLevel::Warn,
@@ -286,26 +264,17 @@ pub(super) fn event(event: core::Event) -> (&'static str, Value) {
     };
     match event {
         core::Event::Status { call, outcome } => match outcome {
-            Ok(core::StatusResponse {
-                version,
-                healthz,
-                key_id,
-            }) => (
+            Ok(core::StatusResponse { version, healthz, key_id }) => (
                 "completeStatus",
                 json!({ "call": call.0, "version": version, "healthz": healthz, "keyId": key_id }),
             ),
             Err(error) => failed(call, "status", error),
         },
         core::Event::Encrypted { call, outcome } => match outcome {
-            Ok(core::EncryptResponse {
-                ciphertext,
-                key_id,
-                annotations,
-            }) => {
+            Ok(core::EncryptResponse { ciphertext, key_id, annotations }) => {
                 let annotations = annotations.iter();
-                let annotations: Vec<_> = annotations
-                    .map(|(name, value)| (name, base64(value)))
-                    .collect();
+                let annotations: Vec<_> =
+                    annotations.map(|(name, value)| (name, base64(value))).collect();
                 (
                     "completeEncrypt",
                     json!({

@@ -29,10 +29,7 @@ impl ReadDek {
 
     /// Creates a DEK that tries AES-GCM first and then, with the same key, AES-CBC, which KMS v1 used before Kubernetes 1.25.
     pub fn with_cbc_fallback(key: Arc<dyn OpeningKey>, cbc: Arc<dyn LocalKey>) -> Self {
-        Self {
-            key,
-            cbc: Some(cbc),
-        }
+        Self { key, cbc: Some(cbc) }
     }
 
     /// Returns the handle that decrypts with AES-GCM.
@@ -124,11 +121,7 @@ enum Sought<'a> {
 
 impl<'a> Sought<'a> {
     fn new(name: DekName<'a>) -> Self {
-        if name.len() <= NAME_KEPT_MAX {
-            Self::Exact(name)
-        } else {
-            Self::Hash(name.key())
-        }
+        if name.len() <= NAME_KEPT_MAX { Self::Exact(name) } else { Self::Hash(name.key()) }
     }
 
     fn parts(&self, mut put: impl FnMut(&[u8])) {
@@ -167,10 +160,7 @@ impl DekCache {
     /// Creates a cache for at most `capacity` DEKs. Memory is allocated as DEKs are added. `seed` must be random; it determines only where entries
     /// are stored.
     pub fn new(capacity: NonZeroUsize, seed: &[u8; 16]) -> Self {
-        Self {
-            deks: Lru::new(capacity.get()),
-            places: SipHasher13::new_with_key(seed),
-        }
+        Self { deks: Lru::new(capacity.get()), places: SipHasher13::new_with_key(seed) }
     }
 
     /// Returns a DEK and marks it as the most recently used.
@@ -212,14 +202,8 @@ mod tests {
     #[test]
     fn keys_hash_the_same_bytes_as_upstream() {
         let long = "k".repeat(1024);
-        type Case<'a> = (
-            &'a str,
-            DekSourceType,
-            &'a [u8],
-            &'a str,
-            &'a [(&'a str, &'a [u8])],
-            &'a str,
-        );
+        type Case<'a> =
+            (&'a str, DekSourceType, &'a [u8], &'a str, &'a [(&'a str, &'a [u8])], &'a str);
         let table: [Case; 5] = [
             (
                 "a key",
@@ -263,18 +247,9 @@ mod tests {
             ),
         ];
         for (desc, source_type, source, key_id, annotations, expected) in table {
-            let name = DekName {
-                source_type,
-                source,
-                key_id,
-                annotations,
-            };
-            let shown: alloc::string::String = name
-                .key()
-                .0
-                .iter()
-                .map(|byte| alloc::format!("{byte:02x}"))
-                .collect();
+            let name = DekName { source_type, source, key_id, annotations };
+            let shown: alloc::string::String =
+                name.key().0.iter().map(|byte| alloc::format!("{byte:02x}")).collect();
             assert_eq!(shown, expected, "{desc}");
         }
     }
@@ -282,22 +257,15 @@ mod tests {
     #[test]
     fn every_part_changes_the_key() {
         let mut keys = alloc::collections::BTreeSet::new();
-        for source_type in [
-            DekSourceType::AesGcmKey,
-            DekSourceType::HkdfSha256XnonceAesGcmSeed,
-        ] {
+        for source_type in [DekSourceType::AesGcmKey, DekSourceType::HkdfSha256XnonceAesGcmSeed] {
             for source in [&[1, 2, 3], &[4, 5, 6]] {
                 for key_id in ["id1", "id2"] {
                     for annotations in [
                         [("a", &[4u8, 5][..]), ("b", &[6, 7])],
                         [("x", &[9, 10]), ("y", &[11, 12])],
                     ] {
-                        let name = DekName {
-                            source_type,
-                            source,
-                            key_id,
-                            annotations: &annotations,
-                        };
+                        let name =
+                            DekName { source_type, source, key_id, annotations: &annotations };
                         keys.insert(name.key());
                     }
                 }
@@ -326,48 +294,17 @@ mod tests {
         let hkdf = DekSourceType::HkdfSha256XnonceAesGcmSeed;
         let names = [
             base,
-            DekName {
-                source_type: hkdf,
-                ..base
-            },
-            DekName {
-                source: &[1, 2],
-                ..base
-            },
-            DekName {
-                source: &[1, 2, 3, 0],
-                ..base
-            },
-            DekName {
-                source: &[],
-                ..base
-            },
-            DekName {
-                key_id: "id2",
-                ..base
-            },
+            DekName { source_type: hkdf, ..base },
+            DekName { source: &[1, 2], ..base },
+            DekName { source: &[1, 2, 3, 0], ..base },
+            DekName { source: &[], ..base },
+            DekName { key_id: "id2", ..base },
             DekName { key_id: "", ..base },
-            DekName {
-                annotations: &annotations,
-                ..base
-            },
-            DekName {
-                annotations: &annotations[..1],
-                ..base
-            },
-            DekName {
-                source: &long,
-                ..base
-            },
-            DekName {
-                source: &long,
-                key_id: "id2",
-                ..base
-            },
-            DekName {
-                source: &long[1..],
-                ..base
-            },
+            DekName { annotations: &annotations, ..base },
+            DekName { annotations: &annotations[..1], ..base },
+            DekName { source: &long, ..base },
+            DekName { source: &long, key_id: "id2", ..base },
+            DekName { source: &long[1..], ..base },
         ];
         let mut cache = DekCache::new(DekCache::DEFAULT_CAPACITY, &[3; 16]);
         for (at, name) in (0..).zip(names) {

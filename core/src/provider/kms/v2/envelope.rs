@@ -60,10 +60,7 @@ impl<'a> EncryptedObject<'a> {
         let mut annotations = Vec::new();
         // The index of each annotation key in `annotations`.
         let mut found = Names::new();
-        let mut reader = Reader {
-            rest: bytes,
-            whole: bytes.len(),
-        };
+        let mut reader = Reader { rest: bytes, whole: bytes.len() };
         while let Some(field) = reader.field()? {
             match (field.number, field.value) {
                 (1, Value::Bytes(data)) => object.encrypted_data = data,
@@ -72,9 +69,8 @@ impl<'a> EncryptedObject<'a> {
                 (4, Value::Bytes(entry)) => {
                     let (key, value) = annotation(entry)?;
                     // The total length of all annotations seen so far, including those whose value is replaced below. Used only in the error.
-                    annotations_len = annotations_len
-                        .saturating_add(key.len())
-                        .saturating_add(value.len());
+                    annotations_len =
+                        annotations_len.saturating_add(key.len()).saturating_add(value.len());
                     // If a key occurs more than once, its last value counts.
                     match found.entry(Cow::Borrowed(key)) {
                         Entry::Occupied(entry) => {
@@ -89,10 +85,9 @@ impl<'a> EncryptedObject<'a> {
                     }
                     // Stop early: so many distinct keys exceed the limit, which is in bytes.
                     if annotations.len() > ANNOTATIONS_MAX {
-                        return Err(MessageError::AnnotationsTooLong {
-                            len: annotations_len,
-                        }
-                        .into());
+                        return Err(
+                            MessageError::AnnotationsTooLong { len: annotations_len }.into()
+                        );
                     }
                 }
                 // An enum is an int32. Like Go, truncate a longer varint.
@@ -101,9 +96,7 @@ impl<'a> EncryptedObject<'a> {
             }
         }
         let sorted = found.into_values();
-        object.annotations = sorted
-            .filter_map(|at| annotations.get(at).copied())
-            .collect();
+        object.annotations = sorted.filter_map(|at| annotations.get(at).copied()).collect();
         object.source_type = match source_type {
             0 => DekSourceType::AesGcmKey,
             1 => DekSourceType::HkdfSha256XnonceAesGcmSeed,
@@ -164,12 +157,7 @@ impl EnvelopeTail {
         seal: impl FnOnce(Envelope<'_>) -> T,
     ) -> T {
         let (field, len) = field_start(sealed_len as u64);
-        seal(Envelope {
-            prefix,
-            start: field.get(..len).unwrap_or_default(),
-            header,
-            end: &self.0,
-        })
+        seal(Envelope { prefix, start: field.get(..len).unwrap_or_default(), header, end: &self.0 })
     }
 }
 
@@ -223,28 +211,16 @@ impl fmt::Display for EnvelopeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Truncated { offset } => {
-                write!(
-                    f,
-                    "not an EncryptedObject: a field is cut short at byte {offset}"
-                )
+                write!(f, "not an EncryptedObject: a field is cut short at byte {offset}")
             }
             Self::VarintOverflow { offset } => {
-                write!(
-                    f,
-                    "not an EncryptedObject: a varint overflows at byte {offset}"
-                )
+                write!(f, "not an EncryptedObject: a varint overflows at byte {offset}")
             }
             Self::FieldNumber { offset } => {
-                write!(
-                    f,
-                    "not an EncryptedObject: invalid field number at byte {offset}"
-                )
+                write!(f, "not an EncryptedObject: invalid field number at byte {offset}")
             }
             Self::WireType { offset } => {
-                write!(
-                    f,
-                    "not an EncryptedObject: invalid wire type at byte {offset}"
-                )
+                write!(f, "not an EncryptedObject: invalid wire type at byte {offset}")
             }
             Self::NotUtf8 { field } => {
                 write!(f, "not an EncryptedObject: field {field} is not UTF-8")
@@ -346,9 +322,7 @@ impl<'a> Reader<'a> {
         let (taken, rest) = self
             .rest
             .split_at_checked(len)
-            .ok_or(EnvelopeError::Truncated {
-                offset: self.offset(),
-            })?;
+            .ok_or(EnvelopeError::Truncated { offset: self.offset() })?;
         self.rest = rest;
         Ok(taken)
     }
@@ -373,10 +347,7 @@ impl<'a> Reader<'a> {
 
 fn annotation(entry: &[u8]) -> Result<(&str, &[u8]), EnvelopeError> {
     let (mut key, mut value): (&[u8], &[u8]) = (&[], &[]);
-    let mut reader = Reader {
-        rest: entry,
-        whole: entry.len(),
-    };
+    let mut reader = Reader { rest: entry, whole: entry.len() };
     while let Some(field) = reader.field()? {
         match (field.number, field.value) {
             (1, Value::Bytes(bytes)) => key = bytes,

@@ -233,12 +233,7 @@ impl KeyState {
 
     fn replace(&mut self, dek: Arc<WriteDek>, since: Timestamp, expiry: Timestamp) {
         let serial = self.current.as_ref().map_or(0, |current| current.serial) + 1;
-        self.current = Some(Current {
-            dek,
-            since,
-            expiry,
-            serial,
-        });
+        self.current = Some(Current { dek, since, expiry, serial });
     }
 
     /// Retires the DEK in use after the process or its machine was restored from a snapshot. Another copy of the memory may hold this DEK with its

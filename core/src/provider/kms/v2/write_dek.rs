@@ -68,20 +68,11 @@ impl WriteDek {
 
     /// Returns whether a stored value names this DEK.
     pub fn is_named(&self, name: DekName<'_>) -> bool {
-        let DekName {
-            source_type,
-            source,
-            key_id,
-            annotations,
-        } = name;
+        let DekName { source_type, source, key_id, annotations } = name;
         same(source, self.source.ciphertext())
             && same(key_id.as_bytes(), self.source.key_id().as_str().as_bytes())
             && source_type == self.source_type()
-            && self
-                .source
-                .annotations()
-                .iter()
-                .eq(annotations.iter().copied())
+            && self.source.annotations().iter().eq(annotations.iter().copied())
     }
 
     /// Returns whether no nonces are left. A seed never runs out.

@@ -20,10 +20,7 @@ fn start(limits: Limits) -> (Network, Fake) {
     let registry = Registry::new(&limits);
     let metrics = Arc::new(Metrics::new(""));
     let router = router(fake.clone(), metrics, &limits, registry.clone());
-    let routes = Routes {
-        router,
-        once: false,
-    };
+    let routes = Routes { router, once: false };
     tokio::spawn(async move {
         let admit = move |_: &DuplexStream| Some(routes.clone());
         serve(socket, &limits, registry, std::future::pending(), admit).await;
@@ -63,9 +60,7 @@ async fn values_that_do_not_fit_are_refused_and_small_ones_are_served() {
     let mut at_work = Vec::new();
     for _ in 0..32 {
         let network = network.clone();
-        at_work.push(tokio::spawn(
-            async move { post(&network, body::LIMIT).await },
-        ));
+        at_work.push(tokio::spawn(async move { post(&network, body::LIMIT).await }));
         gate.arrived.acquire().await.unwrap().forget();
     }
     let start = Instant::now();
@@ -106,10 +101,7 @@ async fn stalled_clients_lose_their_memory_to_others() {
 
 #[tokio::test(start_paused = true)]
 async fn unread_responses_lose_their_places_to_others() {
-    let limits = Limits {
-        requests: 2,
-        ..Limits::default()
-    };
+    let limits = Limits { requests: 2, ..Limits::default() };
     let (network, _fake) = start(limits);
     let mut unread = Vec::new();
     for _ in 0..2 {

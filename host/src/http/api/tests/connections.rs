@@ -20,21 +20,15 @@ async fn other_users_are_refused_and_disconnected() {
             (answer.status, answer.problem()["kind"].as_str()),
             (StatusCode::FORBIDDEN, Some("forbidden"))
         );
-        assert!(
-            client.send(Method::POST, TARGET, b"x").await.is_err(),
-            "one answer, then no more"
-        );
+        assert!(client.send(Method::POST, TARGET, b"x").await.is_err(), "one answer, then no more");
     }
     assert_eq!(server.fake.last_seen(), None);
 }
 
 #[tokio::test]
 async fn one_request_too_many_is_refused() {
-    let server = Server::start(Limits {
-        requests: 1,
-        patience: Duration::ZERO,
-        ..Limits::default()
-    });
+    let server =
+        Server::start(Limits { requests: 1, patience: Duration::ZERO, ..Limits::default() });
     let gate = server.fake.gate();
     let mut first = server.http1().await;
     let first = tokio::spawn(async move { first.post(TARGET, b"x").await.status });
@@ -52,11 +46,7 @@ async fn one_request_too_many_is_refused() {
 
 #[tokio::test]
 async fn a_connection_beyond_the_limit_takes_the_place_of_an_idle_one() {
-    let server = Server::start(Limits {
-        connections: 1,
-        connections_max: 1,
-        ..Limits::default()
-    });
+    let server = Server::start(Limits { connections: 1, connections_max: 1, ..Limits::default() });
     let mut idle = server.connect().await;
     assert_eq!(server.http1().await.post(TARGET, b"x").await.status, 200);
     assert_eq!(idle.read_to_end(&mut Vec::new()).await.unwrap(), 0);
@@ -84,10 +74,7 @@ async fn shutdown_finishes_running_requests() {
 
 #[tokio::test]
 async fn shutdown_waits_no_longer_than_its_limit() {
-    let server = Server::start(Limits {
-        drain: Duration::ZERO,
-        ..Limits::default()
-    });
+    let server = Server::start(Limits { drain: Duration::ZERO, ..Limits::default() });
     let gate = server.fake.gate();
     let mut client = server.http1().await;
     let running = tokio::spawn(async move { client.send(Method::POST, TARGET, b"x").await });
@@ -106,30 +93,18 @@ async fn slow_clients_are_disconnected() {
         ("half an HTTP/2 preface", "PRI * HTTP/2.0\r\n\r", ""),
         ("half a header", "POST / HTTP/1.1\r\nho", ""),
     ];
-    let server = Server::start(Limits {
-        header: soon,
-        ..Limits::default()
-    });
+    let server = Server::start(Limits { header: soon, ..Limits::default() });
     for (desc, sent, expected) in table {
         assert_eq!(server.raw(sent.as_bytes()).await, expected, "{desc}");
     }
 
     // A longer limit, because here a request must get through first.
-    let server = Server::start(Limits {
-        header: Duration::from_millis(250),
-        ..Limits::default()
-    });
+    let server = Server::start(Limits { header: Duration::from_millis(250), ..Limits::default() });
     let request = format!("POST {TARGET} HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\nx");
     let answer = server.raw(request.as_bytes()).await;
-    assert!(
-        answer.starts_with("HTTP/1.1 200 "),
-        "idle after an answer: {answer}"
-    );
+    assert!(answer.starts_with("HTTP/1.1 200 "), "idle after an answer: {answer}");
 
-    let server = Server::start(Limits {
-        body: soon,
-        ..Limits::default()
-    });
+    let server = Server::start(Limits { body: soon, ..Limits::default() });
     let request = format!("POST {TARGET} HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nabc");
     let answer = server.raw(request.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");

@@ -49,14 +49,7 @@ impl Server {
             limits,
             async { drop(stopped.await) },
         ));
-        Self {
-            _dir: dir,
-            path,
-            fake,
-            metrics,
-            stop,
-            task,
-        }
+        Self { _dir: dir, path, fake, metrics, stop, task }
     }
 
     pub(super) async fn connect(&self) -> UnixStream {
@@ -64,9 +57,8 @@ impl Server {
     }
 
     pub(super) async fn http1(&self) -> Client {
-        let (sender, connection) = http1::handshake(TokioIo::new(self.connect().await))
-            .await
-            .unwrap();
+        let (sender, connection) =
+            http1::handshake(TokioIo::new(self.connect().await)).await.unwrap();
         tokio::spawn(connection);
         Client::Http1(sender)
     }
@@ -147,9 +139,7 @@ impl Client {
     ) -> hyper::Result<Answer> {
         let uri = format!("http://localhost{target}");
         let request = Request::builder().method(method).uri(uri);
-        let request = request
-            .body(Full::new(Bytes::copy_from_slice(body)))
-            .unwrap();
+        let request = request.body(Full::new(Bytes::copy_from_slice(body))).unwrap();
         let response = match self {
             Self::Http1(sender) => {
                 sender.ready().await?;
@@ -159,11 +149,7 @@ impl Client {
         };
         let (parts, body) = response.into_parts();
         let body = body.collect().await?.to_bytes().to_vec();
-        Ok(Answer {
-            status: parts.status,
-            headers: parts.headers,
-            body,
-        })
+        Ok(Answer { status: parts.status, headers: parts.headers, body })
     }
 
     pub(super) async fn post(&mut self, target: &str, body: &[u8]) -> Answer {

@@ -24,11 +24,7 @@ const LONG: usize = 4 * 1024 * 1024;
 
 /// A request that is refused, with its length announced or in chunks.
 fn request(target: &str, len: usize, chunked: bool) -> Vec<u8> {
-    let method = if target.contains("GET") {
-        "GET"
-    } else {
-        "POST"
-    };
+    let method = if target.contains("GET") { "GET" } else { "POST" };
     let target = target.trim_start_matches("GET ");
     let mut request = format!("{method} {target} HTTP/1.1\r\nhost: x\r\n").into_bytes();
     if chunked {
@@ -62,44 +58,16 @@ async fn every_client_sees_why_its_request_is_refused() {
     let own = rustix::process::geteuid().as_raw();
     let refuse = PeerPolicy::only([own + 1]);
     let welcome = PeerPolicy::same_user_and([]);
-    let full = Limits {
-        requests: 0,
-        patience: Duration::ZERO,
-        ..Limits::default()
-    };
+    let full = Limits { requests: 0, patience: Duration::ZERO, ..Limits::default() };
     let open = Limits::default;
     let bad = "/v1/to-storage?resource=s&key=k&x=1";
     let table = [
         ("bad query", bad, LONG, false, &welcome, open(), 400),
         ("another user", TARGET, LONG, false, &refuse, open(), 403),
-        (
-            "no such path",
-            "/nothing",
-            LONG,
-            false,
-            &welcome,
-            open(),
-            404,
-        ),
-        (
-            "another method",
-            "GET /v1/to-storage",
-            LONG,
-            false,
-            &welcome,
-            open(),
-            405,
-        ),
+        ("no such path", "/nothing", LONG, false, &welcome, open(), 404),
+        ("another method", "GET /v1/to-storage", LONG, false, &welcome, open(), 405),
         ("too long", TARGET, LONG, false, &welcome, open(), 413),
-        (
-            "too long, in chunks",
-            TARGET,
-            LONG,
-            true,
-            &welcome,
-            open(),
-            413,
-        ),
+        ("too long, in chunks", TARGET, LONG, true, &welcome, open(), 413),
         ("no place", TARGET, body::LIMIT, false, &welcome, full, 503),
     ];
     for (desc, target, len, chunked, peers, limits, status) in table {

@@ -17,13 +17,7 @@ async fn bodies_match_upstream() {
             OK,
             "[+]ping ok\n[+]kms-providers ok\nhealthz check passed\n",
         ),
-        (
-            "verbose livez",
-            good(),
-            "/livez?verbose",
-            OK,
-            "[+]ping ok\nlivez check passed\n",
-        ),
+        ("verbose livez", good(), "/livez?verbose", OK, "[+]ping ok\nlivez check passed\n"),
         (
             "verbose readyz",
             good(),
@@ -59,13 +53,7 @@ async fn bodies_match_upstream() {
             OK,
             "[+]ping ok\n[+]kms-providers excluded: ok\nhealthz check passed\n",
         ),
-        (
-            "exclude, not verbose",
-            good(),
-            "/healthz?exclude=kms-providers",
-            OK,
-            "ok",
-        ),
+        ("exclude, not verbose", good(), "/healthz?exclude=kms-providers", OK, "ok"),
         (
             "exclude ping",
             good(),
@@ -94,13 +82,7 @@ async fn bodies_match_upstream() {
             OK,
             "[+]ping ok\n[+]kms-providers ok\nwarn: some health checks cannot be excluded: no matches for \"kms-provider-1\"\nhealthz check passed\n",
         ),
-        (
-            "exclude unknown, not verbose",
-            good(),
-            "/healthz?exclude=kms-provider-1",
-            OK,
-            "ok",
-        ),
+        ("exclude unknown, not verbose", good(), "/healthz?exclude=kms-provider-1", OK, "ok"),
         (
             "several unknown: sorted, once",
             good(),
@@ -137,13 +119,7 @@ async fn bodies_match_upstream() {
             "[+]ping ok\n[-]kms-providers failed: reason withheld\nreadyz check failed\n",
         ),
         ("failure does not reach livez", bad(), "/livez", OK, "ok"),
-        (
-            "failure excluded",
-            bad(),
-            "/healthz?exclude=kms-providers",
-            OK,
-            "ok",
-        ),
+        ("failure excluded", bad(), "/healthz?exclude=kms-providers", OK, "ok"),
         (
             "failure and unknown",
             bad(),
@@ -176,10 +152,7 @@ async fn bodies_match_upstream() {
     for (desc, fake, target, status, expected) in table {
         let (found, headers, body) = send(app(&fake), "GET", target).await;
         assert_eq!((found, body.as_str()), (status, expected), "{desc}");
-        assert_eq!(
-            headers["content-type"], "text/plain; charset=utf-8",
-            "{desc}"
-        );
+        assert_eq!(headers["content-type"], "text/plain; charset=utf-8", "{desc}");
         assert_eq!(headers["x-content-type-options"], "nosniff", "{desc}");
     }
 }
@@ -195,13 +168,7 @@ async fn single_checks_match_upstream() {
         ("ping, livez", good(), "/livez/ping", OK, "ok"),
         ("ping, readyz", good(), "/readyz/ping", OK, "ok"),
         ("collapsed", good(), "/healthz/kms-providers", OK, "ok"),
-        (
-            "collapsed, readyz",
-            good(),
-            "/readyz/kms-providers",
-            OK,
-            "ok",
-        ),
+        ("collapsed, readyz", good(), "/readyz/kms-providers", OK, "ok"),
         (
             "no verbose here",
             good(),
@@ -210,20 +177,8 @@ async fn single_checks_match_upstream() {
             "ok",
         ),
         ("escaped path", good(), "/healthz/kms%2dproviders", OK, "ok"),
-        (
-            "collapsed fails",
-            bad(),
-            "/healthz/kms-providers",
-            FAILED,
-            away,
-        ),
-        (
-            "collapsed fails, readyz",
-            bad(),
-            "/readyz/kms-providers",
-            FAILED,
-            away,
-        ),
+        ("collapsed fails", bad(), "/healthz/kms-providers", FAILED, away),
+        ("collapsed fails, readyz", bad(), "/readyz/kms-providers", FAILED, away),
         ("ping beside a failure", bad(), "/healthz/ping", OK, "ok"),
         (
             "second of two",
@@ -232,27 +187,9 @@ async fn single_checks_match_upstream() {
             FAILED,
             "internal server error: x\n",
         ),
-        (
-            "first of two",
-            separate(None, Some("x")),
-            "/healthz/kms-provider-0",
-            OK,
-            "ok",
-        ),
-        (
-            "livez has no KMS check",
-            good(),
-            "/livez/kms-providers",
-            404,
-            missing,
-        ),
-        (
-            "not installed when collapsed",
-            good(),
-            "/healthz/kms-provider-0",
-            404,
-            missing,
-        ),
+        ("first of two", separate(None, Some("x")), "/healthz/kms-provider-0", OK, "ok"),
+        ("livez has no KMS check", good(), "/livez/kms-providers", 404, missing),
+        ("not installed when collapsed", good(), "/healthz/kms-provider-0", 404, missing),
         ("trailing slash", good(), "/healthz/", 404, missing),
         ("deeper", good(), "/healthz/ping/x", 404, missing),
         ("longer name", good(), "/healthzz", 404, missing),
@@ -263,10 +200,7 @@ async fn single_checks_match_upstream() {
     for (desc, fake, target, status, expected) in table {
         let (found, headers, body) = send(app(&fake), "GET", target).await;
         assert_eq!((found, body.as_str()), (status, expected), "{desc}");
-        assert_eq!(
-            headers["content-type"], "text/plain; charset=utf-8",
-            "{desc}"
-        );
+        assert_eq!(headers["content-type"], "text/plain; charset=utf-8", "{desc}");
         let nosniff = headers.get("x-content-type-options").is_some();
         assert_eq!(nosniff, status != OK, "{desc}: only http.Error sets it");
     }

@@ -37,11 +37,7 @@ fn every_altered_bit_is_detected() {
     for bit in 0..sealed.len() * 8 {
         let mut altered = sealed.clone();
         altered[bit / 8] ^= 1 << (bit % 8);
-        let want = if bit < 8 {
-            OpenError::Layout
-        } else {
-            OpenError::Authentication
-        };
+        let want = if bit < 8 { OpenError::Layout } else { OpenError::Authentication };
         assert_eq!(kek.open(&altered).unwrap_err(), want, "bit {bit}");
     }
     for len in 0..sealed.len() {

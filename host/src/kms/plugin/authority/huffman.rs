@@ -37,10 +37,7 @@ static CODE: Code = Code::new();
 
 impl Code {
     const fn new() -> Self {
-        let mut code = Self {
-            bytes: [0; 256],
-            counts: [0; LONGEST + 1],
-        };
+        let mut code = Self { bytes: [0; 256], counts: [0; LONGEST + 1] };
         let (mut length, mut next) = (0, 0);
         while length <= LONGEST {
             let mut byte = 0;
@@ -64,10 +61,7 @@ pub(super) fn decode(coded: &[u8]) -> Option<Vec<u8>> {
     let mut decoded = Vec::with_capacity(coded.len() * 8 / 5);
     // `value` is the code so far, `first` the smallest code of its length, and `before` the number of bytes with shorter codes.
     let (mut value, mut first, mut before, mut length) = (0u32, 0u32, 0u32, 0usize);
-    for bit in coded
-        .iter()
-        .flat_map(|byte| (0..8).rev().map(move |shift| byte >> shift & 1))
-    {
+    for bit in coded.iter().flat_map(|byte| (0..8).rev().map(move |shift| byte >> shift & 1)) {
         value = value << 1 | u32::from(bit);
         first <<= 1;
         length += 1;
@@ -105,11 +99,7 @@ pub(super) mod tests {
         let mut bits = Vec::new();
         for byte in text {
             let length = LENGTHS[usize::from(*byte)];
-            bits.extend(
-                (0..length)
-                    .rev()
-                    .map(|shift| codes[usize::from(*byte)] >> shift & 1),
-            );
+            bits.extend((0..length).rev().map(|shift| codes[usize::from(*byte)] >> shift & 1));
         }
         bits.resize(bits.len().next_multiple_of(8), 1);
         let byte = |bits: &[u32]| bits.iter().fold(0u8, |byte, bit| byte << 1 | *bit as u8);
@@ -127,16 +117,11 @@ pub(super) mod tests {
         // From RFC 7541 C.4 and C.6.
         let table: [(&[u8], &[u8]); 5] = [
             (
-                &[
-                    0xf1, 0xe3, 0xc2, 0xe5, 0xf2, 0x3a, 0x6b, 0xa0, 0xab, 0x90, 0xf4, 0xff,
-                ],
+                &[0xf1, 0xe3, 0xc2, 0xe5, 0xf2, 0x3a, 0x6b, 0xa0, 0xab, 0x90, 0xf4, 0xff],
                 b"www.example.com",
             ),
             (&[0xa8, 0xeb, 0x10, 0x64, 0x9c, 0xbf], b"no-cache"),
-            (
-                &[0x25, 0xa8, 0x49, 0xe9, 0x5b, 0xa9, 0x7d, 0x7f],
-                b"custom-key",
-            ),
+            (&[0x25, 0xa8, 0x49, 0xe9, 0x5b, 0xa9, 0x7d, 0x7f], b"custom-key"),
             (
                 &[
                     0x9d, 0x29, 0xad, 0x17, 0x18, 0x63, 0xc7, 0x8f, 0x0b, 0x97, 0xc8, 0xe9, 0xae,

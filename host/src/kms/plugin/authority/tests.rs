@@ -35,10 +35,8 @@ fn every_encoding_of_an_authority_is_found() {
             ("never indexed, its own name", 0x10, Some(NAME)),
         ] {
             // Before it stands `:method: POST`, after it a table size update and another field.
-            let (before, after) = (
-                vec![0x83],
-                [vec![0x20], field(0x40, Some(b"te"), b"/", coded)].concat(),
-            );
+            let (before, after) =
+                (vec![0x83], [vec![0x20], field(0x40, Some(b"te"), b"/", coded)].concat());
             let with = |authority: &[u8]| [&*before, authority, &*after].concat();
             let name_of = field(first, name, b"", coded);
             let mut want = name_of[..name_of.len() - 1].to_vec();
@@ -74,10 +72,7 @@ fn authorities_of_clients_become_hosts_of_the_same_length() {
         let Block::Changed(changed) = fit(&field(0x41, None, authority, false)) else {
             panic!("{}", authority.escape_ascii());
         };
-        let mut reader = Reader {
-            block: &changed,
-            at: 1,
-        };
+        let mut reader = Reader { block: &changed, at: 1 };
         let host = reader.string().unwrap().decode().unwrap();
         assert_eq!(host.len(), authority.len());
         uri::Authority::try_from(&*host).unwrap();
@@ -99,18 +94,9 @@ fn other_fields_and_malformed_blocks_are_left_alone() {
     let table: [(&str, Vec<u8>); 8] = [
         ("nothing", vec![]),
         ("another field", field(0x44, None, b"/a b", false)),
-        (
-            "another name",
-            field(0x40, Some(b":authorityx"), b"/", false),
-        ),
-        (
-            "a name from the dynamic table",
-            field(0x7e, None, b"/", false),
-        ),
-        (
-            "an integer without an end",
-            vec![0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01],
-        ),
+        ("another name", field(0x40, Some(b":authorityx"), b"/", false)),
+        ("a name from the dynamic table", field(0x7e, None, b"/", false)),
+        ("an integer without an end", vec![0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]),
         ("a string longer than the block", vec![0x41, 0x05, b'/']),
         ("no value", vec![0x41]),
         ("the end's code", vec![0x41, 0x84, 0xff, 0xff, 0xff, 0xff]),

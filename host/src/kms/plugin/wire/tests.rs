@@ -136,11 +136,7 @@ async fn input_that_needs_no_change_passes_byte_for_byte() {
 async fn arbitrary_bytes_cause_no_panic_and_buffering_is_bounded() {
     let mut dice = Dice::new();
     for _ in 0..300 {
-        let mut input = if dice.roll(4) == 0 {
-            vec![]
-        } else {
-            PREFACE.to_vec()
-        };
+        let mut input = if dice.roll(4) == 0 { vec![] } else { PREFACE.to_vec() };
         for _ in 0..dice.roll(30) {
             let len = dice.pick(&[0, 1, 5, 6, 40, 300, MAX_FRAME]);
             let mut payload = dice.bytes(len);
@@ -169,10 +165,7 @@ async fn a_flood_of_continuations_is_not_buffered() {
         input.extend(frame(kind::CONTINUATION, 0, 1, &[]));
     }
     let output = through(&mut Dice::new(), &input).await;
-    assert!(
-        output == input,
-        "beyond the bound, it passes through unchanged"
-    );
+    assert!(output == input, "beyond the bound, it passes through unchanged");
 }
 
 #[tokio::test]
@@ -196,12 +189,7 @@ async fn a_block_in_several_frames_is_rewritten() {
 
     let mut want = PREFACE.to_vec();
     let flags = flag::PRIORITY | flag::END_STREAM | flag::END_HEADERS;
-    want.extend(frame(
-        kind::HEADERS,
-        flags,
-        5,
-        &[&[0, 0, 0, 3, 7], &*fit].concat(),
-    ));
+    want.extend(frame(kind::HEADERS, flags, 5, &[&[0, 0, 0, 3, 7], &*fit].concat()));
     want.extend(data);
     assert_eq!(through(&mut dice, &input).await, want);
 }
@@ -224,11 +212,7 @@ async fn a_block_that_outgrows_a_frame_continues_in_another() {
     let mut parts = unfit.chunks(MAX_FRAME).peekable();
     let mut kind = kind::HEADERS;
     while let Some(part) = parts.next() {
-        let flags = if parts.peek().is_some() {
-            0
-        } else {
-            flag::END_HEADERS
-        };
+        let flags = if parts.peek().is_some() { 0 } else { flag::END_HEADERS };
         input.extend(frame(kind, flags, 1, part));
         kind = kind::CONTINUATION;
     }
@@ -244,10 +228,7 @@ async fn a_block_that_outgrows_a_frame_continues_in_another() {
         frames = &rest[len..];
     }
     assert_eq!(kinds[0], (kind::HEADERS, 0));
-    assert_eq!(
-        *kinds.last().unwrap(),
-        (kind::CONTINUATION, flag::END_HEADERS)
-    );
+    assert_eq!(*kinds.last().unwrap(), (kind::CONTINUATION, flag::END_HEADERS));
     assert!(block.ends_with(&vec![b'-'; long.len()]));
 }
 
@@ -324,9 +305,7 @@ async fn the_header_tables_of_the_client_and_of_h2_agree() {
             let (request, mut respond) = h2.accept().await.unwrap().unwrap();
             let uri = request.uri();
             seen.push((uri.authority().unwrap().to_string(), uri.path().to_owned()));
-            respond
-                .send_response(axum::http::Response::new(()), true)
-                .unwrap();
+            respond.send_response(axum::http::Response::new(()), true).unwrap();
         }
         seen
     };
@@ -342,12 +321,7 @@ fn error_codes_are_found_in_output_split_anywhere() {
     sent.extend(frame(4, 1, 0, &[]));
     sent.extend(frame(kind::RST_STREAM, 0, 1, &1u32.to_be_bytes()));
     sent.extend(frame(0, 0, 3, &[7; 5000]));
-    let goaway = [
-        &3u32.to_be_bytes()[..],
-        &11u32.to_be_bytes(),
-        b"too_many_pings",
-    ]
-    .concat();
+    let goaway = [&3u32.to_be_bytes()[..], &11u32.to_be_bytes(), b"too_many_pings"].concat();
     sent.extend(frame(kind::GOAWAY, 0, 0, &goaway));
     // Frames of invalid length are ignored.
     sent.extend(frame(kind::RST_STREAM, 0, 1, &[1]));

@@ -100,9 +100,8 @@ impl Plugins {
                         || request.key_id == answer.key_id
                             && request.annotations == answer.annotations
                 });
-                let outcome = known
-                    .map(|(plaintext, _)| plaintext.clone().into())
-                    .ok_or_else(|| error(5));
+                let outcome =
+                    known.map(|(plaintext, _)| plaintext.clone().into()).ok_or_else(|| error(5));
                 Event::Decrypted { call: id, outcome }
             }
         }
@@ -144,16 +143,10 @@ impl Plugins {
                         key_id: "k".repeat(usize::from(input.short() % 1100)),
                     }),
                     4 => {
-                        return Event::Encrypted {
-                            call: id,
-                            outcome: Err(error(how)),
-                        };
+                        return Event::Encrypted { call: id, outcome: Err(error(how)) };
                     }
                     _ => {
-                        return Event::Decrypted {
-                            call: id,
-                            outcome: Ok(vec![how].into()),
-                        };
+                        return Event::Decrypted { call: id, outcome: Ok(vec![how].into()) };
                     }
                 };
             }
@@ -170,10 +163,7 @@ impl Plugins {
                         answer.annotations.insert(text(input), input.run().to_vec());
                     }
                     _ => {
-                        return Event::Status {
-                            call: id,
-                            outcome: Err(error(how)),
-                        };
+                        return Event::Status { call: id, outcome: Err(error(how)) };
                     }
                 }
             }

@@ -78,12 +78,7 @@ impl Watch {
     ) -> Result<Box<dyn SealingKey>, KeyError> {
         let bytes = inner.export()?.into_exposed();
         let watch = self.clone();
-        Ok(Box::new(Watched {
-            inner,
-            bytes,
-            source_type,
-            watch,
-        }))
+        Ok(Box::new(Watched { inner, bytes, source_type, watch }))
     }
 }
 

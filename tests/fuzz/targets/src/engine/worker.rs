@@ -41,10 +41,7 @@ impl Worker {
             return false;
         }
         for state in control.write_states().collect::<Vec<_>>() {
-            let known = self
-                .states
-                .iter()
-                .position(|known| known.provider == state.provider);
+            let known = self.states.iter().position(|known| known.provider == state.provider);
             if let Some(known) = known.map(|at| &mut self.states[at])
                 && known.serial == state.serial
             {

@@ -38,11 +38,7 @@ struct Written {
 
 /// The kind of an open operation.
 enum Open {
-    Write {
-        resource: &'static str,
-        key: [u8; 2],
-        plaintext: Vec<u8>,
-    },
+    Write { resource: &'static str, key: [u8; 2], plaintext: Vec<u8> },
     Read(Expected),
     Health,
 }
@@ -121,8 +117,7 @@ impl World {
     /// Takes the engine's actions, without answering any call.
     fn drain(&mut self) {
         let known = self.engine.kms_providers();
-        self.names
-            .extend(known.map(|info| (info.id, info.name.to_string())));
+        self.names.extend(known.map(|info| (info.id, info.name.to_string())));
         while let Some(action) = self.engine.poll_action() {
             self.act(action);
         }
@@ -134,25 +129,17 @@ impl World {
     fn act(&mut self, action: Action) {
         let (id, provider, asked) = match action {
             Action::CallStatus { call, provider } => (call, provider, Asked::Status),
-            Action::CallEncrypt {
-                call,
-                provider,
-                plaintext,
-                ..
-            } => (call, provider, Asked::Encrypt(plaintext.into_exposed())),
-            Action::CallDecrypt {
-                call,
-                provider,
-                request,
-                ..
-            } => (call, provider, Asked::Decrypt(request)),
+            Action::CallEncrypt { call, provider, plaintext, .. } => {
+                (call, provider, Asked::Encrypt(plaintext.into_exposed()))
+            }
+            Action::CallDecrypt { call, provider, request, .. } => {
+                (call, provider, Asked::Decrypt(request))
+            }
             Action::ToStorageDone { op, outcome } => {
                 return match self.open.remove(&op.0) {
-                    Some(Open::Write {
-                        resource,
-                        key,
-                        plaintext,
-                    }) => self.wrote(resource, key, plaintext, outcome),
+                    Some(Open::Write { resource, key, plaintext }) => {
+                        self.wrote(resource, key, plaintext, outcome)
+                    }
                     _ => panic!("no such write is open"),
                 };
             }
@@ -167,19 +154,11 @@ impl World {
                 assert!(matches!(open, Some(Open::Health)), "no such check is open");
                 return check_health(&checks);
             }
-            Action::ReloadDone {
-                generation,
-                outcome,
-            } => {
+            Action::ReloadDone { generation, outcome } => {
                 let at = self.undecided.iter().position(|of| *of == generation);
-                self.undecided
-                    .remove(at.expect("it was offered and is undecided"));
+                self.undecided.remove(at.expect("it was offered and is undecided"));
                 let running = self.engine.running_generation();
-                assert_eq!(
-                    outcome.is_ok(),
-                    running == generation,
-                    "the running file is known"
-                );
+                assert_eq!(outcome.is_ok(), running == generation, "the running file is known");
                 return no_key_id(outcome.err().as_deref().unwrap_or_default());
             }
             Action::CloseProvider { provider } => {
@@ -190,12 +169,7 @@ impl World {
             Action::Log(line) => return no_key_id(&line.message),
         };
         let provider = self.names.get(&provider).expect("a provider in use");
-        self.calls.push(Call {
-            id,
-            provider: provider.clone(),
-            placed: self.now,
-            asked,
-        });
+        self.calls.push(Call { id, provider: provider.clone(), placed: self.now, asked });
     }
 
     fn tell(&mut self, event: Event) {
@@ -237,10 +211,7 @@ impl World {
         let op = self.next_op;
         self.next_op += 1;
         let (resource, key) = at;
-        let at = Location {
-            resource,
-            key: &key,
-        };
+        let at = Location { resource, key: &key };
         match &open {
             Open::Write { plaintext, .. } => {
                 let done = self.engine.to_storage(OpId(op), at, plaintext, self.now);
@@ -286,12 +257,7 @@ impl World {
             let age = self.now.since(*well);
             assert!(age <= WRITE_DEK_MAX_TTL, "written {age:?} after it");
         }
-        self.written.push(Written {
-            resource,
-            key,
-            plaintext,
-            stored,
-        });
+        self.written.push(Written { resource, key, plaintext, stored });
     }
 
     /// Ends all open operations, then reads every acknowledged write once more, here and in a new process.
@@ -327,11 +293,7 @@ impl World {
         for written in std::mem::take(&mut self.written) {
             // KMS v1 does not check whether the plugin can decrypt what it encrypted.
             let lied = kms_v1_dek(&written.stored).is_some_and(|dek| !self.plugins.knows(dek));
-            let expected = if lied {
-                Expected::Perhaps
-            } else {
-                Expected::Plaintext
-            };
+            let expected = if lied { Expected::Perhaps } else { Expected::Plaintext };
             let read = Open::Read(expected(written.plaintext.clone()));
             self.begin(read, &written.stored, (written.resource, written.key));
             self.settle();
@@ -349,13 +311,8 @@ fn engine(
     now: Timestamp,
 ) -> Engine {
     let (watch, entropy) = (watch.clone(), entropy.clone());
-    let made = Engine::new(
-        file.as_bytes(),
-        options.clone(),
-        Box::new(watch),
-        Box::new(entropy),
-        now,
-    );
+    let made =
+        Engine::new(file.as_bytes(), options.clone(), Box::new(watch), Box::new(entropy), now);
     made.expect("a valid file")
 }
 

@@ -39,13 +39,7 @@ struct Slot<V> {
 impl<V> Lru<V> {
     /// Creates a map for at most `capacity` entries. Memory is allocated as entries are added.
     pub(super) fn new(capacity: usize) -> Self {
-        Self {
-            slots: Vec::new(),
-            table: vec![FREE; 8],
-            oldest: NONE,
-            newest: NONE,
-            capacity,
-        }
+        Self { slots: Vec::new(), table: vec![FREE; 8], oldest: NONE, newest: NONE, capacity }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -67,13 +61,7 @@ impl<V> Lru<V> {
             self.touch(slot);
             return;
         }
-        let new = Slot {
-            hash,
-            key,
-            value,
-            older: NONE,
-            newer: NONE,
-        };
+        let new = Slot { hash, key, value, older: NONE, newer: NONE };
         let slot = if self.slots.len() < self.capacity {
             self.slots.push(new);
             self.slots.len() as u32 - 1
@@ -136,10 +124,7 @@ impl<V> Lru<V> {
         while self.table[at].slot != NONE {
             at = self.next(at);
         }
-        self.table[at] = Place {
-            slot,
-            tag: tag_of(hash),
-        };
+        self.table[at] = Place { slot, tag: tag_of(hash) };
     }
 
     /// Frees a place in the table. Entries that were stored after it because it was taken move up.

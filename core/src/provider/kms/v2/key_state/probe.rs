@@ -93,19 +93,12 @@ impl KeyState {
         let key_id = match KeyId::try_from(status.key_id.as_str()) {
             Ok(key_id) => key_id,
             Err(error) => {
-                let code = if error == MessageError::KeyIdEmpty {
-                    "empty"
-                } else {
-                    "too_long"
-                };
+                let code = if error == MessageError::KeyIdEmpty { "empty" } else { "too_long" };
                 faults.push(format!(
                     "got invalid KMSv2 KeyID hash \"{}\": {error}",
                     key_id_hash(&status.key_id)
                 ));
-                return (
-                    self.unhealthy(&faults, now),
-                    Some(KeyIdFromStatus::Invalid(code)),
-                );
+                return (self.unhealthy(&faults, now), Some(KeyIdFromStatus::Invalid(code)));
             }
         };
         let seen = Some(KeyIdFromStatus::Valid(key_id.hash().clone()));
@@ -124,10 +117,7 @@ impl KeyState {
         }
         let step = match self.new_dek(keys, entropy) {
             Ok((uid, key, plaintext)) => {
-                let request = Request::Encrypt {
-                    uid: uid.clone(),
-                    plaintext,
-                };
+                let request = Request::Encrypt { uid: uid.clone(), plaintext };
                 self.probe = Probe::Encrypt(Rotation {
                     uid,
                     key,
@@ -141,10 +131,9 @@ impl KeyState {
             Err(error) => {
                 faults.push(self.rotation_fault("", &error.to_string(), key_id.hash(), ""));
                 match self.unhealthy(&faults, now) {
-                    Step::Done(outcome) => Step::Done(Outcome {
-                        generation_failed: true,
-                        ..outcome
-                    }),
+                    Step::Done(outcome) => {
+                        Step::Done(Outcome { generation_failed: true, ..outcome })
+                    }
                     call @ Step::Call(_) => call,
                 }
             }
@@ -226,14 +215,7 @@ impl KeyState {
         if let Some(fault) = fault {
             return self.rotation_failed(rotation, &fault, &hash, now);
         }
-        let Rotation {
-            uid,
-            key,
-            status_key_id: _,
-            begun,
-            expiry,
-            faults,
-        } = rotation;
+        let Rotation { uid, key, status_key_id: _, begun, expiry, faults } = rotation;
         let dek = match WriteDek::new(key, self.source_type, source, self.range) {
             Ok(dek) => dek,
             Err(error) => return self.unhealthy(&[error.to_string()], now),
@@ -321,16 +303,10 @@ impl KeyState {
     ) -> String {
         let use_seed = self.source_type == DekSourceType::HkdfSha256XnonceAesGcmSeed;
         let (state_error, state_hash, expiry) = match &self.current {
-            Some(current) => (
-                "<nil>",
-                &**current.dek.source().key_id().hash(),
-                current.expiry.to_string(),
-            ),
-            None => (
-                "got unexpected nil transformer",
-                "",
-                "0001-01-01T00:00:00Z".to_string(),
-            ),
+            Some(current) => {
+                ("<nil>", &**current.dek.source().key_id().hash(), current.expiry.to_string())
+            }
+            None => ("got unexpected nil transformer", "", "0001-01-01T00:00:00Z".to_string()),
         };
         format!(
             "failed to rotate DEK uid=\"{uid}\", useSeed={use_seed}, errState={state_error}, errGen={error}, statusKeyIDHash=\"{status_hash}\", \
@@ -343,20 +319,14 @@ impl KeyState {
     }
 
     fn unexpected(&mut self, now: Timestamp) -> Step {
-        self.unhealthy(
-            &["received an answer to a call that is not pending".to_string()],
-            now,
-        )
+        self.unhealthy(&["received an answer to a call that is not pending".to_string()], now)
     }
 
     /// Ends a probe whose Status was answered.
     fn finish(&mut self, faults: &[String], rotated: Option<String>, now: Timestamp) -> Step {
         let fault = (!faults.is_empty()).then(|| {
             let faults = aggregate(faults.iter().map(String::as_str));
-            format!(
-                "kmsv2 Provider {} is not healthy, error: {faults}",
-                self.name
-            )
+            format!("kmsv2 Provider {} is not healthy, error: {faults}", self.name)
         });
         self.done(fault.map(|fault| (fault.clone(), fault)), rotated, now)
     }
@@ -381,10 +351,6 @@ impl KeyState {
             now + POLL_WHILE_HEALTHY
         };
         self.health = Some(LastAnswer::new(now, kept));
-        Step::Done(Outcome {
-            fault,
-            rotated,
-            generation_failed: false,
-        })
+        Step::Done(Outcome { fault, rotated, generation_failed: false })
     }
 }

@@ -144,11 +144,7 @@ impl World {
     fn write(&mut self, input: &mut Bytes<'_>) {
         let ((resource, key), plaintext) = Self::value(input);
         if self.open.len() + self.written.len() < WRITTEN_MAX {
-            let open = Open::Write {
-                resource,
-                key,
-                plaintext,
-            };
+            let open = Open::Write { resource, key, plaintext };
             self.begin(open, &[], (resource, key));
         }
     }
@@ -203,10 +199,7 @@ impl World {
         let Some(worker) = self.workers[which].as_mut() else {
             return;
         };
-        let at = Location {
-            resource,
-            key: &key,
-        };
+        let at = Location { resource, key: &key };
         if self.written.len() < WRITTEN_MAX
             && let Some(done) = worker.engine.try_to_storage(at, &plaintext, self.now)
         {
@@ -222,10 +215,7 @@ impl World {
         let Some(worker) = self.workers[which].as_mut() else {
             return;
         };
-        let at = Location {
-            resource,
-            key: &key,
-        };
+        let at = Location { resource, key: &key };
         if input.byte() & 1 != 0
             && let Some(dek) = self.engine.known_dek(resource, &stored)
         {
@@ -244,10 +234,7 @@ impl World {
             self.tell(Event::Decrypted { call, outcome });
         }
         if let Some((op, _)) = self.open.first_key_value() {
-            let at = Location {
-                resource: "secrets",
-                key: b"/k",
-            };
+            let at = Location { resource: "secrets", key: b"/k" };
             let twice = self.engine.to_storage(OpId(*op), at, b"x", self.now);
             assert!(matches!(twice, Some(Err(_))), "its name is in use");
             self.drain();
