@@ -9,12 +9,11 @@ pub mod event;
 pub mod metrics;
 
 mod calls;
+mod coverage;
 mod data;
 mod health;
-mod kms;
 pub mod lease;
 mod pending;
-mod readers;
 mod reload;
 mod status;
 #[cfg(test)]
@@ -30,12 +29,10 @@ use core::time::Duration;
 
 pub use self::pending::{PARKED_BYTES_MAX, PARKED_MAX};
 
-use self::event::{
-    Action, CallId, Generation, KmsProviderInfo, LogLevel, LogLine, OpId, ProviderId,
-};
+use self::coverage::Coverage;
+use self::event::{Action, Generation, LogLevel, LogLine, OpId};
 use self::metrics::Counts;
 use self::pending::{Call, ParkedOperations};
-use self::readers::Readers;
 use self::reload::{Candidate, LastReload};
 use crate::config::{Config, Faults};
 use crate::crypto::entropy::Entropy;
@@ -43,10 +40,11 @@ use crate::crypto::keys::{DekSourceType, KeyStore, SealingKey};
 use crate::crypto::secret::Secret;
 use crate::map::SortedMap;
 use crate::provider::kms::Kms;
-use crate::provider::kms::message::sha256_text;
-use crate::provider::kms::v2::dek_cache::DekCache;
+use crate::provider::kms::call::{CallId, KmsProviderInfo, ProviderId};
+use crate::provider::kms::dek_cache::DekCache;
 use crate::provider::kms::v2::key_state::Coast;
 use crate::provider::routing::Routing;
+use crate::sha256;
 use crate::time::Timestamp;
 
 /// Settings that are not part of the configuration file.
@@ -110,7 +108,7 @@ struct ConfigSet {
     collapsed: bool,
     /// The sum of the KMS timeouts. A KMS v1 provider counts twice, because its health check makes two calls.
     timeouts: Duration,
-    readers: Readers,
+    coverage: Coverage,
 }
 
 /// A configuration file as the engine received it.
@@ -124,7 +122,7 @@ struct File {
 
 impl File {
     fn new(generation: Generation, bytes: &[u8]) -> Self {
-        Self { generation, bytes: Secret::new(bytes.to_vec()), hash: sha256_text(bytes) }
+        Self { generation, bytes: Secret::new(bytes.to_vec()), hash: sha256::text(bytes) }
     }
 }
 
@@ -170,7 +168,7 @@ impl Engine {
                 kms: Vec::new(),
                 collapsed: false,
                 timeouts: Duration::ZERO,
-                readers: Readers::default(),
+                coverage: Coverage::default(),
             }),
             candidate: None,
             last_reload: None,

@@ -8,11 +8,12 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::crypto::keys::{DekSourceType, INFO_LEN, NONCE_LEN, TAG_LEN};
+use crate::config::KmsVersion;
+use crate::crypto::keys::{DekSourceType, INFO_LEN, LocalCipher, NONCE_LEN, TAG_LEN};
 use crate::json::Writer;
-use crate::provider::ENCRYPTED_PREFIX;
 use crate::provider::kms::message::key_id_hash;
 use crate::provider::kms::v2::envelope::EncryptedObject;
+use crate::provider::prefix;
 
 /// The description of a stored value. Contains no secret and no key ID.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,7 +144,7 @@ pub fn inspect(stored: &[u8]) -> Result<Inspection, InspectError> {
             return read(seen);
         }
     }
-    if stored.starts_with(ENCRYPTED_PREFIX) {
+    if stored.starts_with(prefix::ENCRYPTED.as_bytes()) {
         return Err(InspectError::UnknownProvider);
     }
     let mut layout = Layout::default();
@@ -158,11 +159,11 @@ pub fn inspect(stored: &[u8]) -> Result<Inspection, InspectError> {
 type Read = fn(Seen<'_>) -> Result<Inspection, InspectError>;
 
 const PROVIDERS: [(&str, Read); 5] = [
-    ("k8s:enc:aesgcm:v1:", aesgcm),
-    ("k8s:enc:aescbc:v1:", aescbc),
-    ("k8s:enc:secretbox:v1:", secretbox),
-    ("k8s:enc:kms:v1:", kms_v1),
-    ("k8s:enc:kms:v2:", kms_v2),
+    (prefix::local(LocalCipher::AesGcm), aesgcm),
+    (prefix::local(LocalCipher::AesCbc), aescbc),
+    (prefix::local(LocalCipher::Secretbox), secretbox),
+    (prefix::kms(KmsVersion::V1), kms_v1),
+    (prefix::kms(KmsVersion::V2), kms_v2),
 ];
 
 /// A value whose prefix and name have been read.

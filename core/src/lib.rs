@@ -15,4 +15,17 @@ pub mod inspect;
 mod json;
 mod map;
 pub mod provider;
+mod sha256;
 pub mod time;
+
+pub use config::Config;
+pub use crypto::entropy::Entropy;
+pub use crypto::keys::KeyStore;
+pub use crypto::rustcrypto::RustCrypto;
+pub use crypto::secret::Secret;
+pub use engine::event::{Action, Event, OpId};
+pub use engine::{Engine, Options};
+pub use provider::error::{ErrorKind, TransformError};
+pub use provider::transformer::Transformer;
+pub use provider::value::{Decrypted, Encrypted, Location};
+pub use time::Timestamp;

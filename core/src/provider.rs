@@ -4,11 +4,11 @@
 //! [`transformer::LocalTransformer`] and becomes a [`transformer::Transform::Local`]; the providers that need a plugin are in [`kms`]. aesgcm, aescbc
 //! and secretbox are in [`local`].
 
+pub mod error;
 pub mod identity;
 pub mod kms;
 pub mod local;
+pub mod prefix;
 pub mod routing;
 pub mod transformer;
-
-/// The prefix of every encrypted value.
-pub const ENCRYPTED_PREFIX: &[u8] = b"k8s:enc:";
+pub mod value;

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use dekker_core::crypto::keys::DekSourceType;
-use dekker_core::provider::kms::message::{EncryptedDekSource, validate_annotations};
+use dekker_core::provider::kms::annotations::validate_annotations;
+use dekker_core::provider::kms::message::EncryptedDekSource;
 use dekker_core::provider::kms::v2::envelope::{EncryptedObject, EnvelopeTail};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;

@@ -12,8 +12,8 @@ use dekker_core::engine::event::{Action, EncryptResponse, Event, OpId, StatusRes
 use dekker_core::engine::lease::LEASE_LEN;
 use dekker_core::engine::{Engine, Options};
 use dekker_core::provider::kms::v2::envelope::EncryptedObject;
-use dekker_core::provider::transformer::{Decrypted, Encrypted, Location, TransformError};
 use dekker_core::time::Timestamp;
+use dekker_core::{Decrypted, Encrypted, Location, TransformError};
 
 const FILE: &[u8] = b"
 apiVersion: apiserver.config.k8s.io/v1

@@ -10,8 +10,8 @@ use std::fmt;
 
 use dekker_core::engine::Options;
 use dekker_core::engine::event::{Action, Check, Event, Generation, KmsProviderInfo};
-use dekker_core::provider::transformer::{Decrypted, Encrypted, Location, TransformError};
 use dekker_core::time::Timestamp;
+use dekker_core::{Decrypted, Encrypted, Location, TransformError};
 
 #[cfg(feature = "component")]
 pub use self::component::{ComponentMaker, Missing};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use aes_gcm::aead::Aead;
 use aes_gcm::{Aes256Gcm, KeyInit};
 use dekker_core::engine::event::{CallError, DecryptRequest, EncryptResponse, StatusResponse};
-use dekker_core::provider::kms::message::Annotations;
+use dekker_core::provider::kms::annotations::Annotations;
 use sha2::{Digest, Sha256};
 
 /// The outcome of a call.

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use dekker_core::engine::Options;
 use dekker_core::engine::event::{Action, CallId, Check, Event, Generation, LogLine, ProviderId};
-use dekker_core::provider::transformer::{Decrypted, Encrypted, TransformError};
 use dekker_core::time::Timestamp;
+use dekker_core::{Decrypted, Encrypted, TransformError};
 
 use crate::face::{Face, Maker};
 use crate::plugin::Plugin;

@@ -2,9 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
+use dekker_core::Location;
 use dekker_core::crypto::keys::DekSourceType;
 use dekker_core::engine::Options;
-use dekker_core::provider::transformer::Location;
 use dekker_tests::face::ComponentMaker;
 use dekker_tests::interop;
 use dekker_tests::plugin::Plugin;

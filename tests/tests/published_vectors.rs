@@ -15,7 +15,7 @@ mod wycheproof;
 
 use std::collections::BTreeSet;
 
-use dekker_core::provider::transformer::ErrorKind;
+use dekker_core::ErrorKind;
 use dekker_tests::face::Maker;
 use dekker_tests::interop::{Comparison, on_every_face, tell};
 

@@ -8,10 +8,10 @@ use std::io::{Read, Write};
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use dekker_core::Location as CoreLocation;
 use dekker_core::crypto::keys::DekSourceType;
 use dekker_core::engine::event::{Action, EncryptResponse, Event, OpId, StatusResponse};
 use dekker_core::engine::{Engine, Options};
-use dekker_core::provider::transformer::Location as CoreLocation;
 use dekker_core::time::Timestamp;
 use dekker_host::instance::{Instance, Plugin};
 use dekker_host::{Location, WriteDekSource};

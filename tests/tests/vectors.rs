@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dekker_core::provider::transformer::{ErrorKind, TransformError};
+use dekker_core::{ErrorKind, TransformError};
 use dekker_tests::face::Maker;
 use dekker_tests::interop::{Comparison, VectorFile, on_every_face, tell};
 use dekker_tests::object::{EncryptedObject, Stored};

@@ -11,7 +11,7 @@
 //! use dekker_core::crypto::entropy::{Entropy, EntropyError};
 //! use dekker_core::crypto::rustcrypto::RustCrypto;
 //! use dekker_core::engine::Options;
-//! use dekker_core::provider::transformer::Location;
+//! use dekker_core::Location;
 //! use dekker_core::time::Timestamp;
 //! use dekker_shared::{Parts, SharedEngine};
 //!
@@ -64,8 +64,8 @@ use dekker_core::engine::event::Generation;
 use dekker_core::engine::lease::WriteState;
 use dekker_core::engine::metrics::MetricFamily;
 use dekker_core::engine::{Engine, Options};
-use dekker_core::provider::transformer::{Decrypted, Encrypted, Location};
 use dekker_core::time::Timestamp;
+use dekker_core::{Decrypted, Encrypted, Location};
 use thread_local::ThreadLocal;
 
 /// What every engine is created with.

@@ -13,12 +13,12 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
+use dekker_core::Location;
 use dekker_core::crypto::entropy::{Entropy, EntropyError};
 use dekker_core::crypto::keys::DekSourceType;
 use dekker_core::engine::event::{Action, CallError, EncryptResponse, Event, OpId, StatusResponse};
 use dekker_core::engine::{Engine, Options};
 use dekker_core::provider::kms::v2::envelope::EncryptedObject;
-use dekker_core::provider::transformer::Location;
 use dekker_core::time::Timestamp;
 use dekker_ring::Ring;
 use sha2::{Digest, Sha256};

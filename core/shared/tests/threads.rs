@@ -8,8 +8,8 @@ use dekker_core::crypto::keys::DekSourceType;
 use dekker_core::engine::event::{Action, EncryptResponse, Event, OpId, StatusResponse};
 use dekker_core::engine::{Engine, Options};
 use dekker_core::provider::kms::v2::envelope::EncryptedObject;
-use dekker_core::provider::transformer::{Encrypted, Location, TransformError};
 use dekker_core::time::Timestamp;
+use dekker_core::{Encrypted, Location, TransformError};
 use dekker_ring::Ring;
 use dekker_shared::{Control, Parts, SharedEngine};
 

@@ -1,8 +1,8 @@
 //! The address that a KMS plugin listens on: Go's `url.Parse` and k8s.io/kms's `ParseEndpoint`, for `unix` only.
 
-use super::SocketAddress;
 use super::render::quoted;
 use super::url;
+use crate::config::kms_provider::SocketAddress;
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::{String, ToString};

@@ -1,7 +1,7 @@
 //! Warnings about settings that are allowed but probably unintended.
 
 use super::endpoint;
-use super::fault::{Finding, element, field};
+use super::fault::{Finding, Position, element, field};
 use super::raw::{Field, RawConfig, RawKms, RawProvider, RawRule};
 use super::resource::GroupResource;
 use alloc::vec::Vec;
@@ -80,7 +80,7 @@ fn lint_rule(rule: &RawRule, path: &str, warnings: &mut Vec<Finding>) {
     }
 }
 
-fn lint_kms(kms: &RawKms, path: &str, at: super::Position, warnings: &mut Vec<Finding>) {
+fn lint_kms(kms: &RawKms, path: &str, at: Position, warnings: &mut Vec<Finding>) {
     let RawKms { api_version, name: _, cache_size: _, endpoint, timeout } = kms;
     if matches!(api_version.or_empty(), Some("" | "v1")) {
         warnings.push(Finding::new(field(path, "apiVersion"), KMS_V1, api_version.place(at)));

@@ -1,36 +1,18 @@
-//! Key secrets: decodes their base64, and keeps them out of every message.
+//! Key secrets: keeps them out of every message.
 
 use super::fault::Finding;
 use super::tree::{Node, Value};
 use alloc::collections::BinaryHeap;
 use alloc::string::String;
 use alloc::vec::Vec;
-use base64::Engine as _;
-use base64::alphabet;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use zeroize::Zeroizing;
 
 /// The replacement for a secret in messages, as upstream writes it.
 pub(super) const REDACTED: &str = "REDACTED";
 
-/// Go's `StdEncoding`: padding required, line breaks ignored, trailing bits not checked.
-const GO: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new()
-        .with_decode_allow_trailing_bits(true)
-        .with_decode_padding_mode(DecodePaddingMode::RequireCanonical),
-);
-
 /// The length of the prefix that identifies a secret. Text that begins with the prefix of a secret is hidden up to the end of the base64 run. Shorter
 /// texts cannot be keys.
 const KNOWN_BY: usize = 12;
-
-/// Decodes `text`. Returns `None` if it is not valid base64.
-pub(super) fn base64(text: &str) -> Option<Zeroizing<Vec<u8>>> {
-    let text: Zeroizing<Vec<u8>> =
-        Zeroizing::new(text.bytes().filter(|c| !matches!(c, b'\r' | b'\n')).collect());
-    GO.decode(&*text).ok().map(Zeroizing::new)
-}
 
 /// The secrets of one file, to keep them out of the messages about it.
 ///
@@ -148,25 +130,6 @@ fn is_base64(c: u8) -> bool {
 mod tests {
     use super::*;
     use alloc::string::ToString;
-
-    #[test]
-    fn base64_decodes_as_in_go() {
-        let table: &[(&str, &str, Option<usize>)] = &[
-            ("padded", "AAAAAAAAAAAAAAAAAAAAAA==", Some(16)),
-            ("line breaks are ignored", "AAAA\r\nAAAA\n", Some(6)),
-            ("line break between padding", "AA=\n=", Some(1)),
-            ("trailing bits are ignored", "AB==", Some(1)),
-            ("only a line break", "\n", Some(0)),
-            ("padding is required", "AA", None),
-            ("one pad of two", "AA=", None),
-            ("spaces are refused", "AA A", None),
-            ("URL alphabet is refused", "AA-_", None),
-            ("data after padding", "AA==AAAA", None),
-        ];
-        for (desc, text, want) in table {
-            assert_eq!(base64(text).map(|bytes| bytes.len()), *want, "{desc}");
-        }
-    }
 
     #[test]
     fn secrets_are_hidden_anywhere_in_a_message() {

@@ -1,9 +1,11 @@
 //! Formats a configuration as YAML, with defaults filled in and secrets redacted.
 
+use super::duration;
 use super::render::json;
 use super::scalar::{Kind, resolve};
 use super::secret::REDACTED;
-use super::{Config, KmsProvider, NamedKey, Provider, duration};
+use crate::config::kms_provider::KmsProvider;
+use crate::config::rule::{Config, NamedKey, Provider};
 use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
 use core::fmt::{self, Write as _};

@@ -1,8 +1,8 @@
 //! A document as a small tree with positions, built from the parser's events within budgets.
 
+use super::base64;
 use super::fault::{Finding, Position};
 use super::scalar::{self, Kind};
-use super::secret;
 use crate::map::SortedMap;
 use alloc::borrow::Cow;
 use alloc::format;
@@ -225,7 +225,7 @@ impl Builder {
             None => scalar::resolve(&text),
             Some(tag) => match tag.suffix_in_namespace("tag:yaml.org,2002:").as_deref() {
                 Some("binary") => {
-                    return secret::base64(&text)
+                    return base64::decode(&text)
                         .and_then(|bytes| {
                             core::str::from_utf8(&bytes)
                                 .ok()

@@ -5,12 +5,14 @@
 
 mod kms;
 
+use super::base64;
 use super::fault::{Finding, Position, element, field};
 use super::raw::{Field, RawConfig, RawKey, RawKeys, RawProvider, RawRule};
 use super::render::{json_list, quoted};
 use super::resource::{self, Masks};
-use super::secret::{self, REDACTED};
-use super::{Config, GroupResource, NamedKey, Provider, Rule};
+use super::secret::REDACTED;
+use crate::config::resource::GroupResource;
+use crate::config::rule::{Config, NamedKey, Provider, Rule};
 use crate::map::Names;
 use alloc::borrow::ToOwned;
 use alloc::format;
@@ -167,7 +169,7 @@ impl Validator<'_> {
         };
         let at = secret.place(at);
         let value = quoted(REDACTED);
-        let Some(bytes) = secret::base64(text) else {
+        let Some(bytes) = base64::decode(text) else {
             self.faults.push(Finding::invalid(path, value, "secrets must be base64 encoded", at));
             return None;
         };

@@ -3,14 +3,16 @@
 use alloc::boxed::Box;
 
 use super::Engine;
-use super::event::{Action, CallError, CallId, Event, LogLevel, ProviderId};
+use super::event::{Action, Event, LogLevel};
 use super::pending::{Call, Purpose, Wait, closed};
 use crate::crypto::keys::DekSourceType;
 use crate::crypto::secret::Secret;
-use crate::provider::kms::v2::dek_cache::{CacheKey, ReadDek};
-use crate::provider::kms::v2::key_state::{KeyIdFromStatus, Outcome, Request, Step};
+use crate::provider::error::{ErrorKind, TransformError};
+use crate::provider::kms::call::{CallError, CallId, ProviderId};
+use crate::provider::kms::dek_cache::{CacheKey, ReadDek};
+use crate::provider::kms::probe_step::{Outcome, Request, Step};
+use crate::provider::kms::v2::key_state::KeyIdFromStatus;
 use crate::provider::kms::{Kms, v1};
-use crate::provider::transformer::{ErrorKind, TransformError};
 use crate::time::Timestamp;
 
 impl Engine {

@@ -1,5 +1,7 @@
 //! Encryption and decryption of values.
 
+mod kms;
+
 use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -9,11 +11,11 @@ use super::event::{Action, Generation, OpId};
 use super::metrics::{Direction, NON_GRPC, OK, status};
 use super::pending::{Operation, Parked, Parking, Place, ReadOperation, ReadProgress, Wait};
 use crate::crypto::secret::Secret;
-use crate::provider::kms::v2::dek_cache::ReadDek;
+use crate::provider::error::{ErrorKind, TransformError};
+use crate::provider::kms::dek_cache::ReadDek;
 use crate::provider::routing::split;
-use crate::provider::transformer::{
-    Decrypted, Encrypted, ErrorKind, Location, Transform, TransformError, Transformer, UNKNOWN,
-};
+use crate::provider::transformer::{Transform, Transformer, UNKNOWN};
+use crate::provider::value::{Decrypted, Encrypted, Location};
 use crate::time::Timestamp;
 
 /// The outcome of the Decrypt that a parked read waited for, or `None` if the operation waited for something else.

@@ -5,10 +5,11 @@ use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::event::{Action, Check, OpId, ProviderId};
+use super::event::{Action, Check, OpId};
 use super::pending::{HealthOperation, Operation, Wait};
 use super::{ConfigSet, Engine};
-use crate::provider::transformer::aggregate;
+use crate::provider::error::aggregate;
+use crate::provider::kms::call::ProviderId;
 use crate::time::Timestamp;
 
 impl Engine {

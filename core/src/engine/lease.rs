@@ -14,20 +14,22 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 
-use super::event::ProviderId;
 use super::pending::{Parking, ReadProgress, Wait};
 use super::{Engine, Options};
 use crate::config::Faults;
 use crate::crypto::entropy::Entropy;
 use crate::crypto::keys::{DekSourceType, KeyStore, OpeningKey, SealingKey};
 use crate::crypto::nonce::CounterRange;
+use crate::provider::error::TransformError;
 use crate::provider::kms::Kms;
+use crate::provider::kms::call::ProviderId;
+use crate::provider::kms::dek_cache::ReadDek;
 use crate::provider::kms::message::EncryptedDekSource;
 use crate::provider::kms::v2::KmsV2;
-use crate::provider::kms::v2::dek_cache::ReadDek;
 use crate::provider::kms::v2::key_state::Current;
 use crate::provider::kms::v2::write_dek::WriteDek;
-use crate::provider::transformer::{Decrypted, Encrypted, Location, Transform, TransformError};
+use crate::provider::transformer::Transform;
+use crate::provider::value::{Decrypted, Encrypted, Location};
 use crate::time::Timestamp;
 
 /// The number of counter values in one lease, 2³². A worker that seals a million values a second uses one up in about an hour; a DEK has four billion

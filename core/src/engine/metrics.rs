@@ -10,11 +10,11 @@ use core::cmp::Ordering;
 use core::ops::Deref;
 
 use super::Engine;
-use super::event::CallError;
 use crate::map::{RecentlyUsed, SortedMap};
+use crate::provider::error::TransformError;
 use crate::provider::kms::Kms;
+use crate::provider::kms::call::CallError;
 use crate::provider::kms::message::key_id_hash;
-use crate::provider::transformer::TransformError;
 use crate::time::Timestamp;
 
 /// The maximum number of series of each key ID metric, 100: upstream's cacheSize.

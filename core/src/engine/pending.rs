@@ -6,12 +6,15 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::ConfigSet;
-use super::event::{CallId, Generation, OpId, ProviderId};
+use super::event::{Generation, OpId};
 use crate::crypto::keys::DekSourceType;
 use crate::crypto::secret::Secret;
 use crate::map::SortedMap;
-use crate::provider::kms::v2::dek_cache::CacheKey;
-use crate::provider::transformer::{ErrorKind, Location, TransformError, Transformer};
+use crate::provider::error::{ErrorKind, TransformError};
+use crate::provider::kms::call::{CallId, ProviderId};
+use crate::provider::kms::dek_cache::CacheKey;
+use crate::provider::transformer::Transformer;
+use crate::provider::value::Location;
 use crate::time::Timestamp;
 
 /// The maximum number of parked reads and writes, 4096. Without a limit, an unreachable plugin would let them fill the memory.

@@ -8,21 +8,24 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::event::{Action, Generation, KmsProviderInfo, LogLevel, ProviderId};
-use super::readers::Readers;
+use super::event::{Action, Generation, LogLevel};
 use super::{ConfigSet, Engine, File};
 use crate::config::{Config, Faults, Finding, KmsProvider, KmsVersion, NamedKey, Provider};
 use crate::crypto::keys::LocalCipher;
 use crate::crypto::nonce::CounterRange;
+use crate::engine::coverage::Coverage;
 use crate::map::SortedMap;
+use crate::provider::error::aggregate;
 use crate::provider::kms::Kms;
+use crate::provider::kms::call::{KmsProviderInfo, ProviderId};
+use crate::provider::kms::dek_cache::DekCache;
 use crate::provider::kms::v1::KmsV1;
 use crate::provider::kms::v2::KmsV2;
-use crate::provider::kms::v2::dek_cache::DekCache;
 use crate::provider::kms::v2::key_state::KeyState;
 use crate::provider::local::LocalKeys;
+use crate::provider::prefix;
 use crate::provider::routing::Routing;
-use crate::provider::transformer::{Transform, Transformer, aggregate};
+use crate::provider::transformer::{Transform, Transformer};
 use crate::time::Timestamp;
 
 /// The minimum time that a candidate has to become healthy, 10 seconds: upstream's minKMSPluginCloseGracePeriod. Also the minimum time that
@@ -113,12 +116,12 @@ impl Engine {
     /// Returns every error in the configuration.
     pub fn unreadable_after(&self, config: &[u8]) -> Result<Vec<String>, Faults> {
         let config = Config::load(config, self.options.reload)?;
-        Ok(self.running.readers.missing_in(&Readers::of(&config)))
+        Ok(self.running.coverage.missing_in(&Coverage::of(&config)))
     }
 
     /// Builds the state that a configuration describes. KMS providers that did not change are kept.
     pub(super) fn build(&mut self, config: Config, file: File) -> Result<ConfigSet, Faults> {
-        let readers = Readers::of(&config);
+        let coverage = Coverage::of(&config);
         let mut kms = Vec::new();
         let mut v1_used = false;
         let mut timeouts = Duration::ZERO;
@@ -136,7 +139,7 @@ impl Engine {
                         };
                         timeouts = timeouts.saturating_add(provider.timeout.saturating_mul(weight));
                         v1_used |= provider.version == KmsVersion::V1;
-                        let prefix = provider.prefix();
+                        let prefix = prefix::kms_provider(&provider);
                         let id = self.kms_provider(provider);
                         kms.push(id);
                         list.push(Transformer {
@@ -154,7 +157,7 @@ impl Engine {
             rules.push((rule.resources, list));
         }
         let collapsed = self.options.reload || (!kms.is_empty() && !v1_used);
-        Ok(ConfigSet { file, routing: Routing::new(rules), kms, collapsed, timeouts, readers })
+        Ok(ConfigSet { file, routing: Routing::new(rules), kms, collapsed, timeouts, coverage })
     }
 
     /// Creates a provider that uses keys from the configuration.
@@ -168,7 +171,7 @@ impl Engine {
             }])
         })?;
         Ok(Transformer {
-            prefix: LocalKeys::prefix(cipher).into(),
+            prefix: prefix::local(cipher).into(),
             transform: Transform::Local(Arc::new(keys)),
         })
     }

@@ -5,7 +5,7 @@ use alloc::string::{String, ToString};
 use super::Engine;
 use crate::json::Writer;
 use crate::provider::kms::Kms;
-use crate::provider::kms::v2::dek_cache::DekCache;
+use crate::provider::kms::dek_cache::DekCache;
 use crate::provider::kms::v2::key_state::Current;
 use crate::time::Timestamp;
 

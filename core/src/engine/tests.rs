@@ -5,15 +5,17 @@ use alloc::string::ToString;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::event::{Action, EncryptResponse, Event, OpId, ProviderId, StatusResponse};
+use super::event::{Action, Event, OpId};
 use super::{Engine, Options};
 use crate::crypto::entropy::{Entropy, EntropyError};
 use crate::crypto::keys::DekSourceType;
 use crate::crypto::nonce::CounterRange;
 use crate::crypto::rustcrypto::RustCrypto;
+use crate::provider::error::{ErrorKind, TransformError};
 use crate::provider::kms::Kms;
+use crate::provider::kms::call::{EncryptResponse, ProviderId, StatusResponse};
 use crate::provider::kms::v2::key_state::{Coast, KeyState};
-use crate::provider::transformer::{Encrypted, ErrorKind, Location, TransformError};
+use crate::provider::value::{Encrypted, Location};
 use crate::time::Timestamp;
 
 const FILE: &[u8] = b"

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::inspect;
 use crate::json::{self, Writer};
-use crate::provider::ENCRYPTED_PREFIX;
+use crate::provider::prefix;
 
 /// The greatest length of an input, 64 MiB.
 pub const INPUT_MAX: usize = 64 * 1024 * 1024;
@@ -125,7 +125,7 @@ pub fn find(input: &[u8]) -> Result<Vec<Found>, InputError> {
 }
 
 fn is_stored(bytes: &[u8]) -> bool {
-    bytes.starts_with(ENCRYPTED_PREFIX) || bytes.starts_with(KUBERNETES_PROTOBUF)
+    bytes.starts_with(prefix::ENCRYPTED.as_bytes()) || bytes.starts_with(KUBERNETES_PROTOBUF)
 }
 
 /// Returns the `key` and `value` of each element of `kvs` in etcdctl's output, which omits an empty `value`. Returns `None` if `text` is not the

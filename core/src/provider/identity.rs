@@ -1,10 +1,12 @@
 //! The identity provider, which stores plaintext.
 
 use alloc::string::ToString;
+use alloc::sync::Arc;
 
-use super::ENCRYPTED_PREFIX;
+use super::error::{ErrorKind, TransformError};
+use super::prefix;
 use super::transformer::{
-    ErrorKind, Failed, LocalRead, LocalTransformer, LocalWritten, TransformError,
+    Failed, LocalRead, LocalTransformer, LocalWritten, Transform, Transformer,
 };
 use crate::crypto::entropy::Entropy;
 use crate::crypto::secret::Secret;
@@ -30,12 +32,19 @@ impl LocalTransformer for Identity {
         stored: &[u8],
         _failed: Failed<'_>,
     ) -> Result<LocalRead, TransformError> {
-        if stored.starts_with(ENCRYPTED_PREFIX) {
+        if stored.starts_with(prefix::ENCRYPTED.as_bytes()) {
             return Err(TransformError::new(
                 ErrorKind::EncryptedData,
                 "identity transformer tried to read encrypted data: no rule of the configuration says how this resource is decrypted".to_string(),
             ));
         }
         Ok((Secret::new(stored.to_vec()), false, None))
+    }
+}
+
+impl Transformer {
+    /// Returns the identity transformer, which stores plaintext.
+    pub fn identity() -> Self {
+        Self { prefix: "".into(), transform: Transform::Local(Arc::new(Identity)) }
     }
 }

@@ -1,25 +1,29 @@
 //! The KMS providers, whose key encryption keys stay with a plugin.
 
-pub mod answer;
-pub mod at_hand;
+pub mod annotations;
+pub mod call;
+pub mod dek_cache;
+pub mod last_answer;
 pub mod message;
+pub mod probe_step;
+pub mod step;
 pub mod v1;
 pub mod v2;
+pub mod with_dek;
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 
+use self::step::{ReadStep, WriteStep};
 use self::v1::KmsV1;
 use self::v2::KmsV2;
-use self::v2::dek_cache::{CacheKey, DekCache, ReadDek};
-use self::v2::key_state::{Request, Step};
 use crate::crypto::entropy::Entropy;
-use crate::crypto::keys::DekSourceType;
 use crate::crypto::secret::Secret;
-use crate::engine::event::{CallError, CallId, DecryptRequest, EncryptResponse, KmsProviderInfo};
 use crate::map::SortedMap;
-use crate::provider::transformer::TransformError;
+use crate::provider::error::TransformError;
+use crate::provider::kms::call::{CallError, CallId, EncryptResponse, KmsProviderInfo};
+use crate::provider::kms::dek_cache::{CacheKey, DekCache, ReadDek};
+use crate::provider::kms::probe_step::{Request, Step};
 use crate::time::Timestamp;
 
 /// A KMS provider of either version.
@@ -28,46 +32,6 @@ pub enum Kms {
     V1(Box<KmsV1>),
     /// KMS v2, with one DEK while the key ID is stable.
     V2(Box<KmsV2>),
-}
-
-/// How far a write gets without the plugin.
-pub enum WriteStep {
-    /// The write is complete.
-    Done {
-        /// The bytes to store.
-        stored: Vec<u8>,
-        /// `sha256:<hex>` of the key ID. Only for KMS v2.
-        key_id_hash: Option<Arc<str>>,
-    },
-    /// The write must wait for a probe: the first one, or the one that replaces a DEK that may no longer encrypt.
-    Priming,
-    /// The write needs a separate DEK, which the plugin must encrypt.
-    NeedsEncryptedDek,
-}
-
-/// How far a read gets without the plugin.
-pub enum ReadStep {
-    /// The read is complete.
-    Done {
-        /// The plaintext.
-        plaintext: Secret,
-        /// Whether the value should be rewritten.
-        stale: bool,
-    },
-    /// The read must wait for the first probe.
-    Priming,
-    /// The read needs a DEK that is not cached and that the plugin must decrypt.
-    NeedsDek(CacheKey, DekNeeded),
-}
-
-/// A DEK that the plugin must decrypt.
-pub struct DekNeeded {
-    /// The request for the plugin.
-    pub request: DecryptRequest,
-    /// The type of the DEK source.
-    pub source_type: DekSourceType,
-    /// Whether values with this DEK may be AES-CBC.
-    pub cbc_fallback: bool,
 }
 
 impl Kms {

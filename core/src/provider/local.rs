@@ -8,12 +8,11 @@ use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::transformer::{
-    ErrorKind, Failed, LocalRead, LocalTransformer, LocalWritten, TransformError, UNKNOWN,
-};
+use super::transformer::{Failed, LocalRead, LocalTransformer, LocalWritten, UNKNOWN};
 use crate::config::NamedKey;
 use crate::crypto::entropy::Entropy;
 use crate::crypto::keys::{KeyError, KeyStore, LocalCipher, LocalKey};
+use crate::provider::error::{ErrorKind, TransformError};
 
 /// The keys of one provider.
 pub struct LocalKeys {
@@ -37,15 +36,6 @@ impl LocalKeys {
             keys.push((format!("{name}:").into(), store.local(cipher, secret)?));
         }
         Ok(Self { keys, cipher })
-    }
-
-    /// Returns the prefix of a cipher's values.
-    pub const fn prefix(cipher: LocalCipher) -> &'static str {
-        match cipher {
-            LocalCipher::AesGcm => "k8s:enc:aesgcm:v1:",
-            LocalCipher::AesCbc => "k8s:enc:aescbc:v1:",
-            LocalCipher::Secretbox => "k8s:enc:secretbox:v1:",
-        }
     }
 
     fn unmatched(&self) -> TransformError {

@@ -6,8 +6,8 @@ use dekker_core::crypto::entropy::Entropy;
 use dekker_core::crypto::keys::{DekSourceType, KeyStore};
 use dekker_core::engine::event::{Action, EncryptResponse, Event, OpId, StatusResponse};
 use dekker_core::engine::{Engine, Options};
-use dekker_core::provider::transformer::{Decrypted, Encrypted, Location, TransformError};
 use dekker_core::time::Timestamp;
+use dekker_core::{Decrypted, Encrypted, Location, TransformError};
 use dekker_host::instance::Plugin;
 
 use anyhow::{Context, Result, bail};

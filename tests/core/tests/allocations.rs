@@ -5,9 +5,9 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
+use dekker_core::Location;
 use dekker_core::crypto::keys::DekSourceType;
 use dekker_core::engine::Options;
-use dekker_core::provider::transformer::Location;
 use dekker_tests::face::{Maker, NativeMaker};
 use dekker_tests::plugin::Plugin;
 use dekker_tests::sim::{Harness, file};

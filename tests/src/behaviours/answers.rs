@@ -1,9 +1,9 @@
 //! Which plugin answers are accepted and which are rejected.
 
+use dekker_core::ErrorKind;
 use dekker_core::engine::Options;
 use dekker_core::engine::event::{EncryptResponse, StatusResponse};
 use dekker_core::provider::kms::v2::key_state::Coast;
-use dekker_core::provider::transformer::ErrorKind;
 
 use crate::face::Maker;
 use crate::object::{EncryptedObject, Stored, sha256_text};

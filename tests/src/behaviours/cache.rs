@@ -3,9 +3,9 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use dekker_core::ErrorKind;
 use dekker_core::engine::Options;
 use dekker_core::engine::event::DecryptRequest;
-use dekker_core::provider::transformer::ErrorKind;
 
 use crate::face::Maker;
 use crate::object::{EncryptedObject, Stored};

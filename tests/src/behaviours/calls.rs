@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dekker_core::engine::event::{CallError, CallId, EncryptResponse, Event, StatusResponse};
 use dekker_core::engine::{Options, PARKED_BYTES_MAX, PARKED_MAX};
-use dekker_core::provider::transformer::{ErrorKind, Location};
+use dekker_core::{ErrorKind, Location};
 
 use crate::face::Maker;
 use crate::plugin::{Plugin, Reply};

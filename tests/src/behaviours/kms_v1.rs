@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use dekker_core::ErrorKind;
 use dekker_core::engine::Options;
-use dekker_core::provider::transformer::ErrorKind;
 
 use crate::face::Maker;
 use crate::plugin::{Plugin, Reply};

@@ -4,10 +4,10 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use dekker_core::ErrorKind;
 use dekker_core::engine::Options;
 use dekker_core::engine::event::{Event, LogLevel};
 use dekker_core::provider::kms::v2::key_state::Coast;
-use dekker_core::provider::transformer::ErrorKind;
 use dekker_core::time::Timestamp;
 
 use super::writing::seeds;

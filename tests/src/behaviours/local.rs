@@ -2,8 +2,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use dekker_core::ErrorKind;
 use dekker_core::engine::Options;
-use dekker_core::provider::transformer::ErrorKind;
 
 use crate::face::Maker;
 use crate::plugin::Plugin;

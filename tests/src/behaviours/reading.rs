@@ -1,7 +1,7 @@
 //! Which provider reads a value, and when a value is stale.
 
+use dekker_core::ErrorKind;
 use dekker_core::engine::Options;
-use dekker_core::provider::transformer::ErrorKind;
 
 use super::writing::seeds;
 use crate::face::Maker;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use dekker_core::ErrorKind;
 use dekker_core::engine::Options;
 use dekker_core::engine::event::ProviderId;
-use dekker_core::provider::transformer::ErrorKind;
 
 use crate::face::Maker;
 use crate::object::{EncryptedObject, Stored, sha256_text};

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use dekker_core::ErrorKind;
 use dekker_core::crypto::keys::DekSourceType;
 use dekker_core::engine::Options;
-use dekker_core::provider::kms::message::Annotations;
-use dekker_core::provider::transformer::ErrorKind;
+use dekker_core::provider::kms::annotations::Annotations;
 
 use crate::face::Maker;
 use crate::object::{EncryptedObject, Stored, sha256_text};

@@ -10,9 +10,9 @@ use dekker_core::crypto::secret::Secret;
 use dekker_core::engine::event::{Action, Check, Event, Generation, KmsProviderInfo, OpId};
 use dekker_core::engine::{Engine, Options};
 use dekker_core::inspect;
-use dekker_core::provider::kms::at_hand;
-use dekker_core::provider::transformer::{Decrypted, Encrypted, Location, TransformError};
+use dekker_core::provider::kms::with_dek;
 use dekker_core::time::Timestamp;
+use dekker_core::{Decrypted, Encrypted, Location, TransformError};
 use dekker_ring::Ring;
 
 use super::{Face, Finding, Maker, Sample};
@@ -69,7 +69,7 @@ impl<Keys: KeyStore + Copy + 'static> Maker for NativeMaker<Keys> {
         key: &[u8],
         dek: &[u8],
     ) -> Result<Decrypted, TransformError> {
-        at_hand::open(stored, key, &Secret::new(dek.to_vec()), &self.0)
+        with_dek::open(stored, key, &Secret::new(dek.to_vec()), &self.0)
     }
 
     fn seal_with_dek(
@@ -80,7 +80,7 @@ impl<Keys: KeyStore + Copy + 'static> Maker for NativeMaker<Keys> {
         dek: &[u8],
     ) -> Result<Encrypted, TransformError> {
         let dek = Secret::new(dek.to_vec());
-        at_hand::seal(plaintext, key, like, &dek, (&self.0, &Seeded::new(0)))
+        with_dek::seal(plaintext, key, like, &dek, (&self.0, &Seeded::new(0)))
     }
 
     fn check_config(&self, config: &[u8], reload: bool) -> Vec<Finding> {

@@ -1,7 +1,7 @@
 //! Reads, writes, health checks and reloads, and their results.
 
 use dekker_core::engine::event::Check;
-use dekker_core::provider::transformer::{Decrypted, Encrypted, Location, TransformError};
+use dekker_core::{Decrypted, Encrypted, Location, TransformError};
 
 use super::{Harness, Read};
 use crate::face::Finding;

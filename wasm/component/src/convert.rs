@@ -8,7 +8,7 @@ use dekker_core::crypto::keys::DekSourceType;
 use dekker_core::engine::event as core;
 use dekker_core::engine::metrics::{MetricFamily, MetricKind};
 use dekker_core::provider::kms::v2::key_state::Coast;
-use dekker_core::provider::transformer as value;
+use dekker_core::{Decrypted, Encrypted, ErrorKind, TransformError};
 
 use crate::bindings::dekker::transformer::types as wit;
 use crate::bindings::exports::dekker::transformer::engine as face;
@@ -28,14 +28,13 @@ pub(crate) fn finding(severity: wit::Severity, finding: &Finding) -> wit::Config
 }
 
 pub(crate) fn encrypted(
-    outcome: Result<value::Encrypted, value::TransformError>,
+    outcome: Result<Encrypted, TransformError>,
 ) -> Result<wit::Encrypted, wit::TransformError> {
     outcome.map_err(error).map(written)
 }
 
-pub(crate) fn written(written: value::Encrypted) -> wit::Encrypted {
-    let value::Encrypted { stored, transformer_prefix, key_prefix, has_rule, key_id_hash } =
-        written;
+pub(crate) fn written(written: Encrypted) -> wit::Encrypted {
+    let Encrypted { stored, transformer_prefix, key_prefix, has_rule, key_id_hash } = written;
     wit::Encrypted {
         stored,
         transformer_prefix: owned(&transformer_prefix),
@@ -46,20 +45,14 @@ pub(crate) fn written(written: value::Encrypted) -> wit::Encrypted {
 }
 
 pub(crate) fn decrypted(
-    outcome: Result<value::Decrypted, value::TransformError>,
+    outcome: Result<Decrypted, TransformError>,
 ) -> Result<wit::Decrypted, wit::TransformError> {
     outcome.map_err(error).map(read)
 }
 
-pub(crate) fn read(read: value::Decrypted) -> wit::Decrypted {
-    let value::Decrypted {
-        plaintext,
-        stale,
-        transformer_prefix,
-        key_prefix,
-        has_rule,
-        key_id_hash,
-    } = read;
+pub(crate) fn read(read: Decrypted) -> wit::Decrypted {
+    let Decrypted { plaintext, stale, transformer_prefix, key_prefix, has_rule, key_id_hash } =
+        read;
     wit::Decrypted {
         // Freed, and so wiped, after the host has read it.
         plaintext: plaintext.into_exposed(),
@@ -76,18 +69,18 @@ fn owned(text: &str) -> String {
     text.into()
 }
 
-fn error(error: value::TransformError) -> wit::TransformError {
+fn error(error: TransformError) -> wit::TransformError {
     wit::TransformError {
         kind: match error.kind {
-            value::ErrorKind::NoMatchingPrefix => wit::ErrorKind::NoMatchingPrefix,
-            value::ErrorKind::EncryptedData => wit::ErrorKind::EncryptedData,
-            value::ErrorKind::DecryptFailed => wit::ErrorKind::DecryptFailed,
-            value::ErrorKind::Malformed => wit::ErrorKind::Malformed,
-            value::ErrorKind::Kms => wit::ErrorKind::Kms,
-            value::ErrorKind::NotReady => wit::ErrorKind::NotReady,
-            value::ErrorKind::NoncesExhausted => wit::ErrorKind::NoncesExhausted,
-            value::ErrorKind::Overloaded => wit::ErrorKind::Overloaded,
-            value::ErrorKind::Internal => wit::ErrorKind::Internal,
+            ErrorKind::NoMatchingPrefix => wit::ErrorKind::NoMatchingPrefix,
+            ErrorKind::EncryptedData => wit::ErrorKind::EncryptedData,
+            ErrorKind::DecryptFailed => wit::ErrorKind::DecryptFailed,
+            ErrorKind::Malformed => wit::ErrorKind::Malformed,
+            ErrorKind::Kms => wit::ErrorKind::Kms,
+            ErrorKind::NotReady => wit::ErrorKind::NotReady,
+            ErrorKind::NoncesExhausted => wit::ErrorKind::NoncesExhausted,
+            ErrorKind::Overloaded => wit::ErrorKind::Overloaded,
+            ErrorKind::Internal => wit::ErrorKind::Internal,
         },
         message: error.message,
         grpc_code: error.grpc_code,

@@ -8,7 +8,7 @@ use core::num::NonZeroUsize;
 
 use dekker_core::engine::event::OpId;
 use dekker_core::engine::{Engine, Options};
-use dekker_core::provider::kms::v2::dek_cache::DekCache;
+use dekker_core::provider::kms::dek_cache::DekCache;
 use dekker_core::time::Timestamp;
 
 use crate::bindings::dekker::transformer::types::{
@@ -24,8 +24,8 @@ impl face::Guest for Component {
 /// The resource `engine`. Borrows never conflict: the component has one thread, and no call reenters it.
 pub(crate) struct EngineResource(pub(crate) RefCell<Engine>);
 
-pub(crate) fn location(at: &Location) -> dekker_core::provider::transformer::Location<'_> {
-    dekker_core::provider::transformer::Location { resource: &at.resource, key: &at.key }
+pub(crate) fn location(at: &Location) -> dekker_core::Location<'_> {
+    dekker_core::Location { resource: &at.resource, key: &at.key }
 }
 
 pub(crate) fn options(options: face::Options) -> Options {

@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use dekker_core::crypto::secret::Secret;
-use dekker_core::provider::kms::at_hand;
+use dekker_core::provider::kms::with_dek;
 use dekker_core::{config, inspect};
 
 use crate::bindings::dekker::transformer::types::{
@@ -36,7 +36,7 @@ impl Guest for Component {
         key: Vec<u8>,
         dek: Vec<u8>,
     ) -> Result<Decrypted, TransformError> {
-        decrypted(at_hand::open(&stored, &key, &Secret::new(dek), &Keys))
+        decrypted(with_dek::open(&stored, &key, &Secret::new(dek), &Keys))
     }
 
     fn seal_with_dek(
@@ -46,7 +46,7 @@ impl Guest for Component {
         like_key: Vec<u8>,
         dek: Vec<u8>,
     ) -> Result<Encrypted, TransformError> {
-        encrypted(at_hand::seal(
+        encrypted(with_dek::seal(
             &plaintext,
             &key,
             (&like, &like_key),

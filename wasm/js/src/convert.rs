@@ -5,7 +5,7 @@ use std::sync::Arc;
 use dekker_core::config::{Faults, KmsVersion, SocketAddress};
 use dekker_core::engine::event as core;
 use dekker_core::engine::metrics::{MetricFamily, MetricKind};
-use dekker_core::provider::transformer::{Decrypted, Encrypted, ErrorKind, TransformError};
+use dekker_core::{Decrypted, Encrypted, ErrorKind, TransformError};
 use serde::{Serialize, Serializer};
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsError, JsValue};

@@ -3,12 +3,12 @@
 use std::cell::{RefCell, RefMut};
 use std::num::NonZeroUsize;
 
+use dekker_core::Location;
 use dekker_core::crypto::keys::DekSourceType;
 use dekker_core::engine::event::{CallError, CallId, EncryptResponse, Event, OpId, StatusResponse};
 use dekker_core::engine::{self, Options};
-use dekker_core::provider::kms::v2::dek_cache::DekCache;
+use dekker_core::provider::kms::dek_cache::DekCache;
 use dekker_core::provider::kms::v2::key_state::Coast;
-use dekker_core::provider::transformer::Location;
 use dekker_core::time::Timestamp;
 use js_sys::{Array, Uint8Array};
 use wasm_bindgen::prelude::wasm_bindgen;

@@ -3,7 +3,7 @@
 use dekker_core::config::{self, Config, Provider};
 use dekker_core::crypto::rustcrypto::RustCrypto;
 use dekker_core::inspect;
-use dekker_core::provider::kms::at_hand;
+use dekker_core::provider::kms::with_dek;
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsError, JsValue};
 
@@ -34,7 +34,7 @@ pub fn inspect_input(input: &[u8]) -> Result<String, JsValue> {
 /// Never. A failure is reported as an outcome.
 #[wasm_bindgen(js_name = openWithDek)]
 pub fn open_with_dek(stored: &[u8], key: &[u8], dek: Vec<u8>) -> Result<JsValue, JsError> {
-    let opened = at_hand::open(stored, key, &dek.into(), &RustCrypto);
+    let opened = with_dek::open(stored, key, &dek.into(), &RustCrypto);
     convert::decrypted(&Some(opened), &mut Texts::default())
 }
 
@@ -52,7 +52,7 @@ pub fn seal_with_dek(
 ) -> Result<JsValue, JsError> {
     let like = (like, like_key);
     let (dek, with) = (dek.into(), (&RustCrypto as _, &Surroundings as _));
-    let sealed = at_hand::seal(plaintext, key, like, &dek, with);
+    let sealed = with_dek::seal(plaintext, key, like, &dek, with);
     convert::encrypted(&Some(sealed), &mut Texts::default())
 }
 

@@ -12,9 +12,9 @@ use dekker_core::crypto::secret::Secret;
 use dekker_core::engine::event::OpId;
 use dekker_core::engine::{Engine, Options};
 use dekker_core::inspect::input::inspect_input_json;
-use dekker_core::provider::kms::at_hand;
-use dekker_core::provider::transformer::{Decrypted, Encrypted, Location};
+use dekker_core::provider::kms::with_dek;
 use dekker_core::time::Timestamp;
+use dekker_core::{Decrypted, Encrypted, Location};
 use zeroize::Zeroizing;
 
 /// The system's source of randomness: under WASI, `wasi:random`.
@@ -60,7 +60,7 @@ impl Tools for Core {
 
     fn open_with_dek(&self, stored: &[u8], key: &[u8], dek: &[u8]) -> anyhow::Result<Opened> {
         let dek = Secret::new(dek.to_vec());
-        let opened = opened(at_hand::open(stored, key, &dek, &RustCrypto)?);
+        let opened = opened(with_dek::open(stored, key, &dek, &RustCrypto)?);
         Ok(Opened { stale: None, ..opened })
     }
 
@@ -74,7 +74,7 @@ impl Tools for Core {
         let dek = Secret::new(dek.to_vec());
         let like = (like.stored, like.key);
         let with = (&RustCrypto as &_, &System as &_);
-        Ok(sealed(at_hand::seal(plaintext, key, like, &dek, with)?))
+        Ok(sealed(with_dek::seal(plaintext, key, like, &dek, with)?))
     }
 }
 

@@ -2,9 +2,10 @@
 
 use super::Validator;
 use crate::config::fault::{Finding, Position, field};
+use crate::config::kms_provider::{KmsProvider, KmsVersion, SocketAddress};
 use crate::config::raw::{Field, RawKms};
 use crate::config::render::{json, quoted};
-use crate::config::{KmsProvider, KmsVersion, SocketAddress, duration, endpoint};
+use crate::config::{duration, endpoint};
 use alloc::borrow::{Cow, ToOwned};
 use alloc::format;
 use alloc::string::String;

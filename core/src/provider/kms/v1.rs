@@ -10,19 +10,21 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::num::NonZeroUsize;
 
-use super::answer::LastAnswer;
-use super::v2::dek_cache::{CacheKey, DekCache, DekName, ReadDek};
-use super::v2::key_state::{Outcome, Request, Step};
-use super::{DekNeeded, ReadStep};
 use crate::crypto::entropy::Entropy;
 use crate::crypto::keys::{
     DekSourceType, Envelope, KeyError, KeyStore, LocalCipher, NONCE_LEN, SealingKey,
 };
 use crate::crypto::secret::Secret;
-use crate::engine::event::{CallError, CallId, DecryptRequest, EncryptResponse, KmsProviderInfo};
 use crate::map::SortedMap;
-use crate::provider::kms::message::Annotations;
-use crate::provider::transformer::{ErrorKind, TransformError};
+use crate::provider::error::{ErrorKind, TransformError};
+use crate::provider::kms::annotations::Annotations;
+use crate::provider::kms::call::{
+    CallError, CallId, DecryptRequest, EncryptResponse, KmsProviderInfo,
+};
+use crate::provider::kms::dek_cache::{CacheKey, DekCache, DekName, ReadDek};
+use crate::provider::kms::last_answer::LastAnswer;
+use crate::provider::kms::probe_step::{Outcome, Request, Step};
+use crate::provider::kms::step::{DekNeeded, ReadStep};
 use crate::time::Timestamp;
 
 /// A KMS v1 provider.

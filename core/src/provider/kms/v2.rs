@@ -1,9 +1,8 @@
 //! The KMS v2 provider: one DEK while the key ID is stable, nonces that never repeat, and a cache of DEKs for reading.
 //!
-//! [`key_state`] decides which DEK encrypts; [`write_dek`] holds that DEK; [`dek_cache`] holds the DEKs that only decrypt; [`envelope`] is the stored
+//! [`key_state`] decides which DEK encrypts; [`write_dek`] holds that DEK; [`dek_cache`](super::dek_cache) holds the DEKs that only decrypt; [`envelope`] is the stored
 //! form. Upstream: pkg/storage/value/encrypt/envelope/kmsv2 and encryptionconfig/config.go.
 
-pub mod dek_cache;
 pub mod envelope;
 pub mod key_state;
 pub mod write_dek;
@@ -11,17 +10,18 @@ pub mod write_dek;
 use alloc::string::ToString;
 use alloc::sync::Arc;
 
-use self::dek_cache::{CacheKey, DekCache, ReadDek};
 use self::envelope::EncryptedObject;
 use self::key_state::KeyState;
 use self::write_dek::SealError;
 use crate::crypto::entropy::Entropy;
 use crate::crypto::nonce::NonceError;
-use crate::engine::event::{CallId, DecryptRequest, KmsProviderInfo};
 use crate::map::SortedMap;
-use crate::provider::kms::message::Annotations;
-use crate::provider::kms::{DekNeeded, ReadStep, WriteStep};
-use crate::provider::transformer::{ErrorKind, TransformError};
+use crate::provider::error::{ErrorKind, TransformError};
+use crate::provider::kms::annotations::Annotations;
+use crate::provider::kms::call::{CallId, DecryptRequest, KmsProviderInfo};
+use crate::provider::kms::dek_cache::{CacheKey, DekCache, ReadDek};
+use crate::provider::kms::message;
+use crate::provider::kms::step::{DekNeeded, ReadStep, WriteStep};
 use crate::time::Timestamp;
 
 /// A KMS v2 provider: its key state and its decrypted DEKs.
@@ -131,7 +131,7 @@ impl KmsV2 {
             ));
         };
         *key_id_hash = Some(if has_other_key_id {
-            crate::provider::kms::message::key_id_hash(object.key_id).into()
+            message::key_id_hash(object.key_id).into()
         } else {
             write_key_id.hash().clone()
         });

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use dekker_core::Location;
 use dekker_core::crypto::entropy::{Entropy, EntropyError};
 use dekker_core::crypto::rustcrypto::RustCrypto;
 use dekker_core::engine::event::{Action, EncryptResponse, Event, StatusResponse};
 use dekker_core::engine::{Engine, Options};
 use dekker_core::provider::kms::v2::envelope::EncryptedObject;
-use dekker_core::provider::transformer::Location;
 use dekker_core::time::Timestamp;
 use shuttle::sync::{Arc, Mutex};
 use shuttle::thread;

@@ -6,9 +6,9 @@ use dekker_core::crypto::keys::{DekSourceType, KeyStore, LocalCipher};
 use dekker_core::crypto::rustcrypto::RustCrypto;
 use dekker_core::crypto::secret::Secret;
 use dekker_core::engine::event::{KmsProviderInfo, ProviderId};
-use dekker_core::provider::kms::ReadStep;
+use dekker_core::provider::kms::step::ReadStep;
 use dekker_core::provider::kms::v1::{KmsV1, read_dek};
-use dekker_core::provider::transformer::{ErrorKind, TransformError};
+use dekker_core::{ErrorKind, TransformError};
 
 use crate::bytes::Bytes;
 
@@ -129,7 +129,7 @@ type Opened = Result<(Vec<u8>, bool), TransformError>;
 fn opened(
     provider: &mut KmsV1,
     stored: &[u8],
-    dek: Option<dekker_core::provider::kms::v2::dek_cache::ReadDek>,
+    dek: Option<dekker_core::provider::kms::dek_cache::ReadDek>,
 ) -> Opened {
     match provider.read(AAD, stored, dek)? {
         ReadStep::Done { plaintext, stale } => Ok((plaintext.expose().to_vec(), stale)),

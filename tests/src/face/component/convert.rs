@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dekker_core::config::{KmsVersion, SocketAddress};
 use dekker_core::engine::event as core;
-use dekker_core::provider::transformer::{Decrypted, Encrypted, ErrorKind, TransformError};
+use dekker_core::{Decrypted, Encrypted, ErrorKind, TransformError};
 
 use super::bindings::dekker::transformer::types as wit;
 use super::bindings::exports::dekker::transformer::engine as face;

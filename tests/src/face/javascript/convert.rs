@@ -6,7 +6,8 @@ use ::base64::Engine as _;
 use ::base64::engine::general_purpose::STANDARD;
 use dekker_core::config::{KmsVersion, SocketAddress};
 use dekker_core::engine::event as core;
-use dekker_core::provider::transformer::{self as value, ErrorKind, TransformError};
+use dekker_core::provider::value;
+use dekker_core::{ErrorKind, TransformError};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 

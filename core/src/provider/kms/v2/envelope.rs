@@ -19,12 +19,12 @@ use alloc::collections::btree_map::Entry;
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::dek_cache::DekName;
 use crate::crypto::keys::{DekSourceType, Envelope};
 use crate::map::Names;
+use crate::provider::kms::annotations::{ANNOTATIONS_MAX, AnnotationsError, validate_annotations};
+use crate::provider::kms::dek_cache::DekName;
 use crate::provider::kms::message::{
-    ANNOTATIONS_MAX, EncryptedDekSource, MessageError, validate_annotations,
-    validate_encrypted_dek_source, validate_key_id,
+    EncryptedDekSource, MessageError, validate_encrypted_dek_source, validate_key_id,
 };
 
 /// A decoded and validated `EncryptedObject`, borrowed from the stored bytes.
@@ -85,9 +85,7 @@ impl<'a> EncryptedObject<'a> {
                     }
                     // Stop early: so many distinct keys exceed the limit, which is in bytes.
                     if annotations.len() > ANNOTATIONS_MAX {
-                        return Err(
-                            MessageError::AnnotationsTooLong { len: annotations_len }.into()
-                        );
+                        return Err(AnnotationsError::TooLong { len: annotations_len }.into());
                     }
                 }
                 // An enum is an int32. Like Go, truncate a longer varint.
@@ -201,6 +199,12 @@ pub enum EnvelopeError {
     Message(MessageError),
 }
 
+impl From<AnnotationsError> for EnvelopeError {
+    fn from(error: AnnotationsError) -> Self {
+        Self::Message(error.into())
+    }
+}
+
 impl From<MessageError> for EnvelopeError {
     fn from(error: MessageError) -> Self {
         Self::Message(error)
@@ -239,7 +243,20 @@ impl fmt::Display for EnvelopeError {
     }
 }
 
-impl core::error::Error for EnvelopeError {}
+impl core::error::Error for EnvelopeError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Message(error) => Some(error),
+            Self::Truncated { .. }
+            | Self::VarintOverflow { .. }
+            | Self::FieldNumber { .. }
+            | Self::WireType { .. }
+            | Self::NotUtf8 { .. }
+            | Self::UnknownDekSourceType { .. }
+            | Self::EncryptedDataEmpty => None,
+        }
+    }
+}
 
 const LENGTH_DELIMITED: u64 = 2;
 /// The maximum nesting of groups. Go's protowire allows 10 000 levels, which is too deep for recursion in a WebAssembly guest.

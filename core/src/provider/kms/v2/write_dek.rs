@@ -3,11 +3,11 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use super::dek_cache::{DekName, ReadDek};
 use super::envelope::EnvelopeTail;
 use crate::crypto::entropy::Entropy;
 use crate::crypto::keys::{DekSourceType, KeyError, SealingKey, TAG_LEN};
 use crate::crypto::nonce::{CounterNonces, CounterRange, NonceError, extended};
+use crate::provider::kms::dek_cache::{DekName, ReadDek};
 use crate::provider::kms::message::EncryptedDekSource;
 
 /// A DEK or seed that encrypts, with its nonces. It is not `Clone`, because its counter has one owner. Threads share it through `&self`.

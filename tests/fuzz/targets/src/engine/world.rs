@@ -11,8 +11,8 @@ use dekker_core::engine::event::{Action, Check, Event, Generation, OpId, Provide
 use dekker_core::engine::{Engine, Options};
 use dekker_core::provider::kms::v2::envelope::EncryptedObject;
 use dekker_core::provider::kms::v2::key_state::{Coast, WRITE_DEK_MAX_TTL};
-use dekker_core::provider::transformer::{Decrypted, Encrypted, Location, TransformError};
 use dekker_core::time::Timestamp;
+use dekker_core::{Decrypted, Encrypted, Location, TransformError};
 
 use super::files;
 use super::plugin::{Asked, Call, Plugins};

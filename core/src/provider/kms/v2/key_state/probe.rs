@@ -7,19 +7,20 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::{
-    Coast, Current, KeyIdFromStatus, KeyState, Outcome, POLL_WHILE_HEALTHY, POLL_WHILE_UNHEALTHY,
-    Request, Step, WRITE_DEK_MAX_TTL,
+    Coast, Current, KeyIdFromStatus, KeyState, POLL_WHILE_HEALTHY, POLL_WHILE_UNHEALTHY,
+    WRITE_DEK_MAX_TTL,
 };
 use crate::crypto::entropy::{Entropy, uuid};
 use crate::crypto::keys::{DekSourceType, KeyError, KeyStore, SealingKey};
 use crate::crypto::secret::Secret;
-use crate::engine::event::{
+use crate::provider::error::aggregate;
+use crate::provider::kms::call::{
     CallError, DecryptRequest, EncryptResponse, StatusResponse, shown_without,
 };
-use crate::provider::kms::answer::LastAnswer;
+use crate::provider::kms::last_answer::LastAnswer;
 use crate::provider::kms::message::{EncryptedDekSource, KeyId, MessageError, key_id_hash};
+use crate::provider::kms::probe_step::{Outcome, Request, Step};
 use crate::provider::kms::v2::write_dek::WriteDek;
-use crate::provider::transformer::aggregate;
 use crate::time::Timestamp;
 
 /// The state of a probe.

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use dekker_core::Location;
 use dekker_core::engine::event::{CallError, CallId, Event, OpId};
 use dekker_core::provider::kms::v2::key_state::Coast;
-use dekker_core::provider::transformer::Location;
 
 use super::{At, Expected, Open, Worker, World, check_read, files, no_key_id};
 use crate::bytes::Bytes;

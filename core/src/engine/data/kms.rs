@@ -4,17 +4,20 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::Engine;
-use super::data::{Resumed, resource_label};
-use super::event::{self, Action, CallError, CallId, EncryptResponse, ProviderId};
-use super::metrics::{Direction, status};
-use super::pending::{Operation, Parked, Parking, Purpose, Wait, closed, overloaded};
+use super::{Resumed, resource_label};
 use crate::crypto::entropy::uuid;
 use crate::crypto::keys::DekSourceType;
 use crate::crypto::secret::Secret;
+use crate::engine::Engine;
+use crate::engine::event::Action;
+use crate::engine::metrics::{Direction, status};
+use crate::engine::pending::{Operation, Parked, Parking, Purpose, Wait, closed, overloaded};
+use crate::provider::error::{ErrorKind, TransformError};
+use crate::provider::kms::Kms;
+use crate::provider::kms::call::{self, CallError, CallId, EncryptResponse, ProviderId};
+use crate::provider::kms::step::{DekNeeded, ReadStep, WriteStep};
 use crate::provider::kms::v2::envelope::EncryptedObject;
-use crate::provider::kms::{DekNeeded, Kms, ReadStep, WriteStep};
-use crate::provider::transformer::{Encrypted, ErrorKind, Location, TransformError};
+use crate::provider::value::{Encrypted, Location};
 
 /// The stored value, and the hash of its key ID.
 pub(super) type KmsWritten = (Vec<u8>, Option<Arc<str>>);
@@ -121,7 +124,7 @@ impl Engine {
 
     /// Completes the KMS v1 write whose DEK the plugin has encrypted or failed to encrypt. If the write was cancelled, no operation waits for the
     /// answer.
-    pub(super) fn dek_encrypted(
+    pub(in crate::engine) fn dek_encrypted(
         &mut self,
         call: CallId,
         id: ProviderId,
@@ -257,10 +260,9 @@ impl Engine {
 /// Replaces the value's key ID with its hash in the error of a Decrypt.
 fn without_key_id(error: TransformError, value: &[u8]) -> TransformError {
     match EncryptedObject::decode(value) {
-        Ok(object) => TransformError {
-            message: event::without_key_id(&error.message, object.key_id),
-            ..error
-        },
+        Ok(object) => {
+            TransformError { message: call::without_key_id(&error.message, object.key_id), ..error }
+        }
         // A KMS v1 value, which contains no key ID.
         Err(_) => error,
     }

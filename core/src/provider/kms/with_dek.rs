@@ -5,17 +5,18 @@
 use alloc::format;
 use alloc::string::{String, ToString};
 
-use super::message::{Annotations, EncryptedDekSource, key_id_hash};
+use super::message::{EncryptedDekSource, key_id_hash};
 use super::v1;
 use super::v2::envelope::{EncryptedObject, EnvelopeTail};
+use crate::config::KmsVersion;
 use crate::crypto::entropy::Entropy;
 use crate::crypto::keys::{DekSourceType, KeyStore, NONCE_LEN, TAG_LEN};
 use crate::crypto::nonce::extended;
 use crate::crypto::secret::Secret;
-use crate::provider::transformer::{Decrypted, Encrypted, ErrorKind, TransformError};
-
-const V1: &str = "k8s:enc:kms:v1:";
-const V2: &str = "k8s:enc:kms:v2:";
+use crate::provider::error::{ErrorKind, TransformError};
+use crate::provider::kms::annotations::Annotations;
+use crate::provider::prefix;
+use crate::provider::value::{Decrypted, Encrypted};
 
 /// A parsed KMS value.
 enum Parts<'a> {
@@ -26,27 +27,31 @@ enum Parts<'a> {
 /// Splits a stored value into its prefix, which includes the provider's name, and the rest, and parses the rest.
 fn parts(stored: &[u8]) -> Result<(&str, Parts<'_>), TransformError> {
     let malformed = |message: String| TransformError::new(ErrorKind::Malformed, message);
-    let version = [V1, V2]
+    let version = [KmsVersion::V1, KmsVersion::V2]
         .into_iter()
-        .find(|version| stored.starts_with(version.as_bytes()))
+        .find(|version| stored.starts_with(prefix::kms(*version).as_bytes()))
         .ok_or_else(|| {
             let message = "not a KMS value: only KMS values have their own DEK";
             TransformError::new(ErrorKind::NoMatchingPrefix, message.to_string())
         })?;
     let name_end = stored
         .iter()
-        .skip(version.len())
+        .skip(prefix::kms(version).len())
         .position(|byte| *byte == b':')
         .ok_or_else(|| malformed("the provider's name does not end with ':'".to_string()))?;
-    let (prefix, rest) = stored.split_at(version.len() + name_end + 1);
+    let (prefix, rest) = stored.split_at(prefix::kms(version).len() + name_end + 1);
     let prefix = core::str::from_utf8(prefix)
         .map_err(|_| malformed("the provider's name is not UTF-8".to_string()))?;
-    let parts = if version == V1 {
-        let (_, sealed) = v1::split(rest)
-            .ok_or_else(|| malformed("the encrypted DEK is longer than the value".to_string()))?;
-        Parts::V1 { sealed }
-    } else {
-        Parts::V2(EncryptedObject::decode(rest).map_err(|error| malformed(error.to_string()))?)
+    let parts = match version {
+        KmsVersion::V1 => {
+            let (_, sealed) = v1::split(rest).ok_or_else(|| {
+                malformed("the encrypted DEK is longer than the value".to_string())
+            })?;
+            Parts::V1 { sealed }
+        }
+        KmsVersion::V2 => {
+            Parts::V2(EncryptedObject::decode(rest).map_err(|error| malformed(error.to_string()))?)
+        }
     };
     Ok((prefix, parts))
 }

@@ -14,15 +14,15 @@ use sha2::{Digest, Sha256};
 use crate::config::{Config, NamedKey, Provider};
 use crate::crypto::keys::LocalCipher;
 use crate::map::Names;
-use crate::provider::local::LocalKeys;
+use crate::provider::prefix;
 use crate::provider::routing::most_exact;
 
 /// The maximum number of losses that are listed, 20. Further losses are only counted.
-const TOLD_MAX: usize = 20;
+const LOSSES_LISTED_MAX: usize = 20;
 
 /// The providers and keys that can read the values of each resource.
 #[derive(Default)]
-pub(super) struct Readers {
+pub(super) struct Coverage {
     /// Maps each resource or wildcard to an index of `named`.
     resources: Names<'static>,
     /// The indexes of the rules for a name, in the order of the file.
@@ -54,7 +54,7 @@ impl Reader {
 
     fn of(provider: &Provider, readers: &mut Vec<Self>) {
         let mut local = |cipher, keys: &[NamedKey]| {
-            let prefix = LocalKeys::prefix(cipher);
+            let prefix = prefix::local(cipher);
             readers.extend(
                 keys.iter().map(|key| Self::new(format!("{prefix}{}:", key.name), &key.secret)),
             );
@@ -62,7 +62,7 @@ impl Reader {
         match provider {
             Provider::Identity => readers.push(PLAINTEXT.clone()),
             // A different endpoint may lead to the same keys. The health check shows whether a plugin answers there.
-            Provider::Kms(kms) => readers.push(Self::new(kms.prefix(), b"")),
+            Provider::Kms(kms) => readers.push(Self::new(prefix::kms_provider(kms), b"")),
             Provider::AesGcm(keys) => local(LocalCipher::AesGcm, keys),
             Provider::AesCbc(keys) => local(LocalCipher::AesCbc, keys),
             Provider::Secretbox(keys) => local(LocalCipher::Secretbox, keys),
@@ -70,7 +70,7 @@ impl Reader {
     }
 }
 
-impl Readers {
+impl Coverage {
     pub(super) fn of(config: &Config) -> Self {
         let mut resources = Names::new();
         let mut named: Vec<Vec<usize>> = Vec::new();
@@ -109,7 +109,7 @@ impl Readers {
     ///
     /// Compares each resource that one of the two names, and each wildcard, which covers the resources that no rule names.
     pub(super) fn missing_in(&self, other: &Self) -> Vec<String> {
-        let mut told = Vec::new();
+        let mut losses = Vec::new();
         let mut more = 0_usize;
         let theirs_alone =
             other.resources.keys().filter(|resource| !self.resources.contains_key(&***resource));
@@ -126,20 +126,20 @@ impl Readers {
                     .collect(),
             };
             for prefix in &missing {
-                if told.len() == TOLD_MAX {
+                if losses.len() == LOSSES_LISTED_MAX {
                     more += 1;
                 } else if prefix.is_empty() {
-                    told.push(format!("{resource}: values stored as plaintext"));
+                    losses.push(format!("{resource}: values stored as plaintext"));
                 } else {
-                    told.push(format!("{resource}: values that begin with \"{prefix}\""));
+                    losses.push(format!("{resource}: values that begin with \"{prefix}\""));
                 }
             }
             last = Some((ours, theirs, missing));
         }
         if more > 0 {
-            told.push(format!("{more} more"));
+            losses.push(format!("{more} more"));
         }
-        told
+        losses
     }
 }
 
@@ -150,14 +150,14 @@ mod tests {
     const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZg==";
     const OTHER: &str = "MDEyMzQ1Njc4OWFiY2RlZw==";
 
-    fn readers(rules: &[(&str, &str)]) -> Readers {
+    fn coverage(rules: &[(&str, &str)]) -> Coverage {
         let mut file = String::from(
             "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n",
         );
         for (resources, providers) in rules {
             file += &format!("- resources: [{resources}]\n  providers: [{{{providers}}}]\n");
         }
-        Readers::of(&Config::load(file.as_bytes(), true).unwrap())
+        Coverage::of(&Config::load(file.as_bytes(), true).unwrap())
     }
 
     fn aes(keys: &[(&str, &str)]) -> String {
@@ -237,7 +237,7 @@ mod tests {
             ),
         ];
         for (desc, old, new, expected) in table {
-            assert_eq!(readers(old).missing_in(&readers(new)), *expected, "{desc}");
+            assert_eq!(coverage(old).missing_in(&coverage(new)), *expected, "{desc}");
         }
     }
 
@@ -247,8 +247,8 @@ mod tests {
         let old = aes(&[("old", OTHER)]);
         let new = aes(&[("new", KEY)]);
         let all = names.join(", ");
-        let told = readers(&[(&*all, &*old)]).missing_in(&readers(&[(&*all, &*new)]));
-        assert_eq!(told.len(), TOLD_MAX + 1);
-        assert_eq!(told[TOLD_MAX], "80 more");
+        let losses = coverage(&[(&*all, &*old)]).missing_in(&coverage(&[(&*all, &*new)]));
+        assert_eq!(losses.len(), LOSSES_LISTED_MAX + 1);
+        assert_eq!(losses[LOSSES_LISTED_MAX], "80 more");
     }
 }
