@@ -9,6 +9,9 @@ pub mod event;
 pub mod metrics;
 
 mod calls;
+mod candidate;
+mod config_set;
+mod counts;
 mod coverage;
 mod data;
 mod health;
@@ -29,11 +32,12 @@ use core::time::Duration;
 
 pub use self::pending::{PARKED_BYTES_MAX, PARKED_MAX};
 
+use self::candidate::{Candidate, LastReload};
+use self::config_set::{ConfigSet, File};
+use self::counts::Counts;
 use self::coverage::Coverage;
 use self::event::{Action, Generation, LogLevel, LogLine, OpId};
-use self::metrics::Counts;
 use self::pending::{Call, ParkedOperations};
-use self::reload::{Candidate, LastReload};
 use crate::config::{Config, Faults};
 use crate::crypto::entropy::Entropy;
 use crate::crypto::keys::{DekSourceType, KeyStore, SealingKey};
@@ -44,7 +48,6 @@ use crate::provider::kms::call::{CallId, KmsProviderInfo, ProviderId};
 use crate::provider::kms::dek_cache::DekCache;
 use crate::provider::kms::v2::key_state::Coast;
 use crate::provider::routing::Routing;
-use crate::sha256;
 use crate::time::Timestamp;
 
 /// Settings that are not part of the configuration file.
@@ -96,34 +99,6 @@ pub struct Engine {
     deks: SortedMap<CallId, Box<dyn SealingKey>>,
     actions: VecDeque<Action>,
     counts: Counts,
-}
-
-/// The state built from one file. The engine owns the KMS providers that the file names, so that two sets may share one.
-struct ConfigSet {
-    file: File,
-    routing: Routing,
-    /// In the order of the file.
-    kms: Vec<ProviderId>,
-    /// Whether there is one check named `kms-providers` rather than one for each provider.
-    collapsed: bool,
-    /// The sum of the KMS timeouts. A KMS v1 provider counts twice, because its health check makes two calls.
-    timeouts: Duration,
-    coverage: Coverage,
-}
-
-/// A configuration file as the engine received it.
-struct File {
-    generation: Generation,
-    /// The content, which includes the keys of local providers.
-    bytes: Secret,
-    /// `sha256:<hex>` of the bytes.
-    hash: String,
-}
-
-impl File {
-    fn new(generation: Generation, bytes: &[u8]) -> Self {
-        Self { generation, bytes: Secret::new(bytes.to_vec()), hash: sha256::text(bytes) }
-    }
 }
 
 impl Engine {

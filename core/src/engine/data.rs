@@ -7,19 +7,16 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::Engine;
+use super::counts::{Direction, NON_GRPC, OK, resource_label, status};
 use super::event::{Action, Generation, OpId};
-use super::metrics::{Direction, NON_GRPC, OK, status};
-use super::pending::{Operation, Parked, Parking, Place, ReadOperation, ReadProgress, Wait};
+use super::pending::{
+    Operation, Parked, Parking, Place, ReadOperation, ReadProgress, Resumed, Wait,
+};
 use crate::crypto::secret::Secret;
 use crate::provider::error::{ErrorKind, TransformError};
-use crate::provider::kms::dek_cache::ReadDek;
-use crate::provider::routing::split;
 use crate::provider::transformer::{Transform, Transformer, UNKNOWN};
 use crate::provider::value::{Decrypted, Encrypted, Location};
 use crate::time::Timestamp;
-
-/// The outcome of the Decrypt that a parked read waited for, or `None` if the operation waited for something else.
-pub(super) type Resumed = Option<Result<ReadDek, TransformError>>;
 
 impl Engine {
     /// Encrypts a value. Returns `None` if the operation was parked under `op`; the result then arrives as [`Action::ToStorageDone`].
@@ -313,46 +310,5 @@ impl Engine {
             self.counts.transformation(resource, Direction::FromStorage, UNKNOWN, NON_GRPC);
         }
         Ok(Err(error))
-    }
-}
-
-/// Returns a resource as upstream's metrics label it: `secrets`, `deployments.apps`. This is also how [`GroupResource`] is displayed.
-///
-/// [`GroupResource`]: crate::config::resource::GroupResource
-pub(super) fn resource_label(resource: &str) -> &str {
-    match split(resource) {
-        None if resource == "*" => "*.",
-        Some(("*", "")) | None => resource,
-        Some((name, "")) => name,
-        Some(_) => resource,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::resource::GroupResource;
-    use alloc::string::ToString;
-
-    #[test]
-    fn the_label_of_a_resource_is_its_displayed_form() {
-        for resource in [
-            "secrets",
-            "secrets.",
-            "deployments.apps",
-            "x.y.apps",
-            "*",
-            "*.",
-            "*.*",
-            "*.apps",
-            "",
-            ".",
-            ".apps",
-            "..",
-            "a..",
-        ] {
-            let shown = GroupResource::parse(resource).to_string();
-            assert_eq!(resource_label(resource), shown, "{resource:?}");
-        }
     }
 }

@@ -5,9 +5,10 @@ use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 
+use super::Engine;
+use super::config_set::ConfigSet;
 use super::event::{Action, Check, OpId};
 use super::pending::{HealthOperation, Operation, Wait};
-use super::{ConfigSet, Engine};
 use crate::provider::error::aggregate;
 use crate::provider::kms::call::ProviderId;
 use crate::time::Timestamp;

@@ -5,14 +5,14 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::ConfigSet;
+use super::config_set::ConfigSet;
 use super::event::{Generation, OpId};
 use crate::crypto::keys::DekSourceType;
 use crate::crypto::secret::Secret;
 use crate::map::SortedMap;
 use crate::provider::error::{ErrorKind, TransformError};
 use crate::provider::kms::call::{CallId, ProviderId};
-use crate::provider::kms::dek_cache::CacheKey;
+use crate::provider::kms::dek_cache::{CacheKey, ReadDek};
 use crate::provider::transformer::Transformer;
 use crate::provider::value::Location;
 use crate::time::Timestamp;
@@ -38,6 +38,9 @@ pub(super) enum Wait {
     /// The end of a probe that may renew an expired DEK or provide the first one.
     Probe(ProviderId),
 }
+
+/// The outcome of the Decrypt that a parked read waited for, or `None` if the operation waited for something else.
+pub(super) type Resumed = Option<Result<ReadDek, TransformError>>;
 
 /// The room that an operation needs in order to wait.
 #[derive(Clone, Copy, Debug)]

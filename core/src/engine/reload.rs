@@ -8,12 +8,14 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::Engine;
+use super::candidate::{CANDIDATE_MIN_GRACE, CANDIDATE_PROBE_INTERVAL, Candidate, LastReload};
+use super::config_set::{ConfigSet, File};
+use super::coverage::Coverage;
 use super::event::{Action, Generation, LogLevel};
-use super::{ConfigSet, Engine, File};
 use crate::config::{Config, Faults, Finding, KmsProvider, KmsVersion, NamedKey, Provider};
 use crate::crypto::keys::LocalCipher;
 use crate::crypto::nonce::CounterRange;
-use crate::engine::coverage::Coverage;
 use crate::map::SortedMap;
 use crate::provider::error::aggregate;
 use crate::provider::kms::Kms;
@@ -28,38 +30,8 @@ use crate::provider::routing::Routing;
 use crate::provider::transformer::{Transform, Transformer};
 use crate::time::Timestamp;
 
-/// The minimum time that a candidate has to become healthy, 10 seconds: upstream's minKMSPluginCloseGracePeriod. Also the minimum time that
-/// operations have to end after their configuration was replaced.
-pub const CANDIDATE_MIN_GRACE: Duration = Duration::from_secs(10);
-/// The interval at which a candidate's health is checked, 100 milliseconds, as in upstream's `validateNewTransformersHealth`.
-pub const CANDIDATE_PROBE_INTERVAL: Duration = Duration::from_millis(100);
-
 /// The default of `cachesize`, 1000: upstream's `defaultCacheSize` (apiserver/v1).
 const V1_CACHE_SIZE: i32 = 1000;
-
-/// A new configuration that is being probed while the previous one is still in use.
-pub(super) struct Candidate {
-    set: Arc<ConfigSet>,
-    deadline: Timestamp,
-    next_probe: Timestamp,
-}
-
-impl Candidate {
-    pub(super) fn due(&self) -> Timestamp {
-        self.deadline.min(self.next_probe)
-    }
-
-    pub(super) fn hash(&self) -> &str {
-        &self.set.file.hash
-    }
-}
-
-/// The outcome of the last reload.
-pub(super) struct LastReload {
-    pub(super) at: Timestamp,
-    pub(super) hash: String,
-    pub(super) error: Option<String>,
-}
 
 impl Engine {
     /// Offers the content of a changed file. If it is valid, the engine builds a candidate configuration from it and probes the candidate until it is
@@ -311,12 +283,5 @@ impl Engine {
             self.deks.retain(|call, _| calls.contains_key(call));
             self.actions.push_back(Action::CloseProvider { provider: id });
         }
-    }
-}
-
-impl ConfigSet {
-    /// Returns twice the sum of the KMS timeouts. Upstream: encryptionconfig/config.go, KMSCloseGracePeriod.
-    fn grace(&self) -> Duration {
-        self.timeouts.saturating_mul(2)
     }
 }

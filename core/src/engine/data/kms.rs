@@ -4,14 +4,15 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::{Resumed, resource_label};
 use crate::crypto::entropy::uuid;
 use crate::crypto::keys::DekSourceType;
 use crate::crypto::secret::Secret;
 use crate::engine::Engine;
+use crate::engine::counts::{Direction, resource_label, status};
 use crate::engine::event::Action;
-use crate::engine::metrics::{Direction, status};
-use crate::engine::pending::{Operation, Parked, Parking, Purpose, Wait, closed, overloaded};
+use crate::engine::pending::{
+    Operation, Parked, Parking, Purpose, Resumed, Wait, closed, overloaded,
+};
 use crate::provider::error::{ErrorKind, TransformError};
 use crate::provider::kms::Kms;
 use crate::provider::kms::call::{self, CallError, CallId, EncryptResponse, ProviderId};

@@ -15,16 +15,18 @@
 
 mod probe;
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::time::Duration;
 
-use self::probe::Probe;
 use super::write_dek::WriteDek;
-use crate::crypto::keys::DekSourceType;
+use crate::crypto::keys::{DekSourceType, SealingKey};
 use crate::crypto::nonce::CounterRange;
 use crate::provider::kms::last_answer::LastAnswer;
+use crate::provider::kms::message::{EncryptedDekSource, KeyId};
 use crate::time::Timestamp;
 
 /// The time between polls after a good answer, 1 minute: upstream's kmsv2PluginHealthzPositiveInterval.
@@ -80,6 +82,25 @@ impl Current {
         }
         Ok(&self.dek)
     }
+}
+
+/// The state of a probe.
+enum Probe {
+    Idle,
+    Status { sent: Timestamp },
+    Encrypt(Rotation),
+    Verify(Rotation, EncryptedDekSource),
+}
+
+/// A new DEK that is not in use yet.
+struct Rotation {
+    uid: String,
+    key: Box<dyn SealingKey>,
+    status_key_id: KeyId,
+    begun: Timestamp,
+    expiry: Timestamp,
+    /// The errors in the Status answer that caused the rotation. Only [`Coast::Upstream`] continues in spite of errors.
+    faults: Vec<String>,
 }
 
 /// The key state of one provider.

@@ -7,8 +7,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::{
-    Coast, Current, KeyIdFromStatus, KeyState, POLL_WHILE_HEALTHY, POLL_WHILE_UNHEALTHY,
-    WRITE_DEK_MAX_TTL,
+    Coast, Current, KeyIdFromStatus, KeyState, POLL_WHILE_HEALTHY, POLL_WHILE_UNHEALTHY, Probe,
+    Rotation, WRITE_DEK_MAX_TTL,
 };
 use crate::crypto::entropy::{Entropy, uuid};
 use crate::crypto::keys::{DekSourceType, KeyError, KeyStore, SealingKey};
@@ -22,25 +22,6 @@ use crate::provider::kms::message::{EncryptedDekSource, KeyId, MessageError, key
 use crate::provider::kms::probe_step::{Outcome, Request, Step};
 use crate::provider::kms::v2::write_dek::WriteDek;
 use crate::time::Timestamp;
-
-/// The state of a probe.
-pub(super) enum Probe {
-    Idle,
-    Status { sent: Timestamp },
-    Encrypt(Rotation),
-    Verify(Rotation, EncryptedDekSource),
-}
-
-/// A new DEK that is not in use yet.
-pub(super) struct Rotation {
-    uid: String,
-    key: Box<dyn SealingKey>,
-    status_key_id: KeyId,
-    begun: Timestamp,
-    expiry: Timestamp,
-    /// The errors in the Status answer that caused the rotation. Only [`Coast::Upstream`] continues in spite of errors.
-    faults: Vec<String>,
-}
 
 impl KeyState {
     /// Starts a probe, unless one is under way.

@@ -1,0 +1,47 @@
+//! What the engine builds from one configuration file.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::coverage::Coverage;
+use super::event::Generation;
+use crate::crypto::secret::Secret;
+use crate::provider::kms::call::ProviderId;
+use crate::provider::routing::Routing;
+use crate::sha256;
+
+/// The state built from one file. The engine owns the KMS providers that the file names, so that two sets may share one.
+pub(super) struct ConfigSet {
+    pub(super) file: File,
+    pub(super) routing: Routing,
+    /// In the order of the file.
+    pub(super) kms: Vec<ProviderId>,
+    /// Whether there is one check named `kms-providers` rather than one for each provider.
+    pub(super) collapsed: bool,
+    /// The sum of the KMS timeouts. A KMS v1 provider counts twice, because its health check makes two calls.
+    pub(super) timeouts: Duration,
+    pub(super) coverage: Coverage,
+}
+
+impl ConfigSet {
+    /// Returns twice the sum of the KMS timeouts. Upstream: encryptionconfig/config.go, KMSCloseGracePeriod.
+    pub(super) fn grace(&self) -> Duration {
+        self.timeouts.saturating_mul(2)
+    }
+}
+
+/// A configuration file as the engine received it.
+pub(super) struct File {
+    pub(super) generation: Generation,
+    /// The content, which includes the keys of local providers.
+    pub(super) bytes: Secret,
+    /// `sha256:<hex>` of the bytes.
+    pub(super) hash: String,
+}
+
+impl File {
+    pub(super) fn new(generation: Generation, bytes: &[u8]) -> Self {
+        Self { generation, bytes: Secret::new(bytes.to_vec()), hash: sha256::text(bytes) }
+    }
+}

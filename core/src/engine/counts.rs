@@ -1,0 +1,328 @@
+//! What the engine counts. The number of label sets is bounded.
+//!
+//! Upstream: storage/value/metrics.go, encrypt/envelope/metrics/metrics.go.
+
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use core::cmp::Ordering;
+use core::ops::Deref;
+
+use crate::map::{RecentlyUsed, SortedMap};
+use crate::provider::error::TransformError;
+use crate::provider::kms::call::CallError;
+use crate::provider::kms::message::key_id_hash;
+use crate::provider::routing::split;
+use crate::time::Timestamp;
+
+/// The maximum number of series of each key ID metric, 100: upstream's cacheSize.
+const KEY_ID_SERIES_MAX: usize = 100;
+/// The maximum number of combinations of resource, direction, prefix and status, 1000. Callers may name any number of resources, and reloads may
+/// bring any number of prefixes.
+const TRANSFORMATION_SERIES_MAX: usize = 1000;
+/// The number of combinations that are reserved for the resource and prefix `other`, 36: two directions and 18 statuses.
+const OTHER_SERIES: usize = 36;
+/// The number of combinations, 900, after which a new one is counted under the resource `other`.
+const NAMED_RESOURCE_SERIES_MAX: usize = 900;
+/// The number of combinations of provider and error code, 100, after which an invalid key ID of a new combination is counted under the provider
+/// `other`.
+const INVALID_KEY_ID_SERIES_MAX: usize = 100;
+/// Upstream's status label of a success.
+pub(super) const OK: &str = "OK";
+/// Upstream's status label of an error without a gRPC code.
+pub(super) const NON_GRPC: &str = "unknown-non-grpc";
+/// The label of everything beyond a limit.
+const OTHER: &str = "other";
+
+/// The upper bound of the first bucket, 1 minute in milliseconds. It doubles for each further bucket: upstream's ExponentialBuckets(60, 2, 10).
+const FIRST_ARRIVAL_BOUND: u64 = 60_000;
+/// The upper bounds of the buckets in seconds, as Go prints them.
+pub(super) const ARRIVAL_BOUNDS: [&str; 11] =
+    ["60", "120", "240", "480", "960", "1920", "3840", "7680", "15360", "30720", "+Inf"];
+
+/// The direction in which a value is transformed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Direction {
+    /// Decryption.
+    FromStorage,
+    /// Encryption.
+    ToStorage,
+}
+
+impl Direction {
+    pub(super) const fn label(self) -> &'static str {
+        match self {
+            Self::FromStorage => "from_storage",
+            Self::ToStorage => "to_storage",
+        }
+    }
+}
+
+pub(super) struct Use {
+    pub(super) count: u64,
+    pub(super) last: Timestamp,
+}
+
+/// The times between successive KMS v1 operations in one direction.
+#[derive(Clone, Copy)]
+pub(super) struct Arrivals {
+    pub(super) last: Timestamp,
+    /// The number of times in each bucket; not cumulative.
+    pub(super) buckets: [u64; ARRIVAL_BOUNDS.len()],
+    pub(super) sum_millis: u64,
+}
+
+pub(super) type TransformationLabels = (String, Direction, Arc<str>, &'static str);
+
+/// The counters of one engine.
+pub(super) struct Counts {
+    pub(super) apiserver_id_hash: String,
+    /// The label under which reads of plaintext are counted.
+    pub(super) identity: Arc<str>,
+    pub(super) transformations: SortedMap<TransformationLabels, u64>,
+    pub(super) key_ids: RecentlyUsed<(Direction, Arc<str>, Arc<str>), Use>,
+    pub(super) key_ids_from_status: RecentlyUsed<(Arc<str>, Arc<str>), Timestamp>,
+    pub(super) invalid_key_ids: SortedMap<(Arc<str>, &'static str), u64>,
+    /// Indexed by direction.
+    pub(super) arrivals: [Option<Arrivals>; 2],
+    pub(super) v1_cache_fill: f64,
+    pub(super) cache_misses: u64,
+    pub(super) data_key_failures: u64,
+    /// Whether the engine is a worker. A worker counts only the operations that it completes itself.
+    pub(super) worker: bool,
+    /// Whether the current operation met something that a worker does not count.
+    pub(super) tripped: bool,
+}
+
+impl Counts {
+    pub(super) fn new(apiserver_id: &str) -> Self {
+        Self {
+            apiserver_id_hash: key_id_hash(apiserver_id),
+            identity: "identity".into(),
+            transformations: SortedMap::new(),
+            key_ids: RecentlyUsed::new(KEY_ID_SERIES_MAX),
+            key_ids_from_status: RecentlyUsed::new(KEY_ID_SERIES_MAX),
+            invalid_key_ids: SortedMap::new(),
+            arrivals: [None; 2],
+            v1_cache_fill: 0.0,
+            cache_misses: 0,
+            data_key_failures: 0,
+            worker: false,
+            tripped: false,
+        }
+    }
+
+    /// Makes these the counters of a worker: after the first error of an operation, nothing is counted until [`Self::were_faultless`] is called.
+    pub(super) fn be_worker(&mut self) {
+        self.worker = true;
+    }
+
+    pub(super) fn is_worker(&self) -> bool {
+        self.worker
+    }
+
+    /// Returns whether everything was counted since the previous call.
+    pub(super) fn were_faultless(&mut self) -> bool {
+        !core::mem::take(&mut self.tripped)
+    }
+
+    /// Returns whether counting is suspended. On a worker, `is_fault` suspends it for the rest of the operation.
+    fn trips(&mut self, is_fault: bool) -> bool {
+        self.tripped |= self.worker && is_fault;
+        self.tripped
+    }
+
+    pub(super) fn identity(&self) -> Arc<str> {
+        self.identity.clone()
+    }
+
+    /// Counts a transformation. Like upstream, the engine counts a local provider's value twice: under the provider's prefix, and under the prefix of
+    /// each key that was tried.
+    pub(super) fn transformation(
+        &mut self,
+        resource: &str,
+        direction: Direction,
+        prefix: impl Deref<Target = str> + Into<Arc<str>>,
+        status: &'static str,
+    ) {
+        if !self.trips(status != OK) && !self.counted(resource, direction, &prefix, status) {
+            self.new_series(resource, direction, prefix.into(), status);
+        }
+    }
+
+    fn counted(
+        &mut self,
+        resource: &str,
+        direction: Direction,
+        prefix: &str,
+        status: &'static str,
+    ) -> bool {
+        let is = |(of, towards, with, ended): &TransformationLabels| {
+            of.as_str()
+                .cmp(resource)
+                .then_with(|| towards.cmp(&direction))
+                .then_with(|| order(with, prefix))
+                .then_with(|| order(ended, status))
+        };
+        let Some(count) = self.transformations.get_mut_by(is) else {
+            return false;
+        };
+        *count += 1;
+        true
+    }
+
+    fn new_series(
+        &mut self,
+        resource: &str,
+        direction: Direction,
+        prefix: Arc<str>,
+        status: &'static str,
+    ) {
+        let series = self.transformations.len();
+        let mut labels = (resource.to_string(), direction, prefix, status);
+        if series >= NAMED_RESOURCE_SERIES_MAX {
+            labels.0 = OTHER.to_string();
+            if series >= TRANSFORMATION_SERIES_MAX - OTHER_SERIES
+                && !self.transformations.contains_key(&labels)
+            {
+                labels.2 = OTHER.into();
+            }
+        }
+        self.transformations.count(labels);
+    }
+
+    /// Records that KMS v1 received a value to encrypt or decrypt.
+    pub(super) fn v1_arrival(&mut self, direction: Direction, now: Timestamp) {
+        // The value needs the plugin, or a cache that workers do not have.
+        if self.trips(true) {
+            return;
+        }
+        let arrivals = self.arrivals[direction as usize].get_or_insert(Arrivals {
+            last: now,
+            buckets: [0; ARRIVAL_BOUNDS.len()],
+            sum_millis: 0,
+        });
+        let idle = now.as_millis().saturating_sub(arrivals.last.as_millis());
+        arrivals.last = now;
+        arrivals.sum_millis += idle;
+        let mut bucket = 0;
+        while bucket + 1 < ARRIVAL_BOUNDS.len() && idle > FIRST_ARRIVAL_BOUND << bucket {
+            bucket += 1;
+        }
+        arrivals.buckets[bucket] += 1;
+    }
+
+    /// Records how full the cache of a KMS v1 provider is after a DEK was added. Like upstream's, the gauge is shared by all these providers: the
+    /// last value counts.
+    pub(super) fn v1_cache_fill(&mut self, fill: f64) {
+        self.v1_cache_fill = fill;
+    }
+
+    pub(super) fn key_id_used(
+        &mut self,
+        direction: Direction,
+        provider: &Arc<str>,
+        hash: &Arc<str>,
+        now: Timestamp,
+    ) {
+        if self.trips(false) {
+            return;
+        }
+        let is = |(towards, of, with): &(Direction, Arc<str>, Arc<str>)| {
+            *towards == direction && order(of, provider).is_eq() && order(with, hash).is_eq()
+        };
+        let new = || {
+            let key = (direction, provider.clone(), hash.clone());
+            let unused = Use { count: 0, last: now };
+            (key, unused)
+        };
+        if let Some(entry) = self.key_ids.get_or_insert(is, new) {
+            entry.count += 1;
+            entry.last = now;
+        }
+    }
+
+    pub(super) fn key_id_from_status(
+        &mut self,
+        provider: &Arc<str>,
+        hash: &Arc<str>,
+        now: Timestamp,
+    ) {
+        let is = |(of, with): &(Arc<str>, Arc<str>)| (of, with) == (provider, hash);
+        let new = || ((provider.clone(), hash.clone()), now);
+        if let Some(at) = self.key_ids_from_status.get_or_insert(is, new) {
+            *at = now;
+        }
+    }
+
+    pub(super) fn invalid_key_id_from_status(&mut self, provider: &Arc<str>, code: &'static str) {
+        let mut labels = (provider.clone(), code);
+        if self.invalid_key_ids.len() >= INVALID_KEY_ID_SERIES_MAX
+            && !self.invalid_key_ids.contains_key(&labels)
+        {
+            labels.0 = OTHER.into();
+        }
+        self.invalid_key_ids.count(labels);
+    }
+
+    pub(super) fn cache_miss(&mut self) {
+        self.cache_misses += 1;
+    }
+
+    pub(super) fn data_key_generation_failed(&mut self) {
+        self.data_key_failures += 1;
+    }
+}
+
+/// Compares two strings. It compares their addresses first, because most equal strings here share one allocation.
+fn order(a: &str, b: &str) -> Ordering {
+    if core::ptr::eq(a, b) {
+        return Ordering::Equal;
+    }
+    a.cmp(b)
+}
+
+/// Returns the status label of an outcome: `OK`, the name of the error's gRPC code or, as in upstream, one label for all errors without a code.
+pub(super) fn status(error: Option<&TransformError>) -> &'static str {
+    error.map_or(OK, |error| error.grpc_code.map_or(NON_GRPC, CallError::code_name))
+}
+
+/// Returns a resource as upstream's metrics label it: `secrets`, `deployments.apps`. This is also how [`GroupResource`] is displayed.
+///
+/// [`GroupResource`]: crate::config::resource::GroupResource
+pub(super) fn resource_label(resource: &str) -> &str {
+    match split(resource) {
+        None if resource == "*" => "*.",
+        Some(("*", "")) | None => resource,
+        Some((name, "")) => name,
+        Some(_) => resource,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::resource::GroupResource;
+    use alloc::string::ToString;
+
+    #[test]
+    fn the_label_of_a_resource_is_its_displayed_form() {
+        for resource in [
+            "secrets",
+            "secrets.",
+            "deployments.apps",
+            "x.y.apps",
+            "*",
+            "*.",
+            "*.*",
+            "*.apps",
+            "",
+            ".",
+            ".apps",
+            "..",
+            "a..",
+        ] {
+            let shown = GroupResource::parse(resource).to_string();
+            assert_eq!(resource_label(resource), shown, "{resource:?}");
+        }
+    }
+}
