@@ -77,8 +77,18 @@ impl Default for Options {
     }
 }
 
+/// What an engine does for its configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// Everything: it also probes the plugins, calls them and parks operations.
+    Control,
+    /// Only the operations that need no plugin and meet no error; see [`lease`]. It counts only those that it completes.
+    Worker,
+}
+
 /// Runs one configuration, including its reloads. See the [module documentation](self).
 pub struct Engine {
+    role: Role,
     options: Options,
     keys: Box<dyn KeyStore>,
     entropy: Box<dyn Entropy>,
@@ -113,13 +123,14 @@ impl Engine {
         entropy: Box<dyn Entropy>,
         now: Timestamp,
     ) -> Result<Self, Faults> {
-        let mut engine = Self::idle(config, options, keys, entropy, now)?;
+        let mut engine = Self::idle(Role::Control, config, options, keys, entropy, now)?;
         engine.handle_timeout(now);
         Ok(engine)
     }
 
     /// Builds an engine without starting its probes.
     fn idle(
+        role: Role,
         config: &[u8],
         options: Options,
         keys: Box<dyn KeyStore>,
@@ -128,6 +139,7 @@ impl Engine {
     ) -> Result<Self, Faults> {
         let parsed = Config::load(config, options.reload)?;
         let mut engine = Self {
+            role,
             counts: Counts::new(&options.apiserver_id),
             options,
             keys,
@@ -174,9 +186,13 @@ impl Engine {
         self.actions.pop_front()
     }
 
-    /// Returns when to call [`Self::handle_timeout`], or `None` if nothing is scheduled. The time may change with every other call.
+    /// Returns when to call [`Self::handle_timeout`], or `None` if nothing is scheduled, as always on a worker. The time may change with every other
+    /// call.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Timestamp> {
+        if self.role == Role::Worker {
+            return None;
+        }
         let polls = self.providers.values().filter_map(|provider| provider.poll_due());
         let calls = self.calls.values().map(|call| call.deadline);
         let candidate = self.candidate.iter().map(Candidate::due);
@@ -187,6 +203,9 @@ impl Engine {
     /// Performs the work that is due. Call this when the time that [`Self::poll_timeout`] returned has come.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         let now = self.advance(now);
+        if self.role == Role::Worker {
+            return;
+        }
         self.expire_calls(now);
         let due: Vec<_> = self
             .providers

@@ -4,6 +4,7 @@ use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::borrow::Borrow;
+use core::num::NonZeroUsize;
 
 /// Maps names to numbers, for names that come from outside in any order and any number. This B-tree adds no code to the component: the YAML parser
 /// already uses one of the same types for its anchors.
@@ -13,11 +14,11 @@ pub(crate) type Names<'n> = BTreeMap<Cow<'n, str>, usize>;
 pub(crate) struct RecentlyUsed<K, V> {
     /// Sorted by use; the most recently used entry is last.
     entries: Vec<(K, V)>,
-    capacity: usize,
+    capacity: NonZeroUsize,
 }
 
 impl<K, V> RecentlyUsed<K, V> {
-    pub(crate) const fn new(capacity: usize) -> Self {
+    pub(crate) const fn new(capacity: NonZeroUsize) -> Self {
         Self { entries: Vec::new(), capacity }
     }
 
@@ -35,7 +36,7 @@ impl<K, V> RecentlyUsed<K, V> {
                 }
             }
             None => {
-                if self.entries.len() >= self.capacity {
+                if self.entries.len() >= self.capacity.get() {
                     self.entries.remove(0);
                 }
                 self.entries.push(new());
@@ -170,7 +171,7 @@ mod tests {
 
     #[test]
     fn the_least_recently_used_entry_is_evicted_first() {
-        let mut kept = RecentlyUsed::new(2);
+        let mut kept = RecentlyUsed::new(NonZeroUsize::new(2).unwrap());
         for key in ["a", "b", "a", "c", "c"] {
             *kept.get_or_insert(|kept| *kept == key, || (key, 0)).unwrap() += 1;
         }

@@ -2,16 +2,16 @@
 
 use alloc::boxed::Box;
 
-use super::Engine;
 use super::event::{Action, Event, LogLevel};
 use super::pending::{Call, Purpose, Wait, closed};
+use super::{Engine, Role};
 use crate::crypto::keys::DekSourceType;
 use crate::crypto::secret::Secret;
 use crate::provider::error::{ErrorKind, TransformError};
 use crate::provider::kms::call::{CallError, CallId, ProviderId};
 use crate::provider::kms::dek_cache::{CacheKey, ReadDek};
 use crate::provider::kms::probe_step::{Outcome, Request, Step};
-use crate::provider::kms::v2::key_state::KeyIdFromStatus;
+use crate::provider::kms::v2::key_state::{KeyIdFromStatus, StatusStep};
 use crate::provider::kms::{Kms, v1};
 use crate::time::Timestamp;
 
@@ -27,9 +27,9 @@ impl Engine {
                 {
                     let id = call.provider;
                     let at = call.ended(&outcome, now);
-                    let (step, seen) =
+                    let StatusStep { step, key_id } =
                         provider.state.on_status(outcome, &*self.keys, &*self.entropy, at);
-                    match seen {
+                    match key_id {
                         Some(KeyIdFromStatus::Valid(hash)) => {
                             self.counts.key_id_from_status(&provider.info.name, &hash, now)
                         }
@@ -128,8 +128,11 @@ impl Engine {
         Some(call)
     }
 
-    /// Starts a probe of a provider, unless one is under way.
+    /// Starts a probe of a provider, unless one is under way. A worker never starts one.
     pub(super) fn begin_probe(&mut self, id: ProviderId) {
+        if self.role == Role::Worker {
+            return;
+        }
         let now = self.now;
         if let Some(request) = self.providers.get_mut(&id).and_then(|provider| provider.probe(now))
         {
@@ -268,7 +271,7 @@ impl Engine {
             return;
         };
         self.retired.retain(|(generation, _)| *generation > expired);
-        for op in self.parked.find(|parked| parked.generation <= expired) {
+        for op in self.parked.find(|parked| parked.begun.generation <= expired) {
             self.fail(op, closed());
         }
     }

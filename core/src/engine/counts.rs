@@ -5,6 +5,7 @@
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use core::cmp::Ordering;
+use core::num::NonZeroUsize;
 use core::ops::Deref;
 
 use crate::map::{RecentlyUsed, SortedMap};
@@ -15,7 +16,7 @@ use crate::provider::routing::split;
 use crate::time::Timestamp;
 
 /// The maximum number of series of each key ID metric, 100: upstream's cacheSize.
-const KEY_ID_SERIES_MAX: usize = 100;
+const KEY_ID_SERIES_MAX: NonZeroUsize = NonZeroUsize::new(100).unwrap();
 /// The maximum number of combinations of resource, direction, prefix and status, 1000. Callers may name any number of resources, and reloads may
 /// bring any number of prefixes.
 const TRANSFORMATION_SERIES_MAX: usize = 1000;
@@ -71,26 +72,49 @@ pub(super) struct Arrivals {
     pub(super) sum_millis: u64,
 }
 
-pub(super) type TransformationLabels = (String, Direction, Arc<str>, &'static str);
+/// The labels of a count of transformations, in the order in which they are compared.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct TransformationLabels {
+    pub(super) resource: String,
+    pub(super) direction: Direction,
+    pub(super) prefix: Arc<str>,
+    pub(super) status: &'static str,
+}
+
+/// The labels of the uses of a key ID.
+pub(super) struct KeyIdLabels {
+    pub(super) direction: Direction,
+    pub(super) provider: Arc<str>,
+    pub(super) hash: Arc<str>,
+}
+
+/// The labels of a key ID in a Status answer.
+pub(super) struct StatusLabels {
+    pub(super) provider: Arc<str>,
+    pub(super) hash: Arc<str>,
+}
+
+/// The labels of a Status answer without a valid key ID.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct InvalidKeyIdLabels {
+    pub(super) provider: Arc<str>,
+    pub(super) code: &'static str,
+}
 
 /// The counters of one engine.
 pub(super) struct Counts {
     pub(super) apiserver_id_hash: String,
     /// The label under which reads of plaintext are counted.
-    pub(super) identity: Arc<str>,
+    identity: Arc<str>,
     pub(super) transformations: SortedMap<TransformationLabels, u64>,
-    pub(super) key_ids: RecentlyUsed<(Direction, Arc<str>, Arc<str>), Use>,
-    pub(super) key_ids_from_status: RecentlyUsed<(Arc<str>, Arc<str>), Timestamp>,
-    pub(super) invalid_key_ids: SortedMap<(Arc<str>, &'static str), u64>,
+    pub(super) key_ids: RecentlyUsed<KeyIdLabels, Use>,
+    pub(super) key_ids_from_status: RecentlyUsed<StatusLabels, Timestamp>,
+    pub(super) invalid_key_ids: SortedMap<InvalidKeyIdLabels, u64>,
     /// Indexed by direction.
     pub(super) arrivals: [Option<Arrivals>; 2],
     pub(super) v1_cache_fill: f64,
     pub(super) cache_misses: u64,
     pub(super) data_key_failures: u64,
-    /// Whether the engine is a worker. A worker counts only the operations that it completes itself.
-    pub(super) worker: bool,
-    /// Whether the current operation met something that a worker does not count.
-    pub(super) tripped: bool,
 }
 
 impl Counts {
@@ -106,29 +130,7 @@ impl Counts {
             v1_cache_fill: 0.0,
             cache_misses: 0,
             data_key_failures: 0,
-            worker: false,
-            tripped: false,
         }
-    }
-
-    /// Makes these the counters of a worker: after the first error of an operation, nothing is counted until [`Self::were_faultless`] is called.
-    pub(super) fn be_worker(&mut self) {
-        self.worker = true;
-    }
-
-    pub(super) fn is_worker(&self) -> bool {
-        self.worker
-    }
-
-    /// Returns whether everything was counted since the previous call.
-    pub(super) fn were_faultless(&mut self) -> bool {
-        !core::mem::take(&mut self.tripped)
-    }
-
-    /// Returns whether counting is suspended. On a worker, `is_fault` suspends it for the rest of the operation.
-    fn trips(&mut self, is_fault: bool) -> bool {
-        self.tripped |= self.worker && is_fault;
-        self.tripped
     }
 
     pub(super) fn identity(&self) -> Arc<str> {
@@ -144,7 +146,7 @@ impl Counts {
         prefix: impl Deref<Target = str> + Into<Arc<str>>,
         status: &'static str,
     ) {
-        if !self.trips(status != OK) && !self.counted(resource, direction, &prefix, status) {
+        if !self.counted(resource, direction, &prefix, status) {
             self.new_series(resource, direction, prefix.into(), status);
         }
     }
@@ -156,12 +158,14 @@ impl Counts {
         prefix: &str,
         status: &'static str,
     ) -> bool {
-        let is = |(of, towards, with, ended): &TransformationLabels| {
-            of.as_str()
+        let is = |labels: &TransformationLabels| {
+            labels
+                .resource
+                .as_str()
                 .cmp(resource)
-                .then_with(|| towards.cmp(&direction))
-                .then_with(|| order(with, prefix))
-                .then_with(|| order(ended, status))
+                .then_with(|| labels.direction.cmp(&direction))
+                .then_with(|| order(&labels.prefix, prefix))
+                .then_with(|| order(labels.status, status))
         };
         let Some(count) = self.transformations.get_mut_by(is) else {
             return false;
@@ -178,13 +182,14 @@ impl Counts {
         status: &'static str,
     ) {
         let series = self.transformations.len();
-        let mut labels = (resource.to_string(), direction, prefix, status);
+        let mut labels =
+            TransformationLabels { resource: resource.to_string(), direction, prefix, status };
         if series >= NAMED_RESOURCE_SERIES_MAX {
-            labels.0 = OTHER.to_string();
+            labels.resource = OTHER.to_string();
             if series >= TRANSFORMATION_SERIES_MAX - OTHER_SERIES
                 && !self.transformations.contains_key(&labels)
             {
-                labels.2 = OTHER.into();
+                labels.prefix = OTHER.into();
             }
         }
         self.transformations.count(labels);
@@ -192,10 +197,6 @@ impl Counts {
 
     /// Records that KMS v1 received a value to encrypt or decrypt.
     pub(super) fn v1_arrival(&mut self, direction: Direction, now: Timestamp) {
-        // The value needs the plugin, or a cache that workers do not have.
-        if self.trips(true) {
-            return;
-        }
         let arrivals = self.arrivals[direction as usize].get_or_insert(Arrivals {
             last: now,
             buckets: [0; ARRIVAL_BOUNDS.len()],
@@ -224,14 +225,13 @@ impl Counts {
         hash: &Arc<str>,
         now: Timestamp,
     ) {
-        if self.trips(false) {
-            return;
-        }
-        let is = |(towards, of, with): &(Direction, Arc<str>, Arc<str>)| {
-            *towards == direction && order(of, provider).is_eq() && order(with, hash).is_eq()
+        let is = |labels: &KeyIdLabels| {
+            labels.direction == direction
+                && order(&labels.provider, provider).is_eq()
+                && order(&labels.hash, hash).is_eq()
         };
         let new = || {
-            let key = (direction, provider.clone(), hash.clone());
+            let key = KeyIdLabels { direction, provider: provider.clone(), hash: hash.clone() };
             let unused = Use { count: 0, last: now };
             (key, unused)
         };
@@ -247,19 +247,19 @@ impl Counts {
         hash: &Arc<str>,
         now: Timestamp,
     ) {
-        let is = |(of, with): &(Arc<str>, Arc<str>)| (of, with) == (provider, hash);
-        let new = || ((provider.clone(), hash.clone()), now);
+        let is = |labels: &StatusLabels| (&labels.provider, &labels.hash) == (provider, hash);
+        let new = || (StatusLabels { provider: provider.clone(), hash: hash.clone() }, now);
         if let Some(at) = self.key_ids_from_status.get_or_insert(is, new) {
             *at = now;
         }
     }
 
     pub(super) fn invalid_key_id_from_status(&mut self, provider: &Arc<str>, code: &'static str) {
-        let mut labels = (provider.clone(), code);
+        let mut labels = InvalidKeyIdLabels { provider: provider.clone(), code };
         if self.invalid_key_ids.len() >= INVALID_KEY_ID_SERIES_MAX
             && !self.invalid_key_ids.contains_key(&labels)
         {
-            labels.0 = OTHER.into();
+            labels.provider = OTHER.into();
         }
         self.invalid_key_ids.count(labels);
     }

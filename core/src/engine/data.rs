@@ -6,17 +6,41 @@ use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::Engine;
 use super::counts::{Direction, NON_GRPC, OK, resource_label, status};
-use super::event::{Action, Generation, OpId};
+use super::event::{Action, OpId};
 use super::pending::{
-    Operation, Parked, Parking, Place, ReadOperation, ReadProgress, Resumed, Wait,
+    Attempt, Begun, Operation, Parked, Parking, Place, ReadOperation, ReadProgress, Resumed, Wait,
+    declined,
 };
+use super::{Engine, Role};
 use crate::crypto::secret::Secret;
 use crate::provider::error::{ErrorKind, TransformError};
-use crate::provider::transformer::{Transform, Transformer, UNKNOWN};
+use crate::provider::transformer::{
+    LocalRead, LocalTransformer, LocalWritten, Transform, Transformer, UNKNOWN,
+};
 use crate::provider::value::{Decrypted, Encrypted, Location};
 use crate::time::Timestamp;
+
+/// A value that a provider encrypted.
+struct Written {
+    /// The bytes to store.
+    stored: Vec<u8>,
+    /// The prefix of the values of the named key, if there is one.
+    key_prefix: Option<Arc<str>>,
+    /// `sha256:<hex>` of the key ID. Only for KMS v2.
+    key_id_hash: Option<Arc<str>>,
+}
+
+/// A value that a provider decrypted.
+struct Opened {
+    plaintext: Secret,
+    /// Whether the provider would encrypt it differently now.
+    stale: bool,
+    /// The prefix of the values of the named key, if there is one.
+    key_prefix: Option<Arc<str>>,
+    /// `sha256:<hex>` of the key ID. Only for KMS v2.
+    key_id_hash: Option<Arc<str>>,
+}
 
 impl Engine {
     /// Encrypts a value. Returns `None` if the operation was parked under `op`; the result then arrives as [`Action::ToStorageDone`].
@@ -37,14 +61,14 @@ impl Engine {
         let list = self.running.routing.find(at.resource).clone();
         let parking = self.parking(at.resource.len() + at.key.len() + plaintext.len());
         match self.write(at, plaintext, &list, parking) {
-            Ok(encrypted) => Some(encrypted),
-            Err(wait) => {
+            Attempt::Done(outcome) => Some(outcome),
+            Attempt::Park(wait) => {
                 let operation = Operation::Write {
                     at: at.into(),
                     plaintext: Secret::new(plaintext.to_vec()),
                     list,
                 };
-                self.park(op, wait, (self.running_generation(), self.now), operation);
+                self.park(op, wait, self.begun_now(), operation);
                 None
             }
         }
@@ -69,11 +93,10 @@ impl Engine {
         let mut progress = ReadProgress::default();
         let parking = self.parking(at.resource.len() + at.key.len() + stored.len());
         match self.read(at, stored, &list, &mut progress, None, parking) {
-            Ok(decrypted) => Some(decrypted),
-            Err(wait) => {
+            Attempt::Done(outcome) => Some(outcome),
+            Attempt::Park(wait) => {
                 let read = ReadOperation { at: at.into(), stored: stored.to_vec(), list, progress };
-                let begun = (self.running_generation(), self.now);
-                self.park(op, wait, begun, Operation::Read(read));
+                self.park(op, wait, self.begun_now(), Operation::Read(read));
                 None
             }
         }
@@ -81,26 +104,27 @@ impl Engine {
 
     /// Resumes a parked operation.
     pub(super) fn resume(&mut self, op: OpId, resumed: Resumed) {
-        let Some(Parked { wait, provider: _, generation, since, operation }) =
-            self.parked.remove(op)
-        else {
+        let Some(Parked { wait, provider: _, begun, operation }) = self.parked.remove(op) else {
             return;
         };
-        let begun = (generation, since);
-        let parking = Parking { place: Place::Taken, since };
+        let parking = Parking { place: Place::Taken, since: begun.at };
         match operation {
             Operation::Write { at, plaintext, list } => {
                 match self.write(at.borrow(), plaintext.expose(), &list, parking) {
-                    Ok(outcome) => self.actions.push_back(Action::ToStorageDone { op, outcome }),
-                    Err(wait) => {
+                    Attempt::Done(outcome) => {
+                        self.actions.push_back(Action::ToStorageDone { op, outcome })
+                    }
+                    Attempt::Park(wait) => {
                         self.park(op, wait, begun, Operation::Write { at, plaintext, list })
                     }
                 }
             }
             Operation::Read(ReadOperation { at, stored, list, mut progress }) => {
                 match self.read(at.borrow(), &stored, &list, &mut progress, resumed, parking) {
-                    Ok(outcome) => self.actions.push_back(Action::FromStorageDone { op, outcome }),
-                    Err(wait) => self.park(
+                    Attempt::Done(outcome) => {
+                        self.actions.push_back(Action::FromStorageDone { op, outcome })
+                    }
+                    Attempt::Park(wait) => self.park(
                         op,
                         wait,
                         begun,
@@ -161,15 +185,12 @@ impl Engine {
         Parking { place: Place::Needed(len), since: self.now }
     }
 
-    /// Parks an operation. `begun` is the configuration that it began under, and the time at which it began.
-    pub(super) fn park(
-        &mut self,
-        op: OpId,
-        wait: Wait,
-        begun: (Generation, Timestamp),
-        operation: Operation,
-    ) {
-        let (generation, since) = begun;
+    fn begun_now(&self) -> Begun {
+        Begun { generation: self.running_generation(), at: self.now }
+    }
+
+    /// Parks an operation.
+    pub(super) fn park(&mut self, op: OpId, wait: Wait, begun: Begun, operation: Operation) {
         let provider = match wait {
             Wait::Priming(id) | Wait::Probe(id) => Some(id),
             Wait::Dek(call) | Wait::EncryptedDek(call) => {
@@ -177,61 +198,47 @@ impl Engine {
             }
             Wait::Probes => None,
         };
-        self.parked.insert(op, Parked { wait, provider, generation, since, operation });
+        self.parked.insert(op, Parked { wait, provider, begun, operation });
     }
 
-    /// Encrypts a value with the first provider of `list`. Returns `Err` if the operation must wait.
+    /// Encrypts a value with the first provider of `list`.
     pub(super) fn write(
         &mut self,
         at: Location<'_>,
         plaintext: &[u8],
         list: &Arc<[Transformer]>,
         parking: Parking,
-    ) -> Result<Result<Encrypted, TransformError>, Wait> {
+    ) -> Attempt<Encrypted> {
         // Validation guarantees a provider; without one, nothing may be written.
         let Some(transformer) = list.first() else {
-            return Ok(Err(TransformError::new(
+            return Attempt::Done(Err(TransformError::new(
                 ErrorKind::NoMatchingPrefix,
                 "no provider writes this resource".to_string(),
             )));
         };
         let prefix = &transformer.prefix;
-        let resource = resource_label(at.resource);
-        let mut key_prefix = None;
         let written = match &transformer.transform {
-            Transform::Local(local) => {
-                let counts = &mut self.counts;
-                let mut failed = |key: &str| {
-                    counts.transformation(resource, Direction::ToStorage, key, NON_GRPC);
-                };
-                local.to_storage(at.key, plaintext, &*self.entropy, &mut failed).map(
-                    |(mut value, key)| {
-                        key_prefix = key;
-                        if prefix.is_empty() {
-                            return (value, None);
-                        }
-                        let mut stored = Vec::with_capacity(prefix.len() + value.len());
-                        stored.extend_from_slice(prefix.as_bytes());
-                        stored.append(&mut value);
-                        (stored, None)
-                    },
-                )
-            }
-            Transform::Kms(id) => self.write_kms(*id, prefix, at, plaintext, parking)?,
+            Transform::Local(local) => self.write_local(&**local, prefix, at, plaintext),
+            Transform::Kms(id) => match self.write_kms(*id, prefix, at, plaintext, parking) {
+                Attempt::Done(written) => written,
+                Attempt::Park(wait) => return Attempt::Park(wait),
+            },
         };
+        let written = match written {
+            // The control engine performs and counts the operation.
+            Err(error) if self.role == Role::Worker => return Attempt::Done(Err(error)),
+            written => written,
+        };
+        let resource = resource_label(at.resource);
         let has_rule = !self.running.routing.is_fallback(list);
-        if let Some(key) = &key_prefix {
+        if let Ok(Written { key_prefix: Some(key), .. }) = &written {
             self.counts.transformation(resource, Direction::ToStorage, key.clone(), OK);
         }
         if has_rule {
-            self.counts.transformation(
-                resource,
-                Direction::ToStorage,
-                prefix.clone(),
-                status(written.as_ref().err()),
-            );
+            let status = status(written.as_ref().err());
+            self.counts.transformation(resource, Direction::ToStorage, prefix.clone(), status);
         }
-        Ok(written.map(|(stored, key_id_hash)| Encrypted {
+        Attempt::Done(written.map(|Written { stored, key_prefix, key_id_hash }| Encrypted {
             stored,
             transformer_prefix: prefix.clone(),
             key_prefix,
@@ -240,8 +247,37 @@ impl Engine {
         }))
     }
 
-    /// Decrypts a value. Tries each provider whose prefix matches, in order: an error does not stop the search, and the first success wins. Returns
-    /// `Err` if the operation must wait.
+    /// Encrypts a value with a local provider.
+    fn write_local(
+        &mut self,
+        local: &dyn LocalTransformer,
+        prefix: &str,
+        at: Location<'_>,
+        plaintext: &[u8],
+    ) -> Result<Written, TransformError> {
+        let resource = resource_label(at.resource);
+        let (role, counts) = (self.role, &mut self.counts);
+        let mut failed = |key: &str| match role {
+            Role::Control => {
+                counts.transformation(resource, Direction::ToStorage, key, NON_GRPC);
+            }
+            Role::Worker => {}
+        };
+        let LocalWritten { mut value, key_prefix } =
+            local.to_storage(at.key, plaintext, &*self.entropy, &mut failed)?;
+        let stored = if prefix.is_empty() {
+            value
+        } else {
+            let mut stored = Vec::with_capacity(prefix.len() + value.len());
+            stored.extend_from_slice(prefix.as_bytes());
+            stored.append(&mut value);
+            stored
+        };
+        Ok(Written { stored, key_prefix, key_id_hash: None })
+    }
+
+    /// Decrypts a value. Tries each provider whose prefix matches, in order: an error does not stop the search, and the first success wins. On a
+    /// worker, an error ends the operation, which the control engine then performs.
     pub(super) fn read(
         &mut self,
         at: Location<'_>,
@@ -250,7 +286,7 @@ impl Engine {
         progress: &mut ReadProgress,
         mut resumed: Resumed,
         parking: Parking,
-    ) -> Result<Result<Decrypted, TransformError>, Wait> {
+    ) -> Attempt<Decrypted> {
         let resource = resource_label(at.resource);
         let has_rule = !self.running.routing.is_fallback(list);
         while let Some(transformer) = list.get(progress.next) {
@@ -259,56 +295,77 @@ impl Engine {
                 progress.next += 1;
                 continue;
             };
-            let mut key_prefix = None;
-            let read = match &transformer.transform {
-                Transform::Local(local) => {
-                    let counts = &mut self.counts;
-                    let mut failed = |key: &str| {
-                        counts.transformation(resource, Direction::FromStorage, key, NON_GRPC);
-                    };
-                    local.from_storage(at.key, value, &mut failed).map(|(plaintext, stale, key)| {
-                        key_prefix = key;
-                        (plaintext, stale, None)
-                    })
+            let opened = match &transformer.transform {
+                Transform::Local(local) => self.read_local(&**local, at, value),
+                Transform::Kms(id) => {
+                    match self.read_kms(*id, at, value, resumed.take(), parking) {
+                        Attempt::Done(opened) => opened,
+                        Attempt::Park(wait) => return Attempt::Park(wait),
+                    }
                 }
-                Transform::Kms(id) => self.read_kms(*id, at, value, resumed.take(), parking)?,
             };
             let is_identity = prefix.is_empty();
-            let dropped = is_identity && read.is_err() && has_rule;
-            if let Some(key) = &key_prefix {
+            let opened = match opened {
+                // The value is encrypted, and the rule has other providers for that. As in upstream, identity adds no error.
+                Err(_) if is_identity && has_rule => {
+                    progress.next += 1;
+                    continue;
+                }
+                Err(error) if self.role == Role::Worker => return Attempt::Done(Err(error)),
+                opened => opened,
+            };
+            if let Ok(Opened { key_prefix: Some(key), .. }) = &opened {
                 self.counts.transformation(resource, Direction::FromStorage, key.clone(), OK);
             }
-            if !dropped && has_rule {
+            if has_rule {
                 let label = if is_identity { self.counts.identity() } else { prefix.clone() };
-                self.counts.transformation(
-                    resource,
-                    Direction::FromStorage,
-                    label,
-                    status(read.as_ref().err()),
-                );
+                let status = status(opened.as_ref().err());
+                self.counts.transformation(resource, Direction::FromStorage, label, status);
             }
-            match read {
-                Ok((plaintext, stale, key_id_hash)) => {
-                    let stale = stale || progress.next != 0;
-                    return Ok(Ok(Decrypted {
+            match opened {
+                Ok(Opened { plaintext, stale, key_prefix, key_id_hash }) => {
+                    return Attempt::Done(Ok(Decrypted {
                         plaintext,
-                        stale,
+                        stale: stale || progress.next != 0,
                         transformer_prefix: prefix.clone(),
                         key_prefix,
                         has_rule,
                         key_id_hash,
                     }));
                 }
-                Err(_) if dropped => {}
                 Err(error) => progress.faults.push(error),
             }
             progress.next += 1;
         }
-        let unmatched = progress.faults.is_empty();
-        let error = TransformError::of_search(core::mem::take(&mut progress.faults));
-        if unmatched {
+        if progress.faults.is_empty() && self.role == Role::Control {
             self.counts.transformation(resource, Direction::FromStorage, UNKNOWN, NON_GRPC);
         }
-        Ok(Err(error))
+        let faults = core::mem::take(&mut progress.faults);
+        Attempt::Done(Err(TransformError::of_search(faults)))
+    }
+
+    /// Decrypts a value with a local provider.
+    fn read_local(
+        &mut self,
+        local: &dyn LocalTransformer,
+        at: Location<'_>,
+        value: &[u8],
+    ) -> Result<Opened, TransformError> {
+        let resource = resource_label(at.resource);
+        let (role, counts) = (self.role, &mut self.counts);
+        let mut any_failed = false;
+        let mut failed = |key: &str| match role {
+            Role::Control => {
+                counts.transformation(resource, Direction::FromStorage, key, NON_GRPC);
+            }
+            Role::Worker => any_failed = true,
+        };
+        let LocalRead { plaintext, stale, key_prefix } =
+            local.from_storage(at.key, value, &mut failed)?;
+        if any_failed {
+            // A later key opened the value. The control engine counts the earlier keys that failed.
+            return Err(declined());
+        }
+        Ok(Opened { plaintext, stale, key_prefix, key_id_hash: None })
     }
 }

@@ -8,9 +8,10 @@ use alloc::vec::Vec;
 use super::Engine;
 use super::config_set::ConfigSet;
 use super::event::{Action, Check, OpId};
-use super::pending::{HealthOperation, Operation, Wait};
+use super::pending::{Begun, HealthOperation, Operation, Wait};
 use crate::provider::error::aggregate;
 use crate::provider::kms::call::ProviderId;
+use crate::provider::kms::last_answer::FreshAnswer;
 use crate::time::Timestamp;
 
 impl Engine {
@@ -33,13 +34,9 @@ impl Engine {
         let mut waiting = Vec::new();
         for id in &set.kms {
             match self.providers.get(id).map(|provider| provider.fresh_answer(now)) {
-                Some(Some(None)) => {}
-                Some(Some(Some(fault))) => {
-                    faults.push((*id, fault.to_string()));
-                }
-                Some(None) | None => {
-                    waiting.push(*id);
-                }
+                Some(FreshAnswer::Good) => {}
+                Some(FreshAnswer::Bad(fault)) => faults.push((*id, fault.to_string())),
+                Some(FreshAnswer::Missing) | None => waiting.push(*id),
             }
         }
         if waiting.is_empty() || self.accept(op).is_err() || !self.parked.has_room_for_health() {
@@ -55,7 +52,7 @@ impl Engine {
         self.park(
             op,
             Wait::Probes,
-            (generation, now),
+            Begun { generation, at: now },
             Operation::Health(HealthOperation { set, waiting, faults }),
         );
         for id in probes {

@@ -14,13 +14,12 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 
-use super::pending::{Parking, ReadProgress, Wait};
-use super::{Engine, Options};
+use super::pending::{Parking, ReadProgress};
+use super::{Engine, Options, Role};
 use crate::config::Faults;
 use crate::crypto::entropy::Entropy;
 use crate::crypto::keys::{DekSourceType, KeyStore, OpeningKey, SealingKey};
 use crate::crypto::nonce::CounterRange;
-use crate::provider::error::TransformError;
 use crate::provider::kms::Kms;
 use crate::provider::kms::call::ProviderId;
 use crate::provider::kms::dek_cache::ReadDek;
@@ -111,8 +110,8 @@ impl Engine {
         provider.known_dek(value).map(|dek| dek.opening().clone())
     }
 
-    /// Creates a worker for the same file and options as its control engine. [`Self::poll_action`] always returns `None` on it. Do not call
-    /// [`Self::handle_timeout`], which would start probes.
+    /// Creates a worker for the same file and options as its control engine. It never probes or calls a plugin: [`Self::poll_timeout`] returns `None`,
+    /// and [`Self::handle_timeout`] only sets the time.
     ///
     /// # Errors
     /// Returns every error in the configuration.
@@ -123,9 +122,7 @@ impl Engine {
         entropy: Box<dyn Entropy>,
         now: Timestamp,
     ) -> Result<Self, Faults> {
-        let mut worker = Self::idle(config, options, keys, entropy, now)?;
-        worker.counts.be_worker();
-        Ok(worker)
+        Self::idle(Role::Worker, config, options, keys, entropy, now)
     }
 
     /// Gives a worker a new DEK to write with, in place of its previous one. Returns `false` if the worker has no such provider or the backend no
@@ -180,7 +177,7 @@ impl Engine {
         self.advance(now);
         let list = self.running.routing.find(at.resource).clone();
         let written = self.write(at, plaintext, &list, Parking::never(self.now));
-        self.done_alone(written)
+        written.success()
     }
 
     /// Decrypts a value on a worker, as [`Self::from_storage`] does. Returns `None`, without any effect, if the control engine must perform the
@@ -197,13 +194,7 @@ impl Engine {
         let mut progress = ReadProgress::default();
         let parking = Parking::never(self.now);
         let read = self.read(at, stored, &list, &mut progress, None, parking);
-        self.done_alone(read)
-    }
-
-    /// Returns the result of an operation that a worker completed without meeting any error. Otherwise returns `None`, and nothing was counted.
-    fn done_alone<T>(&mut self, outcome: Result<Result<T, TransformError>, Wait>) -> Option<T> {
-        let faultless = self.counts.were_faultless();
-        outcome.ok()?.ok().filter(|_| faultless)
+        read.success()
     }
 
     /// Returns the KMS v2 provider of the running configuration that has this name.

@@ -42,6 +42,31 @@ pub(super) enum Wait {
 /// The outcome of the Decrypt that a parked read waited for, or `None` if the operation waited for something else.
 pub(super) type Resumed = Option<Result<ReadDek, TransformError>>;
 
+/// The result of an operation, or what it must wait for.
+pub(super) enum Attempt<T> {
+    /// The operation is complete.
+    Done(Result<T, TransformError>),
+    /// The operation must be parked.
+    Park(Wait),
+}
+
+impl<T> Attempt<T> {
+    /// Returns the result if the operation is complete and succeeded.
+    pub(super) fn success(self) -> Option<T> {
+        match self {
+            Self::Done(outcome) => outcome.ok(),
+            Self::Park(_) => None,
+        }
+    }
+}
+
+/// Under which configuration an operation began, and when.
+#[derive(Clone, Copy)]
+pub(super) struct Begun {
+    pub(super) generation: Generation,
+    pub(super) at: Timestamp,
+}
+
 /// The room that an operation needs in order to wait.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Place {
@@ -91,9 +116,7 @@ pub(super) struct Parked {
     pub(super) wait: Wait,
     /// The provider whose plugin the operation waits for. `None` for a health check, which may wait for several.
     pub(super) provider: Option<ProviderId>,
-    /// The configuration that the operation began under.
-    pub(super) generation: Generation,
-    pub(super) since: Timestamp,
+    pub(super) begun: Begun,
     pub(super) operation: Operation,
 }
 
@@ -275,6 +298,11 @@ pub(super) enum Purpose {
 /// Returns the error of an operation that outlived its configuration.
 pub(super) fn closed() -> TransformError {
     TransformError::new(ErrorKind::Kms, "the KMS provider was closed by a reload".to_string())
+}
+
+/// Returns the error of a worker's operation that only the control engine can perform. Nobody sees it: the worker's caller receives `None`.
+pub(super) fn declined() -> TransformError {
+    TransformError::new(ErrorKind::Internal, "the control engine must do this".to_string())
 }
 
 /// Returns the error of an operation that would have to wait but may not.

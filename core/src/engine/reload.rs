@@ -21,6 +21,7 @@ use crate::provider::error::aggregate;
 use crate::provider::kms::Kms;
 use crate::provider::kms::call::{KmsProviderInfo, ProviderId};
 use crate::provider::kms::dek_cache::DekCache;
+use crate::provider::kms::last_answer::FreshAnswer;
 use crate::provider::kms::v1::KmsV1;
 use crate::provider::kms::v2::KmsV2;
 use crate::provider::kms::v2::key_state::KeyState;
@@ -209,12 +210,12 @@ impl Engine {
                 continue;
             };
             match provider.fresh_answer(now) {
-                Some(None) => {}
-                Some(Some(fault)) => faults.push(format!("kms-provider-{at}: {fault}")),
-                None => {
+                FreshAnswer::Good => {}
+                FreshAnswer::Bad(fault) => faults.push(format!("kms-provider-{at}: {fault}")),
+                FreshAnswer::Missing => {
                     let last = provider
                         .last_answer()
-                        .and_then(|(_, fault)| fault)
+                        .and_then(|answer| answer.fault.as_deref())
                         .unwrap_or("no answer yet");
                     faults.push(format!("kms-provider-{at}: {last}"));
                     unanswered.push(*id);
@@ -244,7 +245,7 @@ impl Engine {
     fn commit(&mut self, set: Arc<ConfigSet>) {
         let old = core::mem::replace(&mut self.running, set.clone());
         let generation = old.file.generation;
-        if self.parked.iter().any(|parked| parked.generation <= generation) {
+        if self.parked.iter().any(|parked| parked.begun.generation <= generation) {
             let deadline = self.now + old.grace().max(CANDIDATE_MIN_GRACE);
             self.retired.push((generation, deadline));
         }

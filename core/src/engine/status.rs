@@ -6,6 +6,7 @@ use super::Engine;
 use crate::json::Writer;
 use crate::provider::kms::Kms;
 use crate::provider::kms::dek_cache::DekCache;
+use crate::provider::kms::last_answer::LastAnswer;
 use crate::provider::kms::v2::key_state::Current;
 use crate::time::Timestamp;
 
@@ -54,7 +55,7 @@ fn write_provider(json: &mut Writer, provider: &Kms, in_use: bool, now: Timestam
     json.number("timeoutMilliseconds", timeout);
     json.flag("inUse", Some(in_use));
     let last = provider.last_answer();
-    json.flag("healthy", last.map(|(_, fault)| fault.is_none()));
+    json.flag("healthy", last.map(|answer| answer.fault.is_none()));
     match write_dek_of(provider) {
         Some(current) => {
             json.open_member("writeDek", '{');
@@ -69,10 +70,10 @@ fn write_provider(json: &mut Writer, provider: &Kms, in_use: bool, now: Timestam
         None => json.null("writeDek"),
     }
     match last {
-        Some((at, error)) => {
+        Some(LastAnswer { at, fault }) => {
             json.open_member("lastStatus", '{');
             json.text("time", &at.to_string());
-            json.text_or_null("error", error);
+            json.text_or_null("error", fault.as_deref());
             json.close('}');
         }
         None => json.null("lastStatus"),

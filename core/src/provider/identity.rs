@@ -23,7 +23,7 @@ impl LocalTransformer for Identity {
         _entropy: &dyn Entropy,
         _failed: Failed<'_>,
     ) -> Result<LocalWritten, TransformError> {
-        Ok((plaintext.to_vec(), None))
+        Ok(LocalWritten { value: plaintext.to_vec(), key_prefix: None })
     }
 
     fn from_storage(
@@ -38,7 +38,7 @@ impl LocalTransformer for Identity {
                 "identity transformer tried to read encrypted data: no rule of the configuration says how this resource is decrypted".to_string(),
             ));
         }
-        Ok((Secret::new(stored.to_vec()), false, None))
+        Ok(LocalRead { plaintext: Secret::new(stored.to_vec()), stale: false, key_prefix: None })
     }
 }
 

@@ -14,6 +14,7 @@ pub mod with_dek;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 
+use self::last_answer::{FreshAnswer, LastAnswer};
 use self::step::{ReadStep, WriteStep};
 use self::v1::KmsV1;
 use self::v2::KmsV2;
@@ -96,16 +97,16 @@ impl Kms {
         }
     }
 
-    /// Returns the plugin's last health answer, if it is recent enough to be reused: the error, or `None` if it was good.
-    pub fn fresh_answer(&self, now: Timestamp) -> Option<Option<&str>> {
+    /// Returns the plugin's last health answer, if it is recent enough to be reused.
+    pub fn fresh_answer(&self, now: Timestamp) -> FreshAnswer<'_> {
         match self {
             Self::V1(v1) => v1.fresh_answer(now),
             Self::V2(v2) => v2.state.fresh_answer(now),
         }
     }
 
-    /// Returns the last health answer regardless of its age, and when it arrived.
-    pub fn last_answer(&self) -> Option<(Timestamp, Option<&str>)> {
+    /// Returns the last health answer regardless of its age.
+    pub fn last_answer(&self) -> Option<&LastAnswer> {
         match self {
             Self::V1(v1) => v1.last_answer(),
             Self::V2(v2) => v2.state.last_answer(),

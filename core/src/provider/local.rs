@@ -61,7 +61,10 @@ impl LocalTransformer for LocalKeys {
             return Err(self.unmatched());
         };
         let sealed = first.seal(key, plaintext, entropy).inspect_err(|_| failed(name))?;
-        Ok(([name.as_bytes(), &sealed].concat(), Some(name.clone())))
+        Ok(LocalWritten {
+            value: [name.as_bytes(), &sealed].concat(),
+            key_prefix: Some(name.clone()),
+        })
     }
 
     fn from_storage(
@@ -74,7 +77,13 @@ impl LocalTransformer for LocalKeys {
         for (at, (name, candidate)) in self.keys.iter().enumerate() {
             if let Some(sealed) = stored.strip_prefix(name.as_bytes()) {
                 match candidate.open(key, sealed) {
-                    Ok(plaintext) => return Ok((plaintext, at != 0, Some(name.clone()))),
+                    Ok(plaintext) => {
+                        return Ok(LocalRead {
+                            plaintext,
+                            stale: at != 0,
+                            key_prefix: Some(name.clone()),
+                        });
+                    }
                     Err(error) => {
                         failed(name);
                         faults.push(TransformError::from(error));
@@ -115,7 +124,7 @@ mod tests {
 
     fn write(keys: &LocalKeys, at: &[u8], plaintext: &[u8]) -> Vec<u8> {
         let written = keys.to_storage(at, plaintext, &Sevens, &mut |_| panic!("a key failed"));
-        written.unwrap().0
+        written.unwrap().value
     }
 
     /// Also returns the keys that failed, each followed by a comma.
@@ -143,9 +152,9 @@ mod tests {
             assert!(by_old.starts_with(b"old:") && by_both.starts_with(b"new:"));
             for (stored, stale, by) in [(by_old, true, "old:"), (by_both, false, "new:")] {
                 let (read, failed) = read(&both, b"/k", &stored);
-                let (plaintext, was_stale, key) = read.unwrap();
-                assert_eq!((plaintext.expose(), was_stale), (&b"hello"[..], stale));
-                assert_eq!((key.as_deref(), &*failed), (Some(by), ""));
+                let read = read.unwrap();
+                assert_eq!((read.plaintext.expose(), read.stale), (&b"hello"[..], stale));
+                assert_eq!((read.key_prefix.as_deref(), &*failed), (Some(by), ""));
             }
         }
     }
@@ -155,7 +164,7 @@ mod tests {
         let stored = write(&keys(LocalCipher::AesGcm, &[key("k", 1)]), b"/k", b"x");
         let several = keys(LocalCipher::AesGcm, &[key("k", 2), key("k", 1)]);
         let (read, failed) = read(&several, b"/k", &stored);
-        assert!(read.unwrap().1, "read by the second, so stale");
+        assert!(read.unwrap().stale, "read by the second, so stale");
         assert_eq!(failed, "k:,", "the first is counted as one that failed");
     }
 

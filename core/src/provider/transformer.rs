@@ -39,10 +39,26 @@ pub trait LocalTransformer: Send + Sync {
 
 /// A callback for each named key that failed. Its argument is the prefix of the key's values, or [`UNKNOWN`] if no key matched.
 pub type Failed<'a> = &'a mut dyn FnMut(&str);
-/// The bytes to store, and the prefix of the values of the named key that encrypted them, if there is one.
-pub type LocalWritten = (Vec<u8>, Option<Arc<str>>);
-/// The plaintext, whether it is stale, and the prefix of the values of the named key that decrypted it, if there is one.
-pub type LocalRead = (Secret, bool, Option<Arc<str>>);
+
+/// A value that a local provider encrypted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalWritten {
+    /// The bytes to store after the provider's prefix.
+    pub value: Vec<u8>,
+    /// The prefix of the values of the named key that encrypted it, if there is one.
+    pub key_prefix: Option<Arc<str>>,
+}
+
+/// A value that a local provider decrypted.
+#[derive(Debug)]
+pub struct LocalRead {
+    /// The plaintext.
+    pub plaintext: Secret,
+    /// Whether the value should be rewritten.
+    pub stale: bool,
+    /// The prefix of the values of the named key that decrypted it, if there is one.
+    pub key_prefix: Option<Arc<str>>,
+}
 
 /// Upstream's metric label for a value that no prefix matches.
 pub const UNKNOWN: &str = "unknown";

@@ -1,32 +1,26 @@
 //! Encryption and decryption with KMS providers.
 
 use alloc::string::String;
-use alloc::sync::Arc;
-use alloc::vec::Vec;
 
+use super::{Opened, Written};
 use crate::crypto::entropy::uuid;
 use crate::crypto::keys::DekSourceType;
-use crate::crypto::secret::Secret;
-use crate::engine::Engine;
 use crate::engine::counts::{Direction, resource_label, status};
 use crate::engine::event::Action;
 use crate::engine::pending::{
-    Operation, Parked, Parking, Purpose, Resumed, Wait, closed, overloaded,
+    Attempt, Operation, Parked, Parking, Purpose, Resumed, Wait, closed, declined, overloaded,
 };
+use crate::engine::{Engine, Role};
 use crate::provider::error::{ErrorKind, TransformError};
 use crate::provider::kms::Kms;
 use crate::provider::kms::call::{self, CallError, CallId, EncryptResponse, ProviderId};
+use crate::provider::kms::dek_cache::CacheKey;
 use crate::provider::kms::step::{DekNeeded, ReadStep, WriteStep};
 use crate::provider::kms::v2::envelope::EncryptedObject;
 use crate::provider::value::{Encrypted, Location};
 
-/// The stored value, and the hash of its key ID.
-pub(super) type KmsWritten = (Vec<u8>, Option<Arc<str>>);
-/// The plaintext, whether it is stale, and the hash of its key ID.
-pub(super) type KmsRead = (Secret, bool, Option<Arc<str>>);
-
 impl Engine {
-    /// Encrypts a value with a KMS provider. Returns `Err` if the operation must wait.
+    /// Encrypts a value with a KMS provider.
     pub(super) fn write_kms(
         &mut self,
         id: ProviderId,
@@ -34,13 +28,16 @@ impl Engine {
         at: Location<'_>,
         plaintext: &[u8],
         parking: Parking,
-    ) -> Result<Result<KmsWritten, TransformError>, Wait> {
+    ) -> Attempt<Written> {
         let now = self.now;
-        let is_only = self.running.kms.len() == 1;
         let Some(provider) = self.providers.get_mut(&id) else {
-            return Ok(Err(closed()));
+            return Attempt::Done(Err(closed()));
         };
         if let Kms::V1(_) = provider {
+            // Each write needs the plugin.
+            if self.role == Role::Worker {
+                return Attempt::Done(Err(declined()));
+            }
             self.counts.v1_arrival(Direction::ToStorage, now);
         }
         match provider.write(prefix, at.key, plaintext, &*self.entropy, now) {
@@ -49,29 +46,36 @@ impl Engine {
                     let name = &provider.info().name;
                     self.counts.key_id_used(Direction::ToStorage, name, hash, now);
                 }
-                Ok(Ok((stored, key_id_hash)))
+                Attempt::Done(Ok(Written { stored, key_prefix: None, key_id_hash }))
             }
             Ok(WriteStep::Priming | WriteStep::NeedsEncryptedDek)
-                if !self.parked.has_room(id, parking.place, is_only) =>
+                if !self.has_room(id, parking) =>
             {
-                Ok(Err(overloaded()))
+                Attempt::Done(Err(overloaded()))
             }
-            Ok(WriteStep::Priming) => Err(Wait::Priming(id)),
+            Ok(WriteStep::Priming) => Attempt::Park(Wait::Priming(id)),
             Ok(WriteStep::NeedsEncryptedDek) => match self.ask_for_encrypted_dek(id) {
-                Ok(call) => Err(Wait::EncryptedDek(call)),
-                Err(error) => Ok(Err(error)),
+                Ok(call) => Attempt::Park(Wait::EncryptedDek(call)),
+                Err(error) => Attempt::Done(Err(error)),
             },
             Err(error) if error.kind == ErrorKind::NotReady => self.not_ready(id, error, parking),
             Err(error) => {
                 // The first write that finds the nonces exhausted starts a probe at once. If the plugin fails, later writes leave further probes to
                 // the polls.
-                let is_due = provider.poll_due().is_some_and(|due| due <= now);
-                if error.kind == ErrorKind::NoncesExhausted && is_due && !self.counts.is_worker() {
+                let due = self.providers.get(&id).and_then(Kms::poll_due);
+                let is_due = due.is_some_and(|due| due <= now);
+                if error.kind == ErrorKind::NoncesExhausted && is_due {
                     self.begin_probe(id);
                 }
-                Ok(Err(error))
+                Attempt::Done(Err(error))
             }
         }
+    }
+
+    /// Returns whether an operation may wait for the plugin of a provider.
+    fn has_room(&self, id: ProviderId, parking: Parking) -> bool {
+        let is_only = self.running.kms.len() == 1;
+        self.parked.has_room(id, parking.place, is_only)
     }
 
     /// Handles the case that there is no DEK or that it has expired.
@@ -86,21 +90,20 @@ impl Engine {
         id: ProviderId,
         error: TransformError,
         parking: Parking,
-    ) -> Result<Result<T, TransformError>, Wait> {
-        let now = self.now;
+    ) -> Attempt<T> {
         let Some(Kms::V2(provider)) = self.providers.get(&id) else {
-            return Ok(Err(error));
+            return Attempt::Done(Err(error));
         };
-        let is_overdue = provider.state.poll_due().is_none_or(|due| due <= now);
-        if self.counts.is_worker() || !is_overdue || provider.state.was_asked_since(parking.since) {
-            return Ok(Err(error));
+        let is_overdue = provider.state.poll_due().is_none_or(|due| due <= self.now);
+        if self.role == Role::Worker || !is_overdue || provider.state.was_asked_since(parking.since)
+        {
+            return Attempt::Done(Err(error));
         }
-        let is_only = self.running.kms.len() == 1;
-        if !self.parked.has_room(id, parking.place, is_only) {
-            return Ok(Err(overloaded()));
+        if !self.has_room(id, parking) {
+            return Attempt::Done(Err(overloaded()));
         }
         self.begin_probe(id);
-        Err(Wait::Probe(id))
+        Attempt::Park(Wait::Probe(id))
     }
 
     /// Generates a DEK for one KMS v1 write and requests its encryption by the plugin. Returns the ID of the call.
@@ -181,7 +184,7 @@ impl Engine {
         }
     }
 
-    /// Decrypts a value with a KMS provider. Returns `Err` if the operation must wait.
+    /// Decrypts a value with a KMS provider.
     pub(super) fn read_kms(
         &mut self,
         id: ProviderId,
@@ -189,72 +192,78 @@ impl Engine {
         value: &[u8],
         resumed: Resumed,
         parking: Parking,
-    ) -> Result<Result<KmsRead, TransformError>, Wait> {
-        let resumed = match resumed {
-            None => None,
-            Some(Ok(dek)) => Some(dek),
-            Some(Err(error)) => return Ok(Err(without_key_id(error, value))),
+    ) -> Attempt<Opened> {
+        let resumed = match resumed.transpose() {
+            Ok(dek) => dek,
+            Err(error) => return Attempt::Done(Err(without_key_id(error, value))),
         };
+        let is_resumed = resumed.is_some();
         let Some(provider) = self.providers.get_mut(&id) else {
-            return Ok(Err(closed()));
+            return Attempt::Done(Err(closed()));
         };
-        let is_new = resumed.is_some();
-        let is_only = self.running.kms.len() == 1;
-        if let (Kms::V1(_), false) = (&*provider, is_new) {
+        if let (Kms::V1(_), false) = (&*provider, is_resumed) {
+            // Workers have no DEKs of KMS v1.
+            if self.role == Role::Worker {
+                return Attempt::Done(Err(declined()));
+            }
             self.counts.v1_arrival(Direction::FromStorage, self.now);
         }
         let mut key_id_hash = None;
         let step = provider.read(at.key, value, resumed, &mut key_id_hash);
         if let Some(hash) = &key_id_hash
-            && (step.is_ok() || !self.counts.is_worker())
+            && (step.is_ok() || self.role == Role::Control)
         {
             let name = &provider.info().name;
             self.counts.key_id_used(Direction::FromStorage, name, hash, self.now);
         }
         match step {
             Ok(ReadStep::Done { plaintext, stale }) => {
-                if let (Kms::V1(v1), true) = (&*provider, is_new)
+                if let (Kms::V1(v1), true) = (&*provider, is_resumed)
                     && let Some(fill) = v1.cache_fill()
                 {
                     self.counts.v1_cache_fill(fill);
                 }
-                Ok(Ok((plaintext, stale, key_id_hash)))
+                Attempt::Done(Ok(Opened { plaintext, stale, key_prefix: None, key_id_hash }))
             }
-            Ok(ReadStep::Priming | ReadStep::NeedsDek(..))
-                if !self.parked.has_room(id, parking.place, is_only) =>
-            {
-                Ok(Err(overloaded()))
+            Ok(ReadStep::Priming | ReadStep::NeedsDek(..)) if !self.has_room(id, parking) => {
+                Attempt::Done(Err(overloaded()))
             }
-            Ok(ReadStep::Priming) => Err(Wait::Priming(id)),
-            Ok(ReadStep::NeedsDek(key, needed)) => {
-                if provider.cache().is_some() {
-                    self.counts.cache_miss();
-                }
-                if let Some(call) = provider.in_flight().get(&key).copied()
-                    // Do not wait for a call that is past its deadline: its failure would not show the plugin's current state.
-                    && self.calls.get(&call).is_some_and(|call| call.deadline > self.now)
-                {
-                    return Err(Wait::Dek(call));
-                }
-                let DekNeeded { request, source_type, cbc_fallback } = needed;
-                let uid = match uuid(&*self.entropy) {
-                    Ok(uid) => uid,
-                    Err(error) => return Ok(Err(error.into())),
-                };
-                let Some(call) =
-                    self.begin_call(id, Purpose::Dek { key, source_type, cbc_fallback })
-                else {
-                    return Ok(Err(closed()));
-                };
-                self.actions.push_back(Action::CallDecrypt { call, provider: id, uid, request });
-                if let Some(provider) = self.providers.get_mut(&id) {
-                    provider.in_flight().insert(key, call);
-                }
-                Err(Wait::Dek(call))
-            }
+            Ok(ReadStep::Priming) => Attempt::Park(Wait::Priming(id)),
+            Ok(ReadStep::NeedsDek(key, needed)) => match self.ask_for_dek(id, key, needed) {
+                Ok(call) => Attempt::Park(Wait::Dek(call)),
+                Err(error) => Attempt::Done(Err(error)),
+            },
             Err(error) if error.kind == ErrorKind::NotReady => self.not_ready(id, error, parking),
-            Err(error) => Ok(Err(error)),
+            Err(error) => Attempt::Done(Err(error)),
         }
+    }
+
+    /// Requests the decryption of a DEK by the plugin, unless a call for it is under way. Returns the ID of the call.
+    fn ask_for_dek(
+        &mut self,
+        id: ProviderId,
+        key: CacheKey,
+        needed: DekNeeded,
+    ) -> Result<CallId, TransformError> {
+        let provider = self.providers.get_mut(&id).ok_or_else(closed)?;
+        if provider.cache().is_some() {
+            self.counts.cache_miss();
+        }
+        if let Some(call) = provider.in_flight().get(&key).copied()
+            // Do not wait for a call that is past its deadline: its failure would not show the plugin's current state.
+            && self.calls.get(&call).is_some_and(|call| call.deadline > self.now)
+        {
+            return Ok(call);
+        }
+        let DekNeeded { request, source_type, cbc_fallback } = needed;
+        let uid = uuid(&*self.entropy)?;
+        let purpose = Purpose::Dek { key, source_type, cbc_fallback };
+        let call = self.begin_call(id, purpose).ok_or_else(closed)?;
+        self.actions.push_back(Action::CallDecrypt { call, provider: id, uid, request });
+        if let Some(provider) = self.providers.get_mut(&id) {
+            provider.in_flight().insert(key, call);
+        }
+        Ok(call)
     }
 }
 

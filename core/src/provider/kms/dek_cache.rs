@@ -160,7 +160,7 @@ impl DekCache {
     /// Creates a cache for at most `capacity` DEKs. Memory is allocated as DEKs are added. `seed` must be random; it determines only where entries
     /// are stored.
     pub fn new(capacity: NonZeroUsize, seed: &[u8; 16]) -> Self {
-        Self { deks: Lru::new(capacity.get()), places: SipHasher13::new_with_key(seed) }
+        Self { deks: Lru::new(capacity), places: SipHasher13::new_with_key(seed) }
     }
 
     /// Returns a DEK and marks it as the most recently used.

@@ -10,27 +10,34 @@ pub const GOOD_ANSWER_TTL: Duration = Duration::from_secs(20);
 /// How long a bad answer may be reused, 3 seconds: upstream's kmsPluginHealthzNegativeTTL.
 pub const BAD_ANSWER_TTL: Duration = Duration::from_secs(3);
 
-/// The last answer: when it arrived, and its error.
+/// The last answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LastAnswer {
-    at: Timestamp,
-    fault: Option<String>,
+    /// When it arrived.
+    pub at: Timestamp,
+    /// The error, or `None` if the answer was good.
+    pub fault: Option<String>,
+}
+
+/// What is known about a plugin's health without asking it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FreshAnswer<'a> {
+    /// The last answer was good, less than [`GOOD_ANSWER_TTL`] ago.
+    Good,
+    /// The last answer was this error, less than [`BAD_ANSWER_TTL`] ago.
+    Bad(&'a str),
+    /// There is no answer, or it is too old.
+    Missing,
 }
 
 impl LastAnswer {
-    /// Creates an answer that arrived at `at`.
-    pub fn new(at: Timestamp, fault: Option<String>) -> Self {
-        Self { at, fault }
-    }
-
-    /// Returns the answer if it may still be reused: for 20 s if it was good, for 3 s if it was bad. The inner value is the error, or `None` if the
-    /// answer was good.
-    pub fn fresh(&self, now: Timestamp) -> Option<Option<&str>> {
-        let ttl = if self.fault.is_none() { GOOD_ANSWER_TTL } else { BAD_ANSWER_TTL };
-        (now.since(self.at) < ttl).then_some(self.fault.as_deref())
-    }
-
-    /// Returns the answer regardless of its age, and when it arrived.
-    pub fn last(&self) -> (Timestamp, Option<&str>) {
-        (self.at, self.fault.as_deref())
+    /// Returns the answer if it may still be reused.
+    pub fn fresh(&self, now: Timestamp) -> FreshAnswer<'_> {
+        let age = now.since(self.at);
+        match &self.fault {
+            None if age < GOOD_ANSWER_TTL => FreshAnswer::Good,
+            Some(fault) if age < BAD_ANSWER_TTL => FreshAnswer::Bad(fault),
+            None | Some(_) => FreshAnswer::Missing,
+        }
     }
 }

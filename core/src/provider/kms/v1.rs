@@ -22,7 +22,7 @@ use crate::provider::kms::call::{
     CallError, CallId, DecryptRequest, EncryptResponse, KmsProviderInfo,
 };
 use crate::provider::kms::dek_cache::{CacheKey, DekCache, DekName, ReadDek};
-use crate::provider::kms::last_answer::LastAnswer;
+use crate::provider::kms::last_answer::{FreshAnswer, LastAnswer};
 use crate::provider::kms::probe_step::{Outcome, Request, Step};
 use crate::provider::kms::step::{DekNeeded, ReadStep};
 use crate::time::Timestamp;
@@ -140,13 +140,13 @@ impl KmsV1 {
     }
 
     /// See [`super::Kms::fresh_answer`].
-    pub fn fresh_answer(&self, now: Timestamp) -> Option<Option<&str>> {
-        self.health.as_ref()?.fresh(now)
+    pub fn fresh_answer(&self, now: Timestamp) -> FreshAnswer<'_> {
+        self.health.as_ref().map_or(FreshAnswer::Missing, |answer| answer.fresh(now))
     }
 
     /// See [`super::Kms::last_answer`].
-    pub fn last_answer(&self) -> Option<(Timestamp, Option<&str>)> {
-        self.health.as_ref().map(LastAnswer::last)
+    pub fn last_answer(&self) -> Option<&LastAnswer> {
+        self.health.as_ref()
     }
 
     /// Starts a probe, unless one is under way: Encrypt and then Decrypt of `ping`.
@@ -188,7 +188,8 @@ impl KmsV1 {
     /// Ends the probe. As in upstream, the caller of the probe gets the wrapped error, and later callers that reuse the answer get the unwrapped one.
     fn done(&mut self, error: Option<(&str, &CallError)>, now: Timestamp) -> Step {
         self.is_probing = false;
-        self.health = Some(LastAnswer::new(now, error.map(|(_, error)| error.to_string())));
+        let fault = error.map(|(_, error)| error.to_string());
+        self.health = Some(LastAnswer { at: now, fault });
         Step::Done(Outcome {
             fault: error.map(|(section, error)| {
                 format!(

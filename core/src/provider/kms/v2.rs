@@ -177,8 +177,9 @@ impl KmsV2 {
     }
 
     fn unprimed(&self) -> TransformError {
+        let answer = self.state.last_answer();
         let reason =
-            self.state.last_answer().and_then(|(_, fault)| fault).unwrap_or("it has not answered");
+            answer.and_then(|answer| answer.fault.as_deref()).unwrap_or("it has not answered");
         let message = alloc::format!(
             "KMS provider {} has had no successful Status yet: {reason}",
             self.info.name

@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::num::NonZeroUsize;
 
 /// Marks the absence of a slot.
 const NONE: u32 = u32::MAX;
@@ -16,7 +17,7 @@ pub(super) struct Lru<V> {
     table: Vec<Place>,
     oldest: u32,
     newest: u32,
-    capacity: usize,
+    capacity: NonZeroUsize,
 }
 
 /// A place in the table: the index of a slot, and the upper half of the slot's hash, so that few keys are compared in vain.
@@ -38,7 +39,7 @@ struct Slot<V> {
 
 impl<V> Lru<V> {
     /// Creates a map for at most `capacity` entries. Memory is allocated as entries are added.
-    pub(super) fn new(capacity: usize) -> Self {
+    pub(super) fn new(capacity: NonZeroUsize) -> Self {
         Self { slots: Vec::new(), table: vec![FREE; 8], oldest: NONE, newest: NONE, capacity }
     }
 
@@ -62,7 +63,7 @@ impl<V> Lru<V> {
             return;
         }
         let new = Slot { hash, key, value, older: NONE, newer: NONE };
-        let slot = if self.slots.len() < self.capacity {
+        let slot = if self.slots.len() < self.capacity.get() {
             self.slots.push(new);
             self.slots.len() as u32 - 1
         } else {
@@ -199,7 +200,7 @@ mod tests {
     proptest! {
         #[test]
         fn it_behaves_as_a_list_in_order_of_use(capacity in 1usize..12, steps in proptest::collection::vec((any::<bool>(), 0u8..24), 0..200)) {
-            let mut lru = Lru::new(capacity);
+            let mut lru = Lru::new(NonZeroUsize::new(capacity).unwrap());
             let mut model: Vec<(u8, usize)> = Vec::new();
             for (at, (insert, n)) in steps.into_iter().enumerate() {
                 let known = model.iter().position(|(key, _)| *key == n).map(|at| model.remove(at));
@@ -223,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_large_cache_fills_to_its_capacity() {
-        let mut lru = Lru::new(5000);
+        let mut lru = Lru::new(NonZeroUsize::new(5000).unwrap());
         let hash = |n: u32| u64::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         for n in 0..6000_u32 {
             lru.insert(hash(n), n.to_be_bytes().into(), n);

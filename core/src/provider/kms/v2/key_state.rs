@@ -25,8 +25,9 @@ use core::time::Duration;
 use super::write_dek::WriteDek;
 use crate::crypto::keys::{DekSourceType, SealingKey};
 use crate::crypto::nonce::CounterRange;
-use crate::provider::kms::last_answer::LastAnswer;
+use crate::provider::kms::last_answer::{FreshAnswer, LastAnswer};
 use crate::provider::kms::message::{EncryptedDekSource, KeyId};
+use crate::provider::kms::probe_step::Step;
 use crate::time::Timestamp;
 
 /// The time between polls after a good answer, 1 minute: upstream's kmsv2PluginHealthzPositiveInterval.
@@ -53,6 +54,15 @@ pub enum KeyIdFromStatus {
     Valid(Arc<str>),
     /// Upstream's error code for an invalid key ID: `empty` or `too_long`.
     Invalid(&'static str),
+}
+
+/// The next step of a probe after a Status answer.
+#[derive(Debug)]
+pub struct StatusStep {
+    /// The next step.
+    pub step: Step,
+    /// What the answer contains as the key ID, or `None` if the call failed.
+    pub key_id: Option<KeyIdFromStatus>,
 }
 
 /// The DEK in use, with its expiry.
@@ -90,6 +100,14 @@ enum Probe {
     Status { sent: Timestamp },
     Encrypt(Rotation),
     Verify(Rotation, EncryptedDekSource),
+}
+
+/// The error of a probe.
+struct ProbeFault {
+    /// For the caller of this probe.
+    now: String,
+    /// For later callers that reuse the answer.
+    later: String,
 }
 
 /// A new DEK that is not in use yet.
@@ -176,13 +194,13 @@ impl KeyState {
     }
 
     /// Returns the last health answer, if it may still be reused: for 20 s if it was good, for 3 s if it was bad.
-    pub fn fresh_answer(&self, now: Timestamp) -> Option<Option<&str>> {
-        self.health.as_ref()?.fresh(now)
+    pub fn fresh_answer(&self, now: Timestamp) -> FreshAnswer<'_> {
+        self.health.as_ref().map_or(FreshAnswer::Missing, |answer| answer.fresh(now))
     }
 
-    /// Returns the last health answer regardless of its age, and when it arrived.
-    pub fn last_answer(&self) -> Option<(Timestamp, Option<&str>)> {
-        self.health.as_ref().map(LastAnswer::last)
+    /// Returns the last health answer regardless of its age.
+    pub fn last_answer(&self) -> Option<&LastAnswer> {
+        self.health.as_ref()
     }
 
     /// Returns when the next poll is due, or `None` while a probe is under way.
@@ -199,7 +217,7 @@ impl KeyState {
         now: Timestamp,
     ) {
         self.replace(dek, since, expiry);
-        self.health = Some(LastAnswer::new(now, None));
+        self.health = Some(LastAnswer { at: now, fault: None });
     }
 
     /// Sets the expiry of the DEK in use, as determined by the key state that owns the DEK.

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use super::{
     Coast, Current, KeyIdFromStatus, KeyState, POLL_WHILE_HEALTHY, POLL_WHILE_UNHEALTHY, Probe,
-    Rotation, WRITE_DEK_MAX_TTL,
+    ProbeFault, Rotation, StatusStep, WRITE_DEK_MAX_TTL,
 };
 use crate::crypto::entropy::{Entropy, uuid};
 use crate::crypto::keys::{DekSourceType, KeyError, KeyStore, SealingKey};
@@ -34,29 +34,66 @@ impl KeyState {
         Some(Request::Status)
     }
 
-    /// Handles the answer to [`Request::Status`]. Also returns what the answer contains as the key ID.
+    /// Handles the answer to [`Request::Status`].
     pub fn on_status(
         &mut self,
         answer: Result<StatusResponse, CallError>,
         keys: &dyn KeyStore,
         entropy: &dyn Entropy,
         now: Timestamp,
-    ) -> (Step, Option<KeyIdFromStatus>) {
+    ) -> StatusStep {
         let Probe::Status { sent } = core::mem::replace(&mut self.probe, Probe::Idle) else {
-            return (self.unexpected(now), None);
+            return StatusStep { step: self.unexpected(now), key_id: None };
         };
         let status = match answer {
             Ok(status) => status,
+            Err(error) => return StatusStep { step: self.status_failed(error, now), key_id: None },
+        };
+        let mut faults = self.status_faults(&status);
+        let key_id = match KeyId::try_from(status.key_id.as_str()) {
+            Ok(key_id) => key_id,
             Err(error) => {
-                let error = self.without_key_id(error);
-                // As in upstream, the caller of the probe gets the wrapped error, and later callers that reuse the answer get the unwrapped one.
-                let fault = format!(
-                    "failed to perform status section of the healthz check for KMS Provider {}, error: {error}",
-                    self.name
-                );
-                return (self.done(Some((error.to_string(), fault)), None, now), None);
+                let code = if error == MessageError::KeyIdEmpty { "empty" } else { "too_long" };
+                faults.push(format!(
+                    "got invalid KMSv2 KeyID hash \"{}\": {error}",
+                    key_id_hash(&status.key_id)
+                ));
+                let key_id = Some(KeyIdFromStatus::Invalid(code));
+                return StatusStep { step: self.unhealthy(&faults, now), key_id };
             }
         };
+        StatusStep {
+            key_id: Some(KeyIdFromStatus::Valid(key_id.hash().clone())),
+            step: match self.coast {
+                Coast::Strict if !faults.is_empty() => self.unhealthy(&faults, now),
+                Coast::Strict | Coast::Upstream => {
+                    let expiry = sent + WRITE_DEK_MAX_TTL;
+                    if self.extend_current(&key_id, expiry) {
+                        self.finish(&faults, None, now)
+                    } else {
+                        self.begin_rotation((keys, entropy), key_id, expiry, faults, now)
+                    }
+                }
+            },
+        }
+    }
+
+    /// Ends a probe whose Status failed.
+    fn status_failed(&mut self, error: CallError, now: Timestamp) -> Step {
+        let error = self.without_key_id(error);
+        // As in upstream, the caller of the probe gets the wrapped error, and later callers that reuse the answer get the unwrapped one.
+        let fault = ProbeFault {
+            now: format!(
+                "failed to perform status section of the healthz check for KMS Provider {}, error: {error}",
+                self.name
+            ),
+            later: error.to_string(),
+        };
+        self.done(Some(fault), None, now)
+    }
+
+    /// Returns the errors in a Status answer, except those of its key ID.
+    fn status_faults(&mut self, status: &StatusResponse) -> Vec<String> {
         let mut faults = Vec::new();
         if status.healthz != "ok" {
             faults.push(format!(
@@ -72,46 +109,43 @@ impl KeyState {
         } else {
             faults.extend(self.version_fault(&status.version));
         }
-        let key_id = match KeyId::try_from(status.key_id.as_str()) {
-            Ok(key_id) => key_id,
-            Err(error) => {
-                let code = if error == MessageError::KeyIdEmpty { "empty" } else { "too_long" };
-                faults.push(format!(
-                    "got invalid KMSv2 KeyID hash \"{}\": {error}",
-                    key_id_hash(&status.key_id)
-                ));
-                return (self.unhealthy(&faults, now), Some(KeyIdFromStatus::Invalid(code)));
+        faults
+    }
+
+    /// Extends the expiry of the DEK in use. Returns `false` if it must be replaced, or if there is none.
+    fn extend_current(&mut self, key_id: &KeyId, expiry: Timestamp) -> bool {
+        match &mut self.current {
+            Some(current)
+                if !self.rotation_due
+                    && current.dek.source().key_id() == key_id
+                    && current.dek.source_type() == self.source_type =>
+            {
+                current.expiry = current.expiry.max(expiry);
+                true
             }
-        };
-        let seen = Some(KeyIdFromStatus::Valid(key_id.hash().clone()));
-        match self.coast {
-            Coast::Strict if !faults.is_empty() => return (self.unhealthy(&faults, now), seen),
-            Coast::Strict | Coast::Upstream => {}
+            Some(_) | None => false,
         }
-        let expiry = sent + WRITE_DEK_MAX_TTL;
-        if let Some(current) = &mut self.current
-            && !self.rotation_due
-            && current.dek.source().key_id() == &key_id
-            && current.dek.source_type() == self.source_type
-        {
-            current.expiry = current.expiry.max(expiry);
-            return (self.finish(&faults, None, now), seen);
-        }
-        let step = match self.new_dek(keys, entropy) {
+    }
+
+    /// Generates a new DEK, which the plugin must encrypt.
+    fn begin_rotation(
+        &mut self,
+        with: (&dyn KeyStore, &dyn Entropy),
+        status_key_id: KeyId,
+        expiry: Timestamp,
+        mut faults: Vec<String>,
+        now: Timestamp,
+    ) -> Step {
+        let (keys, entropy) = with;
+        match self.new_dek(keys, entropy) {
             Ok((uid, key, plaintext)) => {
                 let request = Request::Encrypt { uid: uid.clone(), plaintext };
-                self.probe = Probe::Encrypt(Rotation {
-                    uid,
-                    key,
-                    status_key_id: key_id,
-                    begun: now,
-                    expiry,
-                    faults,
-                });
+                let rotation = Rotation { uid, key, status_key_id, begun: now, expiry, faults };
+                self.probe = Probe::Encrypt(rotation);
                 Step::Call(request)
             }
             Err(error) => {
-                faults.push(self.rotation_fault("", &error.to_string(), key_id.hash(), ""));
+                faults.push(self.rotation_fault("", &error.to_string(), status_key_id.hash(), ""));
                 match self.unhealthy(&faults, now) {
                     Step::Done(outcome) => {
                         Step::Done(Outcome { generation_failed: true, ..outcome })
@@ -119,8 +153,7 @@ impl KeyState {
                     call @ Step::Call(_) => call,
                 }
             }
-        };
-        (step, seen)
+        }
     }
 
     /// Handles the answer to [`Request::Encrypt`].
@@ -310,21 +343,17 @@ impl KeyState {
             let faults = aggregate(faults.iter().map(String::as_str));
             format!("kmsv2 Provider {} is not healthy, error: {faults}", self.name)
         });
-        self.done(fault.map(|fault| (fault.clone(), fault)), rotated, now)
+        let fault = fault.map(|fault| ProbeFault { now: fault.clone(), later: fault });
+        self.done(fault, rotated, now)
     }
 
-    /// Ends a probe. `fault` contains two errors: the one for later callers that reuse the answer, and the one for the caller of this probe.
-    fn done(
-        &mut self,
-        fault: Option<(String, String)>,
-        rotated: Option<String>,
-        now: Timestamp,
-    ) -> Step {
-        let (kept, fault) = fault.unzip();
+    /// Ends a probe.
+    fn done(&mut self, fault: Option<ProbeFault>, rotated: Option<String>, now: Timestamp) -> Step {
+        let (fault, later) = fault.map(|ProbeFault { now, later }| (now, later)).unzip();
         self.probe = Probe::Idle;
         self.asked = Some(self.sent);
         let has_expired = |current: &Current| now > current.expiry;
-        self.next_poll = if kept.is_some() {
+        self.next_poll = if later.is_some() {
             now + POLL_WHILE_UNHEALTHY
         } else if self.current.as_ref().is_some_and(has_expired) {
             // The answer came so late that the DEK has already expired again, because its expiry counts from when the Status call was sent.
@@ -332,7 +361,7 @@ impl KeyState {
         } else {
             now + POLL_WHILE_HEALTHY
         };
-        self.health = Some(LastAnswer::new(now, kept));
+        self.health = Some(LastAnswer { at: now, fault: later });
         Step::Done(Outcome { fault, rotated, generation_failed: false })
     }
 }
