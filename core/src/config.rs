@@ -41,6 +41,8 @@ pub use resource::GroupResource;
 pub use rule::{Config, NamedKey, Provider, Rule};
 
 use alloc::string::String;
+use alloc::vec::Vec;
+use raw::RawConfig;
 use secret::Secrets;
 
 impl Config {
@@ -69,10 +71,10 @@ impl Config {
     /// assert_eq!(faults.iter().next().unwrap().position.unwrap().to_string(), "7:33");
     /// ```
     pub fn load(bytes: &[u8], reload: bool) -> Result<Self, Faults> {
-        let Reading { config, report } = Reading::of(bytes, reload);
+        let Reading { config, faults, .. } = Reading::of(bytes, reload);
         match config {
-            Some(config) if report.faults.is_empty() => Ok(config),
-            Some(_) | None => Err(Faults::new(report.faults)),
+            Some(config) if faults.is_empty() => Ok(config),
+            Some(_) | None => Err(Faults::new(faults)),
         }
     }
 }
@@ -80,7 +82,8 @@ impl Config {
 /// Reports the errors that [`Config::load`] would return for `bytes`, and warnings about settings that are allowed but probably unintended.
 #[must_use]
 pub fn check(bytes: &[u8], reload: bool) -> Report {
-    Reading::of(bytes, reload).report
+    let reading = Reading::of(bytes, reload);
+    Report { warnings: reading.warnings(), faults: reading.faults }
 }
 
 /// Formats the configuration in `bytes` as YAML, with defaults filled in and each secret replaced by `REDACTED`.
@@ -96,31 +99,46 @@ pub fn show(bytes: &[u8]) -> Result<String, Faults> {
 
 /// The result of reading one file as far as possible.
 struct Reading {
+    /// The fields, if the text could be parsed.
+    raw: Option<RawConfig>,
     config: Option<Config>,
-    report: Report,
+    faults: Vec<Finding>,
+    /// Where a second document begins.
+    second: Option<Position>,
+    secrets: Secrets,
 }
 
 impl Reading {
     fn of(bytes: &[u8], reload: bool) -> Self {
-        let mut secrets = Secrets::of_text(bytes);
-        let mut report = Report::default();
-        let mut config = None;
+        let mut reading = Self {
+            raw: None,
+            config: None,
+            faults: Vec::new(),
+            second: None,
+            secrets: Secrets::of_text(bytes),
+        };
+        let faults = &mut reading.faults;
         match yaml::parse(bytes) {
-            Err(fault) => report.faults.push(fault),
+            Err(fault) => faults.push(fault),
             Ok(document) => {
-                secrets.add_tree(&document.root);
-                if let Some(raw) = decode::decode(&document.root, &mut report.faults) {
-                    config = Some(validate::validate(&raw, reload, &mut report.faults));
-                    report.warnings = lint::lint(&raw);
-                }
-                if let Some(at) = document.second {
-                    let message = "only the first document of the file is read";
-                    report.warnings.push(Finding::file(message, Some(at)));
-                }
+                reading.secrets.add_tree(&document.root);
+                reading.raw = decode::decode(&document.root, faults);
+                reading.config =
+                    reading.raw.as_ref().map(|raw| validate::validate(raw, reload, faults));
+                reading.second = document.second;
             }
         }
-        secrets.hide_in(&mut report.faults);
-        secrets.hide_in(&mut report.warnings);
-        Self { config, report }
+        reading.secrets.hide_in(&mut reading.faults);
+        reading
+    }
+
+    fn warnings(&self) -> Vec<Finding> {
+        let mut warnings = self.raw.as_ref().map(lint::lint).unwrap_or_default();
+        if let Some(at) = self.second {
+            let message = "only the first document of the file is read";
+            warnings.push(Finding::file(message, Some(at)));
+        }
+        self.secrets.hide_in(&mut warnings);
+        warnings
     }
 }

@@ -30,6 +30,7 @@ use alloc::vec::Vec;
 use core::num::NonZeroUsize;
 use core::time::Duration;
 
+pub use self::config_set::ParsedFile;
 pub use self::pending::{PARKED_BYTES_MAX, PARKED_MAX};
 
 use self::candidate::{Candidate, LastReload};
@@ -131,13 +132,13 @@ impl Engine {
     /// Builds an engine without starting its probes.
     fn idle(
         role: Role,
-        config: &[u8],
+        file: &[u8],
         options: Options,
         keys: Box<dyn KeyStore>,
         entropy: Box<dyn Entropy>,
         now: Timestamp,
     ) -> Result<Self, Faults> {
-        let parsed = Config::load(config, options.reload)?;
+        let config = Config::load(file, options.reload)?;
         let mut engine = Self {
             role,
             counts: Counts::new(&options.apiserver_id),
@@ -150,7 +151,8 @@ impl Engine {
             next_generation: 1,
             providers: SortedMap::new(),
             running: Arc::new(ConfigSet {
-                file: File::new(Generation(0), config),
+                generation: Generation(0),
+                file: File::new(&[]),
                 routing: Routing::new([]),
                 kms: Vec::new(),
                 collapsed: false,
@@ -165,14 +167,15 @@ impl Engine {
             deks: SortedMap::new(),
             actions: VecDeque::new(),
         };
-        engine.running = Arc::new(engine.build(parsed, File::new(Generation(0), config))?);
+        let parsed = ParsedFile { file: File::new(file), config };
+        engine.running = Arc::new(engine.build(Generation(0), parsed)?);
         Ok(engine)
     }
 
     /// Returns the generation of the file in use. State that depends on the file must follow this value, not the file that was offered last. Read it
     /// after every call that may change the engine's state.
     pub fn running_generation(&self) -> Generation {
-        self.running.file.generation
+        self.running.generation
     }
 
     /// Returns the content of the file in use, which includes the keys of its local providers.

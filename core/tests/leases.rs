@@ -467,6 +467,21 @@ fn a_read_that_needs_a_second_key_is_left_to_the_control_engine() {
 }
 
 #[test]
+fn a_worker_never_probes() {
+    let source = DekSourceType::AesGcmKey;
+    let mut control = Control::new(source);
+    let mut worker = Worker::leased(&mut control, source);
+    for seconds in [0, 60, 600] {
+        let now = Timestamp::from_millis(control.now.as_millis() + seconds * 1000);
+        assert_eq!(worker.engine.poll_timeout(), None);
+        worker.engine.handle_timeout(now);
+        let _ = worker.engine.health(OpId(1), now);
+        let _ = worker.engine.to_storage(OpId(2), at("secrets"), b"x", now);
+        worker.assert_silent();
+    }
+}
+
+#[test]
 fn a_counter_with_too_few_values_is_not_leased() {
     let nonces =
         CounterNonces::new(CounterRange { start: u64::MAX - 2 * LEASE_LEN, end: u64::MAX });

@@ -2,10 +2,12 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 use core::time::Duration;
 
 use super::coverage::Coverage;
 use super::event::Generation;
+use crate::config::Config;
 use crate::crypto::secret::Secret;
 use crate::provider::kms::call::ProviderId;
 use crate::provider::routing::Routing;
@@ -13,6 +15,7 @@ use crate::sha256;
 
 /// The state built from one file. The engine owns the KMS providers that the file names, so that two sets may share one.
 pub(super) struct ConfigSet {
+    pub(super) generation: Generation,
     pub(super) file: File,
     pub(super) routing: Routing,
     /// In the order of the file.
@@ -33,7 +36,6 @@ impl ConfigSet {
 
 /// A configuration file as the engine received it.
 pub(super) struct File {
-    pub(super) generation: Generation,
     /// The content, which includes the keys of local providers.
     pub(super) bytes: Secret,
     /// `sha256:<hex>` of the bytes.
@@ -41,7 +43,19 @@ pub(super) struct File {
 }
 
 impl File {
-    pub(super) fn new(generation: Generation, bytes: &[u8]) -> Self {
-        Self { generation, bytes: Secret::new(bytes.to_vec()), hash: sha256::text(bytes) }
+    pub(super) fn new(bytes: &[u8]) -> Self {
+        Self { bytes: Secret::new(bytes.to_vec()), hash: sha256::text(bytes) }
+    }
+}
+
+/// A configuration file that [`Engine::parse`](super::Engine::parse) has found valid. It holds the keys of its local providers.
+pub struct ParsedFile {
+    pub(super) file: File,
+    pub(super) config: Config,
+}
+
+impl fmt::Debug for ParsedFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ParsedFile").field("hash", &self.file.hash).finish_non_exhaustive()
     }
 }

@@ -6,13 +6,13 @@ use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use super::Engine;
 use super::counts::{Direction, NON_GRPC, OK, resource_label, status};
 use super::event::{Action, OpId};
 use super::pending::{
     Attempt, Begun, Operation, Parked, Parking, Place, ReadOperation, ReadProgress, Resumed, Wait,
     declined,
 };
-use super::{Engine, Role};
 use crate::crypto::secret::Secret;
 use crate::provider::error::{ErrorKind, TransformError};
 use crate::provider::transformer::{
@@ -218,15 +218,15 @@ impl Engine {
         };
         let prefix = &transformer.prefix;
         let written = match &transformer.transform {
-            Transform::Local(local) => self.write_local(&**local, prefix, at, plaintext),
+            Transform::Local(local) => self.write_local(&**local, prefix, at, plaintext, parking),
             Transform::Kms(id) => match self.write_kms(*id, prefix, at, plaintext, parking) {
                 Attempt::Done(written) => written,
                 Attempt::Park(wait) => return Attempt::Park(wait),
             },
         };
         let written = match written {
-            // The control engine performs and counts the operation.
-            Err(error) if self.role == Role::Worker => return Attempt::Done(Err(error)),
+            // The control engine performs the operation and counts it.
+            Err(error) if parking.is_tentative() => return Attempt::Done(Err(error)),
             written => written,
         };
         let resource = resource_label(at.resource);
@@ -254,14 +254,14 @@ impl Engine {
         prefix: &str,
         at: Location<'_>,
         plaintext: &[u8],
+        parking: Parking,
     ) -> Result<Written, TransformError> {
         let resource = resource_label(at.resource);
-        let (role, counts) = (self.role, &mut self.counts);
-        let mut failed = |key: &str| match role {
-            Role::Control => {
+        let counts = &mut self.counts;
+        let mut failed = |key: &str| {
+            if !parking.is_tentative() {
                 counts.transformation(resource, Direction::ToStorage, key, NON_GRPC);
             }
-            Role::Worker => {}
         };
         let LocalWritten { mut value, key_prefix } =
             local.to_storage(at.key, plaintext, &*self.entropy, &mut failed)?;
@@ -276,8 +276,8 @@ impl Engine {
         Ok(Written { stored, key_prefix, key_id_hash: None })
     }
 
-    /// Decrypts a value. Tries each provider whose prefix matches, in order: an error does not stop the search, and the first success wins. On a
-    /// worker, an error ends the operation, which the control engine then performs.
+    /// Decrypts a value. Tries each provider whose prefix matches, in order: an error does not stop the search, and the first success wins. An
+    /// error ends a tentative operation.
     pub(super) fn read(
         &mut self,
         at: Location<'_>,
@@ -296,7 +296,7 @@ impl Engine {
                 continue;
             };
             let opened = match &transformer.transform {
-                Transform::Local(local) => self.read_local(&**local, at, value),
+                Transform::Local(local) => self.read_local(&**local, at, value, parking),
                 Transform::Kms(id) => {
                     match self.read_kms(*id, at, value, resumed.take(), parking) {
                         Attempt::Done(opened) => opened,
@@ -311,7 +311,7 @@ impl Engine {
                     progress.next += 1;
                     continue;
                 }
-                Err(error) if self.role == Role::Worker => return Attempt::Done(Err(error)),
+                Err(error) if parking.is_tentative() => return Attempt::Done(Err(error)),
                 opened => opened,
             };
             if let Ok(Opened { key_prefix: Some(key), .. }) = &opened {
@@ -337,7 +337,7 @@ impl Engine {
             }
             progress.next += 1;
         }
-        if progress.faults.is_empty() && self.role == Role::Control {
+        if progress.faults.is_empty() && !parking.is_tentative() {
             self.counts.transformation(resource, Direction::FromStorage, UNKNOWN, NON_GRPC);
         }
         let faults = core::mem::take(&mut progress.faults);
@@ -350,19 +350,20 @@ impl Engine {
         local: &dyn LocalTransformer,
         at: Location<'_>,
         value: &[u8],
+        parking: Parking,
     ) -> Result<Opened, TransformError> {
         let resource = resource_label(at.resource);
-        let (role, counts) = (self.role, &mut self.counts);
-        let mut any_failed = false;
-        let mut failed = |key: &str| match role {
-            Role::Control => {
+        let counts = &mut self.counts;
+        let mut has_failed = false;
+        let mut failed = |key: &str| {
+            has_failed = true;
+            if !parking.is_tentative() {
                 counts.transformation(resource, Direction::FromStorage, key, NON_GRPC);
             }
-            Role::Worker => any_failed = true,
         };
         let LocalRead { plaintext, stale, key_prefix } =
             local.from_storage(at.key, value, &mut failed)?;
-        if any_failed {
+        if has_failed && parking.is_tentative() {
             // A later key opened the value. The control engine counts the earlier keys that failed.
             return Err(declined());
         }

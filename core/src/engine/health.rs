@@ -47,7 +47,7 @@ impl Engine {
             );
             return Some(self.checks(&set, &faults));
         }
-        let generation = set.file.generation;
+        let generation = set.generation;
         let probes = waiting.clone();
         self.park(
             op,

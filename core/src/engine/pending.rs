@@ -74,7 +74,7 @@ pub(super) enum Place {
     Taken,
     /// It would hold this number of bytes.
     Needed(usize),
-    /// It must not wait.
+    /// It must not wait; see [`Parking::is_tentative`].
     Never,
 }
 
@@ -87,9 +87,18 @@ pub(super) struct Parking {
 }
 
 impl Parking {
-    /// For a worker's operation, which must not wait: if it cannot be completed at once, the control engine performs it.
+    /// For a tentative operation.
     pub(super) fn never(now: Timestamp) -> Self {
         Self { place: Place::Never, since: now }
+    }
+
+    /// Returns whether the operation has no effect and is not counted unless it succeeds at once. A worker's operations are tentative: the control
+    /// engine performs those that a worker cannot complete.
+    pub(super) fn is_tentative(self) -> bool {
+        match self.place {
+            Place::Never => true,
+            Place::Taken | Place::Needed(_) => false,
+        }
     }
 }
 
@@ -300,7 +309,7 @@ pub(super) fn closed() -> TransformError {
     TransformError::new(ErrorKind::Kms, "the KMS provider was closed by a reload".to_string())
 }
 
-/// Returns the error of a worker's operation that only the control engine can perform. Nobody sees it: the worker's caller receives `None`.
+/// Returns the error of a tentative operation that only the control engine can perform. Nobody sees it: the worker's caller receives `None`.
 pub(super) fn declined() -> TransformError {
     TransformError::new(ErrorKind::Internal, "the control engine must do this".to_string())
 }

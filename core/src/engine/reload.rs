@@ -10,7 +10,7 @@ use core::time::Duration;
 
 use super::Engine;
 use super::candidate::{CANDIDATE_MIN_GRACE, CANDIDATE_PROBE_INTERVAL, Candidate, LastReload};
-use super::config_set::{ConfigSet, File};
+use super::config_set::{ConfigSet, File, ParsedFile};
 use super::coverage::Coverage;
 use super::event::{Action, Generation, LogLevel};
 use crate::config::{Config, Faults, Finding, KmsProvider, KmsVersion, NamedKey, Provider};
@@ -29,6 +29,7 @@ use crate::provider::local::LocalKeys;
 use crate::provider::prefix;
 use crate::provider::routing::Routing;
 use crate::provider::transformer::{Transform, Transformer};
+use crate::sha256;
 use crate::time::Timestamp;
 
 /// The default of `cachesize`, 1000: upstream's `defaultCacheSize` (apiserver/v1).
@@ -47,35 +48,62 @@ impl Engine {
     /// Returns every error in the configuration. The running configuration stays in use.
     pub fn reload(&mut self, config: &[u8], now: Timestamp) -> Result<Generation, Faults> {
         let now = self.advance(now);
-        let generation = Generation(self.next_generation);
-        self.next_generation += 1;
-        let file = File::new(generation, config);
-        let hash = file.hash.clone();
-        match Config::load(config, self.options.reload).and_then(|config| self.build(config, file))
-        {
-            Ok(set) => {
-                let grace = set.grace().max(CANDIDATE_MIN_GRACE);
-                let older = self.candidate.replace(Candidate {
-                    set: Arc::new(set),
-                    deadline: now + grace,
-                    next_probe: now,
-                });
-                if let Some(older) = older {
-                    self.actions.push_back(Action::ReloadDone {
-                        generation: older.set.file.generation,
-                        outcome: Err("replaced by a newer file".to_string()),
-                    });
-                }
-                self.step_candidate();
-                self.close_unused();
-                Ok(generation)
-            }
+        match self.parse(config) {
+            Ok(parsed) => self.reload_parsed(parsed, now),
             Err(faults) => {
-                self.last_reload =
-                    Some(LastReload { at: now, hash, error: Some(faults.to_string()) });
+                self.refuse(sha256::text(config), &faults);
+                self.take_generation();
                 Err(faults)
             }
         }
+    }
+
+    /// Parses and validates the content of a changed file, without any effect. This saves parsing it again for [`Self::losses`] and
+    /// [`Self::reload_parsed`].
+    ///
+    /// # Errors
+    /// Returns every error in the configuration.
+    pub fn parse(&self, config: &[u8]) -> Result<ParsedFile, Faults> {
+        let file = File::new(config);
+        Config::load(config, self.options.reload).map(|config| ParsedFile { file, config })
+    }
+
+    /// As [`Self::reload`], for a file that is already parsed.
+    ///
+    /// # Errors
+    /// Returns an error if the backend cannot use the keys of the configuration. The running configuration stays in use.
+    pub fn reload_parsed(
+        &mut self,
+        parsed: ParsedFile,
+        now: Timestamp,
+    ) -> Result<Generation, Faults> {
+        let now = self.advance(now);
+        let generation = self.take_generation();
+        let hash = parsed.file.hash.clone();
+        let set = self.build(generation, parsed).inspect_err(|faults| self.refuse(hash, faults))?;
+        let deadline = now + set.grace().max(CANDIDATE_MIN_GRACE);
+        let candidate = Candidate { set: Arc::new(set), deadline, next_probe: now };
+        if let Some(older) = self.candidate.replace(candidate) {
+            self.actions.push_back(Action::ReloadDone {
+                generation: older.set.generation,
+                outcome: Err("replaced by a newer file".to_string()),
+            });
+        }
+        self.step_candidate();
+        self.close_unused();
+        Ok(generation)
+    }
+
+    fn take_generation(&mut self) -> Generation {
+        let generation = Generation(self.next_generation);
+        self.next_generation += 1;
+        generation
+    }
+
+    /// Records that an invalid file was offered.
+    fn refuse(&mut self, hash: String, faults: &Faults) {
+        let error = Some(faults.to_string());
+        self.last_reload = Some(LastReload { at: self.now, hash, error });
     }
 
     /// Returns what the running configuration can read and `config` could not, one phrase for each loss, such as
@@ -88,12 +116,21 @@ impl Engine {
     /// # Errors
     /// Returns every error in the configuration.
     pub fn unreadable_after(&self, config: &[u8]) -> Result<Vec<String>, Faults> {
-        let config = Config::load(config, self.options.reload)?;
-        Ok(self.running.coverage.missing_in(&Coverage::of(&config)))
+        self.parse(config).map(|parsed| self.losses(&parsed))
+    }
+
+    /// As [`Self::unreadable_after`], for a file that is already parsed.
+    pub fn losses(&self, parsed: &ParsedFile) -> Vec<String> {
+        self.running.coverage.missing_in(&Coverage::of(&parsed.config))
     }
 
     /// Builds the state that a configuration describes. KMS providers that did not change are kept.
-    pub(super) fn build(&mut self, config: Config, file: File) -> Result<ConfigSet, Faults> {
+    pub(super) fn build(
+        &mut self,
+        generation: Generation,
+        parsed: ParsedFile,
+    ) -> Result<ConfigSet, Faults> {
+        let ParsedFile { file, config } = parsed;
         let coverage = Coverage::of(&config);
         let mut kms = Vec::new();
         let mut v1_used = false;
@@ -130,7 +167,15 @@ impl Engine {
             rules.push((rule.resources, list));
         }
         let collapsed = self.options.reload || (!kms.is_empty() && !v1_used);
-        Ok(ConfigSet { file, routing: Routing::new(rules), kms, collapsed, timeouts, coverage })
+        Ok(ConfigSet {
+            generation,
+            file,
+            routing: Routing::new(rules),
+            kms,
+            collapsed,
+            timeouts,
+            coverage,
+        })
     }
 
     /// Creates a provider that uses keys from the configuration.
@@ -244,7 +289,7 @@ impl Engine {
 
     fn commit(&mut self, set: Arc<ConfigSet>) {
         let old = core::mem::replace(&mut self.running, set.clone());
-        let generation = old.file.generation;
+        let generation = old.generation;
         if self.parked.iter().any(|parked| parked.begun.generation <= generation) {
             let deadline = self.now + old.grace().max(CANDIDATE_MIN_GRACE);
             self.retired.push((generation, deadline));
@@ -264,7 +309,7 @@ impl Engine {
         }
         self.last_reload =
             Some(LastReload { at: self.now, hash, error: outcome.as_ref().err().cloned() });
-        self.actions.push_back(Action::ReloadDone { generation: set.file.generation, outcome });
+        self.actions.push_back(Action::ReloadDone { generation: set.generation, outcome });
     }
 
     /// Closes the providers that neither a configuration nor a parked operation uses.

@@ -80,7 +80,9 @@ impl<Keys: KeyStore + Copy + 'static> Maker for NativeMaker<Keys> {
         dek: &[u8],
     ) -> Result<Encrypted, TransformError> {
         let dek = Secret::new(dek.to_vec());
-        with_dek::seal(plaintext, key, like, &dek, (&self.0, &Seeded::new(0)))
+        let (stored, like_key) = like;
+        let like = with_dek::Like { stored, key: like_key };
+        with_dek::seal(plaintext, key, like, &dek, &self.0, &Seeded::new(0))
     }
 
     fn check_config(&self, config: &[u8], reload: bool) -> Vec<Finding> {

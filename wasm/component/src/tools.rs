@@ -49,9 +49,10 @@ impl Guest for Component {
         encrypted(with_dek::seal(
             &plaintext,
             &key,
-            (&like, &like_key),
+            with_dek::Like { stored: &like, key: &like_key },
             &Secret::new(dek),
-            (&Keys, &WasiRandom),
+            &Keys,
+            &WasiRandom,
         ))
     }
 

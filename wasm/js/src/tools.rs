@@ -50,9 +50,8 @@ pub fn seal_with_dek(
     like_key: &[u8],
     dek: Vec<u8>,
 ) -> Result<JsValue, JsError> {
-    let like = (like, like_key);
-    let (dek, with) = (dek.into(), (&RustCrypto as _, &Surroundings as _));
-    let sealed = with_dek::seal(plaintext, key, like, &dek, with);
+    let like = with_dek::Like { stored: like, key: like_key };
+    let sealed = with_dek::seal(plaintext, key, like, &dek.into(), &RustCrypto, &Surroundings);
     convert::encrypted(&Some(sealed), &mut Texts::default())
 }
 

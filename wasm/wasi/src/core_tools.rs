@@ -72,9 +72,8 @@ impl Tools for Core {
         dek: &[u8],
     ) -> anyhow::Result<Opened> {
         let dek = Secret::new(dek.to_vec());
-        let like = (like.stored, like.key);
-        let with = (&RustCrypto as &_, &System as &_);
-        Ok(sealed(with_dek::seal(plaintext, key, like, &dek, with)?))
+        let like = with_dek::Like { stored: like.stored, key: like.key };
+        Ok(sealed(with_dek::seal(plaintext, key, like, &dek, &RustCrypto, &System)?))
     }
 }
 

@@ -35,7 +35,7 @@ impl Engine {
         };
         if let Kms::V1(_) = provider {
             // Each write needs the plugin.
-            if self.role == Role::Worker {
+            if parking.is_tentative() {
                 return Attempt::Done(Err(declined()));
             }
             self.counts.v1_arrival(Direction::ToStorage, now);
@@ -203,7 +203,7 @@ impl Engine {
         };
         if let (Kms::V1(_), false) = (&*provider, is_resumed) {
             // Workers have no DEKs of KMS v1.
-            if self.role == Role::Worker {
+            if parking.is_tentative() {
                 return Attempt::Done(Err(declined()));
             }
             self.counts.v1_arrival(Direction::FromStorage, self.now);
@@ -211,7 +211,7 @@ impl Engine {
         let mut key_id_hash = None;
         let step = provider.read(at.key, value, resumed, &mut key_id_hash);
         if let Some(hash) = &key_id_hash
-            && (step.is_ok() || self.role == Role::Control)
+            && (step.is_ok() || !parking.is_tentative())
         {
             let name = &provider.info().name;
             self.counts.key_id_used(Direction::FromStorage, name, hash, self.now);

@@ -18,6 +18,15 @@ use crate::provider::kms::annotations::Annotations;
 use crate::provider::prefix;
 use crate::provider::value::{Decrypted, Encrypted};
 
+/// An existing KMS v2 value, whose DEK or seed encrypts another value.
+#[derive(Clone, Copy, Debug)]
+pub struct Like<'a> {
+    /// The stored bytes.
+    pub stored: &'a [u8],
+    /// The value's storage key.
+    pub key: &'a [u8],
+}
+
 /// A parsed KMS value.
 enum Parts<'a> {
     V1 { sealed: &'a [u8] },
@@ -96,7 +105,7 @@ pub fn open(
 /// Encrypts a value with the DEK or seed of an existing KMS v2 value. The new value has the same provider, key ID, encrypted DEK source and
 /// annotations.
 ///
-/// `like` is the existing value and its storage key. It is decrypted first, because a value whose envelope does not name its DEK could never be read
+/// `like` is the existing value. It is decrypted first, because a value whose envelope does not name its DEK could never be read
 /// again. The nonces that the DEK's owner used are not known, so the new value gets a random one: 96 bits for a DEK, or 256 bits of derivation info
 /// and a nonce of 96 bits for a seed.
 ///
@@ -106,17 +115,16 @@ pub fn open(
 pub fn seal(
     plaintext: &[u8],
     key: &[u8],
-    like: (&[u8], &[u8]),
+    like: Like<'_>,
     dek: &Secret,
-    with: (&dyn KeyStore, &dyn Entropy),
+    keys: &dyn KeyStore,
+    entropy: &dyn Entropy,
 ) -> Result<Encrypted, TransformError> {
-    let (keys, entropy) = with;
-    let (like, like_key) = like;
-    let (prefix, Parts::V2(object)) = parts(like)? else {
+    let (prefix, Parts::V2(object)) = parts(like.stored)? else {
         let message = "the `like` value is not a KMS v2 value: only KMS v2 values can share a DEK";
         return Err(TransformError::new(ErrorKind::NoMatchingPrefix, message.to_string()));
     };
-    open(like, like_key, dek, keys).map_err(|error| {
+    open(like.stored, like.key, dek, keys).map_err(|error| {
         let message = format!("the `like` value: {}", error.message);
         TransformError::new(error.kind, message)
     })?;
