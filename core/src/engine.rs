@@ -88,6 +88,44 @@ enum Role {
 }
 
 /// Runs one configuration, including its reloads. See the [module documentation](self).
+///
+/// ```
+/// use dekker_core::{
+///     Engine, Entropy, EntropyError, Location, OpId, Options, RustCrypto, Timestamp,
+/// };
+///
+/// struct Random;
+/// impl Entropy for Random {
+///     fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
+///         // Ask the kernel each time, for example with the crate `getrandom`.
+///         # bytes.fill(7);
+///         Ok(())
+///     }
+/// }
+///
+/// let config = b"
+/// apiVersion: apiserver.config.k8s.io/v1
+/// kind: EncryptionConfiguration
+/// resources:
+/// - resources: [secrets]
+///   providers:
+///   - aescbc: {keys: [{name: key1, secret: MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=}]}
+///   - identity: {}
+/// ";
+/// let now = Timestamp::from_millis(1_700_000_000_000);
+/// let keys = Box::new(RustCrypto);
+/// let mut engine = Engine::new(config, Options::default(), keys, Box::new(Random), now)?;
+///
+/// // With a KMS provider the result may be `None`: it then arrives as an action.
+/// let at = Location { resource: "secrets", key: b"/registry/secrets/default/token" };
+/// let written = engine.to_storage(OpId(1), at, b"hunter2", now).expect("no plugin is needed")?;
+/// assert!(written.stored.starts_with(b"k8s:enc:aescbc:v1:key1:"));
+///
+/// let read = engine.from_storage(OpId(2), at, &written.stored, now).expect("no plugin is needed")?;
+/// assert_eq!(read.plaintext.expose(), b"hunter2");
+/// assert!(!read.stale);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Engine {
     role: Role,
     options: Options,

@@ -112,7 +112,18 @@ impl fmt::Display for InspectError {
     }
 }
 
-impl core::error::Error for InspectError {}
+impl core::error::Error for InspectError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Envelope(error) => Some(error),
+            Self::Empty
+            | Self::UnknownProvider
+            | Self::Name { .. }
+            | Self::TooShort { .. }
+            | Self::NotBlocks { .. } => None,
+        }
+    }
+}
 
 /// Describes a stored value. The bytes are attacker-controlled; this function does not panic.
 ///

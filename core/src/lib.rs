@@ -1,10 +1,11 @@
 //! Kubernetes' encryption at rest as a state machine: no I/O, no clock, no ambient randomness, no `std`.
 //!
-//! [`engine::Engine`] holds one encryption configuration. It encrypts and decrypts values in kube-apiserver's storage format, byte for byte, and
-//! returns the calls to make to KMS plugins as [`engine::event::Action`]s. [`inspect`] describes a stored value without keys; [`config`] reports what
+//! [`Engine`] holds one encryption configuration. It encrypts and decrypts values in kube-apiserver's storage format, byte for byte, and returns the
+//! calls to make to KMS plugins as [`Action`]s. [`inspect`] describes a stored value without keys; [`config`] reports what
 //! is wrong with a configuration. `ARCHITECTURE.md` in this crate's directory describes the design.
 #![no_std]
 #![forbid(unsafe_code)]
+#![warn(unreachable_pub)]
 
 extern crate alloc;
 
@@ -18,14 +19,14 @@ pub mod provider;
 mod sha256;
 pub mod time;
 
-pub use config::Config;
-pub use crypto::entropy::Entropy;
-pub use crypto::keys::KeyStore;
+pub use config::{Config, Faults};
+pub use crypto::entropy::{Entropy, EntropyError};
+pub use crypto::keys::{DekSourceType, KeyStore};
 pub use crypto::rustcrypto::RustCrypto;
 pub use crypto::secret::Secret;
-pub use engine::event::{Action, Event, OpId};
-pub use engine::{Engine, Options};
+pub use engine::event::{Action, Event, Generation, OpId};
+pub use engine::{Engine, Options, ParsedFile};
 pub use provider::error::{ErrorKind, TransformError};
-pub use provider::transformer::Transformer;
+pub use provider::transformer::{LocalTransformer, Transform, Transformer};
 pub use provider::value::{Decrypted, Encrypted, Location};
 pub use time::Timestamp;

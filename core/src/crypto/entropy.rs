@@ -1,5 +1,6 @@
 //! Randomness, as the caller supplies it.
 
+use alloc::string::String;
 use core::fmt;
 
 /// A cryptographically secure source of random bytes.
@@ -28,37 +29,31 @@ impl fmt::Display for EntropyError {
 impl core::error::Error for EntropyError {}
 
 /// Returns a random UUID (RFC 9562 version 4), for the `uid` of a KMS request.
-pub(crate) fn uuid(entropy: &dyn Entropy) -> Result<alloc::string::String, EntropyError> {
+pub(crate) fn uuid(entropy: &dyn Entropy) -> Result<String, EntropyError> {
     let mut bytes = [0; 16];
     entropy.fill(&mut bytes)?;
-    let mut number = u128::from_be_bytes(bytes);
-    number = number & !(0xf << 76) | 0x4 << 76; // version 4
-    number = number & !(0b11 << 62) | 0b10 << 62; // the variant of RFC 9562
-    let hex = alloc::format!("{number:032x}");
-    Ok(alloc::format!(
-        "{}-{}-{}-{}-{}",
-        &hex[..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..]
-    ))
+    let uuid = uuid::Builder::from_random_bytes(bytes).into_uuid();
+    let mut text = uuid::Uuid::encode_buffer();
+    Ok(String::from(&*uuid.hyphenated().encode_lower(&mut text)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    struct Ones;
-    impl Entropy for Ones {
+    struct Bytes([u8; 16]);
+    impl Entropy for Bytes {
         fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
-            bytes.fill(0xff);
+            bytes.copy_from_slice(&self.0);
             Ok(())
         }
     }
 
     #[test]
     fn uuid_carries_its_version_and_variant() {
-        assert_eq!(uuid(&Ones).unwrap(), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+        let ones = Bytes([0xff; 16]);
+        assert_eq!(uuid(&ones).unwrap(), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+        let counted = Bytes(core::array::from_fn(|at| at as u8));
+        assert_eq!(uuid(&counted).unwrap(), "00010203-0405-4607-8809-0a0b0c0d0e0f");
     }
 }

@@ -250,4 +250,11 @@ impl fmt::Display for KeyError {
     }
 }
 
-impl core::error::Error for KeyError {}
+impl core::error::Error for KeyError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Entropy(error) => Some(error),
+            Self::Length { .. } | Self::LocalLength { .. } | Self::Cipher => None,
+        }
+    }
+}

@@ -108,7 +108,14 @@ impl fmt::Display for NonceError {
     }
 }
 
-impl core::error::Error for NonceError {}
+impl core::error::Error for NonceError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Entropy(error) => Some(error),
+            Self::Exhausted => None,
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {

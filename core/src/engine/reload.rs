@@ -61,6 +61,21 @@ impl Engine {
     /// Parses and validates the content of a changed file, without any effect. This saves parsing it again for [`Self::losses`] and
     /// [`Self::reload_parsed`].
     ///
+    /// ```
+    /// # use dekker_core::{Engine, Timestamp};
+    /// # use dekker_core::config::Faults;
+    /// # use dekker_core::engine::event::Generation;
+    /// /// Offers a file, unless values that are readable now would become unreadable.
+    /// fn offer(engine: &mut Engine, file: &[u8], now: Timestamp) -> Result<Option<Generation>, Faults> {
+    ///     let parsed = engine.parse(file)?;
+    ///     if engine.losses(&parsed).is_empty() {
+    ///         engine.reload_parsed(parsed, now).map(Some)
+    ///     } else {
+    ///         Ok(None)
+    ///     }
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// Returns every error in the configuration.
     pub fn parse(&self, config: &[u8]) -> Result<ParsedFile, Faults> {

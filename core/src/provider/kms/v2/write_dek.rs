@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::fmt;
 
 use super::envelope::EnvelopeTail;
 use crate::crypto::entropy::Entropy;
@@ -145,6 +146,24 @@ pub enum SealError {
     Nonce(NonceError),
     /// The cipher failed.
     Key(KeyError),
+}
+
+impl fmt::Display for SealError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nonce(error) => error.fmt(f),
+            Self::Key(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for SealError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Nonce(error) => Some(error),
+            Self::Key(error) => Some(error),
+        }
+    }
 }
 
 impl From<NonceError> for SealError {
