@@ -158,7 +158,7 @@ impl Harness {
     }
 
     /// Passes an event to the engine outside the simulated order.
-    pub fn tell(&mut self, event: Event) {
+    pub fn report(&mut self, event: Event) {
         self.face.handle_event(event, self.now);
         self.settle();
     }

@@ -94,9 +94,9 @@ pub(super) fn answers_to_unknown_or_ended_calls_are_ignored(maker: &dyn Maker) {
     let before = h.face.metrics();
     let calls: Vec<_> = h.placed.iter().map(|(call, _, _)| *call).collect();
     for call in calls.into_iter().chain([CallId(0), CallId(12_345), CallId(u64::MAX)]) {
-        h.tell(status(call, "key-9"));
-        h.tell(encrypted(call, "key-9"));
-        h.tell(decrypted(call));
+        h.report(status(call, "key-9"));
+        h.report(encrypted(call, "key-9"));
+        h.report(decrypted(call));
     }
     assert!(!h.read("/k", &value).stale);
     assert_eq!(h.plugin("a").calls.status, 1);
@@ -120,22 +120,25 @@ pub(super) fn answer_of_another_kind_is_ignored(maker: &dyn Maker) {
     let op = h.begin_write("secrets", "/k", b"x");
     let (call, what, _) = h.placed[0];
     assert_eq!(what, "status");
-    h.tell(encrypted(call, "key-1"));
-    h.tell(decrypted(call));
+    h.report(encrypted(call, "key-1"));
+    h.report(decrypted(call));
     assert!(h.written(op).is_none(), "still waiting for its Status");
-    h.tell(status(call, "key-1"));
+    h.report(status(call, "key-1"));
     let (call, what, _) = h.placed[1];
     assert_eq!(what, "encrypt");
-    h.tell(status(call, "key-1"));
-    h.tell(decrypted(call));
+    h.report(status(call, "key-1"));
+    h.report(decrypted(call));
     assert!(h.written(op).is_none());
-    h.tell(encrypted(call, "key-1"));
+    h.report(encrypted(call, "key-1"));
     let (call, what, _) = h.placed[2];
     assert_eq!(what, "decrypt");
-    h.tell(status(call, "key-1"));
-    h.tell(encrypted(call, "key-1"));
+    h.report(status(call, "key-1"));
+    h.report(encrypted(call, "key-1"));
     assert!(h.written(op).is_none());
-    h.tell(Event::Decrypted { call, outcome: Err(CallError { code: 99, message: String::new() }) });
+    h.report(Event::Decrypted {
+        call,
+        outcome: Err(CallError { code: 99, message: String::new() }),
+    });
     let error = h.written(op).expect("woken").unwrap_err();
     assert!(error.message.contains("rpc error: code = Unknown desc = , "), "{error}");
 }
@@ -143,8 +146,8 @@ pub(super) fn answer_of_another_kind_is_ignored(maker: &dyn Maker) {
 pub(super) fn only_the_first_answer_counts(maker: &dyn Maker) {
     let mut h = with(silent(), maker);
     let (call, ..) = h.placed[0];
-    h.tell(status(call, "key-1"));
-    h.tell(status(call, "key-2"));
+    h.report(status(call, "key-1"));
+    h.report(status(call, "key-2"));
     assert_eq!(h.placed.len(), 2);
     h.plugin("a").up();
     h.advance_secs(13);

@@ -106,12 +106,12 @@ fn values(maker: &dyn Maker) -> Vec<Stored> {
 fn cut_everywhere(maker: &dyn Maker, running: &str, file: &str, values: &[Stored]) -> [usize; 3] {
     let mut h = harness(maker, running);
     assert_eq!(unreadable(&mut h, values), 0, "all values are readable at first");
-    let [mut refused, mut harmless, mut told] = [0; 3];
+    let [mut refused, mut harmless, mut losing] = [0; 3];
     for end in 0..file.len() {
         let cut = &file[..end];
         let loses = h.unreadable_after(cut).is_ok_and(|lost| !lost.is_empty());
         if loses {
-            told += 1;
+            losing += 1;
             // The reported loss is real: without the check, values become unreadable.
             let mut careless = harness(maker, running);
             careless.reload(cut).expect("a file that loses something is valid");
@@ -135,17 +135,17 @@ fn cut_everywhere(maker: &dyn Maker, running: &str, file: &str, values: &[Stored
         h.reload(running).expect("valid");
         h.advance_secs(1);
     }
-    [refused, harmless, told]
+    [refused, harmless, losing]
 }
 
 pub(super) fn truncated_file_is_refused_or_its_losses_are_reported(maker: &dyn Maker) {
     let file = whole_file();
     let values = values(maker);
-    let [refused, harmless, told] = cut_everywhere(maker, &file, &file, &values);
-    assert_eq!(refused + harmless + told, file.len());
+    let [refused, harmless, losing] = cut_everywhere(maker, &file, &file, &values);
+    assert_eq!(refused + harmless + losing, file.len());
     // The file without its last line break is valid; a cut inside `{}` never is.
     assert!(harmless >= 1, "{harmless}");
-    assert!(refused > 500 && told > 20, "{refused} {told}");
+    assert!(refused > 500 && losing > 20, "{refused} {losing}");
 }
 
 pub(super) fn half_written_rotation_is_refused_or_its_losses_are_reported(maker: &dyn Maker) {
@@ -157,14 +157,14 @@ pub(super) fn half_written_rotation_is_refused_or_its_losses_are_reported(maker:
     )]);
     let writers = [local("aescbc", &[("old", 2)]), IDENTITY.to_owned()];
     let values = stored(maker, "secrets", &writers);
-    let [refused, harmless, told] = cut_everywhere(maker, &old, &new, &values);
-    assert!(refused > 0 && harmless > 0 && told > 0, "{refused} {harmless} {told}");
+    let [refused, harmless, losing] = cut_everywhere(maker, &old, &new, &values);
+    assert!(refused > 0 && harmless > 0 && losing > 0, "{refused} {harmless} {losing}");
 }
 
 pub(super) fn unreadable_values_are_reported_by_their_prefix(maker: &dyn Maker) {
     let mut h = harness(maker, &whole_file());
     let end = whole_file().find("      - name: old").expect("it is there");
-    let told = h.unreadable_after(&whole_file()[..end]).expect("valid");
+    let losses = h.unreadable_after(&whole_file()[..end]).expect("valid");
     let expected = |resource: &str| {
         [
             "values that begin with \"k8s:enc:aesgcm:v1:old:\"",
@@ -174,10 +174,10 @@ pub(super) fn unreadable_values_are_reported_by_their_prefix(maker: &dyn Maker) 
         ]
         .map(|what| format!("{resource}: {what}"))
     };
-    assert_eq!(told[2..6], expected("configmaps"));
-    assert_eq!(told[6..], expected("secrets"));
+    assert_eq!(losses[2..6], expected("configmaps"));
+    assert_eq!(losses[6..], expected("secrets"));
     assert_eq!(
-        told[..2],
+        losses[..2],
         [
             "*.*: values that begin with \"k8s:enc:secretbox:v1:key1:\"",
             "*.apps: values that begin with \"k8s:enc:aescbc:v1:key1:\"",

@@ -281,7 +281,7 @@ pub(super) fn write_dek_is_replaced_after_a_restore_before_the_next_write(maker:
         let mut h = Harness::new(maker, &file::secrets(), &options, [("a", slow(10))]);
         h.advance_secs(1);
         let before = h.write("/k", b"before");
-        h.tell(Event::Restored);
+        h.report(Event::Restored);
         let write = h.begin_write("secrets", "/k", b"after");
         assert_eq!(h.read("/k", &before).plaintext, b"before", "reads do not wait");
         h.advance(Duration::from_millis(29));
@@ -316,7 +316,7 @@ pub(super) fn unfinished_dek_at_a_restore_is_never_used(maker: &dyn Maker) {
         });
         h.advance(Duration::from_millis(10 * answered + 5));
         let before = made.borrow().len();
-        h.tell(Event::Restored);
+        h.report(Event::Restored);
         let write = h.begin_write("secrets", "/k", b"x");
         h.advance(Duration::from_millis(30));
         let written = h.written(write).expect("woken").expect("a write");
@@ -333,7 +333,7 @@ pub(super) fn writes_after_a_restore_are_refused_while_the_plugin_is_down(maker:
     let mut h = Harness::primed(maker);
     let before = h.write("/k", b"before");
     h.plugin("a").down();
-    h.tell(Event::Restored);
+    h.report(Event::Restored);
     // The old DEK has more than two minutes left and would otherwise stay in use.
     for _ in 0..4 {
         let error = h.try_write("secrets", "/k", b"x").unwrap_err();

@@ -109,7 +109,7 @@ pub(super) fn probe_from_before_a_sleep_is_discarded(maker: &dyn Maker) {
     let mut h = asleep_during_a_poll(maker);
     let (call, _, _) = *h.placed.last().expect("a call");
     let outcome = Err(CallError::deadline_exceeded());
-    h.tell(Event::Status { call, outcome });
+    h.report(Event::Status { call, outcome });
     h.write("/k", b"x");
     assert_eq!(h.plugin("a").calls.status, 3);
 }
@@ -119,7 +119,7 @@ pub(super) fn good_answer_that_is_too_late_is_requested_again(maker: &dyn Maker)
     let (call, _, _) = *h.placed.last().expect("a call");
     let outcome =
         Ok(StatusResponse { version: "v2".into(), healthz: "ok".into(), key_id: "key-1".into() });
-    h.tell(Event::Status { call, outcome });
+    h.report(Event::Status { call, outcome });
     assert_eq!(h.face.poll_timeout(), Some(h.now), "the answer is too old");
     h.write("/k", b"x");
     assert_eq!(h.plugin("a").calls.status, 3);

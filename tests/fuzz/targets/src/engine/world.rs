@@ -172,7 +172,7 @@ impl World {
         self.calls.push(Call { id, provider: provider.clone(), placed: self.now, asked });
     }
 
-    fn tell(&mut self, event: Event) {
+    fn report(&mut self, event: Event) {
         self.engine.handle_event(event, self.now);
         self.drain();
     }
@@ -185,7 +185,7 @@ impl World {
             }
             let call = self.calls.remove(0);
             let event = self.plugins.answer(&call);
-            self.tell(event);
+            self.report(event);
         }
         panic!("the engine requests calls endlessly");
     }

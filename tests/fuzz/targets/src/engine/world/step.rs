@@ -83,17 +83,17 @@ impl World {
                 let at = usize::from(input.byte()) % self.calls.len();
                 let call = self.calls.remove(at);
                 let event = self.plugins.answer(&call);
-                self.tell(event);
+                self.report(event);
             }
             WRONG if !self.calls.is_empty() => {
                 let at = usize::from(input.byte()) % self.calls.len();
                 let call = self.calls.remove(at);
                 let event = self.plugins.wrong(&call, input);
-                self.tell(event);
+                self.report(event);
                 if input.byte() & 1 != 0 {
                     // The same call again: the first answer counts.
                     let event = self.plugins.wrong(&call, input);
-                    self.tell(event);
+                    self.report(event);
                 }
             }
             SETTLE => self.settle(),
@@ -107,7 +107,7 @@ impl World {
             RELOAD => self.reload(input),
             RESTORE => {
                 self.watch.restored();
-                self.tell(Event::Restored);
+                self.report(Event::Restored);
                 self.publish();
             }
             CANCEL => {
@@ -231,7 +231,7 @@ impl World {
         // Not for a call that still waits: this would answer it, with an event of the wrong kind.
         if self.calls.iter().all(|waiting| waiting.id != call) {
             let outcome = Err(CallError::deadline_exceeded());
-            self.tell(Event::Decrypted { call, outcome });
+            self.report(Event::Decrypted { call, outcome });
         }
         if let Some((op, _)) = self.open.first_key_value() {
             let at = Location { resource: "secrets", key: b"/k" };
