@@ -8,7 +8,7 @@ use super::{Engine, Role};
 use crate::crypto::keys::DekSourceType;
 use crate::crypto::secret::Secret;
 use crate::provider::error::{ErrorKind, TransformError};
-use crate::provider::kms::call::{CallError, CallId, ProviderId};
+use crate::provider::kms::call::{CallError, CallId, EncryptResponse, ProviderId, StatusResponse};
 use crate::provider::kms::dek_cache::{CacheKey, ReadDek};
 use crate::provider::kms::probe_step::{Outcome, Request, Step};
 use crate::provider::kms::v2::key_state::{KeyIdFromStatus, StatusStep};
@@ -21,73 +21,79 @@ impl Engine {
     pub fn handle_event(&mut self, event: Event, now: Timestamp) {
         let now = self.advance(now);
         match event {
-            Event::Status { call, outcome } => {
-                if let Some(call) = self.take_call(call, |purpose| purpose == Purpose::Status)
-                    && let Some(Kms::V2(provider)) = self.providers.get_mut(&call.provider)
-                {
-                    let id = call.provider;
-                    let at = call.ended(&outcome, now);
-                    let StatusStep { step, key_id } =
-                        provider.state.on_status(outcome, &*self.keys, &*self.entropy, at);
-                    match key_id {
-                        Some(KeyIdFromStatus::Valid(hash)) => {
-                            self.counts.key_id_from_status(&provider.info.name, &hash, now)
-                        }
-                        Some(KeyIdFromStatus::Invalid(code)) => {
-                            self.counts.invalid_key_id_from_status(&provider.info.name, code)
-                        }
-                        None => {}
-                    }
-                    self.step_probe(id, step);
-                }
-            }
-            Event::Encrypted { call, outcome } => {
-                let asked = self.take_call(call, |purpose| match purpose {
-                    Purpose::Encrypt | Purpose::EncryptDek => true,
-                    Purpose::Status | Purpose::Verify | Purpose::Dek { .. } => false,
-                });
-                match asked {
-                    Some(Call { provider: id, purpose: Purpose::EncryptDek, .. }) => {
-                        self.dek_encrypted(call, id, outcome)
-                    }
-                    Some(asked @ Call { provider: id, .. }) => {
-                        if let Some(provider) = self.providers.get_mut(&id) {
-                            let at = asked.ended(&outcome, now);
-                            let step = provider.on_encrypted(outcome, at);
-                            self.step_probe(id, step);
-                        }
-                    }
-                    None => {}
-                }
-            }
-            Event::Decrypted { call, outcome } => {
-                let asked = self.take_call(call, |purpose| match purpose {
-                    Purpose::Verify | Purpose::Dek { .. } => true,
-                    Purpose::Status | Purpose::Encrypt | Purpose::EncryptDek => false,
-                });
-                match asked {
-                    Some(Call {
-                        provider: id,
-                        purpose: Purpose::Dek { key, source_type, cbc_fallback },
-                        ..
-                    }) => {
-                        let dek = self.read_dek(source_type, cbc_fallback, outcome);
-                        self.dek_decrypted(call, id, key, &dek);
-                    }
-                    Some(asked @ Call { provider: id, .. }) => {
-                        if let Some(provider) = self.providers.get_mut(&id) {
-                            let at = asked.ended(&outcome, now);
-                            let step = provider.on_decrypted(outcome, at);
-                            self.step_probe(id, step);
-                        }
-                    }
-                    None => {}
-                }
-            }
+            Event::Status { call, outcome } => self.on_status(call, outcome),
+            Event::Encrypted { call, outcome } => self.on_encrypted(call, outcome),
+            Event::Decrypted { call, outcome } => self.on_decrypted(call, outcome),
             Event::Restored => self.replace_write_deks(now),
         }
         self.step_candidate();
         self.close_unused();
+    }
+
+    fn on_status(&mut self, call: CallId, outcome: Result<StatusResponse, CallError>) {
+        let now = self.now;
+        if let Some(call) = self.take_call(call, |purpose| purpose == Purpose::Status)
+            && let Some(Kms::V2(provider)) = self.providers.get_mut(&call.provider)
+        {
+            let at = call.ended(&outcome, now);
+            let StatusStep { step, key_id } =
+                provider.state.on_status(outcome, &*self.keys, &*self.entropy, at);
+            match key_id {
+                Some(KeyIdFromStatus::Valid(hash)) => {
+                    self.counts.key_id_from_status(&provider.info.name, &hash, now)
+                }
+                Some(KeyIdFromStatus::Invalid(code)) => {
+                    self.counts.invalid_key_id_from_status(&provider.info.name, code)
+                }
+                None => {}
+            }
+            self.step_probe(call.provider, step);
+        }
+    }
+
+    fn on_encrypted(&mut self, call: CallId, outcome: Result<EncryptResponse, CallError>) {
+        let taken = self.take_call(call, |purpose| match purpose {
+            Purpose::Encrypt | Purpose::EncryptDek => true,
+            Purpose::Status | Purpose::Verify | Purpose::Dek { .. } => false,
+        });
+        match taken {
+            Some(Call { provider: id, purpose: Purpose::EncryptDek, .. }) => {
+                self.dek_encrypted(call, id, outcome)
+            }
+            Some(taken @ Call { provider: id, .. }) => {
+                if let Some(provider) = self.providers.get_mut(&id) {
+                    let at = taken.ended(&outcome, self.now);
+                    let step = provider.on_encrypted(outcome, at);
+                    self.step_probe(id, step);
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn on_decrypted(&mut self, call: CallId, outcome: Result<Secret, CallError>) {
+        let taken = self.take_call(call, |purpose| match purpose {
+            Purpose::Verify | Purpose::Dek { .. } => true,
+            Purpose::Status | Purpose::Encrypt | Purpose::EncryptDek => false,
+        });
+        match taken {
+            Some(Call {
+                provider: id,
+                purpose: Purpose::Dek { key, source_type, cbc_fallback },
+                ..
+            }) => {
+                let dek = self.read_dek(source_type, cbc_fallback, outcome);
+                self.dek_decrypted(call, id, key, &dek);
+            }
+            Some(taken @ Call { provider: id, .. }) => {
+                if let Some(provider) = self.providers.get_mut(&id) {
+                    let at = taken.ended(&outcome, self.now);
+                    let step = provider.on_decrypted(outcome, at);
+                    self.step_probe(id, step);
+                }
+            }
+            None => {}
+        }
     }
 
     /// Replaces every KMS v2 write DEK after a restored snapshot. Each copy restored from the snapshot would continue the DEK's counter at the same

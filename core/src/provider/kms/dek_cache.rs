@@ -37,21 +37,30 @@ impl ReadDek {
         &self.key
     }
 
-    /// Decrypts a sealed value. Also returns whether AES-CBC decrypted it, in which case the value should be rewritten.
+    /// Decrypts a sealed value.
     ///
     /// # Errors
     /// The same as for [`OpeningKey::open`].
-    pub fn open(&self, aad: &[u8], sealed: &[u8]) -> Result<(Secret, bool), OpenError> {
+    pub fn open(&self, aad: &[u8], sealed: &[u8]) -> Result<Opened, OpenError> {
         match (self.key.open(aad, sealed), &self.cbc) {
-            (Ok(plaintext), _) => Ok((plaintext, false)),
+            (Ok(plaintext), _) => Ok(Opened { plaintext, is_cbc: false }),
             (Err(error), None) => Err(error),
             // Return the error of AES-GCM. That of AES-CBC would not help a person, but could help an attacker.
             (Err(error), Some(cbc)) => match cbc.open(aad, sealed) {
-                Ok(plaintext) => Ok((plaintext, true)),
+                Ok(plaintext) => Ok(Opened { plaintext, is_cbc: true }),
                 Err(_) => Err(error),
             },
         }
     }
+}
+
+/// A value that a [`ReadDek`] decrypted.
+#[derive(Debug)]
+pub struct Opened {
+    /// The plaintext.
+    pub plaintext: Secret,
+    /// Whether AES-CBC decrypted it. The value should then be rewritten.
+    pub is_cbc: bool,
 }
 
 /// Everything that identifies an encrypted DEK source in a stored value. All parts are within their limits.
@@ -312,8 +321,8 @@ mod tests {
             cache.insert(name, ReadDek::new(Arc::new(Nothing(at))));
         }
         for (at, name) in (0u32..).zip(names) {
-            let (found, _) = cache.find(name).unwrap().open(&[], &[]).unwrap();
-            assert_eq!(found.expose(), at.to_le_bytes(), "{name:?}");
+            let found = cache.find(name).unwrap().open(&[], &[]).unwrap();
+            assert_eq!(found.plaintext.expose(), at.to_le_bytes(), "{name:?}");
         }
         assert_eq!(cache.len(), names.len());
     }

@@ -21,7 +21,7 @@ use crate::provider::kms::annotations::Annotations;
 use crate::provider::kms::call::{
     CallError, CallId, DecryptRequest, EncryptResponse, KmsProviderInfo,
 };
-use crate::provider::kms::dek_cache::{CacheKey, DekCache, DekName, ReadDek};
+use crate::provider::kms::dek_cache::{CacheKey, DekCache, DekName, Opened, ReadDek};
 use crate::provider::kms::last_answer::{FreshAnswer, LastAnswer};
 use crate::provider::kms::probe_step::{Outcome, Request, Step};
 use crate::provider::kms::step::{DekNeeded, ReadStep};
@@ -88,7 +88,7 @@ impl KmsV1 {
                 DekNeeded { request, source_type: DekSourceType::AesGcmKey, cbc_fallback: true },
             ));
         };
-        let (plaintext, stale) = dek.open(aad, sealed)?;
+        let Opened { plaintext, is_cbc: stale } = dek.open(aad, sealed)?;
         // As in KMS v2, a DEK is cached only after it has decrypted a value, which proves that it is the right one.
         if let (Some(dek), Some(cache)) = (resumed, &mut self.cache) {
             cache.insert(name, dek);

@@ -135,7 +135,7 @@ impl KmsV2 {
         } else {
             write_key_id.hash().clone()
         });
-        let (plaintext, _) = dek.open(aad, object.encrypted_data)?;
+        let plaintext = dek.open(aad, object.encrypted_data)?.plaintext;
         // Only now is the DEK known to be the right one. If the plugin returned a wrong DEK once and it were cached earlier, the value would be
         // unreadable for the lifetime of the cache. Upstream caches the DEK unchecked, for an hour.
         if let Some(dek) = resumed

@@ -83,8 +83,8 @@ pub fn open(
     let (prefix, parts) = parts(stored)?;
     let (plaintext, stale, key_id_hash) = match parts {
         Parts::V1 { sealed } => {
-            let (plaintext, stale) = v1::read_dek(keys, dek)?.open(key, sealed)?;
-            (plaintext, stale, None)
+            let opened = v1::read_dek(keys, dek)?.open(key, sealed)?;
+            (opened.plaintext, opened.is_cbc, None)
         }
         Parts::V2(object) => {
             let plaintext =
