@@ -7,7 +7,7 @@ use dekker_core::engine::event::{DecryptRequest, EncryptResponse, StatusResponse
 use dekker_core::provider::kms::message::{Annotations, KeyId};
 
 /// `sha256:` of `key-1`.
-const HASH: &str = "sha256:d36e83082288d9f2c98b3f3f87cd317a31e95527cb09972090d3456a7430ad4d";
+const HASH: &str = "sha256:be2974546978e3739e6d6da85c4be9f334ce32df2b9fd4b6ff1b55c0d57e9d44";
 
 #[test]
 fn debug_output_has_the_hash_of_a_key_id_and_no_secret() {
@@ -21,15 +21,13 @@ fn debug_output_has_the_hash_of_a_key_id_and_no_secret() {
     let encrypted = EncryptResponse { ciphertext, key_id: key_id.clone(), annotations };
     let status = StatusResponse { version: "v2".into(), healthz: "ok".into(), key_id };
     let named = KeyId::try_from("key-1").unwrap();
-    for (desc, shown) in [
-        ("a Decrypt request", format!("{request:?}")),
-        ("an Encrypt response", format!("{encrypted:?}")),
-        ("a Status response", format!("{status:?}")),
-        ("a key ID", format!("{named:?}")),
+    for (shown, expected) in [
+        (format!("{request:?}"), format!("DecryptRequest {{ key_id_hash: \"{HASH}\", .. }}")),
+        (format!("{encrypted:?}"), "EncryptResponse { ciphertext_len: 9, .. }".into()),
+        (format!("{status:?}"), "StatusResponse { version: \"v2\", healthz: \"ok\", .. }".into()),
+        (format!("{named:?}"), format!("KeyId({HASH})")),
     ] {
-        assert!(shown.contains(HASH), "{desc}: {shown}");
-        assert!(!shown.contains("key-1"), "{desc}: {shown}");
-        assert!(!shown.contains("encrypted\""), "{desc}: {shown}");
+        assert_eq!(shown, expected);
     }
     assert_eq!(format!("{:?}", Secret::new(b"key".to_vec())), "Secret(..)");
 }
