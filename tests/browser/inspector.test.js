@@ -4,10 +4,9 @@ import assert from "node:assert/strict";
 import { resolve } from "node:path";
 import test, { after, afterEach, before, beforeEach } from "node:test";
 import { fileURLToPath, pathToFileURL } from "node:url";
-
-import { launch } from "./chromium.js";
 import { audit } from "./audit.js";
-import { LOCAL, WRONG, configOf, etcdctl, mixed } from "./mixed.js";
+import { launch } from "./chromium.js";
+import { configOf, etcdctl, LOCAL, mixed, WRONG } from "./mixed.js";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const url = pathToFileURL(resolve(root, process.env.DEKKER_INSPECTOR ?? "target/dekker/inspector/index.html")).href;
@@ -34,7 +33,9 @@ beforeEach(async () => {
   page.on("console", (message) => faults.push(message.text()));
   await page.addInitScript(() => {
     globalThis.violations = [];
-    document.addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI }) => violations.push([violatedDirective, blockedURI]));
+    document.addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI }) =>
+      violations.push([violatedDirective, blockedURI]),
+    );
   });
   await page.goto(url);
 });
@@ -76,7 +77,8 @@ async function drop(selector, ...files) {
   const encoded = files.map(([name, bytes]) => [name, base64(bytes)]);
   await page.locator(selector).evaluate((target, encoded) => {
     const dataTransfer = new DataTransfer();
-    for (const [name, data] of encoded) dataTransfer.items.add(new File([Uint8Array.from(atob(data), (char) => char.charCodeAt(0))], name));
+    for (const [name, data] of encoded)
+      dataTransfer.items.add(new File([Uint8Array.from(atob(data), (char) => char.charCodeAt(0))], name));
     target.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
   }, encoded);
 }
@@ -90,15 +92,20 @@ async function decrypt({ config = "", dek = "" }) {
 /** Waits for a text. Playwright waits for it without a fixed delay. */
 const until = (selector, words) => page.locator(selector).filter({ hasText: words }).first().waitFor();
 
-const facts = () => page.locator(".facts").evaluate((list) => {
-  const read = (name) => [...list.querySelectorAll(name)].map(({ innerText }) => innerText.trim());
-  const values = read("dd");
-  return Object.fromEntries(read("dt").map((name, at) => [name, values[at]]));
-});
+const facts = () =>
+  page.locator(".facts").evaluate((list) => {
+    const read = (name) => [...list.querySelectorAll(name)].map(({ innerText }) => innerText.trim());
+    const values = read("dd");
+    return Object.fromEntries(read("dt").map((name, at) => [name, values[at]]));
+  });
 
 test("a pasted value is described without a key", async () => {
   const { stored, key } = valueBy("kms v2 seed");
-  const dump = hex(stored).match(/.{1,32}/g).map((line, at) => `${(16 * at).toString(16).padStart(8, "0")}  ${line.match(/../g).join(" ")}  |${"·".repeat(16)}|`);
+  const dump = hex(stored)
+    .match(/.{1,32}/g)
+    .map(
+      (line, at) => `${(16 * at).toString(16).padStart(8, "0")}  ${line.match(/../g).join(" ")}  |${"·".repeat(16)}|`,
+    );
   const table = [
     ["hex", hex(stored), "hex, pasted"],
     ["base64", base64(stored), "base64, pasted"],
@@ -132,22 +139,33 @@ test("the byte map is to scale and shows every byte once", async () => {
     const drawn = {};
     for (const row of rows) {
       const whole = row.getBoundingClientRect().width;
-      for (const run of row.children) drawn[run.dataset.part] = (drawn[run.dataset.part] ?? 0) + run.getBoundingClientRect().width / whole;
+      for (const run of row.children)
+        drawn[run.dataset.part] = (drawn[run.dataset.part] ?? 0) + run.getBoundingClientRect().width / whole;
     }
     document.querySelector(".all-parts").open = true;
-    const parts = [...document.querySelectorAll(".parts tbody tr")].map((row) => [row.dataset.part, row.children[0].innerText, ...[1, 2].map((at) => Number(row.children[at].innerText.replaceAll(",", "")))]);
+    const parts = [...document.querySelectorAll(".parts tbody tr")].map((row) => [
+      row.dataset.part,
+      row.children[0].innerText,
+      ...[1, 2].map((at) => Number(row.children[at].innerText.replaceAll(",", ""))),
+    ]);
     return { perRow: offsets[1] - offsets[0], drawn, parts };
   });
   let end = 0;
   for (const [part, name, offset, length] of parts) {
     assert.equal(offset, end, name);
     end += length;
-    assert.ok(Math.abs(drawn[part] * perRow - length) < 0.5, `${name}: ${drawn[part] * perRow} of ${length} bytes drawn`);
+    assert.ok(
+      Math.abs(drawn[part] * perRow - length) < 0.5,
+      `${name}: ${drawn[part] * perRow} of ${length} bytes drawn`,
+    );
   }
   assert.equal(end, stored.length);
   // The key ID is shown as its hash, in the bytes too.
   const dumped = await page.locator(".stored .dump").textContent();
-  assert.ok(!dumped.includes(hex(new TextEncoder().encode("keys/etcd")).match(/../g).join(" ")) && !dumped.includes("projects"), dumped);
+  assert.ok(
+    !dumped.includes(hex(new TextEncoder().encode("keys/etcd")).match(/../g).join(" ")) && !dumped.includes("projects"),
+    dumped,
+  );
   assert.ok(dumped.includes("k8s:enc:kms:v2:v"), dumped);
 });
 
@@ -169,7 +187,11 @@ test("the configuration decrypts what local keys encrypted", async () => {
     assert.equal((await text(".detail-head .state")).replace(/\W*(\w)/, "$1"), state, by);
     const object = JSON.parse(await text("#object-panel .object"));
     const [, , resource, namespace, name] = key.split("/");
-    assert.deepEqual([object.apiVersion, `${object.kind.toLowerCase()}s`, object.metadata.namespace, object.metadata.name], ["v1", resource, namespace, name], by);
+    assert.deepEqual(
+      [object.apiVersion, `${object.kind.toLowerCase()}s`, object.metadata.namespace, object.metadata.name],
+      ["v1", resource, namespace, name],
+      by,
+    );
     if (resource === "secrets") assert.equal(object.data.username, "dekker", by);
     await page.click("#tab-hex");
     assert.match(await text("#object-panel .dump"), /^00000000 {2}6b 38 73 00 .*k8s\./, by);
@@ -183,7 +205,10 @@ test("the resource comes from the storage key, the rules or the user", async () 
   const { Transformer } = await import("dekker");
   const transformer = await Transformer.load(LOCAL);
   const object = new TextEncoder().encode('{"kind":"Deployment","apiVersion":"apps/v1","metadata":{"name":"d"}}');
-  const stored = await transformer.toStorage({ resource: "deployments.apps", key: "/registry/deployments/ns/d" }, object);
+  const stored = await transformer.toStorage(
+    { resource: "deployments.apps", key: "/registry/deployments/ns/d" },
+    object,
+  );
   transformer.free();
   const at = (key) => etcdctl([{ key, stored }]);
   await decrypt({ config: LOCAL });
@@ -219,14 +244,20 @@ test("a wrong key is a clear error", async () => {
   const [local, kms] = [valueBy("aesgcm"), valueBy("kms v2 seed")];
   await paste(etcdctl([local]));
   await decrypt({ config: WRONG });
-  await until("#outcome", "Decryption failed. The configuration’s key “gcm-2024” does not open it: wrong key, wrong storage key, or altered bytes.");
+  await until(
+    "#outcome",
+    "Decryption failed. The configuration’s key “gcm-2024” does not open it: wrong key, wrong storage key, or altered bytes.",
+  );
   assert.match(await text(".detail-head .state"), /wrong key/);
   await until("#status", /^0 of 1 value decrypted; 1 refused: wrong key\.$/);
 
   await page.click("#clear");
   await paste(etcdctl([kms]));
   await decrypt({ dek: "00".repeat(32) });
-  await until("#outcome", "Decryption failed. This DEK does not open it: wrong key, wrong storage key, or altered bytes.");
+  await until(
+    "#outcome",
+    "Decryption failed. This DEK does not open it: wrong key, wrong storage key, or altered bytes.",
+  );
 
   // Also with the right DEK and the wrong storage key.
   await decrypt({ dek: hex(await dekOf(kms)) });
@@ -249,10 +280,21 @@ test("unusable input is reported with the cause", async () => {
   await until("#outcome", "“gcm-2024”");
 
   const before = await text("#outcome");
-  await decrypt({ config: "kind: EncryptionConfiguration\napiVersion: apiserver.config.k8s.io/v1\nresources:\n- resources: [secrets]\n  providers:\n  - aesgcm: {keys: [{name: a, secret: c2hvcnQ=}]}\n" });
+  await decrypt({
+    config:
+      "kind: EncryptionConfiguration\napiVersion: apiserver.config.k8s.io/v1\nresources:\n- resources: [secrets]\n  providers:\n  - aesgcm: {keys: [{name: a, secret: c2hvcnQ=}]}\n",
+  });
   await until("#config-faults [role=alert]", "The configuration has errors.");
-  assert.match(await text("#config-faults"), /line 6, column \d+: resources\[0\]\.providers\[0\]\.aesgcm\.keys\[0\]\.secret: /);
-  assert.deepEqual(await page.locator("#config").evaluate((field) => [field.getAttribute("aria-invalid"), field === document.activeElement]), ["true", true]);
+  assert.match(
+    await text("#config-faults"),
+    /line 6, column \d+: resources\[0\]\.providers\[0\]\.aesgcm\.keys\[0\]\.secret: /,
+  );
+  assert.deepEqual(
+    await page
+      .locator("#config")
+      .evaluate((field) => [field.getAttribute("aria-invalid"), field === document.activeElement]),
+    ["true", true],
+  );
   assert.equal(await text("#outcome"), before, "the earlier keys are still in use");
 
   await decrypt({ dek: "abc" });
@@ -276,7 +318,12 @@ test("unusable input is reported with the cause", async () => {
 
 test("files may be dropped: raw values, a configuration, a DEK", async () => {
   const [local, kms] = [valueBy("aescbc"), valueBy("kms v2 key")];
-  await drop("main", ["encryption-config.yaml", Buffer.from(LOCAL)], ["a.bin", local.stored], ["b.json", Buffer.from(etcdctl([kms]))]);
+  await drop(
+    "main",
+    ["encryption-config.yaml", Buffer.from(LOCAL)],
+    ["a.bin", local.stored],
+    ["b.json", Buffer.from(etcdctl([kms]))],
+  );
   await until("#status", "1 of 2 values decrypted; 1 without a key.");
   assert.equal(await page.locator("#config").inputValue(), LOCAL);
   // aescbc does not bind a value to its storage key, so a file is enough.
@@ -291,8 +338,29 @@ test("a thousand mixed values have a table and a chart", async () => {
   await until("#status", "1,000 values found.");
   assert.equal(await page.locator("#table tbody tr").count(), 20);
   assert.equal(await text("#range"), "1 to 20 of 1,000");
-  const bars = await page.locator(".bar").evaluateAll((bars) => bars.map((bar) => [bar.querySelector(".badge").innerText, Number(bar.querySelector("b").innerText), bar.querySelector(".fill").getBoundingClientRect().width]));
-  assert.deepEqual(bars.map(([provider, number]) => [provider, number]), [["kms v2", 340], ["kms v2", 170], ["secretbox", 140], ["aesgcm", 70], ["secretbox", 70], ["aescbc", 60], ["kms v1", 60], ["kms v2", 50], ["identity", 40]]);
+  const bars = await page
+    .locator(".bar")
+    .evaluateAll((bars) =>
+      bars.map((bar) => [
+        bar.querySelector(".badge").innerText,
+        Number(bar.querySelector("b").innerText),
+        bar.querySelector(".fill").getBoundingClientRect().width,
+      ]),
+    );
+  assert.deepEqual(
+    bars.map(([provider, number]) => [provider, number]),
+    [
+      ["kms v2", 340],
+      ["kms v2", 170],
+      ["secretbox", 140],
+      ["aesgcm", 70],
+      ["secretbox", 70],
+      ["aescbc", 60],
+      ["kms v1", 60],
+      ["kms v2", 50],
+      ["identity", 40],
+    ],
+  );
   for (const [, number, width] of bars) assert.ok(Math.abs(width / bars[0][2] - number / 340) < 0.01);
 
   await decrypt({ config: LOCAL, dek: cluster.deks.map(hex).join("\n") });
@@ -324,8 +392,15 @@ test("a thousand mixed values have a table and a chart", async () => {
 });
 
 test("ten thousand values show no more rows than a hundred", async () => {
-  const many = Array.from({ length: 10_000 }, (_, at) => ({ key: `/registry/secrets/ns/${at}`, stored: cluster.values[at % 1000].stored }));
-  await page.setInputFiles("#files", { name: "etcd.json", mimeType: "application/json", buffer: Buffer.from(etcdctl(many)) });
+  const many = Array.from({ length: 10_000 }, (_, at) => ({
+    key: `/registry/secrets/ns/${at}`,
+    stored: cluster.values[at % 1000].stored,
+  }));
+  await page.setInputFiles("#files", {
+    name: "etcd.json",
+    mimeType: "application/json",
+    buffer: Buffer.from(etcdctl(many)),
+  });
   await until("#status", "10,000 values found.");
   assert.equal(await page.locator("#table tbody tr").count(), 20);
   await page.click("#last");
@@ -334,7 +409,10 @@ test("ten thousand values show no more rows than a hundred", async () => {
 
 test("the page works with the keyboard alone", async () => {
   const { keyboard } = page;
-  const focused = () => page.evaluate(() => document.activeElement.id || document.activeElement.className || document.activeElement.tagName);
+  const focused = () =>
+    page.evaluate(
+      () => document.activeElement.id || document.activeElement.className || document.activeElement.tagName,
+    );
   const tabTo = async (id) => {
     for (let at = 0; at < 80 && (await focused()) !== id; at++) await keyboard.press("Tab");
     assert.equal(await focused(), id);
@@ -344,7 +422,12 @@ test("the page works with the keyboard alone", async () => {
   await keyboard.press("Tab");
   assert.equal(await focused(), "skip");
   await tabTo("paste");
-  await keyboard.insertText(cluster.values.slice(0, 200).map(({ stored }) => base64(stored)).join("\n"));
+  await keyboard.insertText(
+    cluster.values
+      .slice(0, 200)
+      .map(({ stored }) => base64(stored))
+      .join("\n"),
+  );
   await keyboard.press("Tab");
   assert.equal(await focused(), "inspect");
   await keyboard.press("Enter");
@@ -382,7 +465,11 @@ for (const colorScheme of ["light", "dark"]) {
   test(`every control has a name and every text enough contrast: ${colorScheme}`, async () => {
     await page.emulateMedia({ colorScheme });
     const problems = [["empty", await page.evaluate(audit)]];
-    await drop("body", ["etcd.json", Buffer.from(etcdctl(cluster.values))], ["damaged.bin", Buffer.from("k8s:enc:aesgcm:v1:k:short")]);
+    await drop(
+      "body",
+      ["etcd.json", Buffer.from(etcdctl(cluster.values))],
+      ["damaged.bin", Buffer.from("k8s:enc:aesgcm:v1:k:short")],
+    );
     await decrypt({ config: LOCAL, dek: hex(cluster.deks[0]) });
     await until("#status", "decrypted");
     await page.evaluate(() => document.querySelectorAll("details").forEach((details) => (details.open = true)));
@@ -419,7 +506,10 @@ test("the content of a value is never markup", async () => {
   for (const tab of ["text", "hex", "json"]) await page.click(`#tab-${tab}`);
   await page.locator(".pick").nth(1).click();
   await until(".facts", hostile);
-  assert.deepEqual(await page.evaluate(() => [document.title, document.querySelectorAll("img, main script").length]), ["Dekker Inspector", 0]);
+  assert.deepEqual(await page.evaluate(() => [document.title, document.querySelectorAll("img, main script").length]), [
+    "Dekker Inspector",
+    0,
+  ]);
 });
 
 test("clearing leaves nothing behind", async () => {
@@ -429,7 +519,10 @@ test("clearing leaves nothing behind", async () => {
   await page.fill("#dek", hex(cluster.deks[0]));
   await page.click("#clear");
   await until("#status", "Everything was cleared");
-  assert.deepEqual(await page.locator("textarea, input[type=search]").evaluateAll((fields) => fields.map(({ value }) => value)), ["", "", "", ""]);
+  assert.deepEqual(
+    await page.locator("textarea, input[type=search]").evaluateAll((fields) => fields.map(({ value }) => value)),
+    ["", "", "", ""],
+  );
   const left = await page.evaluate(() => document.querySelector("main").textContent);
   for (const trace of [value.key, "vault", "2026-q3", "password", "sha256:"]) assert.ok(!left.includes(trace), trace);
   // The keys are gone too.
@@ -446,8 +539,14 @@ test("the content security policy refuses what the page never does", async () =>
         return "refused";
       }
     };
-    const socket = () => new Promise((resolve, reject) => Object.assign(new WebSocket("ws://127.0.0.1:9/"), { onopen: resolve, onerror: reject }));
-    const image = () => new Promise((resolve, reject) => Object.assign(new Image(), { onload: resolve, onerror: reject, src: "http://127.0.0.1:9/x.png" }));
+    const socket = () =>
+      new Promise((resolve, reject) =>
+        Object.assign(new WebSocket("ws://127.0.0.1:9/"), { onopen: resolve, onerror: reject }),
+      );
+    const image = () =>
+      new Promise((resolve, reject) =>
+        Object.assign(new Image(), { onload: resolve, onerror: reject, src: "http://127.0.0.1:9/x.png" }),
+      );
     return {
       fetch: await attempt(() => fetch("http://127.0.0.1:9/")),
       socket: await attempt(socket),
@@ -456,11 +555,22 @@ test("the content security policy refuses what the page never does", async () =>
       eval: await attempt(() => void (0, eval)("1")),
     };
   });
-  assert.deepEqual(tried, { fetch: "refused", socket: "refused", image: "refused", markup: "refused", eval: "refused" });
+  assert.deepEqual(tried, {
+    fetch: "refused",
+    socket: "refused",
+    image: "refused",
+    markup: "refused",
+    eval: "refused",
+  });
   const violated = await page.evaluate(() => violations.splice(0).map(([directive]) => directive));
-  for (const directive of ["connect-src", "img-src", "require-trusted-types-for"]) assert.ok(violated.includes(directive), `${directive} of ${violated}`);
+  for (const directive of ["connect-src", "img-src", "require-trusted-types-for"])
+    assert.ok(violated.includes(directive), `${directive} of ${violated}`);
   // Chromium reports each violation, and there are no other errors.
-  assert.equal(faults.filter((fault) => /violates|requires 'Trusted/i.test(fault)).length, faults.length, faults.join("\n"));
+  assert.equal(
+    faults.filter((fault) => /violates|requires 'Trusted/i.test(fault)).length,
+    faults.length,
+    faults.join("\n"),
+  );
   faults.length = 0;
   requests = requests.filter((request) => request === url);
 });

@@ -6,7 +6,7 @@ import test from "node:test";
 import { Transformer } from "dekker";
 
 import { nodeCipher } from "../../dist/cipher-node.js";
-import { AT, TestKms, config } from "./kms.js";
+import { AT, config, TestKms } from "./kms.js";
 
 const filled = (length, byte) => new Uint8Array(length).fill(byte);
 
@@ -28,7 +28,11 @@ test("sealed values open, and altered ones do not", () => {
     }
     assert.equal(nodeCipher.open(key, nonce, filled(5, 9), ...parts(), new Uint8Array(300)), false, "another AAD");
   }
-  assert.equal(nodeCipher.seal(filled(5, 1), filled(12, 2), filled(1, 3), filled(9, 4), new Uint8Array(25)), false, "no such key");
+  assert.equal(
+    nodeCipher.seal(filled(5, 1), filled(12, 2), filled(1, 3), filled(9, 4), new Uint8Array(25)),
+    false,
+    "no such key",
+  );
 });
 
 for (const dekSource of ["counter", "hkdf-seed"]) {

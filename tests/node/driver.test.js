@@ -6,8 +6,8 @@ import test from "node:test";
 
 import { Transformer } from "dekker";
 
-import { TestClock, settled } from "./clock.js";
-import { AT, TestKms, bytes, config, rule } from "./kms.js";
+import { settled, TestClock } from "./clock.js";
+import { AT, bytes, config, rule, TestKms } from "./kms.js";
 
 /** Returns a transformer with one plugin `a`, and its clock. */
 async function primed(options = {}) {
@@ -43,7 +43,10 @@ test("ten thousand writes cost one Encrypt", async () => {
 test("seed and counter transformers read each other's values", async () => {
   const counter = await primed();
   const seed = await primed({ dekSource: "hkdf-seed" });
-  for (const [writer, reader] of [[counter, seed], [seed, counter]]) {
+  for (const [writer, reader] of [
+    [counter, seed],
+    [seed, counter],
+  ]) {
     const stored = await writer.transformer.toStorage(AT, bytes("v"));
     const { plaintext, stale, keyIdHash } = await reader.transformer.fromStorage(AT, stored);
     assert.deepEqual([plaintext, stale], [bytes("v"), true]);
@@ -100,7 +103,10 @@ test("a call ends at its deadline, and its client's signal is aborted", async ()
   assert.equal(signal.aborted, true);
   assert.equal(signal.reason.name, "TimeoutError");
   const ended = events.filter(({ type }) => type === "kmsCall");
-  assert.deepEqual(ended.map(({ grpcCode, milliseconds }) => [grpcCode, milliseconds]), [[4, 3000]]);
+  assert.deepEqual(
+    ended.map(({ grpcCode, milliseconds }) => [grpcCode, milliseconds]),
+    [[4, 3000]],
+  );
   transformer.free();
 });
 
@@ -167,7 +173,14 @@ test("errors of a client are mapped to gRPC codes", async () => {
     assert.equal(events.find(({ type }) => type === "kmsCall").grpcCode, expected, desc);
     transformer.free();
   }
-  for (const thrown of ["text", undefined, null, 7, new DOMException("no", "AbortError"), new DOMException("no", "SyntaxError")]) {
+  for (const thrown of [
+    "text",
+    undefined,
+    null,
+    7,
+    new DOMException("no", "AbortError"),
+    new DOMException("no", "SyntaxError"),
+  ]) {
     const kms = new TestKms();
     kms.hooks.status = () => Promise.reject(thrown);
     const { transformer, events } = await primed({ kms: { a: kms } });
@@ -179,7 +192,12 @@ test("errors of a client are mapped to gRPC codes", async () => {
 test("a malformed answer is an error of the client", async () => {
   const answers = {
     status: [undefined, {}, { version: "v2", healthz: "ok", keyId: 7 }],
-    encrypt: [undefined, { ciphertext: "text", keyId: "key-1" }, { ciphertext: bytes("c") }, { ciphertext: bytes("c"), keyId: "key-1", annotations: { "a.b": "text" } }],
+    encrypt: [
+      undefined,
+      { ciphertext: "text", keyId: "key-1" },
+      { ciphertext: bytes("c") },
+      { ciphertext: bytes("c"), keyId: "key-1", annotations: { "a.b": "text" } },
+    ],
     decrypt: [undefined, { plaintext: "text" }],
   };
   for (const [method, wrong] of Object.entries(answers)) {
@@ -196,7 +214,13 @@ test("a malformed answer is an error of the client", async () => {
 });
 
 test("a client that throws synchronously is treated as one that rejects", async () => {
-  const client = { status() { throw new Error("at once"); }, encrypt() {}, decrypt() {} };
+  const client = {
+    status() {
+      throw new Error("at once");
+    },
+    encrypt() {},
+    decrypt() {},
+  };
   const { transformer } = await primed({ kms: { a: client } });
   await assert.rejects(transformer.toStorage(AT, bytes("v")), { code: "NOT_READY", message: /at once/ });
   transformer.free();
@@ -291,13 +315,22 @@ test("a reload takes over when it is healthy, and an unchanged provider keeps it
   const stored = await transformer.toStorage(AT, bytes("v"));
   const b = new TestKms("key-b");
   await transformer.reload(config("b", "a"), { kms: { b } });
-  assert.deepEqual(events.filter(({ type }) => type === "reload"), [{ type: "reload" }]);
+  assert.deepEqual(
+    events.filter(({ type }) => type === "reload"),
+    [{ type: "reload" }],
+  );
   assert.deepEqual(kms.calls, { status: 1, encrypt: 1, decrypt: 1 });
   const read = await transformer.fromStorage(AT, stored);
   assert.deepEqual([read.plaintext, read.stale], [bytes("v"), true]);
   const written = await transformer.toStorage(AT, bytes("w"));
   assert.equal(Buffer.from(written).toString("latin1").slice(0, 17), "k8s:enc:kms:v2:b:");
-  assert.deepEqual(transformer.status().kmsProviders.map(({ name }) => name).sort(), ["a", "b"]);
+  assert.deepEqual(
+    transformer
+      .status()
+      .kmsProviders.map(({ name }) => name)
+      .sort(),
+    ["a", "b"],
+  );
   transformer.free();
 });
 
@@ -307,7 +340,10 @@ test("a reload that fails is refused, and the old configuration stays in use", a
   await assert.rejects(transformer.reload(config("b")), { code: "INVALID_ARGUMENT" });
   const b = new TestKms("key-b");
   b.down();
-  const refused = assert.rejects(transformer.reload(config("b"), { kms: { b } }), { code: "RELOAD_REFUSED", message: /ECONNREFUSED/ });
+  const refused = assert.rejects(transformer.reload(config("b"), { kms: { b } }), {
+    code: "RELOAD_REFUSED",
+    message: /ECONNREFUSED/,
+  });
   await clock.seconds(10);
   await refused;
   assert.match(events.find(({ type }) => type === "reload").error, /ECONNREFUSED/);
@@ -320,7 +356,10 @@ test("a newer reload replaces a pending one", async () => {
   const { transformer } = await primed();
   const b = new TestKms("key-b");
   b.hang();
-  const first = assert.rejects(transformer.reload(config("b"), { kms: { b } }), { code: "RELOAD_REFUSED", message: /newer/ });
+  const first = assert.rejects(transformer.reload(config("b"), { kms: { b } }), {
+    code: "RELOAD_REFUSED",
+    message: /newer/,
+  });
   await settled();
   const { signal } = b.asked[0];
   await transformer.reload(config("a"));
@@ -346,7 +385,12 @@ test("a reload that took effect is not mistaken for one that began later", async
   await settled();
   await transformer.reload(config("b"));
   assert.equal(await state(second), "open");
-  assert.equal(Buffer.from(await transformer.toStorage(AT, bytes("v"))).toString("latin1").slice(0, 17), "k8s:enc:kms:v2:b:");
+  assert.equal(
+    Buffer.from(await transformer.toStorage(AT, bytes("v")))
+      .toString("latin1")
+      .slice(0, 17),
+    "k8s:enc:kms:v2:b:",
+  );
   const refused = assert.rejects(second, { code: "RELOAD_REFUSED" });
   await clock.seconds(10);
   await refused;
@@ -378,17 +422,33 @@ test("an operation after a sleep first runs overdue work", async () => {
 test("a function creates a client for each provider, and each is closed with its provider", async () => {
   const made = [];
   const kms = (provider) => {
-    const client = Object.assign(new TestKms(`key-${provider.name}`), { provider, closed: 0, close: () => client.closed++ });
+    const client = Object.assign(new TestKms(`key-${provider.name}`), {
+      provider,
+      closed: 0,
+      close: () => client.closed++,
+    });
     made.push(client);
     return client;
   };
   const { transformer } = await primed({ kms });
   const { id, ...described } = made[0].provider;
-  assert.deepEqual(described, { name: "a", version: "v2", endpoint: "unix:///run/a.sock", socketPath: "/run/a.sock", timeoutMs: 3000 });
+  assert.deepEqual(described, {
+    name: "a",
+    version: "v2",
+    endpoint: "unix:///run/a.sock",
+    socketPath: "/run/a.sock",
+    timeoutMs: 3000,
+  });
   await transformer.reload(config("b"));
-  assert.deepEqual(made.map(({ closed }) => closed), [1, 0]);
+  assert.deepEqual(
+    made.map(({ closed }) => closed),
+    [1, 0],
+  );
   transformer.free();
-  assert.deepEqual(made.map(({ closed }) => closed), [1, 1]);
+  assert.deepEqual(
+    made.map(({ closed }) => closed),
+    [1, 1],
+  );
 });
 
 test("KMS v1 creates a DEK for each write, and its client needs no Status", async () => {
@@ -446,7 +506,12 @@ test("metrics have upstream's names and labels", async () => {
   const families = transformer.metrics();
   const operations = families.find(({ name }) => name === "apiserver_storage_transformation_operations_total");
   assert.equal(operations.kind, "counter");
-  const labels = { resource: "secrets", transformation_type: "to_storage", transformer_prefix: "k8s:enc:kms:v2:a:", status: "OK" };
+  const labels = {
+    resource: "secrets",
+    transformation_type: "to_storage",
+    transformer_prefix: "k8s:enc:kms:v2:a:",
+    status: "OK",
+  };
   assert.deepEqual(operations.samples, [{ labels, value: 1 }]);
   transformer.free();
 });
@@ -522,7 +587,10 @@ test("after a jump of the time of day nothing is written with the earlier DEK", 
   // Called explicitly while the plugin is down: writes fail, although the earlier DEK has three minutes left.
   kms.down();
   transformer.restored();
-  await assert.rejects(transformer.toStorage(AT, bytes("refused")), { code: "NOT_READY", message: /connect ECONNREFUSED|expired at/ });
+  await assert.rejects(transformer.toStorage(AT, bytes("refused")), {
+    code: "NOT_READY",
+    message: /connect ECONNREFUSED|expired at/,
+  });
   assert.deepEqual((await transformer.fromStorage(AT, before)).plaintext, bytes("before"));
   transformer.free();
   assert.throws(() => transformer.restored(), { code: "FREED" });

@@ -17,7 +17,8 @@ class Seeded {
 
   fill(bytes) {
     if (this.chosen !== undefined) {
-      if (this.chosen.length !== bytes.length) throw new Error(`${bytes.length} bytes wanted, ${this.chosen.length} chosen`);
+      if (this.chosen.length !== bytes.length)
+        throw new Error(`${bytes.length} bytes wanted, ${this.chosen.length} chosen`);
       bytes.set(this.chosen);
       this.chosen = undefined;
       return bytes;
@@ -66,7 +67,15 @@ export function makeHandler(bindings, codec = { encode, decode }) {
     create({ config, reload, hkdfSeed, coastAsUpstream, dekCacheCapacity, apiserverId, seed, now }) {
       entropy = new Seeded(seed);
       const { Engine } = bindings;
-      const engine = Engine.create(bytes(config), reload, hkdfSeed, coastAsUpstream, dekCacheCapacity, apiserverId, now);
+      const engine = Engine.create(
+        bytes(config),
+        reload,
+        hkdfSeed,
+        coastAsUpstream,
+        dekCacheCapacity,
+        apiserverId,
+        now,
+      );
       engines.set(next, { engine, entropy });
       return { engine: next++, ...wanted(engine) };
     },
@@ -83,19 +92,23 @@ export function makeHandler(bindings, codec = { encode, decode }) {
     checkConfig: ({ config, reload }) => bindings.checkConfig(bytes(config), reload),
   };
   const engineMethods = {
-    toStorage: (engine, { op, resource, key, plaintext, now }) => engine.toStorage(op, resource, bytes(key), bytes(plaintext), now),
-    fromStorage: (engine, { op, resource, key, stored, now }) => engine.fromStorage(op, resource, bytes(key), bytes(stored), now),
+    toStorage: (engine, { op, resource, key, plaintext, now }) =>
+      engine.toStorage(op, resource, bytes(key), bytes(plaintext), now),
+    fromStorage: (engine, { op, resource, key, stored, now }) =>
+      engine.fromStorage(op, resource, bytes(key), bytes(stored), now),
     health: (engine, { op, now }) => engine.health(op, now),
     cancel: (engine, { op }) => engine.cancel(op),
     reload: (engine, { config, now }) => engine.reload(bytes(config), now),
     unreadableAfter: (engine, { config }) => engine.unreadableAfter(bytes(config)),
-    completeStatus: (engine, { call, version, healthz, keyId, now }) => engine.completeStatus(call, version, healthz, keyId, now),
+    completeStatus: (engine, { call, version, healthz, keyId, now }) =>
+      engine.completeStatus(call, version, healthz, keyId, now),
     completeEncrypt(engine, { call, ciphertext, keyId, annotations, now }) {
       const flat = annotations.flatMap(([name, value]) => [name, bytes(value)]);
       return engine.completeEncrypt(call, bytes(ciphertext), keyId, flat, now);
     },
     completeDecrypt: (engine, { call, plaintext, now }) => engine.completeDecrypt(call, bytes(plaintext), now),
-    completeError: (engine, { call, method, code, message, now }) => engine.completeError(call, method, code, message, now),
+    completeError: (engine, { call, method, code, message, now }) =>
+      engine.completeError(call, method, code, message, now),
     restored: (engine, { now }) => engine.restored(now),
     advance: (engine, { now }) => engine.advance(now),
     kmsProviders: (engine) => engine.kmsProviders(),

@@ -103,9 +103,7 @@ export function rule(providers) {
   return `apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n- resources: [secrets]\n  providers:\n${providers}`;
 }
 
-export const LOCAL = rule(
-  `  - aesgcm: {keys: [{name: key1, secret: ${Buffer.alloc(32, 7).toString("base64")}}]}\n`,
-);
+export const LOCAL = rule(`  - aesgcm: {keys: [{name: key1, secret: ${Buffer.alloc(32, 7).toString("base64")}}]}\n`);
 
 export const AT = { resource: "secrets", key: "/registry/secrets/ns/name" };
 

@@ -53,7 +53,9 @@ for (const name of FILES) {
     const readers = {};
     let compared = 0;
     for (const vector of file.vectors) {
-      const stored = vector.storedFile ? new Uint8Array(readFileSync(new URL(vector.storedFile, folder))) : base64(vector.stored);
+      const stored = vector.storedFile
+        ? new Uint8Array(readFileSync(new URL(vector.storedFile, folder)))
+        : base64(vector.stored);
       const key = new Uint8Array(Buffer.from(vector.key, "hex"));
       for (const { reader, expect, error } of vector.reads) {
         const what = `${vector.name}, by ${reader}`;

@@ -105,6 +105,9 @@ host.engine.handleTimeout(host.now);
 await host.settle();
 host.engine[Symbol.dispose](); // Erases every key in the component's memory.
 
-assert.deepEqual([Buffer.from(read.plaintext).toString(), read.stale, moved.kind], ["hunter2", false, "decrypt-failed"]);
+assert.deepEqual(
+  [Buffer.from(read.plaintext).toString(), read.stale, moved.kind],
+  ["hunter2", false, "decrypt-failed"],
+);
 assert.deepEqual(kms.asked, ["call-status", "call-encrypt", "call-decrypt", "call-status"]);
 console.log("two writes, one Encrypt");

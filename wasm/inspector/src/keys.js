@@ -1,6 +1,6 @@
 // Decryption, with the local keys of a configuration and with DEKs or seeds that the user has entered.
 
-import { DekkerError, Transformer, checkConfig, init, openWithDek, showConfig } from "dekker/inline";
+import { checkConfig, DekkerError, init, openWithDek, showConfig, Transformer } from "dekker/inline";
 
 import { findDeks } from "./input.js";
 import { resourceOf, resourcesOfRules } from "./resource.js";
@@ -65,7 +65,8 @@ export class Keys {
    */
   async open(value) {
     if (value.seen === undefined) throw new Closed("damaged", value.error);
-    if (value.seen.provider === "identity") return { plaintext: value.stored.slice(), stale: undefined, with: "nothing: it is not encrypted" };
+    if (value.seen.provider === "identity")
+      return { plaintext: value.stored.slice(), stale: undefined, with: "nothing: it is not encrypted" };
     return value.seen.provider === "kms" ? this.#openKms(value) : this.#openLocal(value);
   }
 
@@ -73,7 +74,10 @@ export class Keys {
     if (this.#deks.length === 0) {
       const name = seen.providerName;
       throw this.hasConfig
-        ? new Closed("plugin", `The KMS plugin “${name}” holds the key, and a page cannot reach it. Have the plugin decrypt the value’s encrypted DEK source, and paste the DEK that it returns.`)
+        ? new Closed(
+            "plugin",
+            `The KMS plugin “${name}” holds the key, and a page cannot reach it. Have the plugin decrypt the value’s encrypted DEK source, and paste the DEK that it returns.`,
+          )
         : new Closed("locked", `The KMS plugin “${name}” holds the key. Paste the DEK or seed to read it here.`);
     }
     let malformed;
@@ -88,19 +92,37 @@ export class Keys {
       }
     }
     if (malformed !== undefined) throw new Closed("damaged", sentence(malformed.message));
-    throw key === undefined ? needsKey() : new Closed("dek", wrong(this.#deks.length === 1 ? "This DEK does not open it" : `None of the ${this.#deks.length} DEKs opens it`));
+    throw key === undefined
+      ? needsKey()
+      : new Closed(
+          "dek",
+          wrong(
+            this.#deks.length === 1 ? "This DEK does not open it" : `None of the ${this.#deks.length} DEKs opens it`,
+          ),
+        );
   }
 
   async #openLocal({ seen, stored, key, keyText, resource }) {
     if (this.#transformer === undefined) {
       const hint = this.#deks.length > 0 ? "It is not encrypted with a DEK. " : "";
-      throw new Closed("locked", `${hint}Paste the configuration that holds the key “${seen.keyName}” to read it here.`);
+      throw new Closed(
+        "locked",
+        `${hint}Paste the configuration that holds the key “${seen.keyName}” to read it here.`,
+      );
     }
     let refused;
     for (const candidate of this.#candidates(keyText, resource)) {
       try {
-        const { plaintext, stale } = await this.#transformer.fromStorage({ resource: candidate, key: key ?? "" }, stored);
-        return { plaintext, stale, resource: candidate, with: `the configuration, as ${/^any(\.any)?$/.test(candidate) ? "a resource that a wildcard covers" : candidate}` };
+        const { plaintext, stale } = await this.#transformer.fromStorage(
+          { resource: candidate, key: key ?? "" },
+          stored,
+        );
+        return {
+          plaintext,
+          stale,
+          resource: candidate,
+          with: `the configuration, as ${/^any(\.any)?$/.test(candidate) ? "a resource that a wildcard covers" : candidate}`,
+        };
       } catch (fault) {
         if (!(fault instanceof DekkerError)) throw fault;
         if (!TELLING.includes(fault.code)) throw new Closed("failed", sentence(fault.message));
@@ -126,7 +148,10 @@ export class Keys {
       case "MALFORMED":
         return new Closed("damaged", sentence(fault.message));
       default:
-        return new Closed("absent", `No rule of the configuration that covers this resource has ${provider} with a key “${keyName}”.`);
+        return new Closed(
+          "absent",
+          `No rule of the configuration that covers this resource has ${provider} with a key “${keyName}”.`,
+        );
     }
   }
 
@@ -140,5 +165,6 @@ export class Keys {
 }
 
 const needsKey = () => new Closed("key", "The value is bound to its storage key. Enter it under “Storage key”.");
-const wrong = (what) => `${what}: wrong key, wrong storage key, or altered bytes. These causes cannot be distinguished.`;
+const wrong = (what) =>
+  `${what}: wrong key, wrong storage key, or altered bytes. These causes cannot be distinguished.`;
 const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;

@@ -472,7 +472,9 @@ export function checkConfig(config: string | Uint8Array, options?: { automaticRe
 export function showConfig(config: string | Uint8Array): string;
 
 /** `WebAssembly.Module`, if the environment has a type for it. */
-type WebAssemblyModule = typeof globalThis extends { WebAssembly: { Module: { prototype: infer Module } } } ? Module : never;
+type WebAssemblyModule = typeof globalThis extends { WebAssembly: { Module: { prototype: infer Module } } }
+  ? Module
+  : never;
 
 /**
  * Loads the WebAssembly module. `Transformer.load` calls this itself; the plain functions need it first, except in Node, where importing this

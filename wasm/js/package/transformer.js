@@ -96,7 +96,9 @@ export class Transformer {
   async toStorage(at, plaintext, { signal } = {}) {
     const { resource, key } = location(at);
     const value = bytes(plaintext, "plaintext");
-    const written = await this.#operation(signal, (engine, op, now) => engine.toStorage(op, resource, atOnce(key), value, now));
+    const written = await this.#operation(signal, (engine, op, now) =>
+      engine.toStorage(op, resource, atOnce(key), value, now),
+    );
     return written.stored;
   }
 
