@@ -21,7 +21,7 @@ try {
     const { result, exceptionDetails } = await session.send("Runtime.evaluate", { expression, returnByValue: true });
     if (exceptionDetails !== undefined)
       throw new Error(exceptionDetails.exception?.description ?? exceptionDetails.text);
-    process.stdout.write(result.value + "\n");
+    process.stdout.write(`${result.value}\n`);
   }
 } finally {
   await browser.close();

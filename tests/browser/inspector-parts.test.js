@@ -172,7 +172,10 @@ test("a protobuf object is converted to JSON", () => {
 test("damaged protobuf never throws", () => {
   const whole = kubernetesObject("Secret", "ns", "name", 30);
   let seed = 1;
-  const random = (below) => (seed = (seed * 48271) % 2147483647) % below;
+  const random = (below) => {
+    seed = (seed * 48271) % 2147483647;
+    return seed % below;
+  };
   for (let round = 0; round < 5000; round++) {
     const bytes = whole.slice(0, 4 + random(whole.length - 3));
     for (let at = random(4); at > 0; at--) if (bytes.length > 4) bytes[4 + random(bytes.length - 4)] = random(256);

@@ -75,7 +75,7 @@ export async function main(config: string, stored: Uint8Array): Promise<Check[]>
   const age: number | undefined = transformer.status().kmsProviders[0]?.writeDek?.ageSeconds;
   const total = transformer
     .metrics()
-    .flatMap(({ samples }) => samples.map(({ labels, value }) => [labels["resource"], value] as const));
+    .flatMap(({ samples }) => samples.map(({ labels, value }) => [labels.resource, value] as const));
   console.log(
     text,
     faults,

@@ -64,7 +64,7 @@ test("operations wait for the first Status, however long it takes", async () => 
   const { transformer, clock } = await primed({ kms: { a: kms } });
   const write = transformer.toStorage(AT, bytes("v"));
   assert.equal(await state(write), "open");
-  later.forEach((answer) => answer());
+  for (const answer of later) answer();
   assert.equal(await state(write), "done");
   assert.equal(clock.waiting, 1);
   transformer.free();
@@ -246,7 +246,7 @@ test("an aborted operation rejects at once and leaves nothing behind", async () 
   const kept = new AbortController();
   const third = transformer.fromStorage(AT, stored, { signal: kept.signal });
   assert.equal(getEventListeners(kept.signal, "abort").length, 1);
-  answers.forEach((answer) => answer());
+  for (const answer of answers) answer();
   assert.deepEqual((await other).plaintext, bytes("v"));
   assert.deepEqual((await third).plaintext, bytes("v"));
   assert.equal(getEventListeners(kept.signal, "abort").length, 0);
@@ -545,7 +545,7 @@ test("an error in an event listener affects no operation", async () => {
     await settled();
   } finally {
     process.removeAllListeners("uncaughtException");
-    listeners.forEach((listener) => process.on("uncaughtException", listener));
+    for (const listener of listeners) process.on("uncaughtException", listener);
   }
   assert.ok(faults.length >= 3 && faults.every((message) => message === "mine"), faults.join());
 });
@@ -581,7 +581,7 @@ test("after a jump of the time of day nothing is written with the earlier DEK", 
   assert.equal(await state(write), "open");
   const read = await transformer.fromStorage(AT, before);
   assert.deepEqual([read.plaintext, read.stale], [bytes("before"), false]);
-  later.forEach((answer) => answer());
+  for (const answer of later) answer();
   assert.equal(await state(write), "done");
   assert.deepEqual(kms.calls, { status: 2, encrypt: 2, decrypt: 2 });
   // Called explicitly while the plugin is down: writes fail, although the earlier DEK has three minutes left.

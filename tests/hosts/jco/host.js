@@ -65,7 +65,9 @@ class Host {
    */
   async settle() {
     const done = new Map();
-    for (let actions; (actions = this.engine.pollActions()).length > 0; ) {
+    for (;;) {
+      const actions = this.engine.pollActions();
+      if (actions.length === 0) return done;
       for (const action of actions) {
         const { tag, val } = action;
         if (tag.startsWith("call-")) {
@@ -78,7 +80,6 @@ class Host {
         else if (tag === "log") console.error(val.level, val.message);
       }
     }
-    return done;
   }
 }
 

@@ -141,7 +141,9 @@ function dumpLine(bytes, start, layout) {
   }
   const ascii = latin1(seen).replace(/[^\x20-\x7e]/g, ".");
   line.push(" ".repeat(3 * (16 - (end - start)) + 2), ascii, "\n");
-  return line.reduce((fragment, part) => (fragment.append(part), fragment), document.createDocumentFragment());
+  const fragment = document.createDocumentFragment();
+  fragment.append(...line);
+  return fragment;
 }
 
 /** Returns the readable runs of bytes, one per line, as `strings` finds them. */

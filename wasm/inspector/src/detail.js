@@ -113,7 +113,8 @@ export class Detail {
   /** The form for what the value is bound to: its storage key, and the resource that selects the rule. */
   #place(value) {
     const derived = value.keyText === undefined ? undefined : resourceOf(value.keyText);
-    const change = () => {
+    const change = (event) => {
+      event.preventDefault();
       if (key.value !== (value.keyText ?? "")) setKey(value, key.value);
       value.resource = resource.value.trim() || undefined;
       this.#onKey(value);
@@ -129,7 +130,7 @@ export class Detail {
     resource.value = value.resource ?? "";
     return el(
       "form",
-      { class: "place", submit: (event) => (event.preventDefault(), change()) },
+      { class: "place", submit: change },
       el("label", { for: "storage-key" }, "Storage key"),
       key,
       el("label", { for: "resource" }, "Resource"),
@@ -206,10 +207,7 @@ function facts({ seen, stored, encoding, source }) {
   return el(
     "dl",
     { class: "facts" },
-    rows
-      .filter(Boolean)
-      .map(([name, value]) => [el("dt", {}, name), el("dd", {}, [value].flat().filter(Boolean))])
-      .flat(),
+    rows.filter(Boolean).flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, [value].flat().filter(Boolean))]),
   );
 }
 

@@ -202,17 +202,16 @@ async function readAll(values) {
   }
   draw();
   if (keys.isEmpty) return;
-  say(
-    values.length === 0
-      ? "The keys are ready. Now add stored values."
-      : [
-          `${count(read)} of ${plural(values.length, "value")} decrypted`,
-          refused > 0 && `${count(refused)} refused: wrong key`,
-          closed > 0 && `${count(closed)} without a key`,
-        ]
-          .filter(Boolean)
-          .join("; ") + ".",
-  );
+  if (values.length === 0) {
+    say("The keys are ready. Now add stored values.");
+    return;
+  }
+  const results = [
+    `${count(read)} of ${plural(values.length, "value")} decrypted`,
+    refused > 0 && `${count(refused)} refused: wrong key`,
+    closed > 0 && `${count(closed)} without a key`,
+  ];
+  say(`${results.filter(Boolean).join("; ")}.`);
 }
 
 async function readOne(value) {

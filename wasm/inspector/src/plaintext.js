@@ -85,7 +85,12 @@ export function plaintextView(plaintext, chosen, onChoose) {
     panel.replaceChildren(...views[ids[index]]());
   };
   const list = el("div", { role: "tablist", "aria-label": "How to show the object" }, tabs);
-  tabs.forEach((tab, at) => tab.addEventListener("click", () => (choose(at), onChoose(ids[at]))));
+  for (const [at, tab] of tabs.entries()) {
+    tab.addEventListener("click", () => {
+      choose(at);
+      onChoose(ids[at]);
+    });
+  }
   list.addEventListener("keydown", (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (step === undefined) return;

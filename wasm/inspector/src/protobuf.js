@@ -119,7 +119,8 @@ function fieldsOf(bytes) {
     else {
       const length = wire === 2 ? varint() : wire === 1 ? 8n : wire === 5 ? 4n : undefined;
       if (length === undefined || length > BigInt(bytes.length - at)) return undefined;
-      value = bytes.subarray(at, (at += Number(length)));
+      value = bytes.subarray(at, at + Number(length));
+      at += Number(length);
     }
     if (value === undefined) return undefined;
     fields.push({ number: Number(tag >> 3n), wire, value });
@@ -140,7 +141,8 @@ function named(fields, schema, depth) {
       object[name][key === undefined ? "" : shown(key, 2, TEXT, depth)] =
         part(2) === undefined ? "" : shown(part(2), 2, type.value, depth);
     } else if (type?.kind === "list") {
-      (object[name] ??= []).push(shown(value, wire, type.value, depth));
+      object[name] ??= [];
+      object[name].push(shown(value, wire, type.value, depth));
     } else if (name in object) {
       const earlier = object[name];
       const one = shown(value, wire, type, depth);
@@ -180,6 +182,7 @@ const base64 = (bytes) => `base64:${toBase64(bytes)}`;
 export function text(bytes) {
   try {
     const decoded = utf8.decode(bytes);
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: it looks for control characters.
     return /[\0-\x08\x0b\x0c\x0e-\x1f\x7f]/.test(decoded) ? undefined : decoded;
   } catch {
     return undefined;
