@@ -64,18 +64,9 @@ export function makeHandler(bindings, codec = { encode, decode }) {
 
   const bytes = (text) => codec.decode(text);
   const methods = {
-    create({ config, reload, hkdfSeed, coastAsUpstream, dekCacheCapacity, apiserverId, seed, now }) {
+    create({ config, options, seed, now }) {
       entropy = new Seeded(seed);
-      const { Engine } = bindings;
-      const engine = Engine.create(
-        bytes(config),
-        reload,
-        hkdfSeed,
-        coastAsUpstream,
-        dekCacheCapacity,
-        apiserverId,
-        now,
-      );
+      const engine = bindings.Engine.create(bytes(config), options, now);
       engines.set(next, { engine, entropy });
       return { engine: next++, ...wanted(engine) };
     },
@@ -87,7 +78,13 @@ export function makeHandler(bindings, codec = { encode, decode }) {
     openWithDek: ({ stored, key, dek }) => bindings.openWithDek(bytes(stored), bytes(key), bytes(dek)),
     sealWithDek({ plaintext, key, like, likeKey, dek }) {
       entropy = new Seeded(0);
-      return bindings.sealWithDek(bytes(plaintext), bytes(key), bytes(like), bytes(likeKey), bytes(dek));
+      return bindings.sealWithDek({
+        plaintext: bytes(plaintext),
+        key: bytes(key),
+        like: bytes(like),
+        likeKey: bytes(likeKey),
+        dek: bytes(dek),
+      });
     },
     checkConfig: ({ config, reload }) => bindings.checkConfig(bytes(config), reload),
   };

@@ -71,22 +71,15 @@ export class Transformer {
     this.#kms.demandClients(kmsProvidersOf(file, this.#automaticReload));
     const { bindings, instance } = current();
     this.#instance = instance;
-    const hkdfSeed = oneOf(dekSource, DEK_SOURCES, "dekSource") === "hkdf-seed";
-    const asUpstream = oneOf(coast, COASTS, "coast") === "upstream";
+    const engineOptions = {
+      automaticReload: this.#automaticReload,
+      dekSource: oneOf(dekSource, DEK_SOURCES, "dekSource"),
+      coast: oneOf(coast, COASTS, "coast"),
+      dekCacheCapacity,
+      apiserverId: String(apiserverId),
+    };
     try {
-      this.#engine = call(
-        () =>
-          bindings.Engine.create(
-            file,
-            this.#automaticReload,
-            hkdfSeed,
-            asUpstream,
-            dekCacheCapacity,
-            String(apiserverId),
-            clock.now(),
-          ),
-        instance,
-      );
+      this.#engine = call(() => bindings.Engine.create(file, engineOptions, clock.now()), instance);
     } catch (fault) {
       throw Array.isArray(fault) ? invalidConfig(fault) : fault;
     }
