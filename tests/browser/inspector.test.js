@@ -52,7 +52,7 @@ const base64 = (bytes) => Buffer.from(bytes).toString("base64");
 const valueBy = (by) => cluster.values.find((value) => value.by === by);
 const text = (selector) => page.locator(selector).innerText();
 const dekOf = async (value) => {
-  // Only an attempt shows which of the DEKs it is.
+  // The value does not name its DEK, so this tries each.
   const { openWithDek } = await import("dekker");
   return cluster.deks.find((dek) => {
     try {
@@ -221,7 +221,7 @@ test("the resource comes from the storage key, the rules or the user", async () 
   await paste(at("/registry/deployments/ns/d"));
   await until("#outcome", "as deployments.apps");
   assert.match(await text("#object-about"), /^Deployment d, apps\/v1 · 68 bytes$/);
-  // secretbox does not bind a value to its storage key, so any rule will do.
+  // secretbox does not bind a value to its storage key, so any rule works.
   await paste(at("/registry/widgets/ns/d"));
   await until("#outcome", "as secrets");
   await page.fill("#resource", "widgets");

@@ -151,7 +151,7 @@ test("free ends all operations and may be called twice", async () => {
   transformer.free();
   transformer.free();
   for (const { reason } of await outcomes) assert.equal(reason?.code, "FREED");
-  assert.ok(kms.asked.length > 0 && kms.asked.every(({ signal }) => signal.aborted));
+  assert.ok(kms.requests.length > 0 && kms.requests.every(({ signal }) => signal.aborted));
   await assert.rejects(transformer.toStorage(AT, bytes("v")), { code: "FREED" });
   await assert.rejects(transformer.reload(LOCAL), { code: "FREED" });
   assert.throws(() => transformer.status(), { code: "FREED" });

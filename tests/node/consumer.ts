@@ -38,7 +38,7 @@ const v1: KmsV1Client = {
 const kms: KmsClients = { v2, v1 };
 const factory: KmsClients = (provider) => (provider.version === "v1" ? v1 : { ...v2, close() {} });
 
-function told(event: TransformerEvent): string {
+function describe(event: TransformerEvent): string {
   switch (event.type) {
     case "log":
       return `${event.level} ${event.provider ?? ""} ${event.message}`;
@@ -57,7 +57,7 @@ const options: LoadOptions = {
   coast: "upstream",
   dekCacheCapacity: 10,
   apiserverId: "me",
-  onEvent: (event) => console.log(told(event)),
+  onEvent: (event) => console.log(describe(event)),
   clock,
 };
 

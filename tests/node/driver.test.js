@@ -94,7 +94,7 @@ test("a call ends at its deadline, and its client's signal is aborted", async ()
   const { transformer, clock, events } = await primed({ kms: { a: kms } });
   const write = transformer.toStorage(AT, bytes("v"));
   const failed = assert.rejects(write, { code: "NOT_READY", message: /context deadline exceeded/ });
-  const [{ signal }] = kms.asked;
+  const [{ signal }] = kms.requests;
   await clock.advance(2999);
   assert.equal(await state(write), "open");
   assert.equal(signal.aborted, false);
@@ -242,7 +242,7 @@ test("an aborted operation rejects at once and leaves nothing behind", async () 
   await assert.rejects(read, { name: "AbortError" });
   assert.equal(transformer.status().parkedOperations, 1);
   // Other operations still wait for the same call.
-  assert.equal(kms.asked.at(-1).signal.aborted, false);
+  assert.equal(kms.requests.at(-1).signal.aborted, false);
   const kept = new AbortController();
   const third = transformer.fromStorage(AT, stored, { signal: kept.signal });
   assert.equal(getEventListeners(kept.signal, "abort").length, 1);
@@ -297,7 +297,7 @@ test("a rotated key makes values stale, and writes continue with the new one", a
   transformer.free();
 });
 
-test("health is the plugin's, and its answer is used again", async () => {
+test("health calls the plugin, and reuses its answer", async () => {
   const { transformer, kms, clock } = await primed({ automaticReload: true });
   assert.deepEqual(transformer.checkNames(), ["kms-providers"]);
   assert.deepEqual(await transformer.health(), [{ name: "kms-providers" }]);
@@ -361,7 +361,7 @@ test("a newer reload replaces a pending one", async () => {
     message: /newer/,
   });
   await settled();
-  const { signal } = b.asked[0];
+  const { signal } = b.requests[0];
   await transformer.reload(config("a"));
   await first;
   // Nothing uses `b` any more.
@@ -410,7 +410,7 @@ test("an operation after a sleep first runs overdue work", async () => {
   kms.up();
   await transformer.toStorage(AT, bytes("v"));
   assert.equal(kms.calls.status, 4);
-  // If the plugin was just asked and gave no good answer, the transformer does not wait for it again.
+  // If the plugin was just called and gave no good answer, the transformer does not wait for it again.
   kms.down();
   clock.sleep(240_000);
   await assert.rejects(transformer.toStorage(AT, bytes("v")), { code: "NOT_READY", message: /expired/ });
@@ -558,7 +558,7 @@ test("annotations of any name reach the client as they were stored", async () =>
   writer.transformer.free();
   const reader = await primed();
   await reader.transformer.fromStorage(AT, stored);
-  const { request } = reader.kms.asked.at(-1);
+  const { request } = reader.kms.requests.at(-1);
   assert.equal(Object.getPrototypeOf(request.annotations), null);
   assert.deepEqual({ ...request.annotations }, kms.annotations);
   reader.transformer.free();

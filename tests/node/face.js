@@ -51,8 +51,8 @@ function encode(bytes) {
 
 /**
  * Returns the function that answers one request with one response, both JSON text: `{ok}`; `{faults}` or `{text}` for an error that the module throws
- * intentionally; `{trap}` for any other error. The answer of an engine includes what the engine wants next, `{actions, due}`, because each message
- * may be expensive.
+ * intentionally; `{trap}` for any other error. The answer of an engine includes its next actions and when it is due, `{actions, due}`, because
+ * each message may be expensive.
  */
 export function makeHandler(bindings, codec = { encode, decode }) {
   const engines = new Map();
@@ -125,12 +125,12 @@ export function makeHandler(bindings, codec = { encode, decode }) {
     try {
       response = { ok: engineMethods[request.do](engine, request) ?? null };
     } catch (thrown) {
-      response = purpose(thrown);
+      response = intended(thrown);
     }
     return { ...response, ...wanted(engine) };
   }
 
-  function purpose(thrown) {
+  function intended(thrown) {
     if (Array.isArray(thrown)) return { faults: thrown };
     if (typeof thrown === "string") return { text: thrown };
     throw thrown;
@@ -142,7 +142,7 @@ export function makeHandler(bindings, codec = { encode, decode }) {
       response = answer(JSON.parse(text));
     } catch (thrown) {
       try {
-        response = purpose(thrown);
+        response = intended(thrown);
       } catch {
         response = { trap: String(thrown?.stack ?? thrown) };
       }

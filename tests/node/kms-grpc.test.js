@@ -81,10 +81,10 @@ test("a plugin's long error text is returned whole, without a retry", async (con
   const proto = fileURLToPath(new URL("../../dist/kms/v2.proto", import.meta.url));
   const { v2 } = grpc.loadPackageDefinition(protoLoader.loadSync(proto, { defaults: true }));
   const details = "the HSM is away ".repeat(2048);
-  let asked = 0;
+  let requests = 0;
   const server = new grpc.Server();
   const fail = (_, callback) => {
-    asked++;
+    requests++;
     callback({ code: grpc.status.UNAVAILABLE, details });
   };
   const large = (_, callback) => callback(null, { ciphertext: Buffer.alloc(5 << 20) });
@@ -96,7 +96,7 @@ test("a plugin's long error text is returned whole, without a retry", async (con
   context.after(() => server.forceShutdown());
   const client = kmsGrpc({ socketPath: path });
   await assert.rejects(client.status(), { code: grpc.status.UNAVAILABLE, details });
-  assert.equal(asked, 1);
+  assert.equal(requests, 1);
   await assert.rejects(client.encrypt({ uid: "1", plaintext: bytes("v") }), { code: grpc.status.RESOURCE_EXHAUSTED });
   client.close();
 });
@@ -111,7 +111,7 @@ test("an aborted call is cancelled", async (context) => {
   client.close();
 });
 
-test("a missing socket is DeadlineExceeded", async (context) => {
+test("a call to a missing socket fails at its deadline", async (context) => {
   const endpoint = `unix://${join(await folder(context), "nobody.sock")}`;
   const transformer = await Transformer.load(file("v2", endpoint, "50ms"), { kms: kmsGrpc });
   await assert.rejects(transformer.toStorage(AT, bytes("v")), { code: "NOT_READY", message: /DeadlineExceeded/ });

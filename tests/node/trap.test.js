@@ -52,7 +52,7 @@ test("a trap fails waiting operations and aborts their KMS calls", async () => {
   assert.throws(fail, { code: "TRAPPED" });
   await clock.seconds(3);
   await Promise.all([waiting, reload]);
-  assert.ok(kms.asked.every(({ signal }) => signal.aborted));
+  assert.ok(kms.requests.every(({ signal }) => signal.aborted));
   assert.equal(clock.waiting, 0);
   transformer.free();
 });

@@ -20,12 +20,12 @@ resources:
  * `kmsProviders()` returns. A failed call has the outcome `{ tag: "err", val: { code: 14, message } }`.
  */
 class Kms {
-  asked = [];
+  requests = [];
   #dek;
 
   async answer({ tag, val }) {
     console.log("  KMS:", tag);
-    this.asked.push(tag);
+    this.requests.push(tag);
     const event = (tag, answer) => ({ tag, val: { call: val.call, outcome: { tag: "ok", val: answer } } });
     switch (tag) {
       case "call-status":
@@ -110,5 +110,5 @@ assert.deepEqual(
   [Buffer.from(read.plaintext).toString(), read.stale, moved.kind],
   ["hunter2", false, "decrypt-failed"],
 );
-assert.deepEqual(kms.asked, ["call-status", "call-encrypt", "call-decrypt", "call-status"]);
+assert.deepEqual(kms.requests, ["call-status", "call-encrypt", "call-decrypt", "call-status"]);
 console.log("two writes, one Encrypt");

@@ -14,7 +14,7 @@ export class Closed extends Error {
 }
 
 /** The codes of failures after which other resources are tried, the most informative first. If all fail, the first code in this list is shown. */
-const TELLING = ["DECRYPT_FAILED", "MALFORMED", "NO_MATCHING_PREFIX", "ENCRYPTED_DATA"];
+const INFORMATIVE = ["DECRYPT_FAILED", "MALFORMED", "NO_MATCHING_PREFIX", "ENCRYPTED_DATA"];
 
 /** The clients for a configuration's KMS plugins. A page cannot reach a plugin, so every call fails. */
 const UNREACHABLE = () => {
@@ -96,9 +96,7 @@ export class Keys {
       ? needsKey()
       : new Closed(
           "dek",
-          wrong(
-            this.#deks.length === 1 ? "This DEK does not open it" : `None of the ${this.#deks.length} DEKs opens it`,
-          ),
+          wrong(this.#deks.length === 1 ? "This DEK does not open it" : `The ${this.#deks.length} DEKs do not open it`),
         );
   }
 
@@ -125,8 +123,9 @@ export class Keys {
         };
       } catch (fault) {
         if (!(fault instanceof DekkerError)) throw fault;
-        if (!TELLING.includes(fault.code)) throw new Closed("failed", sentence(fault.message));
-        if (refused === undefined || TELLING.indexOf(fault.code) < TELLING.indexOf(refused.code)) refused = fault;
+        if (!INFORMATIVE.includes(fault.code)) throw new Closed("failed", sentence(fault.message));
+        if (refused === undefined || INFORMATIVE.indexOf(fault.code) < INFORMATIVE.indexOf(refused.code))
+          refused = fault;
       }
     }
     throw this.#closed(refused, seen, key);

@@ -441,7 +441,7 @@ export function inspectInput(input: string | Uint8Array): FoundValue[];
  * Decrypts a KMS v1 or v2 value with its DEK or seed, without a plugin.
  *
  * `key` is the value's storage key; `dek` is what the plugin's Decrypt returns. `stale` is `true` only for values that KMS v1 wrote before
- * Kubernetes 1.25; for all other values, only the plugin could tell whether they are stale.
+ * Kubernetes 1.25; for all other values, only the plugin can determine whether they are stale.
  *
  * @throws {DekkerError} `NO_MATCHING_PREFIX`, `MALFORMED` or `DECRYPT_FAILED`; `INTERNAL` if no DEK has the length of `dek`
  */

@@ -1,6 +1,6 @@
 import type { KmsProvider, KmsV1Client, KmsV2Client } from "./index.js";
 
-/** The plugin to connect to, and how. A {@link KmsProvider} has everything that is needed. */
+/** The plugin to connect to. A {@link KmsProvider} has all these fields. */
 export interface KmsGrpcOptions {
   /** `unix:///path`, as in a configuration. Node cannot reach sockets in Linux's abstract namespace. */
   endpoint?: string;

@@ -14,7 +14,7 @@ use js_sys::{Array, Uint8Array};
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsError, JsValue};
 
-use crate::{Surroundings, convert, keys};
+use crate::{JsEntropy, convert, keys};
 
 #[wasm_bindgen]
 extern "C" {
@@ -80,7 +80,7 @@ impl Engine {
     /// Returns all errors of the configuration as an array, or an error if an option has an unknown value.
     pub fn create(config: &[u8], options: &EngineOptions, now: f64) -> Result<Engine, JsValue> {
         let options = options.parse()?;
-        engine::Engine::new(config, options, keys::fastest(), Box::new(Surroundings), time(now))
+        engine::Engine::new(config, options, keys::fastest(), Box::new(JsEntropy), time(now))
             .map(|engine| Self(RefCell::new(engine), RefCell::default()))
             .map_err(|faults| convert::thrown_faults(&faults))
     }

@@ -7,7 +7,7 @@ use dekker_core::provider::kms::at_hand;
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsError, JsValue};
 
-use crate::Surroundings;
+use crate::JsEntropy;
 use crate::convert::{self, NamedProvider, Texts};
 
 /// Describes a stored value as JSON.
@@ -66,7 +66,7 @@ extern "C" {
 #[wasm_bindgen(js_name = sealWithDek)]
 pub fn seal_with_dek(request: &SealRequest) -> Result<JsValue, JsError> {
     let (like, like_key) = (request.like(), request.like_key());
-    let with = (&RustCrypto as _, &Surroundings as _);
+    let with = (&RustCrypto as _, &JsEntropy as _);
     let sealed = at_hand::seal(
         &request.plaintext(),
         &request.key(),
