@@ -18,7 +18,7 @@ use crate::{JsEntropy, convert, keys};
 
 #[wasm_bindgen]
 extern "C" {
-    /// A JavaScript object with the options of an engine, under the names of `LoadOptions` in `index.d.ts`.
+    /// A JavaScript object with the options of an engine, under the names of `LoadOptions` in `transformer.d.ts`.
     pub type EngineOptions;
 
     #[wasm_bindgen(method, getter, js_name = automaticReload)]
