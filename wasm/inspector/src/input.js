@@ -35,7 +35,7 @@ function fromLatin1(text) {
 const isStored = (text) => text.startsWith(ENCRYPTED) || text.startsWith(PROTOBUF);
 
 /** Decodes hexadecimal digits, with or without spaces. Returns `undefined` for other text. */
-export function fromHex(text) {
+function fromHex(text) {
   const digits = text.trim().replace(/^0x/i, "").replace(/\s+/g, "");
   if (digits.length === 0 || digits.length % 2 === 1 || /[^0-9a-f]/i.test(digits)) return undefined;
   const bytes = new Uint8Array(digits.length / 2);
@@ -44,7 +44,7 @@ export function fromHex(text) {
 }
 
 /** Decodes standard base64, with or without line breaks. Returns `undefined` for other text. */
-export function fromBase64(text) {
+function fromBase64(text) {
   try {
     return fromLatin1(atob(text));
   } catch {

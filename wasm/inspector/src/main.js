@@ -3,9 +3,10 @@
 import { DekkerError, init } from "dekker/inline";
 
 import { Detail } from "./detail.js";
-import { $, breathe, count, el, plural } from "./dom.js";
+import { $, breathe, count, el, plural, redraw } from "./dom.js";
 import { BYTES_MAX, findValues, InputError, isConfiguration, toBase64, VALUES_MAX } from "./input.js";
 import { Closed, Keys } from "./keys.js";
+import { complain, finding, say } from "./messages.js";
 import { overview } from "./overview.js";
 import { arrange, PAGE, table } from "./table.js";
 import { makeValue, STATES } from "./values.js";
@@ -179,11 +180,6 @@ async function useKeys() {
   await readAll(state.values);
 }
 
-function finding({ line, column, path, message }) {
-  const place = line === undefined ? "" : `line ${line}, column ${column}: `;
-  return el("li", {}, place, path !== "" && [el("code", {}, path), ": "], message);
-}
-
 /** Tries the keys on values and records the state of each value. Erases each plaintext at once. */
 async function readAll(values) {
   const mine = era;
@@ -247,21 +243,6 @@ function draw() {
   if (state.selected !== undefined) void detail.show(state.selected);
 }
 
-/** Draws a part again, and returns the focus to the element that had it. */
-function redraw(box, part) {
-  const held = box.contains(document.activeElement) ? document.activeElement : undefined;
-  const same = held && ["id", "data-group", "data-number", "data-sort"].find((name) => held.hasAttribute(name));
-  const value = same && held.getAttribute(same);
-  box.replaceChildren(part);
-  if (same === undefined) return;
-  const again = [...box.querySelectorAll(`[${same}]`)].find((element) => element.getAttribute(same) === value);
-  const target =
-    again !== undefined && !again.disabled
-      ? again
-      : (box.querySelector("#previous:not([disabled]), #next:not([disabled])") ?? box.querySelector("button"));
-  target?.focus();
-}
-
 function drawOverview() {
   const { view, values } = state;
   const onChoose = (id) => {
@@ -305,15 +286,6 @@ function drawTable() {
   };
   redraw($("table"), table({ values, page, sort, selected, onSort, onPage, onSelect }));
   if ($("filter").value !== view.words) $("filter").value = view.words;
-}
-
-const say = (text) => ($("status").textContent = text);
-
-function complain(faults) {
-  $("alert").hidden = faults.length === 0;
-  const shown = faults.slice(0, 5).map((fault) => el("li", {}, fault));
-  if (faults.length > 5) shown.push(el("li", {}, `and ${count(faults.length - 5)} more`));
-  $("alert").replaceChildren(el("ul", {}, shown));
 }
 
 /** Erases what can be erased, and drops the rest. */

@@ -38,7 +38,6 @@ export {
   type Location,
   type MetricFamily,
   type OperationOptions,
-  type ProviderStatus,
   type Status,
   Transformer,
   type TransformerEvent,

@@ -36,7 +36,7 @@ const UNREACHABLE = new Set(["ECONNREFUSED", "ECONNRESET", "ENOENT", "EPIPE", "E
 const MESSAGE_MAX = 4096;
 
 /** Converts a client's error to a gRPC code and message. */
-export function callError(fault) {
+function callError(fault) {
   const text = fault?.details || fault?.message || String(fault);
   return { code: codeOf(fault), message: String(text).slice(0, MESSAGE_MAX) };
 }

@@ -154,7 +154,7 @@ export interface Status {
 }
 
 /** The state of a KMS provider. */
-export interface ProviderStatus {
+interface ProviderStatus {
   /** The name of the provider in the configuration. */
   name: string;
   /** The version of the plugin's API. */
