@@ -8,8 +8,8 @@ export interface Location {
   /** The resource, followed by its group if it has one: `secrets`, `deployments.apps`. Selects the providers for the value. */
   resource: string;
   /**
-   * The full storage key, such as `/registry/secrets/ns/name`: at most 64 MiB. A string is encoded as UTF-8. Values of aesgcm and KMS are bound to this
-   * key.
+   * The full storage key, such as `/registry/secrets/ns/name`: at most 64 MiB. A string is encoded as UTF-8. Values of aesgcm and KMS are bound to
+   * this key.
    */
   key: string | Uint8Array;
 }
@@ -93,8 +93,8 @@ export interface LoadOptions {
   /** Whether an unhealthy plugin can extend the life of its write DEK: never (`"strict"`, the default), or as in kube-apiserver (`"upstream"`). */
   coast?: "strict" | "upstream";
   /**
-   * The maximum number of decrypted DEKs to cache for each KMS v2 provider: a whole number below 2^32. The default, also for 0, is 100 000, which takes
-   * about 100 MB when the cache is full.
+   * The maximum number of decrypted DEKs to cache for each KMS v2 provider: a whole number below 2^32. The default, also for 0, is 100 000, which
+   * takes about 100 MB when the cache is full.
    */
   dekCacheCapacity?: number;
   /** The ID of this server. Metrics contain its hash. */
@@ -126,7 +126,8 @@ export interface MetricFamily {
   /** What the metric measures, in one line. */
   help: string;
   /**
-   * The type of the metric. In a histogram, the samples with a label `le` are cumulative buckets; the last bucket is `+Inf`. The sample without the label `le` is the sum.
+   * The type of the metric. In a histogram, the samples with a label `le` are cumulative buckets; the last bucket is `+Inf`. The sample without the
+   * label `le` is the sum.
    */
   kind: "counter" | "gauge" | "histogram";
   /** The values, one for each combination of labels. */
@@ -241,8 +242,8 @@ export class Transformer {
   fromStorage(at: Location, stored: Uint8Array, options?: OperationOptions): Promise<Decrypted>;
 
   /**
-   * Runs the KMS health checks. A good answer of a plugin is reused for 20 s and a bad one for 3 s; otherwise the plugin is called. A check that fails
-   * is in the result, with its `fault`; it does not reject.
+   * Runs the KMS health checks. A good answer of a plugin is reused for 20 s and a bad one for 3 s; otherwise the plugin is called. A check that
+   * fails is in the result, with its `fault`; it does not reject.
    */
   health(options?: OperationOptions): Promise<Check[]>;
 
