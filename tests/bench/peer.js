@@ -146,7 +146,8 @@ async function time(subject, op, source, size, n) {
   if (!stored.has(name)) stored.set(name, []);
   const values = stored.get(name);
   while (values.length < valuesOf(size)) values.push(await write(text));
-  if (Buffer.compare(await read(values[0]), text) !== 0) throw new Error(`${name}: the plaintext is not the one that was written`);
+  if (Buffer.compare(await read(values[0]), text) !== 0)
+    throw new Error(`${name}: the plaintext is not the one that was written`);
   const start = process.hrtime.bigint();
   if (isAsync) for (let i = 0; i < n; i++) await read(values[i % values.length]);
   else for (let i = 0; i < n; i++) read(values[i % values.length]);

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test, { after, before } from "node:test";
 
-import { LOCAL, config } from "../node/kms.js";
+import { config, LOCAL } from "../node/kms.js";
 import { open } from "./chromium.js";
 
 let browser;
@@ -40,7 +40,13 @@ for (const entry of ["index.browser.js", "inline.js"]) {
       },
       [entry, LOCAL],
     );
-    assert.deepEqual(result, { early: "NOT_INITIALIZED", text: "hello", stale: false, wrong: "DECRYPT_FAILED", seen: "key1" });
+    assert.deepEqual(result, {
+      early: "NOT_INITIALIZED",
+      text: "hello",
+      stale: false,
+      wrong: "DECRYPT_FAILED",
+      seen: "key1",
+    });
     await page.close();
   });
 }

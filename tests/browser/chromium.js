@@ -1,7 +1,7 @@
 // A page in headless Chromium, on a server that only has the package.
 
-import { createServer } from "node:http";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -15,7 +15,8 @@ const TYPES = { ".js": "text/javascript", ".wasm": "application/wasm", ".html": 
 async function serve() {
   const server = createServer(async (request, response) => {
     const path = normalize(new URL(request.url, "http://localhost").pathname);
-    if (path === "/") return response.writeHead(200, { "content-type": "text/html" }).end("<!doctype html><title>dekker</title>");
+    if (path === "/")
+      return response.writeHead(200, { "content-type": "text/html" }).end("<!doctype html><title>dekker</title>");
     if (!/^\/(dist|tests)\//.test(path)) return response.writeHead(404).end();
     try {
       const file = await readFile(join(root, path));

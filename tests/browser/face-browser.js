@@ -19,8 +19,9 @@ try {
     // JSON is valid JavaScript, so a string literal needs no other escaping.
     const expression = `handle(${JSON.stringify(line)})`;
     const { result, exceptionDetails } = await session.send("Runtime.evaluate", { expression, returnByValue: true });
-    if (exceptionDetails !== undefined) throw new Error(exceptionDetails.exception?.description ?? exceptionDetails.text);
-    process.stdout.write(result.value + "\n");
+    if (exceptionDetails !== undefined)
+      throw new Error(exceptionDetails.exception?.description ?? exceptionDetails.text);
+    process.stdout.write(`${result.value}\n`);
   }
 } finally {
   await browser.close();

@@ -12,7 +12,11 @@ const kms = (apiVersion, name) => ({ kms: { apiVersion, name, endpoint: `unix://
 /** Returns a configuration, as JSON. */
 export function configOf(...providers) {
   const rules = [{ resources: ["secrets", "configmaps", "*.apps"], providers }];
-  return JSON.stringify({ apiVersion: "apiserver.config.k8s.io/v1", kind: "EncryptionConfiguration", resources: rules });
+  return JSON.stringify({
+    apiVersion: "apiserver.config.k8s.io/v1",
+    kind: "EncryptionConfiguration",
+    resources: rules,
+  });
 }
 
 /** Reads everything with local keys. The newest key is secretbox's; the others were rotated out but can still read. */
@@ -83,8 +87,18 @@ export async function mixed(count) {
 /** Returns what `etcdctl get --prefix -w json` prints. */
 export function etcdctl(values) {
   const base64 = (bytes) => Buffer.from(bytes).toString("base64");
-  const kvs = values.map(({ key, stored }, at) => ({ key: base64(utf8.encode(key)), create_revision: at + 2, mod_revision: at + 2, version: 1, value: base64(stored) }));
-  return JSON.stringify({ header: { cluster_id: 1, member_id: 1, revision: values.length + 1, raft_term: 2 }, kvs, count: kvs.length });
+  const kvs = values.map(({ key, stored }, at) => ({
+    key: base64(utf8.encode(key)),
+    create_revision: at + 2,
+    mod_revision: at + 2,
+    version: 1,
+    value: base64(stored),
+  }));
+  return JSON.stringify({
+    header: { cluster_id: 1, member_id: 1, revision: values.length + 1, raft_term: 2 },
+    kvs,
+    count: kvs.length,
+  });
 }
 
 const NAMESPACES = ["default", "kube-system", "payments", "web", "monitoring", "ci", "identity"];
@@ -93,15 +107,32 @@ const NAMES = ["token", "db-credentials", "tls", "registry-pull", "session-key",
 function objectOf(at) {
   const namespace = NAMESPACES[at % NAMESPACES.length];
   const name = `${NAMES[at % NAMES.length]}-${(at * 7919 + 4096).toString(16)}`;
-  if (at % 9 === 8) return { resource: "configmaps", key: `/registry/configmaps/${namespace}/${name}`, object: kubernetesObject("ConfigMap", namespace, name, at) };
-  return { resource: "secrets", key: `/registry/secrets/${namespace}/${name}`, object: kubernetesObject("Secret", namespace, name, at) };
+  if (at % 9 === 8)
+    return {
+      resource: "configmaps",
+      key: `/registry/configmaps/${namespace}/${name}`,
+      object: kubernetesObject("ConfigMap", namespace, name, at),
+    };
+  return {
+    resource: "secrets",
+    key: `/registry/secrets/${namespace}/${name}`,
+    object: kubernetesObject("Secret", namespace, name, at),
+  };
 }
 
 /** Returns an object as kube-apiserver stores it: `k8s\0`, then protobuf. */
 export function kubernetesObject(kind, namespace, name, at = 0) {
-  const metadata = field(1, [field(1, name), field(3, namespace), field(5, `0b6c8a1e-0000-4000-8000-${String(at).padStart(12, "0")}`), field(8, varint(1, 1_790_000_000 + at))]);
+  const metadata = field(1, [
+    field(1, name),
+    field(3, namespace),
+    field(5, `0b6c8a1e-0000-4000-8000-${String(at).padStart(12, "0")}`),
+    field(8, varint(1, 1_790_000_000 + at)),
+  ]);
   const entry = (key, value) => field(2, [field(1, key), field(2, value)]);
-  const data = kind === "Secret" ? [entry("username", "dekker"), entry("password", `pw-${at}-${"x".repeat((at * 13) % 400)}`), field(3, "Opaque")] : [entry("settings.yaml", `replicas: ${at}\n`)];
+  const data =
+    kind === "Secret"
+      ? [entry("username", "dekker"), entry("password", `pw-${at}-${"x".repeat((at * 13) % 400)}`), field(3, "Opaque")]
+      : [entry("settings.yaml", `replicas: ${at}\n`)];
   const unknown = [field(1, [field(1, "v1"), field(2, kind)]), field(2, [metadata, ...data])];
   return new Uint8Array(Buffer.concat([Buffer.from("k8s\0", "latin1"), ...unknown]));
 }

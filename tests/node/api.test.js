@@ -5,10 +5,20 @@ import { execFile } from "node:child_process";
 import test from "node:test";
 import { promisify } from "node:util";
 
-import { DekkerError, Transformer, checkConfig, init, inspect, inspectInput, openWithDek, sealWithDek, showConfig } from "dekker";
+import {
+  checkConfig,
+  DekkerError,
+  init,
+  inspect,
+  inspectInput,
+  openWithDek,
+  sealWithDek,
+  showConfig,
+  Transformer,
+} from "dekker";
 import * as inline from "dekker/inline";
 
-import { AT, LOCAL, TestKms, bytes, config, rule } from "./kms.js";
+import { AT, bytes, config, LOCAL, rule, TestKms } from "./kms.js";
 
 const run = promisify(execFile);
 
@@ -36,9 +46,17 @@ test("keys may be text or bytes, and values any view of bytes", async () => {
   const transformer = await Transformer.load(bytes(LOCAL));
   const key = "/registry/secrets/ns/ü";
   const inside = new Uint8Array([0, 1, 2, 3, 0]);
-  for (const value of [inside.subarray(1, 4), Buffer.from([1, 2, 3]), inside.buffer.slice(1, 4), new DataView(inside.buffer, 1, 3)]) {
+  for (const value of [
+    inside.subarray(1, 4),
+    Buffer.from([1, 2, 3]),
+    inside.buffer.slice(1, 4),
+    new DataView(inside.buffer, 1, 3),
+  ]) {
     const stored = await transformer.toStorage({ resource: "secrets", key }, value);
-    const { plaintext } = await transformer.fromStorage({ resource: "secrets", key: Buffer.from(key) }, Buffer.from(stored));
+    const { plaintext } = await transformer.fromStorage(
+      { resource: "secrets", key: Buffer.from(key) },
+      Buffer.from(stored),
+    );
     assert.deepEqual(plaintext, Uint8Array.of(1, 2, 3));
   }
   transformer.free();
@@ -86,7 +104,8 @@ test("all errors of a configuration are reported together, with positions", asyn
   assert.ok(fault.findings.length >= 3, fault.message);
   const found = checkConfig(faulty).filter(({ severity }) => severity === "fault");
   assert.deepEqual(fault.findings, found);
-  for (const { path, message, line, column } of found) assert.ok(fault.message.includes(`${line}:${column}: ${path}: ${message}`));
+  for (const { path, message, line, column } of found)
+    assert.ok(fault.message.includes(`${line}:${column}: ${path}: ${message}`));
   assert.ok(found.every(({ path, message, line, column }) => path && message && line > 0 && column > 0));
   assert.throws(() => showConfig(faulty), { code: "INVALID_CONFIG" });
 });
@@ -132,7 +151,7 @@ test("free ends all operations and may be called twice", async () => {
   transformer.free();
   transformer.free();
   for (const { reason } of await outcomes) assert.equal(reason?.code, "FREED");
-  assert.ok(kms.asked.length > 0 && kms.asked.every(({ signal }) => signal.aborted));
+  assert.ok(kms.requests.length > 0 && kms.requests.every(({ signal }) => signal.aborted));
   await assert.rejects(transformer.toStorage(AT, bytes("v")), { code: "FREED" });
   await assert.rejects(transformer.reload(LOCAL), { code: "FREED" });
   assert.throws(() => transformer.status(), { code: "FREED" });
@@ -152,7 +171,17 @@ test("init may be called at any time, any number of times", async () => {
 });
 
 test("the inlined module is the same package", () => {
-  assert.deepEqual(Object.keys(inline).sort(), ["DekkerError", "Transformer", "checkConfig", "init", "inspect", "inspectInput", "openWithDek", "sealWithDek", "showConfig"]);
+  assert.deepEqual(Object.keys(inline).sort(), [
+    "DekkerError",
+    "Transformer",
+    "checkConfig",
+    "init",
+    "inspect",
+    "inspectInput",
+    "openWithDek",
+    "sealWithDek",
+    "showConfig",
+  ]);
   assert.equal(inline.Transformer, Transformer);
 });
 

@@ -6,29 +6,31 @@ import test from "node:test";
 import { Transformer } from "dekker";
 
 import { nodeCipher } from "../../dist/cipher-node.js";
-import { AT, TestKms, config } from "./kms.js";
+import { AT, config, TestKms } from "./kms.js";
 
 const filled = (length, byte) => new Uint8Array(length).fill(byte);
 
 test("sealed values open, and altered ones do not", () => {
   for (const keyLength of [16, 24, 32]) {
-    const [key, nonce, aad, plaintext] = [filled(keyLength, 1), filled(12, 2), filled(5, 3), filled(300, 4)];
+    const header = { key: filled(keyLength, 1), nonce: filled(12, 2), aad: filled(5, 3) };
+    const plaintext = filled(300, 4);
     const sealed = new Uint8Array(316);
-    assert.equal(nodeCipher.seal(key, nonce, aad, plaintext, sealed), true);
-    const parts = () => [sealed.slice(0, 300), sealed.slice(300)];
+    assert.equal(nodeCipher.seal({ ...header, plaintext, out: sealed }), true);
+    const value = () => ({ ...header, ciphertext: sealed.slice(0, 300), tag: sealed.slice(300) });
     const out = new Uint8Array(300);
-    assert.equal(nodeCipher.open(key, nonce, aad, ...parts(), out), true);
+    assert.equal(nodeCipher.open({ ...value(), out }), true);
     assert.deepEqual(out, plaintext);
-    for (const altered of [0, 1]) {
-      const of = parts();
-      of[altered][7] ^= 1;
+    for (const altered of ["ciphertext", "tag"]) {
+      const parts = value();
+      parts[altered][7] ^= 1;
       const none = new Uint8Array(300);
-      assert.equal(nodeCipher.open(key, nonce, aad, ...of, none), false);
+      assert.equal(nodeCipher.open({ ...parts, out: none }), false);
       assert.deepEqual(none, new Uint8Array(300), "a value that does not open writes no plaintext");
     }
-    assert.equal(nodeCipher.open(key, nonce, filled(5, 9), ...parts(), new Uint8Array(300)), false, "another AAD");
+    assert.equal(nodeCipher.open({ ...value(), aad: filled(5, 9), out: new Uint8Array(300) }), false, "another AAD");
   }
-  assert.equal(nodeCipher.seal(filled(5, 1), filled(12, 2), filled(1, 3), filled(9, 4), new Uint8Array(25)), false, "no such key");
+  const short = { key: filled(5, 1), nonce: filled(12, 2), aad: filled(1, 3), plaintext: filled(9, 4) };
+  assert.equal(nodeCipher.seal({ ...short, out: new Uint8Array(25) }), false, "no such key");
 });
 
 for (const dekSource of ["counter", "hkdf-seed"]) {

@@ -28,7 +28,9 @@ export class TestClock {
     const end = this.#now + ms;
     await settled();
     for (;;) {
-      const due = [...this.#timers].filter(([, timer]) => timer.at <= end).sort(([a, x], [b, y]) => x.at - y.at || a - b)[0];
+      const due = [...this.#timers]
+        .filter(([, timer]) => timer.at <= end)
+        .sort(([a, x], [b, y]) => x.at - y.at || a - b)[0];
       if (due === undefined) break;
       const [id, timer] = due;
       this.#timers.delete(id);

@@ -1,7 +1,18 @@
 // A program that uses the whole API. It only needs to compile.
 
-import { DekkerError, Transformer, checkConfig, init, inspect, inspectInput, showConfig } from "dekker";
-import type { Check, Clock, ErrorCode, Finding, KmsClients, KmsV1Client, KmsV2Client, LoadOptions, Location, TransformerEvent } from "dekker";
+import type {
+  Check,
+  Clock,
+  ErrorCode,
+  Finding,
+  KmsClients,
+  KmsV1Client,
+  KmsV2Client,
+  LoadOptions,
+  Location,
+  TransformerEvent,
+} from "dekker";
+import { checkConfig, DekkerError, init, inspect, inspectInput, showConfig, Transformer } from "dekker";
 import * as inline from "dekker/inline";
 import { kmsGrpc } from "dekker/kms-grpc";
 
@@ -20,12 +31,14 @@ const v2: KmsV2Client = {
 };
 const v1: KmsV1Client = {
   encrypt: async ({ plaintext }) => ({ ciphertext: plaintext.slice() }),
-  decrypt: async ({ ciphertext }, { signal }) => ({ plaintext: signal.aborted ? new Uint8Array() : ciphertext.slice() }),
+  decrypt: async ({ ciphertext }, { signal }) => ({
+    plaintext: signal.aborted ? new Uint8Array() : ciphertext.slice(),
+  }),
 };
 const kms: KmsClients = { v2, v1 };
 const factory: KmsClients = (provider) => (provider.version === "v1" ? v1 : { ...v2, close() {} });
 
-function told(event: TransformerEvent): string {
+function describe(event: TransformerEvent): string {
   switch (event.type) {
     case "log":
       return `${event.level} ${event.provider ?? ""} ${event.message}`;
@@ -44,7 +57,7 @@ const options: LoadOptions = {
   coast: "upstream",
   dekCacheCapacity: 10,
   apiserverId: "me",
-  onEvent: (event) => console.log(told(event)),
+  onEvent: (event) => console.log(describe(event)),
   clock,
 };
 
@@ -60,8 +73,19 @@ export async function main(config: string, stored: Uint8Array): Promise<Check[]>
   const faults: Finding[] = checkConfig(config, { automaticReload: true });
   const names: string[] = transformer.checkNames();
   const age: number | undefined = transformer.status().kmsProviders[0]?.writeDek?.ageSeconds;
-  const total = transformer.metrics().flatMap(({ samples }) => samples.map(({ labels, value }) => [labels["resource"], value] as const));
-  console.log(text, faults, names, age, total, inspect(stored).layout[0]?.offset, inspectInput(text)[0]?.encoding, showConfig(config));
+  const total = transformer
+    .metrics()
+    .flatMap(({ samples }) => samples.map(({ labels, value }) => [labels.resource, value] as const));
+  console.log(
+    text,
+    faults,
+    names,
+    age,
+    total,
+    inspect(stored).layout[0]?.offset,
+    inspectInput(text)[0]?.encoding,
+    showConfig(config),
+  );
   transformer.free();
   const grpc: KmsV2Client = kmsGrpc({ endpoint: "unix:///run/kms.sock", timeoutMs: 3000 });
   const old: KmsV1Client = kmsGrpc({ socketPath: "/run/kms.sock", version: "v1" });

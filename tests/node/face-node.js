@@ -19,11 +19,14 @@ for (;;) {
   const length = readSync(0, block);
   if (length === 0) break;
   let from = 0;
-  for (let end; (end = block.subarray(0, length).indexOf(10, from)) >= 0; from = end + 1) {
+  for (;;) {
+    const end = block.subarray(0, length).indexOf(10, from);
+    if (end < 0) break;
     const line = Buffer.concat([...waiting, block.subarray(from, end)]).toString();
     waiting = [];
-    const answer = Buffer.from(handle(line) + "\n");
+    const answer = Buffer.from(`${handle(line)}\n`);
     for (let at = 0; at < answer.length; ) at += writeSync(1, answer, at);
+    from = end + 1;
   }
   if (from < length) waiting.push(Buffer.from(block.subarray(from, length)));
 }

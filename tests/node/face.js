@@ -17,7 +17,8 @@ class Seeded {
 
   fill(bytes) {
     if (this.chosen !== undefined) {
-      if (this.chosen.length !== bytes.length) throw new Error(`${bytes.length} bytes wanted, ${this.chosen.length} chosen`);
+      if (this.chosen.length !== bytes.length)
+        throw new Error(`${bytes.length} bytes wanted, ${this.chosen.length} chosen`);
       bytes.set(this.chosen);
       this.chosen = undefined;
       return bytes;
@@ -50,8 +51,8 @@ function encode(bytes) {
 
 /**
  * Returns the function that answers one request with one response, both JSON text: `{ok}`; `{faults}` or `{text}` for an error that the module throws
- * intentionally; `{trap}` for any other error. The answer of an engine includes what the engine wants next, `{actions, due}`, because each message
- * may be expensive.
+ * intentionally; `{trap}` for any other error. The answer of an engine includes its next actions and when it is due, `{actions, due}`, because
+ * each message may be expensive.
  */
 export function makeHandler(bindings, codec = { encode, decode }) {
   const engines = new Map();
@@ -63,10 +64,9 @@ export function makeHandler(bindings, codec = { encode, decode }) {
 
   const bytes = (text) => codec.decode(text);
   const methods = {
-    create({ config, reload, hkdfSeed, coastAsUpstream, dekCacheCapacity, apiserverId, seed, now }) {
+    create({ config, options, seed, now }) {
       entropy = new Seeded(seed);
-      const { Engine } = bindings;
-      const engine = Engine.create(bytes(config), reload, hkdfSeed, coastAsUpstream, dekCacheCapacity, apiserverId, now);
+      const engine = bindings.Engine.create(bytes(config), options, now);
       engines.set(next, { engine, entropy });
       return { engine: next++, ...wanted(engine) };
     },
@@ -78,24 +78,34 @@ export function makeHandler(bindings, codec = { encode, decode }) {
     openWithDek: ({ stored, key, dek }) => bindings.openWithDek(bytes(stored), bytes(key), bytes(dek)),
     sealWithDek({ plaintext, key, like, likeKey, dek }) {
       entropy = new Seeded(0);
-      return bindings.sealWithDek(bytes(plaintext), bytes(key), bytes(like), bytes(likeKey), bytes(dek));
+      return bindings.sealWithDek({
+        plaintext: bytes(plaintext),
+        key: bytes(key),
+        like: bytes(like),
+        likeKey: bytes(likeKey),
+        dek: bytes(dek),
+      });
     },
     checkConfig: ({ config, reload }) => bindings.checkConfig(bytes(config), reload),
   };
   const engineMethods = {
-    toStorage: (engine, { op, resource, key, plaintext, now }) => engine.toStorage(op, resource, bytes(key), bytes(plaintext), now),
-    fromStorage: (engine, { op, resource, key, stored, now }) => engine.fromStorage(op, resource, bytes(key), bytes(stored), now),
+    toStorage: (engine, { op, resource, key, plaintext, now }) =>
+      engine.toStorage(op, resource, bytes(key), bytes(plaintext), now),
+    fromStorage: (engine, { op, resource, key, stored, now }) =>
+      engine.fromStorage(op, resource, bytes(key), bytes(stored), now),
     health: (engine, { op, now }) => engine.health(op, now),
     cancel: (engine, { op }) => engine.cancel(op),
     reload: (engine, { config, now }) => engine.reload(bytes(config), now),
     unreadableAfter: (engine, { config }) => engine.unreadableAfter(bytes(config)),
-    completeStatus: (engine, { call, version, healthz, keyId, now }) => engine.completeStatus(call, version, healthz, keyId, now),
+    completeStatus: (engine, { call, version, healthz, keyId, now }) =>
+      engine.completeStatus(call, version, healthz, keyId, now),
     completeEncrypt(engine, { call, ciphertext, keyId, annotations, now }) {
       const flat = annotations.flatMap(([name, value]) => [name, bytes(value)]);
       return engine.completeEncrypt(call, bytes(ciphertext), keyId, flat, now);
     },
     completeDecrypt: (engine, { call, plaintext, now }) => engine.completeDecrypt(call, bytes(plaintext), now),
-    completeError: (engine, { call, method, code, message, now }) => engine.completeError(call, method, code, message, now),
+    completeError: (engine, { call, method, code, message, now }) =>
+      engine.completeError(call, method, code, message, now),
     restored: (engine, { now }) => engine.restored(now),
     advance: (engine, { now }) => engine.advance(now),
     kmsProviders: (engine) => engine.kmsProviders(),
@@ -115,12 +125,12 @@ export function makeHandler(bindings, codec = { encode, decode }) {
     try {
       response = { ok: engineMethods[request.do](engine, request) ?? null };
     } catch (thrown) {
-      response = purpose(thrown);
+      response = intended(thrown);
     }
     return { ...response, ...wanted(engine) };
   }
 
-  function purpose(thrown) {
+  function intended(thrown) {
     if (Array.isArray(thrown)) return { faults: thrown };
     if (typeof thrown === "string") return { text: thrown };
     throw thrown;
@@ -132,7 +142,7 @@ export function makeHandler(bindings, codec = { encode, decode }) {
       response = answer(JSON.parse(text));
     } catch (thrown) {
       try {
-        response = purpose(thrown);
+        response = intended(thrown);
       } catch {
         response = { trap: String(thrown?.stack ?? thrown) };
       }

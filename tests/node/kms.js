@@ -10,7 +10,7 @@ export class TestKms {
   annotations = {};
   calls = { status: 0, encrypt: 0, decrypt: 0 };
   /** Every request, with its signal. */
-  asked = [];
+  requests = [];
   /** Hooks by method: `hook(make, request, signal)` returns the answer, and `make()` returns the normal one. */
   hooks = {};
   /** DEKs that another plugin encrypted: `[request, plaintext]`. */
@@ -56,7 +56,7 @@ export class TestKms {
 
   async #answer(method, request, signal, make) {
     this.calls[method]++;
-    this.asked.push({ method, request, signal });
+    this.requests.push({ method, request, signal });
     const hook = this.hooks[method];
     return hook === undefined ? make() : hook(make, request, signal);
   }
@@ -103,9 +103,7 @@ export function rule(providers) {
   return `apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n- resources: [secrets]\n  providers:\n${providers}`;
 }
 
-export const LOCAL = rule(
-  `  - aesgcm: {keys: [{name: key1, secret: ${Buffer.alloc(32, 7).toString("base64")}}]}\n`,
-);
+export const LOCAL = rule(`  - aesgcm: {keys: [{name: key1, secret: ${Buffer.alloc(32, 7).toString("base64")}}]}\n`);
 
 export const AT = { resource: "secrets", key: "/registry/secrets/ns/name" };
 

@@ -20,7 +20,14 @@ before(async () => {
   const pack = ["pack", "--ignore-scripts", "--json", "--pack-destination", folder];
   [packed] = Object.values(JSON.parse((await run("npm", pack, { cwd: root })).stdout));
   await writeFile(join(folder, "package.json"), '{ "private": true }');
-  const install = ["install", "--ignore-scripts", "--no-audit", "--no-fund", "--offline", join(folder, packed.filename)];
+  const install = [
+    "install",
+    "--ignore-scripts",
+    "--no-audit",
+    "--no-fund",
+    "--offline",
+    join(folder, packed.filename),
+  ];
   await run("npm", install, { cwd: folder });
 });
 
@@ -39,6 +46,7 @@ test("it holds the code, its types, README and licence, and nothing else", () =>
     "dist/dekker.js",
     "dist/dekker_bg.wasm",
     "dist/dekker_bg.wasm.js",
+    "dist/errors.d.ts",
     "dist/errors.js",
     "dist/index.browser.js",
     "dist/index.d.ts",
@@ -47,14 +55,18 @@ test("it holds the code, its types, README and licence, and nothing else", () =>
     "dist/inline.js",
     "dist/kms-grpc.d.ts",
     "dist/kms-grpc.js",
+    "dist/kms.d.ts",
     "dist/kms.js",
     "dist/kms/v1beta1.proto",
     "dist/kms/v2.proto",
     "dist/outcome.js",
     "dist/random-node.js",
     "dist/random.js",
+    "dist/tools.d.ts",
     "dist/tools.js",
+    "dist/transformer.d.ts",
     "dist/transformer.js",
+    "dist/wasm.d.ts",
     "dist/wasm.js",
     "package.json",
   ];
@@ -63,8 +75,13 @@ test("it holds the code, its types, README and licence, and nothing else", () =>
 
 test("installed in an empty directory it has no dependencies", async () => {
   const lock = JSON.parse(await readFile(join(folder, "package-lock.json"), "utf8"));
-  const installed = Object.entries(lock.packages).filter(([path, { peer, optional }]) => path !== "" && !peer && !optional);
-  assert.deepEqual(installed.map(([path]) => path), ["node_modules/dekker"]);
+  const installed = Object.entries(lock.packages).filter(
+    ([path, { peer, optional }]) => path !== "" && !peer && !optional,
+  );
+  assert.deepEqual(
+    installed.map(([path]) => path),
+    ["node_modules/dekker"],
+  );
 });
 
 test("ten lines of a new user's code make a round trip", async () => {
@@ -85,7 +102,9 @@ test("ten lines of a new user's code make a round trip", async () => {
 });
 
 test("its gRPC client names the missing dependency", async () => {
-  const failed = await run(process.execPath, ["--input-type=module", "--eval", 'import "dekker/kms-grpc"'], { cwd: folder }).catch((fault) => fault);
+  const failed = await run(process.execPath, ["--input-type=module", "--eval", 'import "dekker/kms-grpc"'], {
+    cwd: folder,
+  }).catch((fault) => fault);
   assert.match(failed.stderr, /Cannot find package '@grpc\/grpc-js'/);
 });
 
@@ -98,8 +117,19 @@ for (const [desc, lib, types] of [
     await mkdir(source);
     await cp(join(root, "tests/node/consumer.ts"), join(source, "consumer.ts"));
     await writeFile(join(source, "package.json"), '{ "type": "module" }');
-    const compilerOptions = { strict: true, noEmit: true, noUncheckedIndexedAccess: true, exactOptionalPropertyTypes: true };
-    Object.assign(compilerOptions, { target: "es2022", module: "nodenext", lib, types, typeRoots: [join(root, "node_modules/@types")] });
+    const compilerOptions = {
+      strict: true,
+      noEmit: true,
+      noUncheckedIndexedAccess: true,
+      exactOptionalPropertyTypes: true,
+    };
+    Object.assign(compilerOptions, {
+      target: "es2022",
+      module: "nodenext",
+      lib,
+      types,
+      typeRoots: [join(root, "node_modules/@types")],
+    });
     await writeFile(join(source, "tsconfig.json"), JSON.stringify({ compilerOptions }));
     const tsc = [join(root, "node_modules/typescript/bin/tsc"), "--project", source];
     await run(process.execPath, tsc, { cwd: source }).catch(({ stdout }) => assert.fail(stdout));

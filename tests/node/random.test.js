@@ -10,7 +10,7 @@ import { Transformer } from "dekker";
 
 import { fillFromKernel, useKernel } from "../../dist/random.js";
 import { kernelRandom } from "../../dist/random-node.js";
-import { AT, TestKms, bytes, config, rule } from "./kms.js";
+import { AT, bytes, config, rule, TestKms } from "./kms.js";
 
 /** Returns the lengths of all reads from the kernel's device while `body` runs. */
 async function readsDuring(body) {
@@ -28,7 +28,8 @@ async function readsDuring(body) {
   return reads;
 }
 
-const local = (provider) => rule(`  - ${provider}: {keys: [{name: key1, secret: ${Buffer.alloc(32, 7).toString("base64")}}]}\n`);
+const local = (provider) =>
+  rule(`  - ${provider}: {keys: [{name: key1, secret: ${Buffer.alloc(32, 7).toString("base64")}}]}\n`);
 
 for (const [provider, nonce] of [
   ["aesgcm", 12],

@@ -4,7 +4,7 @@ import { readSync, writeSync } from "node:fs";
 
 import { Transformer } from "dekker";
 
-import { AT, TestKms, bytes } from "./kms.js";
+import { AT, bytes, TestKms } from "./kms.js";
 
 const [provider, config, batch] = process.argv.slice(2);
 const dekSource = provider === "seed" ? "hkdf-seed" : "counter";

@@ -2,15 +2,15 @@
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
 import test from "node:test";
+import { fileURLToPath } from "node:url";
 
-import { Transformer, inspect } from "dekker";
+import { inspect, Transformer } from "dekker";
 
 import * as bindings from "../../dist/dekker.js";
 import { call } from "../../dist/wasm.js";
-import { TestClock, settled } from "./clock.js";
-import { AT, LOCAL, TestKms, bytes, config } from "./kms.js";
+import { settled, TestClock } from "./clock.js";
+import { AT, bytes, config, LOCAL, TestKms } from "./kms.js";
 
 /** Asks for more memory than the module can have. */
 const fail = () => call(() => bindings.inspect(new Uint8Array(2 ** 31)));
@@ -24,7 +24,9 @@ function memory() {
 test("after a trap a transformer fails with the cause, and the next one works", async () => {
   const transformer = await Transformer.load(LOCAL);
   const stored = await transformer.toStorage(AT, bytes("v"));
-  const trap = await Promise.resolve().then(fail).catch((fault) => fault);
+  const trap = await Promise.resolve()
+    .then(fail)
+    .catch((fault) => fault);
   assert.equal(trap.code, "TRAPPED");
   for (let n = 0; n < 2; n++) {
     await assert.rejects(transformer.toStorage(AT, bytes("v")), { code: "TRAPPED", message: trap.message });
@@ -50,7 +52,7 @@ test("a trap fails waiting operations and aborts their KMS calls", async () => {
   assert.throws(fail, { code: "TRAPPED" });
   await clock.seconds(3);
   await Promise.all([waiting, reload]);
-  assert.ok(kms.asked.every(({ signal }) => signal.aborted));
+  assert.ok(kms.requests.every(({ signal }) => signal.aborted));
   assert.equal(clock.waiting, 0);
   transformer.free();
 });

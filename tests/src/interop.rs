@@ -16,9 +16,9 @@ use dekker_core::engine::Options;
 use dekker_core::engine::event::DecryptRequest;
 use serde::{Deserialize, Deserializer};
 
-use crate::face::Maker;
 #[cfg(feature = "component")]
-use crate::face::{ComponentMaker, JavaScriptMaker, NativeMaker};
+use crate::face::{ComponentMaker, JavaScriptMaker};
+use crate::face::{Maker, NativeMaker};
 use crate::object::{EncryptedObject, Stored};
 use crate::plugin::Plugin;
 use crate::sim::Harness;
@@ -40,34 +40,61 @@ pub fn text(name: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Runs `compare` on every face: natively and on the component, or, if `DEKKER_FACE` is `node` or `browser`, on the npm package there. `compare`
-/// returns how much was compared, and every mismatch. Both are printed in one line for each face, which `cargo xtask interop` reads:
-/// `INTEROP <what> (<face>): <compared> compared, <mismatches> mismatches`.
-///
-/// # Panics
-/// Panics if there is any mismatch. In CI also panics if a component is missing.
-#[cfg(feature = "component")]
-pub fn on_every_face(what: &str, compare: impl Fn(&dyn Maker) -> Comparison) {
-    let on = |maker: &dyn Maker, face| compare(maker).report(&format!("{what} ({face})"));
-    let faults = match env::var("DEKKER_FACE").as_deref() {
-        Ok(face @ "node") => on(&JavaScriptMaker::node(), face),
-        Ok(face @ "browser") => on(&JavaScriptMaker::browser(), face),
-        _ => {
+/// The faces on which a comparison runs.
+#[derive(Clone, Copy, Debug)]
+pub enum Faces {
+    /// Native code: RustCrypto and ring.
+    Native,
+    /// Native code and both components; or, if `DEKKER_FACE` is `node` or `browser`, the npm package there.
+    #[cfg(feature = "component")]
+    Every,
+}
+
+impl Faces {
+    /// Runs `compare` on each face. It returns how much was compared, and every mismatch. Both are printed in one line for each face, which
+    /// `cargo xtask interop` reads: `INTEROP <what> (<face>): <compared> compared, <mismatches> mismatches`.
+    ///
+    /// # Panics
+    /// Panics if there is any mismatch. In CI also panics if a component is missing.
+    pub fn compare(self, what: &str, compare: impl Fn(&dyn Maker) -> Comparison) {
+        let on = |maker: &dyn Maker, face| compare(maker).report(&format!("{what} ({face})"));
+        let native = || {
             let mut faults = on(&NativeMaker::RUST_CRYPTO, "native");
             faults.extend(on(&NativeMaker::RING, "native, ring"));
-            for (name, maker) in [
-                ("component", ComponentMaker::find()),
-                ("accelerated component", ComponentMaker::find_accelerated()),
-            ] {
-                match maker {
-                    Ok(maker) => faults.extend(on(&maker, name)),
-                    Err(missing) => skip(what, &missing.to_string()),
-                }
-            }
             faults
-        }
-    };
-    assert!(faults.is_empty(), "{} mismatches", faults.len());
+        };
+        let faults = match self {
+            Self::Native => native(),
+            #[cfg(feature = "component")]
+            Self::Every => match env::var("DEKKER_FACE").as_deref() {
+                Ok(face @ "node") => on(&JavaScriptMaker::node(), face),
+                Ok(face @ "browser") => on(&JavaScriptMaker::browser(), face),
+                _ => {
+                    let mut faults = native();
+                    for (name, maker) in [
+                        ("component", ComponentMaker::find()),
+                        ("accelerated component", ComponentMaker::find_accelerated()),
+                    ] {
+                        match maker {
+                            Ok(maker) => faults.extend(on(&maker, name)),
+                            Err(missing) => skip(what, &missing.to_string()),
+                        }
+                    }
+                    faults
+                }
+            },
+        };
+        assert!(faults.is_empty(), "{} mismatches", faults.len());
+    }
+}
+
+/// Runs `compare` on every face, as [`Faces::compare`] does.
+///
+/// # Panics
+/// Panics as [`Faces::compare`] does.
+#[cfg(feature = "component")]
+pub fn on_every_face(what: &str, compare: impl Fn(&dyn Maker) -> Comparison) {
+    Faces::Every.compare(what, compare);
 }
 
 /// Prints figures to the terminal, bypassing the capture of the test harness, because they are the purpose of the test.

@@ -3,7 +3,7 @@
 //! [`face`] is the engine as a plain-typed API, with one implementation for each way to reach it. [`sim`] runs an engine against scripted KMS plugins
 //! in simulated time. [`behaviours`] is the suite, one table; `tests/behaviour_*.rs` and `core/tests/behaviour_*.rs` run it, with one `#[test]` for
 //! each entry. [`histories`] plays random histories. [`restored`] restores a process' memory and looks for repeated nonces. [`interop`] reads what
-//! upstream's own code wrote and reported, recorded by `tests/interop`.
+//! upstream's own code wrote and reported, recorded by `tests/interop`; [`vectors`] compares its values.
 
 pub mod behaviours;
 pub mod entropy;
@@ -19,3 +19,4 @@ pub mod restored;
 pub mod sim;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod snapshot;
+pub mod vectors;

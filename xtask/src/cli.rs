@@ -153,7 +153,7 @@ usage: cargo xtask <command>
   simulate --without FIX [--histories N]
                             check that the histories fail in a copy of the tree without this fix of tests/without (`all`: each in turn)
   simulate --matrix         play every fault in every phase, and update docs/fault-matrix.md
-  fmt                       format all code
+  fmt                       format Rust, and JavaScript, JSON and CSS with Biome
   lint                      the same as `test clippy`
   doc                       the same as `test doc`
   pictures                  build the Inspector, and take its screenshots for docs/

@@ -1,6 +1,7 @@
 //! Dekker's build tool. `cargo xtask help` lists its commands.
 
 mod bench;
+mod biome;
 mod cli;
 mod clients;
 mod command;
@@ -94,6 +95,12 @@ fn perform(task: Task) -> Result<bool> {
             let workspace = Workspace::find()?;
             setup::rustfmt(&workspace)?;
             command::run(workspace.cargo().args(["fmt", "--all"]))?;
+            match biome::format(&workspace) {
+                Err(fault) if fault.is::<setup::Missing>() && !workspace.is_ci() => {
+                    eprintln!("SKIP JavaScript, JSON and CSS: {fault:#}");
+                }
+                result => result?,
+            }
         }
         Task::Pictures => {
             let workspace = Workspace::find()?;

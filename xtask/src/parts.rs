@@ -5,6 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::biome;
 use crate::clients;
 use crate::command;
 use crate::component;
@@ -171,10 +172,10 @@ pub static INTEROP: Part = Part {
     run: run_interop,
 };
 
-/// The part `clippy`, which is also the command `lint`.
+/// The part `clippy`, which is also the command `lint`. It also runs the linter of JavaScript and CSS.
 pub static CLIPPY: Part = Part {
     name: "clippy",
-    about: "no warnings, on any target",
+    about: "no warnings from clippy, on any target, or from Biome in JavaScript and CSS",
     needs: Needs::Component,
     run: clippy,
 };
@@ -189,7 +190,8 @@ pub static DOC: Part = Part {
 
 fn fmt(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
     setup::rustfmt(workspace)?;
-    command::run(workspace.cargo().args(["fmt", "--all", "--check"]))?;
+    let rust = command::run(workspace.cargo().args(["fmt", "--all", "--check"]));
+    all([rust, biome::check_format(workspace)])?;
     Ok(Done::Passed)
 }
 
@@ -233,7 +235,7 @@ fn clippy(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
         }
     });
     let [component, accelerated, js] = guests;
-    all([native, without_component, component, accelerated, js])?;
+    all([native, without_component, component, accelerated, js, biome::lint(workspace)])?;
     Ok(match toolchain {
         Toolchain::Own => Done::Passed,
         Toolchain::Debian => Done::PassedWith("the guests were compiled with Debian's rustc, which has no clippy, so only rustc's warnings were checked there".into()),

@@ -1,6 +1,6 @@
 //! The types of scalars: YAML 1.1's types as go-yaml v2 resolves them, or JSON's.
 
-use super::decimal::{self, Rounded};
+use super::decimal::{self, Decimal};
 use alloc::string::String;
 
 /// The type of a scalar. `Number` is the integer that Kubernetes' JSON decoding reads after sigs.k8s.io/yaml has rewritten the number. `None` means
@@ -102,13 +102,13 @@ fn integer(text: &str) -> Option<Option<i64>> {
     }
 }
 
-/// Resolves a number with a point or an exponent through a float, as Go does. Go prints a whole float below 1e21 without a point and then reads it as
-/// an integer. Here this applies only to numbers of up to ten digits: no field of the format can hold more.
+/// Resolves a number with a point or an exponent. Go prints a whole float below 1e21 without a point and then reads it as an integer. Here this applies
+/// only to numbers of up to ten digits: no field of the format can hold more.
 fn float(text: &str) -> Kind {
-    match decimal::round(text) {
-        Some(Rounded::Whole(n)) => Kind::Number(Some(n)),
-        Some(Rounded::Other) => Kind::Number(None),
-        Some(Rounded::Infinite) | None => Kind::String,
+    match decimal::parse(text) {
+        Some(Decimal::Whole(n)) => Kind::Number(Some(n)),
+        Some(Decimal::Other) => Kind::Number(None),
+        Some(Decimal::Infinite) | None => Kind::String,
     }
 }
 

@@ -20,12 +20,12 @@ resources:
  * `kmsProviders()` returns. A failed call has the outcome `{ tag: "err", val: { code: 14, message } }`.
  */
 class Kms {
-  asked = [];
+  requests = [];
   #dek;
 
   async answer({ tag, val }) {
     console.log("  KMS:", tag);
-    this.asked.push(tag);
+    this.requests.push(tag);
     const event = (tag, answer) => ({ tag, val: { call: val.call, outcome: { tag: "ok", val: answer } } });
     switch (tag) {
       case "call-status":
@@ -65,7 +65,9 @@ class Host {
    */
   async settle() {
     const done = new Map();
-    for (let actions; (actions = this.engine.pollActions()).length > 0; ) {
+    for (;;) {
+      const actions = this.engine.pollActions();
+      if (actions.length === 0) return done;
       for (const action of actions) {
         const { tag, val } = action;
         if (tag.startsWith("call-")) {
@@ -78,7 +80,6 @@ class Host {
         else if (tag === "log") console.error(val.level, val.message);
       }
     }
-    return done;
   }
 }
 
@@ -105,6 +106,9 @@ host.engine.handleTimeout(host.now);
 await host.settle();
 host.engine[Symbol.dispose](); // Erases every key in the component's memory.
 
-assert.deepEqual([Buffer.from(read.plaintext).toString(), read.stale, moved.kind], ["hunter2", false, "decrypt-failed"]);
-assert.deepEqual(kms.asked, ["call-status", "call-encrypt", "call-decrypt", "call-status"]);
+assert.deepEqual(
+  [Buffer.from(read.plaintext).toString(), read.stale, moved.kind],
+  ["hunter2", false, "decrypt-failed"],
+);
+assert.deepEqual(kms.requests, ["call-status", "call-encrypt", "call-decrypt", "call-status"]);
 console.log("two writes, one Encrypt");

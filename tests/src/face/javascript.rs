@@ -159,14 +159,17 @@ impl Maker for JavaScriptMaker {
         now: Timestamp,
     ) -> Result<Box<dyn Face>, Vec<Finding>> {
         let Options { reload, dek_source, coast, dek_cache_capacity, apiserver_id } = options;
+        let is_seed = *dek_source == DekSourceType::HkdfSha256XnonceAesGcmSeed;
         let answer = self.ask(&json!({
             "do": "create",
             "config": base64(config),
-            "reload": reload,
-            "hkdfSeed": *dek_source == DekSourceType::HkdfSha256XnonceAesGcmSeed,
-            "coastAsUpstream": *coast == Coast::Upstream,
-            "dekCacheCapacity": dek_cache_capacity,
-            "apiserverId": apiserver_id,
+            "options": {
+                "automaticReload": reload,
+                "dekSource": if is_seed { "hkdf-seed" } else { "counter" },
+                "coast": if *coast == Coast::Upstream { "upstream" } else { "strict" },
+                "dekCacheCapacity": dek_cache_capacity,
+                "apiserverId": apiserver_id,
+            },
             // As text, because a JavaScript number may not hold it.
             "seed": seed.to_string(),
             "now": now.as_millis(),

@@ -31,7 +31,11 @@ const kind = (name) => (Object.hasOwn(ABOUT, name) ? name : "protobuf");
 export function byteMap({ seen, stored }) {
   const perRow = Math.max(ROW_MIN, Math.ceil(stored.length / ROWS_MAX));
   const rows = Math.ceil(stored.length / perRow);
-  const map = el("div", { class: "map", role: "img", "aria-label": `The value drawn to scale: ${seen.layout.map(({ name, length }) => `${name} ${plural(length, "byte")}`).join(", ")}` });
+  const map = el("div", {
+    class: "map",
+    role: "img",
+    "aria-label": `The value drawn to scale: ${seen.layout.map(({ name, length }) => `${name} ${plural(length, "byte")}`).join(", ")}`,
+  });
   for (let row = 0; row < rows; row++) map.append(mapRow(seen.layout, row * perRow, perRow));
   const line = ({ name, offset, length }, index) =>
     el(
@@ -42,9 +46,27 @@ export function byteMap({ seen, stored }) {
       el("td", { class: "number" }, count(length)),
       el("td", { class: "about" }, ABOUT[name] ?? ""),
     );
-  const head = el("tr", {}, el("th", { scope: "col" }, "Part"), el("th", { scope: "col", class: "number" }, "Offset"), el("th", { scope: "col", class: "number" }, "Bytes"), el("th", { scope: "col" }, "Meaning"));
-  const parts = el("table", { class: "parts" }, el("caption", { class: "visually-hidden" }, "Parts of the value"), el("thead", {}, head), el("tbody", {}, seen.layout.map(line)));
-  const whole = el("div", { class: "byte-map" }, map, el("details", { class: "all-parts" }, el("summary", {}, plural(seen.layout.length, "part")), parts));
+  const head = el(
+    "tr",
+    {},
+    el("th", { scope: "col" }, "Part"),
+    el("th", { scope: "col", class: "number" }, "Offset"),
+    el("th", { scope: "col", class: "number" }, "Bytes"),
+    el("th", { scope: "col" }, "Meaning"),
+  );
+  const parts = el(
+    "table",
+    { class: "parts" },
+    el("caption", { class: "visually-hidden" }, "Parts of the value"),
+    el("thead", {}, head),
+    el("tbody", {}, seen.layout.map(line)),
+  );
+  const whole = el(
+    "div",
+    { class: "byte-map" },
+    map,
+    el("details", { class: "all-parts" }, el("summary", {}, plural(seen.layout.length, "part")), parts),
+  );
   const light = ({ target }) => {
     const part = target.closest?.("[data-part]")?.dataset.part;
     for (const one of whole.querySelectorAll("[data-part]")) one.classList.toggle("lit", one.dataset.part === part);
@@ -63,7 +85,15 @@ function mapRow(layout, start, perRow) {
     const share = (to - from) / perRow;
     // A name that does not fit is in the table and in the tooltip.
     const label = share * 68 > name.length + 1 ? name : "";
-    const run = el("span", { class: `run part-${kind(name)}`, "data-part": index, title: `${name}, ${plural(length, "byte")} from ${count(offset)}` }, label);
+    const run = el(
+      "span",
+      {
+        class: `run part-${kind(name)}`,
+        "data-part": index,
+        title: `${name}, ${plural(length, "byte")} from ${count(offset)}`,
+      },
+      label,
+    );
     run.style.insetInlineStart = `${(100 * (from - start)) / perRow}%`;
     run.style.inlineSize = `${100 * share}%`;
     row.append(run);
@@ -97,7 +127,12 @@ function dumpLine(bytes, start, layout) {
   for (const { name, offset, length } of layout) {
     const [from, to] = [Math.max(offset, start), Math.min(offset + length, end)];
     if (from >= to) continue;
-    const text = name === "keyID" ? Array(to - from).fill("··").join(" ") : hex(bytes.subarray(from, to));
+    const text =
+      name === "keyID"
+        ? Array(to - from)
+            .fill("··")
+            .join(" ")
+        : hex(bytes.subarray(from, to));
     line.push(name === "" ? text : el("span", { class: `part-${kind(name)}` }, text), to < end ? " " : "");
   }
   const seen = bytes.slice(start, end);
@@ -106,7 +141,9 @@ function dumpLine(bytes, start, layout) {
   }
   const ascii = latin1(seen).replace(/[^\x20-\x7e]/g, ".");
   line.push(" ".repeat(3 * (16 - (end - start)) + 2), ascii, "\n");
-  return line.reduce((fragment, part) => (fragment.append(part), fragment), document.createDocumentFragment());
+  const fragment = document.createDocumentFragment();
+  fragment.append(...line);
+  return fragment;
 }
 
 /** Returns the readable runs of bytes, one per line, as `strings` finds them. */

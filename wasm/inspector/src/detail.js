@@ -46,8 +46,16 @@ export class Detail {
         el(
           "div",
           { class: "what" },
-          value.seen === undefined ? el("p", { class: "notice tone-bad", id: "damage" }, el("strong", {}, "Damaged. "), value.error) : facts(value),
-          value.seen && el("section", { "aria-labelledby": "map-title" }, el("h4", { id: "map-title" }, "Byte map"), byteMap(value)),
+          value.seen === undefined
+            ? el("p", { class: "notice tone-bad", id: "damage" }, el("strong", {}, "Damaged. "), value.error)
+            : facts(value),
+          value.seen &&
+            el(
+              "section",
+              { "aria-labelledby": "map-title" },
+              el("h4", { id: "map-title" }, "Byte map"),
+              byteMap(value),
+            ),
           value.seen && value.seen.provider !== "identity" && this.#place(value),
         ),
         outcome,
@@ -55,7 +63,12 @@ export class Detail {
           "div",
           { class: "more" },
           value.seen?.provider === "kms" && askPlugin(value),
-          el("details", { class: "stored" }, el("summary", {}, "Stored bytes"), dump(value.stored, "The stored value in hexadecimal", value.seen?.layout)),
+          el(
+            "details",
+            { class: "stored" },
+            el("summary", {}, "Stored bytes"),
+            dump(value.stored, "The stored value in hexadecimal", value.seen?.layout),
+          ),
         ),
       ],
     );
@@ -86,7 +99,8 @@ export class Detail {
           `with ${opened.with}. `,
           opened.stale === true && "Stale: a write would now use another key.",
           opened.stale === false && "Current: a write would use the same key.",
-          seen.provider === "aescbc" && " aescbc has no tag: about one wrong key in 256 is accepted and yields meaningless bytes.",
+          seen.provider === "aescbc" &&
+            " aescbc has no tag: about one wrong key in 256 is accepted and yields meaningless bytes.",
           opened.stale === undefined && "Only the plugin can determine whether it is stale.",
         ];
     const tone = clear || opened.stale ? "warn" : "good";
@@ -99,7 +113,8 @@ export class Detail {
   /** The form for what the value is bound to: its storage key, and the resource that selects the rule. */
   #place(value) {
     const derived = value.keyText === undefined ? undefined : resourceOf(value.keyText);
-    const change = () => {
+    const change = (event) => {
+      event.preventDefault();
       if (key.value !== (value.keyText ?? "")) setKey(value, key.value);
       value.resource = resource.value.trim() || undefined;
       this.#onKey(value);
@@ -107,11 +122,15 @@ export class Detail {
     const field = { type: "text", autocomplete: "off", autocapitalize: "off", spellcheck: "false" };
     const key = el("input", { ...field, id: "storage-key", placeholder: "/registry/secrets/namespace/name" });
     key.value = value.keyText ?? "";
-    const resource = el("input", { ...field, id: "resource", placeholder: derived ?? "from the configuration’s rules" });
+    const resource = el("input", {
+      ...field,
+      id: "resource",
+      placeholder: derived ?? "from the configuration’s rules",
+    });
     resource.value = value.resource ?? "";
     return el(
       "form",
-      { class: "place", submit: (event) => (event.preventDefault(), change()) },
+      { class: "place", submit: change },
       el("label", { for: "storage-key" }, "Storage key"),
       key,
       el("label", { for: "resource" }, "Resource"),
@@ -132,23 +151,64 @@ export class Detail {
 function refusal(fault) {
   const isExpected = fault instanceof Closed;
   const tone = isExpected && ["locked", "plugin", "key"].includes(fault.kind) ? "calm" : "bad";
-  const lead = { wrong: "Decryption failed. ", dek: "Decryption failed. ", locked: "Encrypted. ", plugin: "A plugin is needed. ", key: "Storage key needed. ", absent: "No such key. ", damaged: "Damaged. " };
-  return el("p", { class: `notice tone-${tone}` }, el("strong", {}, (isExpected && lead[fault.kind]) || "Decryption failed. "), fault.message);
+  const lead = {
+    wrong: "Decryption failed. ",
+    dek: "Decryption failed. ",
+    locked: "Encrypted. ",
+    plugin: "A plugin is needed. ",
+    key: "Storage key needed. ",
+    absent: "No such key. ",
+    damaged: "Damaged. ",
+  };
+  return el(
+    "p",
+    { class: `notice tone-${tone}` },
+    el("strong", {}, (isExpected && lead[fault.kind]) || "Decryption failed. "),
+    fault.message,
+  );
 }
 
 function facts({ seen, stored, encoding, source }) {
   const rows = [
-    ["Provider", seen.provider === "kms" ? [`KMS ${seen.apiVersion} `, el("b", {}, `“${printable(seen.providerName)}”`)] : seen.provider],
+    [
+      "Provider",
+      seen.provider === "kms"
+        ? [`KMS ${seen.apiVersion} `, el("b", {}, `“${printable(seen.providerName)}”`)]
+        : seen.provider,
+    ],
     seen.keyName !== undefined && ["Key", el("b", {}, `“${printable(seen.keyName)}”`)],
     seen.keyIdHash && ["Key ID hash", el("code", {}, seen.keyIdHash)],
-    seen.encryptedDEKSourceType && ["DEK source", [SOURCE_TYPES[seen.encryptedDEKSourceType], el("br"), el("code", {}, seen.encryptedDEKSourceType)]],
+    seen.encryptedDEKSourceType && [
+      "DEK source",
+      [SOURCE_TYPES[seen.encryptedDEKSourceType], el("br"), el("code", {}, seen.encryptedDEKSourceType)],
+    ],
     seen.encryptedDEKSourceSize !== undefined && ["Encrypted DEK", size(seen.encryptedDEKSourceSize)],
     seen.content && ["Content", seen.content],
-    ["Size", [size(stored.length), seen.provider !== "identity" && `, of ${seen.provider === "aescbc" ? "at most " : ""}${size(seen.plaintextSize)} of plaintext`]],
-    seen.annotations?.length > 0 && ["Annotations", el("ul", {}, seen.annotations.map(({ name, size }) => el("li", {}, el("code", {}, printable(name)), `, ${plural(size, "byte")}`)))],
+    [
+      "Size",
+      [
+        size(stored.length),
+        seen.provider !== "identity" &&
+          `, of ${seen.provider === "aescbc" ? "at most " : ""}${size(seen.plaintextSize)} of plaintext`,
+      ],
+    ],
+    seen.annotations?.length > 0 && [
+      "Annotations",
+      el(
+        "ul",
+        {},
+        seen.annotations.map(({ name, size }) =>
+          el("li", {}, el("code", {}, printable(name)), `, ${plural(size, "byte")}`),
+        ),
+      ),
+    ],
     ["Found as", `${encoding}, ${source}`],
   ];
-  return el("dl", { class: "facts" }, rows.filter(Boolean).map(([name, value]) => [el("dt", {}, name), el("dd", {}, [value].flat().filter(Boolean))]).flat());
+  return el(
+    "dl",
+    { class: "facts" },
+    rows.filter(Boolean).flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, [value].flat().filter(Boolean))]),
+  );
 }
 
 /** Shows what to ask the plugin to decrypt: only the plugin can turn it into the DEK. */
@@ -161,7 +221,11 @@ function askPlugin(value) {
     "details",
     { class: "ask" },
     el("summary", {}, "How to get the DEK"),
-    el("label", { for: "encrypted-dek", class: "hint" }, "Call the plugin’s Decrypt with this ciphertext (base64) and the value’s key ID and annotations. It returns the DEK or seed."),
+    el(
+      "label",
+      { for: "encrypted-dek", class: "hint" },
+      "Call the plugin’s Decrypt with this ciphertext (base64) and the value’s key ID and annotations. It returns the DEK or seed.",
+    ),
     field,
   );
 }

@@ -1,4 +1,4 @@
-// Helpers for elements and text. Everything from a value becomes text, never markup; the page's policy would refuse markup.
+// Elements and text. Everything from a value becomes text, never markup; the page's policy would refuse markup.
 
 /**
  * Creates an element: `el("p", { class: "hint", title: "…" }, "text", child)`. Attributes that are functions become listeners. Attributes and
@@ -53,4 +53,19 @@ export function breathe() {
     };
     port2.postMessage(undefined);
   });
+}
+
+/** Draws a part again, and returns the focus to the element that had it. */
+export function redraw(box, part) {
+  const held = box.contains(document.activeElement) ? document.activeElement : undefined;
+  const same = held && ["id", "data-group", "data-number", "data-sort"].find((name) => held.hasAttribute(name));
+  const value = same && held.getAttribute(same);
+  box.replaceChildren(part);
+  if (same === undefined) return;
+  const again = [...box.querySelectorAll(`[${same}]`)].find((element) => element.getAttribute(same) === value);
+  const target =
+    again !== undefined && !again.disabled
+      ? again
+      : (box.querySelector("#previous:not([disabled]), #next:not([disabled])") ?? box.querySelector("button"));
+  target?.focus();
 }

@@ -10,7 +10,8 @@ const ENCRYPTED = "k8s:enc:";
 /** The first bytes of every Kubernetes object in protobuf. */
 const PROTOBUF = "k8s\0";
 /** A line of `hexdump -C`, `xxd` or `od -A x -t x1z`: an offset, then the bytes. */
-const DUMP_LINE = /^([0-9a-f]{6,16}):?(?: {1,3}|\t)((?:[0-9a-f]{2} {0,2}){1,32}|(?:[0-9a-f]{2,4} ){1,16})(?: *[|>].*| {2,}.*)?$/i;
+const DUMP_LINE =
+  /^([0-9a-f]{6,16}):?(?: {1,3}|\t)((?:[0-9a-f]{2} {0,2}){1,32}|(?:[0-9a-f]{2,4} ){1,16})(?: *[|>].*| {2,}.*)?$/i;
 /** In the plain output of etcdctl, a key is on the line before its value. */
 const PLAIN_PAIR = /(?:^|\n)(\/[^\n\0]{1,1024})\n(?=k8s:enc:|k8s\0)/g;
 
@@ -34,7 +35,7 @@ function fromLatin1(text) {
 const isStored = (text) => text.startsWith(ENCRYPTED) || text.startsWith(PROTOBUF);
 
 /** Decodes hexadecimal digits, with or without spaces. Returns `undefined` for other text. */
-export function fromHex(text) {
+function fromHex(text) {
   const digits = text.trim().replace(/^0x/i, "").replace(/\s+/g, "");
   if (digits.length === 0 || digits.length % 2 === 1 || /[^0-9a-f]/i.test(digits)) return undefined;
   const bytes = new Uint8Array(digits.length / 2);
@@ -43,7 +44,7 @@ export function fromHex(text) {
 }
 
 /** Decodes standard base64, with or without line breaks. Returns `undefined` for other text. */
-export function fromBase64(text) {
+function fromBase64(text) {
   try {
     return fromLatin1(atob(text));
   } catch {
@@ -85,7 +86,8 @@ function etcdctl(text) {
   return pairs.map((pair, index) => {
     const key = fromBase64(String(pair?.key ?? ""));
     const stored = fromBase64(String(pair?.value ?? ""));
-    if (key === undefined || stored === undefined) throw new InputError(`kvs[${index}] of the output of etcdctl is not base64.`);
+    if (key === undefined || stored === undefined)
+      throw new InputError(`kvs[${index}] of the output of etcdctl is not base64.`);
     return { key, stored, encoding: "etcdctl" };
   });
 }
@@ -100,11 +102,15 @@ function parseAll(text) {
   };
   const whole = parse(text);
   if (whole !== undefined) return [whole];
-  const lines = text.split("\n").filter((line) => line.trim() !== "").map(parse);
+  const lines = text
+    .split("\n")
+    .filter((line) => line.trim() !== "")
+    .map(parse);
   return lines.includes(undefined) ? undefined : lines;
 }
 
-const isAnswer = (json) => typeof json?.header === "object" && json.header !== null && (json.kvs == null || Array.isArray(json.kvs));
+const isAnswer = (json) =>
+  typeof json?.header === "object" && json.header !== null && (json.kvs == null || Array.isArray(json.kvs));
 
 /** Parses the plain output of `etcdctl get --prefix`: each key on a line, followed by its value. */
 function plainPairs(text) {
@@ -139,7 +145,8 @@ function dumped(text) {
     }
     const bytes = fromHex(DUMP_LINE.exec(line)?.[2] ?? "");
     if (bytes !== undefined) {
-      if (offset !== end) throw new InputError(`The hexdump is incomplete: after ${end} bytes, the next offset is ${offset}.`);
+      if (offset !== end)
+        throw new InputError(`The hexdump is incomplete: after ${end} bytes, the next offset is ${offset}.`);
       runs.push(bytes);
       end += bytes.length;
     } else if (!/^[0-9a-f]{6,16}$/i.test(line.trim())) return undefined;
@@ -164,7 +171,10 @@ function inLines(text) {
 
 /** Decodes one value in hex or base64, if the result begins like a stored value. */
 function decoded(text) {
-  for (const [encoding, decode] of [["hex", fromHex], ["base64", fromBase64]]) {
+  for (const [encoding, decode] of [
+    ["hex", fromHex],
+    ["base64", fromBase64],
+  ]) {
     const stored = decode(text);
     if (stored !== undefined && isStored(latin1(stored.subarray(0, 8)))) return [{ stored, encoding }];
   }
@@ -173,10 +183,15 @@ function decoded(text) {
 
 /** Parses DEKs or seeds, one per line, in hex or base64. */
 export function findDeks(text) {
-  const lines = text.split("\n").map((line) => line.trim()).filter((line) => line !== "");
+  const lines = text
+    .split("\n")
+    .map((line) => line.trim())
+    .filter((line) => line !== "");
   return lines.map((line, index) => {
     // 64 hexadecimal digits are also valid base64, for 48 bytes, but no DEK has that length.
-    const bytes = [fromHex(line), fromBase64(line)].find((bytes) => bytes?.length === 32 || bytes?.length === 16 || bytes?.length === 24);
+    const bytes = [fromHex(line), fromBase64(line)].find(
+      (bytes) => bytes?.length === 32 || bytes?.length === 16 || bytes?.length === 24,
+    );
     if (bytes === undefined) throw new InputError(`Line ${index + 1} is not a DEK: enter 32 bytes in hex or base64.`);
     return bytes;
   });

@@ -1,6 +1,6 @@
 // Decryption, with the local keys of a configuration and with DEKs or seeds that the user has entered.
 
-import { DekkerError, Transformer, checkConfig, init, openWithDek, showConfig } from "dekker/inline";
+import { checkConfig, DekkerError, init, openWithDek, showConfig, Transformer } from "dekker/inline";
 
 import { findDeks } from "./input.js";
 import { resourceOf, resourcesOfRules } from "./resource.js";
@@ -14,7 +14,7 @@ export class Closed extends Error {
 }
 
 /** The codes of failures after which other resources are tried, the most informative first. If all fail, the first code in this list is shown. */
-const TELLING = ["DECRYPT_FAILED", "MALFORMED", "NO_MATCHING_PREFIX", "ENCRYPTED_DATA"];
+const INFORMATIVE = ["DECRYPT_FAILED", "MALFORMED", "NO_MATCHING_PREFIX", "ENCRYPTED_DATA"];
 
 /** The clients for a configuration's KMS plugins. A page cannot reach a plugin, so every call fails. */
 const UNREACHABLE = () => {
@@ -65,7 +65,8 @@ export class Keys {
    */
   async open(value) {
     if (value.seen === undefined) throw new Closed("damaged", value.error);
-    if (value.seen.provider === "identity") return { plaintext: value.stored.slice(), stale: undefined, with: "nothing: it is not encrypted" };
+    if (value.seen.provider === "identity")
+      return { plaintext: value.stored.slice(), stale: undefined, with: "nothing: it is not encrypted" };
     return value.seen.provider === "kms" ? this.#openKms(value) : this.#openLocal(value);
   }
 
@@ -73,7 +74,10 @@ export class Keys {
     if (this.#deks.length === 0) {
       const name = seen.providerName;
       throw this.hasConfig
-        ? new Closed("plugin", `The KMS plugin “${name}” holds the key, and a page cannot reach it. Have the plugin decrypt the value’s encrypted DEK source, and paste the DEK that it returns.`)
+        ? new Closed(
+            "plugin",
+            `The KMS plugin “${name}” holds the key, and a page cannot reach it. Have the plugin decrypt the value’s encrypted DEK source, and paste the DEK that it returns.`,
+          )
         : new Closed("locked", `The KMS plugin “${name}” holds the key. Paste the DEK or seed to read it here.`);
     }
     let malformed;
@@ -88,23 +92,40 @@ export class Keys {
       }
     }
     if (malformed !== undefined) throw new Closed("damaged", sentence(malformed.message));
-    throw key === undefined ? needsKey() : new Closed("dek", wrong(this.#deks.length === 1 ? "This DEK does not open it" : `None of the ${this.#deks.length} DEKs opens it`));
+    throw key === undefined
+      ? needsKey()
+      : new Closed(
+          "dek",
+          wrong(this.#deks.length === 1 ? "This DEK does not open it" : `The ${this.#deks.length} DEKs do not open it`),
+        );
   }
 
   async #openLocal({ seen, stored, key, keyText, resource }) {
     if (this.#transformer === undefined) {
       const hint = this.#deks.length > 0 ? "It is not encrypted with a DEK. " : "";
-      throw new Closed("locked", `${hint}Paste the configuration that holds the key “${seen.keyName}” to read it here.`);
+      throw new Closed(
+        "locked",
+        `${hint}Paste the configuration that holds the key “${seen.keyName}” to read it here.`,
+      );
     }
     let refused;
     for (const candidate of this.#candidates(keyText, resource)) {
       try {
-        const { plaintext, stale } = await this.#transformer.fromStorage({ resource: candidate, key: key ?? "" }, stored);
-        return { plaintext, stale, resource: candidate, with: `the configuration, as ${/^any(\.any)?$/.test(candidate) ? "a resource that a wildcard covers" : candidate}` };
+        const { plaintext, stale } = await this.#transformer.fromStorage(
+          { resource: candidate, key: key ?? "" },
+          stored,
+        );
+        return {
+          plaintext,
+          stale,
+          resource: candidate,
+          with: `the configuration, as ${/^any(\.any)?$/.test(candidate) ? "a resource that a wildcard covers" : candidate}`,
+        };
       } catch (fault) {
         if (!(fault instanceof DekkerError)) throw fault;
-        if (!TELLING.includes(fault.code)) throw new Closed("failed", sentence(fault.message));
-        if (refused === undefined || TELLING.indexOf(fault.code) < TELLING.indexOf(refused.code)) refused = fault;
+        if (!INFORMATIVE.includes(fault.code)) throw new Closed("failed", sentence(fault.message));
+        if (refused === undefined || INFORMATIVE.indexOf(fault.code) < INFORMATIVE.indexOf(refused.code))
+          refused = fault;
       }
     }
     throw this.#closed(refused, seen, key);
@@ -126,7 +147,10 @@ export class Keys {
       case "MALFORMED":
         return new Closed("damaged", sentence(fault.message));
       default:
-        return new Closed("absent", `No rule of the configuration that covers this resource has ${provider} with a key “${keyName}”.`);
+        return new Closed(
+          "absent",
+          `No rule of the configuration that covers this resource has ${provider} with a key “${keyName}”.`,
+        );
     }
   }
 
@@ -140,5 +164,6 @@ export class Keys {
 }
 
 const needsKey = () => new Closed("key", "The value is bound to its storage key. Enter it under “Storage key”.");
-const wrong = (what) => `${what}: wrong key, wrong storage key, or altered bytes. These causes cannot be distinguished.`;
+const wrong = (what) =>
+  `${what}: wrong key, wrong storage key, or altered bytes. These causes cannot be distinguished.`;
 const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;

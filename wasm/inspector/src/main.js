@@ -3,12 +3,13 @@
 import { DekkerError, init } from "dekker/inline";
 
 import { Detail } from "./detail.js";
-import { $, breathe, count, el, plural } from "./dom.js";
-import { BYTES_MAX, InputError, VALUES_MAX, findValues, isConfiguration, toBase64 } from "./input.js";
+import { $, breathe, count, el, plural, redraw } from "./dom.js";
+import { BYTES_MAX, findValues, InputError, isConfiguration, toBase64, VALUES_MAX } from "./input.js";
 import { Closed, Keys } from "./keys.js";
+import { complain, finding, say } from "./messages.js";
 import { overview } from "./overview.js";
-import { PAGE, arrange, table } from "./table.js";
-import { STATES, makeValue } from "./values.js";
+import { arrange, PAGE, table } from "./table.js";
+import { makeValue, STATES } from "./values.js";
 
 /** The maximum size of a configuration or a file of DEKs. */
 const KEYS_MAX = 1 << 20;
@@ -25,7 +26,11 @@ let era = 0;
 /** Increases whenever the page is cleared. Input that is still being processed is then dropped. */
 let clearings = 0;
 
-const detail = new Detail($("detail"), (value) => keys.open(value), (value) => retry(value));
+const detail = new Detail(
+  $("detail"),
+  (value) => keys.open(value),
+  (value) => retry(value),
+);
 
 // ---- input
 
@@ -44,7 +49,8 @@ async function take(inputs, { focus = false } = {}) {
     }
     try {
       for (const found of findValues(bytes)) {
-        if (state.values.length + added.length >= VALUES_MAX) throw new InputError(`The page holds at most ${count(VALUES_MAX)} values.`);
+        if (state.values.length + added.length >= VALUES_MAX)
+          throw new InputError(`The page holds at most ${count(VALUES_MAX)} values.`);
         held += found.stored.length;
         if (held > BYTES_MAX) throw new InputError("The page holds at most 64 MiB of values.");
         added.push(makeValue(found, name, ++state.numbered));
@@ -68,7 +74,9 @@ async function take(inputs, { focus = false } = {}) {
   if (added.length > 0) {
     state.selected = added[0];
     state.view = fresh.view();
-    say(`${plural(added.length, "value")} found${state.values.length > added.length ? `, ${count(state.values.length)} in all` : ""}.`);
+    say(
+      `${plural(added.length, "value")} found${state.values.length > added.length ? `, ${count(state.values.length)} in all` : ""}.`,
+    );
   }
   if (config !== undefined) {
     $("config").value = config;
@@ -85,7 +93,11 @@ async function takeFiles(files, into) {
   if (chosen.length === 0) return;
   const most = into === undefined ? BYTES_MAX : KEYS_MAX;
   if (chosen.reduce((sum, { size }) => sum + size, 0) > most) {
-    complain([into === undefined ? "These files are more than 64 MiB. Choose fewer at once." : "This file is too large for a configuration or DEKs."]);
+    complain([
+      into === undefined
+        ? "These files are more than 64 MiB. Choose fewer at once."
+        : "This file is too large for a configuration or DEKs.",
+    ]);
     return;
   }
   const inputs = [];
@@ -112,7 +124,9 @@ async function takeFiles(files, into) {
 async function takeText(text, how) {
   // The clipboard holds text: bytes that are not UTF-8 are lost.
   if (text.includes("\u{fffd}")) {
-    complain(["Raw bytes do not survive the clipboard. Drop the file instead, or paste hex, base64 or etcdctl get -w json."]);
+    complain([
+      "Raw bytes do not survive the clipboard. Drop the file instead, or paste hex, base64 or etcdctl get -w json.",
+    ]);
     return;
   }
   await take([{ name: "pasted", bytes: new TextEncoder().encode(text) }], how);
@@ -134,7 +148,14 @@ async function useKeys() {
     const which = fault instanceof InputError ? "dek" : "config";
     $(which).setAttribute("aria-invalid", "true");
     const lines = fault.findings?.map(finding) ?? [el("li", {}, fault.message)];
-    faults.replaceChildren(el("div", { class: "notice tone-bad", role: "alert" }, el("strong", {}, which === "dek" ? "The DEK cannot be used." : "The configuration has errors."), el("ul", {}, lines)));
+    faults.replaceChildren(
+      el(
+        "div",
+        { class: "notice tone-bad", role: "alert" },
+        el("strong", {}, which === "dek" ? "The DEK cannot be used." : "The configuration has errors."),
+        el("ul", {}, lines),
+      ),
+    );
     $(which).focus();
     say("The keys did not change.");
     if (!(fault instanceof InputError || fault instanceof DekkerError)) throw fault;
@@ -147,13 +168,16 @@ async function useKeys() {
   keys.free();
   keys = loaded;
   const { warnings } = keys;
-  if (warnings.length > 0) faults.replaceChildren(el("details", { class: "warnings" }, el("summary", {}, plural(warnings.length, "warning")), el("ul", {}, warnings.map(finding))));
+  if (warnings.length > 0)
+    faults.replaceChildren(
+      el(
+        "details",
+        { class: "warnings" },
+        el("summary", {}, plural(warnings.length, "warning")),
+        el("ul", {}, warnings.map(finding)),
+      ),
+    );
   await readAll(state.values);
-}
-
-function finding({ line, column, path, message }) {
-  const place = line === undefined ? "" : `line ${line}, column ${column}: `;
-  return el("li", {}, place, path !== "" && [el("code", {}, path), ": "], message);
 }
 
 /** Tries the keys on values and records the state of each value. Erases each plaintext at once. */
@@ -174,11 +198,16 @@ async function readAll(values) {
   }
   draw();
   if (keys.isEmpty) return;
-  say(
-    values.length === 0
-      ? "The keys are ready. Now add stored values."
-      : [`${count(read)} of ${plural(values.length, "value")} decrypted`, refused > 0 && `${count(refused)} refused: wrong key`, closed > 0 && `${count(closed)} without a key`].filter(Boolean).join("; ") + ".",
-  );
+  if (values.length === 0) {
+    say("The keys are ready. Now add stored values.");
+    return;
+  }
+  const results = [
+    `${count(read)} of ${plural(values.length, "value")} decrypted`,
+    refused > 0 && `${count(refused)} refused: wrong key`,
+    closed > 0 && `${count(closed)} without a key`,
+  ];
+  say(`${results.filter(Boolean).join("; ")}.`);
 }
 
 async function readOne(value) {
@@ -214,25 +243,17 @@ function draw() {
   if (state.selected !== undefined) void detail.show(state.selected);
 }
 
-/** Draws a part again, and returns the focus to the element that had it. */
-function redraw(box, part) {
-  const held = box.contains(document.activeElement) ? document.activeElement : undefined;
-  const same = held && ["id", "data-group", "data-number", "data-sort"].find((name) => held.hasAttribute(name));
-  const value = same && held.getAttribute(same);
-  box.replaceChildren(part);
-  if (same === undefined) return;
-  const again = [...box.querySelectorAll(`[${same}]`)].find((element) => element.getAttribute(same) === value);
-  const target = again !== undefined && !again.disabled ? again : (box.querySelector("#previous:not([disabled]), #next:not([disabled])") ?? box.querySelector("button"));
-  target?.focus();
-}
-
 function drawOverview() {
   const { view, values } = state;
   const onChoose = (id) => {
     Object.assign(view, { group: view.group === id ? undefined : id, page: 0 });
     drawOverview();
     drawTable();
-    say(view.group === undefined ? "All values are shown." : `Only the ${plural(shown().length, "value")} of this key are shown.`);
+    say(
+      view.group === undefined
+        ? "All values are shown."
+        : `Only the ${plural(shown().length, "value")} of this key are shown.`,
+    );
   };
   const onAll = () => {
     view.allKeys = true;
@@ -267,15 +288,6 @@ function drawTable() {
   if ($("filter").value !== view.words) $("filter").value = view.words;
 }
 
-const say = (text) => ($("status").textContent = text);
-
-function complain(faults) {
-  $("alert").hidden = faults.length === 0;
-  const shown = faults.slice(0, 5).map((fault) => el("li", {}, fault));
-  if (faults.length > 5) shown.push(el("li", {}, `and ${count(faults.length - 5)} more`));
-  $("alert").replaceChildren(el("ul", {}, shown));
-}
-
 /** Erases what can be erased, and drops the rest. */
 function clear() {
   era++;
@@ -300,11 +312,14 @@ const guarded = (act) => (event) =>
     complain([`Something went wrong: ${fault?.message ?? fault}`]);
   });
 
-$("inspect").addEventListener("click", guarded(async () => {
-  const text = $("paste").value;
-  $("paste").value = "";
-  await takeText(text, { focus: true });
-}));
+$("inspect").addEventListener(
+  "click",
+  guarded(async () => {
+    const text = $("paste").value;
+    $("paste").value = "";
+    await takeText(text, { focus: true });
+  }),
+);
 
 $("paste").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) $("inspect").click();
@@ -317,25 +332,31 @@ for (const id of ["config", "dek"]) {
 }
 
 // In the field for values, and outside text fields, pasted text is processed at once.
-document.addEventListener("paste", guarded(async (event) => {
-  const { target, clipboardData } = event;
-  if (clipboardData === null) return;
-  if (clipboardData.files.length > 0) {
+document.addEventListener(
+  "paste",
+  guarded(async (event) => {
+    const { target, clipboardData } = event;
+    if (clipboardData === null) return;
+    if (clipboardData.files.length > 0) {
+      event.preventDefault();
+      await takeFiles(clipboardData.files);
+      return;
+    }
+    const isField = target instanceof HTMLTextAreaElement || target instanceof HTMLInputElement;
+    if (isField && (target.id !== "paste" || target.value !== "")) return;
     event.preventDefault();
-    await takeFiles(clipboardData.files);
-    return;
-  }
-  const isField = target instanceof HTMLTextAreaElement || target instanceof HTMLInputElement;
-  if (isField && (target.id !== "paste" || target.value !== "")) return;
-  event.preventDefault();
-  await takeText(clipboardData.getData("text/plain"));
-}));
+    await takeText(clipboardData.getData("text/plain"));
+  }),
+);
 
-$("files").addEventListener("change", guarded(async () => {
-  await takeFiles($("files").files);
-  // Allows choosing the same file again.
-  $("files").value = "";
-}));
+$("files").addEventListener(
+  "change",
+  guarded(async () => {
+    await takeFiles($("files").files);
+    // Allows choosing the same file again.
+    $("files").value = "";
+  }),
+);
 $("choose").addEventListener("click", () => $("files").click());
 $("decrypt").addEventListener("click", guarded(useKeys));
 $("clear").addEventListener("click", () => {
@@ -358,14 +379,17 @@ for (const type of ["dragenter", "dragover"]) {
 document.addEventListener("dragleave", (event) => {
   if (event.relatedTarget === null) document.body.classList.remove("dropping");
 });
-document.addEventListener("drop", guarded(async (event) => {
-  event.preventDefault();
-  document.body.classList.remove("dropping");
-  const into = event.target.closest?.("[data-drop]")?.dataset.drop;
-  const { files } = event.dataTransfer;
-  if (files.length > 0) await takeFiles(files, into);
-  else if (into === undefined) await takeText(event.dataTransfer.getData("text/plain"));
-}));
+document.addEventListener(
+  "drop",
+  guarded(async (event) => {
+    event.preventDefault();
+    document.body.classList.remove("dropping");
+    const into = event.target.closest?.("[data-drop]")?.dataset.drop;
+    const { files } = event.dataTransfer;
+    if (files.length > 0) await takeFiles(files, into);
+    else if (into === undefined) await takeText(event.dataTransfer.getData("text/plain"));
+  }),
+);
 
 // Escape returns from a value to its row.
 $("detail").addEventListener("keydown", (event) => {

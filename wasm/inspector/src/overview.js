@@ -11,7 +11,12 @@ const BARS = 8;
  */
 export function overview(values, { chosen, all, onChoose, onAll }) {
   const groups = groupsOf(values);
-  return el("div", { class: "overview" }, figures(values, groups), chart(groups, values.length, { chosen, all, onChoose, onAll }));
+  return el(
+    "div",
+    { class: "overview" },
+    figures(values, groups),
+    chart(groups, values.length, { chosen, all, onChoose, onAll }),
+  );
 }
 
 function figures(values, groups) {
@@ -32,7 +37,12 @@ function figures(values, groups) {
     of("damaged") > 0 && ["damaged", count(of("damaged")), "do not match their prefix", "bad"],
   ];
   const figure = ([name, number, more, tone = "calm"]) =>
-    el("div", { class: `figure tone-${tone}` }, el("dt", {}, name), el("dd", {}, el("strong", {}, number), el("span", {}, more)));
+    el(
+      "div",
+      { class: `figure tone-${tone}` },
+      el("dt", {}, name),
+      el("dd", {}, el("strong", {}, number), el("span", {}, more)),
+    );
   return el("dl", { class: "figures" }, rows.filter(Boolean).map(figure));
 }
 
@@ -49,11 +59,22 @@ function chart(groups, total, { chosen, all, onChoose, onAll }) {
       {},
       el(
         "button",
-        { type: "button", class: "bar", "data-group": group.id, "aria-pressed": String(group.id === chosen), click: () => onChoose(group.id) },
+        {
+          type: "button",
+          class: "bar",
+          "data-group": group.id,
+          "aria-pressed": String(group.id === chosen),
+          click: () => onChoose(group.id),
+        },
         badge(group.provider, group.label),
         el("span", { class: "bar-key", title: group.key }, group.key),
         el("span", { class: "track", "aria-hidden": "true" }, fill),
-        el("span", { class: "bar-count" }, el("b", {}, count(group.values)), el("span", { class: "visually-hidden" }, " values, ")),
+        el(
+          "span",
+          { class: "bar-count" },
+          el("b", {}, count(group.values)),
+          el("span", { class: "visually-hidden" }, " values, "),
+        ),
         el("span", { class: "bar-share" }, percent),
       ),
     );
@@ -64,6 +85,11 @@ function chart(groups, total, { chosen, all, onChoose, onAll }) {
     { class: "chart", "aria-labelledby": "chart-title" },
     el("h3", { id: "chart-title" }, "Values per key"),
     el("ul", {}, shown.map(bar)),
-    rest > 0 && el("button", { type: "button", class: "quiet", id: "all-keys", click: onAll }, `Show ${plural(rest, "more key")}`),
+    rest > 0 &&
+      el(
+        "button",
+        { type: "button", class: "quiet", id: "all-keys", click: onAll },
+        `Show ${plural(rest, "more key")}`,
+      ),
   );
 }

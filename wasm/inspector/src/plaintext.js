@@ -13,12 +13,18 @@ const NAMES = { json: "JSON", text: "Text", hex: "Hex" };
 function viewsOf(plaintext) {
   if (isKubernetesProtobuf(plaintext)) {
     const object = readObject(plaintext);
-    const note = "Decoded from protobuf. A field without a known name is shown by its number; bytes that are not text are shown in base64.";
-    const json = object && (() => [el("p", { class: "hint" }, note), long(JSON.stringify(object, null, 2), "The object as JSON")]);
-    return { about: object === undefined ? "Kubernetes protobuf, damaged" : describe(object), views: { json, text: () => strings(plaintext), hex: () => bytes(plaintext) } };
+    const note =
+      "Decoded from protobuf. A field without a known name is shown by its number; bytes that are not text are shown in base64.";
+    const json =
+      object && (() => [el("p", { class: "hint" }, note), long(JSON.stringify(object, null, 2), "The object as JSON")]);
+    return {
+      about: object === undefined ? "Kubernetes protobuf, damaged" : describe(object),
+      views: { json, text: () => strings(plaintext), hex: () => bytes(plaintext) },
+    };
   }
   const whole = text(plaintext);
-  if (whole === undefined) return { about: "Binary", views: { text: () => strings(plaintext), hex: () => bytes(plaintext) } };
+  if (whole === undefined)
+    return { about: "Binary", views: { text: () => strings(plaintext), hex: () => bytes(plaintext) } };
   const views = { text: () => [long(whole, "The object as text")], hex: () => bytes(plaintext) };
   let object;
   try {
@@ -27,7 +33,10 @@ function viewsOf(plaintext) {
     return { about: "Text", views };
   }
   if (typeof object !== "object" || object === null) return { about: "Text", views };
-  return { about: describe(object), views: { json: () => [long(JSON.stringify(object, null, 2), "The object as JSON")], ...views } };
+  return {
+    about: describe(object),
+    views: { json: () => [long(JSON.stringify(object, null, 2), "The object as JSON")], ...views },
+  };
 }
 
 function describe({ apiVersion, kind, metadata }) {
@@ -44,7 +53,11 @@ function strings(plaintext) {
 }
 
 function long(whole, label) {
-  const block = el("pre", { class: "object", tabindex: "0", role: "group", "aria-label": label }, whole.slice(0, TEXT_FIRST));
+  const block = el(
+    "pre",
+    { class: "object", tabindex: "0", role: "group", "aria-label": label },
+    whole.slice(0, TEXT_FIRST),
+  );
   if (whole.length <= TEXT_FIRST) return block;
   const more = el("button", { type: "button", class: "quiet" }, `Show all ${plural(whole.length, "character")}`);
   more.addEventListener("click", () => {
@@ -60,7 +73,9 @@ export function plaintextView(plaintext, chosen, onChoose) {
   const { about, views } = viewsOf(plaintext);
   const ids = Object.keys(NAMES).filter((id) => views[id] !== undefined);
   const panel = el("div", { id: "object-panel", role: "tabpanel", "aria-labelledby": "" });
-  const tabs = ids.map((id) => el("button", { type: "button", role: "tab", id: `tab-${id}`, "aria-controls": "object-panel" }, NAMES[id]));
+  const tabs = ids.map((id) =>
+    el("button", { type: "button", role: "tab", id: `tab-${id}`, "aria-controls": "object-panel" }, NAMES[id]),
+  );
   const choose = (index) => {
     tabs.forEach((tab, at) => {
       tab.setAttribute("aria-selected", String(at === index));
@@ -70,7 +85,12 @@ export function plaintextView(plaintext, chosen, onChoose) {
     panel.replaceChildren(...views[ids[index]]());
   };
   const list = el("div", { role: "tablist", "aria-label": "How to show the object" }, tabs);
-  tabs.forEach((tab, at) => tab.addEventListener("click", () => (choose(at), onChoose(ids[at]))));
+  for (const [at, tab] of tabs.entries()) {
+    tab.addEventListener("click", () => {
+      choose(at);
+      onChoose(ids[at]);
+    });
+  }
   list.addEventListener("keydown", (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (step === undefined) return;
@@ -80,6 +100,11 @@ export function plaintextView(plaintext, chosen, onChoose) {
     next.click();
   });
   choose(Math.max(0, ids.indexOf(chosen)));
-  const head = el("div", { class: "object-head" }, el("p", { id: "object-about" }, el("strong", {}, about), ` · ${size(plaintext.length)}`), list);
+  const head = el(
+    "div",
+    { class: "object-head" },
+    el("p", { id: "object-about" }, el("strong", {}, about), ` · ${size(plaintext.length)}`),
+    list,
+  );
   return el("div", { class: "plaintext" }, head, panel);
 }

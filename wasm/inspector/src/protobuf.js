@@ -15,7 +15,14 @@ const list = (value) => ({ kind: "list", value });
 const message = (fields) => ({ kind: "message", fields });
 
 // The field numbers are those of generated.proto in k8s.io/apimachinery and k8s.io/api.
-const OWNER = message({ 1: ["kind", TEXT], 3: ["name", TEXT], 4: ["uid", TEXT], 5: ["apiVersion", TEXT], 6: ["controller", NUMBER], 7: ["blockOwnerDeletion", NUMBER] });
+const OWNER = message({
+  1: ["kind", TEXT],
+  3: ["name", TEXT],
+  4: ["uid", TEXT],
+  5: ["apiVersion", TEXT],
+  6: ["controller", NUMBER],
+  7: ["blockOwnerDeletion", NUMBER],
+});
 const MANAGED = message({
   1: ["manager", TEXT],
   2: ["operation", TEXT],
@@ -42,24 +49,50 @@ const METADATA = message({
   14: ["finalizers", list(TEXT)],
   17: ["managedFields", list(MANAGED)],
 });
-const SECRET = message({ 1: ["metadata", METADATA], 2: ["data", map(BYTES)], 3: ["type", TEXT], 4: ["stringData", map(TEXT)], 5: ["immutable", NUMBER] });
-const CONFIG_MAP = message({ 1: ["metadata", METADATA], 2: ["data", map(TEXT)], 3: ["binaryData", map(BYTES)], 4: ["immutable", NUMBER] });
+const SECRET = message({
+  1: ["metadata", METADATA],
+  2: ["data", map(BYTES)],
+  3: ["type", TEXT],
+  4: ["stringData", map(TEXT)],
+  5: ["immutable", NUMBER],
+});
+const CONFIG_MAP = message({
+  1: ["metadata", METADATA],
+  2: ["data", map(TEXT)],
+  3: ["binaryData", map(BYTES)],
+  4: ["immutable", NUMBER],
+});
 const OBJECT = message({ 1: ["metadata", METADATA] });
-const UNKNOWN = message({ 1: ["typeMeta", message({ 1: ["apiVersion", TEXT], 2: ["kind", TEXT] })], 2: ["raw", BYTES], 3: ["contentEncoding", TEXT], 4: ["contentType", TEXT] });
+const UNKNOWN = message({
+  1: ["typeMeta", message({ 1: ["apiVersion", TEXT], 2: ["kind", TEXT] })],
+  2: ["raw", BYTES],
+  3: ["contentEncoding", TEXT],
+  4: ["contentType", TEXT],
+});
 
-export const isKubernetesProtobuf = (bytes) => bytes[0] === 0x6b && bytes[1] === 0x38 && bytes[2] === 0x73 && bytes[3] === 0;
+export const isKubernetesProtobuf = (bytes) =>
+  bytes[0] === 0x6b && bytes[1] === 0x38 && bytes[2] === 0x73 && bytes[3] === 0;
 
 /** Returns the object in `k8s\0…`, or `undefined` if the bytes are not an object. */
 export function readObject(bytes) {
   if (!isKubernetesProtobuf(bytes)) return undefined;
   const outer = fieldsOf(bytes.subarray(4));
   if (outer === undefined) return undefined;
-  const { typeMeta = {} } = named(outer.filter(({ number }) => number !== 2), UNKNOWN, 0);
+  const { typeMeta = {} } = named(
+    outer.filter(({ number }) => number !== 2),
+    UNKNOWN,
+    0,
+  );
   const raw = outer.find(({ number, wire }) => number === 2 && wire === 2)?.value;
   const inner = raw === undefined ? undefined : fieldsOf(raw);
   if (inner === undefined) return undefined;
   const { apiVersion = "", kind = "" } = typeMeta;
-  const schema = apiVersion === "v1" && kind === "Secret" ? SECRET : apiVersion === "v1" && kind === "ConfigMap" ? CONFIG_MAP : OBJECT;
+  const schema =
+    apiVersion === "v1" && kind === "Secret"
+      ? SECRET
+      : apiVersion === "v1" && kind === "ConfigMap"
+        ? CONFIG_MAP
+        : OBJECT;
   return Object.assign(Object.create(null), { apiVersion, kind }, named(inner, schema, 0));
 }
 
@@ -86,7 +119,8 @@ function fieldsOf(bytes) {
     else {
       const length = wire === 2 ? varint() : wire === 1 ? 8n : wire === 5 ? 4n : undefined;
       if (length === undefined || length > BigInt(bytes.length - at)) return undefined;
-      value = bytes.subarray(at, (at += Number(length)));
+      value = bytes.subarray(at, at + Number(length));
+      at += Number(length);
     }
     if (value === undefined) return undefined;
     fields.push({ number: Number(tag >> 3n), wire, value });
@@ -104,9 +138,11 @@ function named(fields, schema, depth) {
       const part = (of) => entry?.findLast((field) => field.number === of)?.value;
       object[name] ??= Object.create(null);
       const key = part(1);
-      object[name][key === undefined ? "" : shown(key, 2, TEXT, depth)] = part(2) === undefined ? "" : shown(part(2), 2, type.value, depth);
+      object[name][key === undefined ? "" : shown(key, 2, TEXT, depth)] =
+        part(2) === undefined ? "" : shown(part(2), 2, type.value, depth);
     } else if (type?.kind === "list") {
-      (object[name] ??= []).push(shown(value, wire, type.value, depth));
+      object[name] ??= [];
+      object[name].push(shown(value, wire, type.value, depth));
     } else if (name in object) {
       const earlier = object[name];
       const one = shown(value, wire, type, depth);
@@ -146,6 +182,7 @@ const base64 = (bytes) => `base64:${toBase64(bytes)}`;
 export function text(bytes) {
   try {
     const decoded = utf8.decode(bytes);
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: it looks for control characters.
     return /[\0-\x08\x0b\x0c\x0e-\x1f\x7f]/.test(decoded) ? undefined : decoded;
   } catch {
     return undefined;

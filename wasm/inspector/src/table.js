@@ -19,10 +19,14 @@ const COLUMNS = [
 
 /** Returns the values that match the filters, in order. */
 export function arrange(values, { group, words, sort }) {
-  const wanted = words.toLowerCase().split(/\s+/).filter((word) => word !== "");
+  const wanted = words
+    .toLowerCase()
+    .split(/\s+/)
+    .filter((word) => word !== "");
   const matches = (value) => {
     if (group !== undefined && value.group.id !== group) return false;
-    const line = `${value.name} ${value.group.label} ${value.group.key} ${value.dekSource} ${STATES[value.state].label} ${value.seen?.keyIdHash ?? ""}`.toLowerCase();
+    const line =
+      `${value.name} ${value.group.label} ${value.group.key} ${value.dekSource} ${STATES[value.state].label} ${value.seen?.keyIdHash ?? ""}`.toLowerCase();
     return wanted.every((word) => line.includes(word));
   };
   const left = values.filter(matches);
@@ -34,7 +38,12 @@ export function arrange(values, { group, words, sort }) {
 /** Shows the state with a mark, a word and a colour. */
 export function stateOf(value) {
   const { label, mark, tone, about } = STATES[value.state];
-  return el("span", { class: `state tone-${tone}`, title: about }, el("span", { "aria-hidden": "true", class: "mark" }, mark), label);
+  return el(
+    "span",
+    { class: `state tone-${tone}`, title: about },
+    el("span", { "aria-hidden": "true", class: "mark" }, mark),
+    label,
+  );
 }
 
 /**
@@ -45,15 +54,34 @@ export function table({ values, page, sort, selected, onSort, onPage, onSelect }
   const heading = ([id, label, kind]) => {
     const order = sort.by !== id ? "none" : sort.down ? "descending" : "ascending";
     const arrow = order === "none" ? "" : sort.down ? "▾" : "▴";
-    const button = el("button", { type: "button", "data-sort": id, click: () => onSort(id) }, label, el("span", { class: "arrow", "aria-hidden": "true" }, arrow));
+    const button = el(
+      "button",
+      { type: "button", "data-sort": id, click: () => onSort(id) },
+      label,
+      el("span", { class: "arrow", "aria-hidden": "true" }, arrow),
+    );
     return el("th", { scope: "col", class: `${kind} col-${id}`, "aria-sort": order }, button);
   };
   const row = (value) => {
     const isSelected = value === selected;
-    const pick = el("button", { type: "button", class: "pick", "data-number": value.number, "aria-pressed": String(isSelected), title: value.name, click: ({ detail }) => onSelect(value, detail === 0) }, value.name);
+    const pick = el(
+      "button",
+      {
+        type: "button",
+        class: "pick",
+        "data-number": value.number,
+        "aria-pressed": String(isSelected),
+        title: value.name,
+        click: ({ detail }) => onSelect(value, detail === 0),
+      },
+      value.name,
+    );
     return el(
       "tr",
-      { class: isSelected ? "selected" : undefined, click: ({ target }) => target.closest("button") === null && onSelect(value) },
+      {
+        class: isSelected ? "selected" : undefined,
+        click: ({ target }) => target.closest("button") === null && onSelect(value),
+      },
       el("th", { scope: "row", class: "col-name" }, pick),
       el("td", { class: "col-provider" }, badge(value.group.provider, value.group.label)),
       el("td", { class: "col-key", title: value.group.key }, value.group.key),
@@ -63,11 +91,21 @@ export function table({ values, page, sort, selected, onSort, onPage, onSelect }
   };
   const body = el("tbody", { keydown: moveByArrow }, rows.map(row));
   const nothing = el("p", { class: "empty" }, "No value matches.");
-  const caption = el("caption", { class: "visually-hidden" }, "Stored values. Up and Down move between rows, Enter opens the details of a value, Escape returns to its row.");
+  const caption = el(
+    "caption",
+    { class: "visually-hidden" },
+    "Stored values. Up and Down move between rows, Enter opens the details of a value, Escape returns to its row.",
+  );
   return el(
     "div",
     { class: "table" },
-    values.length === 0 ? nothing : el("div", { class: "scroll" }, el("table", {}, caption, el("thead", {}, el("tr", {}, COLUMNS.map(heading))), body)),
+    values.length === 0
+      ? nothing
+      : el(
+          "div",
+          { class: "scroll" },
+          el("table", {}, caption, el("thead", {}, el("tr", {}, COLUMNS.map(heading))), body),
+        ),
     pager(values.length, page, onPage),
   );
 }
@@ -77,12 +115,32 @@ function pager(total, page, onPage) {
   const from = total === 0 ? 0 : page * PAGE + 1;
   const to = Math.min(total, (page + 1) * PAGE);
   const go = (id, label, mark, target) =>
-    el("button", { type: "button", id, class: "quiet", "aria-label": label, disabled: target < 0 || target > last || target === page, click: () => onPage(target) }, mark);
+    el(
+      "button",
+      {
+        type: "button",
+        id,
+        class: "quiet",
+        "aria-label": label,
+        disabled: target < 0 || target > last || target === page,
+        click: () => onPage(target),
+      },
+      mark,
+    );
   return el(
     "nav",
     { class: "pager", "aria-label": "Pages of the table" },
-    el("span", { id: "range" }, total > PAGE ? `${count(from)} to ${count(to)} of ${count(total)}` : plural(total, "value")),
-    last > 0 && [go("first", "First page", "«", 0), go("previous", "Previous page", "‹", page - 1), go("next", "Next page", "›", page + 1), go("last", "Last page", "»", last)],
+    el(
+      "span",
+      { id: "range" },
+      total > PAGE ? `${count(from)} to ${count(to)} of ${count(total)}` : plural(total, "value"),
+    ),
+    last > 0 && [
+      go("first", "First page", "«", 0),
+      go("previous", "Previous page", "‹", page - 1),
+      go("next", "Next page", "›", page + 1),
+      go("last", "Last page", "»", last),
+    ],
   );
 }
 

@@ -62,7 +62,7 @@ function groupOf({ seen }) {
 }
 
 /** Returns `9735189e` for `sha256:9735189e…`: enough to distinguish keys at a glance. */
-export const shortHash = (hash) => hash.slice("sha256:".length).slice(0, 8);
+const shortHash = (hash) => hash.slice("sha256:".length).slice(0, 8);
 
 /** Returns the first part of a stored value that has one of these names. */
 export function partOf({ seen, stored }, ...names) {

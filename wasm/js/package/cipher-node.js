@@ -7,7 +7,7 @@ const TAG = { authTagLength: 16 };
 const name = (key) => `aes-${key.length * 8}-gcm`;
 
 export const nodeCipher = {
-  seal(key, nonce, aad, plaintext, out) {
+  seal({ key, nonce, aad, plaintext, out }) {
     try {
       const cipher = createCipheriv(name(key), key, nonce, TAG);
       cipher.setAAD(aad);
@@ -20,7 +20,7 @@ export const nodeCipher = {
     }
   },
 
-  open(key, nonce, aad, ciphertext, tag, out) {
+  open({ key, nonce, aad, ciphertext, tag, out }) {
     let plaintext;
     try {
       const cipher = createDecipheriv(name(key), key, nonce, TAG);

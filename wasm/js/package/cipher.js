@@ -2,7 +2,7 @@
 
 let cipher;
 
-/** @param {{ seal(...of: Uint8Array[]): boolean, open(...of: Uint8Array[]): boolean }} of */
+/** @param {{ seal(parts: Record<string, Uint8Array>): boolean, open(parts: Record<string, Uint8Array>): boolean }} of */
 export function useCipher(of) {
   cipher = of;
 }
@@ -13,7 +13,8 @@ export const hasCipher = () => cipher !== undefined;
  * Fills `out` with ciphertext and tag. Returns `false` if it failed; the module then uses its own cipher. All arguments are views of the module's
  * memory.
  */
-export const sealGcm = (key, nonce, aad, plaintext, out) => cipher.seal(key, nonce, aad, plaintext, out);
+export const sealGcm = (key, nonce, aad, plaintext, out) => cipher.seal({ key, nonce, aad, plaintext, out });
 
 /** Verifies the tag and fills `out` with the plaintext. Returns `false` if it failed; the module then uses its own cipher. */
-export const openGcm = (key, nonce, aad, ciphertext, tag, out) => cipher.open(key, nonce, aad, ciphertext, tag, out);
+export const openGcm = (key, nonce, aad, ciphertext, tag, out) =>
+  cipher.open({ key, nonce, aad, ciphertext, tag, out });

@@ -18,7 +18,7 @@ export function systemClock(wall = Date, monotonic = performance) {
   let ahead = 0;
   let last = start;
   let hasLeapt = false;
-  let told = Number.NEGATIVE_INFINITY;
+  let reported = Number.NEGATIVE_INFINITY;
   return {
     now() {
       const passed = monotonic.now() - started;
@@ -38,9 +38,9 @@ export function systemClock(wall = Date, monotonic = performance) {
     hasLeapt() {
       if (!hasLeapt) return false;
       const time = monotonic.now();
-      if (time - told < LEAP_INTERVAL_MS) return false;
+      if (time - reported < LEAP_INTERVAL_MS) return false;
       hasLeapt = false;
-      told = time;
+      reported = time;
       return true;
     },
     setTimeout: (callback, ms) => setTimeout(callback, ms),

@@ -1,4 +1,4 @@
-// Errors, each with a stable code. index.d.ts lists the codes.
+// Errors, each with a stable code. errors.d.ts lists the codes.
 
 export class DekkerError extends Error {
   /**

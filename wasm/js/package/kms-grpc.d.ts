@@ -1,6 +1,6 @@
-import type { KmsProvider, KmsV1Client, KmsV2Client } from "./index.js";
+import type { KmsProvider, KmsV1Client, KmsV2Client } from "./kms.js";
 
-/** The plugin to connect to, and how. A {@link KmsProvider} has everything that is needed. */
+/** The plugin to connect to. A {@link KmsProvider} has all these fields. */
 export interface KmsGrpcOptions {
   /** `unix:///path`, as in a configuration. Node cannot reach sockets in Linux's abstract namespace. */
   endpoint?: string;
@@ -18,7 +18,10 @@ export interface KmsGrpcOptions {
  * Pass the function itself to `Transformer.load` as `kms`: it then connects to each plugin in the configuration, at the plugin's endpoint, and
  * closes the connection when the provider is no longer in use.
  *
- * ```js
+ * ```js no-run
+ * import { Transformer } from "dekker";
+ * import { kmsGrpc } from "dekker/kms-grpc";
+ *
  * const transformer = await Transformer.load(config, { kms: kmsGrpc });
  * ```
  *

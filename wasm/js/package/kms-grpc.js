@@ -43,7 +43,9 @@ function target({ socketPath, endpoint }) {
   const path = socketPath ?? /^unix:\/\/(\/.+)$/.exec(endpoint ?? "")?.[1];
   // Node 20 pads an abstract name to 108 bytes, which makes it a different name.
   if (path === undefined || path.startsWith("/@")) {
-    throw invalidArgument("the endpoint of a KMS plugin must be unix:///path; Node cannot connect to sockets in the abstract namespace");
+    throw invalidArgument(
+      "the endpoint of a KMS plugin must be unix:///path; Node cannot connect to sockets in the abstract namespace",
+    );
   }
   return `unix:${path}`;
 }

@@ -30,13 +30,13 @@ const INTERNAL = 13;
 const UNAVAILABLE = 14;
 
 /** The codes of Node's errors when the plugin cannot be reached. */
-const OUT_OF_REACH = new Set(["ECONNREFUSED", "ECONNRESET", "ENOENT", "EPIPE", "EACCES"]);
+const UNREACHABLE = new Set(["ECONNREFUSED", "ECONNRESET", "ENOENT", "EPIPE", "EACCES"]);
 
 /** 4096: the maximum number of characters of an error message to pass on. The engine shortens and cleans it further. */
 const MESSAGE_MAX = 4096;
 
 /** Converts a client's error to a gRPC code and message. */
-export function callError(fault) {
+function callError(fault) {
   const text = fault?.details || fault?.message || String(fault);
   return { code: codeOf(fault), message: String(text).slice(0, MESSAGE_MAX) };
 }
@@ -48,7 +48,7 @@ function codeOf(fault) {
     const name = code.toUpperCase().replace(/^CANCELED$/, "CANCELLED");
     const named = CODES.indexOf(name);
     if (named > 0) return named;
-    if (OUT_OF_REACH.has(name)) return UNAVAILABLE;
+    if (UNREACHABLE.has(name)) return UNAVAILABLE;
   }
   if (fault?.name === "TimeoutError") return DEADLINE_EXCEEDED;
   return UNKNOWN;
@@ -110,8 +110,8 @@ function isClient(client, version) {
   return methods.every((method) => typeof client?.[method] === "function");
 }
 
-/** Removes the key ID and the annotations, which KMS v1 does not have. */
-function asked(version, request) {
+/** Returns the request for a client of this version: KMS v1 has no key ID and no annotations. */
+function requestFor(version, request) {
   if (version === "v2" || request === undefined) return request;
   const { keyId, annotations, ...v1 } = request;
   return v1;
@@ -121,20 +121,20 @@ function asked(version, request) {
 export class KmsCalls {
   #clients;
   #clock;
-  #tell;
+  #complete;
   #report;
   #providers = new Map();
   #calls = new Map();
 
   /**
    * @param clients by name, or a function that creates a client for a provider; such a client is closed with its provider
-   * @param tell called with `(complete, args)` when a call has ended
+   * @param complete called with the name and the arguments of the engine's `complete…` function when a call has ended
    * @param report called with an event for each call that has ended
    */
-  constructor(clients, clock, tell, report) {
+  constructor(clients, clock, complete, report) {
     this.#clients = clients ?? {};
     this.#clock = clock;
-    this.#tell = tell;
+    this.#complete = complete;
     this.#report = report;
   }
 
@@ -208,25 +208,25 @@ export class KmsCalls {
     );
     // The driver's timer keeps the process alive while a caller waits.
     timer?.unref?.();
-    const end = (error, answer) => {
+    const end = (error, args) => {
       if (!this.#end(call)) return;
       const milliseconds = this.#clock.now() - began;
       this.#report({ type: "kmsCall", provider: info.name, method, grpcCode: error?.code ?? 0, milliseconds });
-      if (error === undefined) this.#tell(COMPLETE[method], [call, ...answer]);
-      else this.#tell("completeError", [call, method, error.code, error.message]);
+      if (error === undefined) this.#complete(COMPLETE[method], [call, ...args]);
+      else this.#complete("completeError", [call, method, error.code, error.message]);
     };
     this.#calls.set(call, { provider: id, abort, timer, secret });
-    this.#ask(provider, method, asked(info.version, request), abort.signal)
+    this.#callClient(provider, method, requestFor(info.version, request), abort.signal)
       .then((answer) => {
-        const told = ANSWERS[method](answer, info.version);
-        end(undefined, told);
+        const args = ANSWERS[method](answer, info.version);
+        end(undefined, args);
         // A DEK or seed, which the engine has copied.
-        if (method === "decrypt") told[0].fill(0);
+        if (method === "decrypt") args[0].fill(0);
       })
       .catch((fault) => end(callError(fault)));
   }
 
-  async #ask(provider, method, request, signal) {
+  async #callClient(provider, method, request, signal) {
     const { info } = provider;
     // Do not call the client from within the driver: the client may call the driver.
     await undefined;

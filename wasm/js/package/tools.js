@@ -35,12 +35,14 @@ export function openWithDek(stored, key, dek) {
 }
 
 export function sealWithDek(plaintext, key, like, dek) {
-  const value = bytes(plaintext, "plaintext");
-  const at = textOrBytes(key, "key");
-  const other = bytes(like.stored, "like.stored");
-  const otherAt = textOrBytes(like.key, "like.key");
-  const secret = bytes(dek, "dek");
-  return unwrap(ask((bindings) => bindings.sealWithDek(value, at, other, otherAt, secret))).stored;
+  const request = {
+    plaintext: bytes(plaintext, "plaintext"),
+    key: textOrBytes(key, "key"),
+    like: bytes(like.stored, "like.stored"),
+    likeKey: textOrBytes(like.key, "like.key"),
+    dek: bytes(dek, "dek"),
+  };
+  return unwrap(ask((bindings) => bindings.sealWithDek(request))).stored;
 }
 
 export function checkConfig(config, { automaticReload = false } = {}) {

@@ -65,28 +65,21 @@ export class Transformer {
     this.#kms = new KmsCalls(
       kms,
       clock,
-      (complete, args) => this.#tell((engine, now) => engine[complete](...args, now)),
+      (method, args) => this.#deliver((engine, now) => engine[method](...args, now)),
       (event) => this.#emit(event),
     );
     this.#kms.demandClients(kmsProvidersOf(file, this.#automaticReload));
     const { bindings, instance } = current();
     this.#instance = instance;
-    const hkdfSeed = oneOf(dekSource, DEK_SOURCES, "dekSource") === "hkdf-seed";
-    const asUpstream = oneOf(coast, COASTS, "coast") === "upstream";
+    const engineOptions = {
+      automaticReload: this.#automaticReload,
+      dekSource: oneOf(dekSource, DEK_SOURCES, "dekSource"),
+      coast: oneOf(coast, COASTS, "coast"),
+      dekCacheCapacity,
+      apiserverId: String(apiserverId),
+    };
     try {
-      this.#engine = call(
-        () =>
-          bindings.Engine.create(
-            file,
-            this.#automaticReload,
-            hkdfSeed,
-            asUpstream,
-            dekCacheCapacity,
-            String(apiserverId),
-            clock.now(),
-          ),
-        instance,
-      );
+      this.#engine = call(() => bindings.Engine.create(file, engineOptions, clock.now()), instance);
     } catch (fault) {
       throw Array.isArray(fault) ? invalidConfig(fault) : fault;
     }
@@ -96,7 +89,9 @@ export class Transformer {
   async toStorage(at, plaintext, { signal } = {}) {
     const { resource, key } = location(at);
     const value = bytes(plaintext, "plaintext");
-    const written = await this.#operation(signal, (engine, op, now) => engine.toStorage(op, resource, atOnce(key), value, now));
+    const written = await this.#operation(signal, (engine, op, now) =>
+      engine.toStorage(op, resource, atOnce(key), value, now),
+    );
     return written.stored;
   }
 
@@ -111,15 +106,15 @@ export class Transformer {
   }
 
   checkNames() {
-    return this.#ask((engine) => engine.checkNames());
+    return this.#callEngine((engine) => engine.checkNames());
   }
 
   status() {
-    return JSON.parse(this.#ask((engine, now) => engine.status(now)));
+    return JSON.parse(this.#callEngine((engine, now) => engine.status(now)));
   }
 
   metrics() {
-    const families = this.#ask((engine) => engine.metrics());
+    const families = this.#callEngine((engine) => engine.metrics());
     for (const family of families) {
       for (const sample of family.samples) sample.labels = Object.fromEntries(sample.labels);
     }
@@ -130,7 +125,7 @@ export class Transformer {
     const file = textOrBytes(config, "config");
     this.#demandAlive();
     try {
-      return this.#ask((engine) => engine.unreadableAfter(file));
+      return this.#callEngine((engine) => engine.unreadableAfter(file));
     } catch (fault) {
       throw Array.isArray(fault) ? invalidConfig(fault) : fault;
     }
@@ -143,7 +138,7 @@ export class Transformer {
     this.#kms.add(kms);
     let generation;
     try {
-      generation = this.#ask((engine, now) => engine.reload(file, now));
+      generation = this.#callEngine((engine, now) => engine.reload(file, now));
     } catch (fault) {
       throw Array.isArray(fault) ? invalidConfig(fault) : fault;
     }
@@ -156,7 +151,7 @@ export class Transformer {
 
   restored() {
     this.#demandAlive();
-    this.#tell((engine, now) => engine.restored(now));
+    this.#deliver((engine, now) => engine.restored(now));
   }
 
   free() {
@@ -173,8 +168,8 @@ export class Transformer {
     const op = this.#nextOp++;
     const now = this.#clock.now();
     // If timers do not run, as in a suspended tab, overdue work is done here.
-    if (now >= this.#due) this.#tell((engine) => engine.advance(now));
-    const outcome = this.#ask((engine) => begin(engine, op, now), now);
+    if (now >= this.#due) this.#deliver((engine) => engine.advance(now));
+    const outcome = this.#callEngine((engine) => begin(engine, op, now), now);
     if (outcome !== undefined) {
       // A successful result at once leaves no actions.
       if (outcome.error !== undefined || Array.isArray(outcome)) this.#settle();
@@ -184,7 +179,7 @@ export class Transformer {
       const abandon = () => {
         if (!this.#open.delete(op)) return;
         reject(signal.reason);
-        this.#tell((engine) => engine.cancel(op));
+        this.#deliver((engine) => engine.cancel(op));
       };
       const close = () => signal?.removeEventListener("abort", abandon);
       this.#open.set(op, { resolve, reject, close });
@@ -198,7 +193,7 @@ export class Transformer {
   }
 
   /** Makes one call into the engine. A trap ends all open operations. */
-  #ask(into, now = this.#clock.now()) {
+  #callEngine(into, now = this.#clock.now()) {
     this.#demandAlive();
     try {
       // Before the operation, which must not use a nonce counter value from a snapshot.
@@ -211,11 +206,11 @@ export class Transformer {
     }
   }
 
-  /** Passes something to the engine that no caller waits for, and carries out the actions that follow. */
-  #tell(into) {
+  /** Passes an event to the engine, for which no caller waits, and carries out the actions that follow. */
+  #deliver(into) {
     if (this.#freed) return;
     try {
-      this.#ask(into);
+      this.#callEngine(into);
     } catch {
       return; // A trap, which has rejected all open operations.
     }
@@ -225,7 +220,7 @@ export class Transformer {
   /** Carries out the engine's actions, and sets the timer for the next call. */
   #settle() {
     try {
-      for (const action of this.#ask((engine) => engine.actions())) this.#act(action);
+      for (const action of this.#callEngine((engine) => engine.actions())) this.#act(action);
       this.#schedule();
     } catch (fault) {
       // All waiting callers have been notified: the engine trapped, or the caller called `free` in an event handler.
@@ -263,7 +258,7 @@ export class Transformer {
   /** Starts a KMS call. Fetches the providers first if this one is new. */
   #place(action, method, request, secret) {
     if (!this.#kms.knows(action.provider)) {
-      this.#kms.learn(this.#ask((engine) => engine.kmsProviders()));
+      this.#kms.learn(this.#callEngine((engine) => engine.kmsProviders()));
     }
     this.#kms.place(action, method, request, secret);
   }
@@ -295,11 +290,11 @@ export class Transformer {
   #schedule() {
     this.#clock.clearTimeout(this.#timer);
     this.#timer = undefined;
-    this.#due = this.#ask((engine) => engine.poll()) ?? Infinity;
+    this.#due = this.#callEngine((engine) => engine.poll()) ?? Infinity;
     if (this.#due === Infinity) return;
     const wait = Math.min(Math.max(this.#due - this.#clock.now(), 0), TIMER_MAX_MS);
     this.#timer = this.#clock.setTimeout(() => {
-      this.#tell((engine, now) => engine.advance(now));
+      this.#deliver((engine, now) => engine.advance(now));
     }, wait);
     // Polls alone do not keep the process alive, but a waiting caller does.
     if (this.#open.size === 0 && this.#reloads.size === 0) this.#timer?.unref?.();

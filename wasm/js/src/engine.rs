@@ -14,7 +14,47 @@ use js_sys::{Array, Uint8Array};
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsError, JsValue};
 
-use crate::{Surroundings, convert, keys};
+use crate::{JsEntropy, convert, keys};
+
+#[wasm_bindgen]
+extern "C" {
+    /// A JavaScript object with the options of an engine, under the names of `LoadOptions` in `transformer.d.ts`.
+    pub type EngineOptions;
+
+    #[wasm_bindgen(method, getter, js_name = automaticReload)]
+    fn automatic_reload(this: &EngineOptions) -> bool;
+    #[wasm_bindgen(method, getter, js_name = dekSource)]
+    fn dek_source(this: &EngineOptions) -> String;
+    #[wasm_bindgen(method, getter)]
+    fn coast(this: &EngineOptions) -> String;
+    /// 0 selects the default.
+    #[wasm_bindgen(method, getter, js_name = dekCacheCapacity)]
+    fn dek_cache_capacity(this: &EngineOptions) -> u32;
+    #[wasm_bindgen(method, getter, js_name = apiserverId)]
+    fn apiserver_id(this: &EngineOptions) -> String;
+}
+
+impl EngineOptions {
+    /// Returns an error if the DEK source or the coast has another name. The driver has checked both.
+    fn parse(&self) -> Result<Options, JsError> {
+        Ok(Options {
+            reload: self.automatic_reload(),
+            dek_source: match &*self.dek_source() {
+                "counter" => DekSourceType::AesGcmKey,
+                "hkdf-seed" => DekSourceType::HkdfSha256XnonceAesGcmSeed,
+                _ => return Err(JsError::new("unknown DEK source")),
+            },
+            coast: match &*self.coast() {
+                "strict" => Coast::Strict,
+                "upstream" => Coast::Upstream,
+                _ => return Err(JsError::new("unknown coast")),
+            },
+            dek_cache_capacity: NonZeroUsize::new(self.dek_cache_capacity() as usize)
+                .unwrap_or(DekCache::DEFAULT_CAPACITY),
+            apiserver_id: self.apiserver_id(),
+        })
+    }
+}
 
 /// An engine that runs one configuration at a time. See `dekker_core::engine::Engine` for the meaning of each function.
 #[wasm_bindgen]
@@ -34,32 +74,13 @@ fn id(number: f64) -> u64 {
 
 #[wasm_bindgen]
 impl Engine {
-    /// Parses and validates a configuration, and creates an engine for it. A `dek_cache_capacity` of 0 selects the default.
+    /// Parses and validates a configuration, and creates an engine for it.
     ///
     /// # Errors
-    /// Returns all errors of the configuration as an array.
-    pub fn create(
-        config: &[u8],
-        reload: bool,
-        hkdf_seed: bool,
-        coast_as_upstream: bool,
-        dek_cache_capacity: u32,
-        apiserver_id: String,
-        now: f64,
-    ) -> Result<Engine, JsValue> {
-        let options = Options {
-            reload,
-            dek_source: if hkdf_seed {
-                DekSourceType::HkdfSha256XnonceAesGcmSeed
-            } else {
-                DekSourceType::AesGcmKey
-            },
-            coast: if coast_as_upstream { Coast::Upstream } else { Coast::Strict },
-            dek_cache_capacity: NonZeroUsize::new(dek_cache_capacity as usize)
-                .unwrap_or(DekCache::DEFAULT_CAPACITY),
-            apiserver_id,
-        };
-        engine::Engine::new(config, options, keys::fastest(), Box::new(Surroundings), time(now))
+    /// Returns all errors of the configuration as an array, or an error if an option has an unknown value.
+    pub fn create(config: &[u8], options: &EngineOptions, now: f64) -> Result<Engine, JsValue> {
+        let options = options.parse()?;
+        engine::Engine::new(config, options, keys::fastest(), Box::new(JsEntropy), time(now))
             .map(|engine| Self(RefCell::new(engine), RefCell::default()))
             .map_err(|faults| convert::thrown_faults(&faults))
     }

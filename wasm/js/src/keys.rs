@@ -41,12 +41,12 @@ extern "C" {
 
 /// Returns the fastest key store that the environment has.
 pub(crate) fn fastest() -> Box<dyn KeyStore> {
-    if has_cipher() { Box::new(Surrounding) } else { Box::new(RustCrypto) }
+    if has_cipher() { Box::new(JsKeys) } else { Box::new(RustCrypto) }
 }
 
-struct Surrounding;
+struct JsKeys;
 
-impl KeyStore for Surrounding {
+impl KeyStore for JsKeys {
     fn generate(
         &self,
         source_type: DekSourceType,

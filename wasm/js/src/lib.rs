@@ -23,7 +23,7 @@ static HEAP: Wiping<GlobalDlmalloc> = Wiping(GlobalDlmalloc);
 
 /// The kernel's random bytes at the time of the call, if JavaScript can reach the kernel; otherwise those of `crypto.getRandomValues`. In a browser
 /// they come from the browser, which makes no promise about snapshots.
-struct Surroundings;
+struct JsEntropy;
 
 #[wasm_bindgen(raw_module = "./random.js")]
 extern "C" {
@@ -31,7 +31,7 @@ extern "C" {
     fn fill_from_kernel(bytes: &mut [u8]) -> Result<bool, JsValue>;
 }
 
-impl Entropy for Surroundings {
+impl Entropy for JsEntropy {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
         match fill_from_kernel(bytes) {
             Ok(true) => Ok(()),

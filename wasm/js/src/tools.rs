@@ -7,7 +7,7 @@ use dekker_core::provider::kms::with_dek;
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsError, JsValue};
 
-use crate::Surroundings;
+use crate::JsEntropy;
 use crate::convert::{self, NamedProvider, Texts};
 
 /// Describes a stored value as JSON.
@@ -38,20 +38,42 @@ pub fn open_with_dek(stored: &[u8], key: &[u8], dek: Vec<u8>) -> Result<JsValue,
     convert::decrypted(&Some(opened), &mut Texts::default())
 }
 
-/// Encrypts a value with the DEK or seed of `like`, an existing KMS v2 value whose storage key is `like_key`.
+#[wasm_bindgen]
+extern "C" {
+    /// A JavaScript object with the arguments of [`seal_with_dek`], each a `Uint8Array`.
+    pub type SealRequest;
+
+    #[wasm_bindgen(method, getter)]
+    fn plaintext(this: &SealRequest) -> Vec<u8>;
+    /// The storage key of the new value.
+    #[wasm_bindgen(method, getter)]
+    fn key(this: &SealRequest) -> Vec<u8>;
+    /// An existing KMS v2 value.
+    #[wasm_bindgen(method, getter)]
+    fn like(this: &SealRequest) -> Vec<u8>;
+    /// The storage key of the existing value.
+    #[wasm_bindgen(method, getter, js_name = likeKey)]
+    fn like_key(this: &SealRequest) -> Vec<u8>;
+    /// The DEK or seed of the existing value.
+    #[wasm_bindgen(method, getter)]
+    fn dek(this: &SealRequest) -> Vec<u8>;
+}
+
+/// Encrypts a value with the DEK or seed of an existing one.
 ///
 /// # Errors
 /// Never. A failure is reported as an outcome.
 #[wasm_bindgen(js_name = sealWithDek)]
-pub fn seal_with_dek(
-    plaintext: &[u8],
-    key: &[u8],
-    like: &[u8],
-    like_key: &[u8],
-    dek: Vec<u8>,
-) -> Result<JsValue, JsError> {
-    let like = with_dek::Like { stored: like, key: like_key };
-    let sealed = with_dek::seal(plaintext, key, like, &dek.into(), &RustCrypto, &Surroundings);
+pub fn seal_with_dek(request: &SealRequest) -> Result<JsValue, JsError> {
+    let (like, like_key) = (request.like(), request.like_key());
+    let sealed = with_dek::seal(
+        &request.plaintext(),
+        &request.key(),
+        with_dek::Like { stored: &like, key: &like_key },
+        &request.dek().into(),
+        &RustCrypto,
+        &JsEntropy,
+    );
     convert::encrypted(&Some(sealed), &mut Texts::default())
 }
 
