@@ -58,8 +58,8 @@ impl Engine {
         }
     }
 
-    /// Parses and validates the content of a changed file, without any effect. This saves parsing it again for [`Self::losses`] and
-    /// [`Self::reload_parsed`].
+    /// Parses and validates the content of a changed file, without any effect. Pass the result to [`Self::losses`] and [`Self::reload_parsed`] of the
+    /// same engine, which then need not parse the file again.
     ///
     /// ```
     /// # use dekker_core::{Engine, Timestamp};
