@@ -1,6 +1,7 @@
 //! Dekker's build tool. `cargo xtask help` lists its commands.
 
 mod bench;
+mod boundary;
 mod cli;
 mod clients;
 mod command;

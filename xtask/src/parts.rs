@@ -5,6 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::boundary;
 use crate::clients;
 use crate::command;
 use crate::component;
@@ -73,9 +74,9 @@ pub static PARTS: &[&Part] = &[
     },
     &Part {
         name: "boundary",
-        about: "the host uses dekker-core only through the component, and components import only what they are allowed to",
+        about: "core's floors, circles between files, dependencies between crates, and what the host and the components may use",
         needs: Needs::Component,
-        run: boundary,
+        run: run_boundary,
     },
     &Part {
         name: "size",
@@ -274,7 +275,7 @@ fn targets(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
     Ok(Done::Passed)
 }
 
-fn boundary(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
+fn run_boundary(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
     let mut tree = workspace.cargo();
     tree.args([
         "tree",
@@ -302,6 +303,7 @@ fn boundary(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
         unless(reached, "dekker-host depends on dekker-core"),
         unless(named, "host/Cargo.toml names dekker-core"),
         component::check_built(workspace),
+        boundary::check(workspace),
     ])?;
     Ok(Done::Passed)
 }
