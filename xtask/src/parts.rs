@@ -38,8 +38,6 @@ pub enum Done {
     Passed,
     /// All checks passed, and the report shows this note.
     PassedWith(String),
-    /// A tool that is optional everywhere, even in CI, is not installed.
-    Skipped(String),
 }
 
 /// A part of `cargo xtask test`.
@@ -142,7 +140,7 @@ pub static PARTS: &[&Part] = &[
     &DOC,
     &Part {
         name: "deny",
-        about: "licences, bans, sources and advisories of all dependencies, if cargo-deny is installed",
+        about: "licences, bans, sources and advisories of all dependencies; only CI installs cargo-deny",
         needs: Needs::Nothing,
         run: deny,
     },
@@ -444,20 +442,20 @@ fn doc(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
     Ok(Done::Passed)
 }
 
-/// Runs cargo-deny if it is installed. It is optional, because it takes minutes to compile and its advisories do not come from the package
-/// registry.
+/// Runs cargo-deny. Its advisories do not come from the package registry; without them, everything else is checked.
 fn deny(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
-    if command::capture(workspace.cargo().args(["deny", "--version"])).is_err() {
-        return Ok(Done::Skipped("cargo-deny is optional and not installed; run `cargo install cargo-deny --locked` to install it".into()));
-    }
-    let check = ["deny", "check", "--hide-inclusion-graph"];
-    command::run(workspace.cargo().args(check).args(["bans", "licenses", "sources"]))?;
-    if let Err(fault) = command::run(workspace.cargo().args(["deny", "fetch", "db"])) {
+    let check = |checks: &[&str]| {
+        let mut deny = setup::deny(workspace)?;
+        deny.args(["check", "--hide-inclusion-graph"]).args(checks);
+        command::run(&mut deny)
+    };
+    check(&["bans", "licenses", "sources"])?;
+    if let Err(fault) = command::run(setup::deny(workspace)?.args(["fetch", "db"])) {
         return Ok(Done::PassedWith(format!(
             "advisories were NOT checked, because their database cannot be fetched: {fault:#}"
         )));
     }
-    command::run(workspace.cargo().args(check).arg("advisories"))?;
+    check(&["advisories"])?;
     Ok(Done::Passed)
 }
 

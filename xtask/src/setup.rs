@@ -360,6 +360,31 @@ pub fn tool(workspace: &Workspace, name: &str, version: &str) -> Result<PathBuf,
     })
 }
 
+/// The version of cargo-deny that is installed in CI.
+const CARGO_DENY: &str = "0.20.2";
+
+/// Returns the command `cargo deny`. In CI, the pinned version is used, and installed if it is missing. Elsewhere an installed version is used, but
+/// nothing is installed, because cargo-deny takes minutes to compile.
+///
+/// # Errors
+/// Returns [`Missing`] if cargo-deny is not installed, or in CI if it cannot be installed.
+pub fn deny(workspace: &Workspace) -> Result<Command, Missing> {
+    if workspace.is_ci() {
+        let program = tool(workspace, "cargo-deny", CARGO_DENY)?;
+        return Ok(workspace.command(&program.to_string_lossy()));
+    }
+    if !answers(workspace.cargo().args(["deny", "--version"])) {
+        return Err(Missing {
+            message: format!(
+                "cargo-deny is not installed; run `cargo install cargo-deny --version {CARGO_DENY} --locked`"
+            ),
+        });
+    }
+    let mut command = workspace.cargo();
+    command.arg("deny");
+    Ok(command)
+}
+
 /// Finds or installs `cargo fmt`.
 ///
 /// # Errors
