@@ -10,11 +10,18 @@ use clap::builder::PossibleValuesParser;
 use dekker_bench::report::Report;
 use dekker_bench::rounds::{Plan, Subject};
 use dekker_bench::subjects::{Boundary, Ours, Peer, RingAlone};
-use dekker_bench::{bars, cached, docs, plots, readers, server, sizes, transform};
+use dekker_bench::{bars, cached, docs, plots, readers, server, sizes, threads, transform};
 
 /// All benchmarks, in the order in which they run.
-const NAMES: [&str; 6] =
-    [sizes::NAME, server::STARTUP, transform::NAME, cached::NAME, readers::NAME, server::HTTP];
+const NAMES: [&str; 7] = [
+    sizes::NAME,
+    server::STARTUP,
+    transform::NAME,
+    cached::NAME,
+    readers::NAME,
+    threads::NAME,
+    server::HTTP,
+];
 
 fn main() -> ExitCode {
     let asked = match Asked::try_parse() {
@@ -96,6 +103,9 @@ fn run(asked: &Asked) -> Result<()> {
     }
     if is_asked(readers::NAME) {
         report.series.extend(readers::measure(plan)?);
+    }
+    if is_asked(threads::NAME) {
+        report.series.extend(threads::measure(plan)?);
     }
     if is_asked(server::HTTP) {
         let dekker = dekker.as_deref().context("DEKKER_BIN is not set; run `cargo xtask bench`")?;
