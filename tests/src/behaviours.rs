@@ -15,7 +15,12 @@ mod show;
 mod sleep;
 mod writing;
 
+#[cfg(feature = "component")]
+use std::io::Write;
+
 use crate::face::Maker;
+#[cfg(feature = "component")]
+use crate::face::{ComponentMaker, Missing};
 
 /// One behaviour.
 #[derive(Clone, Copy)]
@@ -26,11 +31,12 @@ pub struct Behaviour {
     pub check: fn(&dyn Maker),
 }
 
-/// Passes the names of all behaviours to a macro: `with_behaviours!(callback)` expands to `callback! { group { name … } … }`.
+/// Passes the names of all behaviours to a macro: `with_behaviours!((callback) arguments)` expands to `callback! { arguments group { name … } … }`.
 #[macro_export]
 macro_rules! with_behaviours {
-    ($callback:ident) => {
-        $callback! {
+    (($($callback:tt)+) $($arguments:tt)*) => {
+        $($callback)+! {
+            $($arguments)*
             writing {
                 ten_thousand_writes_cost_one_encrypt
                 nonces_count_up_from_a_billion_and_one
@@ -219,7 +225,31 @@ macro_rules! table {
     };
 }
 
-with_behaviours!(table);
+with_behaviours!((table));
+
+/// Defines a `#[test]` for each behaviour, in a module for each group. The argument is a function that gets the behaviour's name and checks it on
+/// the face, such as `|name| check(name, &MAKER)`.
+#[macro_export]
+macro_rules! face_tests {
+    (@tests $($group:ident { $($name:ident)* })*) => {
+        $(mod $group {
+            $(
+                #[test]
+                fn $name() {
+                    super::check_on_face(stringify!($name));
+                }
+            )*
+        })*
+    };
+    ($check:expr) => {
+        fn check_on_face(name: &str) {
+            let check: fn(&str) = $check;
+            check(name);
+        }
+
+        $crate::with_behaviours! { ($crate::face_tests) @tests }
+    };
+}
 
 /// Checks the behaviour with this name.
 ///
@@ -228,4 +258,22 @@ with_behaviours!(table);
 pub fn check(name: &str, maker: &dyn Maker) {
     let behaviour = ALL.iter().find(|behaviour| behaviour.name == name);
     (behaviour.expect("a behaviour of that name").check)(maker);
+}
+
+/// Checks the behaviour with this name on a component. If the component was not found, prints this and returns.
+///
+/// # Panics
+/// Panics as [`check`] does, and in CI if the component was not found.
+#[cfg(feature = "component")]
+pub fn check_if_found(name: &str, maker: &Result<ComponentMaker, Missing>) {
+    match maker {
+        Ok(maker) => check(name, maker),
+        Err(missing) if std::env::var_os("CI").is_some_and(|ci| ci == "true") => {
+            panic!("{missing}")
+        }
+        Err(missing) => {
+            // Bypasses the capture of the test harness, so that people see it.
+            let _ = writeln!(std::io::stderr(), "SKIPPED {name}: {missing}");
+        }
+    }
 }

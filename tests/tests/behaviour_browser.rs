@@ -4,22 +4,9 @@
 
 use std::sync::LazyLock;
 
-use dekker_tests::behaviours;
+use dekker_tests::behaviours::check;
 use dekker_tests::face::JavaScriptMaker;
 
 static MAKER: LazyLock<JavaScriptMaker> = LazyLock::new(JavaScriptMaker::browser);
 
-macro_rules! tests {
-    ($($group:ident { $($name:ident)* })*) => {
-        $(mod $group {
-            $(
-                #[test]
-                fn $name() {
-                    super::behaviours::check(stringify!($name), &*super::MAKER);
-                }
-            )*
-        })*
-    };
-}
-
-dekker_tests::with_behaviours!(tests);
+dekker_tests::face_tests!(|name| check(name, &*MAKER));

@@ -2,6 +2,7 @@
 
 mod bench;
 mod biome;
+mod boundary;
 mod cli;
 mod clients;
 mod command;
@@ -32,18 +33,14 @@ use anyhow::Result;
 use cli::{Product, Task};
 use workspace::Workspace;
 
-/// The exit code if a command or a check failed.
+/// The exit code if a command or a check failed. An invalid command line gives 2, as clap chooses.
 const FAULT: u8 = 1;
-/// The exit code if the command line is invalid.
-const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     let task = match cli::parse(std::env::args_os().skip(1)) {
         Ok(task) => task,
-        Err(fault) => {
-            eprintln!("error: {fault}\n\n{}", cli::usage());
-            return ExitCode::from(USAGE);
-        }
+        // A request for help also ends here, with exit code 0.
+        Err(fault) => fault.exit(),
     };
     match perform(task) {
         Ok(true) => ExitCode::SUCCESS,
@@ -58,7 +55,6 @@ fn main() -> ExitCode {
 /// Runs a task. Returns `false` if it ran to the end but something in it failed.
 fn perform(task: Task) -> Result<bool> {
     match task {
-        Task::Help => print!("{}", cli::usage()),
         Task::Setup => return Ok(setup::everything(&Workspace::find()?)),
         Task::Build { only } => {
             let workspace = Workspace::find()?;

@@ -73,7 +73,6 @@ fn run_part(workspace: &Workspace, part: &Part) -> PartReport {
     let verdict = match (part.run)(workspace, &mut counts) {
         Ok(Done::Passed) => Verdict::Passed { note: None },
         Ok(Done::PassedWith(note)) => Verdict::Passed { note: Some(note) },
-        Ok(Done::Skipped(reason)) => Verdict::Skipped { reason },
         Err(fault) if fault.is::<Missing>() && !workspace.is_ci() => {
             Verdict::Skipped { reason: format!("{fault:#}") }
         }

@@ -48,6 +48,7 @@ mod tests {
             "read-seed",
             "cached-deks",
             "readers",
+            "threads",
             "http",
             "startup",
             "sizes",

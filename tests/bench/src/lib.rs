@@ -13,5 +13,6 @@ pub mod rounds;
 pub mod server;
 pub mod sizes;
 pub mod subjects;
+pub mod threads;
 pub mod transform;
 pub mod vault;

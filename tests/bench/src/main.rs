@@ -4,18 +4,35 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::{env, fs};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use clap::Parser;
+use clap::builder::PossibleValuesParser;
 use dekker_bench::report::Report;
 use dekker_bench::rounds::{Plan, Subject};
 use dekker_bench::subjects::{Boundary, Ours, Peer, RingAlone};
-use dekker_bench::{bars, cached, docs, plots, readers, server, sizes, transform};
+use dekker_bench::{bars, cached, docs, plots, readers, server, sizes, threads, transform};
 
 /// All benchmarks, in the order in which they run.
-const NAMES: [&str; 6] =
-    [sizes::NAME, server::STARTUP, transform::NAME, cached::NAME, readers::NAME, server::HTTP];
+const NAMES: [&str; 7] = [
+    sizes::NAME,
+    server::STARTUP,
+    transform::NAME,
+    cached::NAME,
+    readers::NAME,
+    threads::NAME,
+    server::HTTP,
+];
 
 fn main() -> ExitCode {
-    match run() {
+    let asked = match Asked::try_parse() {
+        Ok(asked) => asked,
+        Err(fault) => {
+            // If the message cannot be printed, the exit code still says whether this is an error.
+            let _ = fault.print();
+            return if fault.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
+    match run(&asked) {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
             eprintln!("error: {fault:#}");
@@ -24,33 +41,22 @@ fn main() -> ExitCode {
     }
 }
 
-/// The parsed command line.
+/// Compares Dekker's speed with kube-apiserver's and other ciphers'. `cargo xtask bench` builds what is measured, and runs this program.
+#[derive(Parser)]
+#[command(name = "dekker-bench", args_override_self = true)]
 struct Asked {
+    /// Only check that everything runs; the figures are not meaningful
+    #[arg(long)]
     quick: bool,
-    /// The directory in which `PERFORMANCE.md` and `performance/` are renewed.
-    docs: Option<PathBuf>,
+    /// Renew PERFORMANCE.md and performance/ in this directory; needs a full run
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["quick", "names"])]
+    write_docs: Option<PathBuf>,
+    /// Write all figures to this file, as JSON
+    #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// The benchmarks to run, or all of them
+    #[arg(value_parser = PossibleValuesParser::new(NAMES))]
     names: Vec<String>,
-}
-
-fn asked() -> Result<Asked> {
-    let mut asked = Asked { quick: false, docs: None, json: None, names: Vec::new() };
-    let mut words = env::args().skip(1);
-    while let Some(word) = words.next() {
-        let mut path =
-            || words.next().map(PathBuf::from).context("the path after the option is missing");
-        match word.as_str() {
-            "--quick" => asked.quick = true,
-            "--write-docs" => asked.docs = Some(path()?),
-            "--json" => asked.json = Some(path()?),
-            name if NAMES.contains(&name) => asked.names.push(word),
-            _ => bail!("`{word}` is not a benchmark; the benchmarks are {}", NAMES.join(", ")),
-        }
-    }
-    if asked.docs.is_some() && (asked.quick || !asked.names.is_empty()) {
-        bail!("--write-docs needs a full run; remove --quick and the names of benchmarks");
-    }
-    Ok(asked)
 }
 
 /// Returns the path of a file or program that xtask passes in an environment variable. Returns `None` if the variable is not set.
@@ -58,8 +64,7 @@ fn named(variable: &str) -> Option<PathBuf> {
     env::var_os(variable).map(PathBuf::from)
 }
 
-fn run() -> Result<()> {
-    let asked = asked()?;
+fn run(asked: &Asked) -> Result<()> {
     let plan = if asked.quick { Plan::QUICK } else { Plan::FULL };
     let is_asked = |name: &str| asked.names.is_empty() || asked.names.iter().any(|n| n == name);
     let mut report = Report {
@@ -99,6 +104,9 @@ fn run() -> Result<()> {
     if is_asked(readers::NAME) {
         report.series.extend(readers::measure(plan)?);
     }
+    if is_asked(threads::NAME) {
+        report.series.extend(threads::measure(plan)?);
+    }
     if is_asked(server::HTTP) {
         let dekker = dekker.as_deref().context("DEKKER_BIN is not set; run `cargo xtask bench`")?;
         report.series.extend(server::measure_http(dekker, plan)?);
@@ -111,7 +119,7 @@ fn run() -> Result<()> {
     if let Some(path) = &asked.json {
         write(path, &(serde_json::to_string_pretty(&report)? + "\n"))?;
     }
-    if let Some(folder) = &asked.docs {
+    if let Some(folder) = &asked.write_docs {
         write_docs(folder, &report)?;
     }
     Ok(())

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::bars::Bar;
 use crate::rounds::{Op, Series, Source, bytes};
-use crate::{cached, readers, server, sizes, transform};
+use crate::{cached, readers, server, sizes, threads, transform};
 
 /// The results of a run.
 #[derive(Debug, Serialize)]
@@ -175,6 +175,14 @@ impl Report {
             "A read of 1 KiB, by number of concurrent readers, µs",
             of(readers::NAME, "readers", 1e3),
         ));
+        let threads = grid(
+            "threads",
+            self.of(threads::NAME),
+            |s| (s.work.op, s.work.count),
+            |(op, count)| format!("{op}, {count}"),
+            1e3,
+        );
+        all.push((threads::NAME, "A write and a read of 1 KiB, by number of threads, µs", threads));
         let http = grid(
             "connections",
             self.of(server::HTTP),

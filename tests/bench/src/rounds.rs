@@ -71,7 +71,7 @@ pub struct Work {
     pub source: Source,
     /// The plaintext's length in bytes.
     pub size: usize,
-    /// The number of cached DEKs, readers or connections, in a benchmark that varies it; 1 in all others.
+    /// The number of cached DEKs, readers, threads or connections, in a benchmark that varies it; 1 in all others.
     pub count: usize,
 }
 

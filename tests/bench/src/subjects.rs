@@ -25,6 +25,8 @@ use crate::vault::{CONFIG, KEY, Native, RESOURCE, Vault};
 pub mod names {
     /// Core in this process, on ring.
     pub const NATIVE: &str = "native, ring";
+    /// Core in this process, on ring, with an engine that all threads share.
+    pub const THREADS: &str = "native over threads";
     /// Core in this process, on RustCrypto.
     pub const PORTABLE: &str = "native, RustCrypto";
     /// The component that uses the host's keys and ciphers.

@@ -82,7 +82,7 @@ pub struct Native {
     engine: Engine,
     /// The engine's plugin.
     pub vault: Vault,
-    start: (u64, Instant),
+    clock: Clock,
     next_op: u64,
 }
 
@@ -100,23 +100,16 @@ impl Native {
     ) -> Result<Self> {
         let mut options = Options { dek_source: source.dek_source_type(), ..Options::default() };
         options.dek_cache_capacity = dek_cache_capacity.unwrap_or(options.dek_cache_capacity);
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
-        let start = (u64::try_from(since_epoch)?, Instant::now());
-        let now = Timestamp::from_millis(start.0);
-        let engine = Engine::new(CONFIG.as_bytes(), options, keys, entropy, now);
+        let clock = Clock::new()?;
+        let engine = Engine::new(CONFIG.as_bytes(), options, keys, entropy, clock.now());
         let mut native = Self {
             engine: engine.ok().context("the engine rejected the configuration")?,
             vault,
-            start,
+            clock,
             next_op: 1,
         };
-        native.settle()?;
+        native.settle();
         Ok(native)
-    }
-
-    fn now(&self) -> Timestamp {
-        let passed = self.start.1.elapsed().as_millis();
-        Timestamp::from_millis(self.start.0 + passed as u64)
     }
 
     /// Runs the engine's due timeouts, and answers the calls to the plugin that they cause.
@@ -124,9 +117,9 @@ impl Native {
     /// # Errors
     /// Never returns an error.
     pub fn tick(&mut self) -> Result<()> {
-        let now = self.now();
-        self.engine.handle_timeout(now);
-        self.settle().map(drop)
+        self.engine.handle_timeout(self.clock.now());
+        self.settle();
+        Ok(())
     }
 
     /// Encrypts a value.
@@ -134,7 +127,7 @@ impl Native {
     /// # Errors
     /// Returns the engine's error, or an error if the write has to wait for the plugin.
     pub fn to_storage(&mut self, plaintext: &[u8]) -> Result<Encrypted> {
-        let now = self.now();
+        let now = self.clock.now();
         self.next_op += 1;
         let outcome = self.engine.to_storage(OpId(self.next_op), AT, plaintext, now);
         match outcome {
@@ -148,13 +141,13 @@ impl Native {
     /// # Errors
     /// Returns the engine's error, or an error if the engine did not answer.
     pub fn from_storage(&mut self, stored: &[u8]) -> Result<Decrypted> {
-        let now = self.now();
+        let now = self.clock.now();
         self.next_op += 1;
         let op = OpId(self.next_op);
         match self.engine.from_storage(op, AT, stored, now) {
             Some(outcome) => Ok(outcome?),
             None => {
-                let mut done = self.settle()?.into_iter();
+                let mut done = self.settle().into_iter();
                 let (_, outcome) =
                     done.find(|(of, _)| *of == op).context("the engine returned no result")?;
                 Ok(outcome?)
@@ -162,46 +155,78 @@ impl Native {
         }
     }
 
-    fn settle(&mut self) -> Result<Vec<(OpId, Result<Decrypted, TransformError>)>> {
-        let mut reads = Vec::new();
-        while let Some(action) = self.engine.poll_action() {
-            let event = match action {
-                Action::CallStatus { call, provider: _ } => Event::Status {
+    fn settle(&mut self) -> Vec<Ended> {
+        settle(&mut self.engine, &mut self.vault, self.clock)
+    }
+}
+
+/// A read that ended, and its result.
+pub type Ended = (OpId, Result<Decrypted, TransformError>);
+
+/// Answers the calls of an engine to its plugin. Returns the reads that this ends.
+pub fn settle(engine: &mut Engine, vault: &mut Vault, clock: Clock) -> Vec<Ended> {
+    let mut reads = Vec::new();
+    while let Some(action) = engine.poll_action() {
+        let event = match action {
+            Action::CallStatus { call, provider: _ } => Event::Status {
+                call,
+                outcome: Ok(StatusResponse {
+                    version: "v2".to_owned(),
+                    healthz: "ok".to_owned(),
+                    key_id: KEY_ID.to_owned(),
+                }),
+            },
+            Action::CallEncrypt { call, provider: _, uid: _, plaintext, is_new_dek: _ } => {
+                Event::Encrypted {
                     call,
-                    outcome: Ok(StatusResponse {
-                        version: "v2".to_owned(),
-                        healthz: "ok".to_owned(),
+                    outcome: Ok(EncryptResponse {
+                        ciphertext: vault.encrypt(plaintext.expose()),
                         key_id: KEY_ID.to_owned(),
+                        annotations: Vec::new().into(),
                     }),
-                },
-                Action::CallEncrypt { call, provider: _, uid: _, plaintext, is_new_dek: _ } => {
-                    Event::Encrypted {
-                        call,
-                        outcome: Ok(EncryptResponse {
-                            ciphertext: self.vault.encrypt(plaintext.expose()),
-                            key_id: KEY_ID.to_owned(),
-                            annotations: Vec::new().into(),
-                        }),
-                    }
                 }
-                Action::CallDecrypt { call, provider: _, uid: _, request } => Event::Decrypted {
-                    call,
-                    outcome: Ok(self.vault.decrypt(&request.ciphertext).unwrap_or_default().into()),
-                },
-                Action::FromStorageDone { op, outcome } => {
-                    reads.push((op, outcome));
-                    continue;
-                }
-                Action::ToStorageDone { .. }
-                | Action::HealthDone { .. }
-                | Action::ReloadDone { .. }
-                | Action::CloseProvider { .. }
-                | Action::Log(_) => continue,
-            };
-            let now = self.now();
-            self.engine.handle_event(event, now);
-        }
-        Ok(reads)
+            }
+            Action::CallDecrypt { call, provider: _, uid: _, request } => Event::Decrypted {
+                call,
+                outcome: Ok(vault.decrypt(&request.ciphertext).unwrap_or_default().into()),
+            },
+            Action::FromStorageDone { op, outcome } => {
+                reads.push((op, outcome));
+                continue;
+            }
+            Action::ToStorageDone { .. }
+            | Action::HealthDone { .. }
+            | Action::ReloadDone { .. }
+            | Action::CloseProvider { .. }
+            | Action::Log(_) => continue,
+        };
+        engine.handle_event(event, clock.now());
+    }
+    reads
+}
+
+/// The time of day for an engine. It never goes back.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    /// The time of day at `start`, in milliseconds since 1970.
+    epoch_millis: u64,
+    start: Instant,
+}
+
+impl Clock {
+    /// Starts at the system's time of day.
+    ///
+    /// # Errors
+    /// Returns an error if that is before 1970.
+    pub fn new() -> Result<Self> {
+        let epoch = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
+        Ok(Self { epoch_millis: u64::try_from(epoch)?, start: Instant::now() })
+    }
+
+    /// The time now.
+    pub fn now(self) -> Timestamp {
+        let passed = self.start.elapsed().as_millis();
+        Timestamp::from_millis(self.epoch_millis + passed as u64)
     }
 }
 

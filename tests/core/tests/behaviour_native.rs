@@ -1,19 +1,6 @@
 //! The behaviour suite against dekker-core itself.
 
-use dekker_tests::behaviours;
+use dekker_tests::behaviours::check;
 use dekker_tests::face::NativeMaker;
 
-macro_rules! tests {
-    ($($group:ident { $($name:ident)* })*) => {
-        $(mod $group {
-            $(
-                #[test]
-                fn $name() {
-                    super::behaviours::check(stringify!($name), &super::NativeMaker::RUST_CRYPTO);
-                }
-            )*
-        })*
-    };
-}
-
-dekker_tests::with_behaviours!(tests);
+dekker_tests::face_tests!(|name| check(name, &NativeMaker::RUST_CRYPTO));
