@@ -62,6 +62,7 @@ macro_rules! with_behaviours {
                 cancelled_write_of_kms_v1_leaves_nothing
                 encrypted_dek_must_fit_its_length_field
                 health_of_kms_v1_is_encrypt_then_decrypt
+                status_shows_the_last_answer_of_kms_v1
                 checks_are_separate_when_kms_v1_is_used
                 kms_v1_counts_twice_in_the_grace_period
                 unchanged_kms_v1_provider_keeps_its_cache

@@ -305,6 +305,22 @@ mod tests {
     use alloc::string::ToString;
 
     #[test]
+    fn each_event_adds_to_its_counter() {
+        let mut counts = Counts::new("apiserver");
+        for at in [1000, 1000, 6000, 6500] {
+            counts.v1_arrival(Direction::ToStorage, Timestamp::from_millis(at));
+        }
+        let arrivals = counts.arrivals[Direction::ToStorage as usize].unwrap();
+        assert_eq!(arrivals.sum_millis, 5500);
+        assert_eq!(arrivals.buckets.iter().sum::<u64>(), 4);
+        assert!(counts.arrivals[Direction::FromStorage as usize].is_none());
+        for _ in 0..3 {
+            counts.data_key_generation_failed();
+        }
+        assert_eq!(counts.data_key_failures, 3);
+    }
+
+    #[test]
     fn the_label_of_a_resource_is_its_displayed_form() {
         for resource in [
             "secrets",

@@ -246,6 +246,23 @@ pub(super) fn health_of_kms_v1_is_encrypt_then_decrypt(maker: &dyn Maker) {
     );
 }
 
+pub(super) fn status_shows_the_last_answer_of_kms_v1(maker: &dyn Maker) {
+    let mut h = with(maker, "");
+    let mut shown = |h: &mut Harness| {
+        let provider = h.status()["kmsProviders"][0].take();
+        (provider["healthy"].clone(), provider["lastStatus"]["error"].clone())
+    };
+    let null = serde_json::Value::Null;
+    assert_eq!(shown(&mut h), (null.clone(), null.clone()), "not asked yet");
+    h.health();
+    assert_eq!(shown(&mut h), (true.into(), null));
+    h.advance_secs(20);
+    h.plugin("old").down();
+    h.health();
+    let error = "rpc error: code = Unavailable desc = connection refused";
+    assert_eq!(shown(&mut h), (false.into(), error.into()));
+}
+
 pub(super) fn checks_are_separate_when_kms_v1_is_used(maker: &dyn Maker) {
     let file = file::secrets_with(&[file::kms("a"), provider("")]);
     for (reload, names) in

@@ -35,16 +35,6 @@ impl Annotations {
         }
     }
 
-    /// Returns the number of annotations.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Returns whether there are no annotations.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Iterates over the annotations in the order of their keys.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &[u8])> {
         self.0.iter().map(|(key, value)| (&**key, &**value))
@@ -239,6 +229,8 @@ mod tests {
             Annotations::from([pair("c.d", 1), pair("a.b", 2), pair("c.d", 3), pair("", 4)]);
         let sorted: Vec<_> = annotations.iter().collect();
         assert_eq!(sorted, [("", &[4][..]), ("a.b", &[2]), ("c.d", &[3])]);
+        let owned: Vec<_> = annotations.clone().into_iter().collect();
+        assert_eq!(owned, [pair("", 4), pair("a.b", 2), pair("c.d", 3)]);
         let mut annotations = annotations;
         assert_eq!(annotations.insert("c.d".to_string(), Vec::new()), Some([3].into()));
         assert_eq!(annotations.insert("b.c".to_string(), Vec::new()), None);
@@ -268,6 +260,7 @@ mod tests {
     #[test]
     fn annotation_keys_are_domain_names() {
         let label = "a".repeat(63);
+        let longest = [&*label, &label, &label, &label[2..]].join(".");
         let table = [
             ("two labels", "encrypted.kms", true),
             ("a trailing dot", "version.encryption.remote.io.", true),
@@ -281,6 +274,9 @@ mod tests {
             ("63 characters in a label", &alloc::format!("{label}.b"), true),
             ("64 characters in a label", &alloc::format!("{label}a.b"), false),
             ("not ASCII", "ä.b", false),
+            ("253 characters", &longest, true),
+            ("253 characters and a dot at the end", &alloc::format!("{longest}."), true),
+            ("254 characters", &alloc::format!("a{longest}"), false),
         ];
         for (desc, key, expected) in table {
             assert_eq!(validate_annotation_key(key).is_ok(), expected, "{desc}");

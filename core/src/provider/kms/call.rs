@@ -189,3 +189,44 @@ pub(crate) fn shown(text: &str) -> String {
     }
     shown
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn codes_above_16_are_unknown() {
+        for (code, expected) in [
+            (0, "OK"),
+            (14, "Unavailable"),
+            (16, "Unauthenticated"),
+            (17, "Unknown"),
+            (u32::MAX, "Unknown"),
+        ] {
+            assert_eq!(CallError::code_name(code), expected, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_shown_text_is_cut_at_its_limit_and_has_no_control_characters() {
+        let max = CallError::MESSAGE_MAX;
+        let a = |len: usize| "a".repeat(len);
+        for (desc, text, expected) in [
+            ("the longest", a(max), a(max)),
+            ("one byte more", a(max + 1), a(max) + "…"),
+            ("a character that ends at the limit", a(max - 2) + "ä", a(max - 2) + "ä"),
+            ("a character that crosses the limit", a(max - 1) + "ä", a(max - 1) + "…"),
+            ("control characters", "a\n\u{1b}[31mb".to_string(), "a  [31mb".to_string()),
+        ] {
+            assert_eq!(shown(&text), expected, "{desc}");
+        }
+    }
+
+    #[test]
+    fn a_key_id_of_four_bytes_or_more_is_replaced_by_its_hash() {
+        assert_eq!(without_key_id("no key abc", "abc"), "no key abc");
+        let replaced = without_key_id("no key abcd", "abcd");
+        assert_eq!(replaced, "no key ".to_string() + &key_id_hash("abcd"));
+    }
+}

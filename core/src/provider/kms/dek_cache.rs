@@ -291,6 +291,50 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_kept_whole_up_to_its_limit_and_compared_whole() {
+        // A type of 4 bytes and two lengths of 2 bytes surround the source and the key ID.
+        let source = [7; NAME_KEPT_MAX - 4 - 2 - 2 - 3];
+        let name = |source| DekName {
+            source_type: DekSourceType::AesGcmKey,
+            source,
+            key_id: "id1",
+            annotations: &[],
+        };
+        assert_eq!(name(&source).len(), NAME_KEPT_MAX);
+        let bytes = |sought: &Sought<'_>| {
+            let mut bytes = Vec::new();
+            sought.parts(|part| bytes.extend_from_slice(part));
+            bytes
+        };
+        let whole = Sought::new(name(&source));
+        assert_eq!(bytes(&whole).len(), NAME_KEPT_MAX);
+        let longer = [&source[..], &[7]].concat();
+        let hash = Sought::new(name(&longer));
+        assert_eq!(bytes(&hash).len(), 1 + 32);
+        for (sought, other) in [(&whole, &hash), (&hash, &whole)] {
+            let kept = bytes(sought);
+            assert!(sought.is(&kept) && !other.is(&kept));
+            assert!(!sought.is(&kept[1..]) && !sought.is(&[&kept[..], &[0]].concat()));
+        }
+    }
+
+    #[test]
+    fn places_depend_on_the_name_and_on_the_seed() {
+        let names = [&[1][..], &[2]].map(|source| DekName {
+            source_type: DekSourceType::AesGcmKey,
+            source,
+            key_id: "id1",
+            annotations: &[],
+        });
+        let places = [[3; 16], [4; 16]].map(|seed| {
+            let cache = DekCache::new(DekCache::DEFAULT_CAPACITY, &seed);
+            names.map(|name| cache.place(&Sought::new(name)))
+        });
+        let distinct: alloc::collections::BTreeSet<_> = places.as_flattened().iter().collect();
+        assert_eq!(distinct.len(), 4);
+    }
+
+    #[test]
     fn a_dek_is_found_only_under_its_name() {
         let long = [7; NAME_KEPT_MAX];
         let annotations: [(&str, &[u8]); 2] = [("a", &[1]), ("b", &[])];

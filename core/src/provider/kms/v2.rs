@@ -158,14 +158,11 @@ impl KmsV2 {
         }
     }
 
-    /// Returns the DEK of a value if it is the DEK in use or is cached. `stored` is the part after the prefix.
+    /// Returns the DEK of a value if it is cached. `stored` is the part after the prefix.
     pub fn known_dek(&mut self, stored: &[u8]) -> Option<&ReadDek> {
         let object = EncryptedObject::decode(stored).ok()?;
-        let name = object.dek_name();
-        match self.state.current() {
-            Some(current) if current.dek.is_named(name) => Some(current.dek.read()),
-            _ => self.cache.find(name),
-        }
+        // The DEK in use is in the cache as soon as it has written or was leased: before that, no value names it.
+        self.cache.find(object.dek_name())
     }
 
     /// Caches the DEK of a value. `stored` is the part after the prefix.
