@@ -1,4 +1,4 @@
-//! `cargo xtask test hosts`: runs the programs in `tests/hosts`, each a host of the component, and compares their output with the documentation.
+//! `cargo xtask test hosts`: runs the examples and the programs in `tests/hosts`, and compares their output with the documentation.
 
 use std::fs;
 use std::process::Command;
@@ -10,10 +10,10 @@ use crate::report::Counts;
 use crate::setup;
 use crate::workspace::Workspace;
 
-/// The pages that show runs of the programs: the first explains all of them, the second shows some of them again.
-const PAGES: [&str; 2] = ["docs/plugin-hosts.md", "README.md"];
+/// The pages that show runs of the programs: the first two explain them, the last shows some of them again.
+const PAGES: [&str; 3] = ["docs/plugin-hosts.md", "docs/rust.md", "README.md"];
 
-/// A program that hosts the component.
+/// A program that hosts the engine.
 struct Host {
     /// A text that the command that runs the program contains in `PAGES`, and no other command there.
     name: &'static str,
@@ -21,12 +21,23 @@ struct Host {
     prepare: fn(&Workspace) -> Result<Command>,
 }
 
-const HOSTS: [Host; 4] = [
-    Host { name: "host-library", prepare: |workspace| example(workspace, "host-library") },
+const HOSTS: [Host; 6] = [
+    Host {
+        name: "-p dekker-ring --example kms",
+        prepare: |workspace| example(workspace, "dekker-ring", "kms"),
+    },
+    Host {
+        name: "-p dekker-shared --example threads",
+        prepare: |workspace| example(workspace, "dekker-shared", "threads"),
+    },
+    Host {
+        name: "host-library",
+        prepare: |workspace| example(workspace, "dekker-tests", "host-library"),
+    },
     Host {
         name: "host-wasmtime",
         prepare: |workspace| {
-            let mut run = example(workspace, "host-wasmtime")?;
+            let mut run = example(workspace, "dekker-tests", "host-wasmtime")?;
             run.arg("--").arg(workspace.component());
             Ok(run)
         },
@@ -88,10 +99,10 @@ fn transcript(page: &str, name: &str) -> Option<String> {
     Some(shown.map(|line| format!("{line}\n")).collect())
 }
 
-/// Builds an example of dekker-tests, and returns the command that runs it. In this package, its dependencies have the same features as in the
-/// other parts and are not compiled again.
-fn example(workspace: &Workspace, name: &str) -> Result<Command> {
-    let words = ["--release", "-p", "dekker-tests", "--example", name];
+/// Builds an example, and returns the command that runs it. The examples of dekker-host are in dekker-tests: there, the dependencies have the same
+/// features as in the other parts and are not compiled again.
+fn example(workspace: &Workspace, package: &str, name: &str) -> Result<Command> {
+    let words = ["--release", "-p", package, "--example", name];
     command::run(workspace.cargo().arg("build").args(words))?;
     let mut run = workspace.cargo();
     run.args(["run", "--quiet"]).args(words);
