@@ -19,7 +19,8 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use crate::clock::Clock;
-use crate::driver::{ConfigsInUse, Judged, ReloadError};
+use crate::driver::{ConfigsInUse, Judged};
+use crate::fault::ReloadError;
 use crate::host::Host;
 use crate::metrics::Metrics;
 use crate::model::HostError;

@@ -32,6 +32,7 @@ use self::configs::{Configs, Unknown};
 use self::kms::KmsCalls;
 use self::requests::{Open, Pending};
 use crate::clock::Clock;
+use crate::fault::{Fault, ReloadError, describe};
 use crate::guest::{
     Action, Component, ConfigFinding, Event, Guest, Lease, LogLevel, LogLine, Options, Trap,
 };
@@ -122,30 +123,6 @@ pub(crate) struct Judged {
     /// The hash of the configuration that the file was compared with.
     pub(crate) over: Arc<str>,
     pub(crate) outcome: Result<Vec<String>, Vec<Fault>>,
-}
-
-/// Why a changed configuration file is not in use.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum ReloadError {
-    /// The file is not a valid configuration; contains all errors.
-    Faults(Vec<Fault>),
-    /// The file is valid but was refused: its KMS plugins did not become healthy in time, a newer file replaced it, or the engine failed in the
-    /// meantime.
-    Refused(String),
-    /// The file was to replace a configuration that is no longer in use.
-    Overtaken,
-}
-
-/// An error in a configuration file. Never contains a secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// The field's path, such as `resources[0].providers[1].kms.endpoint`; empty if the error concerns the whole file.
-    pub path: String,
-    /// The message, in upstream's words.
-    pub message: String,
-    /// Line and column, both starting at 1, if the error has a position.
-    pub position: Option<(u32, u32)>,
 }
 
 /// The delay before an instance that lived for less than [`LIVED`] is replaced: 1 second, doubled up to 1 minute. The first replacement is immediate.
@@ -576,12 +553,6 @@ impl Driver {
     }
 }
 
-/// Returns several configuration errors as one line.
-pub(crate) fn describe(faults: &[ConfigFinding]) -> String {
-    let faults: Vec<_> = faults.iter().map(|fault| Fault::from(fault).to_string()).collect();
-    faults.join("; ")
-}
-
 fn log(line: &LogLine) {
     let LogLine { level, provider, message } = line;
     let provider = provider.as_deref();
@@ -592,38 +563,3 @@ fn log(line: &LogLine) {
         LogLevel::Debug => tracing::debug!(provider, "{message}"),
     }
 }
-
-impl From<&ConfigFinding> for Fault {
-    fn from(finding: &ConfigFinding) -> Self {
-        let ConfigFinding { severity: _, path, message, line, column } = finding;
-        Self { path: path.clone(), message: message.clone(), position: line.zip(*column) }
-    }
-}
-
-/// Formats as `12:7: resources[0].providers[1].kms.endpoint: Invalid value: …`.
-impl std::fmt::Display for Fault {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if let Some((line, column)) = self.position {
-            write!(f, "{line}:{column}: ")?;
-        }
-        if !self.path.is_empty() {
-            write!(f, "{}: ", self.path)?;
-        }
-        f.write_str(&self.message)
-    }
-}
-
-impl std::fmt::Display for ReloadError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Faults(faults) => {
-                let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
-                write!(f, "the file is not a valid encryption configuration: {}", faults.join("; "))
-            }
-            Self::Refused(why) => f.write_str(why),
-            Self::Overtaken => f.write_str("another configuration took effect in the meantime"),
-        }
-    }
-}
-
-impl std::error::Error for ReloadError {}

@@ -16,7 +16,8 @@ use self::single_flight::SingleFlight;
 pub(crate) use self::builder::WORKERS_MAX;
 pub use self::builder::{BuildError, HostBuilder, KmsCoast, WriteDekSource, default_workers};
 
-use crate::driver::{ConfigsInUse, Control, Fault, Judged, ReloadError, Reply, Request};
+use crate::driver::{ConfigsInUse, Control, Judged, Reply, Request};
+use crate::fault::{Fault, ReloadError};
 use crate::guest::Lease;
 use crate::http::Service;
 use crate::kms::address::SocketAddress;

@@ -26,6 +26,8 @@ mod config_file;
 mod driver;
 mod durable;
 #[cfg(feature = "engine")]
+mod fault;
+#[cfg(feature = "engine")]
 mod guest;
 #[cfg(feature = "engine")]
 mod host;
@@ -40,7 +42,7 @@ mod socket_lock;
 mod workers;
 
 #[cfg(feature = "engine")]
-pub use driver::{Fault, ReloadError};
+pub use fault::{Fault, ReloadError};
 #[cfg(feature = "engine")]
 pub use host::{BuildError, Host, HostBuilder, KmsCoast, WriteDekSource, default_workers};
 pub use model::{

@@ -21,7 +21,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use zeroize::Zeroizing;
 
 use crate::clock::Clock;
-use crate::driver::describe;
+use crate::fault::describe;
 use crate::guest::{Component, Guest, Lease, Options, Trap};
 use crate::metrics::{Metrics, add_up};
 use crate::model::{Decrypted, Encrypted, HostError, Location, MetricFamily};

@@ -32,7 +32,7 @@ const WORKERS: &[Change] = &[
     ),
     ("use dekker_keys::OpeningKey;", "use crate::stand_in::OpeningKey;"),
     ("use crate::clock::Clock;", "use crate::stand_in::Clock;"),
-    ("use crate::driver::describe;", "use crate::stand_in::describe;"),
+    ("use crate::fault::describe;", "use crate::stand_in::describe;"),
     (
         "use crate::guest::{Component, Guest, Lease, Options, Trap};",
         "use crate::stand_in::{Component, Guest, Lease, Options, Trap};",

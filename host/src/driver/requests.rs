@@ -1,6 +1,7 @@
 //! Handles requests: answers them at once, or keeps them until the guest has a result.
 
-use super::{ConfigFile, ConfigsInUse, Driver, Fault, Judged, ReloadError, Reply, Request};
+use super::{ConfigFile, ConfigsInUse, Driver, Judged, Reply, Request};
+use crate::fault::{Fault, ReloadError};
 use crate::guest::{Guest, Trap};
 use crate::model::{Check, Decrypted, Encrypted, HostError, Location, TransformError};
 

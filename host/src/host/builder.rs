@@ -10,7 +10,8 @@ use zeroize::Zeroizing;
 
 use super::single_flight::SingleFlight;
 use super::{Host, Shared};
-use crate::driver::{Control, Driver, Fault, ReloadError, Request};
+use crate::driver::{Control, Driver, Request};
+use crate::fault::{Fault, ReloadError};
 use crate::guest::{Coast, Component, DekSource, MEMORY_MAX, Options};
 use crate::kms::address::Detour;
 use crate::metrics::Metrics;

@@ -52,6 +52,7 @@ use tower::ServiceExt;
 
 use activity::Ending;
 pub(super) use activity::Exchange;
+pub(super) use bodies::Held;
 use counted::Counted;
 pub use descriptors::raise_limit;
 use registry::Member;
