@@ -12,7 +12,7 @@ pub mod cli;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod http;
-#[cfg(feature = "engine")]
+#[cfg(feature = "instance")]
 #[doc(hidden)]
 pub mod instance;
 pub mod kms;
