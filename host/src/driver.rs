@@ -12,7 +12,7 @@
 //! requests fail.
 
 mod configs;
-mod kms;
+mod kms_calls;
 mod requests;
 #[cfg(test)]
 mod tests;
@@ -29,7 +29,7 @@ use zeroize::Zeroizing;
 pub(crate) use self::configs::ConfigFile;
 
 use self::configs::{Configs, Unknown};
-use self::kms::KmsCalls;
+use self::kms_calls::KmsCalls;
 use self::requests::{Open, Pending};
 use crate::clock::Clock;
 use crate::fault::{Fault, ReloadError, describe};
@@ -319,7 +319,7 @@ impl Driver {
                 self.settle(None);
             }
         }
-        kms::wipe(&mut event);
+        kms_calls::wipe(&mut event);
     }
 
     fn cancel(&mut self, op: u64) {

@@ -14,10 +14,10 @@ pub(crate) mod bindings {
     });
 }
 
-mod convert;
-mod leases;
-mod random;
-mod values;
+mod from_wit;
+mod lease_calls;
+mod value_calls;
+mod wasi_random;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,11 +28,11 @@ use wasmtime::{Engine, Store, StoreLimits, StoreLimitsBuilder};
 
 use self::bindings::exports::dekker::transformer::engine as face;
 use self::bindings::{Transformer, TransformerPre};
-use self::leases::Leases;
-use self::values::Values;
+use self::lease_calls::Leases;
+use self::value_calls::Values;
 use crate::model::{Check, Decrypted, Encrypted, Location, MetricFamily, TransformError};
 
-pub(crate) use self::leases::Lease;
+pub(crate) use self::lease_calls::Lease;
 
 pub(crate) use self::bindings::dekker::transformer::types::{ConfigFinding, Severity};
 pub(crate) use self::bindings::exports::dekker::transformer::engine::{
@@ -78,7 +78,7 @@ impl View for State {
     }
 
     fn random(&mut self, bytes: &mut [u8]) -> wasmtime::Result<()> {
-        random::fill(bytes)
+        wasi_random::fill(bytes)
     }
 }
 
@@ -176,7 +176,7 @@ impl Component {
         options: &Options,
         now: u64,
     ) -> Result<Result<Guest, Vec<ConfigFinding>>, Trap> {
-        self.make(|store, instance, _| leases::worker(store, instance, config, options, now))
+        self.make(|store, instance, _| lease_calls::worker(store, instance, config, options, now))
     }
 
     fn make(

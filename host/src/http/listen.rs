@@ -25,7 +25,7 @@ mod bodies;
 mod counted;
 mod descriptors;
 #[cfg(test)]
-pub(super) mod memory;
+pub(super) mod in_memory;
 mod registry;
 mod unix;
 
