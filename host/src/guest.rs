@@ -22,6 +22,7 @@ mod wasi_random;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dekker_cli::Like;
 use dekker_keys::{Keys, View};
 use wasmtime::component::{Func, HasSelf, Instance, Linker, ResourceAny};
 use wasmtime::{Engine, Store, StoreLimits, StoreLimitsBuilder};
@@ -229,18 +230,23 @@ impl Component {
         Ok(opened.map(Into::into).map_err(Into::into))
     }
 
-    /// Encrypts a value with the DEK of another value. `like` is the other value and its storage key.
+    /// Encrypts a value with the DEK of another value, `like`.
     pub(crate) fn seal_with_dek(
         &self,
         plaintext: &[u8],
         key: &[u8],
-        like: (&[u8], &[u8]),
+        like: Like<'_>,
         dek: &[u8],
     ) -> Result<Result<Encrypted, TransformError>, Trap> {
         let (mut store, _, bindings) = self.instantiate()?;
-        let sealed = bindings
-            .dekker_transformer_tools()
-            .call_seal_with_dek(&mut store, plaintext, key, like.0, like.1, dek)?;
+        let sealed = bindings.dekker_transformer_tools().call_seal_with_dek(
+            &mut store,
+            plaintext,
+            key,
+            like.stored,
+            like.key,
+            dek,
+        )?;
         Ok(sealed.map(Into::into).map_err(Into::into))
     }
 

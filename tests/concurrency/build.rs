@@ -125,9 +125,9 @@ fn main() {
         WORKERS,
         &[(
             "                worker.version = version;
-                worker.retry = (0, FIRST_RETRY_MS);",
+                worker.retry = Retry::FIRST;",
             "                worker.version = self.pool.version.load(Ordering::Acquire);
-                worker.retry = (0, FIRST_RETRY_MS);",
+                worker.retry = Retry::FIRST;",
         )],
     );
     source.write(

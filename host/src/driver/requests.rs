@@ -114,7 +114,10 @@ impl Driver {
                     };
                     let states = guest.write_states()?;
                     let state = states.iter().find(|state| state.provider == provider);
-                    Ok(state.map(|state| ((incarnation, state.serial), lease)))
+                    Ok(state.map(|state| LeasedDek {
+                        id: DekId { incarnation, serial: state.serial },
+                        lease,
+                    }))
                 });
             }
             Request::KnownDek { at, stored, reply } => {

@@ -92,6 +92,97 @@ impl Default for State {
 }
 
 impl Reading {
+    /// Reads the rest of the preface, of which `seen` bytes have arrived.
+    fn poll_preface<S: AsyncRead + Unpin>(
+        &mut self,
+        socket: &mut S,
+        cx: &mut Context<'_>,
+        seen: usize,
+        refusals: &Refusals,
+    ) -> Poll<io::Result<()>> {
+        let mut bytes = [0; PREFACE.len()];
+        let came = ready!(read(socket, cx, &mut bytes[seen..]))?;
+        let came = &bytes[seen..seen + came];
+        self.ready.extend_from_slice(came);
+        if came.is_empty() {
+            self.state = State::Ended;
+        } else if !PREFACE[seen..].starts_with(came) {
+            refusals.note(Refusal::not_http2(came, seen));
+            self.state = State::Blind;
+        } else if seen + came.len() == PREFACE.len() {
+            self.state = State::next();
+        } else {
+            self.state = State::Preface(seen + came.len());
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads the rest of the head of a frame, of which `have` bytes have arrived.
+    fn poll_head<S: AsyncRead + Unpin>(
+        &mut self,
+        socket: &mut S,
+        cx: &mut Context<'_>,
+        mut head: [u8; HEAD],
+        have: usize,
+    ) -> Poll<io::Result<()>> {
+        let came = ready!(read(socket, cx, &mut head[have..]))?;
+        if came == 0 {
+            self.let_go();
+            self.ready.extend_from_slice(&head[..have]);
+            self.state = State::Ended;
+        } else if have + came == HEAD {
+            self.head(head);
+        } else {
+            self.state = State::Head(head, have + came);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads a part of a payload that is held, of which `left` bytes are missing.
+    fn poll_held<S: AsyncRead + Unpin>(
+        &mut self,
+        socket: &mut S,
+        cx: &mut Context<'_>,
+        left: usize,
+        ends: bool,
+    ) -> Poll<io::Result<()>> {
+        let begun = self.held.len();
+        self.held.resize(begun + left, 0);
+        let came = read(socket, cx, &mut self.held[begun..]);
+        let some = match &came {
+            Poll::Ready(Ok(some)) => *some,
+            Poll::Ready(Err(_)) | Poll::Pending => 0,
+        };
+        self.held.truncate(begun + some);
+        if ready!(came)? == 0 {
+            self.let_go();
+            self.state = State::Ended;
+        } else if some == left {
+            self.held_frame(ends);
+        } else {
+            self.state = State::Hold(left - some, ends);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Passes on a part of a payload that is not held, of which `left` bytes are missing. The bytes go straight into h2's buffer.
+    fn poll_passed<S: AsyncRead + Unpin>(
+        &mut self,
+        socket: &mut S,
+        cx: &mut Context<'_>,
+        left: usize,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let most = buf.remaining().min(left);
+        let came = ready!(read(socket, cx, buf.initialize_unfilled_to(most)))?;
+        buf.advance(came);
+        self.state = match left - came {
+            _ if came == 0 => State::Ended,
+            left => State::pass(left),
+        };
+        Poll::Ready(Ok(()))
+    }
+
     /// Processes the head of a frame.
     fn head(&mut self, head: [u8; HEAD]) {
         let [a, b, c, kind, flags, ..] = head;
@@ -236,66 +327,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
             }
             reading.ready = Vec::new();
             reading.given = 0;
-            match &mut reading.state {
+            match reading.state {
                 State::Preface(seen) => {
-                    let mut bytes = [0; PREFACE.len()];
-                    let came = ready!(read(socket, cx, &mut bytes[*seen..]))?;
-                    let came = &bytes[*seen..*seen + came];
-                    reading.ready.extend_from_slice(came);
-                    if came.is_empty() {
-                        reading.state = State::Ended;
-                    } else if !PREFACE[*seen..].starts_with(came) {
-                        refusals.note(Refusal::not_http2(came, *seen));
-                        reading.state = State::Blind;
-                    } else if *seen + came.len() == PREFACE.len() {
-                        reading.state = State::next();
-                    } else {
-                        *seen += came.len();
-                    }
+                    ready!(reading.poll_preface(socket, cx, seen, refusals))?;
                 }
-                State::Head(head, have) => {
-                    let came = ready!(read(socket, cx, &mut head[*have..]))?;
-                    *have += came;
-                    if came == 0 {
-                        let begun = head[..*have].to_vec();
-                        reading.let_go();
-                        reading.ready.extend_from_slice(&begun);
-                        reading.state = State::Ended;
-                    } else if *have == HEAD {
-                        let head = *head;
-                        reading.head(head);
-                    }
-                }
-                State::Hold(left, ends) => {
-                    let ends = *ends;
-                    let begun = reading.held.len();
-                    reading.held.resize(begun + *left, 0);
-                    let came = read(socket, cx, &mut reading.held[begun..]);
-                    let some = match &came {
-                        Poll::Ready(Ok(some)) => *some,
-                        Poll::Ready(Err(_)) | Poll::Pending => 0,
-                    };
-                    reading.held.truncate(begun + some);
-                    if ready!(came)? == 0 {
-                        reading.let_go();
-                        reading.state = State::Ended;
-                    } else {
-                        *left -= some;
-                        if *left == 0 {
-                            reading.held_frame(ends);
-                        }
-                    }
-                }
-                State::Pass(left) => {
-                    let most = buf.remaining().min(*left);
-                    let came = ready!(read(socket, cx, buf.initialize_unfilled_to(most)))?;
-                    buf.advance(came);
-                    reading.state = match *left - came {
-                        _ if came == 0 => State::Ended,
-                        left => State::pass(left),
-                    };
-                    return Poll::Ready(Ok(()));
-                }
+                State::Head(head, have) => ready!(reading.poll_head(socket, cx, head, have))?,
+                State::Hold(left, ends) => ready!(reading.poll_held(socket, cx, left, ends))?,
+                State::Pass(left) => return reading.poll_passed(socket, cx, left, buf),
                 State::Blind => return Pin::new(socket).poll_read(cx, buf),
                 State::Ended => return Poll::Ready(Ok(())),
             }
