@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::ExitCode;
@@ -70,22 +71,18 @@ pub(super) struct ServeArgs {
     apiserver_id: String,
 }
 
-/// Parses a whole number with one of the units `ms`, `s`, `m`, `h`, between 100 ms and 24 hours. The minimum prevents the file from being read
-/// constantly.
+/// The bounds of an interval. The minimum prevents the file from being read constantly.
+const INTERVALS: RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(24 * 60 * 60);
+
+/// Parses an interval: numbers with units, such as `60s` or `1m 30s`.
 fn parse_interval(text: &str) -> Result<Duration, String> {
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (count, unit) = text.split_at(end);
-    let unit = match unit {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err("expected a whole number and one of ms, s, m, h, such as 60s".to_owned()),
-    };
-    let millis = count.parse::<u64>().ok().and_then(|count| count.checked_mul(unit));
-    match millis {
-        Some(millis @ 100..=86_400_000) => Ok(Duration::from_millis(millis)),
-        _ => Err("must be between 100ms and 24h".to_owned()),
+    let interval = humantime::parse_duration(text)
+        .map_err(|error| format!("expected a duration such as 60s: {error}"))?;
+    if INTERVALS.contains(&interval) {
+        Ok(interval)
+    } else {
+        Err("must be between 100ms and 24h".to_owned())
     }
 }
 
@@ -391,10 +388,22 @@ mod tests {
             ("500ms", Some(500)),
             ("5m", Some(300_000)),
             ("1h", Some(3_600_000)),
+            ("100ms", Some(100)),
+            ("24h", Some(86_400_000)),
+            ("86400000ms", Some(86_400_000)),
+            ("0060s", Some(60_000)),
+            ("1m 30s", Some(90_000)),
+            ("1.5s", Some(1500)),
+            ("", None),
             ("60", None),
+            ("0", None),
+            ("s", None),
+            ("60 seconds ago", None),
             ("99ms", None),
+            ("86400001ms", None),
             ("25h", None),
             ("-1s", None),
+            ("+1s", None),
             ("99999999999999999999s", None),
         ];
         for (text, expected) in table {
