@@ -127,7 +127,7 @@ impl Driver {
                 Some(control) = control.recv() => match control {
                     Control::Answer { incarnation, event } => self.kms_call_done(incarnation, event),
                     Control::Cancel(op) => self.cancel(op),
-                    Control::Restored => self.restored(Sign::Told),
+                    Control::Restored => self.restored(Sign::Reported),
                     Control::Close => break,
                 },
                 () = timer => self.timeout(),

@@ -11,12 +11,10 @@ pub mod cli;
 #[cfg(any(test, feature = "fuzz"))]
 #[doc(hidden)]
 pub mod fuzz;
-pub mod http;
 #[cfg(feature = "instance")]
 #[doc(hidden)]
 pub mod instance;
 pub mod kms;
-pub mod metrics;
 
 #[cfg(feature = "engine")]
 mod clock;
@@ -31,6 +29,8 @@ mod fault;
 mod guest;
 #[cfg(feature = "engine")]
 mod host;
+mod http;
+mod metrics;
 mod model;
 #[cfg(feature = "engine")]
 mod restore;
@@ -45,6 +45,7 @@ mod workers;
 pub use fault::{Fault, ReloadError};
 #[cfg(feature = "engine")]
 pub use host::{BuildError, Host, HostBuilder, KmsCoast, WriteDekSource, default_workers};
+pub use metrics::Metrics;
 pub use model::{
     Check, Decrypted, Encrypted, ErrorKind, HostError, Location, MetricFamily, MetricKind,
     Plaintext, Sample, TransformError,

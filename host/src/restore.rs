@@ -55,7 +55,7 @@ pub(crate) enum Sign {
     /// The time of day ran ahead of the time since boot.
     Clock,
     /// The program that runs this host reported a restore.
-    Told,
+    Reported,
 }
 
 impl fmt::Display for Sign {
@@ -64,7 +64,7 @@ impl fmt::Display for Sign {
             Self::Generation => "the machine has a new VM generation ID",
             Self::Process => "the process has another start time or boot ID than before",
             Self::Clock => "the time of day ran ahead of the time since boot",
-            Self::Told => "the program that embeds this host reported it",
+            Self::Reported => "the program that embeds this host reported it",
         })
     }
 }
@@ -99,7 +99,7 @@ impl Watch {
 
     /// Checks now.
     pub(crate) fn look(&mut self) -> Option<Sign> {
-        let is_new = self.uevents.as_ref().is_some_and(tell_of_new_generation);
+        let is_new = self.uevents.as_ref().is_some_and(has_new_generation);
         let sign = self.detector.look(Reading::take());
         if is_new { Some(Sign::Generation) } else { sign }
     }
@@ -185,9 +185,9 @@ impl Detector {
         if now.time_of_day >= last.time_of_day + passed + AHEAD_MIN {
             self.is_owed = true;
         }
-        let may_tell =
-            self.clock_sign.is_none_or(|told| now.since_boot >= told + CLOCK_SIGN_INTERVAL);
-        if self.is_owed && may_tell {
+        let may_report =
+            self.clock_sign.is_none_or(|last| now.since_boot >= last + CLOCK_SIGN_INTERVAL);
+        if self.is_owed && may_report {
             self.is_owed = false;
             self.clock_sign = Some(now.since_boot);
             return Some(Sign::Clock);
@@ -209,7 +209,7 @@ fn uevents() -> std::io::Result<OwnedFd> {
 }
 
 /// Reads the uevents that have arrived since the last call. Returns whether one of them reports a new VM generation ID.
-fn tell_of_new_generation(socket: &OwnedFd) -> bool {
+fn has_new_generation(socket: &OwnedFd) -> bool {
     let mut message = [0; UEVENT_MAX];
     let mut is_new = false;
     for _ in 0..UEVENTS_MAX {

@@ -71,7 +71,7 @@ pub fn on_every_face(what: &str, compare: impl Fn(&dyn Maker) -> Comparison) {
 }
 
 /// Prints figures to the terminal, bypassing the capture of the test harness, because they are the purpose of the test.
-pub fn tell(figures: &str) {
+pub fn print_figures(figures: &str) {
     // One write, so that lines of other tests do not come between.
     let _ = std::io::stdout().write_all(format!("FIGURES {figures}\n").as_bytes());
 }

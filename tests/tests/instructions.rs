@@ -26,7 +26,7 @@ fn writes_and_reads_stay_under_their_instruction_ceilings() {
     let (maker, instructions) = match ComponentMaker::find_accelerated_and_count() {
         Ok(found) => found,
         Err(missing) if std::env::var_os("CI").is_some() => panic!("{missing}"),
-        Err(missing) => return interop::tell(&format!("SKIPPED instructions: {missing}")),
+        Err(missing) => return interop::print_figures(&format!("SKIPPED instructions: {missing}")),
     };
     for (dek_source, to_write, to_read) in CEILINGS {
         let options = Options { dek_source, ..Options::default() };
@@ -46,7 +46,7 @@ fn writes_and_reads_stay_under_their_instruction_ceilings() {
                 let opened = opened.expect("its DEK is cached").expect("a plaintext");
                 assert_eq!(opened.plaintext.expose(), plaintext);
             }
-            interop::tell(&format!(
+            interop::print_figures(&format!(
                 "{}, {len} bytes: {write} instructions to write, {read} to read",
                 dek_source.name()
             ));

@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 
 use dekker_core::provider::transformer::ErrorKind;
 use dekker_tests::face::Maker;
-use dekker_tests::interop::{Comparison, on_every_face, tell};
+use dekker_tests::interop::{Comparison, on_every_face, print_figures};
 
 use self::provider::Provider;
 use self::vector::{Ending, Set};
@@ -113,7 +113,7 @@ fn published_vectors_open_or_are_refused() {
                 set.left_out
             );
         }
-        tell(&figures);
+        print_figures(&figures);
     }
     on_every_face("published vectors read", |maker| {
         let mut all = Comparison::default();
@@ -131,7 +131,7 @@ fn valid_published_vectors_are_written_with_their_iv() {
     // Each key needs a separate engine, and each message to a browser takes milliseconds.
     let every = match std::env::var("DEKKER_FACE").as_deref() {
         Ok("browser") => {
-            tell(
+            print_figures(
                 "of the valid published vectors the browser writes every eighth: Node has written all, with the same module",
             );
             8

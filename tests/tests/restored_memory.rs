@@ -46,10 +46,10 @@ fn writer(face: &str, provider: Provider) -> Command {
 
 #[test]
 fn writes_values_as_a_child_process() {
-    let Ok(told) = std::env::var(WRITER) else {
+    let Ok(writer) = std::env::var(WRITER) else {
         return;
     };
-    let (face, name) = told.split_once(' ').expect("a face and a provider");
+    let (face, name) = writer.split_once(' ').expect("a face and a provider");
     let provider = Provider::ALL.into_iter().find(|of| of.name() == name);
     let provider = provider.expect("a provider");
     match face {

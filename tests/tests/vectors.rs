@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dekker_core::provider::transformer::{ErrorKind, TransformError};
 use dekker_tests::face::Maker;
-use dekker_tests::interop::{Comparison, VectorFile, on_every_face, tell};
+use dekker_tests::interop::{Comparison, VectorFile, on_every_face, print_figures};
 use dekker_tests::object::{EncryptedObject, Stored};
 use dekker_tests::sim::{Harness, Read};
 
@@ -91,7 +91,7 @@ fn alter_all(name: &str, every: usize, maker: &dyn Maker) -> Comparison {
         };
         let mut harness = file.harness(maker, &reader.reader);
         let (key, stored) = (vector.key(), vector.stored());
-        // Go decodes an object with a field of the wrong type and prost does not, so this test cannot tell what an altered one should be.
+        // Go decodes an object with a field of the wrong type and prost does not, so this test does not know what an altered one should be.
         if name.starts_with("kms-v2") && EncryptedObject::find(stored).is_none() {
             continue;
         }
@@ -134,7 +134,7 @@ fn no_altered_value_passes() {
     // Each message to a browser takes milliseconds. Node runs the same module with all variants.
     let every = match std::env::var("DEKKER_FACE").as_deref() {
         Ok("browser") => {
-            tell(
+            print_figures(
                 "of the altered variants the browser sees every eighth: Node has seen all, with the same module",
             );
             8

@@ -273,9 +273,17 @@ impl std::fmt::Display for BuildError {
         match self {
             Self::Component(error) => write!(f, "the component cannot be run: {error}"),
             Self::Faults(faults) => write!(f, "{}", ReloadError::Faults(faults.clone())),
-            Self::Thread(error) => write!(f, "the engine's thread cannot be started: {error}"),
+            // The system's error is the source.
+            Self::Thread(_) => f.write_str("the engine's thread cannot be started"),
         }
     }
 }
 
-impl std::error::Error for BuildError {}
+impl std::error::Error for BuildError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Thread(error) => Some(error),
+            Self::Component(_) | Self::Faults(_) => None,
+        }
+    }
+}

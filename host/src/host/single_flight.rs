@@ -54,7 +54,7 @@ impl<T: Clone + Send + Sync + 'static> SingleFlight<T> {
             Some(run) => Instant::now().max(run.begun + self.interval),
             None => Instant::now(),
         };
-        let (told, outcome) = watch::channel(None);
+        let (result, outcome) = watch::channel(None);
         *last = Some(Run { begun: begins, outcome: outcome.clone() });
         let run = run();
         runtime.spawn(async move {
@@ -63,7 +63,7 @@ impl<T: Clone + Send + Sync + 'static> SingleFlight<T> {
                 tokio::time::sleep_until(begins).await;
             }
             let outcome = run.await;
-            told.send_replace(Some(outcome));
+            result.send_replace(Some(outcome));
         });
         outcome
     }

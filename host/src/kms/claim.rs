@@ -19,7 +19,7 @@ use super::address::SocketAddress;
 ///
 /// # Errors
 /// Returns [`ClaimError::AlreadyServed`] if a server has the address, and another [`ClaimError`] if the socket cannot be created.
-pub async fn claim(address: &SocketAddress) -> Result<Claim, ClaimError> {
+pub(crate) async fn claim(address: &SocketAddress) -> Result<Claim, ClaimError> {
     let SocketAddress::Path(path) = address else {
         // The kernel arbitrates, and nothing is left behind when a process dies.
         return match address.bind() {
@@ -69,17 +69,17 @@ pub async fn claim(address: &SocketAddress) -> Result<Claim, ClaimError> {
 
 /// A socket that only this process serves.
 #[derive(Debug)]
-pub struct Claim {
+pub(crate) struct Claim {
     /// The listener for its connections.
-    pub listener: UnixListener,
+    pub(crate) listener: UnixListener,
     /// Must be kept for as long as the listener.
-    pub guard: SocketGuard,
+    pub(crate) guard: SocketGuard,
 }
 
 /// Removes the socket's file when dropped, unless another file has taken its place, and then releases the lock.
 #[derive(Debug)]
 #[must_use = "dropping it removes the socket"]
-pub struct SocketGuard {
+pub(crate) struct SocketGuard {
     _guarded: Option<Guarded>,
 }
 
@@ -121,7 +121,7 @@ fn prepare_directory(socket: &Path) -> Result<(), ClaimError> {
 /// Why a socket's address could not be claimed.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum ClaimError {
+pub(crate) enum ClaimError {
     /// A server already serves it.
     AlreadyServed(SocketAddress),
     /// A file at the path is not a socket. It was left alone.

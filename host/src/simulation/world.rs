@@ -300,8 +300,8 @@ impl World {
         if in_use.engine != *expected {
             breaks(Promise::Recovers, "the file in use is not the one on disk".to_owned());
         }
-        if let Some(told) = in_use.controller.filter(|told| *told != in_use.engine) {
-            let text = format!("the status reports {told}, but {} is in use", in_use.engine);
+        if let Some(reported) = in_use.controller.filter(|hash| *hash != in_use.engine) {
+            let text = format!("the status reports {reported}, but {} is in use", in_use.engine);
             breaks(Promise::InUse, text);
         }
         match timeout(OPERATION_MAX, host.health()).await {

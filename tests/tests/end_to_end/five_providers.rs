@@ -230,7 +230,7 @@ fn read_with_five_providers(kms_v2: &'static str) {
             assert!(count >= 8, "{name}: {count}");
             read.push(format!("{name} {count}"));
         }
-        interop::tell(&format!(
+        interop::print_figures(&format!(
             "vectors that `dekker decrypt` read with one configuration: {}",
             read.join(", ")
         ));

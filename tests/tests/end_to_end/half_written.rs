@@ -140,7 +140,7 @@ fn a_file_cut_at_every_byte_costs_no_read() {
         assert!(counted >= refused, "{counted} of {refused}");
         scene.write(&whole);
         scene.until_loaded(&whole).await;
-        interop::tell(&format!(
+        interop::print_figures(&format!(
             "{} beginnings of a file: {refused} refused, {held} of them valid; {counted} refusals counted",
             whole.len()
         ));

@@ -82,9 +82,9 @@ fn every_form_of_a_value_has_the_same_report() {
             }
             let has_key = encoding == "etcd";
             assert_eq!(text.contains(&format!("key          {KEY}\n")), has_key, "{text}");
-            for told in [text, String::from_utf8(json).expect("text")] {
-                assert!(!told.contains(&id), "the key ID in the clear: {told}");
-                assert!(!told.contains("nobody may see"), "the plaintext: {told}");
+            for output in [text, String::from_utf8(json).expect("text")] {
+                assert!(!output.contains(&id), "the key ID in the clear: {output}");
+                assert!(!output.contains("nobody may see"), "the plaintext: {output}");
             }
         }
     });
@@ -104,9 +104,9 @@ fn a_damaged_value_is_an_error() {
     play(async |stage| {
         let (stored, _) = stored(&stage).await;
         let cut = &stored[..stored.len() - 5];
-        let told = stage.run(&["inspect"], cut).await;
-        assert_eq!(told.code, Some(1), "{told:?}");
-        assert!(told.text().contains("error"), "{told:?}");
+        let inspected = stage.run(&["inspect"], cut).await;
+        assert_eq!(inspected.code, Some(1), "{inspected:?}");
+        assert!(inspected.text().contains("error"), "{inspected:?}");
         let missing = stage.run(&["inspect", "no-such-file"], b"").await;
         assert_eq!(missing.code, Some(1));
         assert!(missing.stderr.contains("no-such-file"), "{missing:?}");

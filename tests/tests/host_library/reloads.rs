@@ -65,7 +65,7 @@ async fn a_thousand_reloads_under_load_lose_no_request_and_leak_nothing() {
     stop.store(true, Ordering::Relaxed);
     load.join_all().await;
     let after = room.plugin.calls();
-    interop::tell(&format!(
+    interop::print_figures(&format!(
         "{RELOADS} reloads during {} requests; Encrypt {} → {}, Decrypt {} → {}; descriptors {} → {}, resident {} → {} KiB",
         requests.load(Ordering::Relaxed),
         calls.encrypt,

@@ -4,8 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use dekker_host::metrics::Metrics;
-use dekker_host::{Host, HostError};
+use dekker_host::{Host, HostError, Metrics};
 use dekker_tests::interop;
 use dekker_tests::object::{EncryptedObject, Stored};
 use tokio::task::JoinSet;
@@ -59,7 +58,7 @@ async fn a_hundred_thousand_writes_of_eight_workers_cost_one_dek() {
     let leases: HashSet<_> = nonces.iter().map(|(_, counter)| counter >> 32).collect();
     let unique: HashSet<_> = nonces.iter().collect();
     let calls = room.plugin.calls();
-    interop::tell(&format!(
+    interop::print_figures(&format!(
         "{} writes and as many reads by 8 workers: {} nonces, {} DEKs, {} parts of its counter; Status {}, Encrypt {}, Decrypt {}",
         nonces.len(),
         unique.len(),
@@ -119,7 +118,7 @@ async fn a_thousand_traps_lose_no_other_request_and_repeat_no_nonce() {
     let unique: HashSet<_> = nonces.iter().collect();
     let leases: HashSet<_> = nonces.iter().map(|(_, counter)| counter >> 32).collect();
     let calls = room.plugin.calls();
-    interop::tell(&format!(
+    interop::print_figures(&format!(
         "{TRAPS} traps in 4 workers during {} requests, none of which failed: {} nonces of {}, from {} leases; Encrypt {}",
         done.load(Ordering::Relaxed),
         unique.len(),

@@ -20,21 +20,21 @@ const BACKLOG: i32 = 1024;
 
 /// The permissions of a socket's file. Connecting requires write permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Access {
+pub(crate) struct Access {
     /// The permission bits of the socket's file.
-    pub mode: u32,
+    pub(crate) mode: u32,
     /// The file's group; `None` keeps the group that the system sets.
-    pub group: Option<u32>,
+    pub(crate) group: Option<u32>,
 }
 
 impl Access {
     /// Access for the owner and root only.
-    pub const OWNER: Self = Self { mode: 0o600, group: None };
+    pub(crate) const OWNER: Self = Self { mode: 0o600, group: None };
 }
 
 /// A listening unix socket. Dropping it removes its file.
 #[derive(Debug)]
-pub struct UnixSocket {
+pub(crate) struct UnixSocket {
     listener: UnixListener,
     /// Held only for their `Drop`, in this order: the file is removed before the lock is released.
     _file: SocketFile,
@@ -61,7 +61,7 @@ impl UnixSocket {
     /// # Panics
     ///
     /// Panics outside a tokio runtime.
-    pub fn bind(path: &Path, access: Access) -> Result<Self, BindError> {
+    pub(crate) fn bind(path: &Path, access: Access) -> Result<Self, BindError> {
         let failed = |source: io::Error| BindError::Io { path: path.to_owned(), source };
         let address = SocketAddrUnix::new(path).map_err(|e| failed(e.into()))?;
         let directory = match path.parent() {
@@ -105,7 +105,7 @@ impl UnixSocket {
 /// Why listening on a unix socket failed.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum BindError {
+pub(crate) enum BindError {
     /// A server already listens there.
     InUse {
         /// The socket.
