@@ -84,7 +84,7 @@ enum Start {
 impl Keyring {
     /// Reads the keyring in `dir`. If there never was one, creates it with a new key, and creates the directory with mode 0700 if necessary.
     ///
-    /// If the keyring is unchanged, nothing is written and no lock is taken.
+    /// If the keyring is unchanged, nothing is written and no lock is taken, except to remove a temporary file that a killed process left.
     ///
     /// # Errors
     /// Returns an error if the directory or the file is unsafe, damaged or cannot be read or written. Returns [`KeyringError::Lost`] if there was a
@@ -109,7 +109,11 @@ impl Keyring {
             // The list is read before the keyring, because a rotation writes them in the opposite order.
             let known = Known::read(&directory)?;
             match Self::read(&directory) {
-                Ok((keys, stamp)) if known.is(&keys) => return Ok(new(keys, stamp, directory)),
+                Ok((keys, stamp)) if known.is(&keys) => {
+                    // It contains keys, and without another rotation it would stay.
+                    directory.remove_left_behind(FILE_NAME);
+                    return Ok(new(keys, stamp, directory));
+                }
                 Ok(_) | Err(KeyringError::Missing { .. }) => {}
                 Err(error) => return Err(error),
             }

@@ -267,6 +267,23 @@ fn a_temporary_file_of_a_crash_is_replaced() {
 }
 
 #[test]
+fn a_start_removes_the_temporary_file_of_a_crash_unless_it_is_being_written() {
+    let (_root, dir) = state_dir();
+    let keyring = Keyring::open_or_create(&dir).unwrap();
+    let left = dir.join("keyring.json.tmp");
+    fs::write(&left, "half").unwrap();
+    let writer = keyring.directory.lock().unwrap();
+    Keyring::open_or_create(&dir).unwrap();
+    assert!(left.exists());
+    Keyring::open(&dir).unwrap();
+    drop(writer);
+    Keyring::open(&dir).unwrap();
+    assert!(left.exists(), "opening only reads");
+    assert_eq!(ids(&Keyring::open_or_create(&dir).unwrap()), ids(&keyring));
+    assert!(!left.exists());
+}
+
+#[test]
 fn a_full_keyring_refuses_to_rotate() {
     let (_root, dir) = state_dir();
     let mut keyring = Keyring::open_or_create(&dir).unwrap();
