@@ -9,6 +9,8 @@ use tokio::time::Instant;
 
 /// Runs a function for many callers. Callers that arrive during a run share its result; the run continues even if a caller goes away. So at most one
 /// run is in progress, and two runs begin at least an interval apart.
+///
+/// A result may come from a run that began before the caller asked. `Coalesced` in `http` gives every caller a run that began later.
 pub(super) struct SingleFlight<T> {
     interval: Duration,
     last: Mutex<Option<Run<T>>>,
