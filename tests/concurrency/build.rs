@@ -66,9 +66,8 @@ fn main() {
         "core/src/crypto/nonce.rs",
         NONCE,
         &[(
-            "            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, cut)
-            .ok()?;",
-            "            .load(Ordering::Relaxed);
+            "self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, cut).ok()?;",
+            "self.next.load(Ordering::Relaxed);
         self.next.store(cut(start)?, Ordering::Relaxed);",
         )],
     );
