@@ -4,6 +4,7 @@ use super::{ConfigFile, ConfigsInUse, Driver, Judged, Reply, Request};
 use crate::fault::{Fault, ReloadError};
 use crate::guest::{Guest, Trap};
 use crate::model::{Check, Decrypted, Encrypted, HostError, Location, TransformError};
+use crate::workers::{DekId, LeasedDek};
 
 use tokio::time::Instant;
 use zeroize::Zeroizing;
