@@ -1,6 +1,7 @@
 //! [`Host`]: a handle to a running engine that any task may use.
 
 mod builder;
+mod service;
 mod single_flight;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +19,6 @@ pub use self::builder::{BuildError, HostBuilder, KmsCoast, WriteDekSource, defau
 
 use crate::driver::{ConfigsInUse, Control, Judged, Reply, Request};
 use crate::fault::{Fault, ReloadError};
-use crate::http::Service;
 use crate::kms::address::SocketAddress;
 use crate::kms::ownership::Standing;
 use crate::metrics::{Metrics, TransformationType, add_up};
@@ -397,35 +397,5 @@ impl Drop for Abandoned<'_> {
     fn drop(&mut self) {
         // If the driver is gone, there is nothing to cancel.
         let _ = self.control.send(Control::Cancel(self.op));
-    }
-}
-
-impl Service for Host {
-    async fn to_storage(
-        &self,
-        at: Location,
-        plaintext: Zeroizing<Vec<u8>>,
-    ) -> Result<Encrypted, HostError> {
-        Host::to_storage(self, at, plaintext).await
-    }
-
-    async fn from_storage(&self, at: Location, stored: Vec<u8>) -> Result<Decrypted, HostError> {
-        Host::from_storage(self, at, stored).await
-    }
-
-    async fn health(&self) -> Result<Vec<Check>, HostError> {
-        Host::health(self).await
-    }
-
-    async fn check_names(&self) -> Result<Vec<String>, HostError> {
-        Host::check_names(self).await
-    }
-
-    async fn status(&self) -> Result<serde_json::Value, HostError> {
-        Host::status(self).await
-    }
-
-    async fn metrics(&self) -> Result<Vec<MetricFamily>, HostError> {
-        Host::metrics(self).await
     }
 }

@@ -1,13 +1,13 @@
 //! Handles requests: answers them at once, or keeps them until the guest has a result.
 
+use tokio::time::Instant;
+use zeroize::Zeroizing;
+
 use super::{ConfigFile, ConfigsInUse, Driver, Judged, Reply, Request};
 use crate::fault::{Fault, ReloadError};
 use crate::guest::{Guest, Trap};
 use crate::model::{Check, Decrypted, Encrypted, HostError, Location, TransformError};
 use crate::workers::{DekId, LeasedDek};
-
-use tokio::time::Instant;
-use zeroize::Zeroizing;
 
 /// How often an operation is passed to a fresh instance before it is assumed to cause the traps: 2.
 const REPLAYS_MAX: u32 = 2;
