@@ -3,6 +3,7 @@
 //! Exit codes: 0 success, 1 error, 2 wrong usage.
 
 mod access;
+mod banner;
 mod component_tools;
 mod kms_command;
 mod log;

@@ -1,6 +1,5 @@
 //! `dekker serve`.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -17,6 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::access;
+use super::banner::Banner;
 use super::log::Log;
 use super::state_dir::StateDir;
 use super::{EngineArgs, announce};
@@ -26,9 +26,8 @@ use crate::http::listen::{Access, UnixSocket, raise_limit};
 use crate::http::peer::PeerPolicy;
 use crate::http::{api, health};
 use crate::kms::address::SocketAddress;
-use crate::kms::ownership::{Ownership, Standing};
+use crate::kms::ownership::Ownership;
 use crate::metrics::Metrics;
-use crate::model::Check;
 
 #[derive(Args)]
 pub(super) struct ServeArgs {
@@ -129,18 +128,15 @@ pub(super) async fn run(args: ServeArgs, log: Log) -> anyhow::Result<ExitCode> {
     let servers = Servers::start(&args, &socket, &host, &metrics).await?;
     let controller = FollowedFile::start(&args, &config_path, &host, &metrics)?;
 
-    let kms = kms_state(&host.health().await?);
-    let plugin_line = plugin.as_ref().map_or_else(String::new, |plugin| {
-        plugin_line(&state_dir.kms_address(), &plugin.standing().borrow())
-    });
+    let reload = args.encryption_provider_config_automatic_reload;
     let banner = Banner {
-        args: &args,
-        kms: &kms,
+        checks: &host.health().await?,
         socket: &socket.path,
         health: servers.health_address,
-        state_dir: state_dir.path(),
+        state_dir: &state_dir,
         config: &config_path,
-        plugin_line: &plugin_line,
+        poll_interval: reload.then_some(args.config_poll_interval),
+        plugin: plugin.as_ref().map(|plugin| plugin.standing().borrow().clone()),
     };
     tokio::select! {
         () = &mut stopped => {}
@@ -292,61 +288,6 @@ impl FollowedFile {
     }
 }
 
-fn kms_state(checks: &[Check]) -> String {
-    match checks.iter().find_map(|check| check.fault.as_deref()) {
-        Some(fault) => format!("not healthy yet: {fault}"),
-        None => "healthy".to_owned(),
-    }
-}
-
-/// What the server prints when it is ready.
-struct Banner<'a> {
-    args: &'a ServeArgs,
-    kms: &'a str,
-    socket: &'a Path,
-    health: SocketAddr,
-    state_dir: &'a Path,
-    config: &'a Path,
-    /// Empty without Dekker's own plugin.
-    plugin_line: &'a str,
-}
-
-fn plugin_line(address: &SocketAddress, standing: &Standing) -> String {
-    let served = match standing {
-        Standing::Serving => "Dekker's own, in this process",
-        Standing::Elsewhere => "served by another process; this one takes over when the other ends",
-        Standing::Failed(_) => "Dekker's own, not served: see the log",
-    };
-    format!("  KMS plugin       {address} ({served})\n")
-}
-
-impl fmt::Display for Banner<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { args, kms, socket, health, state_dir, config, plugin_line } = self;
-        let reload = if args.encryption_provider_config_automatic_reload {
-            format!("reloaded when it changes, polled every {:?}", args.config_poll_interval)
-        } else {
-            "read once".to_owned()
-        };
-        write!(
-            f,
-            "dekker {} is ready; KMS: {kms}\n  \
-             API socket       unix://{}\n  \
-             health           http://{health}/readyz, also /livez, /healthz, /metrics, /statusz\n  \
-             state directory  {}\n  \
-             configuration    {}, {reload}\n{plugin_line}\
-             Try:\n  \
-             printf hello | curl -sS --unix-socket {} --data-binary @- \\\n    \
-             'http://dekker/v1/to-storage?resource=secrets&key=/registry/secrets/default/token' | dekker inspect\n",
-            env!("CARGO_PKG_VERSION"),
-            socket.display(),
-            state_dir.display(),
-            config.display(),
-            quoted(socket),
-        )
-    }
-}
-
 /// On SIGHUP, polls the file at once and confirms that it is complete. Without automatic reload, only logs the signal.
 fn poll_on_hangup(poll_now: Arc<PollNow>) -> anyhow::Result<impl Future<Output = ()>> {
     let mut hangups = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
@@ -368,13 +309,6 @@ pub(super) fn shutdown_signal() -> anyhow::Result<impl Future<Output = ()>> {
             _ = terminate.recv() => {}
         }
     })
-}
-
-/// Quotes a path for a shell.
-fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
-    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 #[cfg(test)]
@@ -409,11 +343,5 @@ mod tests {
         for (text, expected) in table {
             assert_eq!(parse_interval(text).ok(), expected.map(Duration::from_millis), "{text}");
         }
-    }
-
-    #[test]
-    fn paths_are_quoted_for_a_shell() {
-        assert_eq!(quoted(Path::new("/run/a.sock")), "/run/a.sock");
-        assert_eq!(quoted(Path::new("/run/it's")), r"'/run/it'\''s'");
     }
 }
