@@ -135,12 +135,12 @@ impl Driver {
                 request = first.recv() => match request {
                     Some(request) => {
                         others_first = !others_first;
-                        self.request_after_a_look(request, &mut restore);
+                        self.request_after_restore_check(request, &mut restore);
                     }
                     None => break,
                 },
                 request = second.recv() => match request {
-                    Some(request) => self.request_after_a_look(request, &mut restore),
+                    Some(request) => self.request_after_restore_check(request, &mut restore),
                     None => break,
                 },
             }
@@ -178,9 +178,9 @@ impl Driver {
 
     /// Handles a request. Before a lease, checks for signs of a restore: a lease contains 2³² counter values, and a restored engine would lease
     /// values that were already leased.
-    fn request_after_a_look(&mut self, request: Request, restore: &mut Watch) {
+    fn request_after_restore_check(&mut self, request: Request, restore: &mut Watch) {
         if let Request::Lease { .. } = &request
-            && let Some(sign) = restore.look()
+            && let Some(sign) = restore.check()
         {
             self.restored(sign);
         }

@@ -91,16 +91,16 @@ impl Watch {
     pub(crate) async fn sign(&mut self) -> Sign {
         loop {
             self.ticks.tick().await;
-            if let Some(sign) = self.look() {
+            if let Some(sign) = self.check() {
                 return sign;
             }
         }
     }
 
     /// Checks now.
-    pub(crate) fn look(&mut self) -> Option<Sign> {
+    pub(crate) fn check(&mut self) -> Option<Sign> {
         let is_new = self.uevents.as_ref().is_some_and(has_new_generation);
-        let sign = self.detector.look(Reading::take());
+        let sign = self.detector.check(Reading::take());
         if is_new { Some(Sign::Generation) } else { sign }
     }
 }
@@ -168,7 +168,7 @@ impl Detector {
         Self { last: first, clock_sign: None, is_owed: false }
     }
 
-    fn look(&mut self, now: Reading) -> Option<Sign> {
+    fn check(&mut self, now: Reading) -> Option<Sign> {
         let last = std::mem::replace(&mut self.last, now);
         let now = &self.last;
         let is_other = match (&last.process, &now.process) {
@@ -263,7 +263,7 @@ mod tests {
             } else {
                 self.now.time_of_day += by;
             }
-            self.detector.look(self.now.clone())
+            self.detector.check(self.now.clone())
         }
     }
 
@@ -345,7 +345,7 @@ mod tests {
         let mut detector = Detector::new(Reading::take());
         assert!(detector.last.process.is_some(), "Linux has /proc");
         for _ in 0..100 {
-            assert_eq!(detector.look(Reading::take()), None);
+            assert_eq!(detector.check(Reading::take()), None);
         }
     }
 
