@@ -57,7 +57,7 @@ use counted::Counted;
 pub(crate) use descriptors::raise_limit;
 use registry::Member;
 pub(super) use registry::Registry;
-pub(crate) use unix::{Access, BindError, UnixSocket};
+pub(crate) use unix::{Access, UnixSocket};
 
 /// The load that a server accepts, and how long it waits. Each server has one set; tests shorten the times.
 #[derive(Clone, Debug)]

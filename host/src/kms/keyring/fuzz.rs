@@ -1,7 +1,7 @@
 //! A fuzz target for the key file and the list of known keys.
 
 use super::known::Known;
-use super::{Damage, Kek, KekId, Keys, MAX_KEYS, file};
+use super::{Damage, Kek, KekId, Keys, MAX_KEYS, key_file};
 use crate::kms::keyring::kek::Secret;
 
 /// Parses the input as `keyring.json` and as `keyring.ids`.
