@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, fchmod};
@@ -13,7 +13,7 @@ use rustix::net::{
 };
 use tokio::net::UnixListener;
 
-use crate::socket_lock;
+use crate::socket_lock::{self, FileIdentity};
 
 /// Connections that may wait to be accepted. The kernel's limit (`net.core.somaxconn`) may be lower.
 const BACKLOG: i32 = 1024;
@@ -160,8 +160,7 @@ impl std::error::Error for BindError {
 #[derive(Debug)]
 struct SocketFile {
     path: PathBuf,
-    device: u64,
-    inode: u64,
+    identity: FileIdentity,
 }
 
 impl SocketFile {
@@ -169,14 +168,14 @@ impl SocketFile {
         let metadata = fs::symlink_metadata(path)?;
         // Absolute, so that the file is found after a change of the working directory.
         let path = std::path::absolute(path)?;
-        Ok(Self { path, device: metadata.dev(), inode: metadata.ino() })
+        Ok(Self { path, identity: FileIdentity::of(&metadata) })
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
         let ours = fs::symlink_metadata(&self.path)
-            .is_ok_and(|found| found.dev() == self.device && found.ino() == self.inode);
+            .is_ok_and(|found| FileIdentity::of(&found) == self.identity);
         if ours && let Err(error) = fs::remove_file(&self.path) {
             tracing::warn!(path = %self.path.display(), %error, "cannot remove the socket");
         }
@@ -214,6 +213,7 @@ fn remove_stale(path: &Path, address: &SocketAddrUnix) -> Result<(), BindError> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::MetadataExt;
     use std::os::unix::net::{UnixDatagram, UnixStream};
 
     #[tokio::test]
