@@ -3,15 +3,16 @@
 //! Exit codes: 0 success, 1 error, 2 wrong usage.
 
 mod access;
-mod kms;
+mod banner;
+mod component_tools;
+mod kms_command;
 mod log;
 mod protect;
 mod serve;
 #[cfg(test)]
 pub(crate) mod simulated;
 mod state_dir;
-mod tools;
-mod value;
+mod transform_commands;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use dekker_cli::io::{INPUT_MAX, read_input, write_output};
-use dekker_cli::{config, inspect};
+use dekker_cli::{config_command, inspect_command};
 
 use self::log::Log;
 use self::protect::ProtectArgs;
@@ -61,17 +62,17 @@ enum Command {
     /// Serve the transform API, health, metrics and status
     Serve(serve::ServeArgs),
     /// Encrypt standard input to what kube-apiserver would store
-    Encrypt(value::EncryptArgs),
+    Encrypt(transform_commands::EncryptArgs),
     /// Decrypt a stored value on standard input
-    Decrypt(value::DecryptArgs),
+    Decrypt(transform_commands::DecryptArgs),
     /// Describe a stored value, without any key
-    Inspect(inspect::InspectArgs),
+    Inspect(inspect_command::InspectArgs),
     /// Check or show an encryption configuration
     #[command(subcommand)]
-    Config(config::ConfigCommand),
+    Config(config_command::ConfigCommand),
     /// Run and manage Dekker's own KMS v2 plugin
     #[command(subcommand)]
-    Kms(kms::KmsCommand),
+    Kms(kms_command::KmsCommand),
 }
 
 /// The options of an engine, shared by all commands that run one.
@@ -137,18 +138,17 @@ pub fn main() -> ExitCode {
         }
     };
     protect::protect(&protect);
-    let outcome = match command {
-        Command::Serve(args) => block_on(serve::run(args, log.clone())),
-        Command::Encrypt(args) => block_on(value::encrypt(args)),
-        Command::Decrypt(args) => block_on(value::decrypt(args)),
-        Command::Inspect(args) => {
-            tools::Compiled::new().and_then(|tools| inspect::run(&tools, &args))
-        }
-        Command::Config(command) => {
-            tools::Compiled::new().and_then(|tools| config::run(&tools, command))
-        }
-        Command::Kms(command) => block_on(kms::run(command)),
-    };
+    let outcome =
+        match command {
+            Command::Serve(args) => block_on(serve::run(args, log.clone())),
+            Command::Encrypt(args) => block_on(transform_commands::encrypt(args)),
+            Command::Decrypt(args) => block_on(transform_commands::decrypt(args)),
+            Command::Inspect(args) => component_tools::Compiled::new()
+                .and_then(|tools| inspect_command::run(&tools, &args)),
+            Command::Config(command) => component_tools::Compiled::new()
+                .and_then(|tools| config_command::run(&tools, command)),
+            Command::Kms(command) => block_on(kms_command::run(command)),
+        };
     let code = outcome.unwrap_or_else(|error| {
         log.say(format!("dekker: {error:#}\n").as_bytes());
         ExitCode::FAILURE

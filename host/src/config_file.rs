@@ -19,7 +19,8 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use crate::clock::Clock;
-use crate::driver::{ConfigsInUse, Judged, ReloadError};
+use crate::driver::{ConfigsInUse, Judged};
+use crate::fault::ReloadError;
 use crate::host::Host;
 use crate::metrics::Metrics;
 use crate::model::HostError;
@@ -133,9 +134,7 @@ impl Engine for Host {
 /// may have taken effect.
 pub(crate) struct Controller<E> {
     path: PathBuf,
-    interval: Duration,
-    /// How long a file that reads less than the configuration in use must remain unchanged.
-    hold: Duration,
+    timing: Timing,
     engine: E,
     metrics: Arc<Metrics>,
     poll_now: Arc<PollNow>,
@@ -155,27 +154,25 @@ struct Held {
     until: f64,
 }
 
+/// When a controller acts.
+#[derive(Clone, Copy)]
+pub(crate) struct Timing {
+    /// The time between two polls.
+    pub(crate) interval: Duration,
+    /// How long a file that reads less than the configuration in use must remain unchanged.
+    pub(crate) hold: Duration,
+}
+
 impl<E: Engine> Controller<E> {
-    /// Creates a controller. `interval` is the time between two polls. `hold` is how long a file that reads less than the configuration in use must
-    /// remain unchanged.
+    /// Creates a controller.
     pub(crate) fn new(
         path: PathBuf,
-        (interval, hold): (Duration, Duration),
+        timing: Timing,
         engine: E,
         metrics: Arc<Metrics>,
         poll_now: Arc<PollNow>,
     ) -> Self {
-        Self {
-            path,
-            interval,
-            hold,
-            engine,
-            metrics,
-            poll_now,
-            seen: None,
-            held: None,
-            confirmed: None,
-        }
+        Self { path, timing, engine, metrics, poll_now, seen: None, held: None, confirmed: None }
     }
 
     /// Polls indefinitely, beginning at once.
@@ -216,17 +213,17 @@ impl<E: Engine> Controller<E> {
             }));
             // A file that is held back is polled again when its hold time ends.
             let wait = if error.is_some() && held.is_none() {
-                let wait = retry.min(self.interval);
+                let wait = retry.min(self.timing.interval);
                 retry = retry.saturating_mul(2);
                 wait
             } else {
                 retry = FIRST_RETRY;
-                self.interval
+                self.timing.interval
             };
             last_error = error;
             let mut next = Instant::now() + wait;
             if let Some(held) = held {
-                next = next.min(held.since + self.hold);
+                next = next.min(held.since + self.timing.hold);
             }
             tokio::select! {
                 () = self.poll_now.settled() => retry = FIRST_RETRY,
@@ -270,7 +267,7 @@ impl<E: Engine> Controller<E> {
                     break Err(format!(
                         "the file may be half-written, because it cannot read what the one in use can ({unreadable}): it takes effect \
                          after {:?} without a change, or at once on SIGHUP",
-                        self.hold
+                        self.timing.hold
                     ));
                 }
                 tracing::warn!(
@@ -308,7 +305,7 @@ impl<E: Engine> Controller<E> {
         let held = known.unwrap_or_else(|| Held {
             hash: hash.to_owned(),
             since: Instant::now(),
-            until: clock.now() as f64 / 1000.0 + self.hold.as_secs_f64(),
+            until: clock.now() as f64 / 1000.0 + self.timing.hold.as_secs_f64(),
         });
         let is_held = self.is_held(&held);
         self.held = Some(held);
@@ -318,7 +315,7 @@ impl<E: Engine> Controller<E> {
     fn is_held(&self, held: &Held) -> bool {
         self.seen.as_ref() == Some(&held.hash)
             && self.confirmed.as_ref() != Some(&held.hash)
-            && held.since.elapsed() < self.hold
+            && held.since.elapsed() < self.timing.hold
     }
 
     /// Waits until the file differs from the one with this hash, is valid, and reads everything that the configuration in use reads. A file that the

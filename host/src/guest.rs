@@ -14,10 +14,11 @@ pub(crate) mod bindings {
     });
 }
 
-mod convert;
-mod leases;
-mod random;
-mod values;
+mod from_wit;
+mod lease_calls;
+mod tool_calls;
+mod value_calls;
+mod wasi_random;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,11 +29,11 @@ use wasmtime::{Engine, Store, StoreLimits, StoreLimitsBuilder};
 
 use self::bindings::exports::dekker::transformer::engine as face;
 use self::bindings::{Transformer, TransformerPre};
-use self::leases::Leases;
-use self::values::Values;
+use self::lease_calls::Leases;
+use self::value_calls::Values;
 use crate::model::{Check, Decrypted, Encrypted, Location, MetricFamily, TransformError};
 
-pub(crate) use self::leases::Lease;
+pub(crate) use self::lease_calls::Lease;
 
 pub(crate) use self::bindings::dekker::transformer::types::{ConfigFinding, Severity};
 pub(crate) use self::bindings::exports::dekker::transformer::engine::{
@@ -78,7 +79,7 @@ impl View for State {
     }
 
     fn random(&mut self, bytes: &mut [u8]) -> wasmtime::Result<()> {
-        random::fill(bytes)
+        wasi_random::fill(bytes)
     }
 }
 
@@ -176,7 +177,7 @@ impl Component {
         options: &Options,
         now: u64,
     ) -> Result<Result<Guest, Vec<ConfigFinding>>, Trap> {
-        self.make(|store, instance, _| leases::worker(store, instance, config, options, now))
+        self.make(|store, instance, _| lease_calls::worker(store, instance, config, options, now))
     }
 
     fn make(
@@ -197,60 +198,6 @@ impl Component {
             leases,
             engine,
         }))
-    }
-
-    /// Describes the stored value in the input, which may be raw bytes, hex, base64 or the output of `etcdctl get -w json`. Returns JSON, or an error
-    /// message if the input is invalid.
-    pub(crate) fn inspect_input(&self, input: &[u8]) -> Result<Result<String, String>, Trap> {
-        let (mut store, _, bindings) = self.instantiate()?;
-        bindings.dekker_transformer_tools().call_inspect_input(&mut store, input)
-    }
-
-    /// Reports all errors and warnings in a configuration, with positions.
-    pub(crate) fn check_config(
-        &self,
-        config: &[u8],
-        reload: bool,
-    ) -> Result<Vec<ConfigFinding>, Trap> {
-        let (mut store, _, bindings) = self.instantiate()?;
-        bindings.dekker_transformer_tools().call_check_config(&mut store, config, reload)
-    }
-
-    /// Decrypts a KMS value with its DEK.
-    pub(crate) fn open_with_dek(
-        &self,
-        stored: &[u8],
-        key: &[u8],
-        dek: &[u8],
-    ) -> Result<Result<Decrypted, TransformError>, Trap> {
-        let (mut store, _, bindings) = self.instantiate()?;
-        let opened =
-            bindings.dekker_transformer_tools().call_open_with_dek(&mut store, stored, key, dek)?;
-        Ok(opened.map(Into::into).map_err(Into::into))
-    }
-
-    /// Encrypts a value with the DEK of another value. `like` is the other value and its storage key.
-    pub(crate) fn seal_with_dek(
-        &self,
-        plaintext: &[u8],
-        key: &[u8],
-        like: (&[u8], &[u8]),
-        dek: &[u8],
-    ) -> Result<Result<Encrypted, TransformError>, Trap> {
-        let (mut store, _, bindings) = self.instantiate()?;
-        let sealed = bindings
-            .dekker_transformer_tools()
-            .call_seal_with_dek(&mut store, plaintext, key, like.0, like.1, dek)?;
-        Ok(sealed.map(Into::into).map_err(Into::into))
-    }
-
-    /// Returns a configuration with its defaults filled in and its secrets redacted.
-    pub(crate) fn show_config(
-        &self,
-        config: &[u8],
-    ) -> Result<Result<String, Vec<ConfigFinding>>, Trap> {
-        let (mut store, _, bindings) = self.instantiate()?;
-        bindings.dekker_transformer_tools().call_show_config(&mut store, config)
     }
 }
 

@@ -1,6 +1,7 @@
 //! [`Host`]: a handle to a running engine that any task may use.
 
 mod builder;
+mod service;
 mod single_flight;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,14 +17,13 @@ use self::single_flight::SingleFlight;
 pub(crate) use self::builder::WORKERS_MAX;
 pub use self::builder::{BuildError, HostBuilder, KmsCoast, WriteDekSource, default_workers};
 
-use crate::driver::{ConfigsInUse, Control, Fault, Judged, ReloadError, Reply, Request};
-use crate::guest::Lease;
-use crate::http::Service;
+use crate::driver::{ConfigsInUse, Control, Judged, Reply, Request};
+use crate::fault::{Fault, ReloadError};
 use crate::kms::address::SocketAddress;
 use crate::kms::ownership::Standing;
 use crate::metrics::{Metrics, TransformationType, add_up};
 use crate::model::{Check, Decrypted, Encrypted, HostError, Location, MetricFamily};
-use crate::workers::{Attempt, DekId, Workers};
+use crate::workers::{Attempt, LeasedDek, Workers};
 
 /// The prefix of all stored KMS v2 values.
 const KMS_V2: &[u8] = b"k8s:enc:kms:v2:";
@@ -84,8 +84,8 @@ impl Host {
         let start = std::time::Instant::now();
         let encrypted = self.write(at, plaintext).await?;
         if encrypted.has_rule {
-            let prefixes = (&*encrypted.transformer_prefix, encrypted.key_prefix.as_deref());
-            self.observe(TransformationType::ToStorage, prefixes, start.elapsed());
+            let (provider, key) = (&*encrypted.transformer_prefix, encrypted.key_prefix.as_deref());
+            self.observe(TransformationType::ToStorage, provider, key, start.elapsed());
         }
         Ok(encrypted)
     }
@@ -102,13 +102,13 @@ impl Host {
         let start = std::time::Instant::now();
         let decrypted = self.read(at, stored).await?;
         if decrypted.has_rule {
-            let prefix = match &*decrypted.transformer_prefix {
+            let provider = match &*decrypted.transformer_prefix {
                 // Upstream labels identity "identity" for reads, but leaves the label empty for writes.
                 "" => "identity",
                 prefix => prefix,
             };
-            let prefixes = (prefix, decrypted.key_prefix.as_deref());
-            self.observe(TransformationType::FromStorage, prefixes, start.elapsed());
+            let key = decrypted.key_prefix.as_deref();
+            self.observe(TransformationType::FromStorage, provider, key, start.elapsed());
         }
         Ok(decrypted)
     }
@@ -149,17 +149,17 @@ impl Host {
     /// Decrypts the value in a worker if possible, and otherwise in the control instance.
     async fn read(&self, at: Location, stored: Vec<u8>) -> Result<Decrypted, HostError> {
         let Some(workers) = self.0.workers.as_deref() else {
-            return self.read_as_ever(at, stored).await;
+            return self.read_in_control(at, stored).await;
         };
         if let Attempt::Done(decrypted) = workers.from_storage(self, &at, &stored).await? {
             return Ok(decrypted);
         }
         // Other values have no DEK that a worker could learn.
         if !stored.starts_with(KMS_V2) {
-            return self.read_as_ever(at, stored).await;
+            return self.read_in_control(at, stored).await;
         }
         let (seen_at, seen) = (at.clone(), stored.clone());
-        let decrypted = self.read_as_ever(at, stored).await?;
+        let decrypted = self.read_in_control(at, stored).await?;
         let (at, stored) = (seen_at.clone(), seen.clone());
         let dek = self.ask_for_value(|reply| Request::KnownDek { at, stored, reply });
         if let Ok(Some(dek)) = dek.await {
@@ -168,7 +168,7 @@ impl Host {
         Ok(decrypted)
     }
 
-    async fn read_as_ever(&self, at: Location, stored: Vec<u8>) -> Result<Decrypted, HostError> {
+    async fn read_in_control(&self, at: Location, stored: Vec<u8>) -> Result<Decrypted, HostError> {
         self.operation(|op, reply| Request::FromStorage { op, at, stored, reply }).await
     }
 
@@ -292,13 +292,8 @@ impl Host {
         self.ask(|reply| Request::ConfigsInUse { reply }).await
     }
 
-    /// Records the duration of an operation for the provider and, as upstream does, also for its named key.
-    fn observe(
-        &self,
-        kind: TransformationType,
-        (provider, key): (&str, Option<&str>),
-        took: Duration,
-    ) {
+    /// Records the duration of an operation for the provider's prefix and, as upstream does, also for that of its named key.
+    fn observe(&self, kind: TransformationType, provider: &str, key: Option<&str>, took: Duration) {
         for prefix in std::iter::once(provider).chain(key) {
             self.0.metrics.observe_transformation(kind, prefix, took);
         }
@@ -386,7 +381,7 @@ fn embedded_plugin(address: &SocketAddress, standing: &Standing) -> serde_json::
 }
 
 impl crate::workers::Control for Host {
-    async fn lease(&self, provider: &str) -> Result<Option<(DekId, Lease)>, HostError> {
+    async fn lease(&self, provider: &str) -> Result<Option<LeasedDek>, HostError> {
         let provider = provider.to_owned();
         self.ask_for_value(|reply| Request::Lease { provider, reply }).await
     }
@@ -402,35 +397,5 @@ impl Drop for Abandoned<'_> {
     fn drop(&mut self) {
         // If the driver is gone, there is nothing to cancel.
         let _ = self.control.send(Control::Cancel(self.op));
-    }
-}
-
-impl Service for Host {
-    async fn to_storage(
-        &self,
-        at: Location,
-        plaintext: Zeroizing<Vec<u8>>,
-    ) -> Result<Encrypted, HostError> {
-        Host::to_storage(self, at, plaintext).await
-    }
-
-    async fn from_storage(&self, at: Location, stored: Vec<u8>) -> Result<Decrypted, HostError> {
-        Host::from_storage(self, at, stored).await
-    }
-
-    async fn health(&self) -> Result<Vec<Check>, HostError> {
-        Host::health(self).await
-    }
-
-    async fn check_names(&self) -> Result<Vec<String>, HostError> {
-        Host::check_names(self).await
-    }
-
-    async fn status(&self) -> Result<serde_json::Value, HostError> {
-        Host::status(self).await
-    }
-
-    async fn metrics(&self) -> Result<Vec<MetricFamily>, HostError> {
-        Host::metrics(self).await
     }
 }

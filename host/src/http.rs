@@ -4,16 +4,16 @@
 //! TCP. Both use the engine only through a [`Service`].
 
 mod admission;
-pub mod api;
+pub(crate) mod api;
 mod body;
 mod coalesce;
 #[cfg(test)]
 mod fake;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
-pub mod health;
-pub mod listen;
-pub mod peer;
+pub(crate) mod health;
+pub(crate) mod listen;
+pub(crate) mod peer;
 mod problem;
 mod query;
 
@@ -33,7 +33,7 @@ use problem::Problem;
 /// The engine's interface to the HTTP servers.
 ///
 /// A future is dropped when its caller is gone (the client hung up). The implementation must then give up the operation.
-pub trait Service: Clone + Send + Sync + 'static {
+pub(crate) trait Service: Clone + Send + Sync + 'static {
     /// Encrypts a value for storage.
     fn to_storage(
         &self,

@@ -1,16 +1,16 @@
 //! KMS over gRPC: the client of KMS plugins, and Dekker's own plugin.
 //!
 //! [`client`] talks to any KMS plugin on a unix socket. [`plugin`] is Dekker's own, with its key-encryption keys in a file ([`keyring`]);
-//! kube-apiserver can use it too. [`claim`] claims a socket path without taking it from a running server. [`ownership`] ensures that, of several
+//! kube-apiserver can use it too. `claim` claims a socket path without taking it from a running server. `ownership` ensures that, of several
 //! processes, one always serves it.
 
 pub mod address;
 mod bounds;
-pub mod claim;
+pub(crate) mod claim;
 pub mod client;
 pub(crate) mod embedded;
 pub mod keyring;
-pub mod ownership;
+pub(crate) mod ownership;
 pub mod plugin;
 
 use std::path::Path;

@@ -11,12 +11,10 @@ pub mod cli;
 #[cfg(any(test, feature = "fuzz"))]
 #[doc(hidden)]
 pub mod fuzz;
-pub mod http;
-#[cfg(feature = "engine")]
+#[cfg(feature = "instance")]
 #[doc(hidden)]
 pub mod instance;
 pub mod kms;
-pub mod metrics;
 
 #[cfg(feature = "engine")]
 mod clock;
@@ -26,9 +24,13 @@ mod config_file;
 mod driver;
 mod durable;
 #[cfg(feature = "engine")]
+mod fault;
+#[cfg(feature = "engine")]
 mod guest;
 #[cfg(feature = "engine")]
 mod host;
+mod http;
+mod metrics;
 mod model;
 #[cfg(feature = "engine")]
 mod restore;
@@ -40,9 +42,10 @@ mod socket_lock;
 mod workers;
 
 #[cfg(feature = "engine")]
-pub use driver::{Fault, ReloadError};
+pub use fault::{Fault, ReloadError};
 #[cfg(feature = "engine")]
 pub use host::{BuildError, Host, HostBuilder, KmsCoast, WriteDekSource, default_workers};
+pub use metrics::Metrics;
 pub use model::{
     Check, Decrypted, Encrypted, ErrorKind, HostError, Location, MetricFamily, MetricKind,
     Plaintext, Sample, TransformError,

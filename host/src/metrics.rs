@@ -28,14 +28,14 @@ use series::{
 ///
 /// Two labels are not fixed sets: provider names and transformer prefixes. Both come from the configuration file, so only a process that keeps
 /// reloading new names reaches this limit. Upstream has no limit for them.
-pub const MAX_SERIES: usize = 200;
+pub(crate) const MAX_SERIES: usize = 200;
 
 /// The `Content-Type` of [`Metrics::render`].
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The direction of a transformation: the label `transformation_type`.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum TransformationType {
+pub(crate) enum TransformationType {
     /// A write.
     ToStorage,
     /// A read.
@@ -45,7 +45,7 @@ pub enum TransformationType {
 impl TransformationType {
     /// Returns upstream's label value.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::ToStorage => "to_storage",
             Self::FromStorage => "from_storage",
@@ -174,7 +174,7 @@ impl Metrics {
     /// is the call that handles the Status answer with a new key ID. For KMS v1 it is the write, which includes copying its plaintext into the
     /// component. Generations are counted where upstream calls `RecordDataKeyGeneration`, but the measured times are a little longer. What a health
     /// check of KMS v1 encrypts is not a DEK and is not counted. Failed generations are counted by the engine.
-    pub fn observe_data_key(&self, took: Duration) {
+    pub(crate) fn observe_data_key(&self, took: Duration) {
         self.data_keys.observe(took.as_secs_f64());
     }
 
@@ -182,7 +182,13 @@ impl Metrics {
     ///
     /// `method` is the full gRPC method, such as `/v2.KeyManagementService/Encrypt`. `code` is the gRPC status code, 0 for OK. Upstream does not time
     /// calls to KMS v1, so they are in a separate metric of Dekker's.
-    pub fn observe_kms(&self, provider: &str, method: &'static str, code: u32, took: Duration) {
+    pub(crate) fn observe_kms(
+        &self,
+        provider: &str,
+        method: &'static str,
+        code: u32,
+        took: Duration,
+    ) {
         let labels = KmsLabels {
             provider_name: provider.to_owned(),
             method_name: method,
@@ -193,7 +199,12 @@ impl Metrics {
     }
 
     /// Records a successful transformation. Failures are counted by the engine and not timed, as in upstream.
-    pub fn observe_transformation(&self, kind: TransformationType, prefix: &str, took: Duration) {
+    pub(crate) fn observe_transformation(
+        &self,
+        kind: TransformationType,
+        prefix: &str,
+        took: Duration,
+    ) {
         let labels = TransformationLabels {
             transformation_type: kind.as_str(),
             transformer_prefix: prefix.to_owned(),
@@ -202,7 +213,7 @@ impl Metrics {
     }
 
     /// Records an HTTP request that was answered. `path` is one of the server's own paths, never a path sent by a client.
-    pub fn http_request(&self, path: &'static str, status: u16) {
+    pub(crate) fn http_request(&self, path: &'static str, status: u16) {
         let class = match status {
             100..=199 => "1xx",
             200..=299 => "2xx",
@@ -214,34 +225,34 @@ impl Metrics {
     }
 
     /// Records that the component trapped.
-    pub fn trap(&self) {
+    pub(crate) fn trap(&self) {
         self.component_traps.inc();
     }
 
     /// Records that a fresh instance replaced one that trapped.
-    pub fn restart(&self) {
+    pub(crate) fn restart(&self) {
         self.component_restarts.inc();
     }
 
     /// Records the configuration that was read at the start. It does not count as a reload. `hash` is `sha256:<hex>`.
-    pub fn config_loaded(&self, hash: &str) {
+    pub(crate) fn config_loaded(&self, hash: &str) {
         let mut last = self.last_config_hash.lock().unwrap_or_else(PoisonError::into_inner);
         *last = Some(hash.to_owned());
     }
 
     /// Records that a changed configuration took effect. `hash` is `sha256:<hex>`; `unix_seconds` is the time in seconds since the Unix epoch.
-    pub fn reload_succeeded(&self, hash: &str, unix_seconds: f64) {
+    pub(crate) fn reload_succeeded(&self, hash: &str, unix_seconds: f64) {
         self.reload("success", unix_seconds);
         self.config_loaded(hash);
     }
 
     /// Records that a changed configuration was refused. `unix_seconds` is the time in seconds since the Unix epoch.
-    pub fn reload_failed(&self, unix_seconds: f64) {
+    pub(crate) fn reload_failed(&self, unix_seconds: f64) {
         self.reload("failure", unix_seconds);
     }
 
     /// Removes the series of a KMS provider that is no longer in use.
-    pub fn forget_provider(&self, provider: &str) {
+    pub(crate) fn forget_provider(&self, provider: &str) {
         for kms in [&self.kms, &self.kms_v1] {
             kms.forget(|labels| labels.provider_name == provider);
         }

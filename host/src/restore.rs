@@ -55,7 +55,7 @@ pub(crate) enum Sign {
     /// The time of day ran ahead of the time since boot.
     Clock,
     /// The program that runs this host reported a restore.
-    Told,
+    Reported,
 }
 
 impl fmt::Display for Sign {
@@ -64,7 +64,7 @@ impl fmt::Display for Sign {
             Self::Generation => "the machine has a new VM generation ID",
             Self::Process => "the process has another start time or boot ID than before",
             Self::Clock => "the time of day ran ahead of the time since boot",
-            Self::Told => "the program that embeds this host reported it",
+            Self::Reported => "the program that embeds this host reported it",
         })
     }
 }
@@ -91,16 +91,16 @@ impl Watch {
     pub(crate) async fn sign(&mut self) -> Sign {
         loop {
             self.ticks.tick().await;
-            if let Some(sign) = self.look() {
+            if let Some(sign) = self.check() {
                 return sign;
             }
         }
     }
 
     /// Checks now.
-    pub(crate) fn look(&mut self) -> Option<Sign> {
-        let is_new = self.uevents.as_ref().is_some_and(tell_of_new_generation);
-        let sign = self.detector.look(Reading::take());
+    pub(crate) fn check(&mut self) -> Option<Sign> {
+        let is_new = self.uevents.as_ref().is_some_and(has_new_generation);
+        let sign = self.detector.check(Reading::take());
         if is_new { Some(Sign::Generation) } else { sign }
     }
 }
@@ -168,7 +168,7 @@ impl Detector {
         Self { last: first, clock_sign: None, is_owed: false }
     }
 
-    fn look(&mut self, now: Reading) -> Option<Sign> {
+    fn check(&mut self, now: Reading) -> Option<Sign> {
         let last = std::mem::replace(&mut self.last, now);
         let now = &self.last;
         let is_other = match (&last.process, &now.process) {
@@ -185,9 +185,9 @@ impl Detector {
         if now.time_of_day >= last.time_of_day + passed + AHEAD_MIN {
             self.is_owed = true;
         }
-        let may_tell =
-            self.clock_sign.is_none_or(|told| now.since_boot >= told + CLOCK_SIGN_INTERVAL);
-        if self.is_owed && may_tell {
+        let may_report =
+            self.clock_sign.is_none_or(|last| now.since_boot >= last + CLOCK_SIGN_INTERVAL);
+        if self.is_owed && may_report {
             self.is_owed = false;
             self.clock_sign = Some(now.since_boot);
             return Some(Sign::Clock);
@@ -209,7 +209,7 @@ fn uevents() -> std::io::Result<OwnedFd> {
 }
 
 /// Reads the uevents that have arrived since the last call. Returns whether one of them reports a new VM generation ID.
-fn tell_of_new_generation(socket: &OwnedFd) -> bool {
+fn has_new_generation(socket: &OwnedFd) -> bool {
     let mut message = [0; UEVENT_MAX];
     let mut is_new = false;
     for _ in 0..UEVENTS_MAX {
@@ -263,7 +263,7 @@ mod tests {
             } else {
                 self.now.time_of_day += by;
             }
-            self.detector.look(self.now.clone())
+            self.detector.check(self.now.clone())
         }
     }
 
@@ -345,7 +345,7 @@ mod tests {
         let mut detector = Detector::new(Reading::take());
         assert!(detector.last.process.is_some(), "Linux has /proc");
         for _ in 0..100 {
-            assert_eq!(detector.look(Reading::take()), None);
+            assert_eq!(detector.check(Reading::take()), None);
         }
     }
 

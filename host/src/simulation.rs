@@ -14,14 +14,14 @@
 //! `DEKKER_SEED=N` plays one history and prints it. `DEKKER_HISTORIES=N` sets the number of histories. With `DEKKER_NEVER=Snapshot,Trap`, no history
 //! has these kinds of events.
 
-mod file;
+mod faulty_plugin;
 mod history;
 mod ledger;
 mod matrix;
-mod plugin;
+mod operator;
 mod processes;
 pub(crate) mod seams;
-mod server;
+mod simulated_process;
 mod snapshot;
 mod stored;
 mod world;

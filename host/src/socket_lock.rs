@@ -1,6 +1,6 @@
 //! A lock file that ensures that only one server at a time owns the socket at a path.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -26,6 +26,19 @@ pub(crate) fn lock(path: &Path) -> Result<File, TryLockError> {
         .map_err(TryLockError::Error)?;
     file.try_lock()?;
     Ok(file)
+}
+
+/// Identifies a socket's file, also after another file has taken its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FileIdentity {
+    device: u64,
+    inode: u64,
+}
+
+impl FileIdentity {
+    pub(crate) fn of(metadata: &Metadata) -> Self {
+        Self { device: metadata.dev(), inode: metadata.ino() }
+    }
 }
 
 /// Returns whether only this user and root can replace files in `directory`.

@@ -21,13 +21,19 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use zeroize::Zeroizing;
 
 use crate::clock::Clock;
-use crate::driver::describe;
+use crate::fault::describe;
 use crate::guest::{Component, Guest, Lease, Options, Trap};
 use crate::metrics::{Metrics, add_up};
 use crate::model::{Decrypted, Encrypted, HostError, Location, MetricFamily};
 
-/// Identifies a DEK among those of all control instances of this process: the instance's number, and the DEK's serial number in that instance.
-pub(crate) type DekId = (u64, u64);
+/// Identifies a DEK among those of all control instances of this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DekId {
+    /// The number of the control instance.
+    pub(crate) incarnation: u64,
+    /// The DEK's serial number in that instance.
+    pub(crate) serial: u64,
+}
 
 /// What workers must know before they handle a value.
 #[derive(Default)]
@@ -46,10 +52,16 @@ pub(crate) struct WriteDek {
     pub(crate) expiry: u64,
 }
 
+/// A lease, and the DEK that it is for.
+pub(crate) struct LeasedDek {
+    pub(crate) id: DekId,
+    pub(crate) lease: Lease,
+}
+
 /// Access to the control instance.
 pub(crate) trait Control {
-    /// Takes a lease of a provider's write DEK, and returns it with the DEK's ID.
-    async fn lease(&self, provider: &str) -> Result<Option<(DekId, Lease)>, HostError>;
+    /// Takes a lease of a provider's write DEK.
+    async fn lease(&self, provider: &str) -> Result<Option<LeasedDek>, HostError>;
 }
 
 /// The pool of workers.
@@ -83,8 +95,19 @@ struct Worker {
     leased: Vec<WriteDek>,
     /// Whether the last instance trapped.
     has_trapped: bool,
-    /// When to try again to create an instance, and how long to wait if that fails too; both in milliseconds.
-    retry: (u64, u64),
+    retry: Retry,
+}
+
+/// When to try again to create an instance.
+struct Retry {
+    /// In milliseconds of the pool's clock.
+    at: u64,
+    /// The delay after the next failure, in milliseconds.
+    delay: u64,
+}
+
+impl Retry {
+    const FIRST: Self = Self { at: 0, delay: FIRST_RETRY_MS };
 }
 
 /// The delay before the next attempt to create an instance, in milliseconds: 1 second, doubled up to 1 minute.
@@ -124,7 +147,7 @@ impl Workers {
             epoch: 0,
             leased: Vec::new(),
             has_trapped: false,
-            retry: (0, FIRST_RETRY_MS),
+            retry: Retry::FIRST,
         });
         Self {
             component,
@@ -211,7 +234,7 @@ impl Workers {
     pub(crate) fn metrics(&self) -> Vec<MetricFamily> {
         for number in 0..self.count() {
             match self.idle_worker(number) {
-                Some(mut idle) => idle.tell_counts(),
+                Some(mut idle) => idle.collect_metrics(),
                 None => self.asked[number].store(true, Ordering::Relaxed),
             }
         }
@@ -233,7 +256,7 @@ impl Workers {
         let outcome = busy.call(|guest| work(guest, now));
         let asked = self.asked.get(number);
         if asked.is_some_and(|asked| asked.load(Ordering::Relaxed)) {
-            busy.tell_counts();
+            busy.collect_metrics();
         }
         match outcome {
             None | Some(Ok(None)) => Ok(Attempt::NotMine(number)),
@@ -323,7 +346,7 @@ impl Busy<'_> {
         let used_up = self.pool.used_up.get(self.number());
         let is_old = |worker: &Worker| {
             worker.version != self.pool.version.load(Ordering::Acquire)
-                || worker.guest.is_none() && worker.retry.0 <= self.pool.clock.now()
+                || worker.guest.is_none() && worker.retry.at <= self.pool.clock.now()
         };
         self.worker.as_ref().is_some_and(is_old)
             || used_up.is_some_and(|used_up| used_up.load(Ordering::Relaxed))
@@ -342,7 +365,7 @@ impl Busy<'_> {
     }
 
     /// Collects the engine's metrics.
-    fn tell_counts(&mut self) {
+    fn collect_metrics(&mut self) {
         let number = self.number();
         if let Some(asked) = self.pool.asked.get(number) {
             asked.store(false, Ordering::Relaxed);
@@ -376,23 +399,25 @@ impl Busy<'_> {
         match caught_up {
             Ok(true) => {
                 worker.version = version;
-                worker.retry = (0, FIRST_RETRY_MS);
+                worker.retry = Retry::FIRST;
             }
             // The worker tries again before its next value.
             Ok(false) => {}
             Err(error) => {
-                let (_, wait) = worker.retry;
+                let delay = worker.retry.delay;
                 tracing::error!(
                     error,
                     worker = worker.number,
-                    seconds = wait / 1000,
+                    seconds = delay / 1000,
                     "a worker has no instance; trying again later"
                 );
                 self.pool.retire(worker.number);
                 worker.forget();
                 worker.version = version;
-                let again = self.pool.clock.now().saturating_add(wait);
-                worker.retry = (again, (wait * 2).min(LONGEST_RETRY_MS));
+                worker.retry = Retry {
+                    at: self.pool.clock.now().saturating_add(delay),
+                    delay: (delay * 2).min(LONGEST_RETRY_MS),
+                };
             }
         }
     }
@@ -438,7 +463,8 @@ impl Busy<'_> {
                     // encrypts.
                     guest.extend(&dek.provider, 0).map_err(|trap| format!("{trap:#}"))?;
                     worker.leased.retain(|had| had.provider != dek.provider);
-                    let Ok(Some((id, lease))) = control.lease(&dek.provider).await else {
+                    let Ok(Some(LeasedDek { id, lease })) = control.lease(&dek.provider).await
+                    else {
                         has_all = false;
                         continue;
                     };

@@ -32,7 +32,7 @@ const WORKERS: &[Change] = &[
     ),
     ("use dekker_keys::OpeningKey;", "use crate::stand_in::OpeningKey;"),
     ("use crate::clock::Clock;", "use crate::stand_in::Clock;"),
-    ("use crate::driver::describe;", "use crate::stand_in::describe;"),
+    ("use crate::fault::describe;", "use crate::stand_in::describe;"),
     (
         "use crate::guest::{Component, Guest, Lease, Options, Trap};",
         "use crate::stand_in::{Component, Guest, Lease, Options, Trap};",
@@ -124,9 +124,9 @@ fn main() {
         WORKERS,
         &[(
             "                worker.version = version;
-                worker.retry = (0, FIRST_RETRY_MS);",
+                worker.retry = Retry::FIRST;",
             "                worker.version = self.pool.version.load(Ordering::Acquire);
-                worker.retry = (0, FIRST_RETRY_MS);",
+                worker.retry = Retry::FIRST;",
         )],
     );
     source.write(

@@ -1,7 +1,7 @@
 use super::*;
 
 fn opening() -> OpeningKey {
-    OpeningKey(Arc::new(Key::aes(&[7; 32]).unwrap()))
+    OpeningKey(Arc::new(GcmKey::aes(&[7; 32]).unwrap()))
 }
 
 #[test]

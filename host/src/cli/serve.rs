@@ -1,7 +1,8 @@
 //! `dekker serve`.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -12,18 +13,20 @@ use clap::{ArgAction, Args, value_parser};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::access;
+use super::banner::Banner;
 use super::log::Log;
 use super::state_dir::StateDir;
 use super::{EngineArgs, announce};
-use crate::config_file::{self, Content, Controller, PollNow};
+use crate::config_file::{self, Content, Controller, PollNow, Timing};
 use crate::host::{Host, HostBuilder, WORKERS_MAX, default_workers};
-use crate::http::listen::{UnixSocket, raise_limit};
+use crate::http::listen::{Access, UnixSocket, raise_limit};
 use crate::http::peer::PeerPolicy;
 use crate::http::{api, health};
 use crate::kms::address::SocketAddress;
-use crate::kms::ownership::Standing;
+use crate::kms::ownership::Ownership;
 use crate::metrics::Metrics;
 
 #[derive(Args)]
@@ -67,22 +70,18 @@ pub(super) struct ServeArgs {
     apiserver_id: String,
 }
 
-/// Parses a whole number with one of the units `ms`, `s`, `m`, `h`, between 100 ms and 24 hours. The minimum prevents the file from being read
-/// constantly.
+/// The bounds of an interval. The minimum prevents the file from being read constantly.
+const INTERVALS: RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(24 * 60 * 60);
+
+/// Parses an interval: numbers with units, such as `60s` or `1m 30s`.
 fn parse_interval(text: &str) -> Result<Duration, String> {
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (count, unit) = text.split_at(end);
-    let unit = match unit {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err("expected a whole number and one of ms, s, m, h, such as 60s".to_owned()),
-    };
-    let millis = count.parse::<u64>().ok().and_then(|count| count.checked_mul(unit));
-    match millis {
-        Some(millis @ 100..=86_400_000) => Ok(Duration::from_millis(millis)),
-        _ => Err("must be between 100ms and 24h".to_owned()),
+    let interval = humantime::parse_duration(text)
+        .map_err(|error| format!("expected a duration such as 60s: {error}"))?;
+    if INTERVALS.contains(&interval) {
+        Ok(interval)
+    } else {
+        Err("must be between 100ms and 24h".to_owned())
     }
 }
 
@@ -114,134 +113,179 @@ pub(super) async fn run(args: ServeArgs, log: Log) -> anyhow::Result<ExitCode> {
     let mut stopped = pin!(shutdown_signal()?);
     raise_limit();
     let state_dir = args.engine.state_dir()?;
-    let socket_path = match &args.listen {
-        None => state_dir.api_socket(),
-        Some(SocketAddress::Path(path)) => path.clone(),
-        Some(SocketAddress::Abstract(_)) => anyhow::bail!(
-            "--listen takes unix:///path: an abstract socket has no mode to protect it"
-        ),
-    };
-    let access = access::of(&args.allow_uid, args.listen_mode, args.listen_group)?;
-    access::check_way(&socket_path, &args.allow_uid)?;
-    let (config_path, plugin) = match &args.engine.encryption_provider_config {
-        Some(path) => (path.clone(), None),
-        None => {
-            let plugin = state_dir.serve_plugin(state_dir.kms_address(), args.init_keyring).await?;
-            (state_dir.configuration()?, Some(plugin))
-        }
-    };
+    let socket = args.api_socket(&state_dir)?;
+    let Source { path: config_path, plugin } = args.source(&state_dir).await?;
     let content = config_file::read(&config_path).map_err(anyhow::Error::msg)?;
     let metrics =
         Arc::new(Metrics::new(&args.apiserver_id).count_dropped_log_lines(move || log.dropped()));
-    let reload = args.encryption_provider_config_automatic_reload;
-    let host = args
-        .engine
-        .builder(&content)?
-        .automatic_reload(reload)
-        .workers(args.workers.map_or_else(default_workers, usize::from))
-        .apiserver_id(args.apiserver_id.as_str())
-        .metrics(metrics.clone())
-        .build()
-        .with_context(|| config_path.display().to_string())?;
+    let host = args.host_builder(&content, &metrics)?.build();
+    let host = host.with_context(|| config_path.display().to_string())?;
     metrics.config_loaded(&content.hash);
     if let Some(plugin) = &plugin {
         host.set_embedded_plugin(state_dir.kms_address(), plugin.standing());
     }
 
-    let socket = UnixSocket::bind(&socket_path, access)?;
-    let health_listener = TcpListener::bind(args.health_listen).await.with_context(|| {
-        format!(
-            "cannot listen on {}: name another address with --health-listen",
-            args.health_listen
-        )
-    })?;
-    let health_address = health_listener.local_addr().context("cannot get the health address")?;
+    let servers = Servers::start(&args, &socket, &host, &metrics).await?;
+    let controller = FollowedFile::start(&args, &config_path, &host, &metrics)?;
 
-    let (stop, stop_rx) = watch::channel(());
-    let until_stop = || {
-        let mut stop = stop_rx.clone();
-        async move {
-            // Dropping the sender is the signal to stop.
-            while stop.changed().await.is_ok() {}
-        }
+    let reload = args.encryption_provider_config_automatic_reload;
+    let banner = Banner {
+        checks: &host.health().await?,
+        socket: &socket.path,
+        health: servers.health_address,
+        state_dir: &state_dir,
+        config: &config_path,
+        poll_interval: reload.then_some(args.config_poll_interval),
+        plugin: plugin.as_ref().map(|plugin| plugin.standing().borrow().clone()),
     };
-    let peers = PeerPolicy::same_user_and(args.allow_uid.iter().copied());
-    let api = tokio::spawn(api::serve(socket, host.clone(), metrics.clone(), peers, until_stop()));
-    let health =
-        tokio::spawn(health::serve(health_listener, host.clone(), metrics.clone(), until_stop()));
-    let poll_now = Arc::<PollNow>::default();
-    let controller = reload.then(|| {
-        let controller = Controller::new(
-            config_path.clone(),
-            (args.config_poll_interval, args.config_hold),
-            host.clone(),
-            metrics.clone(),
-            poll_now.clone(),
-        );
-        tokio::spawn(controller.run())
-    });
-    let hangups = tokio::spawn(poll_on_hangup(poll_now)?);
-
-    let checks = host.health().await?;
-    let kms = match checks.iter().find_map(|check| check.fault.as_deref()) {
-        Some(fault) => format!("not healthy yet: {fault}"),
-        None => "healthy".to_owned(),
-    };
-    let interval = args.config_poll_interval;
-    let plugin_text = plugin.as_ref().map_or_else(String::new, |plugin| {
-        let served = match &*plugin.standing().borrow() {
-            Standing::Serving => "Dekker's own, in this process",
-            Standing::Elsewhere => {
-                "served by another process; this one takes over when the other ends"
-            }
-            Standing::Failed(_) => "Dekker's own, not served: see the log",
-        };
-        format!("  KMS plugin       {} ({served})\n", state_dir.kms_address())
-    });
-    let banner = format!(
-        "dekker {} is ready; KMS: {kms}\n  \
-             API socket       unix://{}\n  \
-             health           http://{health_address}/readyz, also /livez, /healthz, /metrics, /statusz\n  \
-             state directory  {}\n  \
-             configuration    {}, {}\n{plugin_text}\
-             Try:\n  \
-             printf hello | curl -sS --unix-socket {} --data-binary @- \\\n    \
-             'http://dekker/v1/to-storage?resource=secrets&key=/registry/secrets/default/token' | dekker inspect\n",
-        env!("CARGO_PKG_VERSION"),
-        socket_path.display(),
-        state_dir.path().display(),
-        config_path.display(),
-        if reload {
-            format!("reloaded when it changes, polled every {interval:?}")
-        } else {
-            "read once".to_owned()
-        },
-        quoted(&socket_path),
-    );
     tokio::select! {
         () = &mut stopped => {}
-        announced = announce(banner) => {
+        announced = announce(banner.to_string()) => {
             announced?;
             stopped.await;
         }
     }
     tracing::info!("stopping: requests in progress are finished first");
-    drop(stop);
-    for server in [api, health] {
-        if let Err(error) = server.await {
-            tracing::error!(%error, "a server panicked");
-        }
-    }
-    hangups.abort();
-    if let Some(controller) = controller {
-        controller.abort();
-    }
+    servers.stop().await;
+    controller.stop();
     // The engine ends before the plugin and before the runtime.
     host.close().await;
     if let Some(plugin) = plugin {
         plugin.stop().await;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where the transform API listens, and who can reach its socket.
+struct ApiSocket {
+    path: PathBuf,
+    access: Access,
+}
+
+/// The configuration file, and the plugin that it names if that is Dekker's own.
+struct Source {
+    path: PathBuf,
+    plugin: Option<Ownership>,
+}
+
+impl ServeArgs {
+    fn api_socket(&self, state_dir: &StateDir) -> anyhow::Result<ApiSocket> {
+        let path = match &self.listen {
+            None => state_dir.api_socket(),
+            Some(SocketAddress::Path(path)) => path.clone(),
+            Some(SocketAddress::Abstract(_)) => anyhow::bail!(
+                "--listen takes unix:///path: an abstract socket has no mode to protect it"
+            ),
+        };
+        let access = access::of(&self.allow_uid, self.listen_mode, self.listen_group)?;
+        access::check_way(&path, &self.allow_uid)?;
+        Ok(ApiSocket { path, access })
+    }
+
+    /// Without a configuration file, serves Dekker's own plugin and uses the configuration in the state directory.
+    async fn source(&self, state_dir: &StateDir) -> anyhow::Result<Source> {
+        if let Some(path) = &self.engine.encryption_provider_config {
+            return Ok(Source { path: path.clone(), plugin: None });
+        }
+        let plugin = state_dir.serve_plugin(state_dir.kms_address(), self.init_keyring).await?;
+        Ok(Source { path: state_dir.configuration()?, plugin: Some(plugin) })
+    }
+
+    fn host_builder(
+        &self,
+        content: &Content,
+        metrics: &Arc<Metrics>,
+    ) -> anyhow::Result<HostBuilder> {
+        Ok(self
+            .engine
+            .builder(content)?
+            .automatic_reload(self.encryption_provider_config_automatic_reload)
+            .workers(self.workers.map_or_else(default_workers, usize::from))
+            .apiserver_id(self.apiserver_id.as_str())
+            .metrics(metrics.clone()))
+    }
+}
+
+/// The servers of the transform API and of health.
+struct Servers {
+    api: JoinHandle<()>,
+    health: JoinHandle<()>,
+    health_address: SocketAddr,
+    /// Dropping the sender is the signal to stop.
+    stop: watch::Sender<()>,
+}
+
+impl Servers {
+    async fn start(
+        args: &ServeArgs,
+        socket: &ApiSocket,
+        host: &Host,
+        metrics: &Arc<Metrics>,
+    ) -> anyhow::Result<Self> {
+        let api_listener = UnixSocket::bind(&socket.path, socket.access)?;
+        let health_listener = TcpListener::bind(args.health_listen).await.with_context(|| {
+            format!(
+                "cannot listen on {}: name another address with --health-listen",
+                args.health_listen
+            )
+        })?;
+        let health_address =
+            health_listener.local_addr().context("cannot get the health address")?;
+        let (stop, stop_rx) = watch::channel(());
+        let until_stop = || {
+            let mut stop = stop_rx.clone();
+            async move { while stop.changed().await.is_ok() {} }
+        };
+        let peers = PeerPolicy::same_user_and(args.allow_uid.iter().copied());
+        let (api_host, health_host) = (host.clone(), host.clone());
+        let api = api::serve(api_listener, api_host, metrics.clone(), peers, until_stop());
+        let health = health::serve(health_listener, health_host, metrics.clone(), until_stop());
+        Ok(Self { api: tokio::spawn(api), health: tokio::spawn(health), health_address, stop })
+    }
+
+    /// Stops both servers after their requests in progress.
+    async fn stop(self) {
+        let Self { api, health, health_address: _, stop } = self;
+        drop(stop);
+        for server in [api, health] {
+            if let Err(error) = server.await {
+                tracing::error!(%error, "a server panicked");
+            }
+        }
+    }
+}
+
+/// The tasks that follow the configuration file.
+struct FollowedFile {
+    /// `None` without automatic reload.
+    controller: Option<JoinHandle<()>>,
+    hangups: JoinHandle<()>,
+}
+
+impl FollowedFile {
+    fn start(
+        args: &ServeArgs,
+        path: &Path,
+        host: &Host,
+        metrics: &Arc<Metrics>,
+    ) -> anyhow::Result<Self> {
+        let poll_now = Arc::<PollNow>::default();
+        let controller = args.encryption_provider_config_automatic_reload.then(|| {
+            let timing = Timing { interval: args.config_poll_interval, hold: args.config_hold };
+            let (host, metrics) = (host.clone(), metrics.clone());
+            let controller =
+                Controller::new(path.to_owned(), timing, host, metrics, poll_now.clone());
+            tokio::spawn(controller.run())
+        });
+        Ok(Self { controller, hangups: tokio::spawn(poll_on_hangup(poll_now)?) })
+    }
+
+    fn stop(self) {
+        self.hangups.abort();
+        if let Some(controller) = self.controller {
+            controller.abort();
+        }
+    }
 }
 
 /// On SIGHUP, polls the file at once and confirms that it is complete. Without automatic reload, only logs the signal.
@@ -267,13 +311,6 @@ pub(super) fn shutdown_signal() -> anyhow::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Quotes a path for a shell.
-fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
-    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -285,20 +322,26 @@ mod tests {
             ("500ms", Some(500)),
             ("5m", Some(300_000)),
             ("1h", Some(3_600_000)),
+            ("100ms", Some(100)),
+            ("24h", Some(86_400_000)),
+            ("86400000ms", Some(86_400_000)),
+            ("0060s", Some(60_000)),
+            ("1m 30s", Some(90_000)),
+            ("1.5s", Some(1500)),
+            ("", None),
             ("60", None),
+            ("0", None),
+            ("s", None),
+            ("60 seconds ago", None),
             ("99ms", None),
+            ("86400001ms", None),
             ("25h", None),
             ("-1s", None),
+            ("+1s", None),
             ("99999999999999999999s", None),
         ];
         for (text, expected) in table {
             assert_eq!(parse_interval(text).ok(), expected.map(Duration::from_millis), "{text}");
         }
-    }
-
-    #[test]
-    fn paths_are_quoted_for_a_shell() {
-        assert_eq!(quoted(Path::new("/run/a.sock")), "/run/a.sock");
-        assert_eq!(quoted(Path::new("/run/it's")), r"'/run/it'\''s'");
     }
 }

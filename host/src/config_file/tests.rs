@@ -166,9 +166,9 @@ impl Room {
         let poll_now = Arc::<PollNow>::default();
         let path = dir.path().join("config.yaml");
         std::fs::write(&path, bytes).unwrap();
-        let times = (Duration::from_secs(60), Duration::from_secs(30));
+        let timing = Timing { interval: Duration::from_secs(60), hold: Duration::from_secs(30) };
         let metrics = Arc::new(Metrics::new(""));
-        let controller = Controller::new(path, times, engine.clone(), metrics, poll_now.clone());
+        let controller = Controller::new(path, timing, engine.clone(), metrics, poll_now.clone());
         let room = Self { dir, engine, poll_now, controller: tokio::spawn(controller.run()) };
         room.engine.until("polled ").await;
         room

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::{ReloadError, Reply};
+use super::Reply;
+use crate::fault::ReloadError;
 
 /// A configuration file.
 #[derive(Clone)]

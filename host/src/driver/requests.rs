@@ -1,11 +1,13 @@
 //! Handles requests: answers them at once, or keeps them until the guest has a result.
 
-use super::{ConfigFile, ConfigsInUse, Driver, Fault, Judged, ReloadError, Reply, Request};
-use crate::guest::{Guest, Trap};
-use crate::model::{Check, Decrypted, Encrypted, HostError, Location, TransformError};
-
 use tokio::time::Instant;
 use zeroize::Zeroizing;
+
+use super::{ConfigFile, ConfigsInUse, Driver, Judged, Reply, Request};
+use crate::fault::{Fault, ReloadError};
+use crate::guest::{Guest, Trap};
+use crate::model::{Check, Decrypted, Encrypted, HostError, Location, TransformError};
+use crate::workers::{DekId, LeasedDek};
 
 /// How often an operation is passed to a fresh instance before it is assumed to cause the traps: 2.
 const REPLAYS_MAX: u32 = 2;
@@ -113,7 +115,10 @@ impl Driver {
                     };
                     let states = guest.write_states()?;
                     let state = states.iter().find(|state| state.provider == provider);
-                    Ok(state.map(|state| ((incarnation, state.serial), lease)))
+                    Ok(state.map(|state| LeasedDek {
+                        id: DekId { incarnation, serial: state.serial },
+                        lease,
+                    }))
                 });
             }
             Request::KnownDek { at, stored, reply } => {

@@ -1,6 +1,11 @@
 //! Tests of the driver with components that trap, in simulated time and without a separate thread.
 
+use tokio::sync::oneshot;
+
+use super::restarts::{LIVED, LONGEST_RESTART_WAIT};
 use super::*;
+use crate::fault::ReloadError;
+use crate::model::{Encrypted, HostError, Location};
 
 const CONFIG: &str = "
 apiVersion: apiserver.config.k8s.io/v1

@@ -10,7 +10,8 @@ use zeroize::Zeroizing;
 
 use super::single_flight::SingleFlight;
 use super::{Host, Shared};
-use crate::driver::{Control, Driver, Fault, ReloadError, Request};
+use crate::driver::{Driver, Queues};
+use crate::fault::{Fault, ReloadError};
 use crate::guest::{Coast, Component, DekSource, MEMORY_MAX, Options};
 use crate::kms::address::Detour;
 use crate::metrics::Metrics;
@@ -201,8 +202,8 @@ impl HostBuilder {
                 .map_err(component_error)?
                 .map_err(|faults| BuildError::Faults(faults.iter().map(Fault::from).collect()))?;
         let workers = driver.start_workers(workers);
-        let ended =
-            start(driver, [values_rx, others_rx], control_rx).map_err(BuildError::Thread)?;
+        let queues = Queues { values: values_rx, others: others_rx, control: control_rx };
+        let ended = start(driver, queues).map_err(BuildError::Thread)?;
         let shared = Shared {
             values,
             others,
@@ -232,14 +233,10 @@ fn embedded(memory_limit: usize) -> wasmtime::Result<Component> {
 }
 
 /// Runs the driver on a dedicated thread. The returned receiver is closed when the driver and the guest have been dropped.
-fn start(
-    driver: Driver,
-    requests: [mpsc::Receiver<Request>; 2],
-    control: mpsc::UnboundedReceiver<Control>,
-) -> std::io::Result<watch::Receiver<()>> {
+fn start(driver: Driver, queues: Queues) -> std::io::Result<watch::Receiver<()>> {
     let (ending, ended) = watch::channel(());
     let run = async move {
-        driver.run(requests, control).await;
+        driver.run(queues).await;
         drop(ending);
     };
     #[cfg(test)]
@@ -276,9 +273,17 @@ impl std::fmt::Display for BuildError {
         match self {
             Self::Component(error) => write!(f, "the component cannot be run: {error}"),
             Self::Faults(faults) => write!(f, "{}", ReloadError::Faults(faults.clone())),
-            Self::Thread(error) => write!(f, "the engine's thread cannot be started: {error}"),
+            // The system's error is the source.
+            Self::Thread(_) => f.write_str("the engine's thread cannot be started"),
         }
     }
 }
 
-impl std::error::Error for BuildError {}
+impl std::error::Error for BuildError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Thread(error) => Some(error),
+            Self::Component(_) | Self::Faults(_) => None,
+        }
+    }
+}

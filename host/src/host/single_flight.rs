@@ -9,6 +9,8 @@ use tokio::time::Instant;
 
 /// Runs a function for many callers. Callers that arrive during a run share its result; the run continues even if a caller goes away. So at most one
 /// run is in progress, and two runs begin at least an interval apart.
+///
+/// A result may come from a run that began before the caller asked. `Coalesced` in `http` gives every caller a run that began later.
 pub(super) struct SingleFlight<T> {
     interval: Duration,
     last: Mutex<Option<Run<T>>>,
@@ -54,7 +56,7 @@ impl<T: Clone + Send + Sync + 'static> SingleFlight<T> {
             Some(run) => Instant::now().max(run.begun + self.interval),
             None => Instant::now(),
         };
-        let (told, outcome) = watch::channel(None);
+        let (result, outcome) = watch::channel(None);
         *last = Some(Run { begun: begins, outcome: outcome.clone() });
         let run = run();
         runtime.spawn(async move {
@@ -63,7 +65,7 @@ impl<T: Clone + Send + Sync + 'static> SingleFlight<T> {
                 tokio::time::sleep_until(begins).await;
             }
             let outcome = run.await;
-            told.send_replace(Some(outcome));
+            result.send_replace(Some(outcome));
         });
         outcome
     }

@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use super::listen::{Limits, Registry};
+use super::listen::{Held, Limits, Registry};
 
 /// 64 MiB: 32 values of the maximum length. A value is in memory twice only while it is transformed, and few values are transformed at the same time.
 const MEMORY: usize = 64 * 1024 * 1024;
@@ -43,13 +43,6 @@ pub(super) struct Admission {
     waiting: Semaphore,
     patience: Duration,
     registry: Registry,
-}
-
-/// A request's slot and memory. The answer carries it as an extension until its last byte is written.
-#[derive(Clone)]
-pub(super) struct Held {
-    _request: Arc<OwnedSemaphorePermit>,
-    _memory: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 impl Admission {
@@ -134,7 +127,7 @@ impl Place<'_> {
 
     /// Returns the slot and the memory, to be held until the answer is written.
     pub(super) fn held(self) -> Held {
-        Held { _request: Arc::new(self.request), _memory: self.memory.map(Arc::new) }
+        Held::new(self.request, self.memory)
     }
 
     fn missing(&self, len: usize) -> usize {

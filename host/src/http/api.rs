@@ -37,22 +37,22 @@ use crate::metrics::Metrics;
 use crate::model::{Decrypted, Encrypted, Location, Plaintext};
 
 /// The path that encrypts a plaintext to stored bytes.
-pub const TO_STORAGE: &str = "/v1/to-storage";
+pub(crate) const TO_STORAGE: &str = "/v1/to-storage";
 
 /// The path that decrypts stored bytes to plaintext.
-pub const FROM_STORAGE: &str = "/v1/from-storage";
+pub(crate) const FROM_STORAGE: &str = "/v1/from-storage";
 
 /// The response header with the hash of the key ID that the value is encrypted with, as `sha256:<hex>`.
-pub const KEY_ID_HASH: HeaderName = HeaderName::from_static("dekker-key-id-hash");
+pub(crate) const KEY_ID_HASH: HeaderName = HeaderName::from_static("dekker-key-id-hash");
 
 /// The response header that is `true` if the value is stale and should be written again.
-pub const STALE: HeaderName = HeaderName::from_static("dekker-stale");
+pub(crate) const STALE: HeaderName = HeaderName::from_static("dekker-stale");
 
 /// Serves the API on `socket` until `shutdown` completes.
 ///
 /// After that it closes the socket, removes the socket's file, gives the running requests at most 20 seconds to finish, and returns. Counts requests
 /// in `metrics`.
-pub async fn serve<S: Service>(
+pub(crate) async fn serve<S: Service>(
     socket: UnixSocket,
     service: S,
     metrics: Arc<Metrics>,

@@ -8,6 +8,9 @@ use tokio::sync::Mutex;
 /// Runs an operation on request, one run at a time. All callers that ask during a run share the result of the next run. So a result is never older
 /// than the request for it, and a flood of requests causes no more work than one run after another.
 ///
+/// `SingleFlight` in `host` differs in two ways: there, callers that arrive during a run share the result of that run, which may be older than their
+/// request, and the run belongs to no caller. It bounds the load on the engine. This type bounds the load of an endpoint whose answer must be fresh.
+///
 /// Upstream's plugin checks behave in the same way: a check waits for the running one, and then finds a fresh result (encryptionconfig/config.go,
 /// `kmsv2PluginProbe.check`).
 pub(super) struct Coalesced<T> {

@@ -32,7 +32,7 @@ const PING: &str = "ping";
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 /// Serves health, metrics and status on `listener` until `shutdown` completes, then lets running requests finish, as [`api`](super::api) does.
-pub async fn serve<S: Service>(
+pub(crate) async fn serve<S: Service>(
     listener: TcpListener,
     service: S,
     metrics: Arc<Metrics>,

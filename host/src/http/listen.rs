@@ -25,7 +25,7 @@ mod bodies;
 mod counted;
 mod descriptors;
 #[cfg(test)]
-pub(super) mod memory;
+pub(super) mod in_memory;
 mod registry;
 mod unix;
 
@@ -52,11 +52,12 @@ use tower::ServiceExt;
 
 use activity::Ending;
 pub(super) use activity::Exchange;
+pub(super) use bodies::Held;
 use counted::Counted;
-pub use descriptors::raise_limit;
+pub(crate) use descriptors::raise_limit;
 use registry::Member;
 pub(super) use registry::Registry;
-pub use unix::{Access, BindError, UnixSocket};
+pub(crate) use unix::{Access, UnixSocket};
 
 /// The load that a server accepts, and how long it waits. Each server has one set; tests shorten the times.
 #[derive(Clone, Debug)]
@@ -290,7 +291,7 @@ async fn serve_connection(
                 }
                 return;
             }
-            ending = activity.told() => ending,
+            ending = activity.ending() => ending,
             _ = stopped.wait_for(|stop| *stop), if !finishing => Ending::Gracefully,
         };
         finishing = true;

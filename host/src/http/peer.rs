@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 /// mapping there appears as the overflow ID, 65534 on most systems. If processes in other user namespaces can reach the socket, do not allow that ID,
 /// and do not run Dekker under it.
 #[derive(Clone, Debug)]
-pub struct PeerPolicy {
+pub(crate) struct PeerPolicy {
     allowed: BTreeSet<u32>,
 }
 
@@ -18,20 +18,20 @@ impl PeerPolicy {
     /// No other user is allowed, not even root. Root can read our memory, but the socket should still not decrypt for a process of root's that
     /// connects by accident.
     #[must_use]
-    pub fn same_user_and(allowed: impl IntoIterator<Item = u32>) -> Self {
+    pub(crate) fn same_user_and(allowed: impl IntoIterator<Item = u32>) -> Self {
         let own = rustix::process::geteuid().as_raw();
         Self::only(allowed.into_iter().chain([own]))
     }
 
     /// Allows exactly these users.
     #[must_use]
-    pub fn only(allowed: impl IntoIterator<Item = u32>) -> Self {
+    pub(crate) fn only(allowed: impl IntoIterator<Item = u32>) -> Self {
         Self { allowed: allowed.into_iter().collect() }
     }
 
     /// Returns whether a process of this user may call.
     #[must_use]
-    pub fn allows(&self, uid: u32) -> bool {
+    pub(crate) fn allows(&self, uid: u32) -> bool {
         self.allowed.contains(&uid)
     }
 }

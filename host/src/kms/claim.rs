@@ -1,14 +1,15 @@
 //! Claims a socket's address without taking it from a running server.
 
 use std::fmt;
-use std::fs::{self, File, Metadata, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use tokio::net::UnixListener;
 
 use super::address::SocketAddress;
+use crate::socket_lock::{self, FileIdentity};
 
 /// Listens on `address`, which no other process may serve.
 ///
@@ -19,7 +20,7 @@ use super::address::SocketAddress;
 ///
 /// # Errors
 /// Returns [`ClaimError::AlreadyServed`] if a server has the address, and another [`ClaimError`] if the socket cannot be created.
-pub async fn claim(address: &SocketAddress) -> Result<Claim, ClaimError> {
+pub(crate) async fn claim(address: &SocketAddress) -> Result<Claim, ClaimError> {
     let SocketAddress::Path(path) = address else {
         // The kernel arbitrates, and nothing is left behind when a process dies.
         return match address.bind() {
@@ -32,7 +33,7 @@ pub async fn claim(address: &SocketAddress) -> Result<Claim, ClaimError> {
     };
     let fault = |error| ClaimError::Io(address.clone(), error);
     prepare_directory(path)?;
-    let lock = match crate::socket_lock::lock(path) {
+    let lock = match socket_lock::lock(path) {
         Ok(lock) => lock,
         Err(TryLockError::WouldBlock) => return Err(ClaimError::AlreadyServed(address.clone())),
         Err(TryLockError::Error(error)) => return Err(fault(error)),
@@ -58,7 +59,7 @@ pub async fn claim(address: &SocketAddress) -> Result<Claim, ClaimError> {
         },
     }
     let listener = address.bind().map_err(fault)?;
-    let identity = fs::symlink_metadata(path).map(|made| identity(&made)).map_err(fault)?;
+    let identity = fs::symlink_metadata(path).map(|made| FileIdentity::of(&made)).map_err(fault)?;
     Ok(Claim {
         listener,
         guard: SocketGuard {
@@ -69,39 +70,36 @@ pub async fn claim(address: &SocketAddress) -> Result<Claim, ClaimError> {
 
 /// A socket that only this process serves.
 #[derive(Debug)]
-pub struct Claim {
+pub(crate) struct Claim {
     /// The listener for its connections.
-    pub listener: UnixListener,
+    pub(crate) listener: UnixListener,
     /// Must be kept for as long as the listener.
-    pub guard: SocketGuard,
+    pub(crate) guard: SocketGuard,
 }
 
 /// Removes the socket's file when dropped, unless another file has taken its place, and then releases the lock.
 #[derive(Debug)]
 #[must_use = "dropping it removes the socket"]
-pub struct SocketGuard {
+pub(crate) struct SocketGuard {
     _guarded: Option<Guarded>,
 }
 
 #[derive(Debug)]
 struct Guarded {
     path: PathBuf,
-    identity: (u64, u64),
+    identity: FileIdentity,
     _lock: File,
 }
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        if fs::symlink_metadata(&self.path).is_ok_and(|found| identity(&found) == self.identity)
+        if fs::symlink_metadata(&self.path)
+            .is_ok_and(|found| FileIdentity::of(&found) == self.identity)
             && let Err(error) = fs::remove_file(&self.path)
         {
             tracing::debug!(%error, "cannot remove the socket");
         }
     }
-}
-
-fn identity(metadata: &Metadata) -> (u64, u64) {
-    (metadata.dev(), metadata.ino())
 }
 
 /// Creates the directory, or checks that no other user can replace the socket in it.
@@ -111,7 +109,7 @@ fn prepare_directory(socket: &Path) -> Result<(), ClaimError> {
     };
     let fault = |error| ClaimError::Io(SocketAddress::Path(socket.to_owned()), error);
     crate::durable::create_directory(directory).map_err(fault)?;
-    match crate::socket_lock::is_ours_to_fill(directory) {
+    match socket_lock::is_ours_to_fill(directory) {
         Ok(true) => Ok(()),
         Ok(false) => Err(ClaimError::OpenDirectory(directory.to_owned())),
         Err(error) => Err(fault(error)),
@@ -121,7 +119,7 @@ fn prepare_directory(socket: &Path) -> Result<(), ClaimError> {
 /// Why a socket's address could not be claimed.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum ClaimError {
+pub(crate) enum ClaimError {
     /// A server already serves it.
     AlreadyServed(SocketAddress),
     /// A file at the path is not a socket. It was left alone.

@@ -10,11 +10,11 @@
 //! process keeps the keys that it has in memory, whatever happens to the file.
 
 mod disk;
-mod fault;
-mod file;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
 mod kek;
+mod key_file;
+mod keyring_error;
 mod known;
 
 use std::collections::HashMap;
@@ -25,8 +25,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use disk::{Directory, Stamp};
 use known::Known;
 
-pub use fault::{Damage, KeyringError};
 pub use kek::{Kek, KekId, MAX_PLAINTEXT, OpenError, SealError};
+pub use keyring_error::{Damage, KeyringError};
 
 /// The name of the keyring's file in the state directory.
 pub const FILE_NAME: &str = "keyring.json";
@@ -84,7 +84,7 @@ enum Start {
 impl Keyring {
     /// Reads the keyring in `dir`. If there never was one, creates it with a new key, and creates the directory with mode 0700 if necessary.
     ///
-    /// If the keyring is unchanged, nothing is written and no lock is taken.
+    /// If the keyring is unchanged, nothing is written and no lock is taken, except to remove a temporary file that a killed process left.
     ///
     /// # Errors
     /// Returns an error if the directory or the file is unsafe, damaged or cannot be read or written. Returns [`KeyringError::Lost`] if there was a
@@ -109,7 +109,11 @@ impl Keyring {
             // The list is read before the keyring, because a rotation writes them in the opposite order.
             let known = Known::read(&directory)?;
             match Self::read(&directory) {
-                Ok((keys, stamp)) if known.is(&keys) => return Ok(new(keys, stamp, directory)),
+                Ok((keys, stamp)) if known.is(&keys) => {
+                    // It contains keys, and without another rotation it would stay.
+                    directory.remove_left_behind(FILE_NAME);
+                    return Ok(new(keys, stamp, directory));
+                }
                 Ok(_) | Err(KeyringError::Missing { .. }) => {}
                 Err(error) => return Err(error),
             }
@@ -132,7 +136,7 @@ impl Keyring {
             }
             (Err(KeyringError::Missing { .. }), Start::Careful | Start::Anew) => {
                 let keys = Keys::new(Kek::generate(now())?);
-                let stamp = directory.replace(FILE_NAME, &file::encode(&keys))?;
+                let stamp = directory.replace(FILE_NAME, &key_file::encode(&keys))?;
                 (keys, stamp)
             }
             (Err(error), Start::Careful | Start::Anew) => return Err(error),
@@ -168,7 +172,7 @@ impl Keyring {
             return Err(self.forgotten(missing));
         }
         keys.push(Kek::generate(now())?);
-        let encoded = file::encode(&keys);
+        let encoded = key_file::encode(&keys);
         if keys.all.len() > MAX_KEYS || encoded.len() > MAX_FILE {
             return Err(KeyringError::Full { path: self.path() });
         }
@@ -267,7 +271,7 @@ impl Keyring {
 
     fn read(directory: &Directory) -> Result<(Keys, Stamp), KeyringError> {
         let (bytes, stamp) = directory.read(FILE_NAME, MAX_FILE)?;
-        match file::decode(&bytes) {
+        match key_file::decode(&bytes) {
             Ok(keys) => Ok((keys, stamp)),
             Err(damage) => Err(KeyringError::Damaged { path: directory.path(FILE_NAME), damage }),
         }

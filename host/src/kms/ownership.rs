@@ -30,7 +30,7 @@ const LONGEST_RETRY: Duration = Duration::from_secs(15);
 const STEADY: Duration = Duration::from_secs(60);
 
 /// A resource that several processes share and one process at a time serves.
-pub trait Resource: Send + Sync + 'static {
+pub(crate) trait Resource: Send + Sync + 'static {
     /// Its name in the log.
     const NAME: &'static str;
 
@@ -50,7 +50,7 @@ pub trait Resource: Send + Sync + 'static {
 
 /// Which process serves the resource, as far as this process can see.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub(crate) enum Standing {
     /// This process.
     Serving,
     /// Another process. This one takes over when that one ends.
@@ -61,11 +61,11 @@ pub enum Standing {
 
 /// The signal to stop serving.
 #[derive(Clone, Debug)]
-pub struct Stop(watch::Receiver<()>);
+pub(crate) struct Stop(watch::Receiver<()>);
 
 impl Stop {
     /// Waits until the stop is requested.
-    pub async fn requested(mut self) {
+    pub(crate) async fn requested(mut self) {
         // No value is ever sent: the signal is that the sender is dropped.
         while self.0.changed().await.is_ok() {}
     }
@@ -73,7 +73,7 @@ impl Stop {
 
 /// This process's part in serving a [`Resource`].
 #[derive(Debug)]
-pub struct Ownership {
+pub(crate) struct Ownership {
     standing: watch::Receiver<Standing>,
     stop: watch::Sender<()>,
     task: JoinHandle<()>,
@@ -87,7 +87,7 @@ impl Ownership {
     ///
     /// # Panics
     /// Panics outside a tokio runtime.
-    pub async fn start<R: Resource>(resource: R) -> anyhow::Result<Self> {
+    pub(crate) async fn start<R: Resource>(resource: R) -> anyhow::Result<Self> {
         let claim = resource.claim().await?;
         let first = match &claim {
             Some(_) => Standing::Serving,
@@ -105,12 +105,12 @@ impl Ownership {
     }
 
     /// Returns a receiver for the current standing and its changes.
-    pub fn standing(&self) -> watch::Receiver<Standing> {
+    pub(crate) fn standing(&self) -> watch::Receiver<Standing> {
         self.standing.clone()
     }
 
     /// Releases the resource after the work in progress, and waits for that.
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         let Self { standing: _, stop, task } = self;
         drop(stop);
         // A task that panicked has ended too.

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::file::{Provider, Version};
+use super::faulty_plugin::{FaultyPlugin, Mood};
 use super::ledger::{Broken, Promise};
-use super::plugin::{FaultyPlugin, Mood};
+use super::operator::{Provider, Version};
 use super::seams;
-use super::server;
+use super::simulated_process;
 use super::snapshot;
 use super::world::{self, Settings, World};
 use crate::host::{Host, KmsCoast, WriteDekSource};
@@ -330,7 +330,7 @@ impl History {
             Kind::Health => self.health().await,
             Kind::HangUp => {
                 self.world.ledger.note("SIGHUP");
-                self.world.servers.iter().for_each(server::Server::hang_up);
+                self.world.servers.iter().for_each(simulated_process::Server::hang_up);
             }
         }
     }
@@ -351,7 +351,7 @@ impl History {
     /// Sends the servers a watcher's hint. Sometimes the watcher misses the change.
     fn hint(&mut self) {
         if self.random.u8(..4) > 0 {
-            self.world.servers.iter().for_each(server::Server::hint);
+            self.world.servers.iter().for_each(simulated_process::Server::hint);
         }
     }
 
@@ -412,7 +412,7 @@ impl History {
     async fn rotate(&mut self) {
         let plugin = self.plugin();
         let done = match (&self.world.options.own, plugin) {
-            (Some(state_dir), _) => super::plugin::rotate(state_dir),
+            (Some(state_dir), _) => super::faulty_plugin::rotate(state_dir),
             (None, Some(plugin)) => plugin.rotate(),
             (None, None) => return,
         };
@@ -483,7 +483,7 @@ impl History {
             }
         };
         let end = Duration::from_secs(90);
-        match timeout(end, server::one_shot(&self.world.options, work)).await {
+        match timeout(end, simulated_process::one_shot(&self.world.options, work)).await {
             Ok(done) => {
                 let done = done.unwrap_or(false);
                 self.world.ledger.note(format_args!("a command to {what} ends: {done}"));

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::plugin::FaultyPlugin;
+use super::faulty_plugin::FaultyPlugin;
 use super::seams;
 use super::stored::Stored;
 use crate::model::Location;

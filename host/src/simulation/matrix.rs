@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::file::Provider;
+use super::faulty_plugin::{FaultyPlugin, Mood};
 use super::history::{is_left_out, on_a_runtime};
 use super::ledger::{Broken, Promise};
-use super::plugin::{FaultyPlugin, Mood};
+use super::operator::Provider;
 use super::seams;
-use super::server::yields;
+use super::simulated_process::yields;
 use super::world::{InUse, Settings, World, config_in_use};
 use crate::host::{KmsCoast, WriteDekSource};
 
@@ -194,7 +194,7 @@ impl Scene {
     fn replace(&mut self, providers: Vec<Provider>) {
         let version = self.world.version(providers);
         self.world.file.replace(version);
-        self.world.servers.iter().for_each(super::server::Server::hint);
+        self.world.servers.iter().for_each(super::simulated_process::Server::hint);
     }
 
     /// Starts a write and a read on each server every second.
@@ -245,7 +245,7 @@ impl Scene {
             | Fault::Snapshot
             | Fault::ProcessKilled => {}
         }
-        self.world.servers.iter().for_each(super::server::Server::hint);
+        self.world.servers.iter().for_each(super::simulated_process::Server::hint);
     }
 
     /// Applies a fault that concerns the process. Does nothing if no process could start.
@@ -283,7 +283,7 @@ impl Scene {
                     self.replace(providers);
                     self.world.wait(Duration::from_millis(150)).await;
                     self.world.file.replace(before.clone());
-                    self.world.servers.iter().for_each(super::server::Server::hint);
+                    self.world.servers.iter().for_each(super::simulated_process::Server::hint);
                     self.world.wait(Duration::from_millis(150)).await;
                 }
             }

@@ -8,11 +8,11 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::file::{File, Provider, Version};
+use super::faulty_plugin::{FaultyPlugin, Mood};
 use super::ledger::{Ledger, Promise, Written};
-use super::plugin::{FaultyPlugin, Mood};
+use super::operator::{File, Provider, Version};
 use super::seams;
-use super::server::{self, Options, Server};
+use super::simulated_process::{self, Options, Server};
 use super::snapshot;
 use super::stored::Stored;
 use crate::guest::MEMORY_MAX;
@@ -220,7 +220,7 @@ impl World {
 
     /// Lets the machine sleep, with all its pending operations.
     pub(super) async fn sleep_machine(&mut self, time: Duration) {
-        server::yields().await;
+        simulated_process::yields().await;
         while self.operations.try_join_next().is_some() {}
         seams::sleep_machine(time);
     }
@@ -267,7 +267,7 @@ impl World {
         }
         let ledger = self.ledger.clone();
         let reads = current.reads.clone();
-        let fresh = server::one_shot(&self.options, async |host: &Host| {
+        let fresh = simulated_process::one_shot(&self.options, async |host: &Host| {
             for (which, value) in written.iter().enumerate() {
                 // Values whose provider the operator has removed from the file cannot be read.
                 if reads.contains(&value.prefix)
@@ -300,8 +300,8 @@ impl World {
         if in_use.engine != *expected {
             breaks(Promise::Recovers, "the file in use is not the one on disk".to_owned());
         }
-        if let Some(told) = in_use.controller.filter(|told| *told != in_use.engine) {
-            let text = format!("the status reports {told}, but {} is in use", in_use.engine);
+        if let Some(reported) = in_use.controller.filter(|hash| *hash != in_use.engine) {
+            let text = format!("the status reports {reported}, but {} is in use", in_use.engine);
             breaks(Promise::InUse, text);
         }
         match timeout(OPERATION_MAX, host.health()).await {

@@ -44,7 +44,7 @@ macro_rules! pools {
                     self.0.publish(Published {
                         epoch,
                         config: Arc::new(Zeroizing::new(epoch.to_le_bytes().to_vec())),
-                        deks: vec![WriteDek { provider: "a".into(), id: (0, dek), expiry: u64::MAX }],
+                        deks: vec![WriteDek { provider: "a".into(), id: dek_id(dek), expiry: u64::MAX }],
                     });
                 }
 
@@ -79,9 +79,14 @@ macro_rules! pools {
                 }
             }
 
+            fn dek_id(serial: u64) -> DekId {
+                DekId { incarnation: 0, serial }
+            }
+
             impl Control for crate::stand_in::ControlInstance {
-                async fn lease(&self, provider: &str) -> Result<Option<(DekId, Lease)>, HostError> {
-                    crate::stand_in::ControlInstance::lease(self).await
+                async fn lease(&self, provider: &str) -> Result<Option<LeasedDek>, HostError> {
+                    let leased = crate::stand_in::ControlInstance::lease(self).await?;
+                    Ok(leased.map(|(dek, lease)| LeasedDek { id: dek_id(dek), lease }))
                 }
             }
         })*

@@ -91,14 +91,15 @@ impl ControlInstance {
         }
     }
 
-    pub async fn lease(&self) -> Result<Option<((u64, u64), Lease)>, HostError> {
+    /// Returns the DEK's serial number and a lease of it.
+    pub async fn lease(&self) -> Result<Option<(u64, Lease)>, HostError> {
         // Simulates the round trip to the driver.
         shuttle::future::yield_now().await;
         let mut state = self.0.lock().expect("no panic");
         let (dek, next) = &mut *state;
         let lease = Lease { dek: *dek, next: *next, end: *next + LEASE };
         *next += LEASE;
-        Ok(Some(((0, *dek), lease)))
+        Ok(Some((*dek, lease)))
     }
 }
 

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use dekker_host::HostError;
-use dekker_host::metrics::Metrics;
+use dekker_host::{HostError, Metrics};
 
 use crate::room::{Room, at, read, until_parked, write};
 use crate::scripted::Call;

@@ -4,8 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use dekker_host::metrics::Metrics;
-use dekker_host::{Host, HostError};
+use dekker_host::{Host, HostError, Metrics};
 use dekker_tests::interop;
 use dekker_tests::object::{EncryptedObject, Stored};
 use tokio::task::JoinSet;

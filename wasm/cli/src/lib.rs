@@ -5,10 +5,10 @@
 //!
 //! Exit codes: 0 for success, 1 for an error, 2 for wrong usage.
 
-pub mod config;
-pub mod inspect;
+pub mod config_command;
+pub mod inspect_command;
 pub mod io;
-pub mod value;
+pub mod transform_args;
 
 use std::fmt;
 

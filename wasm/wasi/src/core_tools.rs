@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
-use dekker_cli::value::Place;
+use dekker_cli::transform_args::Place;
 use dekker_cli::{Finding, Like, Opened, Tools, not_valid};
 use dekker_core::config::{self, Faults};
 use dekker_core::crypto::entropy::{Entropy, EntropyError};

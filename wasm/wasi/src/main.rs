@@ -10,8 +10,10 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use dekker_cli::value::{OpenWith, Place, SealWith, decrypt_with_dek, encrypt_with_dek, finish};
-use dekker_cli::{config, inspect, io};
+use dekker_cli::transform_args::{
+    OpenWith, Place, SealWith, decrypt_with_dek, encrypt_with_dek, finish,
+};
+use dekker_cli::{config_command, inspect_command, io};
 
 use crate::core_tools::{Core, Direction};
 
@@ -30,10 +32,10 @@ enum Command {
     /// Decrypt a stored value on standard input
     Decrypt(DecryptArgs),
     /// Describe a stored value, without any key
-    Inspect(inspect::InspectArgs),
+    Inspect(inspect_command::InspectArgs),
     /// Check or show an encryption configuration
     #[command(subcommand)]
-    Config(config::ConfigCommand),
+    Config(config_command::ConfigCommand),
 }
 
 #[derive(Args)]
@@ -101,7 +103,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Some(dek_file) => decrypt_with_dek(&Core, &place, dek_file),
             None => engine.run(&place, Direction::FromStorage),
         },
-        Command::Inspect(args) => inspect::run(&Core, &args),
-        Command::Config(command) => config::run(&Core, command),
+        Command::Inspect(args) => inspect_command::run(&Core, &args),
+        Command::Config(command) => config_command::run(&Core, command),
     }
 }

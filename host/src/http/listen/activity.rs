@@ -88,7 +88,7 @@ pub(super) struct Activity {
     moved: AtomicU64,
     /// The time of the last progress, in milliseconds since `began`.
     progressed: AtomicU64,
-    told: Notify,
+    ending_set: Notify,
     shed: Notify,
 }
 
@@ -106,7 +106,7 @@ impl Activity {
             }),
             moved: AtomicU64::new(0),
             progressed: AtomicU64::new(0),
-            told: Notify::new(),
+            ending_set: Notify::new(),
             shed: Notify::new(),
         }
     }
@@ -147,7 +147,7 @@ impl Activity {
         if before < Some(ending) {
             state.ending = Some((ending, Instant::now()));
             drop(state);
-            self.told.notify_one();
+            self.ending_set.notify_one();
         }
     }
 
@@ -162,9 +162,9 @@ impl Activity {
     }
 
     /// Waits until the connection is asked to end, and returns how.
-    pub(super) async fn told(&self) -> Ending {
+    pub(super) async fn ending(&self) -> Ending {
         loop {
-            self.told.notified().await;
+            self.ending_set.notified().await;
             if let Some((ending, _)) = self.state().ending {
                 return ending;
             }
@@ -386,7 +386,7 @@ mod tests {
         let activity = Arc::new(Activity::new());
         drop(activity.begin());
         activity.end(Ending::Gracefully);
-        assert_eq!(activity.told().await, Ending::Gracefully);
+        assert_eq!(activity.ending().await, Ending::Gracefully);
         assert!(activity.overdue(Instant::now(), &limits).is_none());
         tokio::time::advance(LEAVE).await;
         let overdue = activity.overdue(Instant::now(), &limits);

@@ -1,6 +1,7 @@
 //! Bodies of requests and answers, which keep their exchange open.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -9,9 +10,9 @@ use axum::http::header::EXPECT;
 use axum::http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::{Frame, Incoming, SizeHint};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::activity::Exchange;
-use crate::http::admission::Held;
 
 /// 64 MiB: how much of an unread body is read and dropped, so that its client starts to read the answer.
 const LINGER_BYTES: usize = 64 * 1024 * 1024;
@@ -123,6 +124,22 @@ async fn linger(mut body: Incoming, exchange: Exchange, within: Duration) {
     };
     let _ = tokio::time::timeout(within, draining).await;
     drop(exchange);
+}
+
+/// A request's slot and memory. The answer carries it as an extension until its last byte is written.
+#[derive(Clone)]
+pub(in crate::http) struct Held {
+    _request: Arc<OwnedSemaphorePermit>,
+    _memory: Option<Arc<OwnedSemaphorePermit>>,
+}
+
+impl Held {
+    pub(in crate::http) fn new(
+        request: OwnedSemaphorePermit,
+        memory: Option<OwnedSemaphorePermit>,
+    ) -> Self {
+        Self { _request: Arc::new(request), _memory: memory.map(Arc::new) }
+    }
 }
 
 /// What must be held until an answer is sent.

@@ -9,7 +9,7 @@ const RESERVED: u64 = 64;
 /// that use `select`; this one does not.
 ///
 /// The `dekker` command calls this. A program that embeds the server decides for itself.
-pub fn raise_limit() {
+pub(crate) fn raise_limit() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum {
         // If the system refuses, the soft limit bounds the connections.

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::memory::{Network, network, to_end};
+use super::in_memory::{Network, network, to_end};
 use super::*;
 use frames::{Frames, HELLO, NEVER_READS, request};
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, fchmod};
@@ -13,28 +13,28 @@ use rustix::net::{
 };
 use tokio::net::UnixListener;
 
-use crate::socket_lock;
+use crate::socket_lock::{self, FileIdentity};
 
 /// Connections that may wait to be accepted. The kernel's limit (`net.core.somaxconn`) may be lower.
 const BACKLOG: i32 = 1024;
 
 /// The permissions of a socket's file. Connecting requires write permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Access {
+pub(crate) struct Access {
     /// The permission bits of the socket's file.
-    pub mode: u32,
+    pub(crate) mode: u32,
     /// The file's group; `None` keeps the group that the system sets.
-    pub group: Option<u32>,
+    pub(crate) group: Option<u32>,
 }
 
 impl Access {
     /// Access for the owner and root only.
-    pub const OWNER: Self = Self { mode: 0o600, group: None };
+    pub(crate) const OWNER: Self = Self { mode: 0o600, group: None };
 }
 
 /// A listening unix socket. Dropping it removes its file.
 #[derive(Debug)]
-pub struct UnixSocket {
+pub(crate) struct UnixSocket {
     listener: UnixListener,
     /// Held only for their `Drop`, in this order: the file is removed before the lock is released.
     _file: SocketFile,
@@ -61,7 +61,7 @@ impl UnixSocket {
     /// # Panics
     ///
     /// Panics outside a tokio runtime.
-    pub fn bind(path: &Path, access: Access) -> Result<Self, BindError> {
+    pub(crate) fn bind(path: &Path, access: Access) -> Result<Self, BindError> {
         let failed = |source: io::Error| BindError::Io { path: path.to_owned(), source };
         let address = SocketAddrUnix::new(path).map_err(|e| failed(e.into()))?;
         let directory = match path.parent() {
@@ -105,7 +105,7 @@ impl UnixSocket {
 /// Why listening on a unix socket failed.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum BindError {
+pub(crate) enum BindError {
     /// A server already listens there.
     InUse {
         /// The socket.
@@ -160,8 +160,7 @@ impl std::error::Error for BindError {
 #[derive(Debug)]
 struct SocketFile {
     path: PathBuf,
-    device: u64,
-    inode: u64,
+    identity: FileIdentity,
 }
 
 impl SocketFile {
@@ -169,14 +168,14 @@ impl SocketFile {
         let metadata = fs::symlink_metadata(path)?;
         // Absolute, so that the file is found after a change of the working directory.
         let path = std::path::absolute(path)?;
-        Ok(Self { path, device: metadata.dev(), inode: metadata.ino() })
+        Ok(Self { path, identity: FileIdentity::of(&metadata) })
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
         let ours = fs::symlink_metadata(&self.path)
-            .is_ok_and(|found| found.dev() == self.device && found.ino() == self.inode);
+            .is_ok_and(|found| FileIdentity::of(&found) == self.identity);
         if ours && let Err(error) = fs::remove_file(&self.path) {
             tracing::warn!(path = %self.path.display(), %error, "cannot remove the socket");
         }
@@ -214,6 +213,7 @@ fn remove_stale(path: &Path, address: &SocketAddrUnix) -> Result<(), BindError> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::MetadataExt;
     use std::os::unix::net::{UnixDatagram, UnixStream};
 
     #[tokio::test]

@@ -67,16 +67,29 @@ impl Directory {
     /// Waits for the writers' lock. Dropping the file releases it.
     pub(super) fn lock(&self) -> Result<File, KeyringError> {
         let path = self.path(LOCK_NAME);
-        let lock = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(OFlags::NOFOLLOW.bits() as i32)
-            .open(&path)
-            .map_err(fault("open", &path))?;
+        let lock = open_lock(&path).map_err(fault("open", &path))?;
         lock.lock().map_err(fault("lock", &path))?;
         Ok(lock)
+    }
+
+    /// Removes a file's temporary copy, which a writer leaves behind if it is killed. Does nothing while a writer holds the lock. Errors are ignored:
+    /// the directory may be read-only, and the next writer tries again.
+    pub(super) fn remove_left_behind(&self, name: &str) {
+        let temporary = self.temporary(name);
+        if fs::symlink_metadata(&temporary).is_err() {
+            return;
+        }
+        if let Ok(lock) = open_lock(&self.path(LOCK_NAME))
+            && lock.try_lock().is_ok()
+        {
+            let removed = fs::remove_file(&temporary);
+            tracing::debug!(path = %temporary.display(), ?removed, "a writer was killed and left a temporary file");
+        }
+    }
+
+    /// Returns the path under which a file is written before it gets its name.
+    fn temporary(&self, name: &str) -> PathBuf {
+        self.path(&format!("{name}.tmp"))
     }
 
     pub(super) fn stamp(&self, name: &str) -> Result<Stamp, KeyringError> {
@@ -126,7 +139,7 @@ impl Directory {
     /// The caller must hold the lock.
     pub(super) fn replace(&self, name: &str, bytes: &[u8]) -> Result<Stamp, KeyringError> {
         let path = self.path(name);
-        let temporary = self.path(&format!("{name}.tmp"));
+        let temporary = self.temporary(name);
         // A crash may have left a temporary file. The caller holds the lock, so no process is writing it.
         match fs::remove_file(&temporary) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -159,6 +172,16 @@ impl Directory {
         let metadata = file.metadata().map_err(fault("read", path))?;
         Ok(Stamp::of(&metadata))
     }
+}
+
+fn open_lock(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(OFlags::NOFOLLOW.bits() as i32)
+        .open(path)
 }
 
 fn check_owner(path: &Path, metadata: &Metadata) -> Result<(), KeyringError> {

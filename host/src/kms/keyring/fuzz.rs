@@ -1,7 +1,7 @@
 //! A fuzz target for the key file and the list of known keys.
 
 use super::known::Known;
-use super::{Damage, Kek, KekId, Keys, MAX_KEYS, file};
+use super::{Damage, Kek, KekId, Keys, MAX_KEYS, key_file};
 use crate::kms::keyring::kek::Secret;
 
 /// Parses the input as `keyring.json` and as `keyring.ids`.
@@ -9,7 +9,7 @@ use crate::kms::keyring::kek::Secret;
 /// # Panics
 /// Panics if a property does not hold.
 pub(crate) fn run(input: &[u8]) {
-    match file::decode(input) {
+    match key_file::decode(input) {
         Ok(keys) => round_trip(&keys),
         Err(damage) => refused(input, &damage),
     }
@@ -21,10 +21,10 @@ pub(crate) fn run(input: &[u8]) {
 
 fn round_trip(keys: &Keys) {
     assert!(!keys.all.is_empty() && keys.all.len() <= MAX_KEYS);
-    let written = file::encode(keys);
-    let room = file::capacity(keys.all.len());
+    let written = key_file::encode(keys);
+    let room = key_file::capacity(keys.all.len());
     assert!(written.len() <= room, "a copy of the keys was left behind");
-    let again = file::decode(&written).expect("a written keyring");
+    let again = key_file::decode(&written).expect("a written keyring");
     assert!(again.same_ids(keys), "other keys");
     for (one, other) in keys.all.iter().zip(&again.all) {
         assert!(one.is_the_same(other), "another key");
@@ -56,11 +56,11 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         Kek::from_parts(id, u64::MAX >> at, secret)
     };
     let mut keys = Keys::new(kek(0));
-    let one = file::encode(&keys).to_vec();
+    let one = key_file::encode(&keys).to_vec();
     let list = Known::of(&keys).text();
     keys.push(kek(1));
     keys.push(kek(2));
-    let several = file::encode(&keys).to_vec();
+    let several = key_file::encode(&keys).to_vec();
     let text = String::from_utf8(one.clone()).expect("JSON");
     vec![
         several,

@@ -186,7 +186,14 @@ impl fmt::Display for SealError {
     }
 }
 
-impl std::error::Error for SealError {}
+impl std::error::Error for SealError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Entropy(error) => Some(error),
+            Self::TooLong { .. } | Self::Cipher => None,
+        }
+    }
+}
 
 /// Why a ciphertext could not be decrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -185,7 +185,7 @@ fn damaged_files_are_reported_with_the_cause_and_without_secrets() {
         format!(r#"{{"version":1,"current":"{current}","keys":[{keys}]}}"#)
     };
     let good = file(id, &entry);
-    file::decode(good.as_bytes()).unwrap();
+    key_file::decode(good.as_bytes()).unwrap();
     let (_root, dir) = state_dir();
     let path = Keyring::open_or_create(&dir).unwrap().path();
     for (desc, content, want) in [
@@ -267,17 +267,34 @@ fn a_temporary_file_of_a_crash_is_replaced() {
 }
 
 #[test]
+fn a_start_removes_the_temporary_file_of_a_crash_unless_it_is_being_written() {
+    let (_root, dir) = state_dir();
+    let keyring = Keyring::open_or_create(&dir).unwrap();
+    let left = dir.join("keyring.json.tmp");
+    fs::write(&left, "half").unwrap();
+    let writer = keyring.directory.lock().unwrap();
+    Keyring::open_or_create(&dir).unwrap();
+    assert!(left.exists());
+    Keyring::open(&dir).unwrap();
+    drop(writer);
+    Keyring::open(&dir).unwrap();
+    assert!(left.exists(), "opening only reads");
+    assert_eq!(ids(&Keyring::open_or_create(&dir).unwrap()), ids(&keyring));
+    assert!(!left.exists());
+}
+
+#[test]
 fn a_full_keyring_refuses_to_rotate() {
     let (_root, dir) = state_dir();
     let mut keyring = Keyring::open_or_create(&dir).unwrap();
-    let mut keys = file::decode(&fs::read(keyring.path()).unwrap()).unwrap();
-    let frame = file::encode(&keys).len();
+    let mut keys = key_file::decode(&fs::read(keyring.path()).unwrap()).unwrap();
+    let frame = key_file::encode(&keys).len();
     keys.push(Kek::generate(now()).unwrap());
-    let entry = file::encode(&keys).len() - frame;
+    let entry = key_file::encode(&keys).len() - frame;
     while frame + entry * keys.all.len() <= MAX_FILE {
         keys.push(Kek::generate(now()).unwrap());
     }
-    let encoded = file::encode(&keys);
+    let encoded = key_file::encode(&keys);
     assert!(encoded.len() <= MAX_FILE);
     keyring.directory.replace(FILE_NAME, &encoded).unwrap();
     assert!(keyring.reload_if_changed().unwrap());
@@ -292,9 +309,9 @@ fn encoding_never_grows_its_buffer() {
     for _ in 0..3 {
         keys.push(Kek::generate(u64::MAX).unwrap());
     }
-    let encoded = file::encode(&keys);
-    assert!(encoded.len() <= file::capacity(keys.all.len()));
-    let decoded = file::decode(&encoded).unwrap();
+    let encoded = key_file::encode(&keys);
+    assert!(encoded.len() <= key_file::capacity(keys.all.len()));
+    let decoded = key_file::decode(&encoded).unwrap();
     assert!(decoded.same_ids(&keys));
     let secrets = |keys: &Keys| keys.all.iter().map(|kek| kek.secret().0).collect::<Vec<_>>();
     assert_eq!(secrets(&decoded), secrets(&keys));

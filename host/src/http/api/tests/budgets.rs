@@ -10,7 +10,7 @@ use super::TARGET;
 use crate::http::api::router;
 use crate::http::body;
 use crate::http::fake::Fake;
-use crate::http::listen::memory::{Network, network, to_end};
+use crate::http::listen::in_memory::{Network, network, to_end};
 use crate::http::listen::{Limits, Registry, Routes, serve};
 use crate::metrics::Metrics;
 

@@ -4,6 +4,7 @@ use axum::body::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 use super::*;
+use crate::kms::plugin::authority;
 
 /// Dice with a random seed, which is printed, or with the seed in `DEKKER_SEED`.
 struct Dice(fastrand::Rng);

@@ -54,7 +54,7 @@ pub(super) async fn run(command: KmsCommand) -> anyhow::Result<ExitCode> {
             let plugin = state_dir.serve_plugin(address.clone(), init_keyring).await?;
             tokio::select! {
                 () = stopped => {}
-                told = tell(plugin.standing(), &address, &state_dir) => told?,
+                failed = print_standing(plugin.standing(), &address, &state_dir) => failed?,
             }
             plugin.stop().await;
         }
@@ -92,7 +92,7 @@ pub(super) async fn run(command: KmsCommand) -> anyhow::Result<ExitCode> {
 }
 
 /// Prints who serves the plugin, and again after each change. Returns only if printing fails.
-async fn tell(
+async fn print_standing(
     mut standing: watch::Receiver<Standing>,
     address: &SocketAddress,
     state_dir: &StateDir,

@@ -71,7 +71,6 @@ impl Tools for Compiled {
         like: Like<'_>,
         dek: &[u8],
     ) -> anyhow::Result<Opened> {
-        let like = (like.stored, like.key);
         let sealed = self.0.seal_with_dek(plaintext, key, like, dek).map_err(failed)??;
         Ok(Opened {
             bytes: Zeroizing::new(sealed.stored),

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 use dekker_cli::Opened;
-use dekker_cli::value::{OpenWith, Place, SealWith, decrypt_with_dek, encrypt_with_dek, finish};
+use dekker_cli::transform_args::{
+    OpenWith, Place, SealWith, decrypt_with_dek, encrypt_with_dek, finish,
+};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::header::HOST;
@@ -13,8 +15,8 @@ use hyper_util::rt::TokioIo;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use zeroize::Zeroizing;
 
+use super::component_tools::Compiled;
 use super::state_dir::StateDir;
-use super::tools::Compiled;
 use super::{EngineArgs, INPUT_MAX, read_input};
 use crate::config_file;
 use crate::host::Host;

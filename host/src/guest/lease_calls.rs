@@ -9,7 +9,7 @@ use wasmtime::component::{
 use wasmtime::{Error, Result, Store};
 
 use super::bindings::dekker::transformer::types as wit;
-use super::values::{At, borrowed};
+use super::value_calls::{At, borrowed};
 use super::{Guest, Options, State, arm, export};
 use crate::model::{Decrypted, Encrypted, Location};
 

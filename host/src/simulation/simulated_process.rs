@@ -8,7 +8,7 @@ use tokio::task::AbortHandle;
 
 use super::seams;
 use crate::cli::simulated::{self, OneShot, Own};
-use crate::config_file::{self, Controller, PollNow};
+use crate::config_file::{self, Controller, PollNow, Timing};
 use crate::host::{Host, HostBuilder, KmsCoast, WriteDekSource};
 use crate::metrics::Metrics;
 
@@ -68,7 +68,7 @@ impl Server {
         if options.reload {
             let controller = Controller::new(
                 path,
-                (options.interval, options.hold),
+                Timing { interval: options.interval, hold: options.hold },
                 host.clone(),
                 metrics,
                 poll_now.clone(),
