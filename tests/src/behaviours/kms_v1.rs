@@ -248,7 +248,7 @@ pub(super) fn health_of_kms_v1_is_encrypt_then_decrypt(maker: &dyn Maker) {
 
 pub(super) fn status_shows_the_last_answer_of_kms_v1(maker: &dyn Maker) {
     let mut h = with(maker, "");
-    let mut shown = |h: &mut Harness| {
+    let shown = |h: &mut Harness| {
         let provider = h.status()["kmsProviders"][0].take();
         (provider["healthy"].clone(), provider["lastStatus"]["error"].clone())
     };
