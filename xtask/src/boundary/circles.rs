@@ -67,7 +67,8 @@ mod tests {
 
     #[test]
     fn circles_between_siblings_are_found() {
-        let table: &[(&str, &[(&str, &str)], usize)] = &[
+        type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], usize);
+        let table: &[Case] = &[
             ("two files", &[("a.rs", "use crate::b;"), ("b.rs", "use super::a::A;")], 1),
             (
                 "three files in a folder",
