@@ -5,7 +5,6 @@
 //! is wrong with a configuration. `ARCHITECTURE.md` in this crate's directory describes the design.
 #![no_std]
 #![forbid(unsafe_code)]
-#![warn(unreachable_pub)]
 
 extern crate alloc;
 

@@ -14,7 +14,7 @@ use crate::{component, host, npm, wasi_command};
 ///
 /// # Errors
 /// Returns an error if a step fails.
-pub fn run(workspace: &Workspace, args: Vec<OsString>) -> Result<()> {
+pub(crate) fn run(workspace: &Workspace, args: Vec<OsString>) -> Result<()> {
     component::build(workspace)?;
     host::build(workspace)?;
     let ci = workspace.is_ci();

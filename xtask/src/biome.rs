@@ -12,7 +12,7 @@ use crate::workspace::Workspace;
 ///
 /// # Errors
 /// Returns [`setup::Missing`] if Node or the npm packages are not available, or an error if a file cannot be parsed.
-pub fn format(workspace: &Workspace) -> Result<()> {
+pub(crate) fn format(workspace: &Workspace) -> Result<()> {
     command::run(biome(workspace)?.args(FORMAT).arg("--write"))
 }
 
@@ -20,7 +20,7 @@ pub fn format(workspace: &Workspace) -> Result<()> {
 ///
 /// # Errors
 /// Returns [`setup::Missing`] if Node or the npm packages are not available, or an error if a file is not formatted.
-pub fn check_format(workspace: &Workspace) -> Result<()> {
+pub(crate) fn check_format(workspace: &Workspace) -> Result<()> {
     command::run(biome(workspace)?.args(FORMAT))
 }
 
@@ -28,7 +28,7 @@ pub fn check_format(workspace: &Workspace) -> Result<()> {
 ///
 /// # Errors
 /// Returns [`setup::Missing`] if Node or the npm packages are not available, or an error if there is a warning.
-pub fn lint(workspace: &Workspace) -> Result<()> {
+pub(crate) fn lint(workspace: &Workspace) -> Result<()> {
     command::run(biome(workspace)?.args(["lint", "--error-on-warnings"]))
 }
 

@@ -18,7 +18,7 @@ use crate::workspace::Workspace;
 ///
 /// # Errors
 /// Returns an error that lists each fault with its file, its line and what to do; or an error if a file cannot be read.
-pub fn check(workspace: &Workspace) -> Result<()> {
+pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     let mut faults = Vec::new();
     let core = Sources::read(workspace.root(), "core/src")?.uses();
     faults.extend(floors::faults(&core));

@@ -13,7 +13,7 @@ use crate::simulate::{HISTORIES, Simulation};
 
 /// A task that the command line asks for.
 #[derive(Debug, PartialEq)]
-pub enum Task {
+pub(crate) enum Task {
     /// Install what building and testing need.
     Setup,
     /// Build everything that is shipped, or one product.
@@ -219,7 +219,7 @@ impl From<Command> for Task {
 ///
 /// # Errors
 /// Returns an error if a word is invalid or missing, and also if help is requested: the error then contains the help.
-pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, clap::Error> {
+pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, clap::Error> {
     let mut words: Vec<OsString> = words.into_iter().collect();
     // clap removes the first `--`. A command that passes its arguments on, unchanged, gets another one to be removed.
     if let [command, first, ..] = &*words

@@ -17,7 +17,7 @@ const KUBE: [(&str, &str); 2] = [("go.mod", "kube-1.31"), ("kube-1.37.mod", "kub
 ///
 /// # Errors
 /// Returns [`Missing`] if a prerequisite is missing (in CI before any test runs), or an error if a step fails.
-pub fn run(workspace: &Workspace, counts: &mut Counts) -> Result<()> {
+pub(crate) fn run(workspace: &Workspace, counts: &mut Counts) -> Result<()> {
     let folder = workspace.root().join("tests/clients");
     let mut missing = Vec::new();
     let mut tests = workspace.cargo();

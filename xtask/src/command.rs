@@ -14,7 +14,7 @@ use crate::report::Counts;
 ///
 /// # Errors
 /// Returns an error if the command cannot be started or does not exit with 0.
-pub fn run(command: &mut Command) -> Result<()> {
+pub(crate) fn run(command: &mut Command) -> Result<()> {
     let shown = describe(command);
     eprintln!("$ {shown}");
     let start = Instant::now();
@@ -26,7 +26,7 @@ pub fn run(command: &mut Command) -> Result<()> {
 ///
 /// # Errors
 /// Returns an error as [`run`] does, or if the output cannot be read. `counts` keeps the tests that were counted before the error.
-pub fn run_tests(command: &mut Command, counts: &mut Counts) -> Result<()> {
+pub(crate) fn run_tests(command: &mut Command, counts: &mut Counts) -> Result<()> {
     run_tests_seeing(command, counts, |_| {})
 }
 
@@ -34,7 +34,7 @@ pub fn run_tests(command: &mut Command, counts: &mut Counts) -> Result<()> {
 ///
 /// # Errors
 /// Returns an error as [`run_tests`] does.
-pub fn run_tests_seeing(
+pub(crate) fn run_tests_seeing(
     command: &mut Command,
     counts: &mut Counts,
     mut see: impl FnMut(&str),
@@ -71,7 +71,7 @@ pub fn run_tests_seeing(
 /// # Errors
 /// Returns an error if the command cannot be started, does not exit with 0 (the error then contains its standard error), or prints something
 /// other than UTF-8.
-pub fn capture(command: &mut Command) -> Result<String> {
+pub(crate) fn capture(command: &mut Command) -> Result<String> {
     let shown = describe(command);
     let output =
         command.stdin(Stdio::null()).output().with_context(|| format!("cannot run `{shown}`"))?;
@@ -87,7 +87,7 @@ pub fn capture(command: &mut Command) -> Result<String> {
 }
 
 /// Formats a command as one would type it in a shell, with the environment variables that it sets.
-pub fn describe(command: &Command) -> String {
+pub(crate) fn describe(command: &Command) -> String {
     let variables = command.get_envs().filter_map(|(name, value)| {
         let value = value?;
         if name == "PATH" {

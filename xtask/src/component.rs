@@ -54,7 +54,7 @@ static COMPONENTS: [Component; 2] = [
 /// # Errors
 /// Returns [`setup::Missing`] if the target (or, in CI, wasm-opt) is not available. Returns another error if a guest crate does not compile, or if
 /// a component imports more than it may.
-pub fn build(workspace: &Workspace) -> Result<()> {
+pub(crate) fn build(workspace: &Workspace) -> Result<()> {
     setup::c_compiler(workspace);
     COMPONENTS.iter().try_for_each(|component| component.build(workspace))
 }
@@ -63,7 +63,7 @@ pub fn build(workspace: &Workspace) -> Result<()> {
 ///
 /// # Errors
 /// Returns an error if a component imports more, or cannot be read.
-pub fn check_built(workspace: &Workspace) -> Result<()> {
+pub(crate) fn check_built(workspace: &Workspace) -> Result<()> {
     COMPONENTS
         .iter()
         .try_for_each(|component| component.check_imports(&component.built(workspace)?))
@@ -74,7 +74,7 @@ pub fn check_built(workspace: &Workspace) -> Result<()> {
 /// # Errors
 /// Returns [`Missing`] if there is no wasm-opt, because the components are then not optimized and their sizes mean nothing. Returns another error if
 /// a component is too large or cannot be read.
-pub fn check_size(workspace: &Workspace) -> Result<String> {
+pub(crate) fn check_size(workspace: &Workspace) -> Result<String> {
     setup::wasm_opt(workspace)?;
     let mut all = Vec::new();
     let mut over = false;

@@ -14,7 +14,7 @@ use crate::{component, host};
 ///
 /// # Errors
 /// Returns an error if a step or a test fails.
-pub fn by_hand(workspace: &Workspace, kills: Option<NonZeroU32>) -> Result<()> {
+pub(crate) fn by_hand(workspace: &Workspace, kills: Option<NonZeroU32>) -> Result<()> {
     component::build(workspace)?;
     host::build(workspace)?;
     let mut tests = tests(workspace);
@@ -32,7 +32,7 @@ pub fn by_hand(workspace: &Workspace, kills: Option<NonZeroU32>) -> Result<()> {
 ///
 /// # Errors
 /// Returns an error as [`command::run_tests`] does.
-pub fn run(workspace: &Workspace, counts: &mut Counts) -> Result<String> {
+pub(crate) fn run(workspace: &Workspace, counts: &mut Counts) -> Result<String> {
     figures_of(&mut tests(workspace), counts)
 }
 

@@ -12,7 +12,7 @@ use crate::setup;
 use crate::workspace::Workspace;
 
 /// The fuzz targets, as `tests/fuzz/Cargo.toml` names them.
-pub const TARGETS: [&str; 10] = [
+pub(crate) const TARGETS: [&str; 10] = [
     "config",
     "engine",
     "envelope",
@@ -26,7 +26,7 @@ pub const TARGETS: [&str; 10] = [
 ];
 
 /// How long each target is fuzzed by default: ten minutes.
-pub const MINUTES: NonZeroU32 = NonZeroU32::new(10).unwrap();
+pub(crate) const MINUTES: NonZeroU32 = NonZeroU32::new(10).unwrap();
 
 /// 1 GiB. The limit of a target's resident memory, including its corpus and the sanitizer's shadow memory.
 const MEMORY: &str = "-rss_limit_mb=1024";
@@ -39,7 +39,7 @@ const LONGEST: &str = "-max_len=4096";
 
 /// Which targets to fuzz, and how.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Fuzzing {
+pub(crate) struct Fuzzing {
     /// One of [`TARGETS`], or `None` for all of them.
     pub target: Option<&'static str>,
     /// How long each target is fuzzed.
@@ -53,7 +53,7 @@ pub struct Fuzzing {
 /// # Errors
 /// Returns an error if the nightly toolchain or cargo-fuzz is not available, or if a target found something; the input is then in
 /// `target/fuzz/found`.
-pub fn run(workspace: &Workspace, fuzzing: &Fuzzing) -> Result<()> {
+pub(crate) fn run(workspace: &Workspace, fuzzing: &Fuzzing) -> Result<()> {
     setup::nightly(workspace, &[])?;
     let tool = setup::tool(workspace, "cargo-fuzz", "0.13.2")?;
     let fuzzer = Fuzzer { workspace, tool };

@@ -17,7 +17,7 @@ const AUTOMATIC_RELOAD: &str = "--encryption-provider-config-automatic-reload";
 ///
 /// # Errors
 /// Returns an error if the component cannot be read, or if it or the host does not compile.
-pub fn build(workspace: &Workspace) -> Result<()> {
+pub(crate) fn build(workspace: &Workspace) -> Result<()> {
     precompile(workspace)?;
     command::run(workspace.cargo().args(["build", "--release", "-p", "dekker-host"]))
 }
@@ -49,7 +49,7 @@ fn precompile(workspace: &Workspace) -> Result<()> {
 ///
 /// # Errors
 /// Returns an error if the binary cannot be run.
-pub fn serve(workspace: &Workspace, args: Vec<OsString>) -> Result<()> {
+pub(crate) fn serve(workspace: &Workspace, args: Vec<OsString>) -> Result<()> {
     let mut command = Command::new(workspace.binary());
     command.args(serve_arguments(args));
     let shown = command::describe(&command);

@@ -51,7 +51,7 @@ const HOSTS: [Host; 6] = [
 /// # Errors
 /// Returns an error if a page cannot be read. A program's result is [`setup::Missing`] if a prerequisite is missing, or an error if the program
 /// fails or prints something other than the pages show.
-pub fn run(workspace: &Workspace, counts: &mut Counts) -> Result<[Result<()>; HOSTS.len()]> {
+pub(crate) fn run(workspace: &Workspace, counts: &mut Counts) -> Result<[Result<()>; HOSTS.len()]> {
     let mut pages = Vec::new();
     for name in PAGES {
         let text = fs::read_to_string(workspace.root().join(name));

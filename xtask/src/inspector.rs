@@ -12,7 +12,7 @@ use crate::workspace::Workspace;
 ///
 /// # Errors
 /// Returns [`setup::Missing`] if Node or the npm packages are not available, or an error if the npm package is not built or the bundler fails.
-pub fn build(workspace: &Workspace) -> Result<()> {
+pub(crate) fn build(workspace: &Workspace) -> Result<()> {
     setup::node_modules(workspace)?;
     let module = workspace.npm_dist().join("dekker_bg.wasm.js");
     ensure!(module.exists(), "the npm package is not built");
@@ -25,7 +25,7 @@ pub fn build(workspace: &Workspace) -> Result<()> {
 ///
 /// # Errors
 /// Returns an error if Chromium is not available, or if the page does not reach the states that the pictures show.
-pub fn take_pictures(workspace: &Workspace) -> Result<()> {
+pub(crate) fn take_pictures(workspace: &Workspace) -> Result<()> {
     let chromium = setup::chromium(workspace)?;
     command::run(
         workspace

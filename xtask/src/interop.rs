@@ -55,7 +55,7 @@ struct Interop<'a> {
 ///
 /// # Errors
 /// Returns [`setup::Missing`] if Go is not available, or an error if a step fails or a comparison finds a mismatch.
-pub fn run(workspace: &Workspace, counts: &mut Counts) -> Result<()> {
+pub(crate) fn run(workspace: &Workspace, counts: &mut Counts) -> Result<()> {
     let start = Instant::now();
     let source = workspace.root().join("tests/interop");
     setup::go(workspace, &source)?;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 /// A cached result, in three files: the output, the input, and how the output was made. The input is written last and removed first; while it
 /// exists, the other two belong to it.
-pub struct Kept {
+pub(crate) struct Kept {
     /// The directory of the three files.
     pub directory: PathBuf,
     /// Everything that the result depends on besides the input, such as the tool's version and arguments.
@@ -20,7 +20,7 @@ impl Kept {
     }
 
     /// Returns the cached result if it was made from this input, in the same way.
-    pub fn find(&self, input: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) fn find(&self, input: &[u8]) -> Option<Vec<u8>> {
         let is =
             |name, expected: &[u8]| fs::read(self.file(name)).is_ok_and(|found| found == expected);
         if is("input.wasm", input) && is("how", self.how.as_bytes()) {
@@ -34,7 +34,11 @@ impl Kept {
     ///
     /// # Errors
     /// Returns the error of `run`, or an error if `run` wrote nothing or a file cannot be read, written or removed.
-    pub fn make(&self, input: &[u8], run: impl FnOnce(&Path) -> Result<()>) -> Result<Vec<u8>> {
+    pub(crate) fn make(
+        &self,
+        input: &[u8],
+        run: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<Vec<u8>> {
         let output = self.file("output.wasm");
         fs::create_dir_all(&self.directory)
             .with_context(|| format!("cannot create {}", self.directory.display()))?;

@@ -20,7 +20,7 @@ const RUNS: [&[&str]; 4] = [
 ///
 /// # Errors
 /// Returns an error if the nightly toolchain or Miri is not available, or if a test fails.
-pub fn run(workspace: &Workspace) -> Result<()> {
+pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     setup::nightly(workspace, &["miri", "rust-src"])?;
     let mut counts = Counts::default();
     let mut failed = Vec::new();

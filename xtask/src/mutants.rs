@@ -21,7 +21,7 @@ const TESTS: &str = "dekker-core,dekker-core-tests,dekker-shared,dekker-fuzz-tar
 ///
 /// # Errors
 /// Returns an error if cargo-mutants is not available, or if the tests missed a mutant.
-pub fn run(workspace: &Workspace, args: Vec<OsString>) -> Result<()> {
+pub(crate) fn run(workspace: &Workspace, args: Vec<OsString>) -> Result<()> {
     let tool = setup::tool(workspace, "cargo-mutants", "27.1.0")?;
     let mut mutants = workspace.cargo();
     let path = std::env::var("PATH").unwrap_or_default();

@@ -21,7 +21,7 @@ const GZIP_MAX_BYTES: usize = 100_000;
 ///
 /// # Errors
 /// Returns [`setup::Missing`] if the target, Node or the npm packages are not available, or an error if a step fails.
-pub fn build(workspace: &Workspace) -> Result<()> {
+pub(crate) fn build(workspace: &Workspace) -> Result<()> {
     let toolchain = setup::target(workspace, setup::WASM)?;
     setup::node_modules(workspace)?;
     let mut cargo = toolchain.cargo_with_std(workspace, "rustc", setup::WASM);
@@ -55,7 +55,7 @@ pub fn build(workspace: &Workspace) -> Result<()> {
 ///
 /// # Errors
 /// Returns an error if a test fails or Node cannot be run.
-pub fn run_tests(
+pub(crate) fn run_tests(
     workspace: &Workspace,
     folder: &str,
     chromium: Option<&Path>,

@@ -35,7 +35,7 @@ const ARGUMENTS: [&str; 13] = [
 ///
 /// # Errors
 /// Returns [`setup::Missing`] if wasm-opt is not available, or an error if it fails.
-pub fn optimize(workspace: &Workspace, name: &str, module: &Path) -> Result<Vec<u8>> {
+pub(crate) fn optimize(workspace: &Workspace, name: &str, module: &Path) -> Result<Vec<u8>> {
     let tool = setup::wasm_opt(workspace)?;
     let input = fs::read(module).with_context(|| format!("cannot read {}", module.display()))?;
     let mut how = workspace.command("node");

@@ -11,7 +11,7 @@ use crate::workspace::Workspace;
 
 /// What must be built before a part runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Needs {
+pub(crate) enum Needs {
     /// Nothing.
     Nothing,
     /// The components, one of which every build of dekker-host embeds.
@@ -21,7 +21,7 @@ pub enum Needs {
 }
 
 /// How a part ended if it did not fail.
-pub enum Done {
+pub(crate) enum Done {
     /// All checks passed.
     Passed,
     /// All checks passed, and the report shows this note.
@@ -30,7 +30,7 @@ pub enum Done {
 
 /// A part of `cargo xtask test`.
 #[derive(Debug)]
-pub struct Part {
+pub(crate) struct Part {
     /// Its name on the command line.
     pub name: &'static str,
     /// What the part checks, in a few words.
@@ -48,7 +48,7 @@ impl PartialEq for Part {
 }
 
 /// All parts, in the order in which they run: those that fail soonest come first.
-pub static PARTS: &[&Part] = &[
+pub(crate) static PARTS: &[&Part] = &[
     &Part { name: "fmt", about: "all code is formatted", needs: Needs::Nothing, run: checks::fmt },
     &BUILD,
     &CLIPPY,
@@ -135,7 +135,7 @@ pub static PARTS: &[&Part] = &[
 ];
 
 /// Builds everything that is shipped.
-pub static BUILD: Part = Part {
+pub(crate) static BUILD: Part = Part {
     name: "build",
     about: "the component and the dekker binary build",
     needs: Needs::Nothing,
@@ -143,7 +143,7 @@ pub static BUILD: Part = Part {
 };
 
 /// Replaces [`BUILD`] if no part needs the binary.
-pub static BUILD_COMPONENT: Part = Part {
+pub(crate) static BUILD_COMPONENT: Part = Part {
     name: "build",
     about: "the component builds",
     needs: Needs::Nothing,
@@ -151,7 +151,7 @@ pub static BUILD_COMPONENT: Part = Part {
 };
 
 /// The part `interop`, which is also the command `interop`.
-pub static INTEROP: Part = Part {
+pub(crate) static INTEROP: Part = Part {
     name: "interop",
     about: "comparison with kube-apiserver's own Go code: vectors, live values, configurations, health, key states",
     needs: Needs::Binary,
@@ -159,7 +159,7 @@ pub static INTEROP: Part = Part {
 };
 
 /// The part `clippy`, which is also the command `lint`. It also runs the linter of JavaScript and CSS.
-pub static CLIPPY: Part = Part {
+pub(crate) static CLIPPY: Part = Part {
     name: "clippy",
     about: "no warnings from clippy, on any target, or from Biome in JavaScript and CSS",
     needs: Needs::Component,
@@ -167,7 +167,7 @@ pub static CLIPPY: Part = Part {
 };
 
 /// The part `doc`, which is also the command `doc`.
-pub static DOC: Part = Part {
+pub(crate) static DOC: Part = Part {
     name: "doc",
     about: "the documentation builds without warnings",
     needs: Needs::Component,

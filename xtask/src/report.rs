@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// The number of tests by result.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Counts {
+pub(crate) struct Counts {
     /// Tests that passed.
     pub passed: u64,
     /// Tests that failed.
@@ -17,7 +17,7 @@ pub struct Counts {
 
 impl Counts {
     /// Parses `test result: ok. 3 passed; 0 failed; 1 ignored; …`, the last line of each test binary that cargo runs.
-    pub fn from_result_line(line: &str) -> Option<Self> {
+    pub(crate) fn from_result_line(line: &str) -> Option<Self> {
         let rest = line.trim_start().strip_prefix("test result: ")?;
         let count_before = |word: &str| -> Option<u64> {
             let before = rest.split(';').find_map(|field| field.trim().strip_suffix(word))?;
@@ -31,7 +31,7 @@ impl Counts {
     }
 
     /// Parses `ℹ pass 3`, `ℹ fail 0`, `ℹ cancelled 0` or `ℹ skipped 1`, four of the last lines that `node --test` prints.
-    pub fn from_node_line(line: &str) -> Option<Self> {
+    pub(crate) fn from_node_line(line: &str) -> Option<Self> {
         let mut words = line.strip_prefix("ℹ ")?.split_whitespace();
         let (word, count) = (words.next()?, words.next()?.parse().ok()?);
         let mut counts = Self::default();
@@ -56,7 +56,7 @@ impl AddAssign for Counts {
 
 /// How a part ended.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// All checks passed.
     Passed {
         /// Something that the reader should know nevertheless.
@@ -76,7 +76,7 @@ pub enum Verdict {
 
 /// The result of one part.
 #[derive(Debug)]
-pub struct PartReport {
+pub(crate) struct PartReport {
     /// Its name on the command line.
     pub name: &'static str,
     /// How it ended.
@@ -104,23 +104,23 @@ impl PartReport {
 
 /// The results of a run.
 #[derive(Debug, Default)]
-pub struct Report {
+pub(crate) struct Report {
     parts: Vec<PartReport>,
 }
 
 impl Report {
     /// Adds the result of a part.
-    pub fn add(&mut self, part: PartReport) {
+    pub(crate) fn add(&mut self, part: PartReport) {
         self.parts.push(part);
     }
 
     /// Whether no part failed.
-    pub fn is_good(&self) -> bool {
+    pub(crate) fn is_good(&self) -> bool {
         !self.parts.iter().any(|part| matches!(part.verdict, Verdict::Failed { .. }))
     }
 
     /// Formats the table of the parts, a line for each part with a note, a failure or a skip, and the line with the totals.
-    pub fn render(&self) -> String {
+    pub(crate) fn render(&self) -> String {
         let mut text = String::new();
         let mut total = Counts::default();
         let mut elapsed = Duration::ZERO;

@@ -9,21 +9,23 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-pub use self::node::{node_modules, node_packages, wasm_opt};
-pub use self::toolchain::{BARE, Toolchain, WASI, WASM, clippy, nightly, rustfmt, target, wasi};
-pub use self::tools::{deny, tool};
+pub(crate) use self::node::{node_modules, node_packages, wasm_opt};
+pub(crate) use self::toolchain::{
+    BARE, Toolchain, WASI, WASM, clippy, nightly, rustfmt, target, wasi,
+};
+pub(crate) use self::tools::{deny, tool};
 use crate::command;
 use crate::workspace::Workspace;
 
 /// Prerequisites that are missing on this machine and could not be installed.
 #[derive(Debug, Clone)]
-pub struct Missing {
+pub(crate) struct Missing {
     message: String,
 }
 
 impl Missing {
     /// Combines several into one.
-    pub fn join(all: &[&Self]) -> Self {
+    pub(crate) fn join(all: &[&Self]) -> Self {
         let messages: Vec<&str> = all.iter().map(|missing| missing.message.as_str()).collect();
         Self { message: messages.join("; ") }
     }
@@ -41,7 +43,7 @@ impl std::error::Error for Missing {}
 ///
 /// # Errors
 /// Returns [`Missing`] if Go is missing or too old, or if a dependency cannot be downloaded.
-pub fn go(workspace: &Workspace, source: &Path) -> Result<(), Missing> {
+pub(crate) fn go(workspace: &Workspace, source: &Path) -> Result<(), Missing> {
     let ask = |args: &[&str]| {
         let mut go = workspace.command("go");
         // Use the installed Go: do not download another version.
@@ -61,7 +63,7 @@ pub fn go(workspace: &Workspace, source: &Path) -> Result<(), Missing> {
 /// Installs the targets, the toolchain's components and the npm packages, and prints what is missing. Commands that need more install it
 /// themselves. Returns `false` if the guest crates' target is missing, without which nothing can be built, or if anything is missing in CI. A
 /// missing C compiler is only a warning.
-pub fn everything(workspace: &Workspace) -> bool {
+pub(crate) fn everything(workspace: &Workspace) -> bool {
     c_compiler(workspace);
     let ci = workspace.is_ci();
     let results = [
@@ -100,7 +102,7 @@ fn is_newer(made: &Path, source: &Path) -> bool {
 ///
 /// # Errors
 /// Returns [`Missing`] if there is no Python 3 that can create virtual environments, or if the packages cannot be installed.
-pub fn python_packages(
+pub(crate) fn python_packages(
     workspace: &Workspace,
     environment: &Path,
     requirements: &Path,
@@ -139,7 +141,7 @@ pub fn python_packages(
 ///
 /// # Errors
 /// Returns [`Missing`] if there is no Chromium.
-pub fn chromium(workspace: &Workspace) -> Result<PathBuf, Missing> {
+pub(crate) fn chromium(workspace: &Workspace) -> Result<PathBuf, Missing> {
     const CHROMIUM: &str = "/usr/bin/chromium";
     if let Some(named) = std::env::var_os("DEKKER_CHROMIUM") {
         return Ok(named.into());
@@ -156,7 +158,7 @@ pub fn chromium(workspace: &Workspace) -> Result<PathBuf, Missing> {
 
 /// Finds or installs a C compiler, which rustc links with. xtask itself was already linked with something, so a missing `cc` is only a warning: the
 /// machine may use another linker, or has lost its compiler since.
-pub fn c_compiler(workspace: &Workspace) {
+pub(crate) fn c_compiler(workspace: &Workspace) {
     if answers(workspace.command("cc").arg("--version")) {
         return;
     }

@@ -14,11 +14,11 @@ use crate::report::Counts;
 use crate::workspace::Workspace;
 
 /// The default number of histories in a run, the same as in CI.
-pub const HISTORIES: u64 = 10_000;
+pub(crate) const HISTORIES: u64 = 10_000;
 
 /// What to simulate.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Simulation {
+pub(crate) enum Simulation {
     /// This many random histories.
     Histories(u64),
     /// Random histories with a fix removed, which must fail.
@@ -36,7 +36,7 @@ pub enum Simulation {
 ///
 /// # Errors
 /// Returns an error if a promise was broken; or, with a fix removed, if all promises were kept.
-pub fn run(workspace: &Workspace, simulation: &Simulation) -> Result<()> {
+pub(crate) fn run(workspace: &Workspace, simulation: &Simulation) -> Result<()> {
     component::build(workspace)?;
     match simulation {
         Simulation::Histories(histories) => play(workspace, *histories, &mut Counts::default()),
@@ -54,7 +54,7 @@ pub fn run(workspace: &Workspace, simulation: &Simulation) -> Result<()> {
 ///
 /// # Errors
 /// Returns an error if a promise was broken.
-pub fn play(workspace: &Workspace, histories: u64, counts: &mut Counts) -> Result<()> {
+pub(crate) fn play(workspace: &Workspace, histories: u64, counts: &mut Counts) -> Result<()> {
     let count = histories.to_string();
     let mut host = host_test(workspace, "simulation::histories_keep_every_promise");
     let mut shared = workspace.cargo();

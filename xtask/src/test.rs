@@ -8,7 +8,7 @@ use crate::setup::Missing;
 use crate::workspace::Workspace;
 
 /// Runs the parts, after the build that they need. Returns `false` if a part failed.
-pub fn run(workspace: &Workspace, parts: &[&'static Part]) -> bool {
+pub(crate) fn run(workspace: &Workspace, parts: &[&'static Part]) -> bool {
     let mut report = Report::default();
     let mut build = None;
     for part in with_build(parts) {

@@ -12,7 +12,7 @@ use crate::workspace::Workspace;
 ///
 /// # Errors
 /// Returns [`setup::Missing`] if the target is not available, or an error if the crate does not compile or its output cannot be copied.
-pub fn build(workspace: &Workspace) -> Result<()> {
+pub(crate) fn build(workspace: &Workspace) -> Result<()> {
     setup::wasi(workspace)?;
     command::run(workspace.cargo().args([
         "build",

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::command;
 
 /// The checked-out tree and its target directory.
-pub struct Workspace {
+pub(crate) struct Workspace {
     root: PathBuf,
     target: PathBuf,
     ci: bool,
@@ -20,7 +20,7 @@ impl Workspace {
     ///
     /// # Errors
     /// Returns an error if cargo cannot read the workspace.
-    pub fn find() -> Result<Self> {
+    pub(crate) fn find() -> Result<Self> {
         // `cargo run` sets the variable. The compiled-in path is for an xtask that was started without cargo.
         let manifest_dir = std::env::var_os("CARGO_MANIFEST_DIR")
             .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
@@ -43,143 +43,143 @@ impl Workspace {
     }
 
     /// Returns the workspace of a copy of the tree in `root`, with its target directory inside the copy.
-    pub fn at(&self, root: PathBuf) -> Self {
+    pub(crate) fn at(&self, root: PathBuf) -> Self {
         Self { target: root.join("target"), root, ci: self.ci }
     }
 
     /// The target directory.
-    pub fn target(&self) -> &Path {
+    pub(crate) fn target(&self) -> &Path {
         &self.target
     }
 
     /// The directory of the copy of the tree from which fixes are removed.
-    pub fn without(&self) -> PathBuf {
+    pub(crate) fn without(&self) -> PathBuf {
         self.target.join("without")
     }
 
     /// The directory of the workspace's Cargo.toml.
-    pub fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
     /// Whether `CI=true` is set. In CI, a missing prerequisite is an error.
-    pub fn is_ci(&self) -> bool {
+    pub(crate) fn is_ci(&self) -> bool {
         self.ci
     }
 
     /// Returns a cargo command that runs in the root, without the variables in which `cargo run` describes xtask.
-    pub fn cargo(&self) -> Command {
+    pub(crate) fn cargo(&self) -> Command {
         cargo(&self.root)
     }
 
     /// Returns a command for another program, with the same directory and environment as [`Self::cargo`].
-    pub fn command(&self, program: &str) -> Command {
+    pub(crate) fn command(&self, program: &str) -> Command {
         clean(Command::new(program), &self.root)
     }
 
     /// The core module that rustc compiles from a guest crate.
-    pub fn guest_module(&self, package: &str) -> PathBuf {
+    pub(crate) fn guest_module(&self, package: &str) -> PathBuf {
         let file = format!("{}.wasm", package.replace('-', "_"));
         self.target.join("wasm32-unknown-unknown/guest").join(file)
     }
 
     /// The self-contained component.
-    pub fn component(&self) -> PathBuf {
+    pub(crate) fn component(&self) -> PathBuf {
         self.target.join("dekker/transformer.wasm")
     }
 
     /// The accelerated component. `host/build.rs` looks for it here.
-    pub fn accelerated(&self) -> PathBuf {
+    pub(crate) fn accelerated(&self) -> PathBuf {
         self.target.join("dekker/transformer-accelerated.wasm")
     }
 
     /// The directory of the accelerated component's code, compiled ahead of time. `host/build.rs` looks for it here.
-    pub fn compiled(&self) -> PathBuf {
+    pub(crate) fn compiled(&self) -> PathBuf {
         self.target.join("dekker/compiled")
     }
 
     /// The program that compiles the accelerated component ahead of time.
-    pub fn precompiler(&self) -> PathBuf {
+    pub(crate) fn precompiler(&self) -> PathBuf {
         self.target.join("release/dekker-precompile")
     }
 
     /// The component that cargo builds from the WASI command crate.
-    pub fn wasi_module(&self) -> PathBuf {
+    pub(crate) fn wasi_module(&self) -> PathBuf {
         self.target.join("wasm32-wasip2/guest/dekker-wasm.wasm")
     }
 
     /// `dekker.wasm`.
-    pub fn wasi_command(&self) -> PathBuf {
+    pub(crate) fn wasi_command(&self) -> PathBuf {
         self.target.join("dekker/dekker.wasm")
     }
 
     /// The core module that rustc compiles from the crate for JavaScript.
-    pub fn npm_module(&self) -> PathBuf {
+    pub(crate) fn npm_module(&self) -> PathBuf {
         self.target.join("wasm32-unknown-unknown/guest/dekker_js.wasm")
     }
 
     /// The directory of wasm-bindgen's output for that module.
-    pub fn npm_bindings(&self) -> PathBuf {
+    pub(crate) fn npm_bindings(&self) -> PathBuf {
         self.target.join("dekker/npm")
     }
 
     /// The directory of the npm package's files. It is inside the tree, because `package.json` cannot name files elsewhere.
-    pub fn npm_dist(&self) -> PathBuf {
+    pub(crate) fn npm_dist(&self) -> PathBuf {
         self.root.join("dist")
     }
 
     /// The Inspector's page.
-    pub fn inspector(&self) -> PathBuf {
+    pub(crate) fn inspector(&self) -> PathBuf {
         self.target.join("dekker/inspector/index.html")
     }
 
     /// The directory that caches a module's optimized form, together with the module.
-    pub fn optimized(&self, name: &str) -> PathBuf {
+    pub(crate) fn optimized(&self, name: &str) -> PathBuf {
         self.target.join("dekker/optimized").join(name)
     }
 
     /// The directory of the interoperability tests' program and recordings.
-    pub fn interop(&self) -> PathBuf {
+    pub(crate) fn interop(&self) -> PathBuf {
         self.target.join("interop")
     }
 
     /// The Python virtual environment for the hosts in `tests/hosts`.
-    pub fn python(&self) -> PathBuf {
+    pub(crate) fn python(&self) -> PathBuf {
         self.target.join("dekker/python")
     }
 
     /// The Python virtual environment for the gRPC clients in `tests/clients`.
-    pub fn grpc_python(&self) -> PathBuf {
+    pub(crate) fn grpc_python(&self) -> PathBuf {
         self.target.join("dekker/grpc-python")
     }
 
     /// The directory of the compiled KMS clients.
-    pub fn clients(&self) -> PathBuf {
+    pub(crate) fn clients(&self) -> PathBuf {
         self.target.join("dekker/clients")
     }
 
     /// The benchmark program.
-    pub fn bench(&self) -> PathBuf {
+    pub(crate) fn bench(&self) -> PathBuf {
         self.target.join("release/dekker-bench")
     }
 
     /// The benchmark's figures, as JSON.
-    pub fn bench_json(&self) -> PathBuf {
+    pub(crate) fn bench_json(&self) -> PathBuf {
         self.target.join("dekker/bench.json")
     }
 
     /// The directory in which fuzz targets are built and write their corpora and findings.
-    pub fn fuzz(&self) -> PathBuf {
+    pub(crate) fn fuzz(&self) -> PathBuf {
         self.target.join("fuzz")
     }
 
     /// The directory in which cargo subcommands that are not part of a toolchain are installed.
-    pub fn tools(&self) -> PathBuf {
+    pub(crate) fn tools(&self) -> PathBuf {
         self.target.join("dekker/tools")
     }
 
     /// The `dekker` binary.
-    pub fn binary(&self) -> PathBuf {
+    pub(crate) fn binary(&self) -> PathBuf {
         self.target.join("release/dekker")
     }
 }

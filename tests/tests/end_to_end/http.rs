@@ -14,14 +14,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 /// A keep-alive connection.
-pub struct Connection(SendRequest<Full<Bytes>>);
+pub(crate) struct Connection(SendRequest<Full<Bytes>>);
 
 impl Connection {
-    pub async fn unix(path: &Path) -> std::io::Result<Self> {
+    pub(crate) async fn unix(path: &Path) -> std::io::Result<Self> {
         Ok(Self::over(UnixStream::connect(path).await?).await)
     }
 
-    pub async fn tcp(address: SocketAddr) -> std::io::Result<Self> {
+    pub(crate) async fn tcp(address: SocketAddr) -> std::io::Result<Self> {
         Ok(Self::over(TcpStream::connect(address).await?).await)
     }
 
@@ -32,7 +32,7 @@ impl Connection {
         Self(sender)
     }
 
-    pub async fn send(
+    pub(crate) async fn send(
         &mut self,
         method: Method,
         target: &str,
@@ -54,42 +54,42 @@ impl Connection {
     }
 
     /// Encrypts a secret.
-    pub async fn write(&mut self, key: &[u8], plaintext: &[u8]) -> hyper::Result<Answer> {
+    pub(crate) async fn write(&mut self, key: &[u8], plaintext: &[u8]) -> hyper::Result<Answer> {
         let target = target("to-storage", "secrets", key);
         self.send(Method::POST, &target, plaintext).await
     }
 
     /// Decrypts a secret.
-    pub async fn read(&mut self, key: &[u8], stored: &[u8]) -> hyper::Result<Answer> {
+    pub(crate) async fn read(&mut self, key: &[u8], stored: &[u8]) -> hyper::Result<Answer> {
         let target = target("from-storage", "secrets", key);
         self.send(Method::POST, &target, stored).await
     }
 }
 
 /// Returns the request target of the transform API. Every byte of the key that is not an ASCII letter or digit is escaped.
-pub fn target(direction: &str, resource: &str, key: &[u8]) -> String {
+pub(crate) fn target(direction: &str, resource: &str, key: &[u8]) -> String {
     let key = percent_encode(key, NON_ALPHANUMERIC);
     format!("/v1/{direction}?resource={resource}&key={key}")
 }
 
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     pub status: u16,
     pub headers: HeaderMap,
     pub body: Vec<u8>,
 }
 
 impl Answer {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let value = self.headers.get(name)?;
         Some(value.to_str().expect("ASCII"))
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
@@ -97,7 +97,7 @@ impl Answer {
     ///
     /// # Panics
     /// Panics for any other status.
-    pub fn ok(self) -> Vec<u8> {
+    pub(crate) fn ok(self) -> Vec<u8> {
         assert_eq!(self.status, 200, "{self:?}: {}", self.text());
         self.body
     }

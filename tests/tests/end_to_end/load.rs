@@ -8,13 +8,13 @@ use tokio::task::JoinSet;
 use crate::http::Connection;
 
 /// Connections that write a value, read it back and repeat this until [`Load::finish`] is called.
-pub struct Load {
+pub(crate) struct Load {
     stop: watch::Sender<bool>,
     tasks: JoinSet<u64>,
 }
 
 impl Load {
-    pub async fn start(api: &Path) -> Self {
+    pub(crate) async fn start(api: &Path) -> Self {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         for task in 0..2 {
@@ -28,7 +28,7 @@ impl Load {
     ///
     /// # Panics
     /// Panics if a request failed or returned something else than expected.
-    pub async fn finish(mut self) {
+    pub(crate) async fn finish(mut self) {
         self.stop.send_replace(true);
         while let Some(rounds) = self.tasks.join_next().await {
             let rounds = rounds.unwrap_or_else(|fault| panic!("the load failed: {fault}"));

@@ -17,7 +17,7 @@ use tonic::transport::Server;
 use tonic::{Code, Request, Response, Status};
 
 /// The plugin. It serves until it is dropped.
-pub struct Mirror {
+pub(crate) struct Mirror {
     refusal: Arc<Mutex<Option<Code>>>,
     server: JoinHandle<Result<(), tonic::transport::Error>>,
 }
@@ -27,7 +27,7 @@ impl Mirror {
     ///
     /// # Panics
     /// Panics outside a tokio runtime, or if it cannot listen on the socket.
-    pub fn serve(socket: &Path) -> Self {
+    pub(crate) fn serve(socket: &Path) -> Self {
         let refusal = Arc::default();
         let listener = UnixListener::bind(socket).expect("a free socket");
         let serving = Server::builder()
@@ -37,7 +37,7 @@ impl Mirror {
     }
 
     /// Makes every call fail with this code; with `None` calls succeed.
-    pub fn refuse(&self, code: Option<Code>) {
+    pub(crate) fn refuse(&self, code: Option<Code>) {
         *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = code;
     }
 }

@@ -13,7 +13,7 @@ use crate::stage::{Stage, play, skip};
 const OTHER: u32 = 64_000;
 
 /// Returns a copy of the binary that [`OTHER`] can run, and creates a state directory that [`OTHER`] owns. Returns `None` if that is not possible.
-pub fn binary_for_other(stage: &Stage) -> Option<PathBuf> {
+pub(crate) fn binary_for_other(stage: &Stage) -> Option<PathBuf> {
     let probe = as_other("true").status();
     if !rustix::process::geteuid().is_root() || !probe.is_ok_and(|status| status.success()) {
         skip("it takes root and setpriv to run a server as another user");
@@ -30,7 +30,7 @@ pub fn binary_for_other(stage: &Stage) -> Option<PathBuf> {
     Some(binary)
 }
 
-pub fn as_other(program: &str) -> Command {
+pub(crate) fn as_other(program: &str) -> Command {
     as_user(OTHER, &[], program)
 }
 

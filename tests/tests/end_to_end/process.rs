@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::wait::until;
 
 /// A running command. Dropping it kills it, and prints its output if the test has failed.
-pub struct Process {
+pub(crate) struct Process {
     name: String,
     child: Child,
     pub stdout: Capture,
@@ -19,14 +19,14 @@ pub struct Process {
 
 impl Process {
     /// Starts the command, with `input` on its standard input.
-    pub fn start(command: Command, input: &[u8]) -> Self {
+    pub(crate) fn start(command: Command, input: &[u8]) -> Self {
         let (process, unread) = Self::start_unread(command, input);
         drop(unread);
         process
     }
 
     /// Does the same, but leaves standard error unread until the second value is dropped.
-    pub fn start_unread(mut command: Command, input: &[u8]) -> (Self, Unread) {
+    pub(crate) fn start_unread(mut command: Command, input: &[u8]) -> (Self, Unread) {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let name = format!("{command:?}");
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -49,7 +49,7 @@ impl Process {
     ///
     /// # Panics
     /// Panics if the process ends first.
-    pub async fn says(&mut self, text: &str) -> String {
+    pub(crate) async fn says(&mut self, text: &str) -> String {
         let said = until(&format!("{} says {text:?}", self.name), async || {
             // Checks for the end first: everything printed before it has then been read.
             let ended = self.stdout.is_closed();
@@ -61,17 +61,17 @@ impl Process {
         said
     }
 
-    pub fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         kill_process(pid.expect("a process ID"), signal).expect("it runs, or is not waited for");
     }
 
     /// Returns whether the process has ended, even if its output is still open.
-    pub fn is_gone(&self) -> bool {
+    pub(crate) fn is_gone(&self) -> bool {
         let pid = self.child.id();
         let status = std::fs::read_to_string(format!("/proc/{pid}/stat"));
         // The parent has not waited for it yet, so it remains as a zombie.
@@ -79,7 +79,7 @@ impl Process {
     }
 
     /// Waits until the process has ended and its output is closed.
-    pub async fn ended(&mut self) -> ExitStatus {
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
         let what = format!("{} ends", self.name);
         until(&what, async || {
             let status = self.child.try_wait().expect("a child");
@@ -89,14 +89,14 @@ impl Process {
     }
 
     /// Waits for the end of the process and returns its exit code and output.
-    pub async fn finished(mut self) -> Finished {
+    pub(crate) async fn finished(mut self) -> Finished {
         let status = self.ended().await;
         Finished { code: status.code(), stdout: self.stdout.bytes(), stderr: self.stderr.text() }
     }
 }
 
 /// While this value exists, the process' standard error is not read.
-pub struct Unread {
+pub(crate) struct Unread {
     _gate: mpsc::Sender<()>,
 }
 
@@ -127,7 +127,7 @@ impl Drop for Process {
 
 /// The exit code and the output of a command that has ended.
 #[derive(Debug)]
-pub struct Finished {
+pub(crate) struct Finished {
     /// `None` if a signal ended it.
     pub code: Option<i32>,
     pub stdout: Vec<u8>,
@@ -135,7 +135,7 @@ pub struct Finished {
 }
 
 impl Finished {
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.stdout).into_owned()
     }
 
@@ -143,7 +143,7 @@ impl Finished {
     ///
     /// # Panics
     /// Panics if the command failed.
-    pub fn done(self) -> Vec<u8> {
+    pub(crate) fn done(self) -> Vec<u8> {
         assert_eq!(self.code, Some(0), "{self:?}");
         self.stdout
     }
@@ -151,7 +151,7 @@ impl Finished {
 
 /// The output that a process has written so far.
 #[derive(Clone)]
-pub struct Capture(Arc<Mutex<Captured>>);
+pub(crate) struct Capture(Arc<Mutex<Captured>>);
 
 #[derive(Default)]
 struct Captured {
@@ -161,7 +161,7 @@ struct Captured {
 
 impl Capture {
     /// Reads to the end on a separate thread.
-    pub fn of(mut from: impl Read + Send + 'static) -> Self {
+    pub(crate) fn of(mut from: impl Read + Send + 'static) -> Self {
         let capture = Self(Arc::default());
         let to = capture.clone();
         thread::spawn(move || {
@@ -174,16 +174,16 @@ impl Capture {
         capture
     }
 
-    pub fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         self.with(|captured| captured.bytes.clone())
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.bytes()).into_owned()
     }
 
     /// Returns whether the process, and every other holder of the descriptor, has closed it.
-    pub fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.with(|captured| captured.closed)
     }
 

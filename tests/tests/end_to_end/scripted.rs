@@ -19,7 +19,7 @@ use tonic::{Request, Response, Status};
 
 /// The plugin. Clones share one script. It serves until the last clone is dropped.
 #[derive(Clone)]
-pub struct Scripted {
+pub(crate) struct Scripted {
     shared: Arc<Shared>,
     _server: Arc<Serving>,
 }
@@ -31,13 +31,13 @@ struct Shared {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Call {
+pub(crate) enum Call {
     Status,
     Decrypt,
 }
 
 /// The plugin's answers and a record of its calls.
-pub struct Script {
+pub(crate) struct Script {
     pub key_id: String,
     pub healthz: String,
     pub calls: Counts,
@@ -47,7 +47,7 @@ pub struct Script {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub(crate) struct Counts {
     pub status: u64,
     pub encrypt: u64,
     pub decrypt: u64,
@@ -58,7 +58,7 @@ impl Scripted {
     ///
     /// # Panics
     /// Panics outside a tokio runtime, or if it cannot listen on the socket.
-    pub fn serve(socket: &Path, key_id: &str) -> Self {
+    pub(crate) fn serve(socket: &Path, key_id: &str) -> Self {
         let script = Script {
             key_id: key_id.to_owned(),
             healthz: "ok".to_owned(),
@@ -77,20 +77,20 @@ impl Scripted {
     }
 
     /// Locks the script to read or change it.
-    pub fn script(&self) -> MutexGuard<'_, Script> {
+    pub(crate) fn script(&self) -> MutexGuard<'_, Script> {
         self.shared.script()
     }
 
-    pub fn calls(&self) -> Counts {
+    pub(crate) fn calls(&self) -> Counts {
         self.script().calls
     }
 
     /// Makes calls of this kind count and then hang, until [`Scripted::let_go`].
-    pub fn hang(&self, call: Call) {
+    pub(crate) fn hang(&self, call: Call) {
         self.shared.hanging.send_replace(Some(call));
     }
 
-    pub fn let_go(&self) {
+    pub(crate) fn let_go(&self) {
         self.shared.hanging.send_replace(None);
     }
 }

@@ -10,13 +10,13 @@ use tempfile::TempDir;
 
 use crate::process::{Finished, Process};
 
-pub struct Stage {
+pub(crate) struct Stage {
     dir: TempDir,
     binary: PathBuf,
 }
 
 /// Runs a test. Without a binary the test is skipped with a message, and fails in CI.
-pub fn play(test: impl AsyncFnOnce(Stage)) {
+pub(crate) fn play(test: impl AsyncFnOnce(Stage)) {
     let Some(binary) = binary() else {
         skip("there is no dekker binary; build it: cargo xtask build");
         assert_ne!(env::var("CI").as_deref(), Ok("true"), "no test is skipped in CI");
@@ -35,7 +35,7 @@ pub fn play(test: impl AsyncFnOnce(Stage)) {
 }
 
 /// Reports on the terminal, bypassing the capture of the test harness, that this test was skipped.
-pub fn skip(why: &str) {
+pub(crate) fn skip(why: &str) {
     let name = thread::current().name().unwrap_or("end to end").to_owned();
     let _ = writeln!(std::io::stderr(), "SKIPPED {name}: {why}");
 }
@@ -51,28 +51,28 @@ fn binary() -> Option<PathBuf> {
 
 impl Stage {
     /// Returns a path in this test's directory.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// Returns the state directory that [`Stage::serve`] uses.
-    pub fn state(&self) -> PathBuf {
+    pub(crate) fn state(&self) -> PathBuf {
         self.path("state")
     }
 
-    pub fn binary(&self) -> &Path {
+    pub(crate) fn binary(&self) -> &Path {
         &self.binary
     }
 
     /// Writes a file in this test's directory and returns its path.
-    pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+    pub(crate) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         fs::write(&path, content).expect("a file in our own directory");
         path
     }
 
     /// Returns a `dekker` command that runs in this test's directory.
-    pub fn command<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {
+    pub(crate) fn command<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {
         let mut command = Command::new(&self.binary);
         command.args(args).current_dir(self.dir.path());
         // A test that names no directory must not use those of the system.
@@ -81,13 +81,13 @@ impl Stage {
     }
 
     /// Runs `dekker` to its end.
-    pub async fn run(&self, args: &[&str], input: &[u8]) -> Finished {
+    pub(crate) async fn run(&self, args: &[&str], input: &[u8]) -> Finished {
         Process::start(self.command(args), input).finished().await
     }
 }
 
 /// Returns a configuration file with one rule for secrets: these KMS v2 providers, the first of which writes, and then `identity`.
-pub fn kms_config(providers: &[(&str, &Path)]) -> String {
+pub(crate) fn kms_config(providers: &[(&str, &Path)]) -> String {
     let kms = providers.iter().map(|(name, socket)| {
         let endpoint = format!("unix://{}", socket.display());
         format!(
@@ -101,6 +101,6 @@ pub fn kms_config(providers: &[(&str, &Path)]) -> String {
 }
 
 /// Returns a configuration file without KMS providers.
-pub fn plain_config() -> String {
+pub(crate) fn plain_config() -> String {
     kms_config(&[])
 }

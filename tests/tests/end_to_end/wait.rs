@@ -4,10 +4,10 @@ use std::future::pending;
 use std::time::Duration;
 
 /// 2 minutes: far longer than anything should take, even on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// 10 milliseconds: lets others run between two checks of something that sends no notification when it changes.
-pub async fn breathe() {
+pub(crate) async fn breathe() {
     let _ = tokio::time::timeout(Duration::from_millis(10), pending::<()>()).await;
 }
 
@@ -15,7 +15,7 @@ pub async fn breathe() {
 ///
 /// # Panics
 /// Panics if there is still no value after [`PATIENCE`].
-pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let looking = async {
         loop {
             if let Some(seen) = look().await {

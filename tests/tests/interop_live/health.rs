@@ -43,7 +43,7 @@ const PATHS: &[&str] = &[
 /// Returns a body without the parts that need not agree. The first answer after a failed call names the call and later ones do not; the answer that a
 /// request gets depends on a period of 3 seconds. In addition, gRPC has more than one text for a plugin that does not answer in time: the caller's,
 /// and that of the plugin's own server, tonic, which gives up at the same moment.
-pub fn comparable(body: &str) -> String {
+pub(crate) fn comparable(body: &str) -> String {
     let mut text = body.to_owned();
     for provider in ["a", "b", "c"] {
         for section in ["status", "encrypt", "decrypt"] {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::peer::Peer;
 
 /// The plugin. It decrypts only what it encrypted, and serves until it is dropped.
-pub struct PluginV1 {
+pub(crate) struct PluginV1 {
     peer: Peer,
     socket: PathBuf,
 }
@@ -15,7 +15,7 @@ pub struct PluginV1 {
 /// The plugin's answers.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Mood {
+pub(crate) struct Mood {
     pub version: &'static str,
     /// A gRPC code and a message, such as `13 no key`; empty for success.
     pub encrypt_fails: &'static str,
@@ -30,14 +30,14 @@ impl Default for Mood {
 
 impl PluginV1 {
     /// Serves on `socket` as a healthy plugin.
-    pub fn serve(socket: &Path) -> Self {
+    pub(crate) fn serve(socket: &Path) -> Self {
         let mut plugin = Self { peer: Peer::start(), socket: socket.to_owned() };
         plugin.set(Mood::default());
         plugin
     }
 
     /// Sets the answers from now on.
-    pub fn set(&mut self, mood: Mood) {
+    pub(crate) fn set(&mut self, mood: Mood) {
         self.peer.plugin(&self.socket, mood);
     }
 }

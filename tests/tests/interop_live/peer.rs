@@ -15,7 +15,7 @@ use crate::kms_v1::Mood;
 use crate::stage::{self, Stage};
 
 /// A running peer. It exits at the end of its standard input.
-pub struct Peer {
+pub(crate) struct Peer {
     child: Child,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
@@ -41,7 +41,7 @@ struct Request<'a> {
 /// The peer's answer; absent fields are empty.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct Answer {
+pub(crate) struct Answer {
     pub error: String,
     plaintext: String,
     stored: String,
@@ -55,7 +55,7 @@ pub struct Answer {
 
 /// One value of a metric. For a histogram it is the count, under a name that ends in `_count`.
 #[derive(Debug, Deserialize)]
-pub struct Sample {
+pub(crate) struct Sample {
     pub name: String,
     pub labels: std::collections::BTreeMap<String, String>,
     pub value: f64,
@@ -63,7 +63,7 @@ pub struct Sample {
 
 /// The state of a controller.
 #[derive(Debug, Deserialize)]
-pub struct Reloads {
+pub(crate) struct Reloads {
     /// The number of polls that have begun.
     pub begun: u64,
     /// The number of polls that have ended.
@@ -77,7 +77,7 @@ pub struct Reloads {
 }
 
 /// The result of a read: the plaintext and whether it is stale, or an error.
-pub type Read = Result<(Vec<u8>, bool), String>;
+pub(crate) type Read = Result<(Vec<u8>, bool), String>;
 
 /// The program: the one that `DEKKER_INTEROP_PEER` names, otherwise one that is built here, once. The error is the reason why there is none.
 static PROGRAM: LazyLock<Result<PathBuf, String>> = LazyLock::new(|| {
@@ -99,7 +99,7 @@ static PROGRAM: LazyLock<Result<PathBuf, String>> = LazyLock::new(|| {
 });
 
 /// Runs a test that needs a peer.
-pub fn play(what: &str, test: impl AsyncFnOnce(Stage)) {
+pub(crate) fn play(what: &str, test: impl AsyncFnOnce(Stage)) {
     match &*PROGRAM {
         Ok(_) => stage::play(test),
         Err(why) if why == "DEKKER_INTEROP=off" => {
@@ -111,7 +111,7 @@ pub fn play(what: &str, test: impl AsyncFnOnce(Stage)) {
 
 impl Peer {
     /// Starts a peer.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let program = PROGRAM.as_ref().expect("a program: see `play`");
         let mut child = Command::new(program)
             .arg("peer")
@@ -137,7 +137,7 @@ impl Peer {
     }
 
     /// Loads a configuration file, as kube-apiserver does when it starts. KMS v2 providers in `keys` write keys instead of seeds.
-    pub fn load(&mut self, name: &str, config: &Path, reload: bool, keys: &[&str]) {
+    pub(crate) fn load(&mut self, name: &str, config: &Path, reload: bool, keys: &[&str]) {
         let config = config.to_str().expect("our own path");
         let answer =
             self.ask(&Request { op: "load", name, config, reload, keys, ..Request::default() });
@@ -145,7 +145,7 @@ impl Peer {
     }
 
     /// Does the same as [`Peer::load`], as a server with this ID.
-    pub fn load_as(&mut self, name: &str, config: &Path, server_id: &str) {
+    pub(crate) fn load_as(&mut self, name: &str, config: &Path, server_id: &str) {
         let answer = self.ask(&Request {
             op: "load",
             name,
@@ -157,32 +157,38 @@ impl Peer {
     }
 
     /// Loads a configuration file and polls it for changes five times a second.
-    pub fn watch(&mut self, name: &str, config: &Path) {
+    pub(crate) fn watch(&mut self, name: &str, config: &Path) {
         let config = config.to_str().expect("our own path");
         let answer = self.ask(&Request { op: "watch", name, config, ..Request::default() });
         assert_eq!(answer.error, "", "{name}");
     }
 
     /// Returns the state of the controller that [`Peer::watch`] started.
-    pub fn reloads(&mut self, name: &str) -> Reloads {
+    pub(crate) fn reloads(&mut self, name: &str) -> Reloads {
         let answer = self.ask(&Request { op: "reloads", name, ..Request::default() });
         assert_eq!(answer.error, "", "{name}");
         answer.reloads.expect("it has no error")
     }
 
     /// Releases what [`Peer::load`] loaded.
-    pub fn close(&mut self, name: &str) {
+    pub(crate) fn close(&mut self, name: &str) {
         self.ask(&Request { op: "close", name, ..Request::default() });
     }
 
     /// Writes a value; this must succeed.
-    pub fn write(&mut self, name: &str, resource: &str, key: &[u8], plaintext: &[u8]) -> Vec<u8> {
+    pub(crate) fn write(
+        &mut self,
+        name: &str,
+        resource: &str,
+        key: &[u8],
+        plaintext: &[u8],
+    ) -> Vec<u8> {
         let stored = self.try_write(name, resource, key, plaintext);
         stored.unwrap_or_else(|error| panic!("{name}: {resource}: {error}"))
     }
 
     /// Writes a value.
-    pub fn try_write(
+    pub(crate) fn try_write(
         &mut self,
         name: &str,
         resource: &str,
@@ -204,14 +210,14 @@ impl Peer {
     }
 
     /// Returns the metrics of the peer's process.
-    pub fn metrics(&mut self) -> Vec<Sample> {
+    pub(crate) fn metrics(&mut self) -> Vec<Sample> {
         let answer = self.ask(&Request { op: "metrics", ..Request::default() });
         assert_eq!(answer.error, "");
         answer.samples
     }
 
     /// Reads a value.
-    pub fn read(&mut self, name: &str, resource: &str, key: &[u8], stored: &[u8]) -> Read {
+    pub(crate) fn read(&mut self, name: &str, resource: &str, key: &[u8], stored: &[u8]) -> Read {
         let answer = self.ask(&Request {
             op: "read",
             name,
@@ -227,14 +233,14 @@ impl Peer {
     }
 
     /// Makes the peer serve a KMS v1 plugin, or changes its answers.
-    pub fn plugin(&mut self, socket: &Path, mood: Mood) {
+    pub(crate) fn plugin(&mut self, socket: &Path, mood: Mood) {
         let path = socket.to_str().expect("our own path");
         let answer = self.ask(&Request { op: "plugin", path, mood, ..Request::default() });
         assert_eq!(answer.error, "", "{path}");
     }
 
     /// Sends a request to a health endpoint.
-    pub fn health(&mut self, name: &str, path: &str) -> Answer {
+    pub(crate) fn health(&mut self, name: &str, path: &str) -> Answer {
         self.ask(&Request { op: "health", name, path, ..Request::default() })
     }
 }

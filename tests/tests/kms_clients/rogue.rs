@@ -11,7 +11,7 @@ use tokio::net::UnixListener;
 use tokio::task::JoinHandle;
 
 /// One invalid answer.
-pub struct Case {
+pub(crate) struct Case {
     pub desc: &'static str,
     answer: Answer,
     /// The beginning of the error of kube-apiserver 1.37's client, as far as people see it.
@@ -31,13 +31,13 @@ enum Answer {
 type Field = (&'static str, Vec<u8>);
 
 /// A KMS v2 plugin on `socket`. It serves until it is dropped.
-pub struct Rogue {
+pub(crate) struct Rogue {
     asked: Arc<AtomicUsize>,
     serving: JoinHandle<()>,
 }
 
 impl Rogue {
-    pub fn serve(socket: &Path, case: &Case) -> Self {
+    pub(crate) fn serve(socket: &Path, case: &Case) -> Self {
         let listener = UnixListener::bind(socket).expect("a free socket");
         let asked = Arc::new(AtomicUsize::new(0));
         let (answer, count) = (case.answer.clone(), asked.clone());
@@ -57,7 +57,7 @@ impl Rogue {
     }
 
     /// Returns how many calls it has received.
-    pub fn asked(&self) -> usize {
+    pub(crate) fn asked(&self) -> usize {
         self.asked.load(Ordering::Relaxed)
     }
 }
@@ -120,7 +120,7 @@ fn message(format: u8, len: u32, content: &[u8]) -> Vec<u8> {
 /// `StatusResponse{version: "v2", healthz: "ok", key_id: "k"}`.
 const HEALTHY: &[u8] = b"\x0a\x02v2\x12\x02ok\x1a\x01k";
 
-pub fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<Case> {
     let well = message(0, HEALTHY.len() as u32, HEALTHY);
     let ok = || Some(status("0", ""));
     let error = |code: &str, text: &str| format!("rpc error: code = {code} desc = {text}");

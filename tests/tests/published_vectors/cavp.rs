@@ -11,7 +11,7 @@ const GCM: [&str; 3] = ["gcmDecrypt128", "gcmDecrypt192", "gcmDecrypt256"];
 
 const CBC: [&str; 5] = ["CBCGFSbox", "CBCKeySbox", "CBCVarKey", "CBCVarTxt", "CBCMMT"];
 
-pub fn gcm() -> Set {
+pub(crate) fn gcm() -> Set {
     let texts = GCM.map(|name| text(&format!("{name}.rsp")));
     let entries = texts.iter().flat_map(|text| entries(text));
     let vectors = entries.zip(1..).map(|(entry, id)| {
@@ -31,7 +31,7 @@ pub fn gcm() -> Set {
     Set::new("NIST CAVP GCM", Cipher::AesGcm, vectors)
 }
 
-pub fn cbc() -> Set {
+pub(crate) fn cbc() -> Set {
     let names = CBC.iter().flat_map(|name| [128, 192, 256].map(|bits| format!("{name}{bits}.rsp")));
     let texts: Vec<_> = names.map(|name| text(&name)).collect();
     let entries = texts.iter().flat_map(|text| entries(text));

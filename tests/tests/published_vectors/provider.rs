@@ -12,7 +12,7 @@ use crate::vector::Vector;
 
 /// How a provider holds the key and the value of a vector.
 #[derive(Clone, Copy, Debug)]
-pub enum Provider {
+pub(crate) enum Provider {
     /// The key is in the configuration, named after the vector.
     Local(&'static str),
     /// The key is a DEK. Its ciphertext is the name of the vector, which a plugin decrypts.
@@ -23,7 +23,7 @@ const KMS: &str = "kms";
 
 impl Provider {
     /// Returns the name for reports.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Local(kind) => kind,
             Self::KmsV2 => "kms v2",
@@ -31,7 +31,7 @@ impl Provider {
     }
 
     /// Creates an engine that reads the values of these vectors, and writes with the key of the first one.
-    pub fn harness(self, maker: &dyn Maker, vectors: &[Vector]) -> Harness {
+    pub(crate) fn harness(self, maker: &dyn Maker, vectors: &[Vector]) -> Harness {
         let (provider, plugin) = match self {
             Self::Local(kind) => {
                 let keys = vectors.iter().map(|vector| {
@@ -54,7 +54,7 @@ impl Provider {
     }
 
     /// Returns a value of this provider, sealed with the key of this vector.
-    pub fn stored(self, vector: &Vector, sealed: &[u8]) -> Vec<u8> {
+    pub(crate) fn stored(self, vector: &Vector, sealed: &[u8]) -> Vec<u8> {
         let data = [&vector.iv, sealed].concat();
         match self {
             Self::Local(kind) => {

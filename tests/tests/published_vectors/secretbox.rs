@@ -14,7 +14,7 @@ struct File {
 /// Key, nonce, message (`None` if the box must be rejected) and box.
 type Row = (Base64, Base64, Option<Base64>, Base64);
 
-pub fn sets() -> [Set; 2] {
+pub(crate) fn sets() -> [Set; 2] {
     [
         ("libsodium secretbox", "secretbox-libsodium.json"),
         ("TweetNaCl.js secretbox", "secretbox-tweetnacl.json"),

@@ -12,7 +12,7 @@ use crate::{cavp, secretbox, wycheproof};
 ///
 /// # Panics
 /// Panics if a file is malformed.
-pub fn all() -> Vec<Set> {
+pub(crate) fn all() -> Vec<Set> {
     let mut sets = vec![wycheproof::aes_gcm(), cavp::gcm(), wycheproof::aes_cbc(), cavp::cbc()];
     sets.extend(secretbox::sets());
     for set in &sets {
@@ -26,7 +26,7 @@ pub fn all() -> Vec<Set> {
 }
 
 /// Reads the text of `vectors/published/<name>`.
-pub fn text(name: &str) -> String {
+pub(crate) fn text(name: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors/published");
     fs::read_to_string(folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }

@@ -6,7 +6,7 @@ use crate::provider::Provider;
 
 /// The cipher that a vector tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cipher {
+pub(crate) enum Cipher {
     /// `iv[12] ‖ ciphertext ‖ tag[16]`.
     AesGcm,
     /// `iv[16] ‖ ciphertext`, padded as in PKCS#7.
@@ -27,7 +27,7 @@ impl Cipher {
 
 /// One vector.
 #[derive(Clone, Debug)]
-pub struct Vector {
+pub(crate) struct Vector {
     /// The number in its set: Wycheproof's `tcId`, or counted from 1.
     pub id: usize,
     /// The key as it is in the configuration.
@@ -46,7 +46,7 @@ pub struct Vector {
 
 /// How the plaintexts of a set end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub(crate) enum Ending {
     /// As the cipher defines.
     Own,
     /// With whole blocks and no padding, which no stored value can have.
@@ -55,7 +55,7 @@ pub enum Ending {
 
 /// Vectors of one source for one cipher.
 #[derive(Debug)]
-pub struct Set {
+pub(crate) struct Set {
     /// The name of the source and the cipher.
     pub name: &'static str,
     /// The cipher that the vectors test.
@@ -72,7 +72,11 @@ pub struct Set {
 
 impl Set {
     /// Separates the vectors that a stored value can hold, and counts the others.
-    pub fn new(name: &'static str, cipher: Cipher, vectors: impl Iterator<Item = Vector>) -> Self {
+    pub(crate) fn new(
+        name: &'static str,
+        cipher: Cipher,
+        vectors: impl Iterator<Item = Vector>,
+    ) -> Self {
         let fits = |vector: &Vector| vector.iv.len() == cipher.iv_len();
         let (vectors, others): (Vec<_>, Vec<_>) = vectors.partition(fits);
         let mut left_out = BTreeMap::new();
@@ -91,7 +95,7 @@ impl Set {
     }
 
     /// Returns the configurable providers that can hold these vectors.
-    pub fn providers(&self) -> &'static [Provider] {
+    pub(crate) fn providers(&self) -> &'static [Provider] {
         match self.cipher {
             Cipher::AesGcm => &[Provider::Local("aesgcm"), Provider::KmsV2],
             Cipher::AesCbc => &[Provider::Local("aescbc")],
@@ -103,7 +107,7 @@ impl Set {
     ///
     /// Blocks without padding are followed by two more, made from the vector alone: a block X, and the last block of the vector again. X is chosen so
     /// that the repeated block decrypts to 16 bytes of padding. The decryption of X depends on the key, so the test does not check it.
-    pub fn sealed(&self, vector: &Vector) -> Vec<u8> {
+    pub(crate) fn sealed(&self, vector: &Vector) -> Vec<u8> {
         let mut sealed = vector.sealed.clone();
         if self.ending == Ending::Unpadded {
             let blocks = [&*vector.iv, &*vector.sealed].concat();
@@ -117,7 +121,7 @@ impl Set {
     }
 
     /// Returns whether a value from [`Self::sealed`] was read correctly.
-    pub fn is_plaintext(&self, vector: &Vector, read: &[u8]) -> bool {
+    pub(crate) fn is_plaintext(&self, vector: &Vector, read: &[u8]) -> bool {
         match self.ending {
             Ending::Own => read == vector.plaintext,
             Ending::Unpadded => {

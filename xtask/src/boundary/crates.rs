@@ -67,7 +67,7 @@ const HERE: &str = "xtask/src/boundary/crates.rs";
 ///
 /// # Errors
 /// Returns an error if cargo cannot read the workspace.
-pub fn faults(workspace: &Workspace) -> Result<Vec<String>> {
+pub(super) fn faults(workspace: &Workspace) -> Result<Vec<String>> {
     let arguments = ["metadata", "--no-deps", "--format-version", "1"];
     let metadata = command::capture(workspace.cargo().args(arguments))?;
     let metadata: Value =

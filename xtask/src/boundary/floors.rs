@@ -11,7 +11,7 @@ fn floor(module: &str) -> Option<usize> {
 }
 
 /// Returns a message for each use of a higher floor.
-pub fn faults(uses: &[Use]) -> Vec<String> {
+pub(super) fn faults(uses: &[Use]) -> Vec<String> {
     let is_upward = |one: &&Use| {
         let floor = |path: &[String]| path.first().and_then(|top| floor(top));
         matches!((floor(&one.from.0), floor(&one.to.0)), (Some(from), Some(to)) if from < to)

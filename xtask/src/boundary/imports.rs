@@ -4,7 +4,7 @@ use super::tokens::{Token, is_word, tokens};
 
 /// A path that a file uses.
 #[derive(Debug, PartialEq)]
-pub struct Import {
+pub(super) struct Import {
     /// Its segments; the last one may be `self`.
     pub path: Vec<String>,
     /// The line of its last segment.
@@ -15,7 +15,7 @@ pub struct Import {
 
 /// What a file uses when it is compiled without `cfg(test)`.
 #[derive(Debug, Default)]
-pub struct Imports {
+pub(super) struct Imports {
     /// The paths, in the order of the file.
     pub all: Vec<Import>,
     /// The modules in other files that are declared only for tests, as paths below this file's module.
@@ -26,7 +26,7 @@ pub struct Imports {
 
 impl Imports {
     /// Parses a source file.
-    pub fn parse(source: &str) -> Self {
+    pub(super) fn parse(source: &str) -> Self {
         let mut parser =
             Parser { tokens: tokens(source), at: 0, blocks: Vec::new(), found: Self::default() };
         parser.file();

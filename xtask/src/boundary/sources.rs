@@ -11,11 +11,11 @@ use super::imports::{Import, Imports};
 
 /// The path of a module that has its own file; empty for the crate's root.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Module(pub Vec<String>);
+pub(super) struct Module(pub Vec<String>);
 
 impl Module {
     /// Whether both are files of the same folder.
-    pub fn is_sibling(&self, other: &Self) -> bool {
+    pub(super) fn is_sibling(&self, other: &Self) -> bool {
         match (self.0.split_last(), other.0.split_last()) {
             (Some((a, folder)), Some((b, other))) => folder == other && a != b,
             _ => false,
@@ -32,7 +32,7 @@ impl fmt::Display for Module {
 
 /// One use of a module by another.
 #[derive(Debug, PartialEq)]
-pub struct Use {
+pub(super) struct Use {
     /// The module that uses the other.
     pub from: Module,
     /// The module that is used.
@@ -43,7 +43,7 @@ pub struct Use {
 
 /// The source files of a crate.
 #[derive(Default)]
-pub struct Sources {
+pub(super) struct Sources {
     files: BTreeMap<Module, File>,
 }
 
@@ -58,7 +58,7 @@ impl Sources {
     ///
     /// # Errors
     /// Returns an error if a file cannot be read.
-    pub fn read(root: &Path, src: &str) -> Result<Self> {
+    pub(super) fn read(root: &Path, src: &str) -> Result<Self> {
         let mut sources = Self::default();
         let mut folders = vec![root.join(src)];
         while let Some(folder) = folders.pop() {
@@ -78,7 +78,7 @@ impl Sources {
     }
 
     /// Adds a file. `path` is relative to the workspace and below `src`.
-    pub fn add(&mut self, src: &str, path: &Path, text: &str) {
+    pub(super) fn add(&mut self, src: &str, path: &Path, text: &str) {
         let below = path.strip_prefix(src).unwrap_or(path).with_extension("");
         let names: Vec<_> = below.iter().map(|name| name.to_string_lossy().into_owned()).collect();
         let module = match &*names {
@@ -90,7 +90,7 @@ impl Sources {
     }
 
     /// Returns each use of a file by another, in the order of files and lines. Files that are only for tests neither use nor are used.
-    pub fn uses(&self) -> Vec<Use> {
+    pub(super) fn uses(&self) -> Vec<Use> {
         let tests = self.tests();
         let is_test = |module: &Module| tests.iter().any(|test| module.0.starts_with(&test.0));
         let mut uses = Vec::new();

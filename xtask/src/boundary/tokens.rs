@@ -2,7 +2,7 @@
 
 /// A word, `::`, or a single punctuation character.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Token<'t> {
+pub(super) struct Token<'t> {
     /// Its text, without the `r#` of a raw identifier.
     pub text: &'t str,
     /// Its line, from 1.
@@ -17,7 +17,7 @@ enum Piece {
 }
 
 /// Returns the tokens of `source`. Source that does not compile gives some tokens, and no error.
-pub fn tokens(source: &str) -> Vec<Token<'_>> {
+pub(super) fn tokens(source: &str) -> Vec<Token<'_>> {
     let mut found = Vec::new();
     let (mut rest, mut line) = (source, 1);
     while let Some(first) = rest.chars().next() {
@@ -33,7 +33,7 @@ pub fn tokens(source: &str) -> Vec<Token<'_>> {
 }
 
 /// Whether `c` can be part of a word.
-pub fn is_word(c: char) -> bool {
+pub(super) fn is_word(c: char) -> bool {
     c == '_' || c.is_alphanumeric()
 }
 

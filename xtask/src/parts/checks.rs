@@ -14,25 +14,25 @@ use crate::report::Counts;
 use crate::setup::{self, Toolchain};
 use crate::workspace::Workspace;
 
-pub fn fmt(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
+pub(super) fn fmt(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
     setup::rustfmt(workspace)?;
     let rust = command::run(workspace.cargo().args(["fmt", "--all", "--check"]));
     all([rust, biome::check_format(workspace)])?;
     Ok(Done::Passed)
 }
 
-pub fn build(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
+pub(super) fn build(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
     build_component(workspace, counts)?;
     host::build(workspace)?;
     Ok(Done::Passed)
 }
 
-pub fn build_component(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
+pub(super) fn build_component(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
     component::build(workspace)?;
     Ok(Done::Passed)
 }
 
-pub fn clippy(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
+pub(super) fn clippy(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
     setup::clippy(workspace)?;
     let toolchain = setup::target(workspace, setup::WASM)?;
     let native = command::run(
@@ -93,7 +93,7 @@ fn guests(
     ]
 }
 
-pub fn targets(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
+pub(super) fn targets(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
     let build = |target| {
         let mut command = setup::target(workspace, target)?.cargo(workspace, "build", target);
         command::run(command.args(["--release", "-p", "dekker-core"]))
@@ -102,7 +102,7 @@ pub fn targets(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
     Ok(Done::Passed)
 }
 
-pub fn boundary(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
+pub(super) fn boundary(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
     let mut tree = workspace.cargo();
     tree.args([
         "tree",
@@ -135,11 +135,11 @@ pub fn boundary(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
     Ok(Done::Passed)
 }
 
-pub fn size(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
+pub(super) fn size(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
     component::check_size(workspace).map(Done::PassedWith)
 }
 
-pub fn doc(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
+pub(super) fn doc(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
     let toolchain = setup::target(workspace, setup::WASM)?;
     let native = command::run(
         workspace
@@ -159,7 +159,7 @@ pub fn doc(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
 }
 
 /// Runs cargo-deny. Its advisories do not come from the package registry; without them, everything else is checked.
-pub fn deny(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
+pub(super) fn deny(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
     let check = |checks: &[&str]| {
         let mut deny = setup::deny(workspace)?;
         deny.args(["check", "--hide-inclusion-graph"]).args(checks);

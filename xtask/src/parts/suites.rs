@@ -14,7 +14,7 @@ use crate::simulate;
 use crate::wasi_command;
 use crate::workspace::Workspace;
 
-pub fn native(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
+pub(super) fn native(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
     let packages = [
         "-p",
         "dekker-cli",
@@ -49,7 +49,7 @@ pub fn native(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
     Ok(Done::Passed)
 }
 
-pub fn end_to_end(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
+pub(super) fn end_to_end(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
     // Tests that need only Go run in the part `interop`; those of the KMS clients, which need more, in the part `clients`.
     let mut tests = cargo_test(workspace);
     tests.env("DEKKER_INTEROP", "off").env("DEKKER_CLIENTS", "off");
@@ -58,16 +58,16 @@ pub fn end_to_end(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
     Ok(Done::Passed)
 }
 
-pub fn simulation(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
+pub(super) fn simulation(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
     simulate::play(workspace, simulate::HISTORIES, counts)?;
     Ok(Done::Passed)
 }
 
-pub fn crash(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
+pub(super) fn crash(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
     crate::crash::run(workspace, counts).map(Done::PassedWith)
 }
 
-pub fn wasmtime(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
+pub(super) fn wasmtime(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
     wasi_command::build(workspace)?;
     let mut tests = cargo_test(workspace);
     tests.env("DEKKER_WASM", workspace.wasi_command());
@@ -76,22 +76,22 @@ pub fn wasmtime(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
     Ok(Done::Passed)
 }
 
-pub fn hosts(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
+pub(super) fn hosts(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
     all(crate::hosts::run(workspace, counts)?)?;
     Ok(Done::Passed)
 }
 
-pub fn interop(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
+pub(super) fn interop(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
     crate::interop::run(workspace, counts)?;
     Ok(Done::Passed)
 }
 
-pub fn clients(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
+pub(super) fn clients(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
     crate::clients::run(workspace, counts)?;
     Ok(Done::Passed)
 }
 
-pub fn node(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
+pub(super) fn node(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
     npm::build(workspace)?;
     let suite = npm::run_tests(workspace, "tests/node", None, counts);
     let behaviours = on_face(cargo_test(workspace), "node", counts);
@@ -106,7 +106,7 @@ pub fn node(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
     Ok(Done::Passed)
 }
 
-pub fn browser(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
+pub(super) fn browser(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
     let chromium = setup::chromium(workspace)?;
     npm::build(workspace)?;
     inspector::build(workspace)?;

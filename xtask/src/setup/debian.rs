@@ -8,14 +8,14 @@ use crate::command;
 use crate::workspace::Workspace;
 
 /// Whether packages can be installed: this is Debian, and the user is root.
-pub fn can_install() -> bool {
+pub(super) fn can_install() -> bool {
     // /proc/self belongs to the effective user.
     let is_root = std::fs::metadata("/proc/self").is_ok_and(|itself| itself.uid() == 0);
     is_root && Path::new("/etc/debian_version").exists()
 }
 
 /// Whether all these packages are installed.
-pub fn has(workspace: &Workspace, packages: &[&str]) -> bool {
+pub(super) fn has(workspace: &Workspace, packages: &[&str]) -> bool {
     let states = command::capture(
         workspace.command("dpkg-query").args(["-W", "-f=${Status}\\n"]).args(packages),
     );
@@ -23,7 +23,7 @@ pub fn has(workspace: &Workspace, packages: &[&str]) -> bool {
 }
 
 /// Installs packages. Returns whether this succeeded.
-pub fn install(workspace: &Workspace, packages: &[&str]) -> bool {
+pub(super) fn install(workspace: &Workspace, packages: &[&str]) -> bool {
     let apt_get = || {
         let mut command = workspace.command("apt-get");
         command.env("DEBIAN_FRONTEND", "noninteractive");

@@ -12,7 +12,7 @@ use crate::workspace::Workspace;
 ///
 /// # Errors
 /// Returns [`Missing`] if there is no Node 20 or later, no npm, or its registry cannot be reached.
-pub fn node_modules(workspace: &Workspace) -> Result<(), Missing> {
+pub(crate) fn node_modules(workspace: &Workspace) -> Result<(), Missing> {
     static FOUND: OnceLock<Result<(), Missing>> = OnceLock::new();
     FOUND.get_or_init(|| find_node_modules(workspace)).clone()
 }
@@ -25,7 +25,7 @@ fn find_node_modules(workspace: &Workspace) -> Result<(), Missing> {
 ///
 /// # Errors
 /// Returns [`Missing`] if there is no Node 20 or later, no npm, or its registry cannot be reached.
-pub fn node_packages(workspace: &Workspace, folder: &Path) -> Result<(), Missing> {
+pub(crate) fn node_packages(workspace: &Workspace, folder: &Path) -> Result<(), Missing> {
     let missing = |fault: &str| Missing {
         message: format!("{fault}; install Node.js 20 or later, with npm"),
     };
@@ -54,7 +54,7 @@ pub fn node_packages(workspace: &Workspace, folder: &Path) -> Result<(), Missing
 
 /// Binaryen's wasm-opt, which is a script for Node.
 #[derive(Debug, Clone)]
-pub struct WasmOpt {
+pub(crate) struct WasmOpt {
     /// The path of the script; the command is `node <script>`.
     pub script: PathBuf,
     /// Binaryen's version, which package-lock.json pins.
@@ -65,7 +65,7 @@ pub struct WasmOpt {
 ///
 /// # Errors
 /// Returns [`Missing`] if there is no Node 20 or later, or if npm cannot install the package.
-pub fn wasm_opt(workspace: &Workspace) -> Result<WasmOpt, Missing> {
+pub(crate) fn wasm_opt(workspace: &Workspace) -> Result<WasmOpt, Missing> {
     node_modules(workspace).map_err(|fault| Missing {
         message: format!("wasm-opt, which makes WebAssembly smaller, is missing: {fault}"),
     })?;

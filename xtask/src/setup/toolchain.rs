@@ -13,18 +13,18 @@ use crate::command;
 use crate::workspace::Workspace;
 
 /// The target of the guest crates.
-pub const WASM: &str = "wasm32-unknown-unknown";
+pub(crate) const WASM: &str = "wasm32-unknown-unknown";
 /// A target without an operating system. A crate that builds for it needs none.
-pub const BARE: &str = "riscv64gc-unknown-none-elf";
+pub(crate) const BARE: &str = "riscv64gc-unknown-none-elf";
 /// The target of `dekker.wasm`, with the whole standard library.
-pub const WASI: &str = "wasm32-wasip2";
+pub(crate) const WASI: &str = "wasm32-wasip2";
 
 /// Debian's packages of Rust 1.96, its sources and wasm-ld. They install to /usr/bin and do not change rustup's toolchain.
 const DEBIAN_PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "lld-22"];
 
 /// The toolchain that compiles for a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Toolchain {
+pub(crate) enum Toolchain {
     /// The toolchain that compiled xtask, which has the target's standard library.
     Own,
     /// Debian's toolchain, which also builds the standard library.
@@ -33,12 +33,17 @@ pub enum Toolchain {
 
 impl Toolchain {
     /// Returns `cargo <subcommand> --target <target>`, for crates without `std`.
-    pub fn cargo(self, workspace: &Workspace, subcommand: &str, target: &str) -> Command {
+    pub(crate) fn cargo(self, workspace: &Workspace, subcommand: &str, target: &str) -> Command {
         self.cargo_with(workspace, subcommand, target, "core,alloc,panic_abort")
     }
 
     /// Returns `cargo <subcommand> --target <target>`, for crates with `std`.
-    pub fn cargo_with_std(self, workspace: &Workspace, subcommand: &str, target: &str) -> Command {
+    pub(crate) fn cargo_with_std(
+        self,
+        workspace: &Workspace,
+        subcommand: &str,
+        target: &str,
+    ) -> Command {
         self.cargo_with(workspace, subcommand, target, "std,panic_abort")
     }
 
@@ -75,7 +80,7 @@ impl Toolchain {
 ///
 /// # Errors
 /// Returns [`Missing`] if neither rustup nor Debian provides the target.
-pub fn target(workspace: &Workspace, target: &'static str) -> Result<Toolchain, Missing> {
+pub(crate) fn target(workspace: &Workspace, target: &'static str) -> Result<Toolchain, Missing> {
     static FOUND: Mutex<BTreeMap<&str, Result<Toolchain, Missing>>> = Mutex::new(BTreeMap::new());
     // A panic while the lock is held cannot leave the map in an invalid state.
     let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
@@ -86,7 +91,7 @@ pub fn target(workspace: &Workspace, target: &'static str) -> Result<Toolchain, 
 ///
 /// # Errors
 /// Returns [`Missing`] if rustup cannot install the target.
-pub fn wasi(workspace: &Workspace) -> Result<(), Missing> {
+pub(crate) fn wasi(workspace: &Workspace) -> Result<(), Missing> {
     if has_target(workspace, WASI)
         || (attempt(workspace.command("rustup").args(["target", "add", WASI]))
             && has_target(workspace, WASI))
@@ -102,7 +107,7 @@ pub fn wasi(workspace: &Workspace) -> Result<(), Missing> {
 ///
 /// # Errors
 /// Returns [`Missing`] if rustup cannot install it.
-pub fn clippy(workspace: &Workspace) -> Result<(), Missing> {
+pub(crate) fn clippy(workspace: &Workspace) -> Result<(), Missing> {
     component(workspace, "clippy", "clippy")
 }
 
@@ -110,7 +115,7 @@ pub fn clippy(workspace: &Workspace) -> Result<(), Missing> {
 ///
 /// # Errors
 /// Returns [`Missing`] if rustup cannot install it.
-pub fn rustfmt(workspace: &Workspace) -> Result<(), Missing> {
+pub(crate) fn rustfmt(workspace: &Workspace) -> Result<(), Missing> {
     component(workspace, "rustfmt", "fmt")
 }
 
@@ -118,7 +123,7 @@ pub fn rustfmt(workspace: &Workspace) -> Result<(), Missing> {
 ///
 /// # Errors
 /// Returns [`Missing`] if rustup cannot install the toolchain or a component.
-pub fn nightly(workspace: &Workspace, components: &[&str]) -> Result<(), Missing> {
+pub(crate) fn nightly(workspace: &Workspace, components: &[&str]) -> Result<(), Missing> {
     let rustup = |args: &[&str]| {
         let mut rustup = workspace.command("rustup");
         rustup.args(args);

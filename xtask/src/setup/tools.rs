@@ -11,7 +11,7 @@ use crate::workspace::Workspace;
 ///
 /// # Errors
 /// Returns [`Missing`] if the subcommand cannot be downloaded or does not compile.
-pub fn tool(workspace: &Workspace, name: &str, version: &str) -> Result<PathBuf, Missing> {
+pub(crate) fn tool(workspace: &Workspace, name: &str, version: &str) -> Result<PathBuf, Missing> {
     let program = workspace.tools().join("bin").join(name);
     let subcommand = name.strip_prefix("cargo-").unwrap_or(name);
     let is_there = || {
@@ -45,7 +45,7 @@ const CARGO_DENY: &str = "0.20.2";
 ///
 /// # Errors
 /// Returns [`Missing`] if cargo-deny is not installed, or in CI if it cannot be installed.
-pub fn deny(workspace: &Workspace) -> Result<Command, Missing> {
+pub(crate) fn deny(workspace: &Workspace) -> Result<Command, Missing> {
     if workspace.is_ci() {
         let program = tool(workspace, "cargo-deny", CARGO_DENY)?;
         return Ok(workspace.command(&program.to_string_lossy()));
