@@ -10,6 +10,10 @@
 mod convert;
 mod engine;
 mod keys;
+#[expect(
+    unreachable_pub,
+    reason = "wasm-bindgen exports its functions to JavaScript, and requires `pub`"
+)]
 mod tools;
 
 use dekker_core::crypto::entropy::{Entropy, EntropyError};
