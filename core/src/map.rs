@@ -1,4 +1,5 @@
-//! A map in a sorted list. The standard library's B-tree takes four times the code for each pair of types it is used with.
+//! A map in a sorted list. The standard library's B-tree takes four times the code for each pair of types it is used with. With the crate `litemap`, the
+//! component is 1.7 kB larger, and a lookup by comparison has to visit every entry.
 
 use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
