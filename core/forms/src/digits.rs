@@ -1,0 +1,242 @@
+//! Hex and base64 as text: one value in one line, wrapped, or one value a line.
+//!
+//! A line begins a value if it decodes to the beginning of one (`k8s:enc:`, Kubernetes' protobuf or JSON, a key). Any other line continues the value
+//! before it, which requires that all lines before it have the same width.
+
+mod decode;
+
+use alloc::vec::Vec;
+
+use self::decode::{Base64, Hex, NotADigit, hex_mark};
+pub(crate) use self::decode::{base64, decode, hex_digit, is_plausible};
+use crate::context::Context;
+use crate::entry::Place;
+use crate::fault::{Fault, FaultKind};
+use crate::form::Form;
+use crate::lines::LineMachine;
+use crate::nested::Nested;
+use crate::text;
+
+/// Which digits the text has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Hex,
+    Base64,
+}
+
+pub(crate) struct Digits {
+    kind: Kind,
+    value: Option<Value>,
+    /// The key of the next value, from a line before it.
+    key: Option<(Vec<u8>, Place)>,
+}
+
+/// Tools wrap lines at up to this many characters. A longer line is a whole value, and nothing continues it.
+const WRAP_MAX: usize = 160;
+
+/// The value that is being read.
+struct Value {
+    decoder: Decoder,
+    nested: Nested,
+    place: Place,
+    /// What was decoded, as long as it may be a key.
+    head: Vec<u8>,
+    /// The width of the first line, and whether a shorter line ended the value.
+    width: usize,
+    ended: bool,
+}
+
+enum Decoder {
+    Hex(Hex),
+    Base64(Base64),
+}
+
+impl Decoder {
+    fn new(kind: Kind) -> Self {
+        match kind {
+            Kind::Hex => Self::Hex(Hex::default()),
+            Kind::Base64 => Self::Base64(Base64::default()),
+        }
+    }
+
+    fn push(&mut self, text: &[u8], out: &mut Vec<u8>) -> Result<(), NotADigit> {
+        match self {
+            Self::Hex(hex) => hex.push(text, out),
+            Self::Base64(base64) => base64.push(text, out),
+        }
+    }
+
+    fn finish(&self, out: &mut Vec<u8>) -> Result<(), NotADigit> {
+        match self {
+            Self::Hex(hex) => hex.is_whole().then_some(()).ok_or(NotADigit),
+            Self::Base64(base64) => base64.finish(out),
+        }
+    }
+}
+
+/// Returns the digits that the first line of a text has, and what it decodes to.
+pub(crate) fn first_line(line: &[u8], whole: bool) -> Option<(Kind, Vec<u8>)> {
+    let (form, text) = digits_of(line);
+    let mut found = None;
+    for kind in [Kind::Hex, Kind::Base64] {
+        let mut decoder = Decoder::new(kind);
+        let mut out = Vec::new();
+        if (kind == Kind::Base64 && form.is_some()) || decoder.push(text, &mut out).is_err() {
+            continue;
+        }
+        // A wrapped value may end within a byte of base64 here.
+        let _ = whole && decoder.finish(&mut out).is_ok();
+        if !out.is_empty() {
+            found.get_or_insert((kind, out.clone()));
+            if is_plausible(&out) {
+                return Some((kind, out));
+            }
+        }
+    }
+    found
+}
+
+/// Removes what stands around the digits of a line.
+fn digits_of(line: &[u8]) -> (Option<Form>, &[u8]) {
+    let text = line.trim_ascii();
+    let text = text.strip_suffix(b",").unwrap_or(text);
+    hex_mark(text::unquoted(text))
+}
+
+/// Whether the line stands around the array that `xxd -i` prints.
+pub(crate) fn is_array_margin(line: &[u8]) -> bool {
+    let line = line.trim_ascii();
+    (line.starts_with(b"unsigned char ") && line.ends_with(b"[] = {"))
+        || (line.starts_with(b"unsigned int ") && line.ends_with(b";"))
+        || line == b"};"
+}
+
+impl Digits {
+    pub(crate) fn new(kind: Kind) -> Self {
+        Self { kind, value: None, key: None }
+    }
+
+    /// Whether the line begins a value, or is a key.
+    fn is_first(&self, text: &[u8], context: &Context) -> bool {
+        let Some(value) = &self.value else {
+            return true;
+        };
+        let mut out = Vec::new();
+        // Enough for the longest beginning that is searched for, with six characters for a byte.
+        let head = text.get(..16 * 6).unwrap_or(text);
+        let _ = Decoder::new(self.kind).push(head, &mut out);
+        if text::begins_stored(&out) || text::begins_json_object(&out) {
+            return true;
+        }
+        let is_whole = match &value.decoder {
+            Decoder::Hex(hex) => hex.is_whole(),
+            Decoder::Base64(base64) => base64.is_whole(),
+        };
+        if !is_whole || out.first() != Some(&b'/') || text.len() > context.limits.key * 6 {
+            return false;
+        }
+        let mut decoder = Decoder::new(self.kind);
+        let mut key = Vec::new();
+        decoder.push(text, &mut key).is_ok()
+            && decoder.finish(&mut key).is_ok()
+            && key.len() >= 8
+            && text::is_key(&key, context.limits.key)
+    }
+
+    /// Ends the value.
+    fn end(&mut self, context: &mut Context) {
+        let Some(Value { decoder, mut nested, place, head, width: _, ended: _ }) =
+            self.value.take()
+        else {
+            return;
+        };
+        let mut out = Vec::new();
+        let whole = decoder.finish(&mut out).is_ok();
+        let mut key = head;
+        key.extend_from_slice(&out);
+        if whole && text::is_key(&key, context.limits.key) {
+            self.lone_key(context);
+            self.key = Some((key, place));
+            return;
+        }
+        let key = self.key.take();
+        if !whole {
+            let fault = Fault::new(place, Some(nested.form), FaultKind::CutShort);
+            context.give(Err(Fault { key: key.map(|(key, _)| key), ..fault }));
+            return;
+        }
+        if let Decoder::Base64(base64) = &decoder
+            && base64.is_url()
+        {
+            nested.form = Form::Base64Url;
+        }
+        if let Some((key, place)) = key {
+            nested.key = Some((key, place));
+        }
+        nested.push(&out, place, context);
+        nested.finish(false, context);
+    }
+
+    /// A key without a value.
+    fn lone_key(&mut self, context: &mut Context) {
+        if let Some((key, place)) = self.key.take() {
+            let fault = Fault::new(place, Some(Form::Base64), FaultKind::NoValue);
+            context.give(Err(Fault { key: Some(key), ..fault }));
+        }
+    }
+
+    fn fault(&mut self, words: &'static str, context: &mut Context) {
+        let form = self.value.take().map_or(Form::Hex, |value| value.nested.form);
+        context.stop(context.here(), Some(form), FaultKind::Syntax(words));
+    }
+}
+
+impl LineMachine for Digits {
+    fn line(&mut self, line: &[u8], context: &mut Context) {
+        let (form, text) = digits_of(line);
+        if text.is_empty() {
+            return;
+        }
+        if text::is_prompt(line) || is_array_margin(line) {
+            self.end(context);
+            return;
+        }
+        let width = line.trim_ascii().strip_suffix(b",").unwrap_or(line.trim_ascii()).len();
+        if self.is_first(text, context) {
+            self.end(context);
+            let default = match self.kind {
+                Kind::Hex => Form::Hex,
+                Kind::Base64 => Form::Base64,
+            };
+            self.value = Some(Value {
+                decoder: Decoder::new(self.kind),
+                nested: Nested::new(form.unwrap_or(default), context),
+                place: context.here(),
+                head: Vec::new(),
+                width,
+                ended: false,
+            });
+        }
+        let Some(value) = &mut self.value else { return };
+        let continues = value.width <= WRAP_MAX || value.head.is_empty();
+        if value.ended || width > value.width || !continues {
+            self.fault("the line is not a value, and does not continue the one before it", context);
+            return;
+        }
+        value.ended = width < value.width;
+        let mut out = Vec::new();
+        if value.decoder.push(text, &mut out).is_err() {
+            self.fault("the line is not hex or base64", context);
+            return;
+        }
+        if value.head.len() <= context.limits.key {
+            value.head.extend_from_slice(&out);
+        }
+        value.nested.push(&out, context.here(), context);
+    }
+
+    fn finish(&mut self, context: &mut Context) {
+        self.end(context);
+        self.lone_key(context);
+    }
+}

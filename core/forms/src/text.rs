@@ -1,0 +1,133 @@
+//! Small questions about text: is it a key, a prompt, the beginning of a value.
+
+use crate::fault::FileKind;
+use crate::guard::Guard;
+use crate::{ENCRYPTED_PREFIX, PROTOBUF_PREFIX};
+
+/// kine's key for its compaction, which is no object.
+pub(crate) const COMPACT_REV_KEY: &[u8] = b"compact_rev_key";
+
+/// Whether `bytes` begin as a stored value does. A value in protobuf begins with the field 1.
+pub(crate) fn begins_stored(bytes: &[u8]) -> bool {
+    bytes.starts_with(ENCRYPTED_PREFIX) || begins_protobuf(bytes)
+}
+
+pub(crate) fn begins_protobuf(bytes: &[u8]) -> bool {
+    bytes.strip_prefix(PROTOBUF_PREFIX).is_some_and(|rest| rest.first() == Some(&b'\n'))
+}
+
+/// Whether `bytes` begin as a Kubernetes object in JSON usually does.
+pub(crate) fn begins_json_object(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"{\"kind\":\"") || bytes.starts_with(b"{\"apiVersion\":\"")
+}
+
+/// Whether a text that begins with `bytes` may begin with one of `heads`, when more of it is known.
+pub(crate) fn may_begin(bytes: &[u8], heads: &[&[u8]]) -> bool {
+    heads.iter().any(|head| head.starts_with(bytes))
+}
+
+/// Whether the line is a storage key: an absolute path of printable characters without spaces, or kine's `compact_rev_key`.
+pub(crate) fn is_key(line: &[u8], max: usize) -> bool {
+    line == COMPACT_REV_KEY
+        || line.len() <= max
+            && line.len() > 2
+            && line.first() == Some(&b'/')
+            && line.get(1) != Some(&b'/')
+            && is_graphic(line)
+            && core::str::from_utf8(line).is_ok()
+}
+
+/// Whether the bytes contain neither white space nor control characters.
+pub(crate) fn is_graphic(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| byte.is_ascii_graphic() || *byte >= 0x80)
+}
+
+/// Whether the line comes from a terminal or a document around the output: a prompt, a command, a code fence.
+pub(crate) fn is_prompt(line: &[u8]) -> bool {
+    const COMMANDS: [&[u8]; 11] = [
+        b"etcdctl",
+        b"ETCDCTL_",
+        b"kubectl ",
+        b"hexdump",
+        b"xxd",
+        b"od -",
+        b"psql",
+        b"sqlite3",
+        b"base64",
+        b"curl ",
+        b"jq ",
+    ];
+    let line = line.trim_ascii();
+    let has = |part: &[u8]| line.windows(part.len()).any(|window| window == part);
+    if line.len() > 1000 || !is_printable(line) || Guard::finds(line) {
+        return false;
+    }
+    match line {
+        [b'$' | b'#' | b'>' | b'%'] | [b'$' | b'#' | b'>' | b'%', b' ', ..] => true,
+        [b'`', b'`', b'`', ..] | [b'~', b'~', b'~', ..] => true,
+        [b'/' | b'{' | b'[' | b'"' | b'\\', ..] | [] => false,
+        _ => {
+            let ends = matches!(line.last(), Some(b'$' | b'#' | b'>' | b'%'));
+            let prompt = line.contains(&b'@')
+                && (ends || has(b"$ ") || has(b"# ") || has(b"> ") || has(b"% "));
+            prompt || (line.contains(&b' ') && COMMANDS.iter().any(|command| has(command)))
+        }
+    }
+}
+
+/// Whether the line is text without control characters.
+pub(crate) fn is_printable(line: &[u8]) -> bool {
+    !line.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t')
+        && core::str::from_utf8(line).is_ok()
+}
+
+/// Returns the kind of file that begins with `bytes`.
+pub(crate) fn file_kind(bytes: &[u8]) -> Option<FileKind> {
+    /// Offset, magic number, kind.
+    const MAGIC: [(usize, &[u8], FileKind); 11] = [
+        // bbolt: the first page's header is 16 bytes long. Pages of 4 KiB, if the first is damaged.
+        (16, &[0xed, 0xda, 0x0c, 0xed], FileKind::EtcdDatabase),
+        (4096 + 16, &[0xed, 0xda, 0x0c, 0xed], FileKind::EtcdDatabase),
+        (0, b"SQLite format 3\0", FileKind::Sqlite),
+        (0, b"PGDMP", FileKind::PostgresDump),
+        (0, &[0x1f, 0x8b, 8], FileKind::Gzip),
+        (0, &[0x28, 0xb5, 0x2f, 0xfd], FileKind::Zstd),
+        (0, &[0xfd, b'7', b'z', b'X', b'Z', 0], FileKind::Xz),
+        (0, b"BZh91AY", FileKind::Bzip2),
+        (0, b"PK\x03\x04", FileKind::Zip),
+        (257, b"ustar\0", FileKind::Tar),
+        (257, b"ustar  ", FileKind::Tar),
+    ];
+    MAGIC
+        .iter()
+        .find(|(offset, magic, _)| bytes.get(*offset..).is_some_and(|at| at.starts_with(magic)))
+        .map(|(_, _, kind)| *kind)
+}
+
+/// Removes one pair of quotes around the text.
+pub(crate) fn unquoted(text: &[u8]) -> &[u8] {
+    match text {
+        [b'"', inner @ .., b'"'] | [b'\'', inner @ .., b'\''] => inner,
+        other => other,
+    }
+}
+
+/// Whether the name is one that kine uses for its bookkeeping.
+pub(crate) fn is_bookkeeping(name: &[u8]) -> bool {
+    name == COMPACT_REV_KEY || name.starts_with(b"gap-")
+}
+
+/// Reads a number without a sign.
+pub(crate) fn number(text: &[u8]) -> Option<u64> {
+    if text.is_empty() || text.len() > 1 && text.first() == Some(&b'0') {
+        return None;
+    }
+    text.iter().try_fold(0_u64, |number, byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+pub(crate) fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
+}
