@@ -78,6 +78,10 @@ pub(crate) fn detect(head: &[u8], whole: bool, depth: u8) -> Found {
         let Some(len) = len else { break };
         skip += len + 1;
     }
+    if at(start).trim_ascii().is_empty() {
+        // psql centers the name of a column over long values.
+        return Found { choice: Choice::Rows, skip: start };
+    }
     let kind = unrecognized(at(start));
     let form = if kind == FaultKind::Unrecognized { resembles } else { None };
     Found { choice: Choice::Fault { kind, form }, skip }

@@ -103,7 +103,12 @@ impl Current {
     fn check(&mut self, line: &cells::Line<'_>, context: &mut Context) -> Result<(), FaultKind> {
         let gap = FaultKind::Gap { expected: self.total };
         let is_end = line.rest.is_empty();
-        let padding = if is_end && !self.colon { self.cells.size() as u64 - 1 } else { 0 };
+        // What may be too much in the last line: hexdump fills the last word with zeros, and a line of characters with spaces.
+        let (padding, fill) = match self.cells {
+            _ if !is_end || self.colon => (0, 0),
+            Cells::Words { size, .. } => (size as u64 - 1, 0),
+            Cells::Chars => (self.held.len() as u64, b' '),
+        };
         let offsets = BASES.map(|base| parse(line.offset, base));
         if self.repeats {
             let len = self.held.len() as u64;
@@ -136,9 +141,8 @@ impl Current {
         }) else {
             return Err(gap);
         };
-        // The last word was filled with zeros.
         for _ in 0..less {
-            if self.held.pop() != Some(0) {
+            if self.held.pop() != Some(fill) {
                 return Err(gap);
             }
         }

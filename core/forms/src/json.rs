@@ -328,7 +328,8 @@ impl Json {
             context.fault(place, form, FaultKind::TooLong { limit: context.limits.key });
             return;
         }
-        let Some(text) = value else {
+        // Databases print NULL as an empty text.
+        let Some(text) = value.filter(|text| !(row && text.is_empty())) else {
             match key {
                 // A deletion has no value.
                 Some(key) if !event && !(row && text::is_bookkeeping(&key)) => {
@@ -346,9 +347,6 @@ impl Json {
             digits::base64(&text)
         };
         let Some(bytes) = decoded else {
-            if row && text.is_empty() {
-                return;
-            }
             let fault = Fault::new(place, Some(form), not_encoded(&text));
             context.give(Err(Fault { key, ..fault }));
             return;

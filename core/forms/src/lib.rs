@@ -8,12 +8,13 @@
 //!
 //! let mut reader = Reader::new(Limits::default());
 //! let mut input: &[u8] = br#"{"header":{"revision":7},"kvs":[{"key":"L3JlZ2lzdHJ5L3NlY3JldHMvYS9i","mod_revision":5,"value":"azhzOmVuYzphZXNjYmM6djE6azo="}]}"#;
-//! let entry = reader.push(&mut input).unwrap().unwrap();
+//! // Nothing yet: the reader waits for more bytes before it chooses a form.
+//! assert!(reader.push(&mut input).is_none());
+//! let entry = reader.finish().unwrap().unwrap();
 //! assert_eq!(entry.key.as_deref(), Some(&b"/registry/secrets/a/b"[..]));
 //! assert_eq!(entry.revision, Some(5));
 //! assert_eq!(entry.bytes, b"k8s:enc:aescbc:v1:k:");
 //! assert_eq!((entry.form, entry.content), (Form::EtcdctlJson, Content::Encrypted));
-//! assert!(reader.push(&mut input).is_none());
 //! assert!(reader.finish().is_none());
 //! ```
 //!

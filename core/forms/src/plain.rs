@@ -287,12 +287,10 @@ impl Plain {
         };
         self.many |= !last;
         if !(key.as_deref() == Some(text::COMPACT_REV_KEY)) {
-            let exact = false;
             context.offer(Candidate {
                 key,
                 line_end,
                 crlf_undone,
-                exact,
                 ..Candidate::new(form, place, bytes)
             });
         }

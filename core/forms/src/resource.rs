@@ -144,7 +144,6 @@ fn built_in(path: &str) -> Option<(&'static str, &'static str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use alloc::string::ToString;
 
     #[test]

@@ -114,6 +114,9 @@ pub(crate) fn is_first_line(line: &[u8]) -> bool {
                 COLUMNS.iter().any(|column| *column == name)
             }))
         || (count > 1
+            && (line.contains(&b'=') || line.contains(&b'|'))
+            && words().next().is_some_and(|word| COLUMNS.contains(&word)))
+        || (count > 1
             && words().any(|word| {
                 let text = text::unquoted(word);
                 let head = text.get(..64).unwrap_or(text);

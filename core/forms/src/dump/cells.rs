@@ -75,14 +75,6 @@ impl Cells {
         }
     }
 
-    /// The bytes of a word.
-    pub(crate) fn size(self) -> usize {
-        match self {
-            Self::Words { size, .. } => size,
-            Self::Chars => 1,
-        }
-    }
-
     /// Decodes a line's bytes, and returns whether the line is cut off within a word. Returns `None` if the line has other columns.
     pub(crate) fn decode(self, line: &Line<'_>) -> Option<(Vec<u8>, bool)> {
         match self {
