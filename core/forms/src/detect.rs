@@ -9,7 +9,7 @@ use crate::guard::Guard;
 use crate::nested::DEPTH_MAX;
 use crate::protobuf;
 use crate::rows;
-use crate::text;
+use crate::text::{self, Word};
 use crate::{ENCRYPTED_PREFIX, PROTOBUF_PREFIX};
 
 /// What the input is.
@@ -103,7 +103,10 @@ fn utf16(head: &[u8]) -> Option<bool> {
 fn classify(line: &[u8], rest: &[u8], is_complete: bool, whole: bool, depth: u8) -> Option<Choice> {
     let fault = |kind| Some(Choice::Fault { kind, form: None });
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    if rest.starts_with(ENCRYPTED_PREFIX) || rest.starts_with(PROTOBUF_PREFIX) {
+    if [ENCRYPTED_PREFIX, PROTOBUF_PREFIX, text::CBOR_PREFIX]
+        .iter()
+        .any(|prefix| rest.starts_with(prefix))
+    {
         return Some(Choice::Plain);
     }
     let trimmed = line.trim_ascii();
@@ -124,15 +127,21 @@ fn classify(line: &[u8], rest: &[u8], is_complete: bool, whole: bool, depth: u8)
         b'"' => return quoted(line, trimmed),
         _ => {}
     }
-    let is_word = matches!(trimmed, b"PUT" | b"DELETE" | b"OK" | b"SUCCESS" | b"FAILURE")
-        || trimmed.starts_with(b"progress notify: ");
     let is_key = if is_complete {
         text::is_key(line, 4096)
     } else {
         line.first() == Some(&b'/') && text::is_graphic(line)
     };
-    if is_word && is_complete || is_key {
+    if is_key {
         return Some(Choice::Plain);
+    }
+    if Word::of(trimmed).is_some() && is_complete {
+        let next = rest.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+        let next = next.skip(1).find(|line| !line.is_empty() && Word::of(line).is_none());
+        return Some(match next {
+            Some(line) if line.starts_with(b"\\x") => Choice::Digits(Kind::Hex),
+            _ => Choice::Plain,
+        });
     }
     match dump::is_first_line(line) {
         Some(true) => return Some(Choice::Dump),

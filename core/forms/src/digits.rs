@@ -9,13 +9,15 @@ use alloc::vec::Vec;
 
 use self::decode::{Base64, Hex, NotADigit, hex_mark};
 pub(crate) use self::decode::{base64, decode, hex_digit, is_plausible};
+use crate::ENCRYPTED_PREFIX;
 use crate::context::Context;
 use crate::entry::Place;
 use crate::fault::{Fault, FaultKind};
 use crate::form::Form;
 use crate::lines::LineMachine;
 use crate::nested::Nested;
-use crate::text;
+use crate::resource;
+use crate::text::{self, Word};
 
 /// Which digits the text has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +31,10 @@ pub(crate) struct Digits {
     value: Option<Value>,
     /// The key of the next value, from a line before it.
     key: Option<(Vec<u8>, Place)>,
+    /// Whether `DELETE` of a watch was seen, whose key has no value.
+    deleted: bool,
+    /// The root of the first key. Text that was encoded may have lines that look like a key otherwise.
+    root: Vec<u8>,
 }
 
 /// Tools wrap lines at up to this many characters. A longer line is a whole value, and nothing continues it.
@@ -39,11 +45,45 @@ struct Value {
     decoder: Decoder,
     nested: Nested,
     place: Place,
-    /// What was decoded, as long as it may be a key.
+    nature: Nature,
+    /// What was decoded, as long as the nature is not known.
     head: Vec<u8>,
-    /// The width of the first line, and whether a shorter line ended the value.
+    /// The width of the first line, and how many there were.
     width: usize,
+    lines: u64,
+    /// Whether a shorter line ended the value.
     ended: bool,
+}
+
+impl Value {
+    /// Whether the next line may continue the value.
+    fn continues(&self) -> bool {
+        self.lines == 0 || self.width <= WRAP_MAX
+    }
+}
+
+/// What a value decodes to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Nature {
+    /// Not known yet: a key, so far.
+    Key,
+    /// A stored value. Another one may follow in the next line.
+    Stored,
+    /// Another form, such as the output of etcdctl, in which stored values may begin anywhere.
+    Document,
+}
+
+impl Nature {
+    fn of(head: &[u8], max: usize) -> Self {
+        let heads = [ENCRYPTED_PREFIX, b"k8s\0\n", text::CBOR_PREFIX];
+        if heads.iter().any(|prefix| head.starts_with(prefix)) || text::begins_json_object(head) {
+            Self::Stored
+        } else if text::is_key(head, max) || head == b"/" || text::may_begin(head, &heads) {
+            Self::Key
+        } else {
+            Self::Document
+        }
+    }
 }
 
 enum Decoder {
@@ -76,7 +116,15 @@ impl Decoder {
 
 /// Returns the digits that the first line of a text has, and what it decodes to.
 pub(crate) fn first_line(line: &[u8], whole: bool) -> Option<(Kind, Vec<u8>)> {
-    let (form, text) = digits_of(line);
+    let (mut form, mut text) = digits_of(line);
+    if !whole {
+        // The closing quotation mark is not there yet.
+        (form, text) = match text {
+            [b'X' | b'x', b'\'', rest @ ..] => (Some(Form::SqliteHex), rest),
+            [b'"' | b'\'', rest @ ..] => hex_mark(rest),
+            _ => (form, text),
+        };
+    }
     let mut found = None;
     for kind in [Kind::Hex, Kind::Base64] {
         let mut decoder = Decoder::new(kind);
@@ -113,7 +161,7 @@ pub(crate) fn is_array_margin(line: &[u8]) -> bool {
 
 impl Digits {
     pub(crate) fn new(kind: Kind) -> Self {
-        Self { kind, value: None, key: None }
+        Self { kind, value: None, key: None, deleted: false, root: Vec::new() }
     }
 
     /// Whether the line begins a value, or is a key.
@@ -121,6 +169,9 @@ impl Digits {
         let Some(value) = &self.value else {
             return true;
         };
+        if value.nature == Nature::Document {
+            return value.ended || !value.continues();
+        }
         let mut out = Vec::new();
         // Enough for the longest beginning that is searched for, with six characters for a byte.
         let head = text.get(..16 * 6).unwrap_or(text);
@@ -139,13 +190,14 @@ impl Digits {
         let mut key = Vec::new();
         decoder.push(text, &mut key).is_ok()
             && decoder.finish(&mut key).is_ok()
-            && key.len() >= 8
             && text::is_key(&key, context.limits.key)
+            && (resource::has_known_prefix(&key)
+                || self.root.len() >= text::ROOT_MIN && key.starts_with(&self.root))
     }
 
     /// Ends the value.
     fn end(&mut self, context: &mut Context) {
-        let Some(Value { decoder, mut nested, place, head, width: _, ended: _ }) =
+        let Some(Value { decoder, mut nested, place, nature, head, width: _, lines: _, ended: _ }) =
             self.value.take()
         else {
             return;
@@ -154,8 +206,11 @@ impl Digits {
         let whole = decoder.finish(&mut out).is_ok();
         let mut key = head;
         key.extend_from_slice(&out);
-        if whole && text::is_key(&key, context.limits.key) {
+        if whole && nature == Nature::Key && text::is_key(&key, context.limits.key) {
             self.lone_key(context);
+            if self.root.is_empty() {
+                self.root = text::root(&key).to_vec();
+            }
             self.key = Some((key, place));
             return;
         }
@@ -179,7 +234,9 @@ impl Digits {
 
     /// A key without a value.
     fn lone_key(&mut self, context: &mut Context) {
-        if let Some((key, place)) = self.key.take() {
+        if let Some((key, place)) = self.key.take()
+            && !self.deleted
+        {
             let fault = Fault::new(place, Some(Form::Base64), FaultKind::NoValue);
             context.give(Err(Fault { key: Some(key), ..fault }));
         }
@@ -197,6 +254,12 @@ impl LineMachine for Digits {
         if text.is_empty() {
             return;
         }
+        if let Some(word) = Word::of(line.trim_ascii()) {
+            self.end(context);
+            self.lone_key(context);
+            self.deleted = word == Word::Delete;
+            return;
+        }
         if text::is_prompt(line) || is_array_margin(line) {
             self.end(context);
             return;
@@ -212,14 +275,15 @@ impl LineMachine for Digits {
                 decoder: Decoder::new(self.kind),
                 nested: Nested::new(form.unwrap_or(default), context),
                 place: context.here(),
+                nature: Nature::Key,
                 head: Vec::new(),
                 width,
+                lines: 0,
                 ended: false,
             });
         }
         let Some(value) = &mut self.value else { return };
-        let continues = value.width <= WRAP_MAX || value.head.is_empty();
-        if value.ended || width > value.width || !continues {
+        if value.ended || width > value.width || !value.continues() {
             self.fault("the line is not a value, and does not continue the one before it", context);
             return;
         }
@@ -229,8 +293,10 @@ impl LineMachine for Digits {
             self.fault("the line is not hex or base64", context);
             return;
         }
-        if value.head.len() <= context.limits.key {
+        value.lines += 1;
+        if value.nature == Nature::Key {
             value.head.extend_from_slice(&out);
+            value.nature = Nature::of(&value.head, context.limits.key);
         }
         value.nested.push(&out, context.here(), context);
     }

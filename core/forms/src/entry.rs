@@ -55,6 +55,19 @@ impl Entry {
         self.within.first().copied().unwrap_or(self.form)
     }
 
+    /// The readings of the value, the most probable first: without the line end that may have been added, without its `\n` only if it is `\r\n`, and
+    /// as it is. Try them in this order.
+    ///
+    /// There is only one unless [`line_end`](Self::line_end) is [`LineEnd::MaybeAdded`].
+    pub fn readings(&self) -> impl Iterator<Item = &[u8]> {
+        let most = match self.line_end {
+            LineEnd::MaybeAdded { len } => len,
+            LineEnd::Absent | LineEnd::Removed => 0,
+        };
+        let len = self.bytes.len();
+        (0..=usize::from(most)).rev().filter_map(move |less| self.bytes.get(..len.checked_sub(less)?))
+    }
+
     /// Returns the value without the line end that a tool may have added. Returns `None` if there is no such line end.
     pub fn without_line_end(&self) -> Option<&[u8]> {
         match self.line_end {
@@ -87,7 +100,9 @@ pub enum Content {
     Protobuf,
     /// A Kubernetes object in JSON, plaintext.
     Json,
-    /// Not a stored value of Kubernetes. Only in forms that state the exact bounds of the value and its key.
+    /// A Kubernetes object in CBOR, plaintext.
+    Cbor,
+    /// Not a stored value of Kubernetes, under a key outside of Kubernetes' prefixes. Only in forms that state the exact bounds of the value and its key.
     Other,
 }
 
@@ -98,7 +113,7 @@ pub enum LineEnd {
     Absent,
     /// The form adds a line end to every value. It was removed.
     Removed,
-    /// The value's last bytes are a line end, which may be part of the value or was added by a tool. Try [`Entry::without_line_end`] first.
+    /// The value's last bytes are a line end, which may be part of the value or was added by a tool: see [`Entry::readings`].
     MaybeAdded {
         /// The length of the line end: 1 for `\n`, 2 for `\r\n`.
         len: u8,

@@ -7,6 +7,7 @@ use crate::form::Form;
 use crate::guard::Guard;
 use crate::kubernetes;
 use crate::reader::{Item, Limits};
+use crate::resource;
 use crate::text;
 use crate::{ENCRYPTED_PREFIX, PROTOBUF_PREFIX};
 
@@ -15,7 +16,7 @@ pub(crate) fn admit(candidate: Candidate, limits: &Limits) -> Item {
     let verdict = if candidate.bytes.len() > limits.value {
         Err(FaultKind::TooLong { limit: limits.value })
     } else {
-        judge(&candidate.bytes, candidate.exact, limits)
+        judge(&candidate, limits)
     };
     let Candidate { key, revision, bytes, place, form, line_end, crlf_undone, exact: _ } =
         candidate;
@@ -39,7 +40,11 @@ pub(crate) fn admit(candidate: Candidate, limits: &Limits) -> Item {
     }
 }
 
-fn judge(bytes: &[u8], exact: bool, limits: &Limits) -> Result<Content, FaultKind> {
+fn judge(candidate: &Candidate, limits: &Limits) -> Result<Content, FaultKind> {
+    let bytes = candidate.bytes.as_slice();
+    // Below Kubernetes' prefixes, there are only Kubernetes' values: anything else is damaged.
+    let exact = candidate.exact
+        && candidate.key.as_ref().is_some_and(|key| !resource::has_known_prefix(key));
     if bytes.starts_with(ENCRYPTED_PREFIX) {
         return text_damage(bytes).map_or(Ok(Content::Encrypted), Err);
     }
@@ -50,12 +55,12 @@ fn judge(bytes: &[u8], exact: bool, limits: &Limits) -> Result<Content, FaultKin
         return Err(FaultKind::CutShort);
     }
     let encrypted_inside = Guard::finds(bytes);
-    if bytes.starts_with(PROTOBUF_PREFIX) {
-        return if encrypted_inside {
-            Err(FaultKind::EncryptedInside)
-        } else {
-            Ok(Content::Protobuf)
-        };
+    for (prefix, content) in
+        [(PROTOBUF_PREFIX, Content::Protobuf), (text::CBOR_PREFIX, Content::Cbor)]
+    {
+        if bytes.starts_with(prefix) {
+            return if encrypted_inside { Err(FaultKind::EncryptedInside) } else { Ok(content) };
+        }
     }
     if bytes.first() == Some(&b'{')
         && let Some(object) = kubernetes::json_object(bytes, limits)

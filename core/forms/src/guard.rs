@@ -15,6 +15,8 @@ pub(crate) struct Guard {
 }
 
 const TARGET: u64 = u64::from_be_bytes(*b"k8s:enc:");
+/// Makes letters lowercase, and leaves the digit and the colons as they are.
+const LOWER: u64 = u64::from_be_bytes([b' '; 8]);
 /// Eight characters of base64 that depend on the prefix alone, for each of the three alignments.
 const BASE64: [u64; 3] = [
     u64::from_be_bytes(*b"azhzOmVu"),
@@ -61,7 +63,7 @@ impl Guard {
             }
             if !matches!(byte, 0 | b'\n' | b'\r' | b'\t' | b' ') {
                 self.text = self.text << 8 | u64::from(byte);
-                self.found |= self.text == TARGET || BASE64.contains(&self.text);
+                self.found |= self.text | LOWER == TARGET || BASE64.contains(&self.text);
             }
             self.previous = byte;
         }
@@ -94,7 +96,7 @@ mod tests {
             .iter()
             .flat_map(|between| [hex(false, between).into(), hex(true, between).into()])
             .collect();
-        found.extend([b"xk8s:enc:y".to_vec(), utf16]);
+        found.extend([b"xk8s:enc:y".to_vec(), b"K8S:ENC:".to_vec(), utf16]);
         found.extend(["386b 3a73 6e65 3a63", "3a73386b 3a636e65"].map(|text| text.into()));
         found.extend(
             ["azhzOmVuYzo", "AGs4czplbmM6", "AABrOHM6ZW5jOg", "azhz\nOmVu\nYzo"]

@@ -55,8 +55,8 @@ impl<M: LineMachine> Machine for Lines<M> {
             piece = rest.get(1..).unwrap_or_default();
         }
         self.begun.extend_from_slice(piece);
-        let limit = context.limits.line();
-        if self.begun.len() > limit && !context.stopped() {
+        if self.begun.len() > context.limits.line() && !context.stopped() {
+            let limit = context.limits.value;
             context.stop(context.here(), None, FaultKind::TooLong { limit });
         }
         if context.stopped() {

@@ -10,12 +10,9 @@ use crate::entry::{LineEnd, Place};
 use crate::fault::{Fault, FaultKind};
 use crate::form::Form;
 use crate::kubernetes::{self, Length};
-use crate::text;
+use crate::text::{self, WATCH_PROGRESS, Word};
 use crate::{ENCRYPTED_PREFIX, PROTOBUF_PREFIX};
 
-/// The words that etcdctl prints before keys.
-const WORDS: [&[u8]; 5] = [b"PUT", b"DELETE", b"OK", b"SUCCESS", b"FAILURE"];
-const PROGRESS: &[u8] = b"progress notify: ";
 /// Used bytes are removed from the buffer when there are this many.
 const COMPACT_AT: usize = 64 * 1024;
 
@@ -64,8 +61,13 @@ impl Plain {
         if rest.is_empty() {
             return false;
         }
-        let heads = [ENCRYPTED_PREFIX, b"k8s\0\n"];
-        if self.key.is_some() || text::begins_stored(rest) || rest.first() == Some(&b'{') {
+        let heads = [ENCRYPTED_PREFIX, PROTOBUF_PREFIX, text::CBOR_PREFIX];
+        if self.key.is_some()
+            || text::begins_stored(rest)
+            || rest.starts_with(PROTOBUF_PREFIX)
+            || rest.starts_with(text::CBOR_PREFIX)
+            || rest.first() == Some(&b'{')
+        {
             return self.begin(end, context);
         }
         if !end && text::may_begin(rest, &heads) {
@@ -86,17 +88,13 @@ impl Plain {
         let (line, _) = rest.split_at(len);
         let crlf = line.ends_with(b"\r");
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if WORDS.contains(&line) {
-            let deleted = line == b"DELETE";
-            self.watch |= deleted || line == b"PUT";
-            self.deleted = deleted;
-        } else if line.starts_with(PROGRESS) {
-            self.watch = true;
+        if let Some(word) = Word::of(line) {
+            self.watch |= matches!(word, Word::Put | Word::Delete | Word::Progress);
+            self.deleted = word == Word::Delete;
         } else if text::is_key(line, limit) {
             let key = line.to_vec();
             if !self.keyed {
-                let slash = key.iter().skip(1).position(|byte| *byte == b'/').map(|at| at + 2);
-                self.root = key.get(..slash.unwrap_or(0)).unwrap_or_default().to_vec();
+                self.root = text::root(&key).to_vec();
                 self.crlf = crlf;
             }
             self.keyed = true;
@@ -209,7 +207,7 @@ impl Plain {
         }
         if self.watch {
             let heads: [&[u8]; 5] =
-                [b"PUT\n/", b"DELETE\n/", b"PUT\r\n/", b"DELETE\r\n/", PROGRESS];
+                [b"PUT\n/", b"DELETE\n/", b"PUT\r\n/", b"DELETE\r\n/", WATCH_PROGRESS];
             if heads.iter().any(|head| after.starts_with(head)) {
                 return Found::Yes;
             }
@@ -235,7 +233,9 @@ impl Plain {
         if !text::is_key(line, limit) {
             return Found::No;
         }
-        if line == text::COMPACT_REV_KEY || self.root.len() >= 6 && line.starts_with(&self.root) {
+        if line == text::COMPACT_REV_KEY
+            || self.root.len() >= text::ROOT_MIN && line.starts_with(&self.root)
+        {
             return Found::Yes;
         }
         let value = value.get(1..).unwrap_or_default();

@@ -111,6 +111,11 @@ pub fn resource(key: &[u8]) -> Option<Resource<'_>> {
     None
 }
 
+/// Whether the key is below a prefix of Kubernetes.
+pub(crate) fn has_known_prefix(key: &[u8]) -> bool {
+    PREFIXES.iter().any(|prefix| key.starts_with(prefix.as_bytes()))
+}
+
 fn below_prefix(path: &str) -> Option<Resource<'_>> {
     if let Some((resource, group)) = built_in(path) {
         return Some(Resource { resource, group, certain: true });

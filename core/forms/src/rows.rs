@@ -72,7 +72,10 @@ fn stored(word: &[u8]) -> Option<Vec<u8>> {
         return None;
     }
     let (bytes, _) = digits::decode(word)?;
-    (text::begins_stored(&bytes) || text::begins_json_object(&bytes)).then_some(bytes)
+    (text::begins_stored(&bytes)
+        || text::begins_json_object(&bytes)
+        || bytes.starts_with(text::CBOR_PREFIX))
+    .then_some(bytes)
 }
 
 /// The names of kine's columns.

@@ -7,6 +7,9 @@ use crate::{ENCRYPTED_PREFIX, PROTOBUF_PREFIX};
 /// kine's key for its compaction, which is no object.
 pub(crate) const COMPACT_REV_KEY: &[u8] = b"compact_rev_key";
 
+/// The first bytes of every Kubernetes object in CBOR: the tag of self-described CBOR, RFC 8949 section 3.4.6.
+pub(crate) const CBOR_PREFIX: &[u8] = &[0xd9, 0xd9, 0xf7];
+
 /// Whether `bytes` begin as a stored value does. A value in protobuf begins with the field 1.
 pub(crate) fn begins_stored(bytes: &[u8]) -> bool {
     bytes.starts_with(ENCRYPTED_PREFIX) || begins_protobuf(bytes)
@@ -14,6 +17,31 @@ pub(crate) fn begins_stored(bytes: &[u8]) -> bool {
 
 pub(crate) fn begins_protobuf(bytes: &[u8]) -> bool {
     bytes.strip_prefix(PROTOBUF_PREFIX).is_some_and(|rest| rest.first() == Some(&b'\n'))
+}
+
+/// What `etcdctl watch --progress-notify` prints before the revision.
+pub(crate) const WATCH_PROGRESS: &[u8] = b"progress notify: ";
+
+/// A line that etcdctl prints before keys.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Word {
+    Put,
+    Delete,
+    Progress,
+    /// `OK` of a put, `SUCCESS` or `FAILURE` of a transaction.
+    Other,
+}
+
+impl Word {
+    pub(crate) fn of(line: &[u8]) -> Option<Self> {
+        Some(match line {
+            b"PUT" => Self::Put,
+            b"DELETE" => Self::Delete,
+            b"OK" | b"SUCCESS" | b"FAILURE" => Self::Other,
+            line if line.starts_with(WATCH_PROGRESS) => Self::Progress,
+            _ => return None,
+        })
+    }
 }
 
 /// Whether `bytes` begin as a Kubernetes object in JSON usually does.
@@ -35,6 +63,15 @@ pub(crate) fn is_key(line: &[u8], max: usize) -> bool {
             && line.get(1) != Some(&b'/')
             && is_graphic(line)
             && core::str::from_utf8(line).is_ok()
+}
+
+/// A root of at least this many bytes does not occur by accident.
+pub(crate) const ROOT_MIN: usize = 6;
+
+/// The key's path up to its second slash: `/registry/`.
+pub(crate) fn root(key: &[u8]) -> &[u8] {
+    let slash = key.iter().skip(1).position(|byte| *byte == b'/');
+    slash.and_then(|at| key.get(..at + 2)).unwrap_or_default()
 }
 
 /// Whether the bytes contain neither white space nor control characters.

@@ -208,6 +208,7 @@ pub(crate) fn decode(text: &[u8]) -> Option<(Vec<u8>, Form)> {
 /// Whether decoded bytes begin as a stored value, a key or JSON does.
 pub(crate) fn is_plausible(bytes: &[u8]) -> bool {
     text::begins_stored(bytes)
+        || bytes.starts_with(text::CBOR_PREFIX)
         || matches!(bytes, [b'{', b'"' | b'\n' | b' ', ..])
         || text::is_key(bytes, 4096)
 }
