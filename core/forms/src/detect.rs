@@ -56,12 +56,15 @@ pub(crate) fn detect(head: &[u8], whole: bool, depth: u8) -> Found {
     }
     let start = skip;
     let mut resembles = None;
+    let mut has_log = false;
     for _ in 0..MARGIN_LINES {
         let rest = at(skip);
         let len = rest.iter().position(|byte| *byte == b'\n');
         let (line, _) = rest.split_at(len.unwrap_or(rest.len()));
         let is_complete = len.is_some() || whole;
-        if !line.trim_ascii().is_empty() || rest.starts_with(ENCRYPTED_PREFIX) {
+        if text::is_log(line) {
+            has_log = true;
+        } else if !line.trim_ascii().is_empty() {
             match classify(line, rest, is_complete, whole, depth) {
                 Some(choice @ Choice::Fault { .. }) => return Found { choice, skip },
                 Some(choice @ (Choice::Digits(_) | Choice::Dump)) => {
@@ -82,7 +85,10 @@ pub(crate) fn detect(head: &[u8], whole: bool, depth: u8) -> Found {
         // psql centers the name of a column over long values.
         return Found { choice: Choice::Rows, skip: start };
     }
-    let kind = unrecognized(at(start));
+    let kind = match unrecognized(at(start)) {
+        FaultKind::Unrecognized if has_log => FaultKind::EtcdctlError,
+        kind => kind,
+    };
     let form = if kind == FaultKind::Unrecognized { resembles } else { None };
     Found { choice: Choice::Fault { kind, form }, skip }
 }
@@ -113,7 +119,7 @@ fn classify(line: &[u8], rest: &[u8], is_complete: bool, whole: bool, depth: u8)
     if whole && trimmed.len() >= 3 && ENCRYPTED_PREFIX.starts_with(rest.trim_ascii()) {
         return fault(FaultKind::CutShort);
     }
-    if trimmed.starts_with(b"Error: ") || trimmed.starts_with(b"{\"level\":\"") {
+    if trimmed.starts_with(b"Error: ") {
         return fault(FaultKind::EtcdctlError);
     }
     let after_first = rest.trim_ascii_start().get(1..).unwrap_or_default().trim_ascii_start();

@@ -65,7 +65,9 @@ impl Entry {
             LineEnd::Absent | LineEnd::Removed => 0,
         };
         let len = self.bytes.len();
-        (0..=usize::from(most)).rev().filter_map(move |less| self.bytes.get(..len.checked_sub(less)?))
+        (0..=usize::from(most))
+            .rev()
+            .filter_map(move |less| self.bytes.get(..len.checked_sub(less)?))
     }
 
     /// Returns the value without the line end that a tool may have added. Returns `None` if there is no such line end.

@@ -6,6 +6,7 @@ use crate::fault::{Fault, FaultKind};
 use crate::form::Form;
 use crate::guard::Guard;
 use crate::kubernetes;
+use crate::prefix::{Stored, split};
 use crate::reader::{Item, Limits};
 use crate::resource;
 use crate::text;
@@ -83,7 +84,8 @@ fn judge(candidate: &Candidate, limits: &Limits) -> Result<Content, FaultKind> {
 
 /// Returns how an encrypted value was damaged by tools that took it for text.
 ///
-/// Ciphertext is random: 28 bytes of it are valid UTF-8 with eight characters above U+007F once in 10⁹ values.
+/// Ciphertext is random: 28 bytes of it are valid UTF-8 with eight characters above U+007F once in 10⁹ values, and 32 bytes are all printable once in
+/// 10¹³ values.
 fn text_damage(bytes: &[u8]) -> Option<FaultKind> {
     let valid = match core::str::from_utf8(bytes) {
         Ok(valid) => valid,
@@ -100,8 +102,16 @@ fn text_damage(bytes: &[u8]) -> Option<FaultKind> {
         replaced |= char == char::REPLACEMENT_CHARACTER;
     }
     match (wide >= 8, replaced) {
-        (false, _) => None,
         (true, true) => Some(FaultKind::Replaced),
         (true, false) => Some(FaultKind::Mangled),
+        // `cat -v`, `less` and `strings` leave printable characters only.
+        (false, _) => match split(bytes, &[]) {
+            Stored::Value { payload, .. }
+                if payload.len() >= 32 && text::is_printable_ascii(payload) =>
+            {
+                Some(FaultKind::PrintedAsText)
+            }
+            _ => None,
+        },
     }
 }

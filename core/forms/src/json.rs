@@ -3,10 +3,12 @@
 //! A pair is any object with a `value`, wherever it is: in `kvs`, in an event of a watch, in a transaction's response, alone, in an array. Its
 //! `key` and `value` are base64. A row of kine has a `name` instead of the `key`, which is plain text. Strings that are not in an object are values.
 
+mod pair;
 pub(crate) mod syntax;
 
 use alloc::vec::Vec;
 
+use self::pair::{Name, Pair, not_encoded};
 use self::syntax::{Event, Syntax};
 use crate::context::{Candidate, Context, Machine};
 use crate::digits;
@@ -47,52 +49,6 @@ struct Kept {
     place: Option<Place>,
     /// Whether the object has ended. White space after it belongs to it.
     ended: bool,
-}
-
-/// The members that mean something.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Name {
-    Key,
-    Value,
-    RowName,
-    Revision,
-    RowId,
-    /// `kv` and `prev_kv` of an event.
-    Event,
-    /// Another member of etcd's answers.
-    Etcd,
-    Other,
-}
-
-impl Name {
-    fn of(name: &[u8]) -> Self {
-        match name {
-            b"key" => Self::Key,
-            b"value" | b"hex(value)" | b"encode" | b"quote(value)" | b"old_value" => Self::Value,
-            b"name" => Self::RowName,
-            b"mod_revision" | b"modRevision" => Self::Revision,
-            b"id" => Self::RowId,
-            b"kv" | b"prev_kv" | b"prevKv" => Self::Event,
-            b"header" | b"Header" | b"kvs" | b"Events" | b"result" | b"responses"
-            | b"create_revision" | b"createRevision" | b"CompactRevision" | b"count" | b"more" => {
-                Self::Etcd
-            }
-            _ => Self::Other,
-        }
-    }
-}
-
-/// The innermost object, as a pair.
-#[derive(Default)]
-struct Pair {
-    depth: usize,
-    place: Option<Place>,
-    key: Option<Vec<u8>>,
-    row: bool,
-    value: Option<Vec<u8>>,
-    revision: Option<u64>,
-    row_id: Option<u64>,
-    event: bool,
 }
 
 impl Json {
@@ -224,7 +180,7 @@ impl Json {
         let place = self.text_place;
         let pair = self.pair_at(depth, place);
         let twice = match name {
-            Name::Key | Name::RowName => pair.key.is_some(),
+            Name::Key | Name::RowKey => pair.key.is_some(),
             Name::Value => pair.value.is_some(),
             Name::Revision => pair.revision.is_some(),
             Name::RowId => pair.row_id.is_some(),
@@ -241,8 +197,8 @@ impl Json {
         let text = core::mem::take(&mut self.text);
         let pair = self.pair_at(depth, place);
         match name {
-            Name::Key | Name::RowName => {
-                pair.row = name == Name::RowName;
+            Name::Key | Name::RowKey => {
+                pair.row = name == Name::RowKey;
                 pair.key = Some(text);
             }
             Name::Value => pair.value = Some(text),
@@ -280,7 +236,7 @@ impl Json {
                 let id = text::number(text);
                 self.pair_at(depth, context.here()).row_id = id;
             }
-            Name::Key | Name::Value | Name::RowName | Name::Event | Name::Etcd | Name::Other => {}
+            Name::Key | Name::Value | Name::RowKey | Name::Event | Name::Etcd | Name::Other => {}
         }
     }
 
@@ -309,53 +265,7 @@ impl Json {
 
     /// Reports the pair, if the innermost object is one.
     fn flush(&mut self, context: &mut Context) {
-        let Pair { depth: _, place, key, row, value, revision, row_id, event } =
-            core::mem::take(&mut self.pair);
-        let place = place.unwrap_or(context.here());
-        let form = if row { Form::JsonRows } else { Form::EtcdctlJson };
-        let key = match key {
-            Some(text) if row => Some(text),
-            Some(text) => match pair_key(text, context.limits.key) {
-                Some(key) => Some(key),
-                None => {
-                    context.fault(place, form, FaultKind::Syntax("the key is not base64"));
-                    return;
-                }
-            },
-            None => None,
-        };
-        if key.as_ref().is_some_and(|key| key.len() > context.limits.key) {
-            context.fault(place, form, FaultKind::TooLong { limit: context.limits.key });
-            return;
-        }
-        // Databases print NULL as an empty text.
-        let Some(text) = value.filter(|text| !(row && text.is_empty())) else {
-            match key {
-                // A deletion has no value.
-                Some(key) if !event && !(row && text::is_bookkeeping(&key)) => {
-                    let fault = Fault::new(place, Some(form), FaultKind::NoValue);
-                    context.give(Err(Fault { key: Some(key), ..fault }));
-                }
-                _ => {}
-            }
-            return;
-        };
-        // A key in base64 stands before a value in base64. Otherwise, the tool is not known.
-        let decoded = if row || key.is_none() {
-            digits::decode(&text).map(|(bytes, _)| bytes)
-        } else {
-            digits::base64(&text)
-        };
-        let Some(bytes) = decoded else {
-            let fault = Fault::new(place, Some(form), not_encoded(&text));
-            context.give(Err(Fault { key, ..fault }));
-            return;
-        };
-        let mut candidate = Candidate::new(form, place, bytes);
-        candidate.exact = key.is_some();
-        candidate.key = key;
-        candidate.revision = if row { row_id } else { revision };
-        context.offer(candidate);
+        core::mem::take(&mut self.pair).report(context);
     }
 
     /// Reports the Kubernetes object that was kept, if one has ended.
@@ -408,27 +318,6 @@ fn number(text: &[u8], context: &mut Context) -> Option<u64> {
         context.stop(context.here(), Some(Form::EtcdctlJson), kind);
     }
     number
-}
-
-/// Returns the key of a pair: base64, or plain text that is a path.
-fn pair_key(text: Vec<u8>, max: usize) -> Option<Vec<u8>> {
-    match digits::base64(&text) {
-        // `/registry/…` may be base64 too, for bytes that are no key.
-        Some(_) if text::is_key(&text, max) && text.starts_with(b"/registry/") => Some(text),
-        Some(key) => Some(key),
-        None => text::is_key(&text, max).then_some(text),
-    }
-}
-
-/// Why a text is not an encoded value.
-fn not_encoded(text: &[u8]) -> FaultKind {
-    if text.starts_with(crate::ENCRYPTED_PREFIX) {
-        FaultKind::PrintedAsText
-    } else if Guard::finds(text) {
-        FaultKind::UnrecognizedEncrypted
-    } else {
-        FaultKind::NotEncoded
-    }
 }
 
 impl Machine for Json {

@@ -286,7 +286,7 @@ impl Plain {
             (None, _) => Form::Raw,
         };
         self.many |= !last;
-        if !(key.as_deref() == Some(text::COMPACT_REV_KEY)) {
+        if key.as_deref() != Some(text::COMPACT_REV_KEY) {
             context.offer(Candidate {
                 key,
                 line_end,

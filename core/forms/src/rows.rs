@@ -114,7 +114,7 @@ pub(crate) fn is_first_line(line: &[u8]) -> bool {
         || (count > 0
             && words().all(|word| {
                 let name = text::unquoted(word);
-                COLUMNS.iter().any(|column| *column == name)
+                COLUMNS.contains(&name)
             }))
         || (count > 1
             && (line.contains(&b'=') || line.contains(&b'|'))

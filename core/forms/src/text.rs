@@ -101,8 +101,9 @@ pub(crate) fn is_prompt(line: &[u8]) -> bool {
     }
     match line {
         [b'$' | b'#' | b'>' | b'%'] | [b'$' | b'#' | b'>' | b'%', b' ', ..] => true,
+        line if line.starts_with(b"Defaulted container ") => true,
         [b'`', b'`', b'`', ..] | [b'~', b'~', b'~', ..] => true,
-        [b'/' | b'{' | b'[' | b'"' | b'\\', ..] | [] => false,
+        [b'/' | b'{' | b'"' | b'\\', ..] | [] => false,
         _ => {
             let ends = matches!(line.last(), Some(b'$' | b'#' | b'>' | b'%'));
             let prompt = line.contains(&b'@')
@@ -110,6 +111,16 @@ pub(crate) fn is_prompt(line: &[u8]) -> bool {
             prompt || (line.contains(&b' ') && COMMANDS.iter().any(|command| has(command)))
         }
     }
+}
+
+/// Whether the bytes are ASCII that a terminal shows, and line ends.
+pub(crate) fn is_printable_ascii(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\n' | b'\r' | b'\t'))
+}
+
+/// Whether the line is of etcdctl's log, which it writes beside its output.
+pub(crate) fn is_log(line: &[u8]) -> bool {
+    line.trim_ascii_start().starts_with(b"{\"level\":\"")
 }
 
 /// Whether the line is text without control characters.

@@ -82,6 +82,14 @@ fn inputs_without_a_value_are_faults() {
             "{\"level\":\"warn\",\"ts\":\"2026-01-01\",\"msg\":\"retrying of unary invoker failed\"}\nError: context deadline exceeded",
             FaultKind::EtcdctlError,
         ),
+        (
+            "{\"level\":\"warn\",\"msg\":\"retrying of unary invoker failed\"}\n",
+            FaultKind::EtcdctlError,
+        ),
+        (
+            "k8s:enc:aesgcm:v1:key1:M-`PM-&M-^\\^OEM-3(M-^JM-^Ob'M-CM-^AM-^[M-dM-2M-W",
+            FaultKind::PrintedAsText,
+        ),
         ("apiVersion: v1\nkind: Secret\ndata:\n  token: YWJj\n", FaultKind::Kubernetes),
         (
             "apiVersion: v1\nkind: Secret\ndata:\n  token: azhzOmVuYzphZXNnY20=\n",
@@ -149,6 +157,24 @@ fn other_plaintext_needs_a_key_outside_of_kubernetes() {
     ] {
         assert_eq!(item(key, value), (1, right), "{key} {value:?}");
     }
+}
+
+#[test]
+fn what_stands_around_an_output_is_skipped() {
+    let json = PRINTERS.iter().find(|printer| printer.name == "get -w json").unwrap();
+    let printed = String::from_utf8((json.print)(&pairs())).unwrap();
+    for (before, after) in [
+        ("{\"level\":\"warn\",\"msg\":\"retrying of unary invoker failed\"}\n", ""),
+        ("Defaulted container \"etcd\" out of: etcd, wait (init)\n", ""),
+        ("[root@node ~]# etcdctl get /registry --prefix -w json\n", "[root@node ~]# "),
+        ("```json\n", "```\n\n"),
+    ] {
+        let items = read_all(format!("{before}{printed}{after}").as_bytes(), Limits::default());
+        assert_eq!(items.iter().flatten().count(), pairs().len(), "{before}: {items:?}");
+        assert!(items.iter().all(Result::is_ok), "{before}: {items:?}");
+    }
+    let items = read_all(format!("{printed}and more").as_bytes(), Limits::default());
+    assert!(items.last().unwrap().as_ref().is_err_and(|fault| fault.kind == FaultKind::Trailing));
 }
 
 /// A terminal (`kubectl exec -t`) turns each line end into a carriage return and a line end.

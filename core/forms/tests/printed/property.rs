@@ -39,8 +39,11 @@ fn printer() -> impl Strategy<Value = &'static Printer> {
     (0..PRINTERS.len()).prop_map(|index| &PRINTERS[index])
 }
 
+/// A name, and a function that wraps a text.
+type Wrapping = (&'static str, fn(&str) -> Vec<u8>);
+
 /// Ways to hold a text that lose nothing.
-const WRAPPINGS: &[(&str, fn(&str) -> Vec<u8>)] = &[
+const WRAPPINGS: &[Wrapping] = &[
     ("none", |text| text.into()),
     ("CRLF", |text| text.replace('\n', "\r\n").into()),
     ("BOM", |text| format!("\u{feff}{text}").into()),
