@@ -348,6 +348,10 @@ impl Machine for Json {
                     self.release(context);
                     self.trailing = Some(Vec::new());
                 }
+                // A prompt such as `[root@node ~]#`.
+                Event::Invalid(_) if self.syntax.at_first_element() && context.seen() => {
+                    self.trailing = Some(b"[".to_vec());
+                }
                 Event::Invalid(words) => {
                     context.stop(context.here(), Some(Form::EtcdctlJson), FaultKind::Syntax(words));
                 }

@@ -106,6 +106,13 @@ impl Syntax {
         self.open.last() == Some(&true)
     }
 
+    /// Whether a `[` of the top was read, and nothing after it.
+    pub(crate) fn at_first_element(&self) -> bool {
+        self.open.len() == 1
+            && self.in_array()
+            && matches!(self.state, State::Value { first: true })
+    }
+
     /// Whether the text may end here. A number at the end is complete.
     pub(crate) fn complete(&self) -> bool {
         match self.state {
