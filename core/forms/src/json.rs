@@ -277,6 +277,11 @@ impl Json {
             return;
         };
         let place = kept.place.unwrap_or(context.here());
+        if kept.bytes.starts_with(b"{\"error\":") {
+            // etcd's gateway.
+            context.give(Err(Fault::new(place, None, FaultKind::EtcdctlError)));
+            return;
+        }
         if let Err(kind) = kept.object.verdict(false) {
             context.give(Err(Fault::new(place, None, kind)));
             return;

@@ -166,7 +166,10 @@ pub(crate) fn base64(text: &[u8]) -> Option<Vec<u8>> {
 fn whole_base64(text: &[u8]) -> Option<(Vec<u8>, Form)> {
     let mut decoder = Base64::default();
     let mut out = Vec::new();
-    decoder.push(text, &mut out).ok()?;
+    // A string of JSON may contain line ends.
+    for line in text.split(|byte| *byte == b'\n') {
+        decoder.push(line.strip_suffix(b"\r").unwrap_or(line), &mut out).ok()?;
+    }
     decoder.finish(&mut out).ok()?;
     Some((out, if decoder.is_url() { Form::Base64Url } else { Form::Base64 }))
 }

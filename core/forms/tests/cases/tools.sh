@@ -90,3 +90,16 @@ run psql-value.txt value.bin 'database rows' "psql -c 'SELECT value FROM kine WH
 run psql-value-tuples.txt value.bin 'hex (Postgres bytea)' "psql -At -c 'SELECT value FROM kine WHERE id = 5'"
 run psql-copy.txt row 'database rows' "psql -c 'COPY (SELECT id, name, value FROM kine WHERE id = 5) TO STDOUT'"
 run psql-json.txt row 'database rows in JSON' "psql -At -c 'SELECT json_agg(kine) FROM kine'"
+
+# encode wraps base64.
+encode="SELECT id, name, encode(value, 'base64') FROM kine"
+run psql-base64.txt row 'database rows' "psql -c \"$encode\""
+run psql-base64-border.txt row 'database rows' "psql -P border=2 -c \"$encode\""
+run psql-base64-unaligned.txt row 'database rows' "psql -A -c \"$encode\""
+run psql-base64-tuples.txt row 'database rows' "psql -At -c \"$encode\""
+run psql-base64-expanded.txt row 'database rows' "psql -x -c \"$encode\""
+run psql-base64-csv.txt row 'database rows' "psql --csv -c \"$encode\""
+run psql-base64-json.txt row 'database rows in JSON' "psql -At -c \"SELECT json_agg(t) FROM ($encode) t\""
+run psql-hex.txt row 'database rows' "psql -c \"SELECT id, name, encode(value, 'hex') FROM kine\""
+run psql-escape.txt printed-as-text 'database rows' "PGOPTIONS='-c bytea_output=escape' psql -c 'SELECT id, name, value FROM kine'"
+run pg_dump.txt row 'database rows' pg_dump
