@@ -157,17 +157,34 @@ fn classify(line: &[u8], rest: &[u8], is_complete: bool, whole: bool, depth: u8)
         }
         None => {}
     }
-    if !text::is_prompt(line)
-        && let Some((kind, bytes)) = digits::first_line(line, is_complete)
-        && depth < DEPTH_MAX
-        && !matches!(
+    if text::is_prompt(line) {
+        return None;
+    }
+    if let Some(kind) = digits(rest, whole, depth) {
+        return Some(Choice::Digits(kind));
+    }
+    rows::is_first_line(line).then_some(Choice::Rows)
+}
+
+/// Returns the digits of the text, if they decode to a form that is known: those of the first line, or of all lines.
+fn digits(text: &[u8], whole: bool, depth: u8) -> Option<Kind> {
+    if depth >= DEPTH_MAX {
+        return None;
+    }
+    let is_known = |kind: &Kind, lines| {
+        let Some(bytes) = digits::decode_head(text, *kind, lines, whole) else {
+            return false;
+        };
+        !matches!(
             detect(&bytes, false, depth + 1).choice,
             Choice::Fault { kind: FaultKind::Unrecognized | FaultKind::UnrecognizedEncrypted, .. }
         )
-    {
-        return Some(Choice::Digits(kind));
-    }
-    (!text::is_prompt(line) && rows::is_first_line(line)).then_some(Choice::Rows)
+    };
+    let kinds = [Kind::Hex, Kind::Base64];
+    kinds
+        .into_iter()
+        .find(|kind| is_known(kind, 1))
+        .or_else(|| kinds.into_iter().find(|kind| is_known(kind, usize::MAX)))
 }
 
 /// A line that begins with a quotation mark: a field of etcdctl, a row, a string of JSON, or digits in quotes.
@@ -182,18 +199,22 @@ fn quoted(line: &[u8], trimmed: &[u8]) -> Option<Choice> {
     let after = inner.get(end + 1..)?.trim_ascii_start();
     match after {
         [] if inner.first() != Some(&b'\\') => Some(Choice::Json),
-        [] | [b','] => digits::first_line(line, true).map(|(kind, _)| Choice::Digits(kind)),
+        [] | [b','] => {
+            let kinds = [Kind::Hex, Kind::Base64].into_iter();
+            let mut kinds =
+                kinds.filter(|kind| digits::decode_head(line, *kind, 1, true).is_some());
+            kinds.next().map(Choice::Digits)
+        }
         _ => rows::is_first_line(line).then_some(Choice::Rows),
     }
 }
 
 /// The form that a line resembles, which does not decode to anything known.
 fn resemblance(line: &[u8]) -> Option<Form> {
-    let (kind, _) = digits::first_line(line, true).filter(|_| line.len() >= 16)?;
-    Some(match kind {
-        Kind::Hex => Form::Hex,
-        Kind::Base64 => Form::Base64,
-    })
+    [(Kind::Hex, Form::Hex), (Kind::Base64, Form::Base64)]
+        .into_iter()
+        .find(|(kind, _)| line.len() >= 16 && digits::decode_head(line, *kind, 1, true).is_some())
+        .map(|(_, form)| form)
 }
 
 /// What a text is that has no form.

@@ -86,6 +86,7 @@ impl Nature {
     }
 }
 
+#[derive(Clone)]
 enum Decoder {
     Hex(Hex),
     Base64(Base64),
@@ -114,34 +115,46 @@ impl Decoder {
     }
 }
 
-/// Returns the digits that the first line of a text has, and what it decodes to.
-pub(crate) fn first_line(line: &[u8], whole: bool) -> Option<(Kind, Vec<u8>)> {
-    let (mut form, mut text) = digits_of(line);
-    if !whole {
-        // The closing quotation mark is not there yet.
-        (form, text) = match text {
-            [b'X' | b'x', b'\'', rest @ ..] => (Some(Form::SqliteHex), rest),
-            [b'"' | b'\'', rest @ ..] => hex_mark(rest),
-            _ => (form, text),
+/// Decodes the first line of a text, or as many lines as have digits of this kind. Returns `None` if the first one has not. `whole` says that nothing
+/// follows the text; otherwise its last line may be cut off.
+pub(crate) fn decode_head(text: &[u8], kind: Kind, lines: usize, whole: bool) -> Option<Vec<u8>> {
+    let mut decoder = Decoder::new(kind);
+    let mut out = Vec::new();
+    let mut all = text.split(|byte| *byte == b'\n').enumerate().peekable();
+    while let Some((index, line)) = all.next().filter(|(index, _)| *index < lines) {
+        let is_cut = all.peek().is_none() && !whole;
+        let (form, digits) = digits_of(line);
+        let (form, digits) = match digits {
+            // The closing quotation mark is not there yet.
+            [b'X' | b'x', b'\'', rest @ ..] if is_cut => (Some(Form::SqliteHex), rest),
+            [b'"' | b'\'', rest @ ..] if is_cut => hex_mark(rest),
+            _ => (form, digits),
         };
-    }
-    let mut found = None;
-    for kind in [Kind::Hex, Kind::Base64] {
-        let mut decoder = Decoder::new(kind);
-        let mut out = Vec::new();
-        if (kind == Kind::Base64 && form.is_some()) || decoder.push(text, &mut out).is_err() {
-            continue;
-        }
-        // A wrapped value may end within a byte of base64 here.
-        let _ = whole && decoder.finish(&mut out).is_ok();
-        if !out.is_empty() {
-            found.get_or_insert((kind, out.clone()));
-            if is_plausible(&out) {
-                return Some((kind, out));
+        // The last character may be cut: of `\x` or `0x`, two.
+        let cuts = if is_cut { 3 } else { 1 };
+        let decoded = (0..cuts).any(|less| {
+            let Some(digits) = digits.get(..digits.len().saturating_sub(less)) else {
+                return false;
+            };
+            let mut attempt = decoder.clone();
+            let len = out.len();
+            if attempt.push(digits, &mut out).is_ok() {
+                decoder = attempt;
+                return true;
             }
+            out.truncate(len);
+            false
+        });
+        if !decoded || (kind == Kind::Base64 && form.is_some()) {
+            if index == 0 {
+                return None;
+            }
+            break;
         }
     }
-    found
+    // The text may end within a byte.
+    let _ = decoder.finish(&mut out);
+    (!out.is_empty()).then_some(out)
 }
 
 /// Removes what stands around the digits of a line.

@@ -95,11 +95,13 @@ pub(crate) fn is_prompt(line: &[u8]) -> bool {
         b"jq ",
     ];
     let line = line.trim_ascii();
-    let has = |part: &[u8]| line.windows(part.len()).any(|window| window == part);
-    if line.len() > 1000 || !is_printable(line) || Guard::finds(line) {
+    let has = |part: &[u8]| contains(line, part);
+    // Almost every line that is asked about is base64 or hex.
+    let is_digits = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
+    if line.len() > 1000 || line.iter().all(is_digits) {
         return false;
     }
-    match line {
+    let is_prompt = match line {
         [b'$' | b'#' | b'>' | b'%'] | [b'$' | b'#' | b'>' | b'%', b' ', ..] => true,
         line if line.starts_with(b"Defaulted container ") => true,
         [b'`', b'`', b'`', ..] | [b'~', b'~', b'~', ..] => true,
@@ -110,7 +112,8 @@ pub(crate) fn is_prompt(line: &[u8]) -> bool {
                 && (ends || has(b"$ ") || has(b"# ") || has(b"> ") || has(b"% "));
             prompt || (line.contains(&b' ') && COMMANDS.iter().any(|command| has(command)))
         }
-    }
+    };
+    is_prompt && is_printable(line) && !Guard::finds(line)
 }
 
 /// Whether the bytes are ASCII that a terminal shows, and line ends.

@@ -9,7 +9,7 @@ use crate::text;
 pub(crate) struct NotADigit;
 
 /// Decodes hex. White space and the separators that tools print may stand between two bytes, and `0x` or `\x` before each.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Hex {
     high: Option<u8>,
 }
@@ -50,7 +50,7 @@ impl Hex {
 }
 
 /// Decodes base64 of either alphabet, with padding or without.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Base64 {
     bits: u32,
     /// The characters since the last whole quantum of four.

@@ -57,10 +57,16 @@ impl Cells {
                 return None;
             }
             let (big, little) = (words(width / 2, 16, false), words(width / 2, 16, true));
-            // `xxd -e` looks the same, but its words are little-endian.
-            let plausible =
-                |cells: Self| cells.decode(line).is_some_and(|bytes| is_plausible_start(&bytes.0));
-            return Some(if !plausible(big) && plausible(little) { little } else { big });
+            // `xxd -e` looks the same, but its words are little-endian. The column of text differs, if it is there.
+            let decode =
+                |cells: Self| cells.decode(line).map(|(bytes, _)| bytes).unwrap_or_default();
+            let (in_big, in_little) = (decode(big), decode(little));
+            let is_little = if shows(line.rest, &in_big) {
+                false
+            } else {
+                shows(line.rest, &in_little) || is_plausible(&in_little)
+            };
+            return Some(if is_little { little } else { big });
         }
         match width {
             1 if line.rest.starts_with(b"   ") => Some(Self::Chars),
@@ -197,7 +203,9 @@ fn chars(rest: &[u8]) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Whether the first line of a dump decodes to the beginning of a value, a key or an output of etcdctl.
-fn is_plausible_start(bytes: &[u8]) -> bool {
-    is_plausible(bytes) || matches!(bytes, [b'/' | b'{' | b'"' | b'\n', ..])
+/// Whether a line ends with the bytes as a column of text.
+fn shows(line: &[u8], bytes: &[u8]) -> bool {
+    let text = line.len().checked_sub(bytes.len()).and_then(|at| line.get(at..));
+    let shown = |byte: u8| if matches!(byte, b' '..=b'~') { byte } else { b'.' };
+    text.is_some_and(|text| text.iter().copied().eq(bytes.iter().map(|byte| shown(*byte))))
 }

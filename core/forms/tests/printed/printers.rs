@@ -752,7 +752,7 @@ fn text_column(bytes: &[u8]) -> String {
 }
 
 /// Without `*`, as `hexdump -v`.
-fn hexdump_c(bytes: &[u8]) -> String {
+pub fn hexdump_c(bytes: &[u8]) -> String {
     let mut text = String::new();
     for (line, chunk) in bytes.chunks(16).enumerate() {
         let half =
@@ -770,7 +770,7 @@ fn hexdump_c(bytes: &[u8]) -> String {
     text
 }
 
-fn hexdump(bytes: &[u8]) -> String {
+pub fn hexdump(bytes: &[u8]) -> String {
     let mut text = String::new();
     for (line, chunk) in bytes.chunks(16).enumerate() {
         let _ = write!(text, "{:07x}", line * 16);
@@ -783,7 +783,7 @@ fn hexdump(bytes: &[u8]) -> String {
     text
 }
 
-fn xxd(bytes: &[u8]) -> String {
+pub fn xxd(bytes: &[u8]) -> String {
     let mut text = String::new();
     for (line, chunk) in bytes.chunks(16).enumerate() {
         let words: String = chunk.chunks(2).map(|word| format!("{} ", hex(word))).collect();

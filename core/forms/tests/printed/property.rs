@@ -5,7 +5,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-use super::printers::{PRINTERS, Pair, Printer};
+use super::printers::{PRINTERS, Pair, Printer, base64, hex, hexdump, hexdump_c, wrapped, xxd};
 
 /// Random bytes, among them many that mean something to a form.
 fn bytes(len: std::ops::Range<usize>) -> impl Strategy<Value = Vec<u8>> {
@@ -17,10 +17,12 @@ fn encrypted() -> impl Strategy<Value = Vec<u8>> {
     let provider = select(vec!["aesgcm:v1", "aescbc:v1", "secretbox:v1", "kms:v1", "kms:v2"]);
     let name = "[a-z0-9]{1,12}|aescbckey-2026-03-09T09:46:54\\+01:00";
     // A payload begins and ends with bytes that are not text, so that it is never valid UTF-8.
-    (provider, name, bytes(28..600)).prop_map(|(provider, name, payload)| {
-        let head = format!("k8s:enc:{provider}:{name}:").into_bytes();
-        [head, vec![0xff, 0xc0], payload].concat()
-    })
+    (provider, name, prop_oneof![20 => bytes(28..600), 1 => bytes(3000..9000)]).prop_map(
+        |(provider, name, payload)| {
+            let head = format!("k8s:enc:{provider}:{name}:").into_bytes();
+            [head, vec![0xff, 0xc0], payload].concat()
+        },
+    )
 }
 
 fn key() -> impl Strategy<Value = String> {
@@ -42,6 +44,8 @@ fn printer() -> impl Strategy<Value = &'static Printer> {
 /// A name, and a function that wraps a text.
 type Wrapping = (&'static str, fn(&str) -> Vec<u8>);
 
+type Armour = (&'static str, fn(&[u8]) -> Vec<u8>);
+
 /// Ways to hold a text that lose nothing.
 const WRAPPINGS: &[Wrapping] = &[
     ("none", |text| text.into()),
@@ -54,6 +58,18 @@ const WRAPPINGS: &[Wrapping] = &[
     ("empty lines", |text| format!("\n\n{text}\n\n").into()),
     ("prompt", |text| format!("# etcdctl get x\n{text}").into()),
     ("no line end", |text| text.trim_end().into()),
+];
+
+/// Forms around a form.
+const ARMOURS: &[Armour] = &[
+    ("nothing", <[u8]>::to_vec),
+    ("nothing", <[u8]>::to_vec),
+    ("base64", |bytes| wrapped(&base64(bytes), 76)),
+    ("base64 -w0", |bytes| base64(bytes).into()),
+    ("xxd -p", |bytes| wrapped(&hex(bytes), 60)),
+    ("hexdump -C", |bytes| hexdump_c(bytes).into()),
+    ("hexdump", |bytes| hexdump(bytes).into()),
+    ("xxd", |bytes| xxd(bytes).into()),
 ];
 
 fn in_pieces(input: &[u8], lens: &[usize]) -> Vec<Item> {
@@ -88,19 +104,20 @@ proptest! {
     fn values_come_back(
         pairs in vec(pair(), 1..5),
         printer in printer(),
+        armour in select(ARMOURS),
         wrapping in select(WRAPPINGS),
         lens in vec(1..3000_usize, 1..4),
     ) {
         let pairs = if printer.many { &pairs[..] } else { &pairs[..1] };
-        let printed = (printer.print)(pairs);
+        let printed = armour.1(&(printer.print)(pairs));
         let (wrapping, input) = match std::str::from_utf8(&printed) {
-            Ok(text) if printer.text => (wrapping.0, wrapping.1(text)),
+            Ok(text) if printer.text || armour.0 != "nothing" => (wrapping.0, wrapping.1(text)),
             _ => ("none", printed),
         };
         let items = read_all(&input, Limits::default());
         let right = items.len() == pairs.len()
             && items.iter().zip(pairs).all(|(item, pair)| same(item, pair));
-        prop_assert!(right, "{}, {wrapping}: {items:?}\n{:?}", printer.name, String::from_utf8_lossy(&input));
+        prop_assert!(right, "{} in {}, {wrapping}: {items:?}\n{:?}", printer.name, armour.0, String::from_utf8_lossy(&input));
         for (item, pair) in items.iter().zip(pairs) {
             let entry = item.as_ref().unwrap();
             let key = printer.keeps.key.then_some(pair.key.as_bytes());
@@ -113,12 +130,13 @@ proptest! {
     fn damaged_values_are_never_plaintext(
         pairs in vec(pair(), 1..4),
         printer in printer(),
+        armour in select(ARMOURS),
         damage in 0..9,
         at in any::<Index>(),
         byte in any::<u8>(),
     ) {
         let pairs = if printer.many { &pairs[..] } else { &pairs[..1] };
-        let mut input = (printer.print)(pairs);
+        let mut input = armour.1(&(printer.print)(pairs));
         let at = at.index(input.len());
         match damage {
             0 => input.truncate(at),
