@@ -76,7 +76,10 @@ fn carriage_returns_prompts_indentation_and_encodings_do_not_matter() {
         if input == "printed-as-text" {
             continue;
         }
-        let text = String::from_utf8(original.clone()).unwrap();
+        let mut text = String::from_utf8(original.clone()).unwrap();
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
         let items = read_all(&original, Limits::default());
         let [Ok(right)] = items.as_slice() else {
             panic!("{name}");

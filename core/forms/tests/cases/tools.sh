@@ -2,7 +2,7 @@
 # Writes tools/: what real tools print of two inputs. Needs bsdextrautils, xxd, coreutils, openssl, jq, sqlite3, and a PostgreSQL server that
 # `psql` reaches without a password. Each line of tools.tsv: the file, the input, the form that is seen.
 #
-# inputs: value.bin (an encrypted value of odd length with a run of zeros), pair.bin (what `etcdctl get` prints of it).
+# inputs: value.bin (an encrypted value with a run of zeros, whose last byte is zero), pair.bin (what `etcdctl get` prints of it; the length is odd).
 set -eu
 cd "$(dirname "$0")/tools"
 : >../tools.tsv
@@ -42,6 +42,9 @@ run od-n-tx1.txt value.bin hex 'od -A n -t x1 -v value.bin'
 run od-tx4.txt pair.bin hexdump 'od -t x4 pair.bin'
 run od-tx8.txt pair.bin hexdump 'od -t x8 pair.bin'
 run od-w32.txt pair.bin od 'od -w32 -t x1 pair.bin'
+run hexdump-value.txt value.bin hexdump 'hexdump value.bin'
+run od-value.txt value.bin od 'od value.bin'
+run od-c-value.txt value.bin od 'LC_ALL=C od -c value.bin'
 run base64.txt value.bin base64 'base64 value.bin'
 run base64-w0.txt value.bin base64 'base64 -w0 value.bin'
 run base64-pair.txt pair.bin base64 'base64 pair.bin'

@@ -3,8 +3,8 @@
 mod printers;
 mod property;
 
-use dekker_forms::{Content, FaultKind, Limits, read_all};
-use printers::{PRINTERS, Pair};
+use dekker_forms::{Content, FaultKind, Form, Limits, read_all};
+use printers::{PRINTERS, Pair, wrapped};
 
 fn pairs() -> Vec<Pair> {
     let encrypted = |name: &str, len: u8| {
@@ -220,11 +220,51 @@ fn places_are_those_of_the_key() {
         before += (pair.key.len() + pair.value.len() + 2) as u64;
     }
     assert_eq!(lines("get | hexdump -C"), dump);
+    // Far behind the bytes by which the form is chosen.
+    let many: Vec<Pair> = (0..400).flat_map(|_| pairs()).collect();
+    let printed = |name: &str| {
+        let printer = PRINTERS.iter().find(|printer| printer.name == name).unwrap();
+        let items = read_all(&(printer.print)(&many), Limits::default());
+        items.iter().flatten().map(|entry| entry.place.line).collect::<Vec<_>>()
+    };
+    let mut before = 0;
+    let begin = |pair: &Pair| {
+        let line = before / 16 + 1;
+        before += (pair.key.len() + pair.value.len() + 2) as u64;
+        line
+    };
+    assert_eq!(printed("get | hexdump -C"), many.iter().map(begin).collect::<Vec<_>>());
+    assert_eq!(printed("jq -r .kvs[].value"), (1..=2000).collect::<Vec<_>>());
     let mut offset = 0;
     for (pair, (_, found)) in pairs().iter().zip(places("get")) {
         assert_eq!(found, offset);
         offset += (pair.key.len() + pair.value.len() + 2) as u64;
     }
+}
+
+#[test]
+fn forms_may_be_inside_each_other_three_deep() {
+    let pair = &pairs()[..1];
+    let printer = |name: &str| PRINTERS.iter().find(|printer| printer.name == name).unwrap();
+    let json = (printer("get -w json").print)(pair);
+    let base64 = |bytes: &[u8]| wrapped(&printers::base64(bytes), 76);
+    let dump = |bytes: &[u8]| printers::hexdump_c(bytes).into_bytes();
+    let utf16 = |bytes: &[u8]| bytes.iter().flat_map(|byte| [*byte, 0]).collect::<Vec<u8>>();
+    for (input, within) in [
+        (base64(&json), &[Form::Base64][..]),
+        (dump(&base64(&json)), &[Form::HexdumpC, Form::Base64]),
+        (utf16(&dump(&base64(&json))), &[Form::Utf16, Form::HexdumpC, Form::Base64]),
+        (base64(&base64(&utf16(&json))), &[Form::Base64, Form::Base64, Form::Utf16]),
+    ] {
+        let items = read_all(&input, Limits::default());
+        let [Ok(entry)] = items.as_slice() else { panic!("{within:?}: {items:?}") };
+        assert_eq!((&*entry.within, entry.form), (within, Form::EtcdctlJson));
+        assert_eq!(entry.bytes, pair[0].value);
+        // The pair begins after the header, in the second line of base64 at the earliest.
+        assert!(entry.place.line > 1 || within.len() > 1, "{within:?}: {entry:?}");
+    }
+    let items = read_all(&base64(&utf16(&dump(&base64(&json)))), Limits::default());
+    assert!(items.iter().all(Result::is_err), "{items:?}");
 }
 
 #[test]
