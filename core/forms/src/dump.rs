@@ -71,7 +71,7 @@ impl Dump {
         let form = match (line.colon, cells, line.offset.len()) {
             (true, ..) => Form::Xxd,
             (false, Cells::Words { size: 1, base: 16, .. }, 8..) => Form::HexdumpC,
-            (false, Cells::Words { size: 1, .. } | Cells::Chars, _) => Form::Od,
+            (false, Cells::Words { size: 1, .. } | Cells::Chars { .. }, _) => Form::Od,
             (false, Cells::Words { base: 8, .. }, _) if !line.rest.starts_with(b"  ") => Form::Od,
             _ => Form::Hexdump,
         };
@@ -107,7 +107,7 @@ impl Current {
         let (padding, fill) = match self.cells {
             _ if !is_end || self.colon => (0, 0),
             Cells::Words { size, .. } => (size as u64 - 1, 0),
-            Cells::Chars => (self.held.len() as u64, b' '),
+            Cells::Chars { .. } => (self.held.len() as u64, b' '),
         };
         let offsets = BASES.map(|base| parse(line.offset, base));
         if self.repeats {

@@ -1,5 +1,6 @@
 //! Splits text into lines.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::context::{Context, Machine};
@@ -13,15 +14,15 @@ pub(crate) trait LineMachine {
 }
 
 /// A [`LineMachine`] that is fed with pieces.
-pub(crate) struct Lines<M> {
-    machine: M,
+pub(crate) struct Lines {
+    machine: Box<dyn LineMachine + Send + Sync>,
     /// The beginning of a line whose end is not in the pieces so far.
     begun: Vec<u8>,
 }
 
-impl<M: LineMachine> Lines<M> {
-    pub(crate) fn new(machine: M) -> Self {
-        Self { machine, begun: Vec::new() }
+impl Lines {
+    pub(crate) fn new(machine: impl LineMachine + Send + Sync + 'static) -> Self {
+        Self { machine: Box::new(machine), begun: Vec::new() }
     }
 
     fn line(&mut self, line: &[u8], context: &mut Context) {
@@ -32,7 +33,7 @@ impl<M: LineMachine> Lines<M> {
     }
 }
 
-impl<M: LineMachine> Machine for Lines<M> {
+impl Machine for Lines {
     fn push(&mut self, mut piece: &[u8], context: &mut Context) {
         while let Some(end) = piece.iter().position(|byte| *byte == b'\n') {
             let (line, rest) = piece.split_at(end);

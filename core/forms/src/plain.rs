@@ -6,6 +6,7 @@
 use alloc::vec::Vec;
 
 use crate::context::{Candidate, Context, Machine};
+use crate::digits;
 use crate::entry::{LineEnd, Place};
 use crate::fault::{Fault, FaultKind};
 use crate::form::Form;
@@ -285,6 +286,16 @@ impl Plain {
             (None, true) if !self.keyed => Form::EtcdctlValueOnly,
             (None, _) => Form::Raw,
         };
+        // `jq -r '.kvs[] | (.key | @base64d), .value'` prints keys as they are, and values in base64.
+        let mut form = form;
+        if key.is_some()
+            && !text::begins_stored(&bytes)
+            && let Some((decoded, digits)) = digits::decode(&bytes)
+            && digits::is_plausible(&decoded)
+        {
+            bytes = decoded;
+            form = digits;
+        }
         self.many |= !last;
         if key.as_deref() != Some(text::COMPACT_REV_KEY) {
             context.offer(Candidate {

@@ -110,6 +110,21 @@ fn carriage_returns_prompts_indentation_and_encodings_do_not_matter() {
     }
 }
 
+/// BSD's od prints one more space before the first column.
+#[test]
+fn columns_of_bsd_are_read() {
+    let text = String::from_utf8(file("od-c.txt")).unwrap();
+    let bsd: String = text
+        .lines()
+        .map(|line| match line.split_at_checked(7) {
+            Some((offset, rest)) if !rest.is_empty() => format!("{offset} {rest}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    let items = read_all(bsd.as_bytes(), Limits::default());
+    assert_eq!(items[0].as_ref().unwrap().bytes, file("value.bin"), "{items:?}");
+}
+
 #[test]
 fn a_dump_with_a_missing_line_is_a_fault() {
     for (name, ..) in cases() {

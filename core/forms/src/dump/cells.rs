@@ -16,7 +16,10 @@ pub(crate) enum Cells {
         little: bool,
     },
     /// Columns of four characters: `od -c`.
-    Chars,
+    Chars {
+        /// How many spaces stand before the first column: one in BSD's od.
+        margin: usize,
+    },
 }
 
 /// A line of a dump.
@@ -69,7 +72,7 @@ impl Cells {
             return Some(if is_little { little } else { big });
         }
         match width {
-            1 if line.rest.starts_with(b"   ") => Some(Self::Chars),
+            1 => line.rest.len().checked_sub(first.len() + 3).map(|margin| Self::Chars { margin }),
             2 => Some(words(1, 16, false)),
             3 => Some(words(1, 8, false)),
             4 => Some(words(2, 16, true)),
@@ -84,7 +87,7 @@ impl Cells {
     /// Decodes a line's bytes, and returns whether the line is cut off within a word. Returns `None` if the line has other columns.
     pub(crate) fn decode(self, line: &Line<'_>) -> Option<(Vec<u8>, bool)> {
         match self {
-            Self::Chars => chars(line.rest).map(|bytes| (bytes, false)),
+            Self::Chars { margin } => chars(line.rest.get(margin..)?).map(|bytes| (bytes, false)),
             Self::Words { size, base, width, little } => {
                 decode_words(line, size, base, width, little)
             }

@@ -189,6 +189,29 @@ pub const PRINTERS: &[Printer] = &[
         },
     },
     Printer {
+        name: "jq -r '.kvs[] | (.key | @base64d), .value'",
+        keeps: KEY,
+        many: true,
+        text: true,
+        print: |pairs| lines(pairs, |pair| format!("{}\n{}", pair.key, base64(&pair.value))),
+    },
+    Printer {
+        name: "jq -r '.kvs[] | (.key | @base64d) + \" \" + .value'",
+        keeps: KEY,
+        many: true,
+        text: true,
+        print: |pairs| lines(pairs, |pair| format!("{} {}", pair.key, base64(&pair.value))),
+    },
+    Printer {
+        name: "jq '.kvs[] | .key |= @base64d'",
+        keeps: ALL,
+        many: true,
+        text: true,
+        print: |pairs| {
+            lines(pairs, |pair| kv_json(pair).replace(&base64(pair.key.as_bytes()), &pair.key))
+        },
+    },
+    Printer {
         name: "get -w fields",
         keeps: ALL,
         many: true,
