@@ -56,8 +56,12 @@ impl<'l> Iterator for Words<'l> {
 
     fn next(&mut self) -> Option<&'l [u8]> {
         // The borders of a table, U+2500 to U+257F, begin with these bytes in UTF-8.
-        let is_separator =
-            |byte: u8| b" \t|,;()=".contains(&byte) || matches!(byte, 0xe2 | 0x94 | 0x95);
+        let is_separator = |byte: u8| {
+            matches!(
+                byte,
+                b' ' | b'\t' | b'|' | b',' | b';' | b'(' | b')' | b'=' | 0xe2 | 0x94 | 0x95
+            )
+        };
         loop {
             let (&first, rest) = self.rest.split_first()?;
             if is_separator(first) || (0x80..0xc0).contains(&first) {
@@ -93,10 +97,13 @@ fn stored(word: &[u8]) -> Option<Vec<u8>> {
         return None;
     }
     let (bytes, _) = digits::decode(word)?;
-    (text::begins_stored(&bytes)
-        || text::begins_json_object(&bytes)
-        || bytes.starts_with(text::CBOR_PREFIX))
-    .then_some(bytes)
+    is_stored(&bytes).then_some(bytes)
+}
+
+fn is_stored(bytes: &[u8]) -> bool {
+    text::begins_stored(bytes)
+        || text::begins_json_object(bytes)
+        || bytes.starts_with(text::CBOR_PREFIX)
 }
 
 /// The names of kine's columns.
@@ -288,8 +295,10 @@ impl LineMachine for Rows {
                 self.key = Some((key.to_vec(), place));
             } else if let Some(cell) = cell(word, words.rest, place) {
                 self.cell = Some(cell);
-            } else if let Some(bytes) = stored(word) {
-                self.value(bytes, place, context);
+            } else if let Some(bytes) =
+                decoded.as_ref().map(|(bytes, _)| bytes).filter(|bytes| is_stored(bytes))
+            {
+                self.value(bytes.clone(), place, context);
             } else if number.is_none() && text::number(text).is_some() {
                 number = text::number(text);
                 if before.strip_suffix(b":").unwrap_or(before) == b"id" {

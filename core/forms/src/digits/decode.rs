@@ -15,13 +15,27 @@ pub(crate) struct Hex {
 }
 
 pub(crate) fn hex_digit(byte: u8) -> Option<u8> {
-    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
 }
 
 impl Hex {
     pub(crate) fn push(&mut self, mut text: &[u8], out: &mut Vec<u8>) -> Result<(), NotADigit> {
+        out.reserve(text.len() / 2);
         while let Some((&byte, rest)) = text.split_first() {
             let digit = hex_digit(byte);
+            // Most text is digits without separators.
+            if let (None, Some(high), Some(low)) =
+                (self.high, digit, rest.first().and_then(|byte| hex_digit(*byte)))
+            {
+                out.push(high << 4 | low);
+                text = rest.get(1..).unwrap_or_default();
+                continue;
+            }
             if let Some(high) = self.high {
                 out.push(high << 4 | digit.ok_or(NotADigit)?);
                 self.high = None;
