@@ -59,6 +59,8 @@ pub enum FaultKind {
     Mangled,
     /// Bytes were replaced by U+FFFD (`\u{fffd}`), because a tool read them as text. They are lost.
     Replaced,
+    /// A plaintext object in protobuf whose beginning is not one.
+    Damaged,
     /// A value was printed as text, which a value's bytes do not survive.
     PrintedAsText,
     /// Plaintext that contains `k8s:enc:`, encoded or not, somewhere after its beginning.
@@ -151,6 +153,9 @@ impl FaultKind {
             }
             Self::Replaced => {
                 "bytes were replaced by U+FFFD, because a tool read them as UTF-8 text; they are lost"
+            }
+            Self::Damaged => {
+                "the value begins as a Kubernetes object in protobuf does, and is not one"
             }
             Self::PrintedAsText => {
                 "the value was printed as text, and its bytes do not survive that"

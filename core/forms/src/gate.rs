@@ -56,6 +56,13 @@ fn judge(candidate: &Candidate, limits: &Limits) -> Result<Content, FaultKind> {
         return Err(FaultKind::CutShort);
     }
     let encrypted_inside = Guard::finds(bytes);
+    if bytes.starts_with(PROTOBUF_PREFIX) && !encrypted_inside {
+        match kubernetes::begins_object(bytes) {
+            Some(true) => {}
+            Some(false) => return Err(FaultKind::Damaged),
+            None => return Err(FaultKind::CutShort),
+        }
+    }
     for (prefix, content) in
         [(PROTOBUF_PREFIX, Content::Protobuf), (text::CBOR_PREFIX, Content::Cbor)]
     {

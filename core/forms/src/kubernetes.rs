@@ -53,6 +53,40 @@ pub(crate) fn protobuf_len(bytes: &[u8]) -> Length {
     }
 }
 
+/// Whether the bytes begin as an object in protobuf does: `"k8s\0" ‖ 0a <length> TypeMeta`, where TypeMeta has nothing but the strings `apiVersion` (1)
+/// and `kind` (2). Returns `None` if they end before that is known.
+pub(crate) fn begins_object(bytes: &[u8]) -> Option<bool> {
+    let Some(rest) = bytes.strip_prefix(PROTOBUF_PREFIX) else {
+        return Some(false);
+    };
+    let (&tag, rest) = rest.split_first()?;
+    if tag != b'\n' {
+        return Some(false);
+    }
+    let (len, rest) = match varint(rest) {
+        Varint::Value(len, rest) => (usize::try_from(len).unwrap_or(usize::MAX), rest),
+        Varint::More => return None,
+        Varint::Invalid => return Some(false),
+    };
+    // A kind and a group have less than 400 bytes.
+    if len > 1024 {
+        return Some(false);
+    }
+    let mut rest = rest.get(..len)?;
+    let mut before = 0;
+    while let [tag, len, after @ ..] = rest {
+        if !matches!(tag, 0x0a | 0x12) || *tag <= before || *len >= 0x80 {
+            return Some(false);
+        }
+        before = *tag;
+        match after.get(usize::from(*len)..) {
+            Some(after) => rest = after,
+            None => return Some(false),
+        }
+    }
+    Some(rest.is_empty())
+}
+
 pub(crate) enum Varint<'a> {
     Value(u64, &'a [u8]),
     More,
@@ -184,4 +218,29 @@ pub(crate) fn json_object(bytes: &[u8], limits: &Limits) -> Option<JsonObject> {
     }
     (object.begun && syntax.complete() && object.has_api_version && !object.kind.is_empty())
         .then_some(object)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_in_protobuf_are_recognized_and_measured() {
+        let secret = b"k8s\0\n\x0c\n\x02v1\x12\x06Secret\x12\x03\n\x01a\x1a\0\"\0";
+        assert_eq!(begins_object(secret), Some(true));
+        assert_eq!(protobuf_len(secret), Length::Exact(secret.len()));
+        assert_eq!(protobuf_len(&[&secret[..], b"\nk8s"].concat()), Length::Exact(secret.len()));
+        for len in 0..secret.len() {
+            let head = secret.get(..len).unwrap_or_default();
+            let known = if len < 4 { Some(false) } else { (len >= 18).then_some(true) };
+            assert_eq!(begins_object(head), known, "{len}");
+            let length = if len < 4 { Length::Unknown } else { Length::More };
+            assert_eq!(protobuf_len(head), length, "{len}");
+        }
+        for text in
+            [&b"k8s\0\0\0\0\0"[..], b"k8s\0\n\x04abcd", b"k8s\0\n\x03\n\x05a", b"k8s\0\n\x01\n"]
+        {
+            assert_eq!(begins_object(text), Some(false), "{text:?}");
+        }
+    }
 }

@@ -152,6 +152,8 @@ fn other_plaintext_needs_a_key_outside_of_kubernetes() {
         ("/registry/secrets/a/b", b"anything", Err(FaultKind::Unrecognized)),
         ("/registry/secrets/a/b", b"k9s:enc:aesgcm:v1:k:", Err(FaultKind::Unrecognized)),
         ("/registry/secrets/a/b", b"k8s\0\n\x04k8s:enc:", Err(FaultKind::EncryptedInside)),
+        ("/registry/secrets/a/b", b"k8s\0plain", Err(FaultKind::Damaged)),
+        ("/registry/secrets/a/b", b"k8s\0\n\x0c\n\x02v1", Err(FaultKind::CutShort)),
         ("/registry/secrets/a/b", b"k8s:enc", Err(FaultKind::CutShort)),
         ("/registry/x.com/xs/a", b"\xd9\xd9\xf7\xa0", Ok(Content::Cbor)),
     ] {
