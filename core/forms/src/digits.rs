@@ -40,6 +40,9 @@ pub(crate) struct Digits {
 /// Tools wrap lines at up to this many characters. A longer line is a whole value, and nothing continues it.
 const WRAP_MAX: usize = 160;
 
+/// The widths to which tools wrap: xxd, OpenSSL and PEM, SQLite, base64 and Postgres, and those that people choose.
+const WRAPS: [usize; 8] = [60, 64, 72, 76, 80, 100, 120, 128];
+
 /// The value that is being read.
 struct Value {
     decoder: Decoder,
@@ -59,6 +62,17 @@ impl Value {
     /// Whether the next line may continue the value.
     fn continues(&self) -> bool {
         self.lines == 0 || self.width <= WRAP_MAX
+    }
+
+    /// Whether a value may have ended after its first line, so that a shorter line may be another value that is not recognized.
+    fn may_have_ended(&self, text: &[u8], width: usize) -> bool {
+        let is_spaced = text.iter().any(|byte| b" \t,".contains(byte));
+        self.nature == Nature::Stored
+            && self.lines == 1
+            && width < self.width
+            && self.decoder.is_whole()
+            && !WRAPS.contains(&self.width)
+            && !is_spaced
     }
 }
 
@@ -104,6 +118,14 @@ impl Decoder {
         match self {
             Self::Hex(hex) => hex.push(text, out),
             Self::Base64(base64) => base64.push(text, out),
+        }
+    }
+
+    /// Whether the digits so far make whole bytes.
+    fn is_whole(&self) -> bool {
+        match self {
+            Self::Hex(hex) => hex.is_whole(),
+            Self::Base64(base64) => base64.is_whole(),
         }
     }
 
@@ -192,11 +214,10 @@ impl Digits {
         if text::begins_stored(&out) || text::begins_json_object(&out) {
             return true;
         }
-        let is_whole = match &value.decoder {
-            Decoder::Hex(hex) => hex.is_whole(),
-            Decoder::Base64(base64) => base64.is_whole(),
-        };
-        if !is_whole || out.first() != Some(&b'/') || text.len() > context.limits.key * 6 {
+        if !value.decoder.is_whole()
+            || out.first() != Some(&b'/')
+            || text.len() > context.limits.key.saturating_mul(6)
+        {
             return false;
         }
         let mut decoder = Decoder::new(self.kind);
@@ -296,7 +317,11 @@ impl LineMachine for Digits {
             });
         }
         let Some(value) = &mut self.value else { return };
-        if value.ended || width > value.width || !value.continues() {
+        if value.ended
+            || width > value.width
+            || !value.continues()
+            || value.may_have_ended(text, width)
+        {
             self.fault("the line is not a value, and does not continue the one before it", context);
             return;
         }

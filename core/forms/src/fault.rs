@@ -112,26 +112,69 @@ impl Fault {
 
     /// The command that gives a good input, if one does.
     pub fn command(&self) -> Option<&'static str> {
-        Some(match self.kind {
-            FaultKind::File(FileKind::EtcdDatabase) => {
+        match self.kind {
+            FaultKind::File(kind) => Some(kind.command()),
+            FaultKind::Configuration | FaultKind::EncryptedInside => None,
+            FaultKind::NoValues | FaultKind::Empty => Some("etcdctl get <key> --prefix -w json"),
+            FaultKind::NoValue
+            | FaultKind::TooLong { .. }
+            | FaultKind::TooDeep
+            | FaultKind::Syntax(_)
+            | FaultKind::CutShort
+            | FaultKind::Trailing
+            | FaultKind::Gap { .. }
+            | FaultKind::NotEncoded
+            | FaultKind::Mangled
+            | FaultKind::Replaced
+            | FaultKind::Damaged
+            | FaultKind::PrintedAsText
+            | FaultKind::KubernetesData
+            | FaultKind::Kubernetes
+            | FaultKind::EtcdctlError
+            | FaultKind::Unrecognized
+            | FaultKind::UnrecognizedEncrypted => {
+                Some(self.seen().map_or("etcdctl get <key> -w json", Form::command))
+            }
+        }
+    }
+
+    /// The outermost form: the one that the user sees.
+    fn seen(&self) -> Option<Form> {
+        self.within.first().copied().or(self.form)
+    }
+}
+
+impl FileKind {
+    const fn words(self) -> &'static str {
+        match self {
+            Self::EtcdDatabase => {
+                "this is an etcd database: a snapshot, or the file snap/db of a member"
+            }
+            Self::Sqlite => "this is a SQLite database",
+            Self::PostgresDump => "this is a dump of pg_dump",
+            Self::Gzip => "this is gzip, not a stored value of Kubernetes",
+            Self::Zstd => "this is zstd, not a stored value of Kubernetes",
+            Self::Xz => "this is xz, not a stored value of Kubernetes",
+            Self::Bzip2 => "this is bzip2, not a stored value of Kubernetes",
+            Self::Zip => "this is zip, not a stored value of Kubernetes",
+            Self::Tar => "this is tar, not a stored value of Kubernetes",
+        }
+    }
+
+    const fn command(self) -> &'static str {
+        match self {
+            Self::EtcdDatabase => {
                 "etcdutl snapshot restore <file>, start etcd on it, then etcdctl get <key> -w json"
             }
-            FaultKind::File(FileKind::Sqlite) => Form::SqliteHex.command(),
-            FaultKind::File(FileKind::PostgresDump) => Form::PostgresHex.command(),
-            FaultKind::File(FileKind::Gzip) => "gzip -dc <file>",
-            FaultKind::File(FileKind::Zstd) => "zstd -dc <file>",
-            FaultKind::File(FileKind::Xz) => "xz -dc <file>",
-            FaultKind::File(FileKind::Bzip2) => "bzip2 -dc <file>",
-            FaultKind::File(FileKind::Zip) => "unzip -p <file>",
-            FaultKind::File(FileKind::Tar) => "tar -xOf <file> <member>",
-            FaultKind::Configuration | FaultKind::EncryptedInside => return None,
-            FaultKind::NoValues | FaultKind::Empty => "etcdctl get <key> --prefix -w json",
-            _ => self
-                .within
-                .first()
-                .or(self.form.as_ref())
-                .map_or("etcdctl get <key> -w json", |form| form.command()),
-        })
+            Self::Sqlite => Form::SqliteHex.command(),
+            Self::PostgresDump => Form::PostgresHex.command(),
+            Self::Gzip => "gzip -dc <file>",
+            Self::Zstd => "zstd -dc <file>",
+            Self::Xz => "xz -dc <file>",
+            Self::Bzip2 => "bzip2 -dc <file>",
+            Self::Zip => "unzip -p <file>",
+            Self::Tar => "tar -xOf <file> <member>",
+        }
     }
 }
 
@@ -171,17 +214,7 @@ impl FaultKind {
             }
             Self::Configuration => "this is an encryption configuration, not a stored value",
             Self::EtcdctlError => "an error message of etcdctl instead of a value",
-            Self::File(FileKind::EtcdDatabase) => {
-                "this is an etcd database: a snapshot, or the file snap/db of a member"
-            }
-            Self::File(FileKind::Sqlite) => "this is a SQLite database",
-            Self::File(FileKind::PostgresDump) => "this is a dump of pg_dump",
-            Self::File(FileKind::Gzip) => "this is gzip, not a stored value of Kubernetes",
-            Self::File(FileKind::Zstd) => "this is zstd, not a stored value of Kubernetes",
-            Self::File(FileKind::Xz) => "this is xz, not a stored value of Kubernetes",
-            Self::File(FileKind::Bzip2) => "this is bzip2, not a stored value of Kubernetes",
-            Self::File(FileKind::Zip) => "this is zip, not a stored value of Kubernetes",
-            Self::File(FileKind::Tar) => "this is tar, not a stored value of Kubernetes",
+            Self::File(kind) => kind.words(),
             Self::Unrecognized => "not a stored value of Kubernetes in a known form",
             Self::UnrecognizedEncrypted => {
                 "an encrypted value is in the input, in a form that is not understood"
@@ -196,15 +229,17 @@ impl fmt::Display for Fault {
             write!(f, "line {}, byte {}: ", self.place.line, self.place.offset)?;
         }
         if let Some(key) = &self.key {
-            write!(f, "{}: ", String::from_utf8_lossy(key))?;
+            // A key may contain anything, also what a terminal obeys.
+            write!(f, "{}: ", String::from_utf8_lossy(key).escape_debug())?;
         }
         f.write_str(self.kind.words())?;
-        match self.kind {
-            FaultKind::TooLong { limit } => write!(f, " (the limit is {limit} bytes)")?,
-            FaultKind::Gap { expected } => write!(f, " (the next offset must be {expected})")?,
-            _ => {}
+        if let FaultKind::TooLong { limit } = self.kind {
+            write!(f, " (the limit is {limit} bytes)")?;
         }
-        if let Some(form) = self.within.first().or(self.form.as_ref()) {
+        if let FaultKind::Gap { expected } = self.kind {
+            write!(f, " (the next offset must be {expected})")?;
+        }
+        if let Some(form) = self.seen() {
             write!(f, " (read as {})", form.name())?;
         }
         if let Some(command) = self.command() {

@@ -30,9 +30,13 @@
 //! 4. Every value passes one gate before it is returned, whatever its form.
 //!
 //! # The gate
-//! A value is returned as plaintext only if it is known to be plaintext. That is: it begins as Kubernetes' protobuf does, or it is a JSON object with
-//! `apiVersion` and `kind`, or it is another value whose exact bounds and key the form states (JSON, protobuf, fields of etcdctl). And it contains
-//! `k8s:enc:` nowhere: not as text, UTF-16, hex (in bytes, 16-bit or 32-bit words) or base64. Anything else is a [`Fault`].
+//! A value is returned as plaintext only if it is known to be plaintext. That is: it begins as Kubernetes' protobuf or CBOR does, or it is a JSON
+//! object with `apiVersion` and `kind`. Other values are plaintext only under a key that is not below Kubernetes' prefixes, and only if the form states
+//! the exact bounds of both (JSON, protobuf and fields of etcdctl). And it contains `k8s:enc:` nowhere: not as text, UTF-16, hex (in bytes, 16-bit or
+//! 32-bit words) or base64. Anything else is a [`Fault`].
+//!
+//! An encrypted value that tools took for text is a [`Fault`] too: see [`FaultKind::Mangled`], [`FaultKind::Replaced`] and
+//! [`FaultKind::PrintedAsText`].
 //!
 //! # Limits
 //! Time is linear in the input. Memory is bounded by [`Limits::value`]: one value, its text, and a few kilobytes. There is no limit on the input.

@@ -75,7 +75,8 @@ impl Plain {
             return false;
         }
         let limit = context.limits.key;
-        let Some(len) = rest.iter().take(limit + 2).position(|byte| *byte == b'\n') else {
+        let Some(len) = rest.iter().take(limit.saturating_add(2)).position(|byte| *byte == b'\n')
+        else {
             if rest.len() > limit || end {
                 let kind = if text::is_key(rest, limit) {
                     FaultKind::NoValue
@@ -188,7 +189,8 @@ impl Plain {
     fn fits(&mut self, context: &mut Context) -> bool {
         let limit = context.limits.value;
         if self.searched - self.start > limit.saturating_add(2)
-            || self.rest().len() > limit.saturating_add(context.limits.key + COMPACT_AT)
+            || self.rest().len()
+                > limit.saturating_add(context.limits.key).saturating_add(COMPACT_AT)
         {
             self.stop(FaultKind::TooLong { limit }, context);
         }
@@ -226,7 +228,8 @@ impl Plain {
         {
             return Found::No;
         }
-        let Some(len) = after.iter().take(limit + 2).position(|byte| *byte == b'\n') else {
+        let Some(len) = after.iter().take(limit.saturating_add(2)).position(|byte| *byte == b'\n')
+        else {
             return more(after.len() <= limit && text::is_graphic(after));
         };
         let (line, value) = after.split_at(len);

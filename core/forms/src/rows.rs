@@ -35,6 +35,9 @@ struct Cell {
     place: Place,
 }
 
+/// The widths to which databases wrap base64: SQLite and Postgres.
+const WRAPS: [usize; 2] = [72, 76];
+
 /// How a cell goes on in the next line.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum GoesOn {
@@ -195,7 +198,11 @@ impl Rows {
                 }
             }
             GoesOn::Maybe
-                if is_wrapped(trimmed) && !trimmed.is_empty() && trimmed.len() <= cell.width =>
+                if WRAPS.contains(&cell.width)
+                    && is_wrapped(trimmed)
+                    && !trimmed.is_empty()
+                    && trimmed.len() <= cell.width
+                    && stored(trimmed).is_none() =>
             {
                 (trimmed, None, trimmed.len() == cell.width)
             }

@@ -244,6 +244,27 @@ fn places_are_those_of_the_key() {
     }
 }
 
+/// A line that is not recognized may be another value. It is never added to the value before it.
+#[test]
+fn values_are_not_joined() {
+    let value = [b"k8s:enc:aesgcm:v1:key1:".to_vec(), vec![0xa7; 40]].concat();
+    let encodings: [fn(&[u8]) -> String; 2] = [printers::base64, printers::hex];
+    for encoded in encodings {
+        let other = encoded(b"{\"spec\":1}\n\n");
+        for input in [
+            format!("{}\n{other}\n", encoded(&value)),
+            format!(" value\n-------\n {}\n {other}\n(2 rows)\n", encoded(&value)),
+        ] {
+            for entry in read_all(input.as_bytes(), Limits::default()).iter().flatten() {
+                assert_eq!(entry.bytes, value, "{input}");
+            }
+        }
+        let table = format!(" value\n-------\n {0}\n {0}\n(2 rows)\n", encoded(&value));
+        let items = read_all(table.as_bytes(), Limits::default());
+        assert_eq!(items.iter().flatten().count(), 2, "{items:?}");
+    }
+}
+
 #[test]
 fn forms_may_be_inside_each_other_three_deep() {
     let pair = &pairs()[..1];
