@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::form::Form;
+use crate::resource::{Resource, resource};
 
 /// A value that was found in an input.
 #[derive(Clone, PartialEq, Eq)]
@@ -53,6 +54,11 @@ impl Entry {
     /// The outermost form: the one that the user sees.
     pub fn seen(&self) -> Form {
         self.within.first().copied().unwrap_or(self.form)
+    }
+
+    /// The resource of the value, if the key is known and names one.
+    pub fn resource(&self) -> Option<Resource<'_>> {
+        self.key.as_deref().and_then(resource)
     }
 
     /// The readings of the value, the most probable first: without the line end that may have been added, without its `\n` only if it is `\r\n`, and

@@ -32,6 +32,8 @@ pub(crate) struct Json {
     lone_key: Option<Vec<u8>>,
     /// The line after the last value, which is not JSON.
     trailing: Option<Vec<u8>>,
+    /// Where a string is cut off by the end of the line. It is the end of the input too, or the text is not JSON.
+    cut: Option<Place>,
 }
 
 /// What the value at the top is.
@@ -62,6 +64,7 @@ impl Json {
             text_place: context.here(),
             lone_key: None,
             trailing: None,
+            cut: None,
         }
     }
 
@@ -333,6 +336,13 @@ impl Machine for Json {
                 self.trail(input, context);
                 return;
             }
+            if let Some(place) = self.cut {
+                if !input.trim_ascii().is_empty() {
+                    let kind = FaultKind::Syntax("a line end within a string or word of JSON");
+                    context.stop(place, Some(Form::EtcdctlJson), kind);
+                }
+                return;
+            }
             let before = input;
             let event = self.syntax.next(&mut input);
             let read = before.get(..before.len() - input.len()).unwrap_or_default();
@@ -356,6 +366,9 @@ impl Machine for Json {
                 // A prompt such as `[root@node ~]#`.
                 Event::Invalid(_) if self.syntax.at_first_element() && context.seen() => {
                     self.trailing = Some(b"[".to_vec());
+                }
+                Event::Invalid(_) if matches!(input.first(), Some(b'\n' | b'\r')) => {
+                    self.cut = Some(context.here());
                 }
                 Event::Invalid(words) => {
                     context.stop(context.here(), Some(Form::EtcdctlJson), FaultKind::Syntax(words));

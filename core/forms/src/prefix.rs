@@ -192,14 +192,17 @@ fn guess(provider: Provider, rest: &[u8]) -> (Option<Cut<'_>>, bool) {
             continue;
         };
         let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-._".contains(byte);
-        if part.len() < 2 || !part.iter().all(is_name) {
-            break;
-        }
-        // Ciphertext after a plain name has such a part by accident. Where both are well-formed, the longer name is more probable.
-        let blocks = provider == Provider::AesCbc;
-        if cut.well_formed || (!blocks && !first.well_formed) {
+        let looks_like_name = part.len() >= 2 && part.iter().all(is_name);
+        // Ciphertext after a plain name may look like a part of a name. Where both cuts are well-formed, the longer name is more probable.
+        let is_better = match provider == Provider::AesCbc {
+            true => cut.well_formed && (looks_like_name || !first.well_formed),
+            false => looks_like_name && (cut.well_formed || !first.well_formed),
+        };
+        if is_better {
             certain = !first.well_formed;
             best = Some(cut);
+        } else if provider != Provider::AesCbc {
+            break;
         }
     }
     (best, certain)
@@ -250,6 +253,7 @@ mod tests {
         for (provider, payload, name) in [
             (Provider::AesCbc, &[0xaa; 48][..], K3S),
             (Provider::AesCbc, &[0xaa; 48], "key1"),
+            (Provider::AesCbc, &[0xaa; 48], "a:b:c d"),
             (Provider::AesGcm, &[0xaa; 60], K3S),
             (Provider::AesGcm, &[0xaa; 60], "key1"),
             (Provider::AesGcm, &[b':'; 60], "key1"),

@@ -126,6 +126,8 @@ fn inputs_without_a_value_are_faults() {
             FaultKind::Gap { expected: 0 },
         ),
         ("{\"header\":{},\"kvs\":[{\"key\":\"L3JlZ2lz", FaultKind::CutShort),
+        ("{\"header\":{},\"kvs\":[{\"key\":\"L3JlZ2lz\r\n\n", FaultKind::CutShort),
+        ("{\"header\":\"a\nb\"}", FaultKind::Syntax("a line end within a string or word of JSON")),
         ("{\"header\":{},\"header\":1,,}", FaultKind::Syntax("expected a name in JSON")),
     ] {
         let items = read_all(input.as_bytes(), Limits::default());
