@@ -194,9 +194,11 @@ fn guess(provider: Provider, rest: &[u8]) -> (Option<Cut<'_>>, bool) {
         let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-._".contains(byte);
         let looks_like_name = part.len() >= 2 && part.iter().all(is_name);
         // Ciphertext after a plain name may look like a part of a name. Where both cuts are well-formed, the longer name is more probable.
-        let is_better = match provider == Provider::AesCbc {
-            true => cut.well_formed && (looks_like_name || !first.well_formed),
-            false => looks_like_name && (cut.well_formed || !first.well_formed),
+        let is_better = match (cut.well_formed, first.well_formed) {
+            // Whole blocks prove the name of an aescbc key.
+            (true, false) => looks_like_name || provider == Provider::AesCbc,
+            (true, true) | (false, false) => looks_like_name,
+            (false, true) => false,
         };
         if is_better {
             certain = !first.well_formed;
@@ -311,7 +313,10 @@ mod tests {
             };
             assert_eq!(found, similar, "{text}");
         }
-        let cut = value(Provider::AesCbc, "key1", &[0xaa; 47]);
-        assert!(matches!(split(&cut, &[]), Stored::Value { name: "key1", well_formed: false, .. }));
+        for name in ["key1", K3S] {
+            let cut = value(Provider::AesCbc, name, &[0xaa; 47]);
+            let Stored::Value { name: found, well_formed, .. } = split(&cut, &[]) else { panic!() };
+            assert_eq!((found, well_formed), (name, false));
+        }
     }
 }
