@@ -32,6 +32,8 @@ pub(crate) struct Plain {
     /// Whether `PUT` or `DELETE` was seen.
     watch: bool,
     deleted: bool,
+    /// Whether the output is a transaction's: an empty line stands before each answer.
+    transaction: bool,
     /// Whether lines end with `\r\n`.
     crlf: bool,
     many: bool,
@@ -93,6 +95,7 @@ impl Plain {
         if let Some(word) = Word::of(line) {
             self.watch |= matches!(word, Word::Put | Word::Delete | Word::Progress);
             self.deleted = word == Word::Delete;
+            self.transaction |= word == Word::Transaction;
         } else if text::is_key(line, limit) {
             let key = line.to_vec();
             if !self.keyed {
@@ -221,6 +224,15 @@ impl Plain {
         if after.is_empty() {
             return more(true);
         }
+        if self.transaction {
+            let heads: [&[u8]; 2] = [b"\nOK\n", b"\r\nOK\r\n"];
+            if heads.iter().any(|head| after.starts_with(head)) {
+                return Found::Yes;
+            }
+            if !end && text::may_begin(after, &heads) {
+                return Found::More;
+            }
+        }
         let limit = context.limits.key;
         if !after.starts_with(b"/")
             && !text::may_begin(after, &[b"compact_rev_key\n", b"compact_rev_key\r\n"])
@@ -261,6 +273,10 @@ impl Plain {
             line_end = LineEnd::Removed;
             if self.crlf {
                 bytes.truncate(bytes.strip_suffix(b"\r").unwrap_or(&bytes).len());
+            }
+            // The empty line before the next answer, unless one answer has both values.
+            if self.transaction && !last && bytes.ends_with(b"\n") {
+                line_end = LineEnd::MaybeAdded { len: 1 };
             }
         } else if last && (self.keyed || self.many) {
             let end = if self.crlf {

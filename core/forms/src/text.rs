@@ -28,8 +28,10 @@ pub(crate) enum Word {
     Put,
     Delete,
     Progress,
-    /// `OK` of a put, `SUCCESS` or `FAILURE` of a transaction.
-    Other,
+    /// `OK`, of a put.
+    Ok,
+    /// `SUCCESS` or `FAILURE`, of a transaction.
+    Transaction,
 }
 
 impl Word {
@@ -37,7 +39,8 @@ impl Word {
         Some(match line {
             b"PUT" => Self::Put,
             b"DELETE" => Self::Delete,
-            b"OK" | b"SUCCESS" | b"FAILURE" => Self::Other,
+            b"OK" => Self::Ok,
+            b"SUCCESS" | b"FAILURE" => Self::Transaction,
             line if line.starts_with(WATCH_PROGRESS) => Self::Progress,
             _ => return None,
         })
