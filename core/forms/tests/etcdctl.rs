@@ -1,6 +1,6 @@
 //! What a real etcdctl 3.4.23, etcd's gateway and jq print (cases/etcdctl.sh wrote the files) is read back.
 
-use dekker_forms::{Entry, FaultKind, Item, Limits, read_all};
+use dekker_forms::{Entry, FaultKind, Item, Limits, Reader, read_all};
 
 fn file(name: &str) -> Vec<u8> {
     let path = format!("{}/tests/cases/etcdctl/{name}", env!("CARGO_MANIFEST_DIR"));
@@ -72,6 +72,28 @@ fn every_output_of_etcdctl_is_read_back() {
             assert_eq!(entry.revision, revision.then_some(*at), "{name}");
             let value = file(value);
             assert!(entry.readings().any(|bytes| bytes == value), "{name}: {pair}: {entry:?}");
+        }
+    }
+}
+
+#[test]
+fn pieces_do_not_matter() {
+    let folder = format!("{}/tests/cases/etcdctl", env!("CARGO_MANIFEST_DIR"));
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let input = file(&name);
+        for len in [1, 5, 100] {
+            let mut reader = Reader::new(Limits::default());
+            let mut items = Vec::new();
+            for mut piece in input.chunks(len) {
+                while let Some(item) = reader.push(&mut piece) {
+                    items.push(item);
+                }
+            }
+            while let Some(item) = reader.finish() {
+                items.push(item);
+            }
+            assert_eq!(items, read(&name), "{name} in pieces of {len}");
         }
     }
 }
