@@ -138,6 +138,13 @@ impl Fault {
         }
     }
 
+    /// The key, if a shell and SQL take it as it is.
+    fn shell_key(&self) -> Option<&str> {
+        let key = core::str::from_utf8(self.key.as_deref()?).ok()?;
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-:+".contains(&byte);
+        key.bytes().all(is_plain).then_some(key)
+    }
+
     /// The outermost form: the one that the user sees.
     fn seen(&self) -> Option<Form> {
         self.within.first().copied().or(self.form)
@@ -242,10 +249,14 @@ impl fmt::Display for Fault {
         if let Some(form) = self.seen() {
             write!(f, " (read as {})", form.name())?;
         }
-        if let Some(command) = self.command() {
-            write!(f, "; use {command}")?;
+        let Some(command) = self.command() else {
+            return Ok(());
+        };
+        f.write_str("; use ")?;
+        match (command.split_once("<key>"), self.shell_key()) {
+            (Some((before, after)), Some(key)) => write!(f, "{before}{key}{after}"),
+            _ => f.write_str(command),
         }
-        Ok(())
     }
 }
 
@@ -256,3 +267,37 @@ impl fmt::Debug for Fault {
 }
 
 impl core::error::Error for Fault {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn the_text_names_place_key_cause_form_and_command() {
+        let place = Place { offset: 42, line: 3 };
+        let fault = |key: Option<&[u8]>, form, kind| {
+            let key = key.map(<[u8]>::to_vec);
+            Fault { key, ..Fault::new(place, form, kind) }.to_string()
+        };
+        assert_eq!(
+            fault(Some(b"/registry/secrets/a/b"), Some(Form::EtcdctlPlain), FaultKind::NoValue),
+            "line 3, byte 42: /registry/secrets/a/b: the key has no value: `--keys-only` leaves values out (read as etcdctl); use etcdctl get \
+             /registry/secrets/a/b -w json"
+        );
+        assert_eq!(
+            fault(Some(b"/a\x1b[2J$(x)"), None, FaultKind::CutShort),
+            "line 3, byte 42: /a\\u{1b}[2J$(x): the input ends in the middle of a value; use etcdctl get <key> -w json"
+        );
+        assert_eq!(
+            fault(None, Some(Form::Xxd), FaultKind::Gap { expected: 16 }),
+            "line 3, byte 42: lines of the dump are missing (the next offset must be 16) (read as xxd); use etcdctl get <key> -w json, or the whole \
+             output of xxd -p"
+        );
+        assert_eq!(
+            fault(None, None, FaultKind::Configuration),
+            "line 3, byte 42: this is an encryption configuration, not a stored value"
+        );
+        assert!(fault(None, None, FaultKind::Empty).starts_with("there is no value"));
+    }
+}

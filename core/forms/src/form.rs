@@ -73,6 +73,32 @@ impl Form {
         }
     }
 
+    /// A name for programs, which does not change.
+    pub const fn id(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Hex => "hex",
+            Self::PostgresHex => "postgres-hex",
+            Self::SqliteHex => "sqlite-hex",
+            Self::EtcdctlHex => "etcdctl-hex",
+            Self::Base64 => "base64",
+            Self::Base64Url => "base64url",
+            Self::Xxd => "xxd",
+            Self::HexdumpC => "hexdump-c",
+            Self::Hexdump => "hexdump",
+            Self::Od => "od",
+            Self::EtcdctlPlain => "etcdctl-plain",
+            Self::EtcdctlValueOnly => "etcdctl-value-only",
+            Self::EtcdctlJson => "etcdctl-json",
+            Self::EtcdctlFields => "etcdctl-fields",
+            Self::EtcdctlProtobuf => "etcdctl-protobuf",
+            Self::JsonStrings => "json-strings",
+            Self::JsonRows => "json-rows",
+            Self::Rows => "rows",
+            Self::Utf16 => "utf-16",
+        }
+    }
+
     /// A command whose output this crate reads without doubt, for a user who holds this form.
     pub const fn command(self) -> &'static str {
         match self {
