@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use crate::context::{Candidate, Context, Machine};
 use crate::fault::{Fault, FaultKind};
 use crate::form::Form;
+use crate::guard::Guard;
 use crate::kubernetes::{Varint, varint};
 
 const FORM: Option<Form> = Some(Form::EtcdctlProtobuf);
@@ -131,7 +132,10 @@ impl Protobuf {
 fn top(field: &Field<'_>, context: &mut Context) -> Option<()> {
     match field {
         Field::Number(number, _) if (2..=7).contains(number) => Some(()),
-        Field::Bytes(1, header) => fields(header, &mut |_| Some(())),
+        Field::Bytes(1, header) => fields(header, &mut |field| match field {
+            Field::Number(..) => Some(()),
+            Field::Bytes(..) => None,
+        }),
         Field::Bytes(2, pair) => key_value(pair, false, context),
         Field::Bytes(3, operation) => fields(operation, &mut |field| match field {
             // ResponseOp: range, put, delete_range.
@@ -146,7 +150,7 @@ fn top(field: &Field<'_>, context: &mut Context) -> Option<()> {
             _ => None,
         }),
         // WatchResponse: cancel_reason.
-        Field::Bytes(6, _) => Some(()),
+        Field::Bytes(6, reason) => (!Guard::finds(reason)).then_some(()),
         Field::Bytes(11, event) => fields(event, &mut |field| match field {
             Field::Number(1, _) => Some(()),
             Field::Bytes(2 | 3, pair) => key_value(pair, true, context),

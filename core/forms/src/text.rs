@@ -126,7 +126,7 @@ pub(crate) fn is_printable_ascii(bytes: &[u8]) -> bool {
 
 /// Whether the line is of etcdctl's log, which it writes beside its output.
 pub(crate) fn is_log(line: &[u8]) -> bool {
-    line.trim_ascii_start().starts_with(b"{\"level\":\"")
+    line.trim_ascii_start().starts_with(b"{\"level\":\"") && !Guard::finds(line)
 }
 
 /// Whether the line is text without control characters.
