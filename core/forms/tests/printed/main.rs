@@ -249,16 +249,22 @@ fn places_are_those_of_the_key() {
 /// A line that is not recognized may be another value. It is never added to the value before it.
 #[test]
 fn values_are_not_joined() {
-    let value = [b"k8s:enc:aesgcm:v1:key1:".to_vec(), vec![0xa7; 40]].concat();
     let encodings: [fn(&[u8]) -> String; 2] = [printers::base64, printers::hex];
-    for encoded in encodings {
-        let other = encoded(b"{\"spec\":1}\n\n");
-        for input in [
-            format!("{}\n{other}\n", encoded(&value)),
-            format!(" value\n-------\n {}\n {other}\n(2 rows)\n", encoded(&value)),
-        ] {
-            for entry in read_all(input.as_bytes(), Limits::default()).iter().flatten() {
-                assert_eq!(entry.bytes, value, "{input}");
+    // 57 bytes of base64 and 36 and 38 of hex have the widths to which databases wrap.
+    for (encoded, len) in
+        encodings.into_iter().flat_map(|encoding| [40, 34, 13, 15].map(|len| (encoding, len)))
+    {
+        let value = [b"k8s:enc:aesgcm:v1:key1:".to_vec(), vec![0xa7; len]].concat();
+        // A line of another width than tools wrap to is never continued.
+        if len == 40 {
+            let other = encoded(b"{\"spec\":1}\n\n");
+            for input in [
+                format!("{}\n{other}\n", encoded(&value)),
+                format!(" value\n-------\n {}\n {other}\n(2 rows)\n", encoded(&value)),
+            ] {
+                for entry in read_all(input.as_bytes(), Limits::default()).iter().flatten() {
+                    assert_eq!(entry.bytes, value, "{input}");
+                }
             }
         }
         let table = format!(" value\n-------\n {0}\n {0}\n(2 rows)\n", encoded(&value));
@@ -290,6 +296,56 @@ fn forms_may_be_inside_each_other_three_deep() {
     }
     let items = read_all(&base64(&utf16(&dump(&base64(&json)))), Limits::default());
     assert!(items.iter().all(Result::is_err), "{items:?}");
+}
+
+/// Whatever is skipped or not understood beside plaintext is searched for encrypted values.
+#[test]
+fn encrypted_values_beside_plaintext_are_faults() {
+    let object = "{\"apiVersion\":\"v1\",\"kind\":\"Secret\"}";
+    let pair = Pair { key: "/registry/x/y".into(), value: object.into(), revision: 1 };
+    let json = PRINTERS.iter().find(|printer| printer.name == "get -w json").unwrap();
+    let printed = String::from_utf8((json.print)(&[pair])).unwrap();
+    for input in [
+        printed.replace("{\"header\":", "{\"note\":\"azhzOmVuYzphZXNnY20=\",\"header\":"),
+        printed.replace("\"version\":1", "\"version\":1,\"other\":\"k8s:enc:aesgcm\""),
+        printed.replace("\"version\":1", "\"version\":1,\"6b38733a656e633a\":0"),
+        format!("# k8s:enc:aesgcm:v1:key1:\n{object}"),
+        format!("{{\"level\":\"warn\",\"x\":\"k8s:enc:\"}}\n{object}"),
+        format!("{object}\n$ k8s:enc:aesgcm:v1:key1:\n"),
+        format!("{object}{{\"x\":\"k8s:enc:\"}}"),
+    ] {
+        let items = read_all(input.as_bytes(), Limits::default());
+        assert!(items.iter().any(Result::is_err), "{input}: {items:?}");
+    }
+}
+
+#[test]
+fn nesting_has_a_limit() {
+    for (depth, kind) in [(128, FaultKind::CutShort), (129, FaultKind::TooDeep)] {
+        for bracket in ["[", "{\"a\":"] {
+            let items = read_all(bracket.repeat(depth).as_bytes(), Limits::default());
+            let [Err(fault)] = items.as_slice() else { panic!("{bracket}: {items:?}") };
+            assert_eq!(fault.kind, kind, "{bracket} {depth}");
+        }
+    }
+}
+
+#[test]
+fn repetition_has_a_limit() {
+    let dump = |offset: &str| {
+        let line = "6b 38 73 3a 65 6e 63 3a  61 65 73 67 63 6d 3a 76";
+        let text = format!("00000000  {line}\n00000010  {line}\n*\n{offset}\n");
+        read_all(text.as_bytes(), Limits::default().with_value(1 << 20))
+    };
+    let items = dump("00001000");
+    assert!(matches!(items.as_slice(), [Ok(entry)] if entry.bytes.len() == 4096), "{items:?}");
+    for offset in ["00200000", "ffffffffffffffe0"] {
+        let items = dump(offset);
+        let is_right = |item: &Result<_, dekker_forms::Fault>| {
+            item.as_ref().is_err_and(|fault| fault.kind == FaultKind::TooLong { limit: 1 << 20 })
+        };
+        assert!(items.iter().any(is_right), "{offset}: {items:?}");
+    }
 }
 
 #[test]
@@ -326,7 +382,8 @@ fn hostile_inputs_take_linear_time_and_no_stack() {
         ("events", "PUT\n".repeat(big / 4)),
         ("values", "k8s:enc:\n".repeat(big / 8)),
         ("keys", "/registry/a/b\n".repeat(big / 8)),
-        ("repetition without end", dump("*\nffffffffffffffff\n")),
+        ("repetition without end", dump("*\nfffffffffffffff0\n")),
+        ("repetition up to no line", dump("*\nffffffffffffffff\n")),
         ("repetitions", dump(&"*\n7fffff0\n".repeat(100))),
         ("base64 lines", "azhzOmVuYzph\n".repeat(big / 16)),
         ("rows", "1|/registry/a/b|\\x6b38733a656e633a61657367\n".repeat(big / 32)),
