@@ -17,7 +17,7 @@ enum May {
 }
 
 /// Every crate of the workspace.
-const TABLE: [(&str, May); 21] = [
+const TABLE: [(&str, May); 22] = [
     ("dekker-accelerated", May::Use(&["dekker-core", "dekker-memory"])),
     (
         "dekker-bench",
@@ -37,6 +37,7 @@ const TABLE: [(&str, May); 21] = [
     ("dekker-core", May::Use(&["dekker-crypto"])),
     ("dekker-core-tests", May::UseAll),
     ("dekker-crypto", May::Use(&[])),
+    ("dekker-forms", May::Use(&[])),
     ("dekker-fuzz-targets", May::Use(&["dekker-core", "dekker-host", "dekker-proto"])),
     (
         "dekker-host",

@@ -27,6 +27,8 @@ pub(super) fn native(workspace: &Workspace, counts: &mut Counts) -> Result<Done>
         "-p",
         "dekker-crypto",
         "-p",
+        "dekker-forms",
+        "-p",
         "dekker-fuzz-targets",
         "-p",
         "dekker-keys",
