@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 /// A pair of key and value in etcd.
 #[derive(Clone, Debug)]
-pub struct Pair {
+pub(crate) struct Pair {
     pub key: String,
     pub value: Vec<u8>,
     pub revision: u64,
@@ -13,7 +13,7 @@ pub struct Pair {
 
 /// What a form keeps of a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Keeps {
+pub(crate) struct Keeps {
     pub key: bool,
     pub revision: bool,
 }
@@ -23,7 +23,7 @@ const KEY: Keeps = Keeps { key: true, revision: false };
 const VALUE: Keeps = Keeps { key: false, revision: false };
 
 /// A form: its name, what it keeps, whether it holds several pairs, whether it is text, and its printer.
-pub struct Printer {
+pub(crate) struct Printer {
     pub name: &'static str,
     pub keeps: Keeps,
     pub many: bool,
@@ -37,7 +37,7 @@ impl std::fmt::Debug for Printer {
     }
 }
 
-pub const PRINTERS: &[Printer] = &[
+pub(crate) const PRINTERS: &[Printer] = &[
     Printer {
         name: "raw",
         keeps: VALUE,
@@ -504,7 +504,7 @@ fn value_only(pairs: &[Pair]) -> Vec<u8> {
     pairs.iter().flat_map(|pair| [&pair.value[..], b"\n"].concat()).collect()
 }
 
-pub fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
@@ -526,7 +526,7 @@ fn escaped(bytes: &[u8]) -> String {
     })
 }
 
-pub fn base64(bytes: &[u8]) -> String {
+pub(crate) fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
     for group in bytes.chunks(3) {
@@ -544,7 +544,7 @@ pub fn base64(bytes: &[u8]) -> String {
     text
 }
 
-pub fn wrapped(text: &str, width: usize) -> Vec<u8> {
+pub(crate) fn wrapped(text: &str, width: usize) -> Vec<u8> {
     text.as_bytes().chunks(width).flat_map(|line| [line, b"\n"].concat()).collect()
 }
 
@@ -720,7 +720,7 @@ fn varint(mut value: u64) -> Vec<u8> {
     bytes
 }
 
-pub fn field(number: u64, bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn field(number: u64, bytes: &[u8]) -> Vec<u8> {
     [varint(number << 3 | 2), varint(bytes.len() as u64), bytes.to_vec()].concat()
 }
 
@@ -775,7 +775,7 @@ fn text_column(bytes: &[u8]) -> String {
 }
 
 /// Without `*`, as `hexdump -v`.
-pub fn hexdump_c(bytes: &[u8]) -> String {
+pub(crate) fn hexdump_c(bytes: &[u8]) -> String {
     let mut text = String::new();
     for (line, chunk) in bytes.chunks(16).enumerate() {
         let half =
@@ -793,7 +793,7 @@ pub fn hexdump_c(bytes: &[u8]) -> String {
     text
 }
 
-pub fn hexdump(bytes: &[u8]) -> String {
+pub(crate) fn hexdump(bytes: &[u8]) -> String {
     let mut text = String::new();
     for (line, chunk) in bytes.chunks(16).enumerate() {
         let _ = write!(text, "{:07x}", line * 16);
@@ -806,7 +806,7 @@ pub fn hexdump(bytes: &[u8]) -> String {
     text
 }
 
-pub fn xxd(bytes: &[u8]) -> String {
+pub(crate) fn xxd(bytes: &[u8]) -> String {
     let mut text = String::new();
     for (line, chunk) in bytes.chunks(16).enumerate() {
         let words: String = chunk.chunks(2).map(|word| format!("{} ", hex(word))).collect();
