@@ -141,6 +141,15 @@ mod tests {
     }
 
     #[test]
+    fn only_a_failed_source_of_randomness_is_a_source() {
+        let error = NonceError::Entropy(EntropyError);
+        assert!(
+            core::error::Error::source(&error).is_some_and(|source| source.is::<EntropyError>())
+        );
+        assert!(core::error::Error::source(&NonceError::Exhausted).is_none());
+    }
+
+    #[test]
     fn exhausted_counter_stays_exhausted() {
         let nonces = CounterNonces::new(CounterRange { start: u64::MAX - 2, end: u64::MAX });
         let given: Vec<_> = core::iter::repeat_with(|| nonces.next(&Counting)).take(5).collect();

@@ -6,6 +6,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::event::{Action, Event, OpId};
+use super::pending::PARKED_BYTES_MAX;
 use super::{Engine, Options};
 use crate::crypto::entropy::{Entropy, EntropyError};
 use crate::crypto::keys::DekSourceType;
@@ -131,4 +132,61 @@ fn exhausted_dek_does_not_ask_a_failing_plugin_for_every_write() {
     short.engine.handle_timeout(short.now);
     short.answer();
     short.write().unwrap();
+}
+
+#[test]
+fn a_parked_operation_takes_the_room_of_its_location_and_its_value() {
+    let mut short = Short::new(10);
+    let key = b"/registry/secrets/default/token";
+    let at = Location { resource: "secrets", key };
+    let outcome = short.engine.to_storage(OpId(1), at, b"hunter2", short.now);
+    let stored = outcome.unwrap().unwrap().stored;
+    for (more, fits) in [(0, true), (1, false)] {
+        // No plugin has answered these engines yet, so every operation waits.
+        let new = || {
+            let keys = Box::new(RustCrypto);
+            Engine::new(FILE, Options::default(), keys, Box::new(Sevens), short.now).unwrap()
+        };
+        let key =
+            |value: &[u8]| vec![b'k'; PARKED_BYTES_MAX - "secrets".len() - value.len() + more];
+        let wrote = {
+            let key = key(b"hunter2");
+            let at = Location { resource: "secrets", key: &key };
+            new().to_storage(OpId(1), at, b"hunter2", short.now).map(|done| done.unwrap_err().kind)
+        };
+        let read = {
+            let key = key(&stored);
+            let at = Location { resource: "secrets", key: &key };
+            new().from_storage(OpId(1), at, &stored, short.now).map(|done| done.unwrap_err().kind)
+        };
+        let expected = (!fits).then_some(ErrorKind::Overloaded);
+        assert_eq!((wrote, read), (expected, expected), "{more} bytes too many");
+    }
+}
+
+#[test]
+fn a_local_write_that_fails_is_counted_for_its_key_and_for_its_provider() {
+    struct Fails;
+    impl Entropy for Fails {
+        fn fill(&self, _: &mut [u8]) -> Result<(), EntropyError> {
+            Err(EntropyError)
+        }
+    }
+    let file = b"
+apiVersion: apiserver.config.k8s.io/v1
+kind: EncryptionConfiguration
+resources:
+- resources: [secrets]
+  providers: [{aesgcm: {keys: [{name: key1, secret: MDEyMzQ1Njc4OWFiY2RlZg==}]}}]
+";
+    let now = Timestamp::from_millis(1_000_000);
+    let engine = Engine::new(file, Options::default(), Box::new(RustCrypto), Box::new(Fails), now);
+    let mut engine = engine.unwrap();
+    let at = Location { resource: "secrets", key: b"/k" };
+    let error = engine.to_storage(OpId(1), at, b"x", now).unwrap().unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Internal);
+    let counted = engine.counts.transformations.iter();
+    let counted: Vec<_> =
+        counted.map(|(labels, count)| (labels.prefix.to_string(), *count)).collect();
+    assert_eq!(counted, [("k8s:enc:aesgcm:v1:".to_string(), 1), ("key1:".to_string(), 1)]);
 }
