@@ -129,6 +129,7 @@ macro_rules! with_behaviours {
                 good_answer_that_is_too_late_is_requested_again
                 operations_wait_for_the_first_dek_when_its_poll_is_overdue
                 read_after_a_sleep_does_not_wait_for_an_earlier_call
+                malformed_value_after_a_sleep_fails_at_once
                 health_after_a_sleep_is_the_plugins_current_health
                 waiting_writes_are_bounded
             }

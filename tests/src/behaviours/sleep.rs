@@ -161,6 +161,13 @@ pub(super) fn read_after_a_sleep_does_not_wait_for_an_earlier_call(maker: &dyn M
     assert_eq!(h.read("/k", &foreign).plaintext, b"x");
 }
 
+pub(super) fn malformed_value_after_a_sleep_fails_at_once(maker: &dyn Maker) {
+    let mut h = asleep_during_a_poll(maker);
+    let read = h.begin_read("secrets", "/k", b"k8s:enc:kms:v2:a:\xff");
+    let error = h.was_read(read).expect("no answer of the plugin can help").unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Malformed);
+}
+
 pub(super) fn health_after_a_sleep_is_the_plugins_current_health(maker: &dyn Maker) {
     let mut h = asleep_during_a_poll(maker);
     assert_eq!(h.fault(), None);
