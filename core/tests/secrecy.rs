@@ -1,11 +1,15 @@
 //! What a log or an error may show of secrets, and how much memory a sealed value takes.
 
+use std::error::Error as _;
+
 use dekker_core::crypto::entropy::EntropyError;
 use dekker_core::crypto::keys::{DekSourceType, Envelope, KeyError};
+use dekker_core::crypto::nonce::NonceError;
 use dekker_core::crypto::secret::Secret;
 use dekker_core::engine::event::{DecryptRequest, EncryptResponse, StatusResponse};
 use dekker_core::provider::kms::annotations::Annotations;
 use dekker_core::provider::kms::message::KeyId;
+use dekker_core::provider::kms::v2::write_dek::SealError;
 
 /// `sha256:` of `key-1`.
 const HASH: &str = "sha256:be2974546978e3739e6d6da85c4be9f334ce32df2b9fd4b6ff1b55c0d57e9d44";
@@ -47,6 +51,17 @@ fn key_errors_say_which_lengths_are_valid() {
         (KeyError::Cipher, "the cipher failed"),
     ] {
         assert_eq!(error.to_string(), expected);
+    }
+}
+
+#[test]
+fn the_error_of_a_seal_has_the_text_and_the_source_of_its_cause() {
+    for (error, text) in [
+        (SealError::Nonce(NonceError::Exhausted), "the DEK has no nonce left"),
+        (SealError::Key(KeyError::Cipher), "the cipher failed"),
+    ] {
+        assert_eq!(error.to_string(), text);
+        assert_eq!(error.source().map(ToString::to_string).as_deref(), Some(text));
     }
 }
 

@@ -190,3 +190,8 @@ resources:
         counted.map(|(labels, count)| (labels.prefix.to_string(), *count)).collect();
     assert_eq!(counted, [("k8s:enc:aesgcm:v1:".to_string(), 1), ("key1:".to_string(), 1)]);
 }
+
+#[test]
+fn the_names_of_the_checks_are_known_without_calling_a_plugin() {
+    assert_eq!(Short::new(1).engine.check_names(), ["kms-providers"]);
+}
