@@ -1,10 +1,15 @@
 //! Values that were printed in every form are read back.
 
+mod etcdctl;
+mod pieces;
 mod printers;
 mod property;
+mod tools;
 
 use dekker_forms::{Content, FaultKind, Form, Limits, read_all};
-use printers::{PRINTERS, Pair, wrapped};
+use printers::digits::{self, wrapped};
+use printers::dumps::hexdump_c;
+use printers::{PRINTERS, Pair};
 
 fn pairs() -> Vec<Pair> {
     let encrypted = |name: &str, len: u8| {
@@ -249,7 +254,7 @@ fn places_are_those_of_the_key() {
 /// A line that is not recognized may be another value. It is never added to the value before it.
 #[test]
 fn values_are_not_joined() {
-    let encodings: [fn(&[u8]) -> String; 2] = [printers::base64, printers::hex];
+    let encodings: [fn(&[u8]) -> String; 2] = [digits::base64, digits::hex];
     // 57 bytes of base64 and 36 and 38 of hex have the widths to which databases wrap.
     for (encoded, len) in
         encodings.into_iter().flat_map(|encoding| [40, 34, 13, 15].map(|len| (encoding, len)))
@@ -278,8 +283,8 @@ fn forms_may_be_inside_each_other_three_deep() {
     let pair = &pairs()[..1];
     let printer = |name: &str| PRINTERS.iter().find(|printer| printer.name == name).unwrap();
     let json = (printer("get -w json").print)(pair);
-    let base64 = |bytes: &[u8]| wrapped(&printers::base64(bytes), 76);
-    let dump = |bytes: &[u8]| printers::hexdump_c(bytes).into_bytes();
+    let base64 = |bytes: &[u8]| wrapped(&digits::base64(bytes), 76);
+    let dump = |bytes: &[u8]| hexdump_c(bytes).into_bytes();
     let utf16 = |bytes: &[u8]| bytes.iter().flat_map(|byte| [*byte, 0]).collect::<Vec<u8>>();
     for (input, within) in [
         (base64(&json), &[Form::Base64][..]),

@@ -1,11 +1,14 @@
 //! Random values in random forms, wrapped and damaged at random: the same bytes come back, or a fault, and never plaintext.
 
-use dekker_forms::{Content, Item, Limits, Reader, read_all};
+use dekker_forms::{Content, Item, Limits, read_all};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-use super::printers::{PRINTERS, Pair, Printer, base64, hex, hexdump, hexdump_c, wrapped, xxd};
+use super::pieces::in_pieces;
+use super::printers::digits::{base64, hex, wrapped};
+use super::printers::dumps::{hexdump, hexdump_c, xxd};
+use super::printers::{PRINTERS, Pair, Printer};
 
 /// Random bytes, among them many that mean something to a form.
 fn bytes(len: std::ops::Range<usize>) -> impl Strategy<Value = Vec<u8>> {
@@ -71,25 +74,6 @@ const ARMOURS: &[Armour] = &[
     ("hexdump", |bytes| hexdump(bytes).into()),
     ("xxd", |bytes| xxd(bytes).into()),
 ];
-
-fn in_pieces(input: &[u8], lens: &[usize]) -> Vec<Item> {
-    let mut reader = Reader::new(Limits::default());
-    let mut items = Vec::new();
-    let mut rest = input;
-    let mut lens = lens.iter().cycle();
-    while !rest.is_empty() {
-        let len = lens.next().copied().unwrap_or(1).clamp(1, rest.len());
-        let (mut piece, after) = rest.split_at(len);
-        while let Some(item) = reader.push(&mut piece) {
-            items.push(item);
-        }
-        rest = after;
-    }
-    while let Some(item) = reader.finish() {
-        items.push(item);
-    }
-    items
-}
 
 fn same(item: &Item, pair: &Pair) -> bool {
     item.as_ref().is_ok_and(|entry| entry.readings().any(|bytes| bytes == pair.value))

@@ -1,6 +1,8 @@
 //! What real tools print (cases/tools.sh wrote the files) is read back to the bytes that they were given.
 
-use dekker_forms::{Content, FaultKind, Item, Limits, Reader, read_all};
+use dekker_forms::{Content, FaultKind, Limits, read_all};
+
+use super::pieces::in_pieces;
 
 fn file(name: &str) -> Vec<u8> {
     let path = format!("{}/tests/cases/tools/{name}", env!("CARGO_MANIFEST_DIR"));
@@ -8,7 +10,7 @@ fn file(name: &str) -> Vec<u8> {
 }
 
 fn cases() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
-    include_str!("cases/tools.tsv").lines().map(|line| {
+    include_str!("../cases/tools.tsv").lines().map(|line| {
         let mut columns = line.split('\t');
         let mut next = || columns.next().unwrap();
         (next(), next(), next())
@@ -44,27 +46,13 @@ fn every_tool_is_read_back() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-fn in_pieces(input: &[u8], len: usize) -> Vec<Item> {
-    let mut reader = Reader::new(Limits::default());
-    let mut items = Vec::new();
-    for mut piece in input.chunks(len) {
-        while let Some(item) = reader.push(&mut piece) {
-            items.push(item);
-        }
-    }
-    while let Some(item) = reader.finish() {
-        items.push(item);
-    }
-    items
-}
-
 #[test]
 fn pieces_do_not_matter() {
     for (name, ..) in cases() {
         let input = file(name);
         let whole = read_all(&input, Limits::default());
         for len in [1, 2, 3, 7, 64, 1000] {
-            assert_eq!(in_pieces(&input, len), whole, "{name} in pieces of {len}");
+            assert_eq!(in_pieces(&input, &[len]), whole, "{name} in pieces of {len}");
         }
     }
 }

@@ -1,6 +1,8 @@
 //! What a real etcdctl 3.4.23, etcd's gateway and jq print (cases/etcdctl.sh wrote the files) is read back.
 
-use dekker_forms::{Entry, FaultKind, Item, Limits, Reader, read_all};
+use dekker_forms::{Entry, FaultKind, Item, Limits, read_all};
+
+use super::pieces::in_pieces;
 
 fn file(name: &str) -> Vec<u8> {
     let path = format!("{}/tests/cases/etcdctl/{name}", env!("CARGO_MANIFEST_DIR"));
@@ -83,17 +85,7 @@ fn pieces_do_not_matter() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         let input = file(&name);
         for len in [1, 5, 100] {
-            let mut reader = Reader::new(Limits::default());
-            let mut items = Vec::new();
-            for mut piece in input.chunks(len) {
-                while let Some(item) = reader.push(&mut piece) {
-                    items.push(item);
-                }
-            }
-            while let Some(item) = reader.finish() {
-                items.push(item);
-            }
-            assert_eq!(items, read(&name), "{name} in pieces of {len}");
+            assert_eq!(in_pieces(&input, &[len]), read(&name), "{name} in pieces of {len}");
         }
     }
 }
