@@ -3,8 +3,8 @@
 //! The engine holds keys only as opaque handles ([`keys::SealingKey`], [`keys::OpeningKey`]) that a [`keys::KeyStore`] creates. [`rustcrypto`] is the
 //! portable backend. Other backends may keep the key bytes elsewhere, for example in the host.
 
+pub mod appending;
 pub mod entropy;
-pub mod exportable;
 pub mod keys;
 pub mod nonce;
 pub mod rustcrypto;

@@ -15,11 +15,11 @@
 
 use std::sync::Arc;
 
+use dekker_core::crypto::appending::{AppendingKey, ExportableKey, RandomNonceKey};
 use dekker_core::crypto::entropy::{Entropy, EntropyError};
-use dekker_core::crypto::exportable::{AppendingKey, ExportableKey};
 use dekker_core::crypto::keys::{
-    DEK_SOURCE_LEN, DekSourceType, KeyError, KeyStore, LocalCipher, LocalKey, NONCE_LEN, OpenError,
-    OpeningKey, SealingKey, TAG_LEN,
+    DEK_SOURCE_LEN, DekSourceType, KeyError, KeyStore, LocalCipher, LocalKey, OpenError,
+    OpeningKey, SealingKey,
 };
 use dekker_core::crypto::rustcrypto::RustCrypto;
 use dekker_core::crypto::secret::Secret;
@@ -45,7 +45,7 @@ impl KeyStore for Ring {
     fn local(&self, cipher: LocalCipher, bytes: &[u8]) -> Result<Box<dyn LocalKey>, KeyError> {
         match cipher {
             LocalCipher::AesGcm => match GcmKey::aes(bytes) {
-                Some(key) => Ok(Box::new(Handle(key))),
+                Some(key) => Ok(Box::new(RandomNonceKey::new(Handle(key)))),
                 None => Err(KeyError::LocalLength { len: bytes.len() }),
             },
             LocalCipher::AesCbc | LocalCipher::Secretbox => RustCrypto.local(cipher, bytes),
@@ -116,27 +116,5 @@ impl OpeningKey for Handle {
         let mut plaintext = Zeroizing::default();
         self.0.open(aad, sealed, &mut plaintext)?;
         Ok(Secret::new(std::mem::take(&mut *plaintext)))
-    }
-}
-
-/// `nonce[12] ciphertext tag[16]` with a random nonce. Upstream: encrypt/aes/aes.go, `NewGCMTransformer`.
-impl LocalKey for Handle {
-    fn seal(
-        &self,
-        aad: &[u8],
-        plaintext: &[u8],
-        entropy: &dyn Entropy,
-    ) -> Result<Vec<u8>, KeyError> {
-        let mut nonce = [0; NONCE_LEN];
-        entropy.fill(&mut nonce)?;
-        let mut out = Vec::with_capacity(NONCE_LEN + plaintext.len() + TAG_LEN);
-        out.extend_from_slice(&nonce);
-        let sealed = self.0.seal(&nonce, aad, plaintext, &mut out);
-        sealed.map_err(|SealError| KeyError::Cipher)?;
-        Ok(out)
-    }
-
-    fn open(&self, aad: &[u8], sealed: &[u8]) -> Result<Secret, OpenError> {
-        OpeningKey::open(self, aad, sealed)
     }
 }

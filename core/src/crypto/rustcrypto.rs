@@ -16,8 +16,8 @@ use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
+use super::appending::{AppendingKey, ExportableKey, RandomNonceKey};
 use super::entropy::Entropy;
-use super::exportable::{AppendingKey, ExportableKey};
 use super::keys::{
     DEK_SOURCE_LEN, DekSourceType, INFO_LEN, KeyError, KeyStore, LocalCipher, LocalKey, NONCE_LEN,
     OpenError, OpeningKey, SealingKey, TAG_LEN,
@@ -44,9 +44,9 @@ impl KeyStore for RustCrypto {
     fn local(&self, cipher: LocalCipher, bytes: &[u8]) -> Result<Box<dyn LocalKey>, KeyError> {
         let len = bytes.len();
         match cipher {
-            LocalCipher::AesGcm => {
-                Cipher::new(bytes).map(|cipher| Box::new(cipher) as Box<dyn LocalKey>)
-            }
+            LocalCipher::AesGcm => Cipher::new(bytes).map(|cipher| {
+                Box::new(RandomNonceKey::new(Key::Cipher(cipher))) as Box<dyn LocalKey>
+            }),
             LocalCipher::AesCbc => CbcKey::new(bytes).map(|key| Box::new(key) as Box<dyn LocalKey>),
             LocalCipher::Secretbox => {
                 SecretboxKey::new(bytes).map(|key| Box::new(key) as Box<dyn LocalKey>)
@@ -203,26 +203,5 @@ impl Cipher {
         }
         .map_err(|_| OpenError::Failed)?;
         Ok(Secret::new(core::mem::take(&mut *plaintext)))
-    }
-}
-
-/// `nonce[12] ciphertext tag[16]` with a random nonce. Upstream: encrypt/aes/aes.go, `NewGCMTransformer`.
-impl LocalKey for Cipher {
-    fn seal(
-        &self,
-        aad: &[u8],
-        plaintext: &[u8],
-        entropy: &dyn Entropy,
-    ) -> Result<Vec<u8>, KeyError> {
-        let mut nonce = [0; NONCE_LEN];
-        entropy.fill(&mut nonce)?;
-        let mut out = Vec::with_capacity(NONCE_LEN + plaintext.len() + TAG_LEN);
-        out.extend_from_slice(&nonce);
-        self.seal(&nonce, aad, plaintext, &mut out)?;
-        Ok(out)
-    }
-
-    fn open(&self, aad: &[u8], sealed: &[u8]) -> Result<Secret, OpenError> {
-        Self::open(self, aad, sealed)
     }
 }

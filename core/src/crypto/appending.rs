@@ -1,13 +1,16 @@
-//! A key that seals, together with its bytes: for backends that keep keys in this process' memory.
+//! Keys made of a cipher key that appends to a buffer: for backends that keep keys in this process' memory.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::keys::{Envelope, KeyError, OpeningKey, SealingKey};
+use super::entropy::Entropy;
+use super::keys::{
+    Envelope, KeyError, LocalKey, NONCE_LEN, OpenError, OpeningKey, SealingKey, TAG_LEN,
+};
 use super::secret::Secret;
 
-/// A cipher key that appends to a buffer. [`ExportableKey`] turns it into a [`SealingKey`].
+/// A cipher key that appends to a buffer. [`ExportableKey`] turns it into a [`SealingKey`], [`RandomNonceKey`] into a [`LocalKey`].
 pub trait AppendingKey: OpeningKey {
     /// Appends `ciphertext ‖ tag[16]` to `out`. The caller guarantees that no header is used twice with the same key.
     ///
@@ -62,5 +65,35 @@ impl<K: AppendingKey> SealingKey for ExportableKey<K> {
 
     fn opening(&self) -> Result<Arc<dyn OpeningKey>, KeyError> {
         Ok(self.key.clone())
+    }
+}
+
+/// A key of the aesgcm provider: `nonce[12] ciphertext tag[16]` with a random nonce. Upstream: encrypt/aes/aes.go, `NewGCMTransformer`.
+pub struct RandomNonceKey<K>(K);
+
+impl<K> RandomNonceKey<K> {
+    /// Creates a key from one whose header is a nonce of [`NONCE_LEN`] bytes.
+    pub fn new(key: K) -> Self {
+        Self(key)
+    }
+}
+
+impl<K: AppendingKey> LocalKey for RandomNonceKey<K> {
+    fn seal(
+        &self,
+        aad: &[u8],
+        plaintext: &[u8],
+        entropy: &dyn Entropy,
+    ) -> Result<Vec<u8>, KeyError> {
+        let mut nonce = [0; NONCE_LEN];
+        entropy.fill(&mut nonce)?;
+        let mut out = Vec::with_capacity(NONCE_LEN + plaintext.len() + TAG_LEN);
+        out.extend_from_slice(&nonce);
+        self.0.append(&nonce, aad, plaintext, &mut out)?;
+        Ok(out)
+    }
+
+    fn open(&self, aad: &[u8], sealed: &[u8]) -> Result<Secret, OpenError> {
+        self.0.open(aad, sealed)
     }
 }
