@@ -1,7 +1,5 @@
 //! Describes a stored value without any key.
 
-pub mod input;
-
 use alloc::collections::BinaryHeap;
 use alloc::string::{String, ToString};
 use alloc::vec;

@@ -4,5 +4,5 @@
 mod read;
 mod write;
 
-pub(crate) use read::{check, elements, members, text};
+pub(crate) use read::check;
 pub(crate) use write::{Writer, push_text};

@@ -9,6 +9,7 @@ mod kms_command;
 mod log;
 mod protect;
 mod serve;
+mod server_connection;
 #[cfg(test)]
 pub(crate) mod simulated;
 mod state_dir;
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use dekker_cli::io::{INPUT_MAX, read_input, write_output};
+use dekker_cli::io::write_output;
 use dekker_cli::{config_command, inspect_command};
 
 use self::log::Log;
@@ -63,9 +64,9 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Encrypt standard input to what kube-apiserver would store
     Encrypt(transform_commands::EncryptArgs),
-    /// Decrypt a stored value on standard input
+    /// Decrypt stored values, in any form that `inspect` reads
     Decrypt(transform_commands::DecryptArgs),
-    /// Describe a stored value, without any key
+    /// Describe stored values in any form, without any key
     Inspect(inspect_command::InspectArgs),
     /// Check or show an encryption configuration
     #[command(subcommand)]

@@ -34,6 +34,7 @@ use self::value_calls::Values;
 use crate::model::{Check, Decrypted, Encrypted, Location, MetricFamily, TransformError};
 
 pub(crate) use self::lease_calls::Lease;
+pub(crate) use self::tool_calls::ValueInspector;
 
 pub(crate) use self::bindings::dekker::transformer::types::{ConfigFinding, Severity};
 pub(crate) use self::bindings::exports::dekker::transformer::engine::{

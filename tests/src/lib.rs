@@ -3,9 +3,10 @@
 //! [`face`] is the engine as a plain-typed API, with one implementation for each way to reach it. [`sim`] runs an engine against scripted KMS plugins
 //! in simulated time. [`behaviours`] is the suite, one table; `tests/behaviour_*.rs` and `core/tests/behaviour_*.rs` run it, with one `#[test]` for
 //! each entry. [`histories`] plays random histories. [`restored`] restores a process' memory and looks for repeated nonces. [`interop`] reads what
-//! upstream's own code wrote and reported, recorded by `tests/interop`; [`vectors`] compares its values.
+//! upstream's own code wrote and reported, recorded by `tests/interop`; [`vectors`] compares its values. [`cases`] has inputs of the command.
 
 pub mod behaviours;
+pub mod cases;
 pub mod entropy;
 pub mod face;
 pub mod histories;

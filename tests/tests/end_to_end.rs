@@ -30,6 +30,8 @@ mod commands;
 mod configuration;
 #[path = "end_to_end/crowds.rs"]
 mod crowds;
+#[path = "end_to_end/decrypting.rs"]
+mod decrypting;
 #[path = "end_to_end/five_providers.rs"]
 mod five_providers;
 #[path = "end_to_end/floods.rs"]

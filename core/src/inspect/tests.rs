@@ -1,6 +1,5 @@
 use alloc::format;
 
-use super::input::{Encoding, Found, InputError, find, inspect_input_json};
 use super::*;
 
 fn value(prefix: &str, body: &[u8]) -> Vec<u8> {
@@ -93,68 +92,4 @@ fn a_damaged_value_is_reported_with_the_cause() {
         let error = inspect(&stored).unwrap_err().to_string();
         assert!(error.contains(expected), "{desc}: {error}");
     }
-}
-
-#[test]
-fn an_input_is_read_raw_and_as_hex_base64_or_etcdctl_json() {
-    let stored = value("k8s:enc:aesgcm:v1:k:", &[7; 31]);
-    let hex: String = stored.iter().map(|byte| format!("{byte:02X}")).collect();
-    let base64 = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, &stored);
-    let etcd = format!(
-        r#"{{"header":{{"revision":1}},"kvs":[{{"key":"L2E=","version":1,"value":"{base64}"}}],"count":1}}"#
-    );
-    let table = [
-        ("raw", stored.clone(), Encoding::Raw),
-        ("hex", hex.clone().into_bytes(), Encoding::Hex),
-        (
-            "hex with spaces and a line end",
-            format!("0x{} {}\n", &hex[..10], &hex[10..]).into_bytes(),
-            Encoding::Hex,
-        ),
-        ("base64", format!("{base64}\n").into_bytes(), Encoding::Base64),
-        (
-            "base64 in lines",
-            format!("{}\r\n{}", &base64[..8], &base64[8..]).into_bytes(),
-            Encoding::Base64,
-        ),
-        ("etcdctl", etcd.into_bytes(), Encoding::Etcdctl),
-    ];
-    for (desc, input, encoding) in table {
-        let found = find(&input).unwrap();
-        assert_eq!(
-            (found.len(), &found[0].stored, found[0].encoding),
-            (1, &stored, encoding),
-            "{desc}"
-        );
-    }
-    assert_eq!(
-        find(b"hello\n").unwrap()[0],
-        Found { key: None, stored: b"hello\n".to_vec(), encoding: Encoding::Raw }
-    );
-    assert_eq!(find(br#"{"header":{},"count":0}"#), Err(InputError::NoValues));
-    assert_eq!(
-        find(br#"{"header":{},"kvs":[{"key":"L2E=","value":"?"}]}"#),
-        Err(InputError::Etcdctl { index: 0 })
-    );
-    assert_eq!(find(br#"{"header":{},"kvs":null}"#), Err(InputError::NoValues));
-    assert_eq!(
-        find(br#"{"kvs":[{"k\u0065y":"aw=="}], "header":1}"#).unwrap()[0].key,
-        Some(b"k".to_vec())
-    );
-    // JSON that is not etcdctl's, such as a value that an application stores as JSON.
-    for text in [
-        r#"{"header":null,"kvs":[]}"#,
-        r#"{"kvs":[]}"#,
-        r#"{"header":{},"header":{}}"#,
-        r#"{"header":{},"kvs":{}}"#,
-        r#"{"header":{},"kvs":[1]}"#,
-        r#"{"header":{},"kvs":[{"value":""}]}"#,
-        r#"{"header":{},"kvs":[{"key":1}]}"#,
-        r#"{"header":{},"kvs":[{"key":"","value":null}]}"#,
-        r#"{"header":{}} x"#,
-    ] {
-        assert_eq!(find(text.as_bytes()).unwrap()[0].encoding, Encoding::Raw, "{text}");
-    }
-    assert_eq!(find(b" \n"), Err(InputError::Empty));
-    assert!(inspect_input_json(&hex.into_bytes()).unwrap().contains(r#""encoding":"hex""#));
 }

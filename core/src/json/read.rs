@@ -1,6 +1,5 @@
-//! Reads JSON: checks whether a text is JSON, and splits objects and arrays into their parts.
+//! Checks whether a text is JSON.
 
-use alloc::string::String;
 use alloc::vec::Vec;
 
 /// Why and where a text is not JSON.
@@ -29,84 +28,6 @@ pub(crate) fn check(text: &[u8]) -> Result<(), Syntax> {
             Some(_) => Err(Fault::ahead("trailing characters")),
         })
         .map_err(|fault| reader.locate(fault))
-}
-
-/// Returns the names and values of an object. Returns `None` if `json` is not an object or a name is not valid text (see [`text`]). `json` must have
-/// passed [`check`].
-pub(crate) fn members(json: &[u8]) -> Option<Vec<(String, &[u8])>> {
-    let mut reader = Reader { text: json, at: 0 };
-    reader.enter(b'{')?;
-    let mut members = Vec::new();
-    while reader.peek_after_space()? != b'}' {
-        let name = reader.slice()?;
-        reader.enter(b':')?;
-        members.push((text(name)?, reader.slice()?));
-        if reader.peek_after_space()? == b',' {
-            reader.at += 1;
-        }
-    }
-    Some(members)
-}
-
-/// Returns the elements of an array. Returns `None` if `json` is not an array. `json` must have passed [`check`].
-pub(crate) fn elements(json: &[u8]) -> Option<Vec<&[u8]>> {
-    let mut reader = Reader { text: json, at: 0 };
-    reader.enter(b'[')?;
-    let mut elements = Vec::new();
-    while reader.peek_after_space()? != b']' {
-        elements.push(reader.slice()?);
-        if reader.peek_after_space()? == b',' {
-            reader.at += 1;
-        }
-    }
-    Some(elements)
-}
-
-/// Decodes a JSON string. Returns `None` if `json` is not a string, contains half of a surrogate pair, or is not UTF-8. `json` must have passed
-/// [`check`].
-pub(crate) fn text(json: &[u8]) -> Option<String> {
-    let mut rest = json.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
-    let mut out = Vec::with_capacity(rest.len());
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        if byte != b'\\' {
-            out.push(byte);
-            continue;
-        }
-        let (&escape, after) = rest.split_first()?;
-        rest = after;
-        let byte = match escape {
-            b'b' => 8,
-            b'f' => 12,
-            b'n' => b'\n',
-            b'r' => b'\r',
-            b't' => b'\t',
-            b'u' => {
-                let mut code = hex4(&mut rest)?;
-                if let 0xd800..0xdc00 = code {
-                    rest = rest.strip_prefix(b"\\u")?;
-                    let low = hex4(&mut rest)?.checked_sub(0xdc00)?;
-                    if low >= 0x400 {
-                        return None;
-                    }
-                    code = 0x10000 + ((code - 0xd800) << 10) + low;
-                }
-                let mut buffer = [0; 4];
-                let c = char::from_u32(code)?.encode_utf8(&mut buffer);
-                out.extend_from_slice(c.as_bytes());
-                continue;
-            }
-            other => other,
-        };
-        out.push(byte);
-    }
-    String::from_utf8(out).ok()
-}
-
-fn hex4(rest: &mut &[u8]) -> Option<u32> {
-    let (digits, after) = rest.split_at_checked(4)?;
-    *rest = after;
-    digits.iter().try_fold(0, |code, digit| Some(code << 4 | char::from(*digit).to_digit(16)?))
 }
 
 /// An error without its position.
@@ -160,18 +81,6 @@ impl<'t> Reader<'t> {
                 byte => return Some(byte),
             }
         }
-    }
-
-    fn enter(&mut self, bracket: u8) -> Option<()> {
-        (self.peek_after_space()? == bracket).then(|| self.at += 1)
-    }
-
-    /// Returns the next value, unparsed.
-    fn slice(&mut self) -> Option<&'t [u8]> {
-        self.peek_after_space()?;
-        let start = self.at;
-        self.value().ok()?;
-        self.text.get(start..self.at)
     }
 
     /// Skips one value, and checks it.
@@ -419,26 +328,6 @@ mod tests {
         assert_eq!(ours(&deep), serdes_verdict(&deep));
     }
 
-    #[test]
-    fn unpaired_surrogates_are_refused() {
-        for (escapes, valid) in [
-            ("\\ud83d\\ude00", true),
-            ("\\udbff\\udfff", true),
-            ("\\ud800", false),
-            ("\\udc00", false),
-            ("\\ud800x", false),
-            ("\\ud800\\n", false),
-            ("\\ud800\\ud800", false),
-            ("\\ud800\\udbff", false),
-            ("\\ud800\\ue000", false),
-        ] {
-            let json = alloc::format!("\"{escapes}\"");
-            let ours = text(json.as_bytes());
-            assert_eq!(ours.is_some(), valid, "{escapes}");
-            assert_eq!(ours, serde_json::from_str::<String>(&json).ok(), "{escapes}");
-        }
-    }
-
     fn json() -> impl Strategy<Value = String> {
         let leaf = select(alloc::vec![
             "null",
@@ -486,38 +375,6 @@ mod tests {
             }
             let text: String = text.into_iter().collect();
             prop_assert_eq!(ours(&text), serdes_verdict(&text));
-        }
-
-        #[test]
-        fn objects_and_lists_are_split_as_serde_splits_them(json in json()) {
-            let value: serde_json::Value = serde_json::from_str(&json).unwrap();
-            let json = json.as_bytes();
-            if let Some(object) = value.as_object() {
-                // serde_json keeps only the last member of each name.
-                let members = members(json).unwrap();
-                for (name, value) in object {
-                    let (_, ours) = members.iter().rfind(|(ours, _)| ours == name).unwrap();
-                    prop_assert_eq!(&serde_json::from_slice::<serde_json::Value>(ours).unwrap(), value);
-                }
-                prop_assert!(members.iter().all(|(name, _)| object.contains_key(name)));
-            } else {
-                prop_assert!(members(json).is_none());
-            }
-            if let Some(list) = value.as_array() {
-                let ours = elements(json).unwrap();
-                let ours: Vec<serde_json::Value> =
-                    ours.iter().map(|item| serde_json::from_slice(item).unwrap()).collect();
-                prop_assert_eq!(&ours, list);
-            } else {
-                prop_assert!(elements(json).is_none());
-            }
-            prop_assert_eq!(text(json), value.as_str().map(ToOwned::to_owned));
-        }
-
-        #[test]
-        fn texts_are_read_as_serde_reads_them(inner in "([a-zé\u{1f600}]|\\\\[\"\\\\/bfnrt]|\\\\u(d[89a-f]|[0-9a-fA-F]{2})[0-9a-f]{2}){0,6}") {
-            let json = alloc::format!("\"{inner}\"");
-            prop_assert_eq!(text(json.as_bytes()), serde_json::from_str::<String>(&json).ok());
         }
     }
 }

@@ -1,14 +1,19 @@
 //! The tools of the embedded component.
 
+use std::cell::RefCell;
 use std::path::Path;
 
 use dekker_cli::{Finding, Like, Opened, Tools};
 use zeroize::Zeroizing;
 
-use crate::guest::{Component, ConfigFinding, MEMORY_MAX, Severity};
+use crate::guest::{Component, ConfigFinding, MEMORY_MAX, Severity, ValueInspector};
 
 /// The compiled component.
-pub(super) struct Compiled(Component);
+pub(super) struct Compiled {
+    component: Component,
+    /// The instance that describes values, once there is one.
+    inspector: RefCell<Option<ValueInspector>>,
+}
 
 impl Compiled {
     pub(super) fn new() -> anyhow::Result<Self> {
@@ -27,7 +32,8 @@ impl Compiled {
     }
 
     fn of(component: wasmtime::Result<Component>) -> anyhow::Result<Self> {
-        component.map(Self).map_err(|error| anyhow::anyhow!("{error:#}"))
+        let component = component.map_err(|error| anyhow::anyhow!("{error:#}"))?;
+        Ok(Self { component, inspector: RefCell::default() })
     }
 }
 
@@ -41,22 +47,35 @@ fn finding(finding: ConfigFinding) -> Finding {
 }
 
 impl Tools for Compiled {
-    fn inspect_input(&self, input: &[u8]) -> anyhow::Result<Result<String, String>> {
-        self.0.inspect_input(input).map_err(failed)
+    fn inspect(&self, stored: &[u8]) -> anyhow::Result<Result<String, String>> {
+        let mut instance = self.inspector.borrow_mut();
+        let inspector = match instance.take() {
+            Some(inspector) => inspector,
+            None => self.component.inspector().map_err(failed)?,
+        };
+        // After a trap, the next value gets another instance.
+        let inspector = instance.insert(inspector);
+        match inspector.inspect(stored) {
+            Ok(outcome) => Ok(outcome),
+            Err(trap) => {
+                *instance = None;
+                Err(failed(trap))
+            }
+        }
     }
 
     fn check_config(&self, config: &[u8], reload: bool) -> anyhow::Result<Vec<Finding>> {
-        let findings = self.0.check_config(config, reload).map_err(failed)?;
+        let findings = self.component.check_config(config, reload).map_err(failed)?;
         Ok(findings.into_iter().map(finding).collect())
     }
 
     fn show_config(&self, config: &[u8]) -> anyhow::Result<Result<String, Vec<Finding>>> {
-        let shown = self.0.show_config(config).map_err(failed)?;
+        let shown = self.component.show_config(config).map_err(failed)?;
         Ok(shown.map_err(|faults| faults.into_iter().map(finding).collect()))
     }
 
     fn open_with_dek(&self, stored: &[u8], key: &[u8], dek: &[u8]) -> anyhow::Result<Opened> {
-        let opened = self.0.open_with_dek(stored, key, dek).map_err(failed)??;
+        let opened = self.component.open_with_dek(stored, key, dek).map_err(failed)??;
         Ok(Opened {
             bytes: opened.plaintext.into_zeroizing(),
             stale: None,
@@ -71,7 +90,7 @@ impl Tools for Compiled {
         like: Like<'_>,
         dek: &[u8],
     ) -> anyhow::Result<Opened> {
-        let sealed = self.0.seal_with_dek(plaintext, key, like, dek).map_err(failed)??;
+        let sealed = self.component.seal_with_dek(plaintext, key, like, dek).map_err(failed)??;
         Ok(Opened {
             bytes: Zeroizing::new(sealed.stored),
             stale: None,

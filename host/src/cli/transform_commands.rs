@@ -4,27 +4,23 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use dekker_cli::Opened;
-use dekker_cli::transform_args::{
-    OpenWith, Place, SealWith, decrypt_with_dek, encrypt_with_dek, finish,
-};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
-use hyper::header::HOST;
-use hyper_util::rt::TokioIo;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+use dekker_cli::io::read_input;
+use dekker_cli::transform_args::{Place, SealWith, encrypt_with_dek, finish};
+use dekker_cli::{Decryptor, Opened, decrypt_command};
+use tokio::runtime::Handle;
 use zeroize::Zeroizing;
 
+use super::EngineArgs;
 use super::component_tools::Compiled;
+use super::server_connection::ServerConnection;
 use super::state_dir::StateDir;
-use super::{EngineArgs, INPUT_MAX, read_input};
 use crate::config_file;
 use crate::host::Host;
-use crate::http::api::{FROM_STORAGE, KEY_ID_HASH, STALE, TO_STORAGE};
+use crate::http::api::{FROM_STORAGE, TO_STORAGE};
 use crate::kms::address::SocketAddress;
 use crate::kms::embedded::PrivatePlugin;
 use crate::kms::keyring::Keyring;
-use crate::model::Location;
+use crate::model::{HostError, Location};
 
 #[derive(Args)]
 pub(super) struct EncryptArgs {
@@ -39,9 +35,7 @@ pub(super) struct EncryptArgs {
 #[derive(Args)]
 pub(super) struct DecryptArgs {
     #[command(flatten)]
-    place: Place,
-    #[command(flatten)]
-    with: OpenWith,
+    args: decrypt_command::DecryptArgs,
     #[command(flatten)]
     engine: Engine,
 }
@@ -56,10 +50,6 @@ struct Engine {
     engine: EngineArgs,
 }
 
-/// The characters that are percent-encoded in a query.
-const ESCAPED: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
 pub(super) async fn encrypt(args: EncryptArgs) -> anyhow::Result<ExitCode> {
     let EncryptArgs { place, with, engine } = args;
     if let Some(dek_file) = &with.dek_file {
@@ -68,8 +58,11 @@ pub(super) async fn encrypt(args: EncryptArgs) -> anyhow::Result<ExitCode> {
     }
     let plaintext = read_input(None)?;
     let at = location(&place);
-    let encrypted = match &engine.connect {
-        Some(address) => ask(address, TO_STORAGE, &at, &plaintext).await?,
+    let encrypted = match engine.connect {
+        Some(address) => {
+            let mut connection = ServerConnection::open(address).await?;
+            connection.ask(TO_STORAGE, &at, &plaintext).await??
+        }
         None => {
             let command = OneCommand::start(&engine.engine, Direction::Encrypt)?;
             let encrypted = command.host.to_storage(at, plaintext).await;
@@ -82,32 +75,83 @@ pub(super) async fn encrypt(args: EncryptArgs) -> anyhow::Result<ExitCode> {
             }
         }
     };
-    finish(&encrypted)
+    finish(&encrypted, &mut std::io::stdout().lock())?;
+    Ok(ExitCode::SUCCESS)
 }
 
+/// Decrypts the values of a file or of standard input, all with one engine or one connection.
 pub(super) async fn decrypt(args: DecryptArgs) -> anyhow::Result<ExitCode> {
-    let DecryptArgs { place, with, engine } = args;
-    if let Some(dek_file) = &with.dek_file {
-        let tools = Compiled::from_file(engine.engine.component.as_deref())?;
-        return decrypt_with_dek(&tools, &place, dek_file);
+    let DecryptArgs { args, engine } = args;
+    let runtime = Handle::current();
+    if args.dek_file.is_some() {
+        return blocking(move || {
+            let tools = Compiled::from_file(engine.engine.component.as_deref())?;
+            decrypt_command::run_with_dek(&tools, &args)
+        })
+        .await;
     }
-    let stored = read_input(None)?;
-    let at = location(&place);
-    let decrypted = match &engine.connect {
-        Some(address) => ask(address, FROM_STORAGE, &at, &stored).await?,
-        None => {
-            let command = OneCommand::start(&engine.engine, Direction::Decrypt)?;
-            let decrypted = command.host.from_storage(at, stored.to_vec()).await;
-            command.end().await;
-            let decrypted = decrypted?;
-            Opened {
+    if let Some(address) = engine.connect {
+        let connection = ServerConnection::open(address).await?;
+        let mut through = ThroughServer { runtime, connection };
+        return blocking(move || decrypt_command::run(&mut through, &args)).await;
+    }
+    let command = OneCommand::start(&engine.engine, Direction::Decrypt)?;
+    let mut by_engine = ByEngine { runtime, host: command.host.clone() };
+    let code = blocking(move || decrypt_command::run(&mut by_engine, &args)).await;
+    command.end().await;
+    code
+}
+
+/// Runs a loop that reads and writes files and waits for one value after another.
+async fn blocking(
+    run: impl FnOnce() -> anyhow::Result<ExitCode> + Send + 'static,
+) -> anyhow::Result<ExitCode> {
+    tokio::task::spawn_blocking(run).await.context("the command failed")?
+}
+
+/// Decrypts with an engine in this process, which decrypts each DEK only once.
+struct ByEngine {
+    runtime: Handle,
+    host: Host,
+}
+
+impl Decryptor for ByEngine {
+    fn decrypt(
+        &mut self,
+        at: dekker_cli::Location<'_>,
+        stored: &[u8],
+    ) -> anyhow::Result<anyhow::Result<Opened>> {
+        let read = self.host.from_storage(owned(at), stored.to_vec());
+        match self.runtime.block_on(read) {
+            Ok(decrypted) => Ok(Ok(Opened {
                 bytes: decrypted.plaintext.into_zeroizing(),
                 stale: Some(decrypted.stale),
                 key_id_hash: decrypted.key_id_hash,
-            }
+            })),
+            Err(error @ HostError::Closed) => Err(error.into()),
+            Err(error) => Ok(Err(error.into())),
         }
-    };
-    finish(&decrypted)
+    }
+}
+
+/// Decrypts with a running server.
+struct ThroughServer {
+    runtime: Handle,
+    connection: ServerConnection,
+}
+
+impl Decryptor for ThroughServer {
+    fn decrypt(
+        &mut self,
+        at: dekker_cli::Location<'_>,
+        stored: &[u8],
+    ) -> anyhow::Result<anyhow::Result<Opened>> {
+        self.runtime.block_on(self.connection.ask(FROM_STORAGE, &owned(at), stored))
+    }
+}
+
+fn owned(at: dekker_cli::Location<'_>) -> Location {
+    Location { resource: at.resource.to_owned(), key: at.key.to_vec() }
 }
 
 fn location(place: &Place) -> Location {
@@ -161,49 +205,4 @@ impl OneCommand {
             plugin.stop().await;
         }
     }
-}
-
-/// Sends one request to a running server.
-async fn ask(
-    address: &SocketAddress,
-    path: &str,
-    at: &Location,
-    body: &[u8],
-) -> anyhow::Result<Opened> {
-    let stream = address.connect().await.with_context(|| {
-        format!("cannot reach a server at {address}; is `dekker serve` running?")
-    })?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .context("cannot speak HTTP with the server")?;
-    let connection = tokio::spawn(connection);
-    let resource = percent_encode(at.resource.as_bytes(), ESCAPED);
-    let key = percent_encode(&at.key, ESCAPED);
-    let request = hyper::Request::post(format!("{path}?resource={resource}&key={key}"))
-        .header(HOST, "dekker")
-        .body(Full::new(Bytes::copy_from_slice(body)))
-        .context("cannot build the request")?;
-    let response = sender.send_request(request).await.context("the server did not answer")?;
-    let (head, body) = response.into_parts();
-    let limit = usize::try_from(INPUT_MAX).unwrap_or(usize::MAX);
-    let body = Limited::new(body, limit)
-        .collect()
-        .await
-        .map_err(|error| anyhow::anyhow!("cannot read the server's answer: {error}"))?;
-    let bytes = Zeroizing::new(Vec::from(body.to_bytes()));
-    connection.abort();
-    if !head.status.is_success() {
-        let problem: Option<serde_json::Value> = serde_json::from_slice(&bytes).ok();
-        let detail = problem
-            .as_ref()
-            .and_then(|problem| problem.get("detail"))
-            .and_then(serde_json::Value::as_str);
-        anyhow::bail!("the server answered {}: {}", head.status, detail.unwrap_or("no detail"));
-    }
-    let header = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
-    Ok(Opened {
-        stale: header(STALE).map(|stale| stale == "true"),
-        key_id_hash: header(KEY_ID_HASH).map(str::to_owned),
-        bytes,
-    })
 }

@@ -1,16 +1,32 @@
-//! The tools of a component, which need no engine. Each call runs in a fresh instance.
+//! The tools of a component, which need no engine. Each call runs in a fresh instance, except those of a [`ValueInspector`].
 
 use dekker_cli::Like;
 
-use super::{Component, ConfigFinding, Trap};
+use wasmtime::Store;
+
+use super::bindings::Transformer;
+use super::{Component, ConfigFinding, State, Trap, arm};
 use crate::model::{Decrypted, Encrypted, TransformError};
 
+/// An instance that describes stored values.
+pub(crate) struct ValueInspector {
+    store: Store<State>,
+    bindings: Transformer,
+}
+
+impl ValueInspector {
+    /// Describes a stored value. Returns JSON, or why the value is damaged. After a trap, the instance is unusable.
+    pub(crate) fn inspect(&mut self, stored: &[u8]) -> Result<Result<String, String>, Trap> {
+        arm(&mut self.store);
+        self.bindings.dekker_transformer_tools().call_inspect(&mut self.store, stored)
+    }
+}
+
 impl Component {
-    /// Describes the stored value in the input, which may be raw bytes, hex, base64 or the output of `etcdctl get -w json`. Returns JSON, or an error
-    /// message if the input is invalid.
-    pub(crate) fn inspect_input(&self, input: &[u8]) -> Result<Result<String, String>, Trap> {
-        let (mut store, _, bindings) = self.instantiate()?;
-        bindings.dekker_transformer_tools().call_inspect_input(&mut store, input)
+    /// Creates an instance that describes one value after another.
+    pub(crate) fn inspector(&self) -> Result<ValueInspector, Trap> {
+        let (store, _, bindings) = self.instantiate()?;
+        Ok(ValueInspector { store, bindings })
     }
 
     /// Reports all errors and warnings in a configuration, with positions.

@@ -46,9 +46,9 @@ fn every_form_of_a_value_has_the_same_report() {
                 "base64 and a newline",
                 format!("{}\n", STANDARD.encode(&stored)).into_bytes(),
             ),
-            ("etcd", "etcdctl", etcdctl.to_string().into_bytes()),
+            ("etcdctl -w json", "etcdctl", etcdctl.to_string().into_bytes()),
         ];
-        for (encoding, desc, input) in table {
+        for (form, desc, input) in table {
             let from = if input.is_empty() { file.as_str() } else { "-" };
             let text = stage.run(&["inspect", from], &input).await.done();
             let json = stage.run(&["inspect", from, "-o", "json"], &input).await.done();
@@ -56,10 +56,8 @@ fn every_form_of_a_value_has_the_same_report() {
             let value = &values[0];
             let size = stored.len();
             assert_eq!(values.as_array().map(Vec::len), Some(1), "{desc}");
-            assert!(
-                value["encoding"].as_str().is_some_and(|name| name.contains(encoding)),
-                "{desc}: {value}"
-            );
+            let seen = value.get("within").map_or(&value["form"], |within| &within[0]);
+            assert_eq!(seen, form, "{desc}: {value}");
             for (field, expected) in [
                 ("provider", json!("kms")),
                 ("apiVersion", json!("v2")),
@@ -80,8 +78,13 @@ fn every_form_of_a_value_has_the_same_report() {
             ] {
                 assert!(text.contains(&part), "{desc}: {part:?} in {text}");
             }
-            let has_key = encoding == "etcd";
+            let has_key = desc == "etcdctl";
             assert_eq!(text.contains(&format!("key          {KEY}\n")), has_key, "{text}");
+            assert_eq!(text.contains("revision     7\n"), has_key, "{text}");
+            assert_eq!(
+                text.contains(&format!("input        {form}, line 1, byte ")),
+                form != "raw"
+            );
             for output in [text, String::from_utf8(json).expect("text")] {
                 assert!(!output.contains(&id), "the key ID in the clear: {output}");
                 assert!(!output.contains("nobody may see"), "the plaintext: {output}");
@@ -93,9 +96,50 @@ fn every_form_of_a_value_has_the_same_report() {
 #[test]
 fn without_a_file_name_it_reads_standard_input() {
     play(async |stage| {
-        let text = stage.run(&["inspect"], b"plain").await;
+        let object = br#"{"apiVersion":"v1","kind":"Secret","data":{"a":"cGxhaW4="}}"#;
+        let text = stage.run(&["inspect"], object).await;
         assert!(text.text().starts_with("provider     identity\n"), "{text:?}");
-        assert!(!text.text().contains("plain\n"), "{text:?}");
+        assert!(!text.text().contains("cGxhaW4="), "{text:?}");
+        assert_eq!(text.code, Some(0), "{text:?}");
+    });
+}
+
+#[test]
+fn what_is_not_a_stored_value_is_a_fault_and_never_identity() {
+    play(async |stage| {
+        for input in [&b"plain"[..], b"", b"{}", b"{\"header\":{},\"count\":0}"] {
+            for output in ["text", "json", "jsonl", "summary"] {
+                let ran = stage.run(&["inspect", "-o", output], input).await;
+                assert_eq!(ran.code, Some(1), "{ran:?}");
+                assert!(!ran.text().contains("identity"), "{ran:?}");
+            }
+            let ran = stage.run(&["inspect"], input).await;
+            assert!(ran.stdout.is_empty() && ran.stderr.contains("; use etcdctl"), "{ran:?}");
+        }
+    });
+}
+
+/// A stream of many values: nothing but the table of kinds is kept.
+#[test]
+fn a_summary_counts_many_values() {
+    play(async |stage| {
+        let (stored, id) = stored(&stage).await;
+        let hash = dekker_tests::object::sha256_text(&id);
+        let value = STANDARD.encode(&stored);
+        let pair = |at| {
+            let key = STANDARD.encode(format!("{KEY}{at}"));
+            format!("{{\"key\":\"{key}\",\"mod_revision\":{at},\"value\":\"{value}\"}}")
+        };
+        let pairs: Vec<String> = (1..=5000).map(pair).collect();
+        let dump = format!("{{\"header\":{{}},\"kvs\":[{}]}}", pairs.join(","));
+        let ran = stage.run(&["inspect", "-o", "summary"], dump.as_bytes()).await;
+        let text = String::from_utf8(ran.done()).expect("text");
+        for part in [
+            "values       5000\nplaintext    0\nfaults       0\n".to_owned(),
+            format!("     5000  kms v2 \"dekker\", key ID hash {hash}\n"),
+        ] {
+            assert!(text.contains(&part), "{part:?} in {text}");
+        }
     });
 }
 

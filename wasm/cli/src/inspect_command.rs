@@ -1,19 +1,26 @@
-//! The command `inspect`: describes a stored value, without any key.
+//! The command `inspect`: describes stored values, without any key.
 
+mod description;
+mod summary;
+
+use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
-use serde::Deserialize;
+use dekker_forms::{Entry, Fault};
 
+use self::description::Description;
+use self::summary::Summary;
 use crate::Tools;
-use crate::io::{read_input, write_output};
+use crate::found::{fault_object, notes, readings, value_object};
+use crate::input::Input;
 
 /// Its arguments.
 #[derive(Args)]
 pub struct InspectArgs {
-    /// The value: raw bytes, hex, base64, or the output of `etcdctl get -w json` [default: standard input]
+    /// Values in any form: bytes, hex, base64, the output of etcdctl, jq, hexdump, psql, … [default: standard input]
     file: Option<PathBuf>,
     /// The output format
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
@@ -22,122 +29,187 @@ pub struct InspectArgs {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Output {
+    /// For people
     Text,
+    /// A JSON array with an object for each value
     Json,
+    /// A line with a JSON object for each value
+    Jsonl,
+    /// How many values there are of each form, provider and key
+    Summary,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Inspection {
-    key: Option<String>,
-    encoding: String,
-    error: Option<String>,
-    provider: Option<String>,
-    api_version: Option<String>,
-    provider_name: Option<String>,
-    key_name: Option<String>,
-    key_id_hash: Option<String>,
-    #[serde(rename = "encryptedDEKSourceType")]
-    encrypted_dek_source_type: Option<String>,
-    #[serde(rename = "encryptedDEKSourceSize")]
-    encrypted_dek_source_size: Option<usize>,
-    #[serde(default)]
-    annotations: Vec<Annotation>,
-    content: Option<String>,
-    size: Option<usize>,
-    plaintext_size: Option<usize>,
-    #[serde(default)]
-    layout: Vec<Segment>,
+/// A value that was found.
+struct Found<'e> {
+    entry: &'e Entry,
+    notes: Vec<String>,
+    /// The engine's description in JSON, or why the value is damaged.
+    outcome: Result<String, String>,
 }
 
-#[derive(Deserialize)]
-struct Annotation {
-    name: String,
-    size: usize,
+impl Found<'_> {
+    fn json(&self) -> String {
+        let mut object = value_object(self.entry, self.entry.key.as_deref(), &self.notes);
+        match &self.outcome {
+            Ok(description) => object.put_all(description),
+            Err(error) => object.put("error", error.as_str()),
+        }
+        object.finish()
+    }
 }
 
-#[derive(Deserialize)]
-struct Segment {
-    name: String,
-    offset: usize,
-    length: usize,
+/// A format of the output.
+trait Show {
+    fn value(&mut self, out: &mut dyn Write, found: &Found<'_>) -> anyhow::Result<()>;
+    fn fault(&mut self, out: &mut dyn Write, fault: &Fault) -> anyhow::Result<()>;
+    /// Ends the output after the last value.
+    fn end(&mut self, out: &mut dyn Write) -> anyhow::Result<()>;
 }
 
-/// Runs the command. The exit code is 1 if any of the values is damaged.
+/// Runs the command. The exit code is 1 if any of the values is damaged, or if a part of the input cannot be read.
 ///
 /// # Errors
-/// Returns an error if the input contains no value, if the engine fails, or if reading the input or writing the output fails.
+/// Returns an error if the engine fails, or if reading the input or writing the output fails.
 pub fn run(tools: &dyn Tools, args: &InspectArgs) -> anyhow::Result<ExitCode> {
-    let input = read_input(args.file.as_deref())?;
-    let json = tools.inspect_input(&input)?.map_err(anyhow::Error::msg)?;
-    let values: Vec<Inspection> =
-        serde_json::from_str(&json).context("cannot parse the engine's answer")?;
-    match args.output {
-        Output::Json => write_output(format!("{json}\n").as_bytes())?,
-        Output::Text => {
-            let texts: Vec<_> = values.iter().map(text).collect();
-            write_output(texts.join("\n").as_bytes())?;
+    let input = Input::open(args.file.as_deref())?;
+    let mut out = BufWriter::new(io::stdout().lock());
+    let failed = inspect(tools, input, args.output, &mut out)?;
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Describes every value of the input. Returns whether there was a fault.
+fn inspect(
+    tools: &dyn Tools,
+    mut input: Input,
+    output: Output,
+    out: &mut dyn Write,
+) -> anyhow::Result<bool> {
+    let mut show: Box<dyn Show> = match output {
+        Output::Text => Box::new(Text { is_first: true }),
+        Output::Json => Box::new(Json { is_first: true }),
+        Output::Jsonl => Box::new(JsonLines),
+        Output::Summary => Box::new(Summary::default()),
+    };
+    let mut failed = false;
+    while let Some(item) = input.next()? {
+        match item {
+            Ok(entry) => {
+                let found = describe(tools, &entry)?;
+                failed |= found.outcome.is_err();
+                show.value(out, &found)?;
+            }
+            Err(fault) => {
+                failed = true;
+                show.fault(out, &fault)?;
+            }
         }
     }
-    Ok(if values.iter().any(|value| value.error.is_some()) {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    })
+    show.end(out)?;
+    out.flush().context(OUT)?;
+    Ok(failed)
 }
 
-fn text(value: &Inspection) -> String {
-    let mut out = String::new();
-    let mut row = |name: &str, text: String| out.push_str(&format!("{name:<12} {text}\n"));
-    if let Some(key) = &value.key {
-        row("key", printable(key));
+/// Describes the first reading that is a value of its provider, or the most probable one.
+fn describe<'e>(tools: &dyn Tools, entry: &'e Entry) -> anyhow::Result<Found<'e>> {
+    let mut damaged = None;
+    for reading in readings(entry) {
+        let notes = notes(entry, reading);
+        let outcome = tools.inspect(reading.bytes)?;
+        let found = Found { entry, notes, outcome };
+        if found.outcome.is_ok() {
+            return Ok(found);
+        }
+        damaged.get_or_insert(found);
     }
-    if value.encoding != "raw" {
-        row("input", value.encoding.clone());
-    }
-    if let Some(error) = &value.error {
-        row("error", error.clone());
-        return out;
-    }
-    let provider = value.provider.clone().unwrap_or_default();
-    let version =
-        value.api_version.as_deref().map(|version| format!(" {version}")).unwrap_or_default();
-    let name = value
-        .provider_name
-        .as_deref()
-        .map(|name| format!(" \"{}\"", printable(name)))
-        .unwrap_or_default();
-    row("provider", format!("{provider}{version}{name}"));
-    if let Some(name) = &value.key_name {
-        row("key name", format!("\"{}\"", printable(name)));
-    }
-    if let Some(hash) = &value.key_id_hash {
-        row("key ID hash", hash.clone());
-    }
-    if let (source, Some(size)) =
-        (&value.encrypted_dek_source_type, value.encrypted_dek_source_size)
-    {
-        let source = source.as_deref().map(|source| format!("{source}, ")).unwrap_or_default();
-        row("DEK source", format!("{source}{size} bytes encrypted"));
-    }
-    if let Some(content) = &value.content {
-        row("content", content.clone());
-    }
-    for Annotation { name, size } in &value.annotations {
-        row("annotation", format!("{} ({size} bytes)", printable(name)));
-    }
-    if let (Some(size), Some(plaintext)) = (value.size, value.plaintext_size) {
-        let at_most = if provider == "aescbc" { "at most " } else { "" };
-        row("size", format!("{size} bytes, of a plaintext of {at_most}{plaintext} bytes"));
-    }
-    row("layout", "   offset    length  part".to_owned());
-    for Segment { name, offset, length } in &value.layout {
-        row("", format!("{offset:>9} {length:>9}  {name}"));
-    }
-    out
+    damaged.context("a value has no reading")
 }
 
-/// Replaces control characters, because text from storage must not control the terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+const OUT: &str = "cannot write to standard output";
+
+/// One block of lines for each value. Faults go to standard error.
+struct Text {
+    is_first: bool,
 }
+
+impl Show for Text {
+    fn value(&mut self, out: &mut dyn Write, found: &Found<'_>) -> anyhow::Result<()> {
+        let text = description::text(found)?;
+        let separator = if std::mem::take(&mut self.is_first) { "" } else { "\n" };
+        write!(out, "{separator}{text}").context(OUT)
+    }
+
+    fn fault(&mut self, out: &mut dyn Write, fault: &Fault) -> anyhow::Result<()> {
+        // What was found before it comes first on a terminal too.
+        out.flush().context(OUT)?;
+        eprintln!("dekker: {fault}");
+        Ok(())
+    }
+
+    fn end(&mut self, _: &mut dyn Write) -> anyhow::Result<()> {
+        Ok(())
+    }
+}
+
+struct Json {
+    is_first: bool,
+}
+
+impl Json {
+    fn element(&mut self, out: &mut dyn Write, json: &str) -> anyhow::Result<()> {
+        let separator = if std::mem::take(&mut self.is_first) { "[" } else { ",\n" };
+        write!(out, "{separator}{json}").context(OUT)
+    }
+}
+
+impl Show for Json {
+    fn value(&mut self, out: &mut dyn Write, found: &Found<'_>) -> anyhow::Result<()> {
+        self.element(out, &found.json())
+    }
+
+    fn fault(&mut self, out: &mut dyn Write, fault: &Fault) -> anyhow::Result<()> {
+        self.element(out, &fault_object(fault).finish())
+    }
+
+    fn end(&mut self, out: &mut dyn Write) -> anyhow::Result<()> {
+        let end = if self.is_first { "[]\n" } else { "]\n" };
+        out.write_all(end.as_bytes()).context(OUT)
+    }
+}
+
+struct JsonLines;
+
+impl Show for JsonLines {
+    fn value(&mut self, out: &mut dyn Write, found: &Found<'_>) -> anyhow::Result<()> {
+        writeln!(out, "{}", found.json()).context(OUT)
+    }
+
+    fn fault(&mut self, out: &mut dyn Write, fault: &Fault) -> anyhow::Result<()> {
+        writeln!(out, "{}", fault_object(fault).finish()).context(OUT)
+    }
+
+    fn end(&mut self, _: &mut dyn Write) -> anyhow::Result<()> {
+        Ok(())
+    }
+}
+
+impl Show for Summary {
+    fn value(&mut self, _: &mut dyn Write, found: &Found<'_>) -> anyhow::Result<()> {
+        match &found.outcome {
+            Ok(json) => self.add(found.entry, &Description::parse(json)?),
+            Err(error) => self.add_damaged(found.entry, error),
+        }
+        Ok(())
+    }
+
+    fn fault(&mut self, _: &mut dyn Write, fault: &Fault) -> anyhow::Result<()> {
+        self.add_fault(fault);
+        Ok(())
+    }
+
+    fn end(&mut self, out: &mut dyn Write) -> anyhow::Result<()> {
+        write!(out, "{self}").context(OUT)
+    }
+}
+
+#[cfg(test)]
+mod tests;

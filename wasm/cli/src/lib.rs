@@ -6,6 +6,11 @@
 //! Exit codes: 0 for success, 1 for an error, 2 for wrong usage.
 
 pub mod config_command;
+#[cfg(test)]
+mod core_engine;
+pub mod decrypt_command;
+mod found;
+mod input;
 pub mod inspect_command;
 pub mod io;
 pub mod transform_args;
@@ -16,11 +21,11 @@ use zeroize::Zeroizing;
 
 /// Tools that need no KMS plugin and no running engine.
 pub trait Tools {
-    /// Describes the stored values in `input`, which may be in any common form. Returns a JSON array with one element for each value.
+    /// Describes a stored value, as a JSON object.
     ///
     /// # Errors
-    /// Returns an outer error if the engine fails. The inner error says what is wrong with the input.
-    fn inspect_input(&self, input: &[u8]) -> anyhow::Result<Result<String, String>>;
+    /// Returns an outer error if the engine fails. The inner error says what is wrong with the value.
+    fn inspect(&self, stored: &[u8]) -> anyhow::Result<Result<String, String>>;
 
     /// Returns all errors and warnings for a configuration.
     ///
@@ -51,6 +56,29 @@ pub trait Tools {
         like: Like<'_>,
         dek: &[u8],
     ) -> anyhow::Result<Opened>;
+}
+
+/// Decrypts stored values, one after another.
+pub trait Decryptor {
+    /// Decrypts one value.
+    ///
+    /// # Errors
+    /// Returns an outer error if no other value can be decrypted either, for example because the server cannot be reached. The inner error says why
+    /// this value cannot be decrypted.
+    fn decrypt(
+        &mut self,
+        at: Location<'_>,
+        stored: &[u8],
+    ) -> anyhow::Result<anyhow::Result<Opened>>;
+}
+
+/// Where a value is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Location<'a> {
+    /// The resource and its group: `secrets`, `deployments.apps`.
+    pub resource: &'a str,
+    /// The full storage key.
+    pub key: &'a [u8],
 }
 
 /// An existing stored value. The new value gets its provider, key ID, encrypted DEK source and annotations.

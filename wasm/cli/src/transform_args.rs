@@ -1,6 +1,7 @@
-//! The parts that the forms of `encrypt` and `decrypt` share, and the form that takes a DEK from a file.
+//! The arguments and the output of `encrypt`, and the DEK from a file that replaces a plugin for `encrypt` and `decrypt`.
 
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -10,8 +11,8 @@ use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use zeroize::Zeroizing;
 
-use crate::io::{read_input, write_output};
-use crate::{Like, Opened, Tools};
+use crate::io::read_input;
+use crate::{Decryptor, Like, Location, Opened, Tools};
 
 /// Where a value is stored.
 #[derive(Args)]
@@ -31,14 +32,6 @@ impl Place {
     }
 }
 
-/// Decryption with a DEK from a file.
-#[derive(Args)]
-pub struct OpenWith {
-    /// A file with the DEK or seed of the KMS value, to decrypt without the plugin: raw bytes, hex or base64
-    #[arg(long, value_name = "FILE")]
-    pub dek_file: Option<PathBuf>,
-}
-
 /// Encryption with a DEK from a file.
 #[derive(Args)]
 pub struct SealWith {
@@ -53,21 +46,38 @@ pub struct SealWith {
     pub like_key: Option<OsString>,
 }
 
-/// Decrypts standard input with the DEK in a file.
-///
-/// # Errors
-/// Returns the error of [`Tools::open_with_dek`], or an error if reading the input or writing the output fails.
-pub fn decrypt_with_dek(
-    tools: &dyn Tools,
-    place: &Place,
-    dek_file: &Path,
-) -> anyhow::Result<ExitCode> {
-    let dek = read_dek(dek_file)?;
-    let stored = read_input(None)?;
-    finish(&tools.open_with_dek(&stored, place.key(), &dek)?)
+/// Decrypts KMS values with the DEK in a file.
+pub(crate) struct WithDek<'t> {
+    tools: &'t dyn Tools,
+    dek: Zeroizing<Vec<u8>>,
 }
 
-/// Encrypts standard input with the DEK in a file.
+impl<'t> WithDek<'t> {
+    /// Reads the DEK.
+    ///
+    /// # Errors
+    /// Returns an error if the file cannot be read or contains no DEK.
+    pub(crate) fn read(tools: &'t dyn Tools, dek_file: &Path) -> anyhow::Result<Self> {
+        Ok(Self { tools, dek: read_dek(dek_file)? })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn new(tools: &'t dyn Tools, dek: Vec<u8>) -> Self {
+        Self { tools, dek: Zeroizing::new(dek) }
+    }
+}
+
+impl Decryptor for WithDek<'_> {
+    fn decrypt(
+        &mut self,
+        at: Location<'_>,
+        stored: &[u8],
+    ) -> anyhow::Result<anyhow::Result<Opened>> {
+        Ok(self.tools.open_with_dek(stored, at.key, &self.dek))
+    }
+}
+
+/// Encrypts standard input with the DEK in a file, and writes the value to standard output.
 ///
 /// # Errors
 /// Returns the error of [`Tools::seal_with_dek`], or an error if reading the input or writing the output fails.
@@ -88,22 +98,25 @@ pub fn encrypt_with_dek(
         },
     };
     let plaintext = read_input(None)?;
-    finish(&tools.seal_with_dek(&plaintext, place.key(), like, &dek)?)
+    let sealed = tools.seal_with_dek(&plaintext, place.key(), like, &dek)?;
+    finish(&sealed, &mut io::stdout().lock())?;
+    Ok(ExitCode::SUCCESS)
 }
 
-/// Writes the bytes to standard output, and staleness and key ID hash to standard error.
+/// Writes the bytes to `out`, and staleness and key ID hash to standard error.
 ///
 /// # Errors
 /// Returns an error if the output cannot be written.
-pub fn finish(opened: &Opened) -> anyhow::Result<ExitCode> {
-    write_output(&opened.bytes)?;
+pub fn finish(opened: &Opened, out: &mut dyn Write) -> anyhow::Result<()> {
+    let written = out.write_all(&opened.bytes).and_then(|()| out.flush());
+    written.context("cannot write to standard output")?;
     if let Some(stale) = opened.stale {
         eprintln!("stale: {stale}");
     }
     if let Some(hash) = &opened.key_id_hash {
         eprintln!("key ID hash: {hash}");
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// The lengths at which the file is taken as the DEK or seed itself: those of AES keys, and of the seeds that upstream generates.

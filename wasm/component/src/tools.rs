@@ -19,10 +19,6 @@ impl Guest for Component {
         inspect::inspect_json(&stored)
     }
 
-    fn inspect_input(input: Vec<u8>) -> Result<String, String> {
-        inspect::input::inspect_input_json(&input)
-    }
-
     fn check_config(config: Vec<u8>, reload: bool) -> Vec<ConfigFinding> {
         let report = config::check(&config, reload);
         let faults = report.faults.iter().map(|fault| finding(Severity::Fault, fault));

@@ -4,6 +4,7 @@ use dekker_core::config::{self, Config, Provider};
 use dekker_core::crypto::rustcrypto::RustCrypto;
 use dekker_core::inspect;
 use dekker_core::provider::kms::with_dek;
+use dekker_forms::{Limits, read_all};
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsError, JsValue};
 
@@ -19,13 +20,31 @@ pub fn inspect(stored: &[u8]) -> Result<String, JsValue> {
     inspect::inspect_json(stored).map_err(JsValue::from)
 }
 
-/// Describes the stored values in `input`, which may be in any common form, as a JSON array.
+/// Describes the stored values in `input`, which may be in any form, as a JSON array.
 ///
 /// # Errors
-/// Returns what is wrong with the input, as a string.
+/// Returns the first fault of the input, as a string.
 #[wasm_bindgen(js_name = inspectInput)]
 pub fn inspect_input(input: &[u8]) -> Result<String, JsValue> {
-    inspect::input::inspect_input_json(input).map_err(JsValue::from)
+    let mut values = Vec::new();
+    for item in read_all(input, Limits::default()) {
+        let entry = item.map_err(|fault| fault.to_string())?;
+        let mut members = Vec::new();
+        if let Some(key) = &entry.key {
+            members.push(format!("\"key\":{}", quoted(&String::from_utf8_lossy(key))?));
+        }
+        members.push(format!("\"form\":{}", quoted(entry.form.name())?));
+        members.push(match inspect::inspect_json(&entry.bytes) {
+            Ok(object) => object.trim_matches(['{', '}']).to_owned(),
+            Err(error) => format!("\"error\":{}", quoted(&error)?),
+        });
+        values.push(format!("{{{}}}", members.join(",")));
+    }
+    Ok(format!("[{}]", values.join(",")))
+}
+
+fn quoted(text: &str) -> Result<String, JsValue> {
+    js_sys::JSON::stringify(&JsValue::from(text)).map(Into::into)
 }
 
 /// Decrypts a KMS value with its DEK or seed, without a plugin.

@@ -4,14 +4,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use dekker_cli::transform_args::Place;
-use dekker_cli::{Finding, Like, Opened, Tools, not_valid};
+use dekker_cli::{Decryptor, Finding, Like, Opened, Tools, not_valid};
 use dekker_core::config::{self, Faults};
 use dekker_core::crypto::entropy::{Entropy, EntropyError};
 use dekker_core::crypto::rustcrypto::RustCrypto;
 use dekker_core::crypto::secret::Secret;
 use dekker_core::engine::event::OpId;
 use dekker_core::engine::{Engine, Options};
-use dekker_core::inspect::input::inspect_input_json;
+use dekker_core::inspect::inspect_json;
 use dekker_core::provider::kms::with_dek;
 use dekker_core::time::Timestamp;
 use dekker_core::{Decrypted, Encrypted, Location};
@@ -43,8 +43,8 @@ fn faults(faults: &Faults) -> Vec<Finding> {
 }
 
 impl Tools for Core {
-    fn inspect_input(&self, input: &[u8]) -> anyhow::Result<Result<String, String>> {
-        Ok(inspect_input_json(input))
+    fn inspect(&self, stored: &[u8]) -> anyhow::Result<Result<String, String>> {
+        Ok(inspect_json(stored))
     }
 
     fn check_config(&self, config: &[u8], reload: bool) -> anyhow::Result<Vec<Finding>> {
@@ -93,13 +93,6 @@ fn sealed(encrypted: Encrypted) -> Opened {
     }
 }
 
-/// Whether to encrypt or decrypt.
-#[derive(Clone, Copy)]
-pub(crate) enum Direction {
-    FromStorage,
-    ToStorage,
-}
-
 fn now() -> anyhow::Result<Timestamp> {
     let since =
         SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is set before 1970")?;
@@ -116,28 +109,53 @@ pub(crate) fn engine(config: &[u8]) -> anyhow::Result<Engine> {
         .map_err(|error| anyhow::Error::msg(not_valid(&faults(&error))))
 }
 
-/// Encrypts or decrypts one value.
+/// What to do about a value that only a plugin can encrypt or decrypt.
+const NEEDS_PLUGIN: &str = "this operation needs a KMS plugin, which WebAssembly cannot reach: pass the DEK with --dek-file, or use the native `dekker`";
+
+/// Encrypts one value.
 ///
 /// # Errors
 /// Returns the engine's error, or an error if the operation needs a plugin, which cannot be reached from here.
-pub(crate) fn transform(
+pub(crate) fn encrypt(
     mut engine: Engine,
     place: &Place,
-    direction: Direction,
-    input: &[u8],
+    plaintext: &[u8],
 ) -> anyhow::Result<Opened> {
     let at = Location { resource: &place.resource, key: place.key() };
-    let now = now()?;
-    let done = match direction {
-        Direction::ToStorage => {
-            engine.to_storage(OpId(1), at, input, now).map(|outcome| outcome.map(sealed))
+    let encrypted = engine.to_storage(OpId(1), at, plaintext, now()?).context(NEEDS_PLUGIN)?;
+    Ok(sealed(encrypted?))
+}
+
+/// Decrypts with an engine.
+pub(crate) struct ByEngine {
+    engine: Engine,
+    last: u64,
+}
+
+impl ByEngine {
+    pub(crate) fn new(engine: Engine) -> Self {
+        Self { engine, last: 0 }
+    }
+}
+
+impl Decryptor for ByEngine {
+    fn decrypt(
+        &mut self,
+        at: dekker_cli::Location<'_>,
+        stored: &[u8],
+    ) -> anyhow::Result<anyhow::Result<Opened>> {
+        self.last += 1;
+        let op = OpId(self.last);
+        let at = Location { resource: at.resource, key: at.key };
+        let outcome = self.engine.from_storage(op, at, stored, now()?);
+        if outcome.is_none() {
+            self.engine.cancel(op);
         }
-        Direction::FromStorage => {
-            engine.from_storage(OpId(1), at, input, now).map(|outcome| outcome.map(opened))
-        }
-    };
-    let done = done.context(
-        "this operation needs a KMS plugin, which WebAssembly cannot reach: pass the DEK with --dek-file, or use the native `dekker`",
-    )?;
-    Ok(done?)
+        // Calls to plugins, which cannot be made from here.
+        while self.engine.poll_action().is_some() {}
+        Ok(match outcome {
+            Some(outcome) => outcome.map(opened).map_err(Into::into),
+            None => Err(anyhow::Error::msg(NEEDS_PLUGIN)),
+        })
+    }
 }

@@ -10,12 +10,11 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use dekker_cli::transform_args::{
-    OpenWith, Place, SealWith, decrypt_with_dek, encrypt_with_dek, finish,
-};
-use dekker_cli::{config_command, inspect_command, io};
+use dekker_cli::transform_args::{Place, SealWith, encrypt_with_dek, finish};
+use dekker_cli::{config_command, decrypt_command, inspect_command, io};
+use dekker_core::engine::Engine;
 
-use crate::core_tools::{Core, Direction};
+use crate::core_tools::{ByEngine, Core};
 
 /// Kubernetes' encryption at rest, without a KMS plugin.
 #[derive(Parser)]
@@ -29,9 +28,9 @@ struct Cli {
 enum Command {
     /// Encrypt standard input as kube-apiserver would store it
     Encrypt(EncryptArgs),
-    /// Decrypt a stored value on standard input
+    /// Decrypt stored values, in any form that `inspect` reads
     Decrypt(DecryptArgs),
-    /// Describe a stored value, without any key
+    /// Describe stored values in any form, without any key
     Inspect(inspect_command::InspectArgs),
     /// Check or show an encryption configuration
     #[command(subcommand)]
@@ -51,9 +50,7 @@ struct EncryptArgs {
 #[derive(Args)]
 struct DecryptArgs {
     #[command(flatten)]
-    place: Place,
-    #[command(flatten)]
-    with: OpenWith,
+    args: decrypt_command::DecryptArgs,
     #[command(flatten)]
     engine: EngineArgs,
 }
@@ -71,15 +68,14 @@ struct EngineArgs {
 }
 
 impl EngineArgs {
-    fn run(&self, place: &Place, direction: Direction) -> anyhow::Result<ExitCode> {
+    /// Creates the engine for the configuration.
+    fn engine(&self) -> anyhow::Result<Engine> {
         let path = self
             .encryption_provider_config
             .as_deref()
             .context("--encryption-provider-config or --dek-file is required")?;
-        let input = io::read_input(None)?;
         let config = io::read_config(path).map_err(anyhow::Error::msg)?;
-        let engine = core_tools::engine(&config).with_context(|| path.display().to_string())?;
-        finish(&core_tools::transform(engine, place, direction, &input)?)
+        core_tools::engine(&config).with_context(|| path.display().to_string())
     }
 }
 
@@ -97,11 +93,17 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Encrypt(EncryptArgs { place, with, engine }) => match &with.dek_file {
             Some(dek_file) => encrypt_with_dek(&Core, &place, dek_file, &with),
-            None => engine.run(&place, Direction::ToStorage),
+            None => {
+                let engine = engine.engine()?;
+                let plaintext = io::read_input(None)?;
+                let encrypted = core_tools::encrypt(engine, &place, &plaintext)?;
+                finish(&encrypted, &mut std::io::stdout().lock())?;
+                Ok(ExitCode::SUCCESS)
+            }
         },
-        Command::Decrypt(DecryptArgs { place, with, engine }) => match &with.dek_file {
-            Some(dek_file) => decrypt_with_dek(&Core, &place, dek_file),
-            None => engine.run(&place, Direction::FromStorage),
+        Command::Decrypt(DecryptArgs { args, engine }) => match &args.dek_file {
+            Some(_) => decrypt_command::run_with_dek(&Core, &args),
+            None => decrypt_command::run(&mut ByEngine::new(engine.engine()?), &args),
         },
         Command::Inspect(args) => inspect_command::run(&Core, &args),
         Command::Config(command) => config_command::run(&Core, command),

@@ -30,7 +30,7 @@ const TABLE: [(&str, May); 22] = [
             "dekker-shared",
         ]),
     ),
-    ("dekker-cli", May::Use(&[])),
+    ("dekker-cli", May::Use(&["dekker-forms"])),
     ("dekker-compiled", May::Use(&[])),
     ("dekker-component", May::Use(&["dekker-core", "dekker-memory"])),
     ("dekker-concurrency", May::Use(&["dekker-core"])),
@@ -38,7 +38,10 @@ const TABLE: [(&str, May); 22] = [
     ("dekker-core-tests", May::UseAll),
     ("dekker-crypto", May::Use(&[])),
     ("dekker-forms", May::Use(&[])),
-    ("dekker-fuzz-targets", May::Use(&["dekker-core", "dekker-host", "dekker-proto"])),
+    (
+        "dekker-fuzz-targets",
+        May::Use(&["dekker-core", "dekker-forms", "dekker-host", "dekker-proto"]),
+    ),
     (
         "dekker-host",
         May::Use(&[
@@ -49,7 +52,7 @@ const TABLE: [(&str, May); 22] = [
             "dekker-proto",
         ]),
     ),
-    ("dekker-js", May::Use(&["dekker-core", "dekker-memory"])),
+    ("dekker-js", May::Use(&["dekker-core", "dekker-forms", "dekker-memory"])),
     ("dekker-keys", May::Use(&["dekker-crypto"])),
     ("dekker-memory", May::Use(&[])),
     ("dekker-proto", May::Use(&[])),

@@ -1,10 +1,10 @@
-//! Descriptions of stored values: parts without gaps, valid JSON, no unencrypted key ID, and the same value in every encoding.
+//! Descriptions of stored values: parts without gaps, valid JSON, no unencrypted key ID, and the same value in every form.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use dekker_core::inspect::input::{Encoding, find, inspect_input_json};
 use dekker_core::inspect::{inspect, inspect_json};
 use dekker_core::provider::kms::v2::envelope::EncryptedObject;
+use dekker_forms::{Content, Form, Limits, read_all};
 use serde_json::Value;
 
 /// Treats any bytes as an input of `dekker inspect`.
@@ -13,23 +13,27 @@ use serde_json::Value;
 /// Panics if a promise is broken.
 pub fn run(input: &[u8]) {
     one(input);
-    let Ok(found) = find(input) else {
-        assert!(inspect_input_json(input).is_err(), "nothing was found");
-        return;
-    };
-    assert!(!found.is_empty(), "neither a value nor an error");
-    let held: usize = found.iter().map(|found| found.stored.len()).sum();
-    assert!(held <= input.len(), "the values are longer than the input");
-    for found in &found {
-        if found.encoding != Encoding::Raw {
-            one(&found.stored);
+    let items = read_all(input, Limits::default());
+    assert!(!items.is_empty(), "neither a value nor a fault");
+    let entries: Vec<_> = items.iter().flatten().collect();
+    let held: usize = entries.iter().map(|entry| entry.bytes.len()).sum();
+    // In a dump, `*` stands for any number of lines.
+    let is_longer = held > input.len() && !input.contains(&b'*');
+    assert!(!is_longer, "the values are longer than the input");
+    for entry in &entries {
+        one(&entry.bytes);
+        for reading in entry.readings() {
+            if let Ok(seen) = inspect(reading) {
+                let is_plaintext = entry.content != Content::Encrypted;
+                assert_eq!(seen.provider == "identity", is_plaintext, "{entry:?}");
+            }
         }
     }
-    let json = inspect_input_json(input).expect("values were found");
-    let shown: Vec<Value> = serde_json::from_str(&json).expect("JSON");
-    assert_eq!(shown.len(), found.len());
-    if input.starts_with(b"k8s:enc:") {
-        in_every_encoding(input);
+    if let [Ok(entry)] = items.as_slice()
+        && (entry.form, entry.content) == (Form::Raw, Content::Encrypted)
+        && entry.bytes == input
+    {
+        in_every_form(input);
     }
 }
 
@@ -71,17 +75,15 @@ fn one(stored: &[u8]) {
     }
 }
 
-fn in_every_encoding(stored: &[u8]) {
+fn in_every_form(stored: &[u8]) {
     let hex: String = stored.iter().map(|byte| format!("{byte:02x}")).collect();
     let base64 = STANDARD.encode(stored);
     let etcdctl = format!(r#"{{"header":{{}},"kvs":[{{"key":"L2E=","value":"{base64}"}}]}}"#);
-    for (text, encoding) in
-        [(hex, Encoding::Hex), (base64, Encoding::Base64), (etcdctl, Encoding::Etcdctl)]
-    {
-        let found = find(text.as_bytes()).expect("a value");
-        assert_eq!(found.len(), 1);
-        assert_eq!(found[0].encoding, encoding);
-        assert_eq!(found[0].stored, stored, "another value");
+    for (text, form) in [(hex, Form::Hex), (base64, Form::Base64), (etcdctl, Form::EtcdctlJson)] {
+        let items = read_all(text.as_bytes(), Limits::default());
+        let [Ok(entry)] = items.as_slice() else { panic!("{}: {items:?}", form.name()) };
+        assert_eq!(entry.seen(), form);
+        assert_eq!(entry.bytes, stored, "another value");
     }
 }
 

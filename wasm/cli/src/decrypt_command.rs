@@ -1,0 +1,197 @@
+//! The command `decrypt`: decrypts stored values.
+
+mod directory;
+mod location;
+mod output;
+
+use std::ffi::OsString;
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::{Args, ValueEnum};
+use dekker_forms::{ENCRYPTED_PREFIX, Entry};
+
+use self::directory::Directory;
+use self::location::Given;
+use self::output::{Attempted, Decrypted, ENCRYPTED_TWICE, JsonLines, Sink};
+use crate::found::{notes, readings};
+use crate::input::Input;
+use crate::transform_args::{WithDek, finish};
+use crate::{Decryptor, Tools};
+
+/// Its arguments.
+#[derive(Args)]
+pub struct DecryptArgs {
+    /// Values in any form that `inspect` reads [default: standard input]
+    file: Option<PathBuf>,
+    /// The resource and its group, such as `secrets` or `deployments.apps` [default: the one that the storage key names]
+    #[arg(long)]
+    resource: Option<String>,
+    /// The full storage key, such as `/registry/secrets/default/token`, to which the value is bound [default: the one in the input]
+    #[arg(long)]
+    key: Option<OsString>,
+    /// A file with the DEK or seed of KMS values, to decrypt without the plugin: raw bytes, hex or base64
+    #[arg(long, value_name = "FILE")]
+    pub dek_file: Option<PathBuf>,
+    /// The output format
+    #[arg(short, long, value_enum, default_value_t = Output::Raw)]
+    output: Output,
+    /// Write each plaintext to a file in this directory, which must be new or empty, instead of standard output
+    #[arg(long, value_name = "DIR", conflicts_with = "output")]
+    output_dir: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// The plaintext of one value
+    Raw,
+    /// A line with a JSON object for each value, with the plaintext in base64
+    Jsonl,
+}
+
+impl DecryptArgs {
+    fn given(&self) -> Given<'_> {
+        Given {
+            key: self.key.as_deref().map(|key| key.as_encoded_bytes()),
+            resource: self.resource.as_deref(),
+            needs_resource: self.dek_file.is_none(),
+        }
+    }
+}
+
+/// Runs the command. The exit code is 1 if any value cannot be decrypted, or if a part of the input cannot be read.
+///
+/// # Errors
+/// Returns an error if the only value cannot be decrypted, if there are several and the output is raw, if the engine has ended, or if reading the
+/// input or writing the output fails.
+pub fn run(decryptor: &mut dyn Decryptor, args: &DecryptArgs) -> anyhow::Result<ExitCode> {
+    let input = Input::open(args.file.as_deref())?;
+    let decrypt = Decrypt { decryptor, given: args.given() };
+    let is_complete = match (&args.output_dir, args.output) {
+        (Some(dir), _) => decrypt.each(input, &mut Directory::create(dir)?)? == 0,
+        (None, Output::Jsonl) => {
+            decrypt.each(input, &mut JsonLines(BufWriter::new(io::stdout().lock())))? == 0
+        }
+        (None, Output::Raw) => decrypt.one(input, &mut io::stdout().lock())?,
+    };
+    Ok(if is_complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Runs the command with the DEK in the file that the arguments name.
+///
+/// # Errors
+/// Returns the errors of [`run`], or an error if the arguments name no file or the file contains no DEK.
+pub fn run_with_dek(tools: &dyn Tools, args: &DecryptArgs) -> anyhow::Result<ExitCode> {
+    let dek_file = args.dek_file.as_deref().context("--dek-file is required")?;
+    run(&mut WithDek::read(tools, dek_file)?, args)
+}
+
+struct Decrypt<'a> {
+    decryptor: &'a mut dyn Decryptor,
+    given: Given<'a>,
+}
+
+impl<'a> Decrypt<'a> {
+    /// Decrypts the only value of the input, and writes its plaintext. Returns whether there were no faults.
+    fn one(mut self, mut input: Input, out: &mut dyn Write) -> anyhow::Result<bool> {
+        let mut found: Option<Entry> = None;
+        let mut is_alone = true;
+        while let Some(item) = input.next()? {
+            match (item, &found) {
+                (Ok(entry), None) => found = Some(entry),
+                (Ok(_), Some(_)) => bail!(
+                    "the input contains more than one value, and only one can be written as it is: use -o jsonl or --output-dir DIR"
+                ),
+                (Err(fault), _) => {
+                    is_alone = false;
+                    eprintln!("dekker: {fault}");
+                }
+            }
+        }
+        let Some(entry) = found else {
+            return Ok(false);
+        };
+        let Attempted { known, outcome } = self.value(&entry, is_alone)?;
+        for note in &known.notes {
+            eprintln!("note: {note}");
+        }
+        let decrypted = outcome?;
+        for note in &decrypted.notes {
+            eprintln!("note: {note}");
+        }
+        if decrypted.is_encrypted_twice {
+            eprintln!("warning: {ENCRYPTED_TWICE}");
+        }
+        finish(&decrypted.opened, out)?;
+        Ok(is_alone)
+    }
+
+    /// Decrypts each value of the input. Goes on past those that fail. Returns how many failed.
+    fn each(mut self, mut input: Input, sink: &mut dyn Sink) -> anyhow::Result<u64> {
+        let mut next = input.next()?;
+        let mut after = input.next()?;
+        let is_alone = after.is_none();
+        let [mut total, mut failed] = [0_u64; 2];
+        while let Some(item) = next {
+            total += 1;
+            let is_decrypted = match item {
+                Ok(entry) => {
+                    let value = self.value(&entry, is_alone)?;
+                    sink.value(total, &entry, &value)?;
+                    value.outcome.is_ok()
+                }
+                Err(fault) => {
+                    sink.fault(&fault)?;
+                    false
+                }
+            };
+            failed += u64::from(!is_decrypted);
+            next = match after.take() {
+                Some(item) => Some(item),
+                None => input.next()?,
+            };
+        }
+        sink.end()?;
+        eprintln!("{} decrypted, {failed} failed", total - failed);
+        Ok(failed)
+    }
+
+    /// Decrypts a value: each of its readings, until one succeeds. `is_alone` says whether the input contains nothing else.
+    ///
+    /// # Errors
+    /// Returns an error if no further value can be decrypted. An error of this value is part of the result.
+    fn value<'e>(&mut self, entry: &'e Entry, is_alone: bool) -> anyhow::Result<Attempted<'e>>
+    where
+        'a: 'e,
+    {
+        let known = self.given.locate(entry, is_alone);
+        let mut refused = None;
+        for reading in readings(entry) {
+            let outcome = match self.given.complete(&known, reading.bytes) {
+                Ok(location) => self.decryptor.decrypt(location, reading.bytes)?,
+                Err(error) => Err(error),
+            };
+            match outcome {
+                Ok(opened) => {
+                    let decrypted = Decrypted {
+                        is_encrypted_twice: opened.bytes.starts_with(ENCRYPTED_PREFIX),
+                        opened,
+                        notes: notes(entry, reading),
+                    };
+                    return Ok(Attempted { known, outcome: Ok(decrypted) });
+                }
+                Err(error) => {
+                    refused.get_or_insert(error);
+                }
+            }
+        }
+        // The error of the most probable reading.
+        let error = refused.context("a value has no reading")?;
+        Ok(Attempted { known, outcome: Err(error) })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,222 @@
+//! What an input contains, as the commands show it: JSON members, notes, and the readings of a value.
+
+use dekker_forms::{Content, Entry, Fault, Form, LineEnd, Place, Stored, split};
+use serde_json::Value;
+
+/// A JSON object, written member by member.
+pub(crate) struct Object(String);
+
+impl Object {
+    fn new() -> Self {
+        Self("{".to_owned())
+    }
+
+    /// Adds a member.
+    pub(crate) fn put(&mut self, name: &str, value: impl Into<Value>) {
+        self.begin(name);
+        self.0.push_str(&value.into().to_string());
+    }
+
+    /// Adds the members of another object, which is given as text.
+    pub(crate) fn put_all(&mut self, object: &str) {
+        let members = object.trim();
+        let members = members.strip_prefix('{').unwrap_or(members);
+        let members = members.strip_suffix('}').unwrap_or(members);
+        if !members.is_empty() {
+            self.separate();
+            self.0.push_str(members);
+        }
+    }
+
+    /// Returns the text of the object without its end, up to and with the name of one more member, whose value the caller writes.
+    pub(crate) fn open_with(mut self, name: &str) -> String {
+        self.begin(name);
+        self.0
+    }
+
+    /// Returns the text of the object.
+    pub(crate) fn finish(mut self) -> String {
+        self.0.push('}');
+        self.0
+    }
+
+    fn begin(&mut self, name: &str) {
+        self.separate();
+        self.0.push_str(&Value::from(name).to_string());
+        self.0.push(':');
+    }
+
+    fn separate(&mut self) {
+        if self.0.len() > 1 {
+            self.0.push(',');
+        }
+    }
+}
+
+/// The members that every value has: `key`, `revision`, `form`, `within`, `line`, `offset` and `notes`, as far as they are known.
+pub(crate) fn value_object(entry: &Entry, key: Option<&[u8]>, notes: &[String]) -> Object {
+    let mut object = Object::new();
+    if let Some(key) = key {
+        object.put("key", String::from_utf8_lossy(key));
+    }
+    if let Some(revision) = entry.revision {
+        object.put("revision", revision);
+    }
+    put_form(&mut object, Some(entry.form), &entry.within);
+    put_place(&mut object, entry.place);
+    if !notes.is_empty() {
+        object.put("notes", notes);
+    }
+    object
+}
+
+/// A fault: `key`, `form`, `within`, `line`, `offset`, `error` and `command`, as far as they are known.
+pub(crate) fn fault_object(fault: &Fault) -> Object {
+    let mut object = Object::new();
+    if let Some(key) = &fault.key {
+        object.put("key", String::from_utf8_lossy(key));
+    }
+    put_form(&mut object, fault.form, &fault.within);
+    put_place(&mut object, fault.place);
+    object.put("error", without_place(fault));
+    if let Some(command) = fault.command() {
+        object.put("command", command);
+    }
+    object
+}
+
+fn put_form(object: &mut Object, form: Option<Form>, within: &[Form]) {
+    if let Some(form) = form {
+        object.put("form", form.name());
+    }
+    if !within.is_empty() {
+        object.put("within", within.iter().map(|form| form.name()).collect::<Vec<_>>());
+    }
+}
+
+fn put_place(object: &mut Object, place: Place) {
+    object.put("line", place.line);
+    object.put("offset", place.offset);
+}
+
+/// The text of a fault without the place at its beginning.
+pub(crate) fn without_place(fault: &Fault) -> String {
+    let text = fault.to_string();
+    let place = place(fault.place) + ": ";
+    text.strip_prefix(&place).map(str::to_owned).unwrap_or(text)
+}
+
+/// `line 3, byte 42`
+pub(crate) fn place(place: Place) -> String {
+    format!("line {}, byte {}", place.line, place.offset)
+}
+
+/// `etcdctl in hexdump -C`
+pub(crate) fn forms(entry: &Entry) -> String {
+    let mut text = entry.form.name().to_owned();
+    for form in entry.within.iter().rev() {
+        text.push_str(" in ");
+        text.push_str(form.name());
+    }
+    text
+}
+
+/// Whether the value is the whole input, without any encoding around it.
+pub(crate) fn is_bare(entry: &Entry) -> bool {
+    entry.form == Form::Raw && entry.within.is_empty() && entry.place.offset == 0
+}
+
+/// Bytes that may be the stored value.
+#[derive(Clone, Copy)]
+pub(crate) struct Reading<'e> {
+    pub(crate) bytes: &'e [u8],
+    /// How many bytes were removed from the end.
+    removed: usize,
+}
+
+/// Returns what the stored value may be, the most probable first.
+///
+/// A tool may have added the line end of an encrypted value. Without it, the value is more probable, unless only the other bytes have a structure that
+/// the provider writes. Plaintext in protobuf has such a structure too. Other plaintext is taken as it is: JSON in etcd ends with a line end.
+pub(crate) fn readings(entry: &Entry) -> Vec<Reading<'_>> {
+    let whole = entry.bytes.len();
+    let all = entry.readings().map(|bytes| Reading { bytes, removed: whole - bytes.len() });
+    let mut readings: Vec<_> = match entry.content {
+        Content::Encrypted | Content::Protobuf => all.collect(),
+        _ => all.filter(|reading| reading.removed == 0).collect(),
+    };
+    // The sort is stable: among equals, the order stays.
+    readings.sort_by_key(|reading| !is_well_formed(entry.content, reading.bytes));
+    readings
+}
+
+fn is_well_formed(content: Content, bytes: &[u8]) -> bool {
+    match content {
+        Content::Protobuf => {
+            bytes.strip_prefix(dekker_forms::PROTOBUF_PREFIX).is_some_and(is_protobuf)
+        }
+        _ => matches!(split(bytes, &[]), Stored::Value { well_formed: true, .. }),
+    }
+}
+
+/// Whether the bytes are whole fields in protobuf.
+fn is_protobuf(mut bytes: &[u8]) -> bool {
+    while !bytes.is_empty() {
+        let len = match varint(&mut bytes).map(|tag| tag & 7) {
+            Some(0) => varint(&mut bytes).map(|_| 0),
+            Some(1) => Some(8),
+            Some(2) => varint(&mut bytes),
+            Some(5) => Some(4),
+            _ => None,
+        };
+        let rest = len.and_then(|len| bytes.get(usize::try_from(len).ok()?..));
+        let Some(rest) = rest else { return false };
+        bytes = rest;
+    }
+    true
+}
+
+fn varint(bytes: &mut &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let (byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+/// Returns sentences about the value that its bytes do not say.
+pub(crate) fn notes(entry: &Entry, reading: Reading<'_>) -> Vec<String> {
+    let mut notes = Vec::new();
+    if reading.removed > 0 && matches!(entry.line_end, LineEnd::MaybeAdded { .. }) {
+        let removed = entry.bytes.get(reading.bytes.len()..).unwrap_or_default();
+        notes.push(format!(
+            "the line end after the value ({}) was removed: etcdctl and other tools add one",
+            removed.escape_ascii()
+        ));
+    }
+    if entry.cut_short {
+        notes.push("the value is cut short: the input ends before it does".to_owned());
+    }
+    if entry.crlf_undone {
+        notes.push(
+            "each \\r\\n was read as \\n, because the output went through a terminal (`kubectl exec -t`); if the value does not decrypt, get it without -t"
+                .to_owned(),
+        );
+    }
+    notes
+}
+
+/// Replaces control characters, because text from storage must not control the terminal.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// The same for a storage key, which may be any bytes.
+pub(crate) fn printable_key(key: &[u8]) -> String {
+    printable(&String::from_utf8_lossy(key))
+}

@@ -1,0 +1,256 @@
+use std::io::Cursor;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::core_engine::{Core, case, case_path};
+
+const TOKEN: &str = "/registry/secrets/default/token";
+const K3S: &str = "-2026-03-09T09:46:54+01:00";
+
+/// Inspects an input. Returns what is printed, and whether there was a fault.
+fn printed(input: &[u8], output: Output) -> (String, bool) {
+    let input = Input::new(Box::new(Cursor::new(input.to_vec())), "the test".to_owned());
+    let mut out = Vec::new();
+    let failed = inspect(&Core, input, output, &mut out).unwrap();
+    (String::from_utf8(out).unwrap(), failed)
+}
+
+fn values(input: &[u8]) -> (Vec<Value>, bool) {
+    let (text, failed) = printed(input, Output::Json);
+    (serde_json::from_str(&text).unwrap(), failed)
+}
+
+/// What the description of a value must contain.
+struct Expected {
+    key: Option<&'static str>,
+    provider: &'static str,
+    name: Option<String>,
+    size: usize,
+}
+
+fn expected(
+    key: Option<&'static str>,
+    provider: &'static str,
+    name: &str,
+    size: usize,
+) -> Expected {
+    Expected { key, provider, name: Some(name.to_owned()), size }
+}
+
+#[test]
+fn every_case_is_described() {
+    let gcm = |key| expected(key, "aesgcm", "key1", 121);
+    let cbc = |key| expected(key, "aescbc", "key1", 119);
+    let token = Some(TOKEN);
+    let table = [
+        ("gcm.bin", vec![gcm(None)]),
+        ("cbc.bin", vec![cbc(None)]),
+        ("k3s-colon.bin", vec![expected(None, "aescbc", &format!("aescbckey{K3S}"), 149)]),
+        ("k3s-colon-gcm.bin", vec![expected(None, "aesgcm", &format!("aesgcmkey{K3S}"), 151)]),
+        ("value-only.txt", vec![gcm(None)]),
+        ("value-only-cbc.txt", vec![cbc(None)]),
+        ("plain-simple.txt", vec![gcm(token)]),
+        ("plain-simple-cbc.txt", vec![cbc(token)]),
+        ("w-json.txt", vec![gcm(token)]),
+        ("w-json-two.txt", vec![gcm(token), cbc(token)]),
+        ("w-json-bom.txt", vec![gcm(token)]),
+        ("w-fields.txt", vec![gcm(token)]),
+        ("jq-values.txt", vec![gcm(None), cbc(None)]),
+        ("jq-value-quoted.txt", vec![gcm(None)]),
+        ("b64-nopad.txt", vec![expected(None, "aesgcm", "key1", 122)]),
+        ("b64url.txt", vec![gcm(None)]),
+        ("xxd-p.txt", vec![gcm(None)]),
+        ("xxd.txt", vec![gcm(token)]),
+        ("hexdump-C.txt", vec![gcm(token)]),
+        ("hexdump-C-indent.txt", vec![gcm(token)]),
+        ("hexdump-C-valueonly.txt", vec![gcm(None)]),
+        ("pg-bytea.txt", vec![gcm(None)]),
+    ];
+    for (name, values) in table {
+        let (found, failed) = self::values(&case(name));
+        assert!(!failed, "{name}: {found:?}");
+        assert_eq!(found.len(), values.len(), "{name}: {found:?}");
+        for (found, Expected { key, provider, name: key_name, size }) in found.iter().zip(values) {
+            assert_eq!(found.get("key").and_then(Value::as_str), key, "{name}");
+            assert_eq!(found["provider"], provider, "{name}: {found}");
+            assert_eq!(found["keyName"], json!(key_name), "{name}");
+            assert_eq!(found["size"], size, "{name}");
+        }
+        for output in [Output::Text, Output::Jsonl, Output::Summary] {
+            let (text, failed) = printed(&case(name), output);
+            assert!(!failed && text.contains("aes"), "{name}: {text}");
+        }
+    }
+}
+
+#[test]
+fn a_removed_line_end_is_a_note() {
+    for (name, notes) in [
+        ("gcm.bin", 0),
+        ("plain-simple.txt", 0),
+        ("value-only.txt", 1),
+        ("value-only-cbc.txt", 1),
+        ("hexdump-C-valueonly.txt", 1),
+    ] {
+        let (values, _) = values(&case(name));
+        let found = values[0]["notes"].as_array().map_or(0, Vec::len);
+        assert_eq!(found, notes, "{name}: {values:?}");
+        let (text, _) = printed(&case(name), Output::Text);
+        assert_eq!(text.contains("the line end after the value (\\n) was removed"), notes == 1);
+    }
+}
+
+#[test]
+fn one_input_may_contain_encrypted_and_plaintext_values() {
+    let (values, failed) = values(&case("dump-many.txt"));
+    let seen: Vec<_> = values
+        .iter()
+        .map(|value| (value["key"].as_str(), value["provider"].as_str(), value["keyName"].as_str()))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            (Some("/registry/secrets/a/1"), Some("aescbc"), Some("key1")),
+            (Some("/registry/secrets/a/2"), Some("aescbc"), Some("key2")),
+            (Some("/registry/secrets/a/3"), Some("identity"), None),
+        ]
+    );
+    assert_eq!(values[2]["content"], "kubernetes protobuf");
+    assert!(!failed);
+    let (text, _) = printed(&case("dump-many.txt"), Output::Summary);
+    let expected = "values       3\nplaintext    1\nfaults       0\n\n    count  form\n        3  etcdctl\n\n    count  provider and key\n        1  aescbc, key name \"key1\"\n        1  aescbc, key name \"key2\"\n        1  identity, kubernetes protobuf\n";
+    assert_eq!(text, expected);
+}
+
+#[test]
+fn a_plaintext_object_is_identity() {
+    let (values, failed) = values(&case("json-obj.bin"));
+    assert_eq!(
+        (&values[0]["provider"], &values[0]["content"]),
+        (&json!("identity"), &json!("json"))
+    );
+    assert!(!failed);
+}
+
+/// Neither a value that is damaged nor an input that is not a value is ever described as plaintext.
+#[test]
+fn damaged_values_and_faults_are_errors() {
+    for (name, key, parts) in [
+        ("hexdump-C-head.txt", Some(TOKEN), &["cut short"][..]),
+        ("cbc-trunc.bin", None, &["aescbc"]),
+        ("trunc20.bin", None, &["kms:v2"]),
+        ("trunc40.bin", None, &["aescbc"]),
+        ("typo-prefix.bin", None, &["k8s:enc:"]),
+        ("utf8-mangled.bin", None, &["Latin-1", "etcdctl get <key> -w json"]),
+        ("replacement.bin", None, &["lost", "etcdctl get <key> -w json"]),
+        ("gz.bin", None, &["gzip"]),
+        ("snapshot-like.db", None, &["etcd database", "etcdutl snapshot restore"]),
+    ] {
+        let (values, failed) = values(&case(name));
+        let [value] = values.as_slice() else { panic!("{name}: {values:?}") };
+        assert!(failed, "{name}: {value}");
+        assert_eq!(value["key"].as_str(), key, "{name}");
+        let text = value.to_string();
+        assert!(parts.iter().all(|part| text.contains(part)), "{name}: {text}");
+        assert!(value["error"].is_string(), "{name}: {text}");
+        assert_eq!(value.get("provider"), None, "{name}: {text}");
+        let (text, failed) = printed(&case(name), Output::Summary);
+        assert!(failed && text.contains("faults       1\n"), "{name}: {text}");
+        assert!(!text.contains("identity"), "{name}: {text}");
+    }
+    for input in [&b""[..], b" \n", b"hello", b"k8s:enc:", b"{}", b"zz", b"eyJ", b"[1]"] {
+        for output in [Output::Text, Output::Json, Output::Jsonl, Output::Summary] {
+            let (text, failed) = printed(input, output);
+            assert!(failed && !text.contains("identity"), "{input:?}: {text}");
+        }
+    }
+}
+
+#[test]
+fn a_value_that_is_encrypted_twice_is_described_as_its_outer_one() {
+    let (values, failed) = values(&case("double.bin"));
+    assert_eq!((&values[0]["provider"], &values[0]["keyName"]), (&json!("aesgcm"), &json!("key1")));
+    assert!(!failed);
+}
+
+#[test]
+fn every_row_has_a_test() {
+    let tests = [include_str!("tests.rs"), include_str!("../decrypt_command/tests.rs")].concat();
+    let cases = case_path("../cases.tsv");
+    for line in std::fs::read_to_string(cases).unwrap().lines().skip(1) {
+        let file = line.split('\t').next().unwrap();
+        let name = file.strip_prefix("values/").unwrap();
+        assert!(tests.contains(&format!("\"{name}\"")), "{name}");
+    }
+}
+
+#[test]
+fn the_members_of_a_value_have_their_order() {
+    let (text, _) = printed(&case("w-json.txt"), Output::Jsonl);
+    let head =
+        format!(r#"{{"key":"{TOKEN}","revision":1,"form":"etcdctl -w json","line":1,"offset":"#);
+    assert!(text.starts_with(&head), "{text}");
+    let (text, _) = printed(&case("hexdump-C-valueonly.txt"), Output::Jsonl);
+    let head = r#"{"form":"raw","within":["hexdump -C"],"line":1,"offset":0,"notes":["#;
+    assert!(text.starts_with(head), "{text}");
+    let (text, _) = printed(&case("gz.bin"), Output::Jsonl);
+    let expected = r#"{"line":1,"offset":0,"error":"this is gzip, not a stored value of Kubernetes; use gzip -dc <file>","command":"gzip -dc <file>"}"#;
+    assert_eq!(text, format!("{expected}\n"));
+}
+
+#[test]
+fn text_shows_place_key_and_revision() {
+    let (text, _) = printed(&case("w-json-two.txt"), Output::Text);
+    let second = text.split("\n\n").nth(1).unwrap();
+    let start =
+        format!("key          {TOKEN}\nrevision     1\ninput        etcdctl -w json, line ");
+    assert!(second.starts_with(&start), "{text}");
+    assert!(second.contains("\nprovider     aescbc\nkey name     \"key1\"\n"), "{text}");
+    let (text, _) = printed(&case("hexdump-C.txt"), Output::Text);
+    assert!(text.contains("input        etcdctl in hexdump -C, line 1, byte 0\n"), "{text}");
+    let (text, _) = printed(&case("gcm.bin"), Output::Text);
+    assert!(text.starts_with("provider     aesgcm\n"), "{text}");
+}
+
+/// An input without an end: only one value is in memory.
+#[test]
+fn values_are_shown_as_they_come() {
+    struct Endless {
+        row: Vec<u8>,
+        at: usize,
+        rows: usize,
+    }
+    impl std::io::Read for Endless {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            if self.at == self.row.len() {
+                self.at = 0;
+                self.rows += 1;
+                if self.rows == 100 {
+                    return Err(std::io::Error::other("enough"));
+                }
+            }
+            let rest = &self.row[self.at..];
+            let len = rest.len().min(buffer.len());
+            buffer[..len].copy_from_slice(&rest[..len]);
+            self.at += len;
+            Ok(len)
+        }
+    }
+    let row = case("w-json.txt");
+    let input = Input::new(Box::new(Endless { row, at: 0, rows: 0 }), "the test".to_owned());
+    let mut out = Vec::new();
+    let error = inspect(&Core, input, Output::Jsonl, &mut out).unwrap_err();
+    assert_eq!(format!("{error:#}"), "cannot read the test: enough");
+    let lines = out.iter().filter(|byte| **byte == b'\n').count();
+    assert!(lines > 90, "{lines}");
+}
+
+#[test]
+fn control_characters_never_reach_the_terminal() {
+    let input = "/registry/secrets/a/\u{9b}2J\nk8s:enc:aesgcm:v1:key1:\u{1}123456789012345678901234567890\n";
+    for output in [Output::Text, Output::Summary] {
+        let (text, _) = printed(input.as_bytes(), output);
+        assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
+    }
+}
