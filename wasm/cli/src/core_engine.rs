@@ -14,13 +14,13 @@ use zeroize::Zeroizing;
 
 use crate::{Decryptor, Finding, Like, Location, Opened, Tools};
 
-/// Returns the path of a file among the cases of dekker-forms.
+/// Returns the path of a file of tests/vectors/cases.
 pub(crate) fn case_path(name: &str) -> PathBuf {
-    let cases = "../../core/forms/tests/cases/values";
+    let cases = "../../tests/vectors/cases/values";
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(cases).join(name)
 }
 
-/// Reads a file among the cases of dekker-forms.
+/// Reads a file of tests/vectors/cases.
 pub(crate) fn case(name: &str) -> Vec<u8> {
     std::fs::read(case_path(name)).unwrap()
 }

@@ -180,7 +180,7 @@ fn every_row_has_a_test() {
     let cases = case_path("../cases.tsv");
     for line in std::fs::read_to_string(cases).unwrap().lines().skip(1) {
         let file = line.split('\t').next().unwrap();
-        let name = file.strip_prefix("values/").unwrap();
+        let Some(name) = file.strip_prefix("values/") else { continue };
         assert!(tests.contains(&format!("\"{name}\"")), "{name}");
     }
 }
