@@ -49,7 +49,7 @@ const INSPECTED: [(&str, i32, &[&str]); 34] = [
     ("plain-simple-cbc.txt", 0, CBC),
     ("dump-many.txt", 0, &["\"key1\"", "\"key2\"", "\"identity\""]),
     ("w-json.txt", 0, GCM),
-    ("w-json-two.txt", 0, TWO),
+    ("w-json-two.txt", 0, GCM),
     ("w-json-bom.txt", 0, GCM),
     ("w-fields.txt", 0, GCM),
     ("jq-values.txt", 0, TWO),

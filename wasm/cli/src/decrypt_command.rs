@@ -14,9 +14,9 @@ use clap::{Args, ValueEnum};
 use dekker_forms::{ENCRYPTED_PREFIX, Entry};
 
 use self::directory::Directory;
-use self::location::Given;
-use self::output::{Attempted, Decrypted, ENCRYPTED_TWICE, JsonLines, Sink};
-use crate::found::{notes, readings};
+use self::location::{Given, Known};
+use self::output::{Attempted, ENCRYPTED_TWICE, JsonLines, Sink};
+use crate::found::{self, readings};
 use crate::input::Input;
 use crate::transform_args::{WithDek, finish};
 use crate::{Decryptor, Tools};
@@ -99,12 +99,12 @@ impl<'a> Decrypt<'a> {
         let mut found: Option<Entry> = None;
         let mut is_alone = true;
         while let Some(item) = input.next()? {
-            match (item, &found) {
-                (Ok(entry), None) => found = Some(entry),
-                (Ok(_), Some(_)) => bail!(
+            match item {
+                Ok(_) if found.is_some() => bail!(
                     "the input contains more than one value, and only one can be written as it is: use -o jsonl or --output-dir DIR"
                 ),
-                (Err(fault), _) => {
+                Ok(entry) => found = Some(entry),
+                Err(fault) => {
                     is_alone = false;
                     eprintln!("dekker: {fault}");
                 }
@@ -113,18 +113,14 @@ impl<'a> Decrypt<'a> {
         let Some(entry) = found else {
             return Ok(false);
         };
-        let Attempted { known, outcome } = self.value(&entry, is_alone)?;
-        for note in &known.notes {
+        let value = self.value(&entry, is_alone)?;
+        for note in &value.notes {
             eprintln!("note: {note}");
         }
-        let decrypted = outcome?;
-        for note in &decrypted.notes {
-            eprintln!("note: {note}");
-        }
-        if decrypted.is_encrypted_twice {
+        if value.is_encrypted_twice() {
             eprintln!("warning: {ENCRYPTED_TWICE}");
         }
-        finish(&decrypted.opened, out)?;
+        finish(&value.outcome?, out)?;
         Ok(is_alone)
     }
 
@@ -166,30 +162,27 @@ impl<'a> Decrypt<'a> {
     where
         'a: 'e,
     {
-        let known = self.given.locate(entry, is_alone);
+        let Known { location, notes } = self.given.locate(entry, is_alone);
         let mut refused = None;
         for reading in readings(entry) {
-            let outcome = match self.given.complete(&known, reading.bytes) {
-                Ok(location) => self.decryptor.decrypt(location, reading.bytes)?,
+            let outcome = match self.given.complete(&location, reading) {
+                Ok(at) => self.decryptor.decrypt(at, reading)?,
                 Err(error) => Err(error),
             };
             match outcome {
                 Ok(opened) => {
-                    let decrypted = Decrypted {
-                        is_encrypted_twice: opened.bytes.starts_with(ENCRYPTED_PREFIX),
-                        opened,
-                        notes: notes(entry, reading),
-                    };
-                    return Ok(Attempted { known, outcome: Ok(decrypted) });
+                    let notes = [notes, found::notes(entry, reading)].concat();
+                    return Ok(Attempted { location, notes, outcome: Ok(opened) });
                 }
+                // The most probable reading is the first one.
                 Err(error) => {
                     refused.get_or_insert(error);
                 }
             }
         }
-        // The error of the most probable reading.
+        let notes = [notes, found::notes(entry, &entry.bytes)].concat();
         let error = refused.context("a value has no reading")?;
-        Ok(Attempted { known, outcome: Err(error) })
+        Ok(Attempted { location, notes, outcome: Err(error) })
     }
 }
 

@@ -1,6 +1,6 @@
 //! What an input contains, as the commands show it: JSON members, notes, and the readings of a value.
 
-use dekker_forms::{Content, Entry, Fault, Form, LineEnd, Place, Stored, split};
+use dekker_forms::{Content, Entry, Fault, Form, Place, Stored, split};
 use serde_json::Value;
 
 /// A JSON object, written member by member.
@@ -126,27 +126,17 @@ pub(crate) fn is_bare(entry: &Entry) -> bool {
     entry.form == Form::Raw && entry.within.is_empty() && entry.place.offset == 0
 }
 
-/// Bytes that may be the stored value.
-#[derive(Clone, Copy)]
-pub(crate) struct Reading<'e> {
-    pub(crate) bytes: &'e [u8],
-    /// How many bytes were removed from the end.
-    removed: usize,
-}
-
 /// Returns what the stored value may be, the most probable first.
 ///
 /// A tool may have added the line end of an encrypted value. Without it, the value is more probable, unless only the other bytes have a structure that
 /// the provider writes. Plaintext in protobuf has such a structure too. Other plaintext is taken as it is: JSON in etcd ends with a line end.
-pub(crate) fn readings(entry: &Entry) -> Vec<Reading<'_>> {
-    let whole = entry.bytes.len();
-    let all = entry.readings().map(|bytes| Reading { bytes, removed: whole - bytes.len() });
+pub(crate) fn readings(entry: &Entry) -> Vec<&[u8]> {
     let mut readings: Vec<_> = match entry.content {
-        Content::Encrypted | Content::Protobuf => all.collect(),
-        _ => all.filter(|reading| reading.removed == 0).collect(),
+        Content::Encrypted | Content::Protobuf => entry.readings().collect(),
+        _ => vec![&entry.bytes],
     };
     // The sort is stable: among equals, the order stays.
-    readings.sort_by_key(|reading| !is_well_formed(entry.content, reading.bytes));
+    readings.sort_by_key(|bytes| !is_well_formed(entry.content, bytes));
     readings
 }
 
@@ -189,11 +179,11 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// Returns sentences about the value that its bytes do not say.
-pub(crate) fn notes(entry: &Entry, reading: Reading<'_>) -> Vec<String> {
+/// Returns sentences about the value that its bytes do not say. `reading` is the one that is shown or decrypted.
+pub(crate) fn notes(entry: &Entry, reading: &[u8]) -> Vec<String> {
     let mut notes = Vec::new();
-    if reading.removed > 0 && matches!(entry.line_end, LineEnd::MaybeAdded { .. }) {
-        let removed = entry.bytes.get(reading.bytes.len()..).unwrap_or_default();
+    let removed = entry.bytes.get(reading.len()..).unwrap_or_default();
+    if !removed.is_empty() {
         notes.push(format!(
             "the line end after the value ({}) was removed: etcdctl and other tools add one",
             removed.escape_ascii()

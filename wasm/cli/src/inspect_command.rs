@@ -114,7 +114,7 @@ fn describe<'e>(tools: &dyn Tools, entry: &'e Entry) -> anyhow::Result<Found<'e>
     let mut damaged = None;
     for reading in readings(entry) {
         let notes = notes(entry, reading);
-        let outcome = tools.inspect(reading.bytes)?;
+        let outcome = tools.inspect(reading)?;
         let found = Found { entry, notes, outcome };
         if found.outcome.is_ok() {
             return Ok(found);

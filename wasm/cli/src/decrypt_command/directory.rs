@@ -56,31 +56,28 @@ impl Directory {
 
 impl Sink for Directory {
     fn value(&mut self, ordinal: u64, entry: &Entry, value: &Attempted<'_>) -> anyhow::Result<()> {
-        let Attempted { known, outcome } = value;
+        let Attempted { location, notes, outcome } = value;
         let mut which = place(entry.place);
-        if let Some(key) = known.key {
+        if let Some(key) = location.key {
             which.push_str(&format!(": {}", printable_key(key)));
         }
-        for note in &known.notes {
+        for note in notes {
             eprintln!("note: {which}: {note}");
         }
-        let decrypted = match outcome {
-            Ok(decrypted) => decrypted,
+        if value.is_encrypted_twice() {
+            eprintln!("warning: {which}: {ENCRYPTED_TWICE}");
+        }
+        let opened = match outcome {
+            Ok(opened) => opened,
             Err(error) => {
                 eprintln!("dekker: {which}: {error:#}");
                 return Ok(());
             }
         };
-        for note in &decrypted.notes {
-            eprintln!("note: {which}: {note}");
-        }
-        if decrypted.is_encrypted_twice {
-            eprintln!("warning: {which}: {ENCRYPTED_TWICE}");
-        }
         let (path, mut file) = self
-            .create_file(ordinal, known.key)
+            .create_file(ordinal, location.key)
             .with_context(|| format!("cannot create a file in {}", self.0.display()))?;
-        file.write_all(&decrypted.opened.bytes)
+        file.write_all(&opened.bytes)
             .and_then(|()| file.flush())
             .with_context(|| format!("cannot write {}", path.display()))
     }

@@ -18,10 +18,15 @@ pub(super) struct Given<'a> {
 }
 
 /// Where a value is stored, as far as it is known.
-pub(super) struct Known<'a> {
+pub(super) struct PartialLocation<'a> {
     pub(super) key: Option<&'a [u8]>,
     pub(super) resource: Option<Cow<'a, str>>,
-    /// Sentences about where these come from.
+}
+
+/// What is known about where a value is stored.
+pub(super) struct Known<'a> {
+    pub(super) location: PartialLocation<'a>,
+    /// Sentences about where key and resource come from.
     pub(super) notes: Vec<String>,
 }
 
@@ -51,7 +56,7 @@ impl<'a> Given<'a> {
             }
             (None, None) => None,
         };
-        Known { key, resource, notes }
+        Known { location: PartialLocation { key, resource }, notes }
     }
 
     /// Returns the location that the engine needs.
@@ -60,7 +65,7 @@ impl<'a> Given<'a> {
     /// Returns an error that names the missing option if a part of the location is not known.
     pub(super) fn complete<'k>(
         self,
-        known: &'k Known<'_>,
+        known: &'k PartialLocation<'_>,
         stored: &[u8],
     ) -> anyhow::Result<Location<'k>> {
         let key = match known.key {
@@ -73,7 +78,7 @@ impl<'a> Given<'a> {
             }
         };
         let resource = match (&known.resource, known.key) {
-            (Some(resource), _) => resource,
+            (Some(resource), _) => &**resource,
             (None, _) if !self.needs_resource => "",
             (None, Some(key)) => {
                 return Err(anyhow!(
@@ -108,17 +113,17 @@ mod tests {
     use dekker_forms::{Limits, read_all};
 
     /// An entry with this key, or without a key.
-    fn entry(key: Option<&str>, stored: &str) -> Entry {
+    fn entry(key: Option<&str>, stored: &[u8]) -> Entry {
         let input = match key {
-            Some(key) => format!("{key}\n{stored}\n"),
+            Some(key) => [key.as_bytes(), b"\n", stored, b"\n"].concat(),
             None => stored.to_owned(),
         };
-        let items = read_all(input.as_bytes(), Limits::default());
+        let items = read_all(&input, Limits::default());
         let [Ok(entry)] = items.as_slice() else { panic!("{items:?}") };
         entry.clone()
     }
 
-    const STORED: &str = "k8s:enc:aesgcm:v1:key1:\u{1}123456789012345678901234567890";
+    const STORED: &[u8] = b"k8s:enc:aesgcm:v1:key1:\xff\xc0\x01 of a nonce, a ciphertext and a tag";
 
     #[test]
     fn arguments_override_the_only_value_and_complete_several() {
@@ -167,27 +172,27 @@ mod tests {
         {
             let entry = entry(found, STORED);
             let given = Given { key: key.map(str::as_bytes), resource, needs_resource: true };
-            let known = given.locate(&entry, is_alone);
-            assert_eq!(known.key, expected.map(str::as_bytes), "row {at}");
-            assert_eq!(known.resource.as_deref(), of, "row {at}");
-            assert_eq!(known.notes.len(), notes, "row {at}: {:?}", known.notes);
+            let Known { location, notes: found } = given.locate(&entry, is_alone);
+            assert_eq!(location.key, expected.map(str::as_bytes), "row {at}");
+            assert_eq!(location.resource.as_deref(), of, "row {at}");
+            assert_eq!(found.len(), notes, "row {at}: {found:?}");
         }
     }
 
     #[test]
     fn errors_name_the_missing_option() {
         let given = |needs_resource| Given { key: None, resource: None, needs_resource };
-        let complete = |needs_resource, key, stored: &str| {
+        let complete = |needs_resource, key, stored: &[u8]| {
             let entry = entry(key, stored);
             let given = given(needs_resource);
-            let known = given.locate(&entry, true);
+            let known = given.locate(&entry, true).location;
             given.complete(&known, &entry.bytes).map(|_| ()).map_err(|error| error.to_string())
         };
         assert!(complete(true, None, STORED).unwrap_err().contains("pass --key,"));
         let error = complete(true, Some("/registry/unknown/b"), STORED).unwrap_err();
         assert!(error.contains("/registry/unknown/b") && error.contains("--resource"), "{error}");
-        let cbc = "k8s:enc:aescbc:v1:key1:\u{1}1234567890123456789012345678901";
-        assert!(complete(true, None, cbc).unwrap_err().contains("--resource"));
+        let cbc = b"k8s:enc:aescbc:v1:key1:\xff\xc034567890123456789012345678901";
+        assert!(complete(true, None, &cbc[..]).unwrap_err().contains("--resource"));
         assert_eq!(complete(false, None, cbc), Ok(()));
         assert!(complete(false, None, STORED).is_err());
     }

@@ -5,26 +5,27 @@ use std::io::Write;
 use anyhow::Context;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use dekker_forms::{Entry, Fault};
+use dekker_forms::{ENCRYPTED_PREFIX, Entry, Fault};
 use zeroize::Zeroizing;
 
-use super::location::Known;
+use super::location::PartialLocation;
 use crate::Opened;
 use crate::found::{fault_object, value_object};
 
 /// A value after the attempt to decrypt it.
 pub(super) struct Attempted<'e> {
-    pub(super) known: Known<'e>,
-    pub(super) outcome: anyhow::Result<Decrypted>,
+    pub(super) location: PartialLocation<'e>,
+    /// Sentences about the value and its location.
+    pub(super) notes: Vec<String>,
+    pub(super) outcome: anyhow::Result<Opened>,
 }
 
-/// A value that was decrypted.
-pub(super) struct Decrypted {
-    pub(super) opened: Opened,
-    /// Sentences about the value, without those about its location.
-    pub(super) notes: Vec<String>,
+impl Attempted<'_> {
     /// Whether the plaintext begins as an encrypted value does.
-    pub(super) is_encrypted_twice: bool,
+    pub(super) fn is_encrypted_twice(&self) -> bool {
+        let opened = self.outcome.as_ref();
+        opened.is_ok_and(|opened| opened.bytes.starts_with(ENCRYPTED_PREFIX))
+    }
 }
 
 /// What to do about a plaintext that is an encrypted value again.
@@ -47,20 +48,15 @@ const OUT: &str = "cannot write to standard output";
 
 impl<W: Write> Sink for JsonLines<W> {
     fn value(&mut self, _: u64, entry: &Entry, value: &Attempted<'_>) -> anyhow::Result<()> {
-        let Attempted { known, outcome } = value;
-        let mut notes = known.notes.clone();
-        if let Ok(decrypted) = outcome {
-            notes.extend(decrypted.notes.iter().cloned());
-            if decrypted.is_encrypted_twice {
-                notes.push(ENCRYPTED_TWICE.to_owned());
-            }
-        }
-        let mut object = value_object(entry, known.key, &notes);
-        if let Some(resource) = &known.resource {
+        let Attempted { location, notes, outcome } = value;
+        let twice = value.is_encrypted_twice().then(|| ENCRYPTED_TWICE.to_owned());
+        let notes: Vec<_> = notes.iter().cloned().chain(twice).collect();
+        let mut object = value_object(entry, location.key, &notes);
+        if let Some(resource) = &location.resource {
             object.put("resource", &**resource);
         }
         match outcome {
-            Ok(Decrypted { opened: Opened { bytes, stale, key_id_hash }, .. }) => {
+            Ok(Opened { bytes, stale, key_id_hash }) => {
                 if let Some(stale) = stale {
                     object.put("stale", *stale);
                 }

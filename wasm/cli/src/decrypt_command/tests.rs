@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::core_engine::{ByEngine, Core, case};
+use crate::{Location, Opened};
 
 const TOKEN: &[u8] = b"/registry/secrets/default/token";
 
@@ -80,7 +81,7 @@ fn every_form_of_a_value_decrypts_to_the_same_bytes() {
             assert!(plaintext == *expected, "{name}: {plaintext:?}");
         }
     }
-    for (name, expected) in [("w-json-two.txt", [&gcm, &cbc]), ("jq-values.txt", [&gcm, &cbc])] {
+    for (name, expected) in [("w-json-two.txt", [&gcm, &gcm]), ("jq-values.txt", [&gcm, &cbc])] {
         let lines = lines("cfg.yaml", token, &case(name));
         assert!(lines.iter().map(plaintext).eq(expected.into_iter().cloned()), "{name}");
     }
@@ -277,7 +278,7 @@ fn every_recorded_value_is_read_as_it_is() {
                 panic!("{name}: {}: {items:?}", vector["name"])
             };
             let readings = readings(entry);
-            assert!(readings.iter().any(|reading| reading.bytes == stored), "{}", vector["name"]);
+            assert!(readings.iter().any(|reading| *reading == stored), "{}", vector["name"]);
             count += 1;
         }
     }
