@@ -11,7 +11,7 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use dekker_forms::{Entry, Fault};
 
-use self::description::Description;
+use self::description::{Damage, Description};
 use self::summary::Summary;
 use crate::Tools;
 use crate::found::{fault_object, notes, readings, value_object};
@@ -43,17 +43,15 @@ enum Output {
 struct Found<'e> {
     entry: &'e Entry,
     notes: Vec<String>,
-    /// The engine's description in JSON, or why the value is damaged.
+    /// The engine's description in JSON; or why the value is damaged and what is known of it, in JSON too.
     outcome: Result<String, String>,
 }
 
 impl Found<'_> {
     fn json(&self) -> String {
         let mut object = value_object(self.entry, self.entry.key.as_deref(), &self.notes);
-        match &self.outcome {
-            Ok(description) => object.put_all(description),
-            Err(error) => object.put("error", error.as_str()),
-        }
+        let (Ok(members) | Err(members)) = &self.outcome;
+        object.put_all(members);
         object.finish()
     }
 }
@@ -196,7 +194,7 @@ impl Show for Summary {
     fn value(&mut self, _: &mut dyn Write, found: &Found<'_>) -> anyhow::Result<()> {
         match &found.outcome {
             Ok(json) => self.add(found.entry, &Description::parse(json)?),
-            Err(error) => self.add_damaged(found.entry, error),
+            Err(json) => self.add_damaged(found.entry, &Damage::parse(json)?),
         }
         Ok(())
     }

@@ -24,7 +24,7 @@ pub trait Tools {
     /// Describes a stored value, as a JSON object.
     ///
     /// # Errors
-    /// Returns an outer error if the engine fails. The inner error says what is wrong with the value.
+    /// Returns an outer error if the engine fails. The inner error is a JSON object too: what is wrong with the value, and what is known of it.
     fn inspect(&self, stored: &[u8]) -> anyhow::Result<Result<String, String>>;
 
     /// Returns all errors and warnings for a configuration.

@@ -14,7 +14,7 @@ use crate::convert::{self, NamedProvider, Texts};
 /// Describes a stored value as JSON.
 ///
 /// # Errors
-/// Returns what is wrong with the value, as a string.
+/// Returns what is wrong with the value and what is known of it, as JSON in a string.
 #[wasm_bindgen]
 pub fn inspect(stored: &[u8]) -> Result<String, JsValue> {
     inspect::inspect_json(stored).map_err(JsValue::from)
@@ -34,11 +34,9 @@ pub fn inspect_input(input: &[u8]) -> Result<String, JsValue> {
             members.push(format!("\"key\":{}", quoted(&String::from_utf8_lossy(key))?));
         }
         members.push(format!("\"form\":{}", quoted(entry.form.name())?));
-        members.push(match inspect::inspect_json(&entry.bytes) {
-            Ok(object) => object.trim_matches(['{', '}']).to_owned(),
-            Err(error) => format!("\"error\":{}", quoted(&error)?),
-        });
-        values.push(format!("{{{}}}", members.join(",")));
+        // What is wrong with a damaged value is an object too.
+        let (Ok(object) | Err(object)) = inspect::inspect_json(&entry.bytes);
+        values.push(format!("{{{},{}", members.join(","), object.trim_start_matches('{')));
     }
     Ok(format!("[{}]", values.join(",")))
 }

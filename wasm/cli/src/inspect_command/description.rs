@@ -28,6 +28,17 @@ pub(super) struct Description {
     layout: Vec<Segment>,
 }
 
+/// What `dekker_core::inspect` reports of a damaged value, parsed from its JSON.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Damage {
+    pub(super) error: String,
+    provider: Option<String>,
+    api_version: Option<String>,
+    provider_name: Option<String>,
+    key_name: Option<String>,
+}
+
 #[derive(Deserialize)]
 struct Annotation {
     name: String,
@@ -48,10 +59,26 @@ impl Description {
 
     /// `kms v2 "vault"`
     pub(super) fn provider(&self) -> String {
-        let version = self.api_version.iter().map(|version| format!(" {version}"));
-        let name = self.provider_name.iter().map(|name| format!(" \"{}\"", printable(name)));
-        std::iter::once(self.provider.clone()).chain(version).chain(name).collect()
+        let Self { provider, api_version, provider_name, .. } = self;
+        provider_text(provider, api_version.as_deref(), provider_name.as_deref())
     }
+}
+
+impl Damage {
+    pub(super) fn parse(json: &str) -> anyhow::Result<Self> {
+        serde_json::from_str(json).context("cannot parse the engine's answer")
+    }
+}
+
+fn provider_text(provider: &str, version: Option<&str>, name: Option<&str>) -> String {
+    let version = version.map(|version| format!(" {version}")).unwrap_or_default();
+    let name = name.map(|name| format!(" {}", quoted(name))).unwrap_or_default();
+    format!("{provider}{version}{name}")
+}
+
+/// A name in quotes.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", printable(name))
 }
 
 /// Describes a value in lines, each with a name and its text.
@@ -73,14 +100,23 @@ pub(super) fn text(found: &Found<'_>) -> anyhow::Result<String> {
     }
     let value = match &found.outcome {
         Ok(json) => Description::parse(json)?,
-        Err(error) => {
-            row("error", printable(error));
+        Err(json) => {
+            let Damage { error, provider, api_version, provider_name, key_name } =
+                Damage::parse(json)?;
+            row("error", printable(&error));
+            if let Some(provider) = provider {
+                let (version, name) = (api_version.as_deref(), provider_name.as_deref());
+                row("provider", provider_text(&provider, version, name));
+            }
+            if let Some(name) = key_name {
+                row("key name", quoted(&name));
+            }
             return Ok(out);
         }
     };
     row("provider", value.provider());
     if let Some(name) = &value.key_name {
-        row("key name", format!("\"{}\"", printable(name)));
+        row("key name", quoted(name));
     }
     if let Some(hash) = &value.key_id_hash {
         row("key ID hash", hash.clone());

@@ -5,7 +5,7 @@ use std::fmt;
 
 use dekker_forms::{Entry, Fault};
 
-use super::description::Description;
+use super::description::{Damage, Description, quoted};
 use crate::found::{forms, printable, without_place};
 
 /// Each table has at most this many rows, so that no input fills the memory. Further kinds are counted together.
@@ -28,14 +28,11 @@ impl Summary {
         self.values += 1;
         self.forms.add(forms(entry));
         let mut text = description.provider();
-        for (name, value) in
-            [("key name", &description.key_name), ("key ID hash", &description.key_id_hash)]
-        {
-            if let Some(value) = value {
-                let value = printable(value);
-                let value = if name == "key name" { format!("\"{value}\"") } else { value };
-                text.push_str(&format!(", {name} {value}"));
-            }
+        if let Some(name) = &description.key_name {
+            text.push_str(&format!(", key name {}", quoted(name)));
+        }
+        if let Some(hash) = &description.key_id_hash {
+            text.push_str(&format!(", key ID hash {hash}"));
         }
         if let Some(content) = &description.content {
             self.plaintext += 1;
@@ -45,11 +42,11 @@ impl Summary {
     }
 
     /// Counts a value that is damaged.
-    pub(super) fn add_damaged(&mut self, entry: &Entry, error: &str) {
+    pub(super) fn add_damaged(&mut self, entry: &Entry, damage: &Damage) {
         self.values += 1;
         self.faults += 1;
         self.forms.add(forms(entry));
-        self.causes.add(printable(error));
+        self.causes.add(printable(&damage.error));
     }
 
     /// Counts a part of the input that cannot be read.
