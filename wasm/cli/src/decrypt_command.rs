@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
-use dekker_forms::{ENCRYPTED_PREFIX, Entry};
+use dekker_forms::Entry;
 
 use self::directory::Directory;
 use self::location::{Given, Known};

@@ -179,6 +179,9 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
+/// The note of a value of which only the beginning was found.
+pub(crate) const CUT_SHORT: &str = "the value is cut short, or the last line of the dump is missing: the input ends before the value does";
+
 /// Returns sentences about the value that its bytes do not say. `reading` is the one that is shown or decrypted.
 pub(crate) fn notes(entry: &Entry, reading: &[u8]) -> Vec<String> {
     let mut notes = Vec::new();
@@ -190,7 +193,7 @@ pub(crate) fn notes(entry: &Entry, reading: &[u8]) -> Vec<String> {
         ));
     }
     if entry.cut_short {
-        notes.push("the value is cut short: the input ends before it does".to_owned());
+        notes.push(CUT_SHORT.to_owned());
     }
     if entry.crlf_undone {
         notes.push(

@@ -93,7 +93,7 @@ fn inspect(
         match item {
             Ok(entry) => {
                 let found = describe(tools, &entry)?;
-                failed |= found.outcome.is_err();
+                failed |= found.outcome.is_err() || entry.cut_short;
                 show.value(out, &found)?;
             }
             Err(fault) => {

@@ -6,7 +6,7 @@ use std::fmt;
 use dekker_forms::{Entry, Fault};
 
 use super::description::{Damage, Description, quoted};
-use crate::found::{forms, printable, without_place};
+use crate::found::{CUT_SHORT, forms, printable, without_place};
 
 /// Each table has at most this many rows, so that no input fills the memory. Further kinds are counted together.
 const ROWS_MAX: usize = 10_000;
@@ -39,6 +39,10 @@ impl Summary {
             text.push_str(&format!(", {content}"));
         }
         self.keys.add(text);
+        if entry.cut_short {
+            self.faults += 1;
+            self.causes.add(CUT_SHORT.to_owned());
+        }
     }
 
     /// Counts a value that is damaged.
