@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use dekker_cli::Opened;
 use dekker_cli::transform_args::{
     OpenWith, Place, SealWith, decrypt_with_dek, encrypt_with_dek, finish,
 };
+use dekker_cli::{Opened, ValueState};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::header::HOST;
@@ -20,11 +20,11 @@ use super::state_dir::StateDir;
 use super::{EngineArgs, INPUT_MAX, read_input};
 use crate::config_file;
 use crate::host::Host;
-use crate::http::api::{FROM_STORAGE, KEY_ID_HASH, STALE, TO_STORAGE};
+use crate::http::api::{FROM_STORAGE, KEY_ID_HASH, STALE, STATE, TO_STORAGE};
 use crate::kms::address::SocketAddress;
 use crate::kms::embedded::PrivatePlugin;
 use crate::kms::keyring::Keyring;
-use crate::model::Location;
+use crate::model::{Decrypted, HostError, Location};
 
 #[derive(Args)]
 pub(super) struct EncryptArgs {
@@ -78,6 +78,7 @@ pub(super) async fn encrypt(args: EncryptArgs) -> anyhow::Result<ExitCode> {
             Opened {
                 bytes: Zeroizing::new(encrypted.stored),
                 stale: None,
+                state: None,
                 key_id_hash: encrypted.key_id_hash,
             }
         }
@@ -97,12 +98,13 @@ pub(super) async fn decrypt(args: DecryptArgs) -> anyhow::Result<ExitCode> {
         Some(address) => ask(address, FROM_STORAGE, &at, &stored).await?,
         None => {
             let command = OneCommand::start(&engine.engine, Direction::Decrypt)?;
-            let decrypted = command.host.from_storage(at, stored.to_vec()).await;
+            let decrypted = command.decrypt(at, &stored).await;
             command.end().await;
             let decrypted = decrypted?;
             Opened {
                 bytes: decrypted.plaintext.into_zeroizing(),
-                stale: Some(decrypted.stale),
+                stale: decrypted.state.map(|_| decrypted.stale),
+                state: decrypted.state.and_then(|state| ValueState::of_name(state.as_str())),
                 key_id_hash: decrypted.key_id_hash,
             }
         }
@@ -120,6 +122,15 @@ enum Direction {
     Decrypt,
 }
 
+impl Direction {
+    fn is_decrypt(self) -> bool {
+        match self {
+            Self::Encrypt => false,
+            Self::Decrypt => true,
+        }
+    }
+}
+
 /// An engine for one value. If it needs Dekker's own plugin, it runs a private one, and does not touch what a server serves.
 struct OneCommand {
     host: Host,
@@ -127,12 +138,13 @@ struct OneCommand {
 }
 
 impl OneCommand {
-    /// Starts the engine. Decrypting only reads the state directory, so that values can be recovered from a read-only copy of it.
+    /// Starts the engine. Decrypting only reads the state directory, so that values can be recovered from a read-only copy of it, and asks a plugin
+    /// only for Status and Decrypt.
     fn start(engine: &EngineArgs, direction: Direction) -> anyhow::Result<Self> {
         if let Some(path) = &engine.encryption_provider_config {
             let content = config_file::read(path).map_err(anyhow::Error::msg)?;
-            let host =
-                engine.builder(&content)?.build().with_context(|| path.display().to_string())?;
+            let builder = engine.builder(&content)?.read_only(direction.is_decrypt());
+            let host = builder.build().with_context(|| path.display().to_string())?;
             return Ok(Self { host, plugin: None });
         }
         let one_shot = match direction {
@@ -146,12 +158,27 @@ impl OneCommand {
                 StateDir::existing(engine.state_dir.as_deref())?.one_shot(Keyring::open)?
             }
         };
-        let mut builder = engine.builder(&one_shot.content)?;
+        let mut builder = engine.builder(&one_shot.content)?.read_only(direction.is_decrypt());
         if let Some(detour) = one_shot.detour() {
             builder = builder.detour(detour);
         }
         let host = builder.build().with_context(|| one_shot.path.display().to_string())?;
         Ok(Self { host, plugin: one_shot.plugin })
+    }
+
+    /// Decrypts a value, whatever the plugin's Status is.
+    ///
+    /// Status determines only the value's state. If the plugin has decrypted the DEK before it answered Status, the value is read again after that
+    /// answer, with the DEK that is now cached. A bad Status is printed.
+    async fn decrypt(&self, at: Location, stored: &[u8]) -> Result<Decrypted, HostError> {
+        let read = self.host.from_storage(at.clone(), stored.to_vec()).await?;
+        if read.state.is_some() {
+            return Ok(read);
+        }
+        for fault in self.host.health().await?.into_iter().filter_map(|check| check.fault) {
+            eprintln!("the KMS plugin's Status, which decryption does not need: {fault}");
+        }
+        self.host.from_storage(at, stored.to_vec()).await
     }
 
     async fn end(self) {
@@ -203,6 +230,7 @@ async fn ask(
     let header = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
     Ok(Opened {
         stale: header(STALE).map(|stale| stale == "true"),
+        state: header(STATE).and_then(ValueState::of_name),
         key_id_hash: header(KEY_ID_HASH).map(str::to_owned),
         bytes,
     })

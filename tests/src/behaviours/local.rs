@@ -12,7 +12,7 @@ use crate::sim::{Harness, file};
 const PROVIDERS: [&str; 3] = ["aesgcm", "aescbc", "secretbox"];
 
 /// A provider with these keys. Each key is a name and the byte that its 32 bytes repeat.
-fn provider(kind: &str, keys: &[(&str, u8)]) -> String {
+pub(super) fn provider(kind: &str, keys: &[(&str, u8)]) -> String {
     let keys: Vec<_> = keys
         .iter()
         .map(|(name, byte)| format!("{{name: {name}, secret: {}}}", STANDARD.encode([*byte; 32])))

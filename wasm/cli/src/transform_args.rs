@@ -11,7 +11,7 @@ use clap::Args;
 use zeroize::Zeroizing;
 
 use crate::io::{read_input, write_output};
-use crate::{Like, Opened, Tools};
+use crate::{Like, Opened, Tools, ValueState};
 
 /// Where a value is stored.
 #[derive(Args)]
@@ -91,6 +91,10 @@ pub fn encrypt_with_dek(
     finish(&tools.seal_with_dek(&plaintext, place.key(), like, &dek)?)
 }
 
+/// The explanation of the state `other-source`.
+const OTHER_SOURCE: &str = "The key is the one that a write would use, so no key rotation is pending; only the kind of DEK source is not the one that \
+     this engine creates (see `dekker serve --dek-source`).";
+
 /// Writes the bytes to standard output, and staleness and key ID hash to standard error.
 ///
 /// # Errors
@@ -99,6 +103,10 @@ pub fn finish(opened: &Opened) -> anyhow::Result<ExitCode> {
     write_output(&opened.bytes)?;
     if let Some(stale) = opened.stale {
         eprintln!("stale: {stale}");
+    }
+    // For the other states, the line above says the same.
+    if let Some(state @ ValueState::OtherSource) = opened.state {
+        eprintln!("state: {}\n{OTHER_SOURCE}", state.name());
     }
     if let Some(hash) = &opened.key_id_hash {
         eprintln!("key ID hash: {hash}");
