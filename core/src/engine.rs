@@ -64,6 +64,9 @@ pub struct Options {
     pub dek_cache_capacity: NonZeroUsize,
     /// Identifies this API server in metrics, where it appears as a hash. May be empty.
     pub apiserver_id: String,
+    /// Whether the engine only decrypts. It then makes no DEK and sends no Encrypt call, and refuses writes. It still polls Status, but no read and no
+    /// reload depends on the answer.
+    pub read_only: bool,
 }
 
 impl Default for Options {
@@ -74,6 +77,7 @@ impl Default for Options {
             coast: Coast::Strict,
             dek_cache_capacity: DekCache::DEFAULT_CAPACITY,
             apiserver_id: String::new(),
+            read_only: false,
         }
     }
 }
@@ -123,7 +127,7 @@ enum Role {
 ///
 /// let read = engine.from_storage(OpId(2), at, &written.stored, now).expect("no plugin is needed")?;
 /// assert_eq!(read.plaintext.expose(), b"hunter2");
-/// assert!(!read.stale);
+/// assert!(!read.is_stale());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Engine {

@@ -27,5 +27,5 @@ pub use engine::event::{Action, Event, Generation, OpId};
 pub use engine::{Engine, Options, ParsedFile};
 pub use provider::error::{ErrorKind, TransformError};
 pub use provider::transformer::{LocalTransformer, Transform, Transformer};
-pub use provider::value::{Decrypted, Encrypted, Location};
+pub use provider::value::{Decrypted, Encrypted, Location, ValueState};
 pub use time::Timestamp;

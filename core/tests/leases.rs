@@ -214,18 +214,18 @@ fn workers_and_their_control_engine_read_each_others_values() {
             assert!(written.has_rule && written.key_id_hash.is_some());
             for reader in &mut workers {
                 let read = reader.read("secrets", &written.stored, now).unwrap();
-                assert_eq!((read.plaintext.expose(), read.stale), (text, false));
+                assert_eq!((read.plaintext.expose(), read.is_stale()), (text, false));
                 assert_eq!(read.key_id_hash, written.key_id_hash);
                 let read = reader.read("secrets", &own, now).unwrap();
                 assert_eq!(read.plaintext.expose(), b"control's");
             }
             let read = control.read("secrets", &written.stored).unwrap().unwrap();
-            assert_eq!((read.plaintext.expose(), read.stale), (text, false));
+            assert_eq!((read.plaintext.expose(), read.is_stale()), (text, false));
         }
         for (resource, text) in [("configmaps", b"local".as_slice()), ("nodes", b"no rule")] {
             let written = workers[0].write(resource, text, now).unwrap();
             let read = workers[1].read(resource, &written.stored, now).unwrap();
-            assert_eq!((read.plaintext.expose(), read.stale), (text, false));
+            assert_eq!((read.plaintext.expose(), read.is_stale()), (text, false));
         }
         assert_eq!(control.calls(), calls, "the plugin was not called");
         workers.iter_mut().for_each(Worker::assert_silent);
@@ -344,7 +344,7 @@ fn a_lease_ends_with_its_dek() {
         assert!(worker.write("secrets", b"x", after).is_none());
         assert_eq!(counted(&worker.engine), before);
         let read = worker.read("secrets", &stored, after).unwrap();
-        assert_eq!((read.plaintext.expose(), read.stale), (b"x".as_slice(), false));
+        assert_eq!((read.plaintext.expose(), read.is_stale()), (b"x".as_slice(), false));
 
         // A good answer of the plugin extends the expiry; the DEK stays the same.
         control.pass(60_000);
@@ -376,19 +376,19 @@ fn workers_learn_a_replaced_dek_without_the_plugin() {
         }
         // The worker that wrote with the DEK still has it.
         let read = first.read("secrets", &old, control.now).unwrap();
-        assert_eq!((read.plaintext.expose(), read.stale), (b"old".as_slice(), true));
+        assert_eq!((read.plaintext.expose(), read.is_stale()), (b"old".as_slice(), true));
         let before = counted(&second.engine);
         assert!(second.read("secrets", &old, control.now).is_none());
         assert_eq!(counted(&second.engine), before);
         let read = control.read("secrets", &old).unwrap().unwrap();
-        assert!(read.stale);
+        assert!(read.is_stale());
         let dek = control.engine.known_dek("secrets", &old).unwrap();
         second.engine.learn("secrets", &old, dek);
         let read = second.read("secrets", &old, control.now).unwrap();
-        assert_eq!((read.plaintext.expose(), read.stale), (b"old".as_slice(), true));
+        assert_eq!((read.plaintext.expose(), read.is_stale()), (b"old".as_slice(), true));
         let new = second.write("secrets", b"new", control.now).unwrap();
         let read = control.read("secrets", &new.stored).unwrap().unwrap();
-        assert!(!read.stale);
+        assert!(!read.is_stale());
         assert_eq!(control.calls(), calls);
     }
 }
@@ -463,7 +463,7 @@ fn a_read_that_needs_a_second_key_is_left_to_the_control_engine() {
     assert_eq!(counted(&worker.engine), before);
     // The worker could decrypt the value with its second key, but the control engine must also count the attempt that failed.
     let read = worker.engine.from_storage(OpId(1), at("configmaps"), &stored, control.now);
-    assert!(read.unwrap().unwrap().stale);
+    assert!(read.unwrap().unwrap().is_stale());
 }
 
 #[test]

@@ -56,6 +56,7 @@ impl<P: Plugin> Instance<P> {
             coast: Coast::Strict,
             dek_cache_capacity: dek_cache_capacity.map_or(0, NonZeroU32::get),
             apiserver_id: String::new(),
+            read_only: false,
         };
         let clock = Clock::start();
         let guest = component

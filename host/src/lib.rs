@@ -48,5 +48,5 @@ pub use host::{BuildError, Host, HostBuilder, KmsCoast, WriteDekSource, default_
 pub use metrics::Metrics;
 pub use model::{
     Check, Decrypted, Encrypted, ErrorKind, HostError, Location, MetricFamily, MetricKind,
-    Plaintext, Sample, TransformError,
+    Plaintext, Sample, TransformError, ValueState,
 };

@@ -77,12 +77,41 @@ impl fmt::Debug for Plaintext {
     }
 }
 
+/// How a stored value differs from what a write would produce now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ValueState {
+    /// It does not differ: a write would use the same provider, the same key and the same kind of DEK source.
+    Fresh,
+    /// A write would use the same provider and the same key, but the other kind of DEK source; see [`crate::WriteDekSource`]. Only for KMS v2.
+    OtherSource,
+    /// A write would use another provider or another key. For KMS v1 also: Kubernetes before 1.25 wrote the value.
+    Stale,
+}
+
+impl ValueState {
+    /// All states.
+    pub const ALL: [Self; 3] = [Self::Fresh, Self::OtherSource, Self::Stale];
+
+    /// Returns the name in the WIT interface: `fresh`, `other-source` or `stale`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::OtherSource => "other-source",
+            Self::Stale => "stale",
+        }
+    }
+}
+
 /// The result of a read.
 pub struct Decrypted {
     /// The plaintext. It is secret.
     pub plaintext: Plaintext,
-    /// Whether the value should be rewritten because a write would now produce a different one.
+    /// Whether the value should be rewritten, as kube-apiserver means it: a write would now produce a different one.
     pub stale: bool,
+    /// How the value differs from what a write would produce now. `None` if that is unknown: the value is of KMS v2, and no plugin's Status has given
+    /// the key ID that a write would use. Only a read-only host returns such values.
+    pub state: Option<ValueState>,
     /// The prefix of the transformer that decrypted the value; empty for identity.
     pub transformer_prefix: String,
     /// The part after the transformer prefix that identifies the key: the key's name and `:`. Only for aesgcm, aescbc and secretbox.
@@ -97,10 +126,12 @@ pub struct Decrypted {
 /// Prints the plaintext's length, never the plaintext.
 impl fmt::Debug for Decrypted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { plaintext, stale, transformer_prefix, key_prefix, has_rule, key_id_hash } = self;
+        let Self { plaintext, stale, state, transformer_prefix, key_prefix, has_rule, key_id_hash } =
+            self;
         f.debug_struct("Decrypted")
             .field("plaintext", &format_args!("{} bytes", plaintext.len()))
             .field("stale", stale)
+            .field("state", state)
             .field("transformer_prefix", transformer_prefix)
             .field("key_prefix", key_prefix)
             .field("has_rule", has_rule)
@@ -128,13 +159,15 @@ pub enum ErrorKind {
     NoncesExhausted,
     /// Too many operations are waiting for the plugin; try again later.
     Overloaded,
+    /// The host is read-only.
+    ReadOnly,
     /// A cipher or the source of randomness failed.
     Internal,
 }
 
 impl ErrorKind {
     /// All kinds, in the order of the WIT interface.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::NoMatchingPrefix,
         Self::EncryptedData,
         Self::DecryptFailed,
@@ -143,6 +176,7 @@ impl ErrorKind {
         Self::NotReady,
         Self::NoncesExhausted,
         Self::Overloaded,
+        Self::ReadOnly,
         Self::Internal,
     ];
 
@@ -158,6 +192,7 @@ impl ErrorKind {
             Self::NotReady => "not-ready",
             Self::NoncesExhausted => "nonces-exhausted",
             Self::Overloaded => "overloaded",
+            Self::ReadOnly => "read-only",
             Self::Internal => "internal",
         }
     }
@@ -258,6 +293,7 @@ mod tests {
         let read = Decrypted {
             plaintext: b"hunter2".to_vec().into(),
             stale: true,
+            state: Some(ValueState::Stale),
             transformer_prefix: "k8s:enc:aesgcm:v1:".to_owned(),
             key_prefix: Some("key1:".to_owned()),
             has_rule: true,
@@ -265,7 +301,7 @@ mod tests {
         };
         assert_eq!(
             format!("{read:?}"),
-            "Decrypted { plaintext: 7 bytes, stale: true, transformer_prefix: \"k8s:enc:aesgcm:v1:\", key_prefix: Some(\"key1:\"), has_rule: true, key_id_hash: None }"
+            "Decrypted { plaintext: 7 bytes, stale: true, state: Some(Stale), transformer_prefix: \"k8s:enc:aesgcm:v1:\", key_prefix: Some(\"key1:\"), has_rule: true, key_id_hash: None }"
         );
     }
 }

@@ -117,6 +117,7 @@ impl Host {
             coast: face::Coast::Strict,
             dek_cache_capacity: 0,
             apiserver_id: String::new(),
+            read_only: false,
         };
         let now = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
         let engines = bindings.dekker_transformer_engine().engine();

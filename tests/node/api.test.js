@@ -30,6 +30,7 @@ test("a value reads back only with the location where it was stored", async () =
   assert.deepEqual(read, {
     plaintext: bytes("hello"),
     stale: false,
+    state: "fresh",
     transformerPrefix: "k8s:enc:aesgcm:v1:",
     keyPrefix: "key1:",
     hasRule: true,
@@ -203,6 +204,7 @@ test("a KMS value is opened and sealed with a given DEK, without a plugin", asyn
     const read = openWithDek(stored, AT.key, dek);
     assert.deepEqual(read.plaintext, bytes("hello"));
     assert.equal(read.keyIdHash, inspect(stored).keyIdHash);
+    assert.deepEqual([read.stale, "state" in read], [false, false], "only the plugin knows its current key");
     // The writer also reads the new value, and two sealed values differ.
     const other = sealWithDek(bytes("world"), "/registry/secrets/ns/other", { stored, key: AT.key }, dek);
     assert.notDeepEqual(other, sealWithDek(bytes("world"), "/registry/secrets/ns/other", { stored, key: AT.key }, dek));

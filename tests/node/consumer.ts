@@ -57,6 +57,7 @@ const options: LoadOptions = {
   coast: "upstream",
   dekCacheCapacity: 10,
   apiserverId: "me",
+  readOnly: false,
   onEvent: (event) => console.log(describe(event)),
   clock,
 };
@@ -67,8 +68,9 @@ export async function main(config: string, stored: Uint8Array): Promise<Check[]>
   using scoped = await Transformer.load(config, { kms });
   const transformer: Transformer = await Transformer.load(config, options);
   const written: Uint8Array = await scoped.toStorage(at, stored, { signal: new AbortController().signal });
-  const { plaintext, stale, keyIdHash, transformerPrefix } = await transformer.fromStorage(at, written);
-  const text: string = `${plaintext.length} ${stale} ${keyIdHash?.length} ${transformerPrefix}`;
+  const { plaintext, stale, state, keyIdHash, transformerPrefix } = await transformer.fromStorage(at, written);
+  const same: boolean = state === "fresh" || state === "other-source";
+  const text: string = `${plaintext.length} ${stale} ${same} ${keyIdHash?.length} ${transformerPrefix}`;
   await transformer.reload(config, { kms: { v2 } });
   const faults: Finding[] = checkConfig(config, { automaticReload: true });
   const names: string[] = transformer.checkNames();

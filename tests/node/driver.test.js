@@ -25,13 +25,44 @@ test("seed and counter transformers read each other's values", async () => {
     [seed, counter],
   ]) {
     const stored = await writer.transformer.toStorage(AT, bytes("v"));
-    const { plaintext, stale, keyIdHash } = await reader.transformer.fromStorage(AT, stored);
-    assert.deepEqual([plaintext, stale], [bytes("v"), true]);
-    assert.match(keyIdHash, /^sha256:/);
-    assert.equal((await writer.transformer.fromStorage(AT, stored)).stale, false);
+    const read = await reader.transformer.fromStorage(AT, stored);
+    assert.deepEqual([read.plaintext, read.stale, read.state], [bytes("v"), true, "other-source"]);
+    assert.match(read.keyIdHash, /^sha256:/);
+    const own = await writer.transformer.fromStorage(AT, stored);
+    assert.deepEqual([own.stale, own.state], [false, "fresh"]);
   }
   counter.transformer.free();
   seed.transformer.free();
+});
+
+test("a read-only transformer decrypts whatever Status says, and never calls encrypt", async () => {
+  const writer = await primed();
+  const stored = await writer.transformer.toStorage(AT, bytes("v"));
+  writer.transformer.free();
+  const fail = () => {
+    throw Object.assign(new Error("connect ECONNREFUSED /run/a.sock"), { code: "ECONNREFUSED" });
+  };
+  for (const [desc, change, known] of [
+    ["healthy", () => {}, "fresh"],
+    ["another key ID", (kms) => (kms.keyId = "key-2"), "stale"],
+    ["unhealthy", (kms) => (kms.healthz = "tired"), undefined],
+    ["failing", (kms) => (kms.hooks.status = fail), undefined],
+    ["silent", (kms) => (kms.hooks.status = () => new Promise(() => {})), undefined],
+  ]) {
+    const kms = new TestKms();
+    change(kms);
+    const { transformer, clock } = await primed({ readOnly: true, kms: { a: kms } });
+    const read = await transformer.fromStorage(AT, stored);
+    assert.deepEqual([read.plaintext, read.state, read.stale], [bytes("v"), known, known === "stale"], desc);
+    await assert.rejects(transformer.toStorage(AT, bytes("v")), { code: "READ_ONLY", isTransient: false }, desc);
+    const [check] = desc === "silent" ? [] : await transformer.health();
+    assert.equal(check?.fault !== undefined, ["unhealthy", "failing"].includes(desc), desc);
+    assert.deepEqual([transformer.status().readOnly, transformer.status().kmsProviders[0].writeDek], [true, null], desc);
+    await clock.advance(120_000);
+    assert.deepEqual([kms.calls.encrypt, kms.calls.decrypt], [0, 1], desc);
+    assert.ok(kms.calls.status > 1, desc);
+    transformer.free();
+  }
 });
 
 test("operations wait for the first Status, however long it takes", async () => {

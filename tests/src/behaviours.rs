@@ -9,6 +9,7 @@ mod health;
 mod kms_v1;
 mod life;
 mod local;
+mod read_only;
 mod reading;
 mod reload;
 mod show;
@@ -86,6 +87,7 @@ macro_rules! with_behaviours {
                 value_of_another_process_is_fresh_while_the_key_id_is_the_same
                 read_is_stale_after_key_id_change
                 value_of_a_later_provider_is_stale
+                state_of_a_value_says_how_a_write_would_differ
                 identity_first_writes_plaintext_and_reads_encrypted_values
                 identity_drops_its_error_in_a_list
                 plaintext_without_identity_has_no_matching_prefix
@@ -206,6 +208,20 @@ macro_rules! with_behaviours {
                 inspection_needs_no_key
                 inspection_of_a_damaged_value_reports_what_is_known
                 all_errors_of_a_file_are_reported_together
+            }
+            read_only {
+                read_only_engine_decrypts_and_sends_no_encrypt
+                read_only_engine_reads_whatever_status_says
+                read_only_engine_reads_before_status_is_answered
+                read_only_engine_decrypts_each_dek_once
+                read_only_engine_refuses_every_write
+                state_in_a_read_only_engine_follows_status
+                health_of_a_read_only_engine_is_that_of_status
+                status_of_a_read_only_engine_has_no_write_dek
+                read_only_engine_takes_a_file_whose_plugins_are_unhealthy
+                read_only_engine_replaces_nothing_after_a_restore
+                kms_v1_in_a_read_only_engine_is_never_probed
+                read_only_engine_never_encrypts_however_long_it_runs
             }
             counts {
                 local_values_count_for_the_provider_and_for_each_key

@@ -9,7 +9,7 @@ use std::time::Duration;
 use dekker_core::engine::Options;
 use dekker_core::engine::event::{Action, CallId, Check, Event, Generation, LogLine, ProviderId};
 use dekker_core::time::Timestamp;
-use dekker_core::{Decrypted, Encrypted, TransformError};
+use dekker_core::{Decrypted, Encrypted, TransformError, ValueState};
 
 use crate::face::{Face, Maker};
 use crate::plugin::Plugin;
@@ -24,6 +24,8 @@ pub struct Read {
     pub plaintext: Vec<u8>,
     /// Whether the value should be rewritten.
     pub stale: bool,
+    /// How it differs from what a write would produce; `None` if that is unknown.
+    pub state: Option<ValueState>,
     /// The prefix of the transformer that read it.
     pub prefix: String,
 }

@@ -30,6 +30,7 @@ fn verdict(outcome: &Result<Read, TransformError>) -> &'static str {
             ErrorKind::NotReady => "not ready",
             ErrorKind::NoncesExhausted => "nonces exhausted",
             ErrorKind::Overloaded => "overloaded",
+            ErrorKind::ReadOnly => "read-only",
             ErrorKind::Internal => "internal",
         },
     }

@@ -6,6 +6,8 @@ mod building;
 mod kms_calls;
 #[path = "host_library/kms_v1.rs"]
 mod kms_v1;
+#[path = "host_library/read_only.rs"]
+mod read_only;
 #[path = "host_library/reloads.rs"]
 mod reloads;
 #[path = "host_library/room.rs"]

@@ -138,7 +138,7 @@ fn eight_threads_write_and_read_without_the_lock() {
                     let text = n.to_le_bytes();
                     let stored = engine.to_storage(AT, &text, at(0)).unwrap().stored;
                     let read = engine.from_storage(AT, &stored, at(0)).unwrap();
-                    assert_eq!((read.plaintext.expose(), read.stale), (&text[..], false));
+                    assert_eq!((read.plaintext.expose(), read.is_stale()), (&text[..], false));
                     nonces.push(nonce(&stored));
                 }
                 nonces
@@ -176,8 +176,8 @@ fn a_new_dek_a_new_file_and_the_expiry_reach_the_threads() {
         drop(control);
         let new = engine.to_storage(AT, b"new", at(60_000)).unwrap().stored;
         assert_ne!(nonce(&new).0, nonce(&old).0);
-        assert!(engine.from_storage(AT, &old, at(60_000)).unwrap().stale);
-        assert!(!engine.from_storage(AT, &new, at(60_000)).unwrap().stale);
+        assert!(engine.from_storage(AT, &old, at(60_000)).unwrap().is_stale());
+        assert!(!engine.from_storage(AT, &new, at(60_000)).unwrap().is_stale());
 
         // A different timeout makes it a different provider.
         let mut control = engine.control();
@@ -198,7 +198,7 @@ fn a_new_dek_a_new_file_and_the_expiry_reach_the_threads() {
         drop(control);
         assert!(engine.from_storage(AT, &old, at(62_000)).is_none());
         engine.learn(AT, &old, at(62_000));
-        assert!(engine.from_storage(AT, &old, at(62_000)).unwrap().stale);
+        assert!(engine.from_storage(AT, &old, at(62_000)).unwrap().is_stale());
 
         // There was no poll since: the lease expires with its DEK.
         assert!(engine.to_storage(AT, b"x", at(300_000)).is_none());
@@ -244,7 +244,7 @@ resources:
         assert!(second.starts_with(b"k8s:enc:secretbox:v1:b:"));
         let read = engine.control().from_storage(OpId(1), AT, &second, at(2000));
         let read = read.expect("its key is in the file").expect("a read");
-        assert_eq!((read.plaintext.expose(), read.stale), (&b"x"[..], false));
+        assert_eq!((read.plaintext.expose(), read.is_stale()), (&b"x"[..], false));
     }
 }
 

@@ -82,6 +82,9 @@ impl Engine {
                 purpose: Purpose::Dek { key, source_type, cbc_fallback },
                 ..
             }) => {
+                if let Some(Kms::V1(provider)) = self.providers.get_mut(&id) {
+                    provider.on_read(&outcome, self.now);
+                }
                 let dek = self.read_dek(source_type, cbc_fallback, outcome);
                 self.dek_decrypted(call, id, key, &dek);
             }
@@ -97,8 +100,11 @@ impl Engine {
     }
 
     /// Replaces every KMS v2 write DEK after a restored snapshot. Each copy restored from the snapshot would continue the DEK's counter at the same
-    /// value.
+    /// value. A read-only engine has no write DEK.
     fn replace_write_deks(&mut self, now: Timestamp) {
+        if self.options.read_only {
+            return;
+        }
         self.log(
             LogLevel::Warn,
             None,

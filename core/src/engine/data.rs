@@ -11,14 +11,14 @@ use super::counts::{Direction, NON_GRPC, OK, resource_label, status};
 use super::event::{Action, OpId};
 use super::pending::{
     Attempt, Begun, Operation, Parked, Parking, Place, ReadOperation, ReadProgress, Resumed, Wait,
-    declined,
+    declined, read_only,
 };
 use crate::crypto::secret::Secret;
 use crate::provider::error::{ErrorKind, TransformError};
 use crate::provider::transformer::{
     LocalRead, LocalTransformer, LocalWritten, Transform, Transformer, UNKNOWN,
 };
-use crate::provider::value::{Decrypted, Encrypted, Location};
+use crate::provider::value::{Decrypted, Encrypted, Location, ValueState};
 use crate::time::Timestamp;
 
 /// A value that a provider encrypted.
@@ -34,8 +34,8 @@ struct Written {
 /// A value that a provider decrypted.
 struct Opened {
     plaintext: Secret,
-    /// Whether the provider would encrypt it differently now.
-    stale: bool,
+    /// How the provider would encrypt it now; see [`Decrypted::state`].
+    state: Option<ValueState>,
     /// The prefix of the values of the named key, if there is one.
     key_prefix: Option<Arc<str>>,
     /// `sha256:<hex>` of the key ID. Only for KMS v2.
@@ -45,7 +45,8 @@ struct Opened {
 impl Engine {
     /// Encrypts a value. Returns `None` if the operation was parked under `op`; the result then arrives as [`Action::ToStorageDone`].
     ///
-    /// The location's `resource` is the resource, then its group; its `key` is the AAD.
+    /// The location's `resource` is the resource, then its group; its `key` is the AAD. An engine with [`Options::read_only`](super::Options::read_only)
+    /// refuses every write, and does not count it.
     #[must_use]
     pub fn to_storage(
         &mut self,
@@ -55,6 +56,9 @@ impl Engine {
         now: Timestamp,
     ) -> Option<Result<Encrypted, TransformError>> {
         self.advance(now);
+        if self.options.read_only {
+            return Some(Err(read_only()));
+        }
         if let Err(error) = self.accept(op) {
             return Some(Err(error));
         }
@@ -323,10 +327,11 @@ impl Engine {
                 self.counts.transformation(resource, Direction::FromStorage, label, status);
             }
             match opened {
-                Ok(Opened { plaintext, stale, key_prefix, key_id_hash }) => {
+                Ok(Opened { plaintext, state, key_prefix, key_id_hash }) => {
+                    let is_first = progress.next == 0;
                     return Attempt::Done(Ok(Decrypted {
                         plaintext,
-                        stale: stale || progress.next != 0,
+                        state: if is_first { state } else { Some(ValueState::Stale) },
                         transformer_prefix: prefix.clone(),
                         key_prefix,
                         has_rule,
@@ -367,6 +372,7 @@ impl Engine {
             // A later key opened the value. The control engine counts the earlier keys that failed.
             return Err(declined());
         }
-        Ok(Opened { plaintext, stale, key_prefix, key_id_hash: None })
+        let state = if stale { ValueState::Stale } else { ValueState::Fresh };
+        Ok(Opened { plaintext, state: Some(state), key_prefix, key_id_hash: None })
     }
 }

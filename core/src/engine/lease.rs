@@ -83,7 +83,8 @@ impl Engine {
     }
 
     /// Leases a provider's write DEK, with the next [`LEASE_LEN`] values of its counter, which no other engine uses. Returns `None` if there is no
-    /// KMS v2 provider of this name, if it has no DEK yet, if fewer values are left, or if the backend no longer has the key.
+    /// KMS v2 provider of this name, if it has no DEK yet, if fewer values are left, or if the backend no longer has the key. A read-only engine has
+    /// no DEK, so it gives no lease.
     #[must_use]
     pub fn lease(&mut self, provider: &str) -> Option<Lease> {
         let provider = self.running_v2(provider)?;
@@ -103,9 +104,13 @@ impl Engine {
         })
     }
 
-    /// Returns the DEK of a stored KMS v2 value if this engine holds it in decrypted form. Pass it to a worker with [`Self::learn`].
+    /// Returns the DEK of a stored KMS v2 value if this engine holds it in decrypted form. Pass it to a worker with [`Self::learn`]. Returns `None` if
+    /// the engine is read-only, because its workers decrypt no KMS values.
     #[must_use]
     pub fn known_dek(&mut self, resource: &str, stored: &[u8]) -> Option<Arc<dyn OpeningKey>> {
+        if self.options.read_only {
+            return None;
+        }
         let (provider, value) = self.kms_v2_of(resource, stored)?;
         provider.known_dek(value).map(|dek| dek.opening().clone())
     }
@@ -175,6 +180,9 @@ impl Engine {
         now: Timestamp,
     ) -> Option<Encrypted> {
         self.advance(now);
+        if self.options.read_only {
+            return None;
+        }
         let list = self.running.routing.find(at.resource).clone();
         let written = self.write(at, plaintext, &list, Parking::never(self.now));
         written.success()

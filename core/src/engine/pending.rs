@@ -309,6 +309,15 @@ pub(super) fn closed() -> TransformError {
     TransformError::new(ErrorKind::Kms, "the KMS provider was closed by a reload".to_string())
 }
 
+/// Returns the error of a write to an engine that only decrypts.
+pub(super) fn read_only() -> TransformError {
+    TransformError::new(
+        ErrorKind::ReadOnly,
+        "this engine is read-only: it decrypts values and encrypts none; to encrypt, create one without the option read-only"
+            .to_string(),
+    )
+}
+
 /// Returns the error of a tentative operation that only the control engine can perform. Nobody sees it: the worker's caller receives `None`.
 pub(super) fn declined() -> TransformError {
     TransformError::new(ErrorKind::Internal, "the control engine must do this".to_string())

@@ -8,11 +8,11 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::Engine;
 use super::candidate::{CANDIDATE_MIN_GRACE, CANDIDATE_PROBE_INTERVAL, Candidate, LastReload};
 use super::config_set::{ConfigSet, File, ParsedFile};
 use super::coverage::Coverage;
 use super::event::{Action, Generation, LogLevel};
+use super::{Engine, Options};
 use crate::config::{Config, Faults, Finding, KmsProvider, KmsVersion, NamedKey, Provider};
 use crate::crypto::keys::LocalCipher;
 use crate::crypto::nonce::CounterRange;
@@ -39,7 +39,8 @@ impl Engine {
     /// Offers the content of a changed file. If it is valid, the engine builds a candidate configuration from it and probes the candidate until it is
     /// healthy, for at most max(10 s, twice the sum of its KMS timeouts), where the timeout of a KMS v1 provider counts twice. The candidate then
     /// replaces the running configuration in one step, and the engine emits [`Action::ReloadDone`]. A KMS provider whose name, version, endpoint,
-    /// timeout and, for KMS v1, cache size are unchanged keeps its DEK and its cache.
+    /// timeout and, for KMS v1, cache size are unchanged keeps its DEK and its cache. In a read-only engine, a valid file is in use at once, whatever
+    /// the health of its plugins.
     ///
     /// If another candidate is still being probed, the new one replaces it. Returns the file's number, which [`Self::running_generation`] returns as
     /// soon as the file is in use.
@@ -236,16 +237,14 @@ impl Engine {
         // Without randomness no DEK can be generated either, so the only effect is that positions in the cache become predictable.
         let _ = self.entropy.fill(&mut seed);
         let kms = match version {
-            KmsVersion::V1 => Kms::V1(Box::new(KmsV1::new(info, cache_size, &seed))),
+            KmsVersion::V1 => Kms::V1(Box::new(if self.options.read_only {
+                KmsV1::read_only(info, cache_size, &seed)
+            } else {
+                KmsV1::new(info, cache_size, &seed)
+            })),
             KmsVersion::V2 => Kms::V2(Box::new(KmsV2 {
                 info,
-                state: KeyState::new(
-                    name,
-                    self.options.dek_source,
-                    self.options.coast,
-                    CounterRange::WHOLE,
-                    self.now,
-                ),
+                state: self.key_state(name),
                 cache: DekCache::new(self.options.dek_cache_capacity, &seed),
                 in_flight: SortedMap::new(),
                 has_written: false,
@@ -255,6 +254,16 @@ impl Engine {
         id
     }
 
+    /// Creates the key state of a new KMS v2 provider.
+    fn key_state(&self, name: Arc<str>) -> KeyState {
+        let Options { dek_source, coast, read_only, .. } = self.options;
+        if read_only {
+            KeyState::read_only(name, dek_source, coast, self.now)
+        } else {
+            KeyState::new(name, dek_source, coast, CounterRange::WHOLE, self.now)
+        }
+    }
+
     /// Probes the candidate. Puts it into use if it is healthy, and refuses it if its deadline has passed.
     pub(super) fn step_candidate(&mut self) {
         let now = self.now;
@@ -262,6 +271,11 @@ impl Engine {
             return;
         };
         let set = candidate.set.clone();
+        if self.options.read_only {
+            // Reads depend on Decrypt alone, so the health of the plugins is no reason to refuse the file.
+            self.candidate = None;
+            return self.commit(set);
+        }
         let (deadline, probe_due) = (candidate.deadline, candidate.next_probe <= now);
         let mut faults = Vec::new();
         let mut unanswered = Vec::new();

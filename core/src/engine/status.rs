@@ -20,6 +20,7 @@ impl Engine {
         json.text("time", &now.to_string());
         json.text("configHash", &self.running.file.hash);
         json.flag("automaticReload", Some(self.options.reload));
+        json.flag("readOnly", Some(self.options.read_only));
         let candidate = self.candidate.as_ref();
         json.text_or_null("candidateConfigHash", candidate.map(|candidate| candidate.hash()));
         match &self.last_reload {

@@ -27,6 +27,8 @@ pub enum ErrorKind {
     NoncesExhausted,
     /// Too many operations are waiting for the plugin.
     Overloaded,
+    /// The engine only decrypts.
+    ReadOnly,
     /// A cipher or the source of randomness failed.
     Internal,
 }
@@ -40,6 +42,7 @@ impl ErrorKind {
             | Self::EncryptedData
             | Self::DecryptFailed
             | Self::Malformed
+            | Self::ReadOnly
             | Self::Internal => false,
         }
     }

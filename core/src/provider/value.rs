@@ -29,13 +29,44 @@ pub struct Encrypted {
     pub key_id_hash: Option<Arc<str>>,
 }
 
+/// How a stored value differs from what a write would produce now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ValueState {
+    /// It does not differ: a write would use the same provider, the same key and the same type of DEK source.
+    Fresh,
+    /// A write would use the same provider and the same key, but the other type of DEK source. Only for KMS v2. Upstream calls such a value stale.
+    OtherSource,
+    /// A write would use another provider or another key. For KMS v1 also: an older Kubernetes wrote the value with AES-CBC.
+    Stale,
+}
+
+impl ValueState {
+    /// Returns the name: `fresh`, `other-source` or `stale`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::OtherSource => "other-source",
+            Self::Stale => "stale",
+        }
+    }
+
+    /// Returns whether upstream calls the value stale and writes it again. Upstream: kmsv2/envelope.go, `TransformFromStorage`.
+    pub const fn is_stale(self) -> bool {
+        match self {
+            Self::Fresh => false,
+            Self::OtherSource | Self::Stale => true,
+        }
+    }
+}
+
 /// The result of a read.
 #[derive(Debug)]
 pub struct Decrypted {
     /// The plaintext.
     pub plaintext: Secret,
-    /// Whether the value should be rewritten, because a write would no longer produce it in this form.
-    pub stale: bool,
+    /// How the value differs from what a write would produce now. `None` if that is unknown: the value is of KMS v2, and no Status has given the key
+    /// ID that a write would use.
+    pub state: Option<ValueState>,
     /// The prefix of the transformer that decrypted the value; empty for identity.
     pub transformer_prefix: Arc<str>,
     /// The part of the stored value that names the key; see [`Encrypted::key_prefix`].
@@ -44,4 +75,11 @@ pub struct Decrypted {
     pub has_rule: bool,
     /// `sha256:<hex>` of the key ID. Only for KMS v2.
     pub key_id_hash: Option<Arc<str>>,
+}
+
+impl Decrypted {
+    /// Returns whether the value is known to be stale, in upstream's sense: a write would no longer produce it in this form.
+    pub fn is_stale(&self) -> bool {
+        self.state.is_some_and(ValueState::is_stale)
+    }
 }

@@ -79,6 +79,7 @@ impl Tools for Compiled {
         Ok(Opened {
             bytes: opened.plaintext.into_zeroizing(),
             stale: None,
+            state: None,
             key_id_hash: opened.key_id_hash,
         })
     }
@@ -94,6 +95,7 @@ impl Tools for Compiled {
         Ok(Opened {
             bytes: Zeroizing::new(sealed.stored),
             stale: None,
+            state: None,
             key_id_hash: sealed.key_id_hash,
         })
     }

@@ -1,8 +1,8 @@
 //! A connection to a running server, for `--connect`.
 
 use anyhow::Context;
-use dekker_cli::Opened;
 use dekker_cli::io::INPUT_MAX;
+use dekker_cli::{Opened, ValueState};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::SendRequest;
@@ -13,7 +13,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
-use crate::http::api::{KEY_ID_HASH, STALE};
+use crate::http::api::{KEY_ID_HASH, STALE, STATE};
 use crate::kms::address::SocketAddress;
 use crate::model::Location;
 
@@ -112,6 +112,7 @@ async fn read(response: Response<Incoming>) -> anyhow::Result<anyhow::Result<Ope
     let header = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
     Ok(Ok(Opened {
         stale: header(STALE).map(|stale| stale == "true"),
+        state: header(STATE).and_then(ValueState::of_name),
         key_id_hash: header(KEY_ID_HASH).map(str::to_owned),
         bytes,
     }))

@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::Args;
 use dekker_cli::io::read_input;
 use dekker_cli::transform_args::{Place, SealWith, encrypt_with_dek, finish};
-use dekker_cli::{Decryptor, Opened, decrypt_command};
+use dekker_cli::{Decryptor, Opened, ValueState, decrypt_command};
 use tokio::runtime::Handle;
 use zeroize::Zeroizing;
 
@@ -20,7 +20,7 @@ use crate::http::api::{FROM_STORAGE, TO_STORAGE};
 use crate::kms::address::SocketAddress;
 use crate::kms::embedded::PrivatePlugin;
 use crate::kms::keyring::Keyring;
-use crate::model::{HostError, Location};
+use crate::model::{Decrypted, HostError, Location};
 
 #[derive(Args)]
 pub(super) struct EncryptArgs {
@@ -71,6 +71,7 @@ pub(super) async fn encrypt(args: EncryptArgs) -> anyhow::Result<ExitCode> {
             Opened {
                 bytes: Zeroizing::new(encrypted.stored),
                 stale: None,
+                state: None,
                 key_id_hash: encrypted.key_id_hash,
             }
         }
@@ -96,7 +97,7 @@ pub(super) async fn decrypt(args: DecryptArgs) -> anyhow::Result<ExitCode> {
         return blocking(move || decrypt_command::run(&mut through, &args)).await;
     }
     let command = OneCommand::start(&engine.engine, Direction::Decrypt)?;
-    let mut by_engine = ByEngine { runtime, host: command.host.clone() };
+    let mut by_engine = ByEngine { runtime, host: command.host.clone(), has_asked_status: false };
     let code = blocking(move || decrypt_command::run(&mut by_engine, &args)).await;
     command.end().await;
     code
@@ -113,6 +114,25 @@ async fn blocking(
 struct ByEngine {
     runtime: Handle,
     host: Host,
+    /// Whether the plugin's Status was waited for.
+    has_asked_status: bool,
+}
+
+impl ByEngine {
+    /// Decrypts a value, whatever the plugin's Status is.
+    ///
+    /// Status determines only the value's state. If the plugin has decrypted the DEK before it answered Status, the value is read again after that
+    /// answer, with the DEK that is now cached. A bad Status is printed, once for all values.
+    async fn read(&mut self, at: Location, stored: &[u8]) -> Result<Decrypted, HostError> {
+        let read = self.host.from_storage(at.clone(), stored.to_vec()).await?;
+        if read.state.is_some() || std::mem::replace(&mut self.has_asked_status, true) {
+            return Ok(read);
+        }
+        for fault in self.host.health().await?.into_iter().filter_map(|check| check.fault) {
+            eprintln!("the KMS plugin's Status, which decryption does not need: {fault}");
+        }
+        self.host.from_storage(at, stored.to_vec()).await
+    }
 }
 
 impl Decryptor for ByEngine {
@@ -121,11 +141,12 @@ impl Decryptor for ByEngine {
         at: dekker_cli::Location<'_>,
         stored: &[u8],
     ) -> anyhow::Result<anyhow::Result<Opened>> {
-        let read = self.host.from_storage(owned(at), stored.to_vec());
-        match self.runtime.block_on(read) {
+        let runtime = self.runtime.clone();
+        match runtime.block_on(self.read(owned(at), stored)) {
             Ok(decrypted) => Ok(Ok(Opened {
                 bytes: decrypted.plaintext.into_zeroizing(),
-                stale: Some(decrypted.stale),
+                stale: decrypted.state.map(|_| decrypted.stale),
+                state: decrypted.state.and_then(|state| ValueState::of_name(state.as_str())),
                 key_id_hash: decrypted.key_id_hash,
             })),
             Err(error @ HostError::Closed) => Err(error.into()),
@@ -164,6 +185,15 @@ enum Direction {
     Decrypt,
 }
 
+impl Direction {
+    fn is_decrypt(self) -> bool {
+        match self {
+            Self::Encrypt => false,
+            Self::Decrypt => true,
+        }
+    }
+}
+
 /// An engine for one value. If it needs Dekker's own plugin, it runs a private one, and does not touch what a server serves.
 struct OneCommand {
     host: Host,
@@ -171,12 +201,13 @@ struct OneCommand {
 }
 
 impl OneCommand {
-    /// Starts the engine. Decrypting only reads the state directory, so that values can be recovered from a read-only copy of it.
+    /// Starts the engine. Decrypting only reads the state directory, so that values can be recovered from a read-only copy of it, and asks a plugin
+    /// only for Status and Decrypt.
     fn start(engine: &EngineArgs, direction: Direction) -> anyhow::Result<Self> {
         if let Some(path) = &engine.encryption_provider_config {
             let content = config_file::read(path).map_err(anyhow::Error::msg)?;
-            let host =
-                engine.builder(&content)?.build().with_context(|| path.display().to_string())?;
+            let builder = engine.builder(&content)?.read_only(direction.is_decrypt());
+            let host = builder.build().with_context(|| path.display().to_string())?;
             return Ok(Self { host, plugin: None });
         }
         let one_shot = match direction {
@@ -190,7 +221,7 @@ impl OneCommand {
                 StateDir::existing(engine.state_dir.as_deref())?.one_shot(Keyring::open)?
             }
         };
-        let mut builder = engine.builder(&one_shot.content)?;
+        let mut builder = engine.builder(&one_shot.content)?.read_only(direction.is_decrypt());
         if let Some(detour) = one_shot.detour() {
             builder = builder.detour(detour);
         }

@@ -69,6 +69,7 @@ fn options() -> Options {
         coast: crate::guest::Coast::Strict,
         dek_cache_capacity: 0,
         apiserver_id: String::new(),
+        read_only: false,
     }
 }
 

@@ -17,6 +17,7 @@ impl From<wit::Decrypted> for model::Decrypted {
         let wit::Decrypted {
             plaintext,
             stale,
+            state,
             transformer_prefix,
             key_prefix,
             has_rule,
@@ -25,10 +26,21 @@ impl From<wit::Decrypted> for model::Decrypted {
         Self {
             plaintext: plaintext.into(),
             stale,
+            state: state.map(Into::into),
             transformer_prefix,
             key_prefix,
             has_rule,
             key_id_hash,
+        }
+    }
+}
+
+impl From<wit::ValueState> for model::ValueState {
+    fn from(state: wit::ValueState) -> Self {
+        match state {
+            wit::ValueState::Fresh => Self::Fresh,
+            wit::ValueState::OtherSource => Self::OtherSource,
+            wit::ValueState::Stale => Self::Stale,
         }
     }
 }
@@ -44,6 +56,7 @@ impl From<wit::TransformError> for model::TransformError {
             wit::ErrorKind::NotReady => model::ErrorKind::NotReady,
             wit::ErrorKind::NoncesExhausted => model::ErrorKind::NoncesExhausted,
             wit::ErrorKind::Overloaded => model::ErrorKind::Overloaded,
+            wit::ErrorKind::ReadOnly => model::ErrorKind::ReadOnly,
             wit::ErrorKind::Internal => model::ErrorKind::Internal,
         };
         Self { kind, message: error.message, grpc_code: error.grpc_code }

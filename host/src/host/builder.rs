@@ -79,6 +79,7 @@ impl HostBuilder {
                 coast: Coast::Strict,
                 dek_cache_capacity: 0,
                 apiserver_id: String::new(),
+                read_only: false,
             },
             metrics: None,
             memory_limit: MEMORY_MAX,
@@ -160,6 +161,16 @@ impl HostBuilder {
     #[must_use]
     pub fn apiserver_id(mut self, id: impl Into<String>) -> Self {
         self.options.apiserver_id = id.into();
+        self
+    }
+
+    /// Sets whether the host only decrypts. It then makes no DEK, never calls Encrypt of a plugin, and refuses writes with
+    /// [`ErrorKind::ReadOnly`](crate::ErrorKind::ReadOnly). It still polls Status, for health and for the state of values, but decrypts and reloads
+    /// whatever the plugin answers. The health check of a KMS v1 provider, which has no Status, reports the last Decrypt and passes before the first
+    /// one. Off by default.
+    #[must_use]
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.options.read_only = read_only;
         self
     }
 

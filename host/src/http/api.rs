@@ -3,10 +3,11 @@
 //! | request | answer |
 //! |---|---|
 //! | `POST /v1/to-storage?resource=R&key=K`, plaintext | 200, stored bytes; `dekker-key-id-hash` |
-//! | `POST /v1/from-storage?resource=R&key=K`, stored bytes | 200, plaintext; `dekker-stale: true` or `false`, `dekker-key-id-hash` |
+//! | `POST /v1/from-storage?resource=R&key=K`, stored bytes | 200, plaintext; `dekker-stale`, `dekker-state`, `dekker-key-id-hash` |
 //!
 //! Bodies are raw bytes: a plaintext of at most 2 MiB, or the stored value of such a plaintext. `key` is percent-decoded to bytes, and a `+` in it is
-//! a plus sign; `resource` is UTF-8. `dekker-key-id-hash` is absent if the value has no key ID. Errors are `application/problem+json`. Their member
+//! a plus sign; `resource` is UTF-8. `dekker-stale` is `true` or `false`. `dekker-state` is `fresh`, `other-source` or `stale`, and absent if the state is
+//! unknown, as it may be in a read-only host. `dekker-key-id-hash` is absent if the value has no key ID. Errors are `application/problem+json`. Their member
 //! `kind` is the engine's error kind, or `bad-request`, `forbidden`, `not-found`, `method-not-allowed`, `too-large`, `request-timeout`, `trapped` or
 //! `closed`.
 //!
@@ -47,6 +48,9 @@ pub(crate) const KEY_ID_HASH: HeaderName = HeaderName::from_static("dekker-key-i
 
 /// The response header that is `true` if the value is stale and should be written again.
 pub(crate) const STALE: HeaderName = HeaderName::from_static("dekker-stale");
+
+/// The response header with the name of the value's [`ValueState`](crate::model::ValueState).
+pub(crate) const STATE: HeaderName = HeaderName::from_static("dekker-state");
 
 /// Serves the API on `socket` until `shutdown` completes.
 ///
@@ -147,6 +151,7 @@ async fn from_storage<S: Service>(
     let Decrypted {
         plaintext,
         stale,
+        state,
         transformer_prefix: _,
         key_prefix: _,
         has_rule: _,
@@ -155,6 +160,9 @@ async fn from_storage<S: Service>(
     let mut response = answer(plaintext, key_id_hash, place);
     let stale = HeaderValue::from_static(if stale { "true" } else { "false" });
     response.headers_mut().insert(STALE, stale);
+    if let Some(state) = state {
+        response.headers_mut().insert(STATE, HeaderValue::from_static(state.as_str()));
+    }
     Ok(response)
 }
 

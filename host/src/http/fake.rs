@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use super::Service;
 use crate::model::{
     Check, Decrypted, Encrypted, HostError, Location, MetricFamily, MetricKind, Plaintext, Sample,
+    ValueState,
 };
 
 pub(super) const PREFIX: &str = "k8s:enc:kms:v2:fake:";
@@ -113,17 +114,25 @@ impl Service for Fake {
         })
     }
 
-    /// A value that ends in `!` is reported as stale and as an identity value, which has no key ID.
+    /// A value that ends in `!` is reported as stale and as an identity value, which has no key ID. The state of a value that ends in `?` is unknown,
+    /// and a value that ends in `~` has another kind of DEK source.
     async fn from_storage(&self, at: Location, stored: Vec<u8>) -> Result<Decrypted, HostError> {
         let plaintext = Plaintext::from(self.transform(at, stored).await?);
-        let stale = plaintext.ends_with(b"!");
+        let state = match plaintext.last() {
+            Some(b'!') => Some(ValueState::Stale),
+            Some(b'~') => Some(ValueState::OtherSource),
+            Some(b'?') => None,
+            _ => Some(ValueState::Fresh),
+        };
+        let is_identity = state == Some(ValueState::Stale);
         Ok(Decrypted {
             plaintext,
-            stale,
-            transformer_prefix: if stale { String::new() } else { PREFIX.to_owned() },
+            stale: matches!(state, Some(ValueState::Stale | ValueState::OtherSource)),
+            state,
+            transformer_prefix: if is_identity { String::new() } else { PREFIX.to_owned() },
             key_prefix: None,
             has_rule: true,
-            key_id_hash: (!stale).then(|| "sha256:aa".to_owned()),
+            key_id_hash: (!is_identity).then(|| "sha256:aa".to_owned()),
         })
     }
 

@@ -137,6 +137,7 @@ impl From<TransformError> for Problem {
             ErrorKind::NotReady | ErrorKind::NoncesExhausted | ErrorKind::Overloaded => {
                 (StatusCode::SERVICE_UNAVAILABLE, message)
             }
+            ErrorKind::ReadOnly => (StatusCode::FORBIDDEN, message),
             ErrorKind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, message),
         };
         let retry_after = match kind {
@@ -148,6 +149,7 @@ impl From<TransformError> for Problem {
             | ErrorKind::Malformed
             | ErrorKind::Kms
             | ErrorKind::NoncesExhausted
+            | ErrorKind::ReadOnly
             | ErrorKind::Internal => None,
         };
         Self { grpc_code, retry_after, ..Self::new(status, kind.as_str(), detail) }

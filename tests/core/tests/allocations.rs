@@ -97,7 +97,7 @@ fn write_and_read(
         let (opened, allocated) = counted(|| face.from_storage(op, AT, &stored, now));
         let opened = opened.expect("its DEK is cached").expect("a plaintext");
         assert_eq!(opened.plaintext.expose(), plaintext);
-        assert_eq!(opened.stale, other_dek);
+        assert_eq!(opened.is_stale(), other_dek);
         read = allocated;
     }
     [write, read]

@@ -44,7 +44,14 @@ class Host {
 
   constructor(kms) {
     this.kms = kms;
-    const options = { reload: false, dekSource: "counter", coast: "strict", dekCacheCapacity: 0, apiserverId: "" };
+    const options = {
+      reload: false,
+      dekSource: "counter",
+      coast: "strict",
+      dekCacheCapacity: 0,
+      apiserverId: "",
+      readOnly: false,
+    };
     this.engine = engine.Engine.create(Buffer.from(CONFIG), options, this.now); // Throws every error in the configuration.
   }
 

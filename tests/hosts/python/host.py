@@ -60,7 +60,9 @@ class Host:
             random.add_func("get-random-u64", lambda _: int.from_bytes(kernel.read(8), "little"))
         self.instance = linker.instantiate(self.store, Component.from_file(engine, path))
         self.face = self.instance.get_export_index(self.store, "dekker:transformer/engine@0.1.0")
-        options = record(reload=False, dek_source="counter", coast="strict", dek_cache_capacity=0, apiserver_id="")
+        options = record(
+            reload=False, dek_source="counter", coast="strict", dek_cache_capacity=0, apiserver_id="", read_only=False
+        )
         self.engine = self.function("[static]engine.create")(self.store, CONFIG, options, self.now)
         if not isinstance(self.engine, ResourceAny):
             raise ValueError([fault.message for fault in self.engine])

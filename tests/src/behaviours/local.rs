@@ -18,7 +18,7 @@ const OPERATIONS: &str = "apiserver_storage_transformation_operations_total";
 const K3S: &str = "aescbckey-2026-03-09T09:46:54+01:00";
 
 /// A provider with these keys. Each key is a name and the byte that its 32 bytes repeat.
-fn provider(kind: &str, keys: &[(&str, u8)]) -> String {
+pub(super) fn provider(kind: &str, keys: &[(&str, u8)]) -> String {
     let keys: Vec<_> = keys
         .iter()
         .map(|(name, byte)| format!("{{name: {name}, secret: {}}}", STANDARD.encode([*byte; 32])))

@@ -1,16 +1,19 @@
 //! Which provider reads a value, and when a value is stale.
 
-use dekker_core::ErrorKind;
 use dekker_core::engine::Options;
+use dekker_core::{ErrorKind, ValueState};
 
+use super::local::provider;
 use super::writing::seeds;
 use crate::face::Maker;
 use crate::object::{EncryptedObject, Stored};
 use crate::plugin::Plugin;
 use crate::sim::{Harness, Read, file};
 
+/// Returns a value that is either fresh or stale.
 fn read(plaintext: &[u8], stale: bool, prefix: &str) -> Read {
-    Read { plaintext: plaintext.to_vec(), stale, prefix: prefix.to_string() }
+    let state = Some(if stale { ValueState::Stale } else { ValueState::Fresh });
+    Read { plaintext: plaintext.to_vec(), stale, state, prefix: prefix.to_string() }
 }
 
 const A: &str = "k8s:enc:kms:v2:a:";
@@ -22,11 +25,9 @@ pub(super) fn both_source_types_are_readable(maker: &dyn Maker) {
         let mut writer = Harness::new(maker, &file::secrets(), &writes, plugin());
         let stored = writer.write("/k", b"plaintext");
         let mut reader = Harness::seeded(maker, &file::secrets(), &reads, plugin(), 2);
-        assert_eq!(
-            reader.read("/k", &stored),
-            read(b"plaintext", true, A),
-            "another type is stale"
-        );
+        let other_source =
+            Read { state: Some(ValueState::OtherSource), ..read(b"plaintext", true, A) };
+        assert_eq!(reader.read("/k", &stored), other_source, "another type is stale");
         let again = reader.write("/k", b"plaintext");
         assert_eq!(reader.read("/k", &again), read(b"plaintext", false, A));
     }
@@ -67,6 +68,36 @@ pub(super) fn value_of_a_later_provider_is_stale(maker: &dyn Maker) {
     assert_eq!(h.read("/k", &by_a), read(b"plaintext", false, A));
     assert_eq!(h.read("/k", &by_b), read(b"plaintext", true, B));
     assert_eq!(h.read("/k", b"plaintext"), read(b"plaintext", true, ""));
+}
+
+pub(super) fn state_of_a_value_says_how_a_write_would_differ(maker: &dyn Maker) {
+    use ValueState::{Fresh, OtherSource, Stale};
+    let keys = |keys: &[(&str, u8)]| file::secrets_with(&[provider("aesgcm", keys)]);
+    let kms = file::secrets();
+    let both = file::secrets_with(&[file::kms("b"), file::kms("a")]);
+    let (old, two) = (keys(&[("old", 1)]), keys(&[("new", 2), ("old", 1)]));
+    let counter = Options::default;
+    let table = [
+        ("the same", (&*kms, counter(), "key-1"), (&*kms, counter(), "key-1"), Fresh),
+        ("a seed", (&*kms, seeds(), "key-1"), (&*kms, counter(), "key-1"), OtherSource),
+        ("no seed", (&*kms, counter(), "key-1"), (&*kms, seeds(), "key-1"), OtherSource),
+        ("another key ID", (&*kms, counter(), "key-1"), (&*kms, counter(), "key-2"), Stale),
+        ("a seed of another key ID", (&*kms, seeds(), "key-1"), (&*kms, counter(), "key-2"), Stale),
+        ("a later provider", (&*kms, counter(), "key-1"), (&*both, counter(), "key-1"), Stale),
+        ("its seed", (&*kms, seeds(), "key-1"), (&*both, counter(), "key-1"), Stale),
+        ("the only key", (&*two, counter(), "key-1"), (&*two, counter(), "key-1"), Fresh),
+        ("the second key", (&*old, counter(), "key-1"), (&*two, counter(), "key-1"), Stale),
+    ];
+    for (desc, writes, reads, expected) in table {
+        let harness = |(file, options, key_id): (&str, Options, &str), seed| {
+            let plugins = [("a", Plugin::new(key_id)), ("b", Plugin::new(key_id))];
+            Harness::seeded(maker, file, &options, plugins, seed)
+        };
+        let stored = harness(writes, 1).write("/k", b"plaintext");
+        let read = harness(reads, 2).read("/k", &stored);
+        assert_eq!(read.state, Some(expected), "{desc}");
+        assert_eq!(read.stale, expected != Fresh, "{desc}: as upstream means it");
+    }
 }
 
 pub(super) fn identity_first_writes_plaintext_and_reads_encrypted_values(maker: &dyn Maker) {

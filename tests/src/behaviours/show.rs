@@ -20,6 +20,7 @@ pub(super) fn status_shows_each_provider(maker: &dyn Maker) {
         "time": "2026-01-02T03:05:06Z",
         "configHash": sha256_text(file::secrets()),
         "automaticReload": true,
+        "readOnly": false,
         "candidateConfigHash": null,
         "lastReload": null,
         "parkedOperations": 0,

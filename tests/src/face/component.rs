@@ -187,7 +187,7 @@ impl Maker for ComponentMaker {
         seed: u64,
         now: Timestamp,
     ) -> Result<Box<dyn Face>, Vec<Finding>> {
-        let Options { reload, dek_source, coast, dek_cache_capacity, apiserver_id } =
+        let Options { reload, dek_source, coast, dek_cache_capacity, apiserver_id, read_only } =
             options.clone();
         let options = face::Options {
             reload,
@@ -201,6 +201,7 @@ impl Maker for ComponentMaker {
             },
             dek_cache_capacity: u32::try_from(dek_cache_capacity.get()).expect("a small cache"),
             apiserver_id,
+            read_only,
         };
         let (mut store, instance) = self.instance(seed);
         let created = instance

@@ -158,7 +158,8 @@ impl Maker for JavaScriptMaker {
         seed: u64,
         now: Timestamp,
     ) -> Result<Box<dyn Face>, Vec<Finding>> {
-        let Options { reload, dek_source, coast, dek_cache_capacity, apiserver_id } = options;
+        let Options { reload, dek_source, coast, dek_cache_capacity, apiserver_id, read_only } =
+            options;
         let is_seed = *dek_source == DekSourceType::HkdfSha256XnonceAesGcmSeed;
         let answer = self.ask(&json!({
             "do": "create",
@@ -169,6 +170,7 @@ impl Maker for JavaScriptMaker {
                 "coast": if *coast == Coast::Upstream { "upstream" } else { "strict" },
                 "dekCacheCapacity": dek_cache_capacity,
                 "apiserverId": apiserver_id,
+                "readOnly": read_only,
             },
             // As text, because a JavaScript number may not hold it.
             "seed": seed.to_string(),

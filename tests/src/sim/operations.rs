@@ -64,7 +64,8 @@ impl Harness {
     pub fn was_read(&mut self, op: u64) -> Option<Result<Read, TransformError>> {
         let read = |decrypted: Decrypted| Read {
             plaintext: decrypted.plaintext.expose().to_vec(),
-            stale: decrypted.stale,
+            stale: decrypted.is_stale(),
+            state: decrypted.state,
             prefix: decrypted.transformer_prefix.to_string(),
         };
         self.reads.remove(&op).map(|outcome| outcome.map(read))

@@ -67,3 +67,86 @@ fn a_plugin_that_hangs_fails_uncached_reads_at_the_deadline_and_cached_ones_work
         assert_eq!(server.read_well(KEY, &uncached).await, (b"first".to_vec(), false));
     });
 }
+
+#[test]
+fn decrypt_needs_no_healthy_plugin_and_sends_no_encrypt() {
+    play(async |stage| {
+        let socket = stage.path("kms.sock");
+        let plugin = Scripted::serve(&socket, "key-1");
+        stage.file("c.yaml", kms_config(&[("a", &socket)]));
+        let args = |command, more: &[&'static str]| {
+            let place = ["--resource", "secrets", "--key", KEY];
+            let file = ["--encryption-provider-config", "c.yaml"];
+            [&[command][..], &place, &file, more].concat()
+        };
+        let stored = stage.run(&args("encrypt", &[]), b"hunter2").await.done();
+        let seed = stage.run(&args("encrypt", &["--dek-source", "hkdf-seed"]), b"hunter2").await;
+        let seed = seed.done();
+        let before = plugin.calls();
+        let calls = || {
+            let now = plugin.calls();
+            (now.encrypt - before.encrypt, now.decrypt - before.decrypt)
+        };
+        let tired = "got unexpected healthz status: tired\n";
+
+        let fresh = stage.run(&args("decrypt", &[]), &stored).await;
+        assert_eq!(calls(), (0, 1));
+        assert!(fresh.stderr.contains("stale: false\n"), "{fresh:?}");
+        assert!(!fresh.stderr.contains("state:"), "{fresh:?}");
+        assert_eq!(fresh.done(), b"hunter2");
+
+        let other = stage.run(&args("decrypt", &[]), &seed).await;
+        assert_eq!(calls(), (0, 2));
+        assert!(other.stderr.contains("stale: true\nstate: other-source\n"), "{other:?}");
+        assert_eq!(other.done(), b"hunter2");
+
+        plugin.script().key_id = "key-2".into();
+        let stale = stage.run(&args("decrypt", &[]), &seed).await;
+        assert_eq!(calls(), (0, 3));
+        assert!(stale.stderr.contains("stale: true\n"), "{stale:?}");
+        assert!(!stale.stderr.contains("state:"), "{stale:?}");
+
+        plugin.script().healthz = "tired".into();
+        let unknown = stage.run(&args("decrypt", &[]), &stored).await;
+        assert_eq!(calls(), (0, 4));
+        assert!(unknown.stderr.contains(tired), "it is shown: {unknown:?}");
+        assert!(!unknown.stderr.contains("stale:"), "{unknown:?}");
+        assert_eq!(unknown.done(), b"hunter2");
+
+        let refused = stage.run(&args("encrypt", &[]), b"hunter2").await;
+        assert_eq!(refused.code, Some(1), "encryption does need it: {refused:?}");
+        assert_eq!(calls(), (0, 4));
+    });
+}
+
+#[test]
+fn the_state_of_a_value_is_a_header_of_its_answer() {
+    play(async |stage| {
+        let socket = stage.path("kms.sock");
+        let plugin = Scripted::serve(&socket, "key-1");
+        let config = kms_config(&[("a", &socket)]);
+        let seeds = stage.serve_config(&config, &["--dek-source", "hkdf-seed"]).await;
+        let seed = seeds.write(KEY, b"x").await;
+        seeds.stop().await;
+        let server = stage.serve_config(&config, &[]).await;
+        let own = server.write(KEY, b"x").await;
+        for (stored, stale, state) in [(&own, "false", "fresh"), (&seed, "true", "other-source")] {
+            let read = server.read(KEY, stored).await;
+            let headers = (read.header("dekker-stale"), read.header("dekker-state"));
+            assert_eq!(headers, (Some(stale), Some(state)));
+        }
+        let address = format!("unix://{}", server.api.display());
+        let args = ["decrypt", "--resource", "secrets", "--key", KEY, "--connect", &address];
+        let read = stage.run(&args, &seed).await;
+        assert!(read.stderr.contains("stale: true\nstate: other-source\n"), "{read:?}");
+        server.stop().await;
+
+        plugin.script().key_id = "key-2".into();
+        let server = stage.serve_config(&config, &[]).await;
+        for stored in [own, seed] {
+            let read = server.read(KEY, &stored).await;
+            let headers = (read.header("dekker-stale"), read.header("dekker-state"));
+            assert_eq!(headers, (Some("true"), Some("stale")));
+        }
+    });
+}

@@ -32,12 +32,13 @@ fn written_values_are_read_back() {
         let written = write(&server, KEY, plaintext).await;
         let hash = written.header("dekker-key-id-hash").expect("a hash").to_owned();
         assert_eq!(written.header("content-type"), Some("application/octet-stream"));
-        assert_eq!(written.header("dekker-stale"), None);
+        assert_eq!((written.header("dekker-stale"), written.header("dekker-state")), (None, None));
         let stored = written.ok();
         assert!(stored.starts_with(PREFIX));
         assert!(!stored.windows(6).any(|window| window == b"Secret"));
         let back = read(&server, KEY, &stored).await;
         assert_eq!(back.header("dekker-stale"), Some("false"));
+        assert_eq!(back.header("dekker-state"), Some("fresh"));
         assert_eq!(back.header("dekker-key-id-hash"), Some(hash.as_str()));
         assert_eq!(back.ok(), plaintext);
     });

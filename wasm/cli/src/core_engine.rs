@@ -54,7 +54,8 @@ impl Tools for Core {
 fn opened(decrypted: dekker_core::Decrypted) -> Opened {
     Opened {
         bytes: Zeroizing::new(decrypted.plaintext.into_exposed()),
-        stale: Some(decrypted.stale),
+        stale: decrypted.state.map(dekker_core::ValueState::is_stale),
+        state: None,
         key_id_hash: decrypted.key_id_hash.map(|hash| hash.to_string()),
     }
 }

@@ -96,8 +96,40 @@ pub struct Opened {
     pub bytes: Zeroizing<Vec<u8>>,
     /// Whether a write would now produce something else. `None` if this is unknown.
     pub stale: Option<bool>,
+    /// How the value differs from what a write would produce. `None` if this is unknown, and for a value that was just encrypted.
+    pub state: Option<ValueState>,
     /// `sha256:<hex>` of the key ID. Only for KMS v2.
     pub key_id_hash: Option<String>,
+}
+
+/// How a stored value differs from what a write would produce now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ValueState {
+    /// It does not differ.
+    Fresh,
+    /// A write would use the same key, but the other kind of DEK source.
+    OtherSource,
+    /// A write would use another provider or another key.
+    Stale,
+}
+
+impl ValueState {
+    /// All states.
+    pub const ALL: [Self; 3] = [Self::Fresh, Self::OtherSource, Self::Stale];
+
+    /// Returns the name: `fresh`, `other-source` or `stale`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::OtherSource => "other-source",
+            Self::Stale => "stale",
+        }
+    }
+
+    /// Returns the state with this name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.name() == name)
+    }
 }
 
 /// An error or warning for a configuration file. Never contains a secret.

@@ -12,7 +12,7 @@ use clap::Args;
 use zeroize::Zeroizing;
 
 use crate::io::read_input;
-use crate::{Decryptor, Like, Location, Opened, Tools};
+use crate::{Decryptor, Like, Location, Opened, Tools, ValueState};
 
 /// Where a value is stored.
 #[derive(Args)]
@@ -103,6 +103,10 @@ pub fn encrypt_with_dek(
     Ok(ExitCode::SUCCESS)
 }
 
+/// The explanation of the state `other-source`.
+const OTHER_SOURCE: &str = "The key is the one that a write would use, so no key rotation is pending; only the kind of DEK source is not the one that \
+     this engine creates (see `dekker serve --dek-source`).";
+
 /// Writes the bytes to `out`, and staleness and key ID hash to standard error.
 ///
 /// # Errors
@@ -112,6 +116,10 @@ pub fn finish(opened: &Opened, out: &mut dyn Write) -> anyhow::Result<()> {
     written.context("cannot write to standard output")?;
     if let Some(stale) = opened.stale {
         eprintln!("stale: {stale}");
+    }
+    // For the other states, the line above says the same.
+    if let Some(state @ ValueState::OtherSource) = opened.state {
+        eprintln!("state: {}\n{OTHER_SOURCE}", state.name());
     }
     if let Some(hash) = &opened.key_id_hash {
         eprintln!("key ID hash: {hash}");

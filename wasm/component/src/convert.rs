@@ -8,7 +8,7 @@ use dekker_core::crypto::keys::DekSourceType;
 use dekker_core::engine::event as core;
 use dekker_core::engine::metrics::{MetricFamily, MetricKind};
 use dekker_core::provider::kms::v2::key_state::Coast;
-use dekker_core::{Decrypted, Encrypted, ErrorKind, TransformError};
+use dekker_core::{Decrypted, Encrypted, ErrorKind, TransformError, ValueState};
 
 use crate::bindings::dekker::transformer::types as wit;
 use crate::bindings::exports::dekker::transformer::engine as face;
@@ -51,16 +51,26 @@ pub(crate) fn decrypted(
 }
 
 pub(crate) fn read(read: Decrypted) -> wit::Decrypted {
-    let Decrypted { plaintext, stale, transformer_prefix, key_prefix, has_rule, key_id_hash } =
+    let stale = read.is_stale();
+    let Decrypted { plaintext, state, transformer_prefix, key_prefix, has_rule, key_id_hash } =
         read;
     wit::Decrypted {
         // Freed, and so wiped, after the host has read it.
         plaintext: plaintext.into_exposed(),
         stale,
+        state: state.map(value_state),
         transformer_prefix: owned(&transformer_prefix),
         key_prefix: key_prefix.as_deref().map(owned),
         has_rule,
         key_id_hash: key_id_hash.as_deref().map(owned),
+    }
+}
+
+fn value_state(state: ValueState) -> wit::ValueState {
+    match state {
+        ValueState::Fresh => wit::ValueState::Fresh,
+        ValueState::OtherSource => wit::ValueState::OtherSource,
+        ValueState::Stale => wit::ValueState::Stale,
     }
 }
 
@@ -80,6 +90,7 @@ fn error(error: TransformError) -> wit::TransformError {
             ErrorKind::NotReady => wit::ErrorKind::NotReady,
             ErrorKind::NoncesExhausted => wit::ErrorKind::NoncesExhausted,
             ErrorKind::Overloaded => wit::ErrorKind::Overloaded,
+            ErrorKind::ReadOnly => wit::ErrorKind::ReadOnly,
             ErrorKind::Internal => wit::ErrorKind::Internal,
         },
         message: error.message,

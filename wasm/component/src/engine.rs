@@ -29,7 +29,8 @@ pub(crate) fn location(at: &Location) -> dekker_core::Location<'_> {
 }
 
 pub(crate) fn options(options: face::Options) -> Options {
-    let face::Options { reload, dek_source, coast, dek_cache_capacity, apiserver_id } = options;
+    let face::Options { reload, dek_source, coast, dek_cache_capacity, apiserver_id, read_only } =
+        options;
     Options {
         reload,
         dek_source: convert::dek_source(dek_source),
@@ -37,6 +38,7 @@ pub(crate) fn options(options: face::Options) -> Options {
         dek_cache_capacity: NonZeroUsize::new(dek_cache_capacity as usize)
             .unwrap_or(DekCache::DEFAULT_CAPACITY),
         apiserver_id,
+        read_only,
     }
 }
 

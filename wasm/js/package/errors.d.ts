@@ -13,6 +13,7 @@ import type { Inspection } from "./tools.js";
  * | `NOT_READY` | the write DEK has expired, or there is no write DEK yet |
  * | `NONCES_EXHAUSTED` | the write DEK has no nonces left; a rotation is in progress |
  * | `OVERLOADED` | too many operations are waiting for the KMS plugin |
+ * | `READ_ONLY` | the transformer was loaded with `readOnly: true`, so it encrypts nothing |
  * | `INTERNAL` | a cipher or the source of randomness failed, or a DEK has a length that cannot be used |
  * | `INVALID_CONFIG` | the configuration is not valid; see `findings` |
  * | `INVALID_ARGUMENT` | an argument is not valid, or a KMS provider has no client |
@@ -32,6 +33,7 @@ export type ErrorCode =
   | "NOT_READY"
   | "NONCES_EXHAUSTED"
   | "OVERLOADED"
+  | "READ_ONLY"
   | "INTERNAL"
   | "INVALID_CONFIG"
   | "INVALID_ARGUMENT"

@@ -67,8 +67,8 @@ export function inspectInput(input: string | Uint8Array): FoundValue[];
 /**
  * Decrypts a KMS v1 or v2 value with its DEK or seed, without a plugin.
  *
- * `key` is the value's storage key; `dek` is what the plugin's Decrypt returns. `stale` is `true` only for values that KMS v1 wrote before
- * Kubernetes 1.25; for all other values, only the plugin can determine whether they are stale.
+ * `key` is the value's storage key; `dek` is what the plugin's Decrypt returns. The result of a KMS v2 value has no `state`, because only
+ * the plugin knows the key that a write would use, and its `stale` is `false`. The state of a KMS v1 value depends only on its cipher.
  *
  * @throws {DekkerError} `NO_MATCHING_PREFIX`, `MALFORMED` or `DECRYPT_FAILED`; `INTERNAL` if no DEK has the length of `dek`; `INVALID_ARGUMENT`;
  *   `NOT_INITIALIZED`

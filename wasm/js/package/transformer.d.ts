@@ -18,8 +18,19 @@ export interface Location {
 export interface Decrypted {
   /** The plaintext. It is a secret: erase it (`plaintext.fill(0)`) when you no longer need it. */
   plaintext: Uint8Array;
-  /** Whether the value should be rewritten: a write would now produce something else. */
+  /**
+   * Whether the value should be rewritten, as kube-apiserver means it: a write would now produce something else. `true` if `state` is `"other-source"`
+   * or `"stale"`.
+   */
   stale: boolean;
+  /**
+   * How the value differs from what a write would produce now: not at all (`"fresh"`), only in the kind of DEK source (`"other-source"`; the key is the
+   * same, see {@link LoadOptions.dekSource}), or in the provider or the key (`"stale"`).
+   *
+   * Absent if that is unknown: the value is of KMS v2, and no plugin's Status has given the key ID that a write would use. Only `openWithDek` and a
+   * transformer with the option `readOnly` return such values.
+   */
+  state?: "fresh" | "other-source" | "stale";
   /** The prefix of the provider that decrypted the value, such as `k8s:enc:kms:v2:my-kms:`; empty for identity. */
   transformerPrefix: string;
   /** `sha256:<hex>` of the key ID. Only for KMS v2. */
@@ -99,6 +110,12 @@ export interface LoadOptions {
   dekCacheCapacity?: number;
   /** The ID of this server. Metrics contain its hash. */
   apiserverId?: string;
+  /**
+   * Whether the transformer only decrypts. It then makes no DEK, never calls `encrypt` of a client, and rejects `toStorage` with `READ_ONLY`. It still
+   * polls `status`, for `health` and for the `state` of values, but decrypts and reloads whatever the plugin answers. The health check of a KMS v1
+   * provider, which has no `status`, reports the last `decrypt` and passes before the first one. The default is `false`.
+   */
+  readOnly?: boolean;
   /** Called for each event. An exception that it throws is reported as an uncaught error. */
   onEvent?: (event: TransformerEvent) => void;
   /** The source of time. The default is the system's clock. */
@@ -142,6 +159,8 @@ export interface Status {
   configHash: string;
   /** The option of the same name. */
   automaticReload: boolean;
+  /** The option of the same name. */
+  readOnly: boolean;
   /** `sha256:<hex>` of a new configuration that is being probed; `null` if there is none. */
   candidateConfigHash: string | null;
   /** The last reload that ended, and why it was refused; `null` before the first one. */
@@ -169,7 +188,8 @@ interface ProviderStatus {
   /** Whether the plugin's last answer was good; `null` before the first one. */
   healthy: boolean | null;
   /**
-   * The DEK that encrypts new values; `null` if there is none. KMS v1 never has one, because it uses a new DEK for each write.
+   * The DEK that encrypts new values; `null` if there is none. KMS v1 never has one, because it uses a new DEK for each write, and neither has a
+   * provider of a transformer with the option `readOnly`.
    *
    * `keyIdHash` is `sha256:<hex>` of the key ID, and `sourceType` is `AES_GCM_KEY` or `HKDF_SHA256_XNONCE_AES_GCM_SEED`. Writes fail after `expiry`,
    * which each good answer of the plugin extends.
@@ -219,7 +239,8 @@ export class Transformer {
   private constructor();
 
   /**
-   * Loads an EncryptionConfiguration in YAML or JSON, of at most 64 MiB. Operations that need a KMS plugin wait for its first answer.
+   * Loads an EncryptionConfiguration in YAML or JSON, of at most 64 MiB. Operations that need a KMS plugin wait for its first answer, unless the
+   * option `readOnly` is set.
    *
    * @throws {DekkerError} `INVALID_CONFIG` with all errors; `INVALID_ARGUMENT`, also if a KMS provider has no client; `WASM_UNAVAILABLE`
    */
@@ -229,7 +250,7 @@ export class Transformer {
    * Encrypts a value of at most 64 MiB, and returns the bytes to store. `plaintext` is read before this function returns its promise; you may change
    * or erase it afterwards.
    *
-   * @throws {DekkerError} `KMS`, `NOT_READY`, `NONCES_EXHAUSTED`, `OVERLOADED`, `INTERNAL` or `INVALID_ARGUMENT`; see {@link ErrorCode}
+   * @throws {DekkerError} `KMS`, `NOT_READY`, `NONCES_EXHAUSTED`, `OVERLOADED`, `READ_ONLY`, `INTERNAL` or `INVALID_ARGUMENT`; see {@link ErrorCode}
    */
   toStorage(at: Location, plaintext: Uint8Array, options?: OperationOptions): Promise<Uint8Array>;
 
@@ -252,7 +273,8 @@ export class Transformer {
 
   /**
    * Replaces the configuration. The new one is built beside the one in use and its KMS plugins are probed until they are healthy, for at most
-   * max(10 s, twice the sum of their timeouts). Then it takes over in one step. A provider that has not changed keeps its DEK and its cache.
+   * max(10 s, twice the sum of their timeouts). Then it takes over in one step. A provider that has not changed keeps its DEK and its cache. With the
+   * option `readOnly`, it takes over at once.
    *
    * @param options.kms clients for new providers
    * @throws {DekkerError} `INVALID_CONFIG`, `INVALID_ARGUMENT` or `RELOAD_REFUSED`; the old configuration then stays in use

@@ -52,6 +52,7 @@ export class Transformer {
       coast = "strict",
       dekCacheCapacity = 0,
       apiserverId = "",
+      readOnly = false,
       onEvent = () => {},
       clock = systemClock(),
     } = options;
@@ -77,6 +78,7 @@ export class Transformer {
       coast: oneOf(coast, COASTS, "coast"),
       dekCacheCapacity,
       apiserverId: String(apiserverId),
+      readOnly: Boolean(readOnly),
     };
     try {
       this.#engine = call(() => bindings.Engine.create(file, engineOptions, clock.now()), instance);

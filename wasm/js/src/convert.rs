@@ -5,7 +5,7 @@ use std::sync::Arc;
 use dekker_core::config::{Faults, KmsVersion, SocketAddress};
 use dekker_core::engine::event as core;
 use dekker_core::engine::metrics::{MetricFamily, MetricKind};
-use dekker_core::{Decrypted, Encrypted, ErrorKind, TransformError};
+use dekker_core::{Decrypted, Encrypted, ErrorKind, TransformError, ValueState};
 use serde::{Serialize, Serializer};
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsError, JsValue};
@@ -83,6 +83,7 @@ fn fault(error: &TransformError) -> Fault<'_> {
             ErrorKind::NotReady => "NOT_READY",
             ErrorKind::NoncesExhausted => "NONCES_EXHAUSTED",
             ErrorKind::Overloaded => "OVERLOADED",
+            ErrorKind::ReadOnly => "READ_ONLY",
             ErrorKind::Internal => "INTERNAL",
         },
         message: &error.message,
@@ -135,6 +136,8 @@ fn written(encrypted: &Encrypted) -> Written<'_> {
 struct Read<'a> {
     plaintext: Bytes<'a>,
     stale: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<&'static str>,
     transformer_prefix: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     key_id_hash: Option<&'a str>,
@@ -146,7 +149,8 @@ struct Read<'a> {
 fn read(decrypted: &Decrypted) -> Read<'_> {
     Read {
         plaintext: Bytes(decrypted.plaintext.expose()),
-        stale: decrypted.stale,
+        stale: decrypted.is_stale(),
+        state: decrypted.state.map(ValueState::name),
         transformer_prefix: &decrypted.transformer_prefix,
         key_id_hash: decrypted.key_id_hash.as_deref(),
         key_prefix: decrypted.key_prefix.as_deref(),
@@ -172,7 +176,7 @@ extern "C" {
     #[wasm_bindgen(js_name = read)]
     fn make_read(
         plaintext: &[u8],
-        stale: bool,
+        state: u32,
         transformer_prefix: &JsValue,
         key_id_hash: &JsValue,
         key_prefix: &JsValue,
@@ -224,12 +228,22 @@ pub(crate) fn encrypted(
     ))
 }
 
+/// Returns the index of a state in `STATES` of `outcome.js`. A number crosses the boundary faster than a text.
+fn state_number(state: Option<ValueState>) -> u32 {
+    match state {
+        Some(ValueState::Fresh) => 0,
+        Some(ValueState::OtherSource) => 1,
+        Some(ValueState::Stale) => 2,
+        None => 3,
+    }
+}
+
 /// Returns `undefined` if the operation is parked.
 pub(crate) fn decrypted(
     of: &Option<Result<Decrypted, TransformError>>,
     texts: &mut Texts,
 ) -> Result<JsValue, JsError> {
-    let Decrypted { plaintext, stale, transformer_prefix, key_prefix, has_rule, key_id_hash } =
+    let Decrypted { plaintext, state, transformer_prefix, key_prefix, has_rule, key_id_hash } =
         match of {
             None => return Ok(JsValue::UNDEFINED),
             Some(Err(error)) => return failed(error),
@@ -237,7 +251,7 @@ pub(crate) fn decrypted(
         };
     Ok(make_read(
         plaintext.expose(),
-        *stale,
+        state_number(*state),
         &texts.get(Some(transformer_prefix)),
         &texts.get(key_id_hash.as_ref()),
         &texts.get(key_prefix.as_ref()),

@@ -32,6 +32,8 @@ extern "C" {
     fn dek_cache_capacity(this: &EngineOptions) -> u32;
     #[wasm_bindgen(method, getter, js_name = apiserverId)]
     fn apiserver_id(this: &EngineOptions) -> String;
+    #[wasm_bindgen(method, getter, js_name = readOnly)]
+    fn read_only(this: &EngineOptions) -> bool;
 }
 
 impl EngineOptions {
@@ -52,6 +54,7 @@ impl EngineOptions {
             dek_cache_capacity: NonZeroUsize::new(self.dek_cache_capacity() as usize)
                 .unwrap_or(DekCache::DEFAULT_CAPACITY),
             apiserver_id: self.apiserver_id(),
+            read_only: self.read_only(),
         })
     }
 }

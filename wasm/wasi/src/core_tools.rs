@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use dekker_cli::transform_args::Place;
-use dekker_cli::{Decryptor, Finding, Like, Opened, Tools, not_valid};
+use dekker_cli::{Decryptor, Finding, Like, Opened, Tools, ValueState, not_valid};
 use dekker_core::config::{self, Faults};
 use dekker_core::crypto::entropy::{Entropy, EntropyError};
 use dekker_core::crypto::rustcrypto::RustCrypto;
@@ -61,7 +61,8 @@ impl Tools for Core {
     fn open_with_dek(&self, stored: &[u8], key: &[u8], dek: &[u8]) -> anyhow::Result<Opened> {
         let dek = Secret::new(dek.to_vec());
         let opened = opened(with_dek::open(stored, key, &dek, &RustCrypto)?);
-        Ok(Opened { stale: None, ..opened })
+        // As in the native binary, which prints no state of a value that was decrypted without the plugin.
+        Ok(Opened { stale: None, state: None, ..opened })
     }
 
     fn seal_with_dek(
@@ -79,8 +80,13 @@ impl Tools for Core {
 
 fn opened(decrypted: Decrypted) -> Opened {
     Opened {
+        stale: decrypted.state.map(dekker_core::ValueState::is_stale),
+        state: decrypted.state.map(|state| match state {
+            dekker_core::ValueState::Fresh => ValueState::Fresh,
+            dekker_core::ValueState::OtherSource => ValueState::OtherSource,
+            dekker_core::ValueState::Stale => ValueState::Stale,
+        }),
         bytes: Zeroizing::new(decrypted.plaintext.into_exposed()),
-        stale: Some(decrypted.stale),
         key_id_hash: decrypted.key_id_hash.map(|hash| hash.to_string()),
     }
 }
@@ -89,6 +95,7 @@ fn sealed(encrypted: Encrypted) -> Opened {
     Opened {
         bytes: Zeroizing::new(encrypted.stored),
         stale: None,
+        state: None,
         key_id_hash: encrypted.key_id_hash.map(|hash| hash.to_string()),
     }
 }

@@ -198,6 +198,10 @@ impl Engine {
             Err(error) => return Attempt::Done(Err(without_key_id(error, value))),
         };
         let is_resumed = resumed.is_some();
+        if self.options.read_only && parking.is_tentative() {
+            // Only the control engine knows the key ID of the last Status, which determines the value's state.
+            return Attempt::Done(Err(declined()));
+        }
         let Some(provider) = self.providers.get_mut(&id) else {
             return Attempt::Done(Err(closed()));
         };
@@ -217,13 +221,13 @@ impl Engine {
             self.counts.key_id_used(Direction::FromStorage, name, hash, self.now);
         }
         match step {
-            Ok(ReadStep::Done { plaintext, stale }) => {
+            Ok(ReadStep::Done { plaintext, state }) => {
                 if let (Kms::V1(v1), true) = (&*provider, is_resumed)
                     && let Some(fill) = v1.cache_fill()
                 {
                     self.counts.v1_cache_fill(fill);
                 }
-                Attempt::Done(Ok(Opened { plaintext, stale, key_prefix: None, key_id_hash }))
+                Attempt::Done(Ok(Opened { plaintext, state, key_prefix: None, key_id_hash }))
             }
             Ok(ReadStep::Priming | ReadStep::NeedsDek(..)) if !self.has_room(id, parking) => {
                 Attempt::Done(Err(overloaded()))

@@ -7,6 +7,7 @@ use super::call::DecryptRequest;
 use super::dek_cache::CacheKey;
 use crate::crypto::keys::DekSourceType;
 use crate::crypto::secret::Secret;
+use crate::provider::value::ValueState;
 
 /// How far a write gets without the plugin.
 pub enum WriteStep {
@@ -29,8 +30,8 @@ pub enum ReadStep {
     Done {
         /// The plaintext.
         plaintext: Secret,
-        /// Whether the value should be rewritten.
-        stale: bool,
+        /// How the value differs from what a write would produce now; see [`Decrypted::state`](crate::provider::value::Decrypted::state).
+        state: Option<ValueState>,
     },
     /// The read must wait for the first probe.
     Priming,

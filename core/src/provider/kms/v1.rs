@@ -25,6 +25,7 @@ use crate::provider::kms::dek_cache::{CacheKey, DekCache, DekName, Opened, ReadD
 use crate::provider::kms::last_answer::{FreshAnswer, LastAnswer};
 use crate::provider::kms::probe_step::{Outcome, Request, Step};
 use crate::provider::kms::step::{DekNeeded, ReadStep};
+use crate::provider::value::ValueState;
 use crate::time::Timestamp;
 
 /// A KMS v1 provider.
@@ -40,6 +41,8 @@ pub struct KmsV1 {
     health: Option<LastAnswer>,
     /// Whether a probe is under way. The engine tracks which of its two calls is pending.
     is_probing: bool,
+    /// Whether the engine only decrypts. There are then no probes, because a probe sends Encrypt.
+    read_only: bool,
 }
 
 impl KmsV1 {
@@ -53,7 +56,13 @@ impl KmsV1 {
             in_flight: SortedMap::new(),
             health: None,
             is_probing: false,
+            read_only: false,
         }
+    }
+
+    /// Creates the provider of an engine that only decrypts. It is never probed: its health is that of the plugin's last Decrypt.
+    pub fn read_only(info: KmsProviderInfo, cache_size: i32, seed: &[u8; 16]) -> Self {
+        Self { read_only: true, ..Self::new(info, cache_size, seed) }
     }
 
     /// Decrypts a value. `stored` is the part after the prefix. `resumed` is the DEK that an earlier step needed and that the plugin has decrypted.
@@ -88,12 +97,12 @@ impl KmsV1 {
                 DekNeeded { request, source_type: DekSourceType::AesGcmKey, cbc_fallback: true },
             ));
         };
-        let Opened { plaintext, is_cbc: stale } = dek.open(aad, sealed)?;
+        let Opened { plaintext, is_cbc } = dek.open(aad, sealed)?;
         // As in KMS v2, a DEK is cached only after it has decrypted a value, which proves that it is the right one.
         if let (Some(dek), Some(cache)) = (resumed, &mut self.cache) {
             cache.insert(name, dek);
         }
-        Ok(ReadStep::Done { plaintext, stale })
+        Ok(ReadStep::Done { plaintext, state: Some(state(is_cbc)) })
     }
 
     /// Encrypts a value with a DEK that was generated for it and that the plugin has encrypted. Caches the DEK for reading.
@@ -141,7 +150,28 @@ impl KmsV1 {
 
     /// See [`super::Kms::fresh_answer`].
     pub fn fresh_answer(&self, now: Timestamp) -> FreshAnswer<'_> {
-        self.health.as_ref().map_or(FreshAnswer::Missing, |answer| answer.fresh(now))
+        match &self.health {
+            Some(LastAnswer { fault: Some(fault), .. }) if self.read_only => {
+                FreshAnswer::Bad(fault)
+            }
+            // Nothing is known against the plugin, and KMS v1 has no call that would find out without encrypting.
+            Some(_) | None if self.read_only => FreshAnswer::Good,
+            Some(answer) => answer.fresh(now),
+            None => FreshAnswer::Missing,
+        }
+    }
+
+    /// Handles the answer to the Decrypt of a read, which is all that an engine that only decrypts learns of the plugin's health.
+    pub fn on_read(&mut self, answer: &Result<Secret, CallError>, now: Timestamp) {
+        if self.read_only {
+            let fault = answer.as_ref().err().map(|error| {
+                format!(
+                    "the last Decrypt of KMS provider {} failed, error: {error}",
+                    self.info.name
+                )
+            });
+            self.health = Some(LastAnswer { at: now, fault });
+        }
     }
 
     /// See [`super::Kms::last_answer`].
@@ -149,9 +179,9 @@ impl KmsV1 {
         self.health.as_ref()
     }
 
-    /// Starts a probe, unless one is under way: Encrypt and then Decrypt of `ping`.
+    /// Starts a probe, unless one is under way or the engine only decrypts: Encrypt and then Decrypt of `ping`.
     pub fn probe(&mut self) -> Option<Request> {
-        if self.is_probing {
+        if self.is_probing || self.read_only {
             return None;
         }
         self.is_probing = true;
@@ -211,6 +241,11 @@ pub fn read_dek(keys: &dyn KeyStore, bytes: &Secret) -> Result<ReadDek, KeyError
     let gcm = keys.import(DekSourceType::AesGcmKey, bytes)?;
     let cbc: Box<_> = keys.local(LocalCipher::AesCbc, bytes.expose())?;
     Ok(ReadDek::with_cbc_fallback(gcm, cbc.into()))
+}
+
+/// Returns the state of a value. KMS v1 has no key IDs, so a value counts as fresh unless its cipher is the one from before Kubernetes 1.25.
+pub(super) fn state(is_cbc: bool) -> ValueState {
+    if is_cbc { ValueState::Stale } else { ValueState::Fresh }
 }
 
 fn name(encrypted_dek: &[u8]) -> DekName<'_> {

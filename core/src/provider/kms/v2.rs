@@ -11,7 +11,7 @@ use alloc::string::ToString;
 use alloc::sync::Arc;
 
 use self::envelope::EncryptedObject;
-use self::key_state::KeyState;
+use self::key_state::{KeyState, WriteKey};
 use self::write_dek::SealError;
 use crate::config::KmsVersion;
 use crate::crypto::entropy::Entropy;
@@ -24,6 +24,7 @@ use crate::provider::kms::dek_cache::{CacheKey, DekCache, ReadDek};
 use crate::provider::kms::message;
 use crate::provider::kms::step::{DekNeeded, ReadStep, WriteStep};
 use crate::provider::prefix;
+use crate::provider::value::ValueState;
 use crate::time::Timestamp;
 
 /// A KMS v2 provider: its key state and its decrypted DEKs.
@@ -92,7 +93,7 @@ impl KmsV2 {
     ///
     /// # Errors
     /// Returns [`ErrorKind::Malformed`] if the value cannot be parsed, [`ErrorKind::DecryptFailed`] if its DEK does not decrypt it, and
-    /// [`ErrorKind::NotReady`] before the first successful Status.
+    /// [`ErrorKind::NotReady`] before the first successful Status, unless the engine only decrypts.
     pub fn read(
         &mut self,
         aad: &[u8],
@@ -104,17 +105,18 @@ impl KmsV2 {
             let prefix = prefix::kms(KmsVersion::V2).len() + self.info.name.len() + 1;
             TransformError::new(ErrorKind::Malformed, error.after(prefix).to_string())
         })?;
-        if self.state.is_priming() {
-            return Ok(ReadStep::Priming);
+        if !self.state.is_read_only() {
+            if self.state.is_priming() {
+                return Ok(ReadStep::Priming);
+            }
+            if self.state.current().is_none() {
+                return Err(self.unprimed());
+            }
         }
-        let Some(current) = self.state.current() else {
-            return Err(self.unprimed());
-        };
         let name = object.dek_name();
-        let write_key_id = current.dek.source().key_id();
-        let has_other_key_id = object.key_id != write_key_id.as_str();
-        let stale = has_other_key_id || object.source_type != current.dek.source_type();
-        let dek = if current.dek.is_named(name) {
+        let own = self.state.current().filter(|current| current.dek.is_named(name));
+        let is_own = own.is_some();
+        let dek = if let Some(current) = own {
             current.dek.read()
         } else if let Some(dek) = &resumed {
             dek
@@ -134,20 +136,24 @@ impl KmsV2 {
                 DekNeeded { request, source_type: object.source_type, cbc_fallback: false },
             ));
         };
-        *key_id_hash = Some(if has_other_key_id {
-            message::key_id_hash(object.key_id).into()
-        } else {
-            write_key_id.hash().clone()
-        });
+        let (hash, state) = match self.state.write_key() {
+            Some(WriteKey { id, source_type }) if object.key_id == id.as_str() => {
+                let is_same = object.source_type == source_type;
+                let state = if is_same { ValueState::Fresh } else { ValueState::OtherSource };
+                (id.hash().clone(), Some(state))
+            }
+            other => (message::key_id_hash(object.key_id).into(), other.map(|_| ValueState::Stale)),
+        };
+        *key_id_hash = Some(hash);
         let plaintext = dek.open(aad, object.encrypted_data)?.plaintext;
         // Only now is the DEK known to be the right one. If the plugin returned a wrong DEK once and it were cached earlier, the value would be
         // unreadable for the lifetime of the cache. Upstream caches the DEK unchecked, for an hour.
         if let Some(dek) = resumed
-            && !current.dek.is_named(name)
+            && !is_own
         {
             self.cache.insert(name, dek);
         }
-        Ok(ReadStep::Done { plaintext, stale })
+        Ok(ReadStep::Done { plaintext, state })
     }
 
     /// Caches the DEK in use for reading, as its first write does.

@@ -70,7 +70,7 @@ fn parts(stored: &[u8]) -> Result<(&str, Parts<'_>), TransformError> {
 /// Decrypts a value of KMS v1 or v2 with its DEK or seed. `key` is the storage key. All input except the DEK is attacker-controlled; this function
 /// does not panic.
 ///
-/// A value is reported as stale only if KMS v1 wrote it before Kubernetes 1.25. In all other cases, staleness can be determined only with a plugin.
+/// The state of a KMS v2 value is unknown, because only the plugin knows the key that a write would use.
 ///
 /// # Errors
 /// Returns [`ErrorKind::NoMatchingPrefix`] if the value is not a KMS value, [`ErrorKind::Malformed`] if it cannot be parsed,
@@ -83,20 +83,20 @@ pub fn open(
     keys: &dyn KeyStore,
 ) -> Result<Decrypted, TransformError> {
     let (prefix, parts) = parts(stored)?;
-    let (plaintext, stale, key_id_hash) = match parts {
+    let (plaintext, state, key_id_hash) = match parts {
         Parts::V1 { sealed } => {
             let opened = v1::read_dek(keys, dek)?.open(key, sealed)?;
-            (opened.plaintext, opened.is_cbc, None)
+            (opened.plaintext, Some(v1::state(opened.is_cbc)), None)
         }
         Parts::V2(object) => {
             let plaintext =
                 keys.import(object.source_type, dek)?.open(key, object.encrypted_data)?;
-            (plaintext, false, Some(key_id_hash(object.key_id).into()))
+            (plaintext, None, Some(key_id_hash(object.key_id).into()))
         }
     };
     Ok(Decrypted {
         plaintext,
-        stale,
+        state,
         transformer_prefix: prefix.into(),
         key_id_hash,
         key_prefix: None,

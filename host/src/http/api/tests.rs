@@ -22,7 +22,7 @@ async fn values_round_trip_over_both_http_versions() {
         assert_eq!(written.body, b"2retnuh\0", "{desc}");
         assert_eq!(written.header(CONTENT_TYPE), Some("application/octet-stream"), "{desc}");
         assert_eq!(written.header(KEY_ID_HASH), Some("sha256:aa"), "{desc}");
-        assert_eq!(written.header(STALE), None, "{desc}");
+        assert_eq!((written.header(STALE), written.header(STATE)), (None, None), "{desc}");
 
         let target = "/v1/from-storage?key=/registry/secrets/ns/a&resource=secrets";
         let read = client.post(target, &written.body).await;
@@ -40,6 +40,16 @@ async fn values_round_trip_over_both_http_versions() {
             (Some("true"), None),
             "{desc}"
         );
+        let states = [
+            (b"yes", "false", Some("fresh")),
+            (b"~ye", "true", Some("other-source")),
+            (b"!ye", "true", Some("stale")),
+            (b"?ye", "false", None),
+        ];
+        for (stored, stale, state) in states {
+            let read = client.post(target, stored).await;
+            assert_eq!((read.header(STALE), read.header(STATE)), (Some(stale), state), "{desc}");
+        }
 
         let empty = client.post(TARGET, b"").await;
         assert_eq!((empty.status, empty.body.as_slice()), (StatusCode::OK, &b""[..]), "{desc}");
@@ -90,6 +100,7 @@ async fn engine_errors_are_problem_documents() {
             "used up",
         ),
         (transform(ErrorKind::Overloaded, "too many", None), 503, "overloaded", "too many"),
+        (transform(ErrorKind::ReadOnly, "read-only", None), 403, "read-only", "read-only"),
         (transform(ErrorKind::Internal, "rng", None), 500, "internal", "rng"),
         (HostError::Trapped, 500, "trapped", trapped.as_str()),
         (HostError::Closed, 503, "closed", "the server is shutting down"),

@@ -132,7 +132,10 @@ fn opened(
     dek: Option<dekker_core::provider::kms::dek_cache::ReadDek>,
 ) -> Opened {
     match provider.read(AAD, stored, dek)? {
-        ReadStep::Done { plaintext, stale } => Ok((plaintext.expose().to_vec(), stale)),
+        ReadStep::Done { plaintext, state } => {
+            let state = state.expect("the state of a KMS v1 value is known");
+            Ok((plaintext.expose().to_vec(), state.is_stale()))
+        }
         ReadStep::Priming | ReadStep::NeedsDek(..) => panic!("its DEK is cached"),
     }
 }

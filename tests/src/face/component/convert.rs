@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dekker_core::config::{KmsVersion, SocketAddress};
 use dekker_core::engine::event as core;
-use dekker_core::{Decrypted, Encrypted, ErrorKind, TransformError};
+use dekker_core::{Decrypted, Encrypted, ErrorKind, TransformError, ValueState};
 
 use super::bindings::dekker::transformer::types as wit;
 use super::bindings::exports::dekker::transformer::engine as face;
@@ -37,14 +37,26 @@ pub(super) fn encrypted(
 pub(super) fn decrypted(
     outcome: Result<wit::Decrypted, wit::TransformError>,
 ) -> Result<Decrypted, TransformError> {
-    outcome.map_err(error).map(|value| Decrypted {
-        plaintext: value.plaintext.into(),
-        stale: value.stale,
-        transformer_prefix: value.transformer_prefix.into(),
-        key_prefix: value.key_prefix.map(Into::into),
-        has_rule: value.has_rule,
-        key_id_hash: value.key_id_hash.map(Into::into),
+    outcome.map_err(error).map(|value| {
+        let decrypted = Decrypted {
+            plaintext: value.plaintext.into(),
+            state: value.state.map(state),
+            transformer_prefix: value.transformer_prefix.into(),
+            key_prefix: value.key_prefix.map(Into::into),
+            has_rule: value.has_rule,
+            key_id_hash: value.key_id_hash.map(Into::into),
+        };
+        assert_eq!(value.stale, decrypted.is_stale(), "{:?}", decrypted.state);
+        decrypted
     })
+}
+
+fn state(state: wit::ValueState) -> ValueState {
+    match state {
+        wit::ValueState::Fresh => ValueState::Fresh,
+        wit::ValueState::OtherSource => ValueState::OtherSource,
+        wit::ValueState::Stale => ValueState::Stale,
+    }
 }
 
 fn error(error: wit::TransformError) -> TransformError {
@@ -57,6 +69,7 @@ fn error(error: wit::TransformError) -> TransformError {
         wit::ErrorKind::NotReady => ErrorKind::NotReady,
         wit::ErrorKind::NoncesExhausted => ErrorKind::NoncesExhausted,
         wit::ErrorKind::Overloaded => ErrorKind::Overloaded,
+        wit::ErrorKind::ReadOnly => ErrorKind::ReadOnly,
         wit::ErrorKind::Internal => ErrorKind::Internal,
     };
     let mut fault = TransformError::new(kind, error.message);

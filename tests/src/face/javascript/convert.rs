@@ -7,7 +7,7 @@ use ::base64::engine::general_purpose::STANDARD;
 use dekker_core::config::{KmsVersion, SocketAddress};
 use dekker_core::engine::event as core;
 use dekker_core::provider::value;
-use dekker_core::{ErrorKind, TransformError};
+use dekker_core::{ErrorKind, TransformError, ValueState};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
@@ -84,6 +84,7 @@ pub(super) struct Encrypted {
 pub(super) struct Decrypted {
     plaintext: Bytes,
     stale: bool,
+    state: Option<String>,
     transformer_prefix: String,
     key_id_hash: Option<String>,
     key_prefix: Option<String>,
@@ -100,6 +101,7 @@ fn error(fault: Fault) -> TransformError {
         "NOT_READY" => ErrorKind::NotReady,
         "NONCES_EXHAUSTED" => ErrorKind::NoncesExhausted,
         "OVERLOADED" => ErrorKind::Overloaded,
+        "READ_ONLY" => ErrorKind::ReadOnly,
         "INTERNAL" => ErrorKind::Internal,
         other => panic!("error code {other}"),
     };
@@ -124,15 +126,28 @@ pub(super) fn encrypted(of: Outcome<Encrypted>) -> Result<value::Encrypted, Tran
 
 pub(super) fn decrypted(of: Outcome<Decrypted>) -> Result<value::Decrypted, TransformError> {
     match of {
-        Outcome::Done(done) => Ok(value::Decrypted {
-            plaintext: done.plaintext.0.into(),
-            stale: done.stale,
-            transformer_prefix: done.transformer_prefix.into(),
-            key_id_hash: done.key_id_hash.map(Into::into),
-            key_prefix: done.key_prefix.map(Into::into),
-            has_rule: done.has_rule,
-        }),
+        Outcome::Done(done) => {
+            let decrypted = value::Decrypted {
+                plaintext: done.plaintext.0.into(),
+                state: done.state.as_deref().map(state),
+                transformer_prefix: done.transformer_prefix.into(),
+                key_id_hash: done.key_id_hash.map(Into::into),
+                key_prefix: done.key_prefix.map(Into::into),
+                has_rule: done.has_rule,
+            };
+            assert_eq!(done.stale, decrypted.is_stale(), "{:?}", decrypted.state);
+            Ok(decrypted)
+        }
         Outcome::Failed { error: fault } => Err(error(fault)),
+    }
+}
+
+fn state(name: &str) -> ValueState {
+    match name {
+        "fresh" => ValueState::Fresh,
+        "other-source" => ValueState::OtherSource,
+        "stale" => ValueState::Stale,
+        other => panic!("state {other}"),
     }
 }
 

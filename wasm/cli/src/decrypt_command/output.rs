@@ -40,8 +40,8 @@ pub(super) trait Sink {
     fn end(&mut self) -> anyhow::Result<()>;
 }
 
-/// A line with a JSON object for each value: the members of `inspect` that say what and where it is, `resource`, and `stale`, `keyIdHash` and
-/// `plaintext`, in base64; or `error`.
+/// A line with a JSON object for each value: the members of `inspect` that say what and where it is, `resource`, and `stale`, `state`,
+/// `keyIdHash` and `plaintext`, in base64; or `error`.
 pub(super) struct JsonLines<W>(pub(super) W);
 
 const OUT: &str = "cannot write to standard output";
@@ -56,9 +56,12 @@ impl<W: Write> Sink for JsonLines<W> {
             object.put("resource", &**resource);
         }
         match outcome {
-            Ok(Opened { bytes, stale, key_id_hash }) => {
+            Ok(Opened { bytes, stale, state, key_id_hash }) => {
                 if let Some(stale) = stale {
                     object.put("stale", *stale);
+                }
+                if let Some(state) = state {
+                    object.put("state", state.name());
                 }
                 if let Some(hash) = key_id_hash {
                     object.put("keyIdHash", hash.as_str());

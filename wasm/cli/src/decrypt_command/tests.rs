@@ -120,7 +120,7 @@ fn a_line_end_that_belongs_to_the_value_stays() {
                 return Ok(Err(anyhow::anyhow!("message authentication failed")));
             }
             let bytes = zeroize::Zeroizing::new(b"whole".to_vec());
-            Ok(Ok(Opened { bytes, stale: Some(false), key_id_hash: None }))
+            Ok(Ok(Opened { bytes, stale: Some(false), state: None, key_id_hash: None }))
         }
     }
     let lines = lines_by(&mut Whole(stored.clone()), given(Some(TOKEN), None), &stored);

@@ -7,6 +7,8 @@
 //!    └──────────────────────┴────────────── any failure: the old DEK stays, with its old expiry ("coast") ──────┘
 //! ```
 //!
+//! The probe of a read-only key state ends with the Status answer: it generates no DEK.
+//!
 //! Upstream: encryptionconfig/config.go, `kmsv2PluginProbe`. There are three differences:
 //!
 //! - Upstream extends the expiry even if the plugin reports that it is unhealthy (kubernetes#138950). Here only [`Coast::Upstream`] does.
@@ -94,6 +96,24 @@ impl Current {
     }
 }
 
+/// The key that a write would use.
+#[derive(Clone, Copy, Debug)]
+pub struct WriteKey<'a> {
+    /// The key ID.
+    pub id: &'a KeyId,
+    /// The type of the DEK source.
+    pub source_type: DekSourceType,
+}
+
+/// Whether a key state provides DEKs to write with.
+#[derive(Debug)]
+enum Access {
+    /// It provides DEKs.
+    ReadWrite,
+    /// It only asks for Status. Holds the key ID of the last healthy answer.
+    ReadOnly { key_id: Option<KeyId> },
+}
+
 /// The state of a probe.
 enum Probe {
     Idle,
@@ -137,6 +157,7 @@ pub struct KeyState {
     next_poll: Timestamp,
     rotation_due: bool,
     range: CounterRange,
+    access: Access,
 }
 
 impl KeyState {
@@ -162,6 +183,42 @@ impl KeyState {
             next_poll: now,
             rotation_due: false,
             range,
+            access: Access::ReadWrite,
+        }
+    }
+
+    /// Creates the key state of an engine that only decrypts. It never has a DEK: each probe ends with the Status answer.
+    pub fn read_only(
+        name: Arc<str>,
+        source_type: DekSourceType,
+        coast: Coast,
+        now: Timestamp,
+    ) -> Self {
+        let none = CounterRange { start: 0, end: 0 };
+        Self {
+            access: Access::ReadOnly { key_id: None },
+            ..Self::new(name, source_type, coast, none, now)
+        }
+    }
+
+    /// Returns whether this key state never has a DEK. Reads then do not wait for a probe.
+    pub fn is_read_only(&self) -> bool {
+        match self.access {
+            Access::ReadWrite => false,
+            Access::ReadOnly { .. } => true,
+        }
+    }
+
+    /// Returns the key that a write would use: that of the DEK in use, or in a read-only key state that of the last healthy Status.
+    pub fn write_key(&self) -> Option<WriteKey<'_>> {
+        match (&self.current, &self.access) {
+            (Some(Current { dek, .. }), _) => {
+                Some(WriteKey { id: dek.source().key_id(), source_type: dek.source_type() })
+            }
+            (None, Access::ReadOnly { key_id: Some(id) }) => {
+                Some(WriteKey { id, source_type: self.source_type })
+            }
+            (None, Access::ReadOnly { key_id: None } | Access::ReadWrite) => None,
         }
     }
 

@@ -86,6 +86,7 @@ impl World {
             },
             dek_cache_capacity: NonZeroUsize::MIN.saturating_add(usize::from(how >> 3)),
             apiserver_id: String::new(),
+            read_only: false,
         };
         let (watch, entropy) = (Watch::default(), Counting::default());
         let some = files::some();

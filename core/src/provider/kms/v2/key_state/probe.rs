@@ -7,8 +7,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::{
-    Coast, Current, KeyIdFromStatus, KeyState, POLL_WHILE_HEALTHY, POLL_WHILE_UNHEALTHY, Probe,
-    ProbeFault, Rotation, StatusStep, WRITE_DEK_MAX_TTL,
+    Access, Coast, Current, KeyIdFromStatus, KeyState, POLL_WHILE_HEALTHY, POLL_WHILE_UNHEALTHY,
+    Probe, ProbeFault, Rotation, StatusStep, WRITE_DEK_MAX_TTL,
 };
 use crate::crypto::entropy::{Entropy, uuid};
 use crate::crypto::keys::{DekSourceType, KeyError, KeyStore, SealingKey};
@@ -66,6 +66,10 @@ impl KeyState {
             key_id: Some(KeyIdFromStatus::Valid(key_id.hash().clone())),
             step: match self.coast {
                 Coast::Strict if !faults.is_empty() => self.unhealthy(&faults, now),
+                Coast::Strict | Coast::Upstream if self.is_read_only() => {
+                    self.access = Access::ReadOnly { key_id: Some(key_id) };
+                    self.finish(&faults, None, now)
+                }
                 Coast::Strict | Coast::Upstream => {
                     let expiry = sent + WRITE_DEK_MAX_TTL;
                     if self.extend_current(&key_id, expiry) {
@@ -273,8 +277,8 @@ impl KeyState {
 
     /// Replaces the current key ID with its hash in the error of a Status call, because the plugin may name the key that it used last.
     fn without_key_id(&self, error: CallError) -> CallError {
-        match &self.current {
-            Some(current) => error.without(current.dek.source().key_id().as_str()),
+        match self.write_key() {
+            Some(key) => error.without(key.id.as_str()),
             None => error,
         }
     }
