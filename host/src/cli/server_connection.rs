@@ -88,7 +88,7 @@ async fn connect(
         .await
         .context("cannot speak HTTP with the server")?;
     // An error of the connection reaches the request that waits for its answer.
-    let task = tokio::spawn(async { drop(connection.await) });
+    let task = tokio::spawn(async move { drop(connection.await) });
     Ok((sender, task))
 }
 
