@@ -89,9 +89,6 @@ pub enum ValueState {
 }
 
 impl ValueState {
-    /// All states.
-    pub const ALL: [Self; 3] = [Self::Fresh, Self::OtherSource, Self::Stale];
-
     /// Returns the name in the WIT interface: `fresh`, `other-source` or `stale`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
