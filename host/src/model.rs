@@ -82,16 +82,13 @@ impl fmt::Debug for Plaintext {
 pub enum ValueState {
     /// It does not differ: a write would use the same provider, the same key and the same kind of DEK source.
     Fresh,
-    /// A write would use the same provider and the same key, but the other kind of DEK source; see [`crate::WriteDekSource`]. Only for KMS v2.
+    /// A write would use the same provider and the same key, but the other kind of DEK source (`HostBuilder::dek_source`). Only for KMS v2.
     OtherSource,
     /// A write would use another provider or another key. For KMS v1 also: Kubernetes before 1.25 wrote the value.
     Stale,
 }
 
 impl ValueState {
-    /// All states.
-    pub const ALL: [Self; 3] = [Self::Fresh, Self::OtherSource, Self::Stale];
-
     /// Returns the name in the WIT interface: `fresh`, `other-source` or `stale`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

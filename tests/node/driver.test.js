@@ -57,7 +57,11 @@ test("a read-only transformer decrypts whatever Status says, and never calls enc
     await assert.rejects(transformer.toStorage(AT, bytes("v")), { code: "READ_ONLY", isTransient: false }, desc);
     const [check] = desc === "silent" ? [] : await transformer.health();
     assert.equal(check?.fault !== undefined, ["unhealthy", "failing"].includes(desc), desc);
-    assert.deepEqual([transformer.status().readOnly, transformer.status().kmsProviders[0].writeDek], [true, null], desc);
+    assert.deepEqual(
+      [transformer.status().readOnly, transformer.status().kmsProviders[0].writeDek],
+      [true, null],
+      desc,
+    );
     await clock.advance(120_000);
     assert.deepEqual([kms.calls.encrypt, kms.calls.decrypt], [0, 1], desc);
     assert.ok(kms.calls.status > 1, desc);

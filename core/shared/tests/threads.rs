@@ -9,7 +9,7 @@ use dekker_core::engine::event::{Action, EncryptResponse, Event, OpId, StatusRes
 use dekker_core::engine::{Engine, Options};
 use dekker_core::provider::kms::v2::envelope::EncryptedObject;
 use dekker_core::time::Timestamp;
-use dekker_core::{Encrypted, Location, TransformError};
+use dekker_core::{Encrypted, ErrorKind, Location, TransformError, ValueState};
 use dekker_ring::Ring;
 use dekker_shared::{Control, Parts, SharedEngine};
 
@@ -104,7 +104,10 @@ impl Plugin {
 }
 
 fn engine(dek_source: DekSourceType) -> (SharedEngine, Plugin) {
-    let options = Options { dek_source, reload: true, ..Options::default() };
+    with(Options { dek_source, reload: true, ..Options::default() })
+}
+
+fn with(options: Options) -> (SharedEngine, Plugin) {
     let parts = Parts { keys: || Box::new(Ring), entropy: || Box::new(Counting) };
     let engine = SharedEngine::new(&file(3), options, parts, at(0)).unwrap();
     let mut plugin = Plugin { key_id: "key-1", ..Plugin::default() };
@@ -212,6 +215,43 @@ fn a_new_dek_a_new_file_and_the_expiry_reach_the_threads() {
         drop(control);
         assert!(engine.to_storage(AT, b"x", at(300_000)).is_some());
     }
+}
+
+#[test]
+fn a_value_has_the_same_state_on_a_thread_and_in_the_control_engine() {
+    let (seeds, _) = engine(DekSourceType::HkdfSha256XnonceAesGcmSeed);
+    let seed = seeds.to_storage(AT, b"x", at(0)).unwrap().stored;
+    let (engine, mut plugin) = engine(DekSourceType::AesGcmKey);
+    let own = engine.to_storage(AT, b"x", at(0)).unwrap().stored;
+    let mut control = engine.control();
+    assert!(control.from_storage(OpId(1), AT, &seed, at(0)).is_none());
+    plugin.answer(&mut control, at(0));
+    drop(control);
+    engine.learn(AT, &seed, at(0));
+    for (stored, expected) in [(own, ValueState::Fresh), (seed, ValueState::OtherSource)] {
+        assert_eq!(engine.from_storage(AT, &stored, at(0)).unwrap().state, Some(expected));
+        let read = engine.control().from_storage(OpId(2), AT, &stored, at(0));
+        assert_eq!(read.unwrap().unwrap().state, Some(expected));
+    }
+}
+
+#[test]
+fn threads_of_a_read_only_engine_leave_kms_values_and_writes_to_the_control_engine() {
+    let stored = engine(DekSourceType::AesGcmKey).0.to_storage(AT, b"x", at(0)).unwrap().stored;
+    let (engine, mut plugin) = with(Options { read_only: true, ..Options::default() });
+    for round in 0..2 {
+        assert!(engine.to_storage(AT, b"x", at(0)).is_none());
+        assert!(engine.from_storage(AT, &stored, at(0)).is_none());
+        let mut control = engine.control();
+        let refused = control.to_storage(OpId(1), AT, b"x", at(0));
+        assert_eq!(refused.unwrap().unwrap_err().kind, ErrorKind::ReadOnly);
+        let read = control.from_storage(OpId(2), AT, &stored, at(0));
+        assert_eq!(read.is_some(), round == 1, "the second time, its DEK is cached");
+        plugin.answer(&mut control, at(0));
+        drop(control);
+        engine.learn(AT, &stored, at(0));
+    }
+    assert_eq!(plugin.calls, [("decrypt", 1), ("status", 1)].into());
 }
 
 #[test]

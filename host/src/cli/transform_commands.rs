@@ -20,7 +20,7 @@ use crate::http::api::{FROM_STORAGE, TO_STORAGE};
 use crate::kms::address::SocketAddress;
 use crate::kms::embedded::PrivatePlugin;
 use crate::kms::keyring::Keyring;
-use crate::model::{Decrypted, HostError, Location};
+use crate::model::{Decrypted, ErrorKind, HostError, Location};
 
 #[derive(Args)]
 pub(super) struct EncryptArgs {
@@ -122,16 +122,25 @@ impl ByEngine {
     /// Decrypts a value, whatever the plugin's Status is.
     ///
     /// Status determines only the value's state. If the plugin has decrypted the DEK before it answered Status, the value is read again after that
-    /// answer, with the DEK that is now cached. A bad Status is printed, once for all values.
+    /// answer, with the DEK that is now cached. A bad Status is printed if the state is unknown, and if the plugin's Decrypt fails too; only once for
+    /// all values.
     async fn read(&mut self, at: Location, stored: &[u8]) -> Result<Decrypted, HostError> {
-        let read = self.host.from_storage(at.clone(), stored.to_vec()).await?;
-        if read.state.is_some() || std::mem::replace(&mut self.has_asked_status, true) {
-            return Ok(read);
+        let read = self.host.from_storage(at.clone(), stored.to_vec()).await;
+        let depends_on_plugin = match &read {
+            Ok(read) => read.state.is_none(),
+            Err(HostError::Transform(error)) => error.kind == ErrorKind::Kms,
+            Err(HostError::Trapped | HostError::Closed) => false,
+        };
+        if !depends_on_plugin || std::mem::replace(&mut self.has_asked_status, true) {
+            return read;
         }
         for fault in self.host.health().await?.into_iter().filter_map(|check| check.fault) {
             eprintln!("the KMS plugin's Status, which decryption does not need: {fault}");
         }
-        self.host.from_storage(at, stored.to_vec()).await
+        match read {
+            Ok(_) => self.host.from_storage(at, stored.to_vec()).await,
+            Err(error) => Err(error),
+        }
     }
 }
 
