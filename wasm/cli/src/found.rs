@@ -113,12 +113,10 @@ pub(crate) fn place(place: Place) -> String {
 
 /// `etcdctl in hexdump -C`
 pub(crate) fn forms(entry: &Entry) -> String {
-    let mut text = entry.form.name().to_owned();
-    for form in entry.within.iter().rev() {
-        text.push_str(" in ");
-        text.push_str(form.name());
-    }
-    text
+    let is_plain_content = entry.form == Form::Raw && !entry.within.is_empty();
+    let inner = (!is_plain_content).then_some(entry.form);
+    let outer = entry.within.iter().rev().copied();
+    inner.into_iter().chain(outer).map(Form::name).collect::<Vec<_>>().join(" in ")
 }
 
 /// Whether the value is the whole input, without any encoding around it.
