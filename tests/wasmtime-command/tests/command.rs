@@ -233,7 +233,7 @@ fn decrypt_returns_the_plaintext_of_every_vector_with_an_available_key() {
     stage.file("c.json", VectorFile::read("identity").readers["identity"].config.to_string());
     let object = br#"{"apiVersion":"v1","kind":"Secret"}"#;
     let key = ["--key", "/registry/secrets/a/b", "--encryption-provider-config", "c.json"];
-    let ran = stage.both(&args([&["decrypt"], &key[..]].concat()), object);
+    let ran = stage.both(&args([&["decrypt"][..], &key[..]].concat()), object);
     assert_eq!((&*ran.stdout, &*ran.stderr), (&object[..], "stale: false\n"));
     let mut with_dek = 0;
     for name in ["kms-v1", "kms-v2-seed", "kms-v2-key"] {
