@@ -344,6 +344,13 @@ mod tests {
         parked(Some(provider), Operation::Write { at, plaintext, list: Arc::from([]) })
     }
 
+    fn read(provider: ProviderId, key: &[u8]) -> Parked {
+        let at = Location { resource: "r", key }.into();
+        let progress = ReadProgress::default();
+        let read = ReadOperation { at, stored: b"xxx".to_vec(), list: Arc::from([]), progress };
+        parked(Some(provider), Operation::Read(read))
+    }
+
     fn health() -> Parked {
         let set = Arc::new(ConfigSet {
             generation: Generation(0),
@@ -359,10 +366,15 @@ mod tests {
     }
 
     #[test]
+    fn parked_operations_hold_at_most_64_mib() {
+        assert_eq!(PARKED_BYTES_MAX, 67_108_864);
+    }
+
+    #[test]
     fn an_operation_gives_its_room_back() {
         let mut all = ParkedOperations::default();
         for (op, parked) in
-            [write(A, b"k"), write(A, b"key"), write(B, b"kk"), health()].into_iter().enumerate()
+            [write(A, b"k"), read(A, b"key"), write(B, b"kk"), health()].into_iter().enumerate()
         {
             all.insert(OpId(op as u64), parked);
         }
@@ -370,7 +382,7 @@ mod tests {
             all.shares.get(&of).map(|share| (share.count, share.bytes))
         };
         let room = |all: &ParkedOperations| (all.health, all.bytes, share(all, A), share(all, B));
-        assert_eq!(room(&all), (1, 15, Some((2, 10)), Some((1, 5))));
+        assert_eq!(room(&all), (1, 16, Some((2, 11)), Some((1, 5))));
         for (op, expected) in [
             (1, (1, 9, Some((1, 4)), Some((1, 5)))),
             (0, (1, 5, None, Some((1, 5)))),

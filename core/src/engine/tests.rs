@@ -28,6 +28,8 @@ resources:
   providers: [{kms: {apiVersion: v2, name: a, endpoint: 'unix:///run/a.sock'}}]
 ";
 
+const MS: Duration = Duration::from_millis(1);
+
 struct Sevens;
 impl Entropy for Sevens {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
@@ -165,14 +167,43 @@ fn a_parked_operation_takes_the_room_of_its_location_and_its_value() {
     }
 }
 
+struct Fails;
+impl Entropy for Fails {
+    fn fill(&self, _: &mut [u8]) -> Result<(), EntropyError> {
+        Err(EntropyError)
+    }
+}
+
+#[test]
+fn a_dek_that_cannot_be_generated_is_counted() {
+    let now = Timestamp::from_millis(1_000_000);
+    let engine = Engine::new(FILE, Options::default(), Box::new(RustCrypto), Box::new(Fails), now);
+    let engine = engine.unwrap();
+    let mut short = Short { engine, plugin_works: true, statuses: 0, encrypts: 0, now };
+    short.answer();
+    assert_eq!((short.statuses, short.encrypts), (1, 0));
+    assert_eq!(short.engine.counts.data_key_failures, 1);
+}
+
+#[test]
+fn a_dek_encrypts_up_to_the_millisecond_of_its_expiry() {
+    let expiry = Duration::from_secs(180);
+    for (late, next_poll) in [(Duration::ZERO, Duration::from_secs(60)), (MS, Duration::ZERO)] {
+        let mut short = Short::new(10);
+        short.now = short.now + Duration::from_secs(60);
+        short.engine.handle_timeout(short.now);
+        // The expiry counts from when the Status call was sent.
+        short.now = short.now + expiry + late;
+        short.answer();
+        assert_eq!(short.engine.poll_timeout(), Some(short.now + next_poll), "{late:?}");
+        let at = Location { resource: "secrets", key: b"/k" };
+        let written = short.engine.to_storage(OpId(1), at, b"x", short.now);
+        assert_eq!(written.is_some_and(|written| written.is_ok()), late == Duration::ZERO);
+    }
+}
+
 #[test]
 fn a_local_write_that_fails_is_counted_for_its_key_and_for_its_provider() {
-    struct Fails;
-    impl Entropy for Fails {
-        fn fill(&self, _: &mut [u8]) -> Result<(), EntropyError> {
-            Err(EntropyError)
-        }
-    }
     let file = b"
 apiVersion: apiserver.config.k8s.io/v1
 kind: EncryptionConfiguration
