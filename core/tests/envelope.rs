@@ -1,10 +1,13 @@
 //! Properties of the codec of KMS v2 values.
 
 use std::collections::BTreeMap;
+use std::error::Error as _;
 
 use dekker_core::crypto::keys::DekSourceType;
-use dekker_core::provider::kms::annotations::validate_annotations;
-use dekker_core::provider::kms::message::EncryptedDekSource;
+use dekker_core::provider::kms::annotations::{
+    ANNOTATIONS_MAX, AnnotationsError, validate_annotations,
+};
+use dekker_core::provider::kms::message::{EncryptedDekSource, MessageError};
 use dekker_core::provider::kms::v2::envelope::{EncryptedObject, EnvelopeError, EnvelopeTail};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
@@ -189,6 +192,27 @@ proptest! {
             prop_assert!(within_limits(&object, bytes.len()));
         }
     }
+}
+
+#[test]
+fn groups_nest_up_to_32_deep() {
+    let valid = [bytes_field(1, b"d"), bytes_field(2, b"k"), bytes_field(3, b"s")].concat();
+    for (depth, is_valid) in [(1, true), (32, true), (33, false)] {
+        let groups = [vec![6 << 3 | 3; depth], vec![6 << 3 | 4; depth]].concat();
+        let bytes = [valid.clone(), groups].concat();
+        assert_eq!(EncryptedObject::decode(&bytes).is_ok(), is_valid, "{depth}");
+    }
+}
+
+#[test]
+fn annotations_are_counted_up_to_the_first_that_exceeds_the_limit() {
+    let one = |n: usize| bytes_field(4, &bytes_field(1, format!("{n:05}").as_bytes()));
+    let many: Vec<u8> = (0..ANNOTATIONS_MAX + 9).flat_map(one).collect();
+    let error = EncryptedObject::decode(&many).expect_err("too many annotations");
+    let too_long = AnnotationsError::TooLong { len: (ANNOTATIONS_MAX + 1) * 5 };
+    assert_eq!(error, EnvelopeError::Message(MessageError::Annotations(too_long)));
+    assert!(error.source().is_some_and(|source| source.is::<MessageError>()));
+    assert!(EnvelopeError::EncryptedDataEmpty.source().is_none());
 }
 
 #[test]

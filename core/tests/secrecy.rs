@@ -55,6 +55,14 @@ fn key_errors_say_which_lengths_are_valid() {
 }
 
 #[test]
+fn only_a_failed_source_of_randomness_is_the_source_of_a_key_error() {
+    let error = KeyError::from(EntropyError);
+    assert!(error.source().is_some_and(|source| source.is::<EntropyError>()));
+    assert!(KeyError::Cipher.source().is_none());
+    assert!(KeyError::LocalLength { len: 31 }.source().is_none());
+}
+
+#[test]
 fn the_error_of_a_seal_has_the_text_and_the_source_of_its_cause() {
     for (error, text) in [
         (SealError::Nonce(NonceError::Exhausted), "the DEK has no nonce left"),

@@ -231,6 +231,7 @@ macro_rules! with_behaviours {
                 operation_that_a_reload_ends_counts_as_failed
                 each_key_id_has_its_count_and_its_times
                 cache_size_has_each_dek_that_wrote_or_was_decrypted
+                cache_sizes_of_providers_with_one_name_are_added
                 kms_v1_counts_arrivals_and_the_fill_of_its_cache
                 series_with_names_from_the_file_are_bounded
             }

@@ -1,11 +1,12 @@
-//! Tests of a state that cannot be reached through the public interface: a DEK with few nonces.
+//! Tests of states that cannot be reached or seen through the public interface, such as a DEK with few nonces.
 
 use alloc::boxed::Box;
 use alloc::string::ToString;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::time::Duration;
 
-use super::event::{Action, Event, OpId};
+use super::event::{Action, Event, Generation, OpId};
 use super::pending::PARKED_BYTES_MAX;
 use super::{Engine, Options};
 use crate::crypto::entropy::{Entropy, EntropyError};
@@ -26,6 +27,8 @@ resources:
 - resources: [secrets]
   providers: [{kms: {apiVersion: v2, name: a, endpoint: 'unix:///run/a.sock'}}]
 ";
+
+const MS: Duration = Duration::from_millis(1);
 
 struct Sevens;
 impl Entropy for Sevens {
@@ -164,14 +167,43 @@ fn a_parked_operation_takes_the_room_of_its_location_and_its_value() {
     }
 }
 
+struct Fails;
+impl Entropy for Fails {
+    fn fill(&self, _: &mut [u8]) -> Result<(), EntropyError> {
+        Err(EntropyError)
+    }
+}
+
+#[test]
+fn a_dek_that_cannot_be_generated_is_counted() {
+    let now = Timestamp::from_millis(1_000_000);
+    let engine = Engine::new(FILE, Options::default(), Box::new(RustCrypto), Box::new(Fails), now);
+    let engine = engine.unwrap();
+    let mut short = Short { engine, plugin_works: true, statuses: 0, encrypts: 0, now };
+    short.answer();
+    assert_eq!((short.statuses, short.encrypts), (1, 0));
+    assert_eq!(short.engine.counts.data_key_failures, 1);
+}
+
+#[test]
+fn a_dek_encrypts_up_to_the_millisecond_of_its_expiry() {
+    let expiry = Duration::from_secs(180);
+    for (late, next_poll) in [(Duration::ZERO, Duration::from_secs(60)), (MS, Duration::ZERO)] {
+        let mut short = Short::new(10);
+        short.now = short.now + Duration::from_secs(60);
+        short.engine.handle_timeout(short.now);
+        // The expiry counts from when the Status call was sent.
+        short.now = short.now + expiry + late;
+        short.answer();
+        assert_eq!(short.engine.poll_timeout(), Some(short.now + next_poll), "{late:?}");
+        let at = Location { resource: "secrets", key: b"/k" };
+        let written = short.engine.to_storage(OpId(1), at, b"x", short.now);
+        assert_eq!(written.is_some_and(|written| written.is_ok()), late == Duration::ZERO);
+    }
+}
+
 #[test]
 fn a_local_write_that_fails_is_counted_for_its_key_and_for_its_provider() {
-    struct Fails;
-    impl Entropy for Fails {
-        fn fill(&self, _: &mut [u8]) -> Result<(), EntropyError> {
-            Err(EntropyError)
-        }
-    }
     let file = b"
 apiVersion: apiserver.config.k8s.io/v1
 kind: EncryptionConfiguration
@@ -194,4 +226,46 @@ resources:
 #[test]
 fn the_names_of_the_checks_are_known_without_calling_a_plugin() {
     assert_eq!(Short::new(1).engine.check_names(), ["kms-providers"]);
+}
+
+#[test]
+fn a_decrypt_that_has_ended_leaves_nothing() {
+    let mut other = Short::new(1);
+    other.write().unwrap();
+    other.write().unwrap_err();
+    let by_the_second_dek = other.write().unwrap().stored;
+    let mut short = Short::new(10);
+    let in_flight = |short: &mut Short| {
+        short.engine.providers.get_mut(&ProviderId(1)).unwrap().in_flight().len()
+    };
+    let at = Location { resource: "secrets", key: b"/k" };
+    let read = short.engine.from_storage(OpId(1), at, &by_the_second_dek, short.now);
+    assert!(read.is_none(), "parked");
+    assert_eq!(in_flight(&mut short), 1);
+    short.answer();
+    assert_eq!(in_flight(&mut short), 0);
+}
+
+#[test]
+fn each_replaced_configuration_keeps_its_own_deadline() {
+    let mut short = Short::new(10);
+    let later = short.now + Duration::from_secs(5);
+    short.engine.retired = vec![(Generation(0), short.now), (Generation(1), later)];
+    short.engine.handle_timeout(short.now);
+    assert_eq!(short.engine.retired, [(Generation(1), later)]);
+}
+
+#[test]
+fn a_parsed_file_shows_its_hash_and_no_secret() {
+    let file = b"
+apiVersion: apiserver.config.k8s.io/v1
+kind: EncryptionConfiguration
+resources:
+- resources: [secrets]
+  providers: [{aescbc: {keys: [{name: k, secret: MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=}]}}]
+";
+    let short = Short::new(10);
+    let shown = alloc::format!("{:?}", short.engine.parse(file).unwrap());
+    let hash = crate::sha256::text(file);
+    assert_eq!(shown, alloc::format!("ParsedFile {{ hash: {hash:?}, .. }}"));
 }

@@ -245,6 +245,35 @@ pub(super) fn cache_size_has_each_dek_that_wrote_or_was_decrypted(maker: &dyn Ma
     assert_eq!(samples(&mut h, CACHE_SIZE), table(&[("a", 3.0)]));
 }
 
+pub(super) fn cache_sizes_of_providers_with_one_name_are_added(maker: &dyn Maker) {
+    let foreign = |seed| {
+        let plugin = [("a", Plugin::new("key-1"))];
+        Harness::seeded(maker, &file::secrets(), &Options::default(), plugin, seed)
+            .write("/k", b"x")
+    };
+    let options = Options { reload: true, ..Options::default() };
+    let plugin = [("a", Plugin::new("key-1"))];
+    let mut h = Harness::new(maker, &file::secrets(), &options, plugin);
+    h.write("/k", b"x");
+    h.read("/k", &foreign(2));
+    assert_eq!(samples(&mut h, CACHE_SIZE), table(&[("a", 2.0)]));
+    // A read that has no answer keeps the old provider, and its cache, until the grace period of the old configuration ends.
+    let mut is_first = true;
+    h.plugin("a").on_decrypt(move |dek| {
+        if std::mem::take(&mut is_first) { Reply::Never } else { Reply::Answer(dek) }
+    });
+    let op = h.begin_read("secrets", "/k", &foreign(3));
+    let elsewhere = file::kms_at("a", "unix:///run/elsewhere.sock", "3s");
+    h.reload(&file::secrets_with(&[elsewhere])).expect("valid");
+    assert_eq!(h.reloads, [Ok(())]);
+    assert!(h.closed.is_empty(), "the old provider is still in use");
+    h.write("/k", b"x");
+    assert_eq!(samples(&mut h, CACHE_SIZE), table(&[("a", 3.0)]));
+    h.advance_secs(30);
+    assert!(h.was_read(op).expect("ended").is_err());
+    assert_eq!(samples(&mut h, CACHE_SIZE), table(&[("a", 1.0)]), "only the new provider");
+}
+
 /// Upstream: RecordArrival and RecordDekCacheFillPercent, called in encrypt/envelope/envelope.go.
 pub(super) fn kms_v1_counts_arrivals_and_the_fill_of_its_cache(maker: &dyn Maker) {
     let provider = |more: &str| {

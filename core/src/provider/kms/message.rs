@@ -210,6 +210,14 @@ mod tests {
     }
 
     #[test]
+    fn only_an_error_of_the_annotations_is_a_source() {
+        use core::error::Error as _;
+        let error = MessageError::Annotations(AnnotationsError::TooLong { len: 1 });
+        assert!(error.source().is_some_and(|source| source.is::<AnnotationsError>()));
+        assert!(MessageError::KeyIdEmpty.source().is_none());
+    }
+
+    #[test]
     fn key_id_prints_as_its_hash() {
         let key_id = KeyId::try_from("1").unwrap();
         assert_eq!(

@@ -223,6 +223,18 @@ mod tests {
     }
 
     #[test]
+    fn the_table_is_at_most_half_full_and_the_hash_is_the_place_in_it() {
+        let mut lru = Lru::new(NonZeroUsize::new(100).unwrap());
+        for n in 0..100_u8 {
+            let (place, tag) = (n ^ 1, u32::from(n) + 3);
+            lru.insert(u64::from(place) | u64::from(tag) << 32, [n].into(), n);
+            assert_eq!(lru.table.len(), (usize::from(n) * 2 + 2).next_power_of_two().max(8), "{n}");
+            let at = lru.table[usize::from(place)];
+            assert_eq!((at.slot, at.tag), (n.into(), tag));
+        }
+    }
+
+    #[test]
     fn a_large_cache_fills_to_its_capacity() {
         let mut lru = Lru::new(NonZeroUsize::new(5000).unwrap());
         let hash = |n: u32| u64::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15);
