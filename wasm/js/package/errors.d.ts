@@ -1,3 +1,5 @@
+import type { Inspection } from "./tools.js";
+
 /**
  * The kind of an error. The codes are stable; messages are for people and may change.
  *
@@ -65,6 +67,17 @@ export class DekkerError extends Error {
   readonly grpcCode?: number;
   /** All errors of the configuration. Only for `INVALID_CONFIG`. */
   readonly findings?: Finding[];
+  /** What is known of a value that is cut short or damaged. Only for `INVALID_VALUE` from `inspect`. */
+  readonly known?: KnownOfValue;
+}
+
+/** What is known of a value that is cut short or damaged. Contains no secret and no key ID. */
+export interface KnownOfValue
+  extends Partial<Pick<Inspection, "provider" | "apiVersion" | "providerName" | "keyName" | "keyNameGuessed">> {
+  /** The size of what is there, in bytes. */
+  size: number;
+  /** How many bytes are missing at least, if the value is cut short. */
+  missingAtLeast?: number;
 }
 
 /** One finding in a configuration file. Never contains a secret. */

@@ -4,7 +4,7 @@ export class DekkerError extends Error {
   /**
    * @param {string} code
    * @param {string} message
-   * @param {{ grpcCode?: number, findings?: object[], isTransient?: boolean, cause?: unknown }} [more]
+   * @param {{ grpcCode?: number, findings?: object[], isTransient?: boolean, known?: object, cause?: unknown }} [more]
    */
   constructor(code, message, more = {}) {
     super(message, "cause" in more ? { cause: more.cause } : undefined);
@@ -12,6 +12,7 @@ export class DekkerError extends Error {
     this.isTransient = more.isTransient ?? false;
     if (more.grpcCode !== undefined) this.grpcCode = more.grpcCode;
     if (more.findings !== undefined) this.findings = more.findings;
+    if (more.known !== undefined) this.known = more.known;
   }
 }
 
@@ -41,6 +42,11 @@ export function invalidConfig(findings) {
   });
   const message = `the encryption configuration is not valid: ${lines.join("; ")}`;
   return new DekkerError("INVALID_CONFIG", message, { findings });
+}
+
+/** Creates the error for bytes that are not a stored value. The core describes them as far as they are known. */
+export function invalidValue({ error, ...known }) {
+  return new DekkerError("INVALID_VALUE", error, { known });
 }
 
 /** Creates the error for an invalid argument. */

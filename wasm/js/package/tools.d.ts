@@ -11,6 +11,8 @@ export interface Inspection {
   providerName?: string;
   /** The name of the key in the configuration. Only for aesgcm, aescbc and secretbox. */
   keyName?: string;
+  /** Present if the value allows other names, of which `keyName` is the most probable. Names with colons make that possible. */
+  keyNameGuessed?: true;
   /** `sha256:<hex>` of the key ID. Only for KMS v2. */
   keyIdHash?: string;
   /** Whether the DEK source is a key or a seed. Only for KMS v2. */
@@ -50,7 +52,7 @@ export interface FoundValue extends Partial<Inspection> {
  * console.log(provider, keyName, plaintextSize); // prints: secretbox key1 5
  * ```
  *
- * @throws {DekkerError} `INVALID_VALUE` if it is empty or not what its prefix says; `INVALID_ARGUMENT`; `NOT_INITIALIZED`
+ * @throws {DekkerError} `INVALID_VALUE` if it is empty or not what its prefix says, with what is `known` of it; `INVALID_ARGUMENT`; `NOT_INITIALIZED`
  */
 export function inspect(stored: Uint8Array): Inspection;
 

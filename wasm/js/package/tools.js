@@ -1,7 +1,7 @@
 // The functions that need no transformer.
 
 import { bytes, textOrBytes } from "./bytes.js";
-import { DekkerError, invalidConfig, unwrap } from "./errors.js";
+import { DekkerError, invalidConfig, invalidValue, unwrap } from "./errors.js";
 import { call, current } from "./wasm.js";
 
 function ask(into) {
@@ -19,7 +19,11 @@ function inspection(into) {
 
 export function inspect(stored) {
   const value = bytes(stored, "stored");
-  return inspection((bindings) => bindings.inspect(value));
+  try {
+    return JSON.parse(ask((bindings) => bindings.inspect(value)));
+  } catch (fault) {
+    throw typeof fault === "string" ? invalidValue(JSON.parse(fault)) : fault;
+  }
 }
 
 export function inspectInput(input) {

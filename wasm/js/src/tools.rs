@@ -13,7 +13,7 @@ use crate::convert::{self, NamedProvider, Texts};
 /// Describes a stored value as JSON.
 ///
 /// # Errors
-/// Returns what is wrong with the value, as a string.
+/// Returns what is wrong with the value and what is known of it, as JSON in a string.
 #[wasm_bindgen]
 pub fn inspect(stored: &[u8]) -> Result<String, JsValue> {
     inspect::inspect_json(stored).map_err(JsValue::from)
