@@ -38,7 +38,10 @@ const TABLE: [(&str, May); 22] = [
     ("dekker-core-tests", May::UseAll),
     ("dekker-crypto", May::Use(&[])),
     ("dekker-forms", May::Use(&[])),
-    ("dekker-fuzz-targets", May::Use(&["dekker-core", "dekker-host", "dekker-proto"])),
+    (
+        "dekker-fuzz-targets",
+        May::Use(&["dekker-core", "dekker-forms", "dekker-host", "dekker-proto"]),
+    ),
     (
         "dekker-host",
         May::Use(&[

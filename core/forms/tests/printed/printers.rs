@@ -2,6 +2,8 @@
 //! printer_fields.go, printer_protobuf.go and watch_command.go.
 
 // The fuzz target `forms` includes this file by its path, so the paths below are written out.
+#[path = "printers/ambiguous.rs"]
+pub(crate) mod ambiguous;
 #[path = "printers/digits.rs"]
 pub(crate) mod digits;
 #[path = "printers/dumps.rs"]
