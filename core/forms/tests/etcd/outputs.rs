@@ -88,9 +88,6 @@ pub(crate) fn all(server: &Server, stored: &[Stored], revisions: &[u64]) -> Vec<
         if *keeps_key {
             get(&["--prefix", MANY_PREFIX, "--keys-only"], Vec::new());
         }
-        if options.is_empty() {
-            get(&["--prefix", MANY_PREFIX, "--count-only", "--write-out=fields"], Vec::new());
-        }
     }
     outputs.extend(transactions(server, &pairs));
     outputs.extend(gateway(server, &pairs));
