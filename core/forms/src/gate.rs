@@ -66,10 +66,13 @@ fn judge(candidate: &Candidate, limits: &Limits) -> Result<Content, FaultKind> {
     }
     let encrypted_inside = Guard::finds(bytes);
     if bytes.starts_with(PROTOBUF_PREFIX) && !encrypted_inside {
-        match kubernetes::is_whole_object(bytes) {
+        match kubernetes::begins_object(bytes) {
             Some(true) => {}
-            Some(false) => return Err(plaintext_damage(bytes)),
+            Some(false) => return Err(FaultKind::Damaged),
             None => return Err(FaultKind::CutShort),
+        }
+        if let Some(kind) = plaintext_damage(bytes) {
+            return Err(kind);
         }
     }
     for (prefix, content) in
@@ -113,13 +116,14 @@ fn holds_another(mut rest: &[u8]) -> bool {
     false
 }
 
-/// Returns how a plaintext object in protobuf was damaged. The lengths in it do not fit.
-fn plaintext_damage(bytes: &[u8]) -> FaultKind {
-    match core::str::from_utf8(bytes) {
-        Ok(text) if text.contains(char::REPLACEMENT_CHARACTER) => FaultKind::Replaced,
-        Ok(text) if !text.is_ascii() => FaultKind::Mangled,
-        _ => FaultKind::Damaged,
+/// Returns how a plaintext object in protobuf was damaged by tools that took it for text. The lengths in it do not fit then.
+fn plaintext_damage(bytes: &[u8]) -> Option<FaultKind> {
+    let text = core::str::from_utf8(bytes).ok().filter(|text| !text.is_ascii())?;
+    if kubernetes::is_whole_object(bytes) == Some(true) {
+        return None;
     }
+    let is_replaced = text.contains(char::REPLACEMENT_CHARACTER);
+    Some(if is_replaced { FaultKind::Replaced } else { FaultKind::Mangled })
 }
 
 /// Returns how an encrypted value was damaged by tools that took it for text.

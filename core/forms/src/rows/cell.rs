@@ -22,6 +22,8 @@ pub(super) struct Cell {
     last: usize,
     /// Whether other words stand in its first line, such as the key. They are missing in a line that continues it.
     has_row: bool,
+    /// Whether nothing follows it in its first line. Unaligned output of psql continues it at the beginning of the next line.
+    ends_line: bool,
     goes_on: GoesOn,
 }
 
@@ -66,6 +68,7 @@ impl Cell {
             width,
             last: width,
             has_row: false,
+            ends_line: rest.is_empty(),
             goes_on,
         })
     }
@@ -98,9 +101,11 @@ impl Cell {
     /// Whether the word continues the cell.
     pub(super) fn continues(&self, word: Word<'_>) -> bool {
         let (text, mark) = self.split(word.text);
-        word.column == self.column
+        let is_wrapped = WRAPS.contains(&self.width);
+        let is_below = word.column == self.column && (self.has_row || is_wrapped);
+        let is_at_begin = word.column == 0 && self.ends_line && is_wrapped;
+        (is_below || is_at_begin)
             && self.last == self.width
-            && (self.has_row || WRAPS.contains(&self.width))
             && matches!(mark, b"" | b"+")
             && is_digits(text)
             && stored(text).is_none()
@@ -150,7 +155,7 @@ impl Cell {
 fn is_digits(text: &[u8]) -> bool {
     let text = text.strip_suffix(b"'").unwrap_or(text);
     let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=-_".contains(byte);
-    !text.is_empty() && text.iter().all(is_digit)
+    text.iter().any(u8::is_ascii_alphanumeric) && text.iter().all(is_digit)
 }
 
 /// Whether the word is probably a part of a value: it has digits of hex or base64, and is not a word of a language.

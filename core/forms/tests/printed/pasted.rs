@@ -143,7 +143,8 @@ fn carriage_returns_are_undone_without_keys() {
     assert_eq!((items.len(), found), (3, vec![true; 3]), "{items:?}");
     // Without line ends in the value, the carriage return may belong to it.
     let plain = b"k8s:enc:aesgcm:v1:key1:\xff\xc0\xa7";
-    let [Ok(entry)] = &read(&[&plain[..], b"\r\n"].concat())[..] else { panic!() };
+    let items = read(&[&plain[..], b"\r\n"].concat());
+    let [Ok(entry)] = items.as_slice() else { panic!("{items:?}") };
     assert_eq!(entry.readings().collect::<Vec<_>>()[0], plain);
     assert!(!entry.crlf_undone);
 }
@@ -185,7 +186,7 @@ fn joined_values_are_faults() {
 }
 
 #[test]
-fn plaintext_that_was_cut_or_changed_is_a_fault() {
+fn plaintext_that_was_taken_for_text_is_a_fault() {
     let object = b"k8s\0\n\x0c\n\x02v1\x12\x06Secret\x12\x20abcdefghijklmn\xc3\x28\xff\xfe\x80\x81opqrstuvwxyz\x1a\0\"\0";
     let kind = |bytes: &[u8]| {
         let mut items = read(base64(bytes).as_bytes());
@@ -193,8 +194,6 @@ fn plaintext_that_was_cut_or_changed_is_a_fault() {
         items.remove(0).map(|entry| entry.content).map_err(|fault| fault.kind)
     };
     assert_eq!(kind(object), Ok(Content::Protobuf));
-    assert_eq!(kind(&object[..30]), Err(FaultKind::CutShort));
-    assert_eq!(kind(&[&object[..], b"more"].concat()), Err(FaultKind::Damaged));
     let replaced = String::from_utf8_lossy(object).into_owned();
     assert_eq!(kind(replaced.as_bytes()), Err(FaultKind::Replaced));
     let mangled: String = object.iter().map(|byte| char::from(*byte)).collect();
@@ -348,7 +347,12 @@ fn tables_and_lists_without_known_names_are_read() {
             "header:\n  revision: 9\nkvs:\n  - key: {key}\n    mod_revision: 5\n    value: {text}\ncount: 1\n"
         ),
         format!("kvs:\n  - key: \"{key}\"\n    value: \"{text}\"\n"),
-        format!("key: {key}\nvalue: |\n  {}\n  {}\n", &text[..60], &text[60..]),
+        format!(
+            "key: {key}\nvalue: |\n  {}\n  {}\n  {}\n",
+            &text[..60],
+            &text[60..120],
+            &text[120..]
+        ),
         format!(
             "row_to_json\n{{\"id\":5,\"name\":\"{KEY}\",\"value\":\"\\\\x{digits}\"}}\n(1 row)\n"
         ),
