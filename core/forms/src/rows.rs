@@ -224,6 +224,7 @@ impl LineMachine for Rows {
         let mut number = None;
         let mut before = &b""[..];
         let mut found = false;
+        let line_begin = Words::of(line).next().map_or(0, |word| word.column);
         let mut words = Words::of(line);
         while let Some(word) = words.next() {
             let text = text::unquoted(word.text);
@@ -240,7 +241,7 @@ impl LineMachine for Rows {
                 self.lone_key(context);
                 self.revision = number.or(self.revision.take());
                 self.key = Some((key.to_vec(), place));
-            } else if let Some(cell) = Cell::begin(word, words.rest(), place) {
+            } else if let Some(cell) = Cell::begin(word, words.rest(), line_begin, place) {
                 // The old value, after the value, has another revision.
                 let cell = cell.of_row(self.key.clone(), self.revision.take(), found);
                 self.used = true;

@@ -22,8 +22,8 @@ pub(super) struct Cell {
     last: usize,
     /// Whether other words stand in its first line, such as the key. They are missing in a line that continues it.
     has_row: bool,
-    /// Whether nothing follows it in its first line. Unaligned output of psql continues it at the beginning of the next line.
-    ends_line: bool,
+    /// Where its first line begins, if nothing follows the cell there. Unaligned output of psql continues it at the beginning of the next line.
+    line_begin: Option<usize>,
     goes_on: GoesOn,
 }
 
@@ -42,8 +42,13 @@ enum GoesOn {
 const WRAPS: [usize; 7] = [60, 64, 72, 76, 80, 120, 128];
 
 impl Cell {
-    /// Returns the cell that a word begins. `rest` is the line after the word.
-    pub(super) fn begin(word: Word<'_>, rest: &[u8], place: Place) -> Option<Self> {
+    /// Returns the cell that a word begins. `rest` is the line after the word, and `line_begin` the column of its first word.
+    pub(super) fn begin(
+        word: Word<'_>,
+        rest: &[u8],
+        line_begin: usize,
+        place: Place,
+    ) -> Option<Self> {
         let rest = rest.trim_ascii();
         let (text, goes_on) = match word.text {
             [quote @ (b'"' | b'\''), text @ ..] if !text.contains(quote) && rest.is_empty() => {
@@ -68,7 +73,7 @@ impl Cell {
             width,
             last: width,
             has_row: false,
-            ends_line: rest.is_empty(),
+            line_begin: rest.is_empty().then_some(line_begin),
             goes_on,
         })
     }
@@ -103,7 +108,7 @@ impl Cell {
         let (text, mark) = self.split(word.text);
         let is_wrapped = WRAPS.contains(&self.width);
         let is_below = word.column == self.column && (self.has_row || is_wrapped);
-        let is_at_begin = word.column == 0 && self.ends_line && is_wrapped;
+        let is_at_begin = self.line_begin == Some(word.column) && is_wrapped;
         (is_below || is_at_begin)
             && self.last == self.width
             && matches!(mark, b"" | b"+")

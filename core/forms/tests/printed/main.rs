@@ -293,7 +293,8 @@ fn nesting_has_a_limit() {
 fn repetition_has_a_limit() {
     let dump = |offset: &str| {
         let line = "6b 38 73 3a 65 6e 63 3a  61 65 73 67 63 6d 3a 76";
-        let text = format!("00000000  {line}\n00000010  {line}\n*\n{offset}\n");
+        let other = "a7 ".repeat(16);
+        let text = format!("00000000  {line}\n00000010  {other}\n*\n{offset}\n");
         read_all(text.as_bytes(), Limits::default().with_value(1 << 20))
     };
     let items = dump("00001000");

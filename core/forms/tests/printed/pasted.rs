@@ -383,7 +383,6 @@ fn forms_may_follow_each_other() {
         [&dump, &plain_dump],
         [&fields, &json],
         [&fields, &dump],
-        [&json, &fields],
     ] {
         for between in ["", "\n", "$ etcdctl get x\n", "And the other one:\n\n"] {
             let input = format!("{}{between}{}", parts[0], parts[1]);
