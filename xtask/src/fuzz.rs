@@ -12,10 +12,11 @@ use crate::setup;
 use crate::workspace::Workspace;
 
 /// The fuzz targets, as `tests/fuzz/Cargo.toml` names them.
-pub(crate) const TARGETS: [&str; 10] = [
+pub(crate) const TARGETS: [&str; 11] = [
     "config",
     "engine",
     "envelope",
+    "forms",
     "http_body",
     "http_query",
     "inspect",

@@ -8,6 +8,7 @@ mod clients;
 mod command;
 mod component;
 mod crash;
+mod etcd;
 mod fuzz;
 mod host;
 mod hosts;

@@ -108,6 +108,12 @@ pub(crate) static PARTS: &[&Part] = &[
     },
     &INTEROP,
     &Part {
+        name: "etcd",
+        about: "a real etcd 3.5, 3.6 and 3.7: every output of etcdctl and of the gateway is read back",
+        needs: Needs::Nothing,
+        run: suites::etcd,
+    },
+    &Part {
         name: "clients",
         about: "KMS clients against dekker kms serve: kube-apiserver 1.31 and 1.37, gRPC for Python and for Node",
         needs: Needs::Binary,

@@ -44,6 +44,18 @@ impl std::error::Error for Missing {}
 /// # Errors
 /// Returns [`Missing`] if Go is missing or too old, or if a dependency cannot be downloaded.
 pub(crate) fn go(workspace: &Workspace, source: &Path) -> Result<(), Missing> {
+    go_packages(workspace, source, &["-test", "."])
+}
+
+/// The same for the packages that these words of `go list` name.
+///
+/// # Errors
+/// Returns [`Missing`] as [`go`] does.
+pub(crate) fn go_packages(
+    workspace: &Workspace,
+    source: &Path,
+    packages: &[&str],
+) -> Result<(), Missing> {
     let ask = |args: &[&str]| {
         let mut go = workspace.command("go");
         // Use the installed Go: do not download another version.
@@ -56,7 +68,7 @@ pub(crate) fn go(workspace: &Workspace, source: &Path) -> Result<(), Missing> {
     };
     ask(&["version"])?;
     // Listing the dependencies also downloads them, and only them.
-    ask(&["list", "-deps", "-test", "."])?;
+    ask(&[&["list", "-deps"], packages].concat())?;
     Ok(())
 }
 
@@ -153,6 +165,27 @@ pub(crate) fn chromium(workspace: &Workspace) -> Result<PathBuf, Missing> {
     }
     Err(Missing {
         message: "Chromium is missing; set DEKKER_CHROMIUM to its path, or on Debian, as root, run `apt-get install chromium`".into(),
+    })
+}
+
+/// Finds Debian's etcd and etcdctl, and installs them if `needed`. Returns their directory, or `None` if they are not there and not needed.
+///
+/// # Errors
+/// Returns [`Missing`] if they are needed and there are none.
+pub(crate) fn debian_etcd(workspace: &Workspace, needed: bool) -> Result<Option<PathBuf>, Missing> {
+    const PACKAGES: [&str; 2] = ["etcd-server", "etcd-client"];
+    let directory = Path::new("/usr/bin");
+    let is_there = || ["etcd", "etcdctl"].iter().all(|name| directory.join(name).exists());
+    if is_there()
+        || (needed && debian::can_install() && debian::install(workspace, &PACKAGES) && is_there())
+    {
+        return Ok(Some(directory.into()));
+    }
+    if !needed {
+        return Ok(None);
+    }
+    Err(Missing {
+        message: "etcd cannot be built and is not installed; on Debian, as root, run `apt-get install etcd-server etcd-client`".into(),
     })
 }
 

@@ -158,6 +158,11 @@ impl Workspace {
         self.target.join("dekker/clients")
     }
 
+    /// The directory of the compiled etcds, one directory for each version.
+    pub(crate) fn etcd(&self) -> PathBuf {
+        self.target.join("dekker/etcd")
+    }
+
     /// The benchmark program.
     pub(crate) fn bench(&self) -> PathBuf {
         self.target.join("release/dekker-bench")

@@ -53,7 +53,16 @@ pub(crate) struct Context {
     items: VecDeque<Item>,
     seen: bool,
     stopped: bool,
+    /// Why the machine does not read on, until another form is found in the rest of the input.
+    ended: Option<Fault>,
+    /// The rest of the input.
+    rest: Option<Vec<u8>>,
+    /// How many machines have ended.
+    ends: u8,
 }
+
+/// So many forms may follow each other in an input. Each takes the time to choose it.
+const ENDS_MAX: u8 = 100;
 
 /// More marks than this are thinned out. Only the last few kilobytes before the position need them.
 const MARKS_MAX: usize = 16 * 1024;
@@ -68,6 +77,9 @@ impl Context {
             items: VecDeque::new(),
             seen: false,
             stopped: false,
+            ended: None,
+            rest: None,
+            ends: 0,
         }
     }
 
@@ -143,6 +155,55 @@ impl Context {
         let form = (form != Form::Raw).then_some(form);
         self.give(Err(Fault { key, ..Fault::new(place, form, kind) }));
         self.stopped = true;
+    }
+
+    /// Ends the machine: the position is the beginning of a line that is not of its form. Another form may begin there; otherwise, that it does not
+    /// is reported. The caller leaves the line and what follows it with [`Self::leave`].
+    pub(crate) fn end(&mut self, form: Form) {
+        let fault = Fault::new(self.here(), Some(form), FaultKind::Trailing);
+        self.ends += 1;
+        if self.ends > ENDS_MAX {
+            self.stop_with(fault);
+        } else {
+            self.ended = Some(fault);
+        }
+    }
+
+    /// Whether the machine has ended, and has not left the rest of the input yet.
+    pub(crate) fn must_leave(&self) -> bool {
+        self.ended.is_some() && self.rest.is_none()
+    }
+
+    /// Leaves the input from the position on to another machine.
+    pub(crate) fn leave(&mut self, rest: Vec<u8>) {
+        self.rest = Some(rest);
+    }
+
+    pub(crate) fn has_rest(&self) -> bool {
+        self.rest.is_some()
+    }
+
+    /// Adds what follows the rest.
+    pub(crate) fn extend_rest(&mut self, piece: &[u8]) {
+        if let Some(rest) = &mut self.rest {
+            rest.extend_from_slice(piece);
+        }
+    }
+
+    /// Reports a fault after which nothing more is read.
+    pub(crate) fn stop_with(&mut self, fault: Fault) {
+        self.give(Err(fault));
+        self.stopped = true;
+    }
+
+    /// Takes what was left, to choose a form for it.
+    pub(crate) fn take_rest(&mut self) -> Option<Vec<u8>> {
+        self.rest.take()
+    }
+
+    /// Takes why the last machine has ended.
+    pub(crate) fn take_ended(&mut self) -> Option<Fault> {
+        self.ended.take()
     }
 
     pub(crate) fn stopped(&self) -> bool {

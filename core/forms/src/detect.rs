@@ -16,13 +16,20 @@ use crate::{ENCRYPTED_PREFIX, PROTOBUF_PREFIX};
 pub(crate) enum Choice {
     Plain,
     Json,
+    /// Members of an object of JSON, without its brackets.
+    JsonMembers,
     Protobuf,
     Fields,
     Dump,
     Rows,
     Digits(Kind),
-    Utf16 { little: bool },
-    Fault { kind: FaultKind, form: Option<Form> },
+    Utf16 {
+        little: bool,
+    },
+    Fault {
+        kind: FaultKind,
+        form: Option<Form>,
+    },
 }
 
 /// A choice, and how many bytes stand before the form: a byte order mark, prompts, empty lines.
@@ -57,13 +64,26 @@ pub(crate) fn detect(head: &[u8], whole: bool, depth: u8) -> Found {
     let start = skip;
     let mut resembles = None;
     let mut has_log = false;
+    // Where the first line begins that is not understood.
+    let mut prose = None;
+    let mut has_heading = false;
     for _ in 0..MARGIN_LINES {
         let rest = at(skip);
         let len = rest.iter().position(|byte| *byte == b'\n');
         let (line, _) = rest.split_at(len.unwrap_or(rest.len()));
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        // `jq --seq`.
+        if rest.starts_with(b"\x1e") {
+            skip += 1;
+            continue;
+        }
         let is_complete = len.is_some() || whole;
+        has_heading |= dump::is_heading(line);
+        let is_rule = || line.iter().all(|byte| b"- ".contains(byte));
         if text::is_log(line) {
             has_log = true;
+        } else if has_heading && is_rule() {
+            // `Format-Hex` underlines its headings.
         } else if !line.trim_ascii().is_empty() {
             match classify(line, rest, is_complete, whole, depth) {
                 Some(choice @ Choice::Fault { .. }) => return Found { choice, skip },
@@ -73,9 +93,12 @@ pub(crate) fn detect(head: &[u8], whole: bool, depth: u8) -> Found {
                 Some(choice) => return Found { choice, skip },
                 None => {}
             }
-            if !text::is_prompt(line) && !digits::is_array_margin(line) {
+            if !text::is_prompt(line) && !digits::is_margin(line) && !dump::is_heading(line) {
+                prose.get_or_insert(skip);
                 resembles = resemblance(line);
-                break;
+                if !is_prose(line) || is_document(at(start)) {
+                    break;
+                }
             }
         }
         let Some(len) = len else { break };
@@ -90,7 +113,7 @@ pub(crate) fn detect(head: &[u8], whole: bool, depth: u8) -> Found {
         kind => kind,
     };
     let form = if kind == FaultKind::Unrecognized { resembles } else { None };
-    Found { choice: Choice::Fault { kind, form }, skip }
+    Found { choice: Choice::Fault { kind, form }, skip: prose.unwrap_or(skip) }
 }
 
 /// Whether the text is UTF-16, and little-endian: by its byte order mark, or because every other of its first bytes is 0.
@@ -124,6 +147,7 @@ fn classify(line: &[u8], rest: &[u8], is_complete: bool, whole: bool, depth: u8)
     }
     let after_first = rest.trim_ascii_start().get(1..).unwrap_or_default().trim_ascii_start();
     match trimmed.first()? {
+        b'[' if trimmed.starts_with(b"[]byte{") => {}
         b'{' if matches!(after_first.first(), None | Some(b'"' | b'}')) => {
             return Some(Choice::Json);
         }
@@ -138,7 +162,8 @@ fn classify(line: &[u8], rest: &[u8], is_complete: bool, whole: bool, depth: u8)
     } else {
         line.first() == Some(&b'/') && text::is_graphic(line)
     };
-    if is_key {
+    // A key, a separator and a value are a row.
+    if is_key && !Guard::finds(line) {
         return Some(Choice::Plain);
     }
     if Word::of(trimmed).is_some() && is_complete {
@@ -152,6 +177,10 @@ fn classify(line: &[u8], rest: &[u8], is_complete: bool, whole: bool, depth: u8)
     match dump::is_first_line(line) {
         Some(true) => return Some(Choice::Dump),
         Some(false) => {
+            // Digits in groups.
+            if let Some(kind) = digits(rest, whole, depth) {
+                return Some(Choice::Digits(kind));
+            }
             let kind = FaultKind::Gap { expected: 0 };
             return Some(Choice::Fault { kind, form: Some(Form::HexdumpC) });
         }
@@ -189,8 +218,10 @@ fn digits(text: &[u8], whole: bool, depth: u8) -> Option<Kind> {
 
 /// A line that begins with a quotation mark: a field of etcdctl, a row, a string of JSON, or digits in quotes.
 fn quoted(line: &[u8], trimmed: &[u8]) -> Option<Choice> {
-    if fields::split(line).is_some() {
-        return Some(Choice::Fields);
+    if let Some((name, _)) = fields::split(line) {
+        // etcdctl's fields begin with a capital letter, members of JSON do not.
+        let is_member = name.first().is_some_and(u8::is_ascii_lowercase);
+        return Some(if is_member { Choice::JsonMembers } else { Choice::Fields });
     }
     let inner = trimmed.get(1..)?;
     let Some(end) = inner.iter().position(|byte| *byte == b'"') else {
@@ -199,7 +230,7 @@ fn quoted(line: &[u8], trimmed: &[u8]) -> Option<Choice> {
     let after = inner.get(end + 1..)?.trim_ascii_start();
     match after {
         [] if inner.first() != Some(&b'\\') => Some(Choice::Json),
-        [] | [b','] => {
+        [] | [b',' | b';'] => {
             let kinds = [Kind::Hex, Kind::Base64].into_iter();
             let mut kinds =
                 kinds.filter(|kind| digits::decode_head(line, *kind, 1, true).is_some());
@@ -215,6 +246,29 @@ fn resemblance(line: &[u8]) -> Option<Form> {
         .into_iter()
         .find(|(kind, _)| line.len() >= 16 && digits::decode_head(line, *kind, 1, true).is_some())
         .map(|(_, form)| form)
+}
+
+/// Whether the line is text around a form, in which there is no value: a sentence, the names of columns.
+fn is_prose(line: &[u8]) -> bool {
+    line.len() <= 1000
+        && text::is_printable(line)
+        && longest_run(line) <= 48
+        && resemblance(line).is_none()
+        && !Guard::finds(line)
+}
+
+/// The most digits of base64 in a row: more than a word has, or a part of a path, are a value that was damaged.
+fn longest_run(line: &[u8]) -> usize {
+    let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=".contains(byte);
+    line.split(|byte| !is_digit(byte)).map(<[u8]>::len).max().unwrap_or_default()
+}
+
+/// Whether the text is YAML of Kubernetes, in which another form may stand.
+fn is_document(text: &[u8]) -> bool {
+    matches!(
+        unrecognized(text),
+        FaultKind::Configuration | FaultKind::KubernetesData | FaultKind::Kubernetes
+    )
 }
 
 /// What a text is that has no form.

@@ -31,6 +31,8 @@ struct Current {
     nested: Nested,
     /// The bytes of all lines.
     total: u64,
+    /// The bytes of the first line.
+    line_len: usize,
     /// Which of [`BASES`] fit all offsets so far.
     bases: [bool; 3],
     /// The last line's bytes, which are not pushed yet, and its place.
@@ -50,6 +52,11 @@ pub(crate) fn is_first_line(line: &[u8]) -> Option<bool> {
     let (bytes, _) = Cells::of(&line)?.decode(&line)?;
     let zero = line.offset.iter().all(|digit| *digit == b'0');
     (!bytes.is_empty() && (zero || bytes.len() >= 8)).then_some(zero)
+}
+
+/// Whether the line is a heading of PowerShell's `Format-Hex`.
+pub(crate) fn is_heading(line: &[u8]) -> bool {
+    line.trim_ascii() == b"00 01 02 03 04 05 06 07 08 09 0A 0B 0C 0D 0E 0F"
 }
 
 fn parse(offset: &[u8], base: u32) -> Option<u64> {
@@ -80,6 +87,7 @@ impl Dump {
             colon: line.colon,
             nested: Nested::new(form, context),
             total: bytes.len() as u64,
+            line_len: bytes.len(),
             bases: [true; 3],
             held: bytes,
             held_place: context.here(),
@@ -92,6 +100,7 @@ impl Dump {
     /// Ends the dump. If `complete`, nothing is missing at its end.
     fn end(&mut self, complete: bool, context: &mut Context) {
         let Some(current) = self.current.take() else { return };
+        let complete = complete || current.is_complete();
         let Current { mut nested, held, held_place, colon, cut, repeats, .. } = current;
         nested.push(&held, held_place, context);
         nested.finish(repeats || cut || !(complete || colon), context);
@@ -99,6 +108,12 @@ impl Dump {
 }
 
 impl Current {
+    /// Whether nothing is missing at the end: nothing follows a line that is shorter than the others.
+    fn is_complete(&self) -> bool {
+        let is_exact = self.colon || matches!(self.cells, Cells::Words { size: 1, .. });
+        is_exact && !self.repeats && self.held.len() < self.line_len
+    }
+
     /// Checks an offset, and repeats the last line as often as `*` says.
     fn check(&mut self, line: &cells::Line<'_>, context: &mut Context) -> Result<(), FaultKind> {
         let gap = FaultKind::Gap { expected: self.total };
@@ -173,12 +188,16 @@ impl LineMachine for Dump {
             return;
         }
         let Some(line) = split(line) else {
-            if text::is_prompt(line) {
-                self.end(false, context);
-            } else {
-                let form =
-                    self.current.as_ref().map_or(Form::HexdumpC, |current| current.nested.form);
-                context.stop(context.here(), Some(form), FaultKind::Trailing);
+            let form = self.current.as_ref().map_or(Form::HexdumpC, |current| current.nested.form);
+            // A dump that has no end yet goes on in the line that is not understood.
+            let has_ended = self.current.as_ref().is_none_or(Current::is_complete);
+            match (text::is_prompt(line), has_ended) {
+                (true, _) => self.end(false, context),
+                (false, true) => {
+                    self.end(false, context);
+                    context.end(form);
+                }
+                (false, false) => context.stop(context.here(), Some(form), FaultKind::Trailing),
             }
             return;
         };

@@ -123,7 +123,7 @@ pub enum LineEnd {
     Removed,
     /// The value's last bytes are a line end, which may be part of the value or was added by a tool: see [`Entry::readings`].
     MaybeAdded {
-        /// The length of the line end: 1 for `\n`, 2 for `\r\n`.
+        /// The length: 1 for `\n`, 2 for `\r\n`, two line ends, or a line end and NUL.
         len: u8,
     },
 }
@@ -132,7 +132,8 @@ impl LineEnd {
     /// The line end that may have been added to `bytes`.
     pub(crate) fn of(bytes: &[u8]) -> Self {
         match bytes {
-            [.., b'\r', b'\n'] => Self::MaybeAdded { len: 2 },
+            // A tool added one line end, and another tool a second one, or the end of a string of C.
+            [.., b'\r' | b'\n', b'\n'] | [.., b'\n', 0] => Self::MaybeAdded { len: 2 },
             [.., b'\n'] => Self::MaybeAdded { len: 1 },
             _ => Self::Absent,
         }

@@ -61,6 +61,8 @@ pub enum FaultKind {
     Replaced,
     /// A plaintext object in protobuf whose beginning is not one.
     Damaged,
+    /// Another encrypted value begins inside an encrypted value: nothing separates them, or other text follows.
+    Joined,
     /// A value was printed as text, which a value's bytes do not survive.
     PrintedAsText,
     /// Plaintext that contains `k8s:enc:`, encoded or not, somewhere after its beginning.
@@ -127,6 +129,7 @@ impl Fault {
             | FaultKind::Mangled
             | FaultKind::Replaced
             | FaultKind::Damaged
+            | FaultKind::Joined
             | FaultKind::PrintedAsText
             | FaultKind::KubernetesData
             | FaultKind::Kubernetes
@@ -206,6 +209,9 @@ impl FaultKind {
             }
             Self::Damaged => {
                 "the value begins as a Kubernetes object in protobuf does, and is not one"
+            }
+            Self::Joined => {
+                "another encrypted value begins within the value: several were joined, or other text follows"
             }
             Self::PrintedAsText => {
                 "the value was printed as text, and its bytes do not survive that"

@@ -112,7 +112,8 @@ impl LineMachine for Fields {
         }
         let place = context.here();
         let Some((name, value)) = split(line) else {
-            context.stop(place, Some(FORM), FaultKind::Trailing);
+            self.lone_key(context);
+            context.end(FORM);
             return;
         };
         match name {

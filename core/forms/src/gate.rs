@@ -47,7 +47,16 @@ fn judge(candidate: &Candidate, limits: &Limits) -> Result<Content, FaultKind> {
     let exact = candidate.exact
         && candidate.key.as_ref().is_some_and(|key| !resource::has_known_prefix(key));
     if bytes.starts_with(ENCRYPTED_PREFIX) {
-        return text_damage(bytes).map_or(Ok(Content::Encrypted), Err);
+        if let Some(kind) = text_damage(bytes) {
+            return Err(kind);
+        }
+        let rest = bytes.get(ENCRYPTED_PREFIX.len()..).unwrap_or_default();
+        // Where nothing states the bounds of a value, another one or other text may follow it.
+        return if !candidate.exact && holds_another(rest) {
+            Err(FaultKind::Joined)
+        } else {
+            Ok(Content::Encrypted)
+        };
     }
     if bytes.is_empty() {
         return Err(FaultKind::NoValue);
@@ -61,6 +70,9 @@ fn judge(candidate: &Candidate, limits: &Limits) -> Result<Content, FaultKind> {
             Some(true) => {}
             Some(false) => return Err(FaultKind::Damaged),
             None => return Err(FaultKind::CutShort),
+        }
+        if let Some(kind) = plaintext_damage(bytes) {
+            return Err(kind);
         }
     }
     for (prefix, content) in
@@ -87,6 +99,31 @@ fn judge(candidate: &Candidate, limits: &Limits) -> Result<Content, FaultKind> {
         None if !exact => Err(FaultKind::Unrecognized),
         _ => Ok(Content::Other),
     }
+}
+
+/// Whether another stored value begins within what follows the beginning of an encrypted value.
+fn holds_another(mut rest: &[u8]) -> bool {
+    if Guard::finds(rest) {
+        return true;
+    }
+    while let Some(at) = text::find(rest, PROTOBUF_PREFIX) {
+        rest = rest.get(at..).unwrap_or_default();
+        if kubernetes::begins_object(rest) == Some(true) {
+            return true;
+        }
+        rest = rest.get(PROTOBUF_PREFIX.len()..).unwrap_or_default();
+    }
+    false
+}
+
+/// Returns how a plaintext object in protobuf was damaged by tools that took it for text. The lengths in it do not fit then.
+fn plaintext_damage(bytes: &[u8]) -> Option<FaultKind> {
+    let text = core::str::from_utf8(bytes).ok().filter(|text| !text.is_ascii())?;
+    if kubernetes::is_whole_object(bytes) == Some(true) {
+        return None;
+    }
+    let is_replaced = text.contains(char::REPLACEMENT_CHARACTER);
+    Some(if is_replaced { FaultKind::Replaced } else { FaultKind::Mangled })
 }
 
 /// Returns how an encrypted value was damaged by tools that took it for text.

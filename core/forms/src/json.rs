@@ -5,11 +5,13 @@
 
 mod pair;
 pub(crate) mod syntax;
+mod trailing;
 
 use alloc::vec::Vec;
 
 use self::pair::{Name, Pair, not_encoded};
 use self::syntax::{Event, Syntax};
+use self::trailing::Trailing;
 use crate::context::{Candidate, Context, Machine};
 use crate::digits;
 use crate::entry::{LineEnd, Place};
@@ -31,9 +33,11 @@ pub(crate) struct Json {
     /// A key that stands alone before its value: `jq '.kvs[] | .key, .value'`.
     lone_key: Option<Vec<u8>>,
     /// The line after the last value, which is not JSON.
-    trailing: Option<Vec<u8>>,
+    trailing: Option<Trailing>,
     /// Where a string is cut off by the end of the line. It is the end of the input too, or the text is not JSON.
     cut: Option<Place>,
+    /// Whether the text begins within an object.
+    is_part: bool,
 }
 
 /// What the value at the top is.
@@ -65,7 +69,17 @@ impl Json {
             lone_key: None,
             trailing: None,
             cut: None,
+            is_part: false,
         }
+    }
+
+    /// Reads members of an object whose brackets are missing: some lines of a longer text.
+    pub(crate) fn members(context: &mut Context) -> Self {
+        let mut json = Self::new(context);
+        json.is_part = true;
+        let event = json.syntax.next(&mut &b"{"[..]);
+        json.in_container(event, 1, context);
+        json
     }
 
     fn event(&mut self, event: Event<'_>, read: &[u8], context: &mut Context) {
@@ -293,29 +307,6 @@ impl Json {
         candidate.line_end = LineEnd::of(&candidate.bytes);
         context.offer(candidate);
     }
-
-    /// Text follows the values: prompts are skipped.
-    fn trail(&mut self, piece: &[u8], context: &mut Context) {
-        let line = self.trailing.get_or_insert_default();
-        for part in piece.split_inclusive(|byte| *byte == b'\n') {
-            line.extend_from_slice(part.get(..TRAILING_MAX).unwrap_or(part));
-            if line.len() > TRAILING_MAX || part.ends_with(b"\n") && !is_margin(line) {
-                context.stop(context.here(), Some(Form::EtcdctlJson), FaultKind::Trailing);
-                return;
-            }
-            if part.ends_with(b"\n") {
-                line.clear();
-            }
-            context.advance(part);
-        }
-    }
-}
-
-/// The greatest length of a line after the last value, in bytes.
-const TRAILING_MAX: usize = 1024;
-
-fn is_margin(line: &[u8]) -> bool {
-    line.trim_ascii().is_empty() || text::is_prompt(line)
 }
 
 /// Reads a revision. Stops the reader if it is not a number.
@@ -331,7 +322,7 @@ fn number(text: &[u8], context: &mut Context) -> Option<u64> {
 impl Machine for Json {
     fn push(&mut self, piece: &[u8], context: &mut Context) {
         let mut input = piece;
-        while !input.is_empty() && !context.stopped() {
+        while !input.is_empty() && !context.stopped() && !context.must_leave() {
             if self.trailing.is_some() {
                 self.trail(input, context);
                 return;
@@ -342,6 +333,11 @@ impl Machine for Json {
                     context.stop(place, Some(Form::EtcdctlJson), kind);
                 }
                 return;
+            }
+            if self.syntax.ends_before(input) {
+                self.release(context);
+                self.begin_trailing(b"");
+                continue;
             }
             let before = input;
             let event = self.syntax.next(&mut input);
@@ -361,11 +357,11 @@ impl Machine for Json {
                 }
                 Event::Invalid(_) if self.syntax.depth() == 0 && self.syntax.complete() => {
                     self.release(context);
-                    self.trailing = Some(Vec::new());
+                    self.begin_trailing(b"");
                 }
                 // A prompt such as `[root@node ~]#`.
                 Event::Invalid(_) if self.syntax.at_first_element() && context.seen() => {
-                    self.trailing = Some(b"[".to_vec());
+                    self.begin_trailing(b"[");
                 }
                 Event::Invalid(_) if matches!(input.first(), Some(b'\n' | b'\r')) => {
                     self.cut = Some(context.here());
@@ -386,13 +382,15 @@ impl Machine for Json {
     }
 
     fn finish(&mut self, context: &mut Context) {
-        if let Some(line) = &self.trailing {
-            if !is_margin(line) {
-                context.stop(context.here(), Some(Form::EtcdctlJson), FaultKind::Trailing);
-            }
+        if self.trailing.is_some() {
+            self.finish_trailing(context);
             return;
         }
         self.release(context);
+        if self.is_part && self.syntax.after_member() {
+            self.flush(context);
+            return;
+        }
         if !self.syntax.complete() {
             context.stop(context.here(), Some(Form::EtcdctlJson), FaultKind::CutShort);
         } else if self.lone_key.is_some() {

@@ -87,6 +87,24 @@ pub(crate) fn begins_object(bytes: &[u8]) -> Option<bool> {
     Some(rest.is_empty())
 }
 
+/// Whether the bytes are an object in protobuf, with a line end after it or without. Returns `None` if they end within a field.
+pub(crate) fn is_whole_object(bytes: &[u8]) -> Option<bool> {
+    if !begins_object(bytes)? {
+        return Some(false);
+    }
+    let mut rest = bytes.strip_prefix(PROTOBUF_PREFIX).unwrap_or_default();
+    let mut before = 0;
+    while let Some((&tag, after)) = rest.split_first() {
+        if !matches!(tag, 0x0a | 0x12 | 0x1a | 0x22) || tag <= before {
+            return Some(matches!(rest, b"\n" | b"\r" | b"\r\n" | b"\n\n"));
+        }
+        before = tag;
+        let Varint::Value(len, after) = varint(after) else { return None };
+        rest = usize::try_from(len).ok().and_then(|len| after.get(len..))?;
+    }
+    Some(true)
+}
+
 pub(crate) enum Varint<'a> {
     Value(u64, &'a [u8]),
     More,
@@ -236,6 +254,19 @@ mod tests {
             assert_eq!(begins_object(head), known, "{len}");
             let length = if len < 4 { Length::Unknown } else { Length::More };
             assert_eq!(protobuf_len(head), length, "{len}");
+            // Fields of the object may be missing at its end.
+            let whole = match len {
+                0..4 => Some(false),
+                18 | 23 | 25 => Some(true),
+                _ => None,
+            };
+            assert_eq!(is_whole_object(head), whole, "{len}");
+        }
+        for (end, whole) in
+            [("", true), ("\n", true), ("\r\n", true), ("\nk8s", false), ("\0", false)]
+        {
+            let bytes = [&secret[..], end.as_bytes()].concat();
+            assert_eq!(is_whole_object(&bytes), Some(whole), "{end:?}");
         }
         for text in
             [&b"k8s\0\0\0\0\0"[..], b"k8s\0\n\x04abcd", b"k8s\0\n\x03\n\x05a", b"k8s\0\n\x01\n"]

@@ -29,7 +29,10 @@ impl Lines {
         if context.stopped() {
             return;
         }
-        self.machine.line(line.strip_suffix(b"\r").unwrap_or(line), context);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        // Text ends with NUL where a program took it for a string of C.
+        let len = line.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        self.machine.line(line.get(..len).unwrap_or_default(), context);
     }
 }
 
@@ -39,11 +42,20 @@ impl Machine for Lines {
             let (line, rest) = piece.split_at(end);
             let len = if self.begun.is_empty() {
                 self.line(line, context);
+                if context.must_leave() {
+                    context.leave(piece.to_vec());
+                    return;
+                }
                 line.len()
             } else {
                 let mut begun = core::mem::take(&mut self.begun);
                 begun.extend_from_slice(line);
                 self.line(&begun, context);
+                if context.must_leave() {
+                    begun.extend_from_slice(rest);
+                    context.leave(begun);
+                    return;
+                }
                 let len = begun.len();
                 begun.clear();
                 if begun.capacity() <= 64 * 1024 {
@@ -69,6 +81,10 @@ impl Machine for Lines {
         let last = core::mem::take(&mut self.begun);
         if !last.is_empty() {
             self.line(&last, context);
+            if context.must_leave() {
+                context.leave(last);
+                return;
+            }
             context.advance_in_line(last.len());
         }
         if !context.stopped() {

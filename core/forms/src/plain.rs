@@ -3,8 +3,11 @@
 //! etcdctl prints the key, a line end, the value and a line end. Values contain line ends, so a value ends where a line follows that can only be a
 //! key, or before a value if there are no keys. A value in protobuf states its length.
 
+mod terminal;
+
 use alloc::vec::Vec;
 
+use self::terminal::{ends_in_crlf, prompt_follows, without_carriage_returns};
 use crate::context::{Candidate, Context, Machine};
 use crate::digits;
 use crate::entry::{LineEnd, Place};
@@ -75,6 +78,10 @@ impl Plain {
         }
         if !end && text::may_begin(rest, &heads) {
             return false;
+        }
+        if end && text::is_prompt(rest) {
+            self.skip(rest.len(), context);
+            return true;
         }
         let limit = context.limits.key;
         let Some(len) = rest.iter().take(limit.saturating_add(2)).position(|byte| *byte == b'\n')
@@ -203,9 +210,21 @@ impl Plain {
     /// Whether a value or key begins after a line end.
     fn boundary(&self, after: &[u8], end: bool, context: &Context) -> Found {
         let more = |possible: bool| if possible && !end { Found::More } else { Found::No };
+        // Plaintext objects may contain such a line.
+        if self.rest().starts_with(ENCRYPTED_PREFIX) || self.rest().first() == Some(&b'{') {
+            match prompt_follows(after, end) {
+                Found::No => {}
+                found => return found,
+            }
+        }
         if !self.keyed {
-            let heads: [&[u8]; 4] =
-                [ENCRYPTED_PREFIX, b"k8s\0\n", b"{\"kind\":\"", b"{\"apiVersion\":\""];
+            let heads: [&[u8]; 5] = [
+                ENCRYPTED_PREFIX,
+                b"k8s\0\n",
+                b"k8s\0\r\n",
+                b"{\"kind\":\"",
+                b"{\"apiVersion\":\"",
+            ];
             if heads.iter().any(|head| after.starts_with(head)) {
                 return Found::Yes;
             }
@@ -281,6 +300,9 @@ impl Plain {
         } else if last && (self.keyed || self.many) {
             let end = if self.crlf {
                 LineEnd::of(&bytes)
+            } else if bytes.ends_with(b"\n\0") {
+                line_end = LineEnd::MaybeAdded { len: 2 };
+                LineEnd::Absent
             } else if bytes.ends_with(b"\n") {
                 LineEnd::MaybeAdded { len: 1 }
             } else {
@@ -293,11 +315,30 @@ impl Plain {
         } else if last {
             line_end = LineEnd::of(&bytes);
         }
+        if last && bytes.ends_with(b"\n") && bytes.starts_with(ENCRYPTED_PREFIX) && !self.crlf {
+            // etcdctl added one line end, another tool the second.
+            line_end = match line_end {
+                LineEnd::Removed => LineEnd::MaybeAdded { len: 1 },
+                other => other,
+            };
+        }
         let mut crlf_undone = false;
-        if self.crlf {
-            let len = bytes.len();
-            bytes = without_carriage_returns(&bytes);
-            crlf_undone = bytes.len() != len;
+        // Without keys, only the values say whether carriage returns were added.
+        let has_crlf = !self.keyed && ends_in_crlf(&bytes, line_end);
+        if has_crlf && line_end == LineEnd::Removed {
+            line_end = LineEnd::MaybeAdded { len: 1 };
+        }
+        if self.crlf || has_crlf {
+            let (value, end) = match line_end {
+                LineEnd::MaybeAdded { len } if has_crlf => {
+                    bytes.split_at(bytes.len().saturating_sub(len.into()))
+                }
+                _ => (&bytes[..], &[][..]),
+            };
+            let len = value.len();
+            let undone = without_carriage_returns(value);
+            crlf_undone = undone.len() != len;
+            bytes = [&undone, end].concat();
         }
         let key = self.key.take().map(|(key, _)| key);
         let form = match (&key, self.many || !last) {
@@ -353,19 +394,6 @@ impl Plain {
             self.start = 0;
         }
     }
-}
-
-/// Replaces each `\r\n` by `\n`.
-fn without_carriage_returns(bytes: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut rest = bytes;
-    while let Some((&byte, after)) = rest.split_first() {
-        if byte != b'\r' || after.first() != Some(&b'\n') {
-            out.push(byte);
-        }
-        rest = after;
-    }
-    out
 }
 
 impl Machine for Plain {

@@ -110,17 +110,24 @@ impl Reader {
             return Some(item);
         }
         let mut end = false;
-        if !self.context.stopped()
-            && let State::Head(head) = &mut self.state
-        {
-            let head = core::mem::take(head);
-            end = head.is_empty();
-            self.choose(&head, true);
-        }
-        if !self.context.stopped()
-            && let State::Reading(machine) = &mut self.state
-        {
-            machine.finish(&mut self.context);
+        loop {
+            if !self.context.stopped()
+                && let State::Head(head) = &mut self.state
+            {
+                let head = core::mem::take(head);
+                end = head.is_empty();
+                self.choose(&head, true);
+            }
+            if !self.context.stopped()
+                && !self.context.has_rest()
+                && let State::Reading(machine) = &mut self.state
+            {
+                machine.finish(&mut self.context);
+            }
+            match self.context.take_rest() {
+                Some(rest) => self.state = State::Head(rest),
+                None => break,
+            }
         }
         let finished = matches!(self.state, State::Done);
         self.state = State::Done;
@@ -144,7 +151,16 @@ impl Reader {
         self.context.pop()
     }
 
-    fn read(&mut self, mut piece: &[u8]) {
+    fn read(&mut self, piece: &[u8]) {
+        self.read_piece(piece);
+        // A form has ended, and another one may begin.
+        while let Some(rest) = self.context.take_rest() {
+            self.state = State::Head(Vec::new());
+            self.read_piece(&rest);
+        }
+    }
+
+    fn read_piece(&mut self, mut piece: &[u8]) {
         if self.context.stopped() {
             return;
         }
@@ -158,6 +174,10 @@ impl Reader {
             }
             let head = core::mem::take(head);
             self.choose(&head, false);
+            if self.context.has_rest() {
+                self.context.extend_rest(piece);
+                return;
+            }
         }
         if !self.context.stopped()
             && !piece.is_empty()
@@ -176,6 +196,7 @@ impl Reader {
         let mut machine: Box<dyn Machine + Send + Sync> = match found.choice {
             Choice::Plain => Box::new(Plain::default()),
             Choice::Json => Box::new(Json::new(context)),
+            Choice::JsonMembers => Box::new(Json::members(context)),
             Choice::Protobuf => Box::new(Protobuf::default()),
             Choice::Fields => Box::new(Lines::new(Fields::default())),
             Choice::Dump => Box::new(Lines::new(Dump::default())),
@@ -183,10 +204,15 @@ impl Reader {
             Choice::Digits(kind) => Box::new(Lines::new(Digits::new(kind))),
             Choice::Utf16 { little } => Box::new(Utf16::new(little)),
             Choice::Fault { kind, form } => {
+                if let Some(fault) = context.take_ended() {
+                    context.stop_with(fault);
+                    return;
+                }
                 context.stop(context.here(), form, kind);
                 return;
             }
         };
+        context.take_ended();
         machine.push(rest, context);
         self.state = State::Reading(machine);
     }

@@ -1,9 +1,15 @@
 //! Rows of kine's table, as psql, sqlite3 and CSV print them: aligned or not, expanded, with borders, quoted, as INSERT statements.
 //!
 //! A row is read by its words, whatever stands between them: the key is the word that is a path, values are the words that decode to a stored
-//! value, the revision is the number before the key.
+//! value, the revision is the number before the key. A value that is wrapped goes on in the next line, in the same column.
+
+mod cell;
+mod words;
 
 use alloc::vec::Vec;
+
+use self::cell::Cell;
+use self::words::{Word, Words};
 
 use crate::context::{Candidate, Context};
 use crate::digits;
@@ -23,75 +29,8 @@ pub(crate) struct Rows {
     /// Whether a value of the key was found.
     used: bool,
     revision: Option<u64>,
-    cell: Option<Cell>,
-}
-
-/// The text of a value in base64 that may go on in the next line: `encode(value, 'base64')` and `base64(value)` wrap it.
-struct Cell {
-    text: Vec<u8>,
-    /// The length of its last line.
-    width: usize,
-    goes_on: GoesOn,
-    place: Place,
-}
-
-/// The widths to which databases wrap base64: SQLite and Postgres.
-const WRAPS: [usize; 2] = [72, 76];
-
-/// How a cell goes on in the next line.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum GoesOn {
-    /// psql marks the line with a `+`.
-    Marked,
-    /// CSV: the closing quotation mark has not come.
-    Quoted(u8),
-    /// Nothing says whether it does.
-    Maybe,
-}
-
-/// Splits a line into words. Quotes keep a word together.
-struct Words<'l> {
-    rest: &'l [u8],
-}
-
-impl<'l> Iterator for Words<'l> {
-    type Item = &'l [u8];
-
-    fn next(&mut self) -> Option<&'l [u8]> {
-        // The borders of a table, U+2500 to U+257F, begin with these bytes in UTF-8.
-        let is_separator = |byte: u8| {
-            matches!(
-                byte,
-                b' ' | b'\t' | b'|' | b',' | b';' | b'(' | b')' | b'=' | 0xe2 | 0x94 | 0x95
-            )
-        };
-        loop {
-            let (&first, rest) = self.rest.split_first()?;
-            if is_separator(first) || (0x80..0xc0).contains(&first) {
-                self.rest = rest;
-                continue;
-            }
-            let quoted = match self.rest {
-                [quote @ (b'\'' | b'"'), ..] => Some((1, *quote)),
-                [b'X' | b'x', b'\'', ..] => Some((2, b'\'')),
-                _ => None,
-            };
-            let end = match quoted {
-                Some((from, quote)) => self
-                    .rest
-                    .iter()
-                    .skip(from)
-                    .position(|byte| *byte == quote)
-                    .map_or(self.rest.len(), |at| from + at + 1),
-                None => {
-                    self.rest.iter().position(|byte| is_separator(*byte)).unwrap_or(self.rest.len())
-                }
-            };
-            let (word, rest) = self.rest.split_at_checked(end)?;
-            self.rest = rest;
-            return Some(word);
-        }
-    }
+    /// The values of the last line, which may go on in the next one.
+    cells: Vec<Cell>,
 }
 
 /// Decodes a word that is a stored value. The word may be cut off, if it is only for recognition.
@@ -128,7 +67,7 @@ const COLUMNS: [&[u8]; 12] = [
 /// Whether the line is the first of a table.
 pub(crate) fn is_first_line(line: &[u8]) -> bool {
     let trimmed = line.trim_ascii();
-    let words = || Words { rest: line };
+    let words = || Words::of(line).map(|word| word.text);
     let count = words().take(3).count();
     let is_rule = |line: &[u8]| {
         line.len() >= 2
@@ -136,6 +75,10 @@ pub(crate) fn is_first_line(line: &[u8]) -> bool {
             && (line.contains(&b'-')
                 || line.starts_with("\u{2500}".as_bytes().get(..1).unwrap_or_default()))
     };
+    // The options of a command, or a comment of SQL.
+    if trimmed.starts_with(b"--") && !is_rule(trimmed) {
+        return false;
+    }
     is_record(trimmed)
         || trimmed.starts_with(b"INSERT INTO ")
         || trimmed.starts_with(b"CREATE TABLE ")
@@ -154,8 +97,11 @@ pub(crate) fn is_first_line(line: &[u8]) -> bool {
             && words().any(|word| {
                 let text = text::unquoted(word);
                 let head = text.get(..64).unwrap_or(text);
+                let is_key =
+                    |(bytes, _): (Vec<u8>, Form)| bytes.len() >= 8 && text::is_key(&bytes, 4096);
                 text::is_key(text, 4096)
                     || text::is_bookkeeping(text)
+                    || digits::decode(text.get(..512).unwrap_or(text)).is_some_and(is_key)
                     || text.starts_with(ENCRYPTED_PREFIX)
                     || stored(head).is_some()
             }))
@@ -167,67 +113,71 @@ fn is_record(line: &[u8]) -> bool {
         || line.starts_with(b"***") && line.ends_with(b" row ***************************")
 }
 
-/// Whether the line is nothing but base64, of a width to which tools wrap.
-fn is_wrapped(line: &[u8]) -> bool {
-    let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=-_".contains(byte);
-    line.len() <= 128 && line.iter().all(is_digit)
-}
-
 impl Rows {
-    /// Adds the line to the cell that is open. Returns what remains of the line, for the row.
-    fn continue_cell<'l>(&mut self, line: &'l [u8], context: &mut Context) -> Option<&'l [u8]> {
-        let Some(cell) = &mut self.cell else {
-            return Some(line);
-        };
-        let trimmed = line.trim_ascii();
-        let (part, rest, goes_on) = match cell.goes_on {
-            GoesOn::Quoted(quote) => match line.iter().position(|byte| *byte == quote) {
-                Some(end) => {
-                    let (part, rest) = line.split_at(end);
-                    (part, rest.get(1..), false)
-                }
-                None => (line, None, true),
-            },
-            GoesOn::Marked => {
-                let mut words = Words { rest: line };
-                let word = words.next().unwrap_or_default();
-                // The mark follows the column, whose width is that of the first line.
-                match word.split_at_checked(cell.width) {
-                    Some((part, rest)) => (part, None, rest == b"+"),
-                    None => (word, None, words.next() == Some(b"+")),
-                }
-            }
-            GoesOn::Maybe
-                if WRAPS.contains(&cell.width)
-                    && is_wrapped(trimmed)
-                    && !trimmed.is_empty()
-                    && trimmed.len() <= cell.width
-                    && stored(trimmed).is_none() =>
-            {
-                (trimmed, None, trimmed.len() == cell.width)
-            }
-            GoesOn::Maybe => {
-                self.end_cell(context);
+    /// Adds the line to the cells of the line before it. Returns what remains of the line, for the row.
+    fn continue_cells<'l>(&mut self, line: &'l [u8], context: &mut Context) -> Option<&'l [u8]> {
+        let mut rest = Some(line);
+        if let Some(after) = self.cells.last_mut().and_then(|cell| cell.quoted(line)) {
+            rest = after;
+        } else if !self.cells.is_empty() {
+            // psql puts marks between the columns.
+            let is_mark = |word: &Word<'_>| matches!(word.text, b"+" | b":" | b"." | b">");
+            let words = || Words::of(line).filter(|word| !is_mark(word));
+            let found = |word: Word<'_>| self.cells.iter().position(|cell| cell.continues(word));
+            if words().next().is_none() || !words().all(|word| found(word).is_some()) {
+                self.end_cells(Some(line), context);
                 return Some(line);
             }
-        };
-        cell.text.extend_from_slice(part.trim_ascii());
-        if cell.text.len() > context.limits.value.saturating_mul(2) {
-            let limit = context.limits.value;
+            for word in words() {
+                if let Some(cell) = self.cells.iter_mut().find(|cell| cell.continues(word)) {
+                    cell.push(word);
+                }
+            }
+            rest = None;
+        }
+        let limit = context.limits.value;
+        if self
+            .cells
+            .iter()
+            .any(|cell| cell.text.len() > limit.saturating_mul(2).saturating_add(16))
+        {
             context.stop(context.here(), Some(FORM), FaultKind::TooLong { limit });
             return None;
-        }
-        if !goes_on {
-            self.end_cell(context);
         }
         rest
     }
 
-    fn end_cell(&mut self, context: &mut Context) {
-        let Some(cell) = self.cell.take() else { return };
-        match stored(&cell.text) {
-            Some(bytes) => self.value(bytes, cell.place, context),
-            None => self.fault(FaultKind::CutShort, context),
+    /// Reports the values of the last line. They are not complete if the line after it begins with what looks like more of them.
+    fn end_cells(&mut self, next: Option<&[u8]>, context: &mut Context) {
+        if self.cells.is_empty() {
+            return;
+        }
+        let is_known = |word: Word<'_>| {
+            let text = text::unquoted(word.text);
+            text::is_key(text, context.limits.key)
+                || text::is_bookkeeping(text)
+                || stored(word.text).is_some()
+        };
+        let goes_on = next.is_some_and(|line| {
+            Words::of(line).any(|word| cell::may_be_part(word.text))
+                && !Words::of(line).any(is_known)
+        });
+        for cell in core::mem::take(&mut self.cells) {
+            let Cell { key, revision, place, .. } = &cell;
+            let (key, place) = match key {
+                Some((key, place)) => (Some(key.clone()), *place),
+                None => (None, *place),
+            };
+            match cell.value().filter(|_| !goes_on) {
+                Some(bytes) => {
+                    let candidate = Candidate::new(FORM, place, bytes);
+                    context.offer(Candidate { key, revision: *revision, ..candidate });
+                }
+                None => {
+                    let fault = Fault::new(place, Some(FORM), FaultKind::CutShort);
+                    context.give(Err(Fault { key, ..fault }));
+                }
+            }
         }
     }
 
@@ -248,46 +198,37 @@ impl Rows {
         }
         self.used = false;
     }
-
-    fn value(&mut self, bytes: Vec<u8>, place: Place, context: &mut Context) {
-        let (key, place) = match &self.key {
-            Some((key, place)) => (Some(key.clone()), *place),
-            None => (None, place),
-        };
-        // The old value, after the value, has another revision.
-        let revision = self.revision.take();
-        self.used = true;
-        context.offer(Candidate { key, revision, ..Candidate::new(FORM, place, bytes) });
-    }
 }
 
 impl LineMachine for Rows {
     fn line(&mut self, line: &[u8], context: &mut Context) {
-        let Some(line) = self.continue_cell(line, context) else {
+        let Some(line) = self.continue_cells(line, context) else {
             return;
         };
         let place = context.here();
         let trimmed = line.trim_ascii();
         if trimmed.is_empty() || is_record(trimmed) {
+            self.end_cells(None, context);
             self.lone_key(context);
             self.revision = None;
             return;
         }
         let limit = context.limits.key;
         if text::contains(line, ENCRYPTED_PREFIX) || text::contains(line, PROTOBUF_PREFIX) {
-            let key =
-                Words { rest: line }.map(text::unquoted).find(|word| text::is_key(word, limit));
-            let key = key.map(<[u8]>::to_vec);
+            self.end_cells(None, context);
+            let mut words = Words::of(line).map(|word| text::unquoted(word.text));
+            let key = words.find(|word| text::is_key(word, limit)).map(<[u8]>::to_vec);
             context.stop_at(key, place, FORM, FaultKind::PrintedAsText);
             return;
         }
         let mut number = None;
         let mut before = &b""[..];
         let mut found = false;
-        let mut words = Words { rest: line };
+        let line_begin = Words::of(line).next().map_or(0, |word| word.column);
+        let mut words = Words::of(line);
         while let Some(word) = words.next() {
-            let text = text::unquoted(word);
-            let decoded = if word.len() < 8 { None } else { digits::decode(word) };
+            let text = text::unquoted(word.text);
+            let decoded = if word.text.len() < 8 { None } else { digits::decode(word.text) };
             let key = match &decoded {
                 _ if text::is_key(text, limit) || text::is_bookkeeping(text) => Some(text),
                 Some((bytes, _)) if bytes.len() >= 8 && text::is_key(bytes, limit) => {
@@ -300,24 +241,25 @@ impl LineMachine for Rows {
                 self.lone_key(context);
                 self.revision = number.or(self.revision.take());
                 self.key = Some((key.to_vec(), place));
-            } else if let Some(cell) = cell(word, words.rest, place) {
-                self.cell = Some(cell);
-            } else if let Some(bytes) =
-                decoded.as_ref().map(|(bytes, _)| bytes).filter(|bytes| is_stored(bytes))
-            {
-                self.value(bytes.clone(), place, context);
+            } else if let Some(cell) = Cell::begin(word, words.rest(), line_begin, place) {
+                // The old value, after the value, has another revision.
+                let cell = cell.of_row(self.key.clone(), self.revision.take(), found);
+                self.used = true;
+                self.cells.push(cell);
+            } else if self.cells.last_mut().is_some_and(|cell| cell.push_after_space(word)) {
             } else if number.is_none() && text::number(text).is_some() {
                 number = text::number(text);
-                if before.strip_suffix(b":").unwrap_or(before) == b"id" {
+                let name = before.strip_suffix(b":").unwrap_or(before);
+                if matches!(name, b"id" | b"mod_revision" | b"modRevision") {
                     self.revision = number;
                 }
             } else {
                 let bytes = decoded.map(|(bytes, _)| bytes).unwrap_or_default();
                 if bytes.len() >= 3 && ENCRYPTED_PREFIX.starts_with(&bytes) {
                     self.fault(FaultKind::CutShort, context);
-                } else if Guard::finds(word) {
+                } else if Guard::finds(word.text) {
                     self.fault(FaultKind::UnrecognizedEncrypted, context);
-                } else if bytes.len() >= 24 && word.iter().any(u8::is_ascii_digit) {
+                } else if bytes.len() >= 24 && text.iter().any(u8::is_ascii_digit) {
                     self.fault(FaultKind::Unrecognized, context);
                 } else {
                     means_something = false;
@@ -327,33 +269,13 @@ impl LineMachine for Rows {
             before = text;
         }
         if !found && !text::is_printable(line) {
+            self.end_cells(None, context);
             context.stop(place, Some(FORM), FaultKind::Trailing);
         }
     }
 
     fn finish(&mut self, context: &mut Context) {
-        if self.cell.as_ref().is_some_and(|cell| cell.goes_on != GoesOn::Maybe) {
-            self.cell = None;
-            self.fault(FaultKind::CutShort, context);
-        }
-        self.end_cell(context);
+        self.end_cells(None, context);
         self.lone_key(context);
     }
-}
-
-/// Returns the cell that a word begins, if it may go on in the next line. `rest` is the line after the word.
-fn cell(word: &[u8], rest: &[u8], place: Place) -> Option<Cell> {
-    let rest = rest.trim_ascii();
-    let (text, goes_on) = match word {
-        [quote @ (b'"' | b'\''), text @ ..] if !text.contains(quote) => {
-            (text, GoesOn::Quoted(*quote))
-        }
-        [text @ .., b'+'] if matches!(rest, b"" | b"|") && stored(word).is_none() => {
-            (text, GoesOn::Marked)
-        }
-        _ if rest.is_empty() && is_wrapped(word) => (word, GoesOn::Maybe),
-        _ => return None,
-    };
-    stored(text)?;
-    Some(Cell { text: text.to_vec(), width: text.len(), goes_on, place })
 }

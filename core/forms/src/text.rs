@@ -108,15 +108,49 @@ pub(crate) fn is_prompt(line: &[u8]) -> bool {
         [b'$' | b'#' | b'>' | b'%'] | [b'$' | b'#' | b'>' | b'%', b' ', ..] => true,
         line if line.starts_with(b"Defaulted container ") => true,
         [b'`', b'`', b'`', ..] | [b'~', b'~', b'~', ..] => true,
-        [b'/' | b'{' | b'"' | b'\\', ..] | [] => false,
+        // A directory: `/ # `.
+        [b'/', ..] if has(b" # ") || has(b" $ ") => true,
+        [b'/', rest @ ..] => rest == b" #" || rest == b" $",
+        [b'{' | b'"' | b'\\', ..] | [] => false,
         _ => {
             let ends = matches!(line.last(), Some(b'$' | b'#' | b'>' | b'%'));
             let prompt = line.contains(&b'@')
                 && (ends || has(b"$ ") || has(b"# ") || has(b"> ") || has(b"% "));
-            prompt || (line.contains(&b' ') && COMMANDS.iter().any(|command| has(command)))
+            prompt
+                || has_bare_prompt(line)
+                || (line.contains(&b' ') && COMMANDS.iter().any(|command| has(command)))
         }
     };
     is_prompt && is_printable(line) && !Guard::finds(line)
+}
+
+/// Whether the line is such a prompt, with a command or without.
+fn has_bare_prompt(line: &[u8]) -> bool {
+    let end = line.windows(2).position(|pair| matches!(pair, [b'$' | b'#' | b'>' | b'%', b' ']));
+    is_bare_prompt(end.and_then(|end| line.get(..=end)).unwrap_or(line))
+}
+
+/// Whether the line is what psql prints after a table: `(2 rows)`.
+pub(crate) fn is_row_count(line: &[u8]) -> bool {
+    let line = line.trim_ascii();
+    let count = line
+        .strip_prefix(b"(")
+        .and_then(|line| line.strip_suffix(b" row)").or_else(|| line.strip_suffix(b" rows)")));
+    count.and_then(number).is_some()
+}
+
+/// Whether the line is a prompt of a shell or database without a command: `sh-5.1#`, `~ $`, `PS C:\>`, `mysql>`, `kine=#`.
+fn is_bare_prompt(line: &[u8]) -> bool {
+    let Some((mark @ (b'$' | b'#' | b'>' | b'%'), before)) = line.split_last() else {
+        return false;
+    };
+    // zsh prints `%` after output without a line end, and `cat -A` prints `$` at the end of a line: they follow digits.
+    let is_marked = match mark {
+        b'%' => before.ends_with(b" "),
+        b'>' => true,
+        _ => before.iter().any(|byte| b" :.~[]()\\".contains(byte)) || before.ends_with(b"="),
+    };
+    is_marked && line.len() <= 100
 }
 
 /// Whether the bytes are ASCII that a terminal shows, and line ends.
@@ -184,16 +218,19 @@ pub(crate) fn number(text: &[u8]) -> Option<u64> {
 
 /// Whether `part` occurs in the text.
 pub(crate) fn contains(text: &[u8], part: &[u8]) -> bool {
-    let Some(first) = part.first() else {
-        return true;
-    };
-    let mut rest = text;
-    while let Some(at) = rest.iter().position(|byte| byte == first) {
-        rest = rest.get(at..).unwrap_or_default();
-        if rest.starts_with(part) {
-            return true;
+    find(text, part).is_some()
+}
+
+/// Returns where `part` occurs first in the text.
+pub(crate) fn find(text: &[u8], part: &[u8]) -> Option<usize> {
+    let first = part.first()?;
+    let mut from = 0;
+    loop {
+        let rest = text.get(from..)?;
+        from += rest.iter().position(|byte| byte == first)?;
+        if text.get(from..).is_some_and(|rest| rest.starts_with(part)) {
+            return Some(from);
         }
-        rest = rest.get(1..).unwrap_or_default();
+        from += 1;
     }
-    false
 }

@@ -88,6 +88,10 @@ pub(super) fn interop(workspace: &Workspace, counts: &mut Counts) -> Result<Done
     Ok(Done::Passed)
 }
 
+pub(super) fn etcd(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
+    crate::etcd::run(workspace, counts).map(Done::PassedWith)
+}
+
 pub(super) fn clients(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
     crate::clients::run(workspace, counts)?;
     Ok(Done::Passed)

@@ -34,12 +34,17 @@ pub(crate) struct Line<'l> {
 
 /// Splits the offset off. Returns `None` if the line does not begin with one.
 pub(crate) fn split(line: &[u8]) -> Option<Line<'_>> {
-    let line = line.trim_ascii_start();
+    let mut line = line.trim_ascii_start();
+    // The marks of a quotation, a comment, a table, a list.
+    for mark in [&b"> "[..], b"# ", b"| ", b"- ", b"0x"] {
+        line = line.strip_prefix(mark).unwrap_or(line);
+    }
     let len = line.iter().position(|byte| hex_digit(*byte).is_none()).unwrap_or(line.len());
-    if !(6..=16).contains(&len) {
+    let (offset, rest) = line.split_at_checked(len)?;
+    // certutil prints four digits and a tab.
+    if !(6..=16).contains(&len) && !(len == 4 && rest.starts_with(b"\t")) {
         return None;
     }
-    let (offset, rest) = line.split_at_checked(len)?;
     match rest {
         [] => Some(Line { offset, colon: false, rest }),
         [b':', rest @ ..] => Some(Line { offset, colon: true, rest }),
@@ -71,15 +76,21 @@ impl Cells {
             };
             return Some(if is_little { little } else { big });
         }
+        // `od --endian=big` looks the same as without it.
+        let ordered = |size| {
+            let big = words(size, 16, false);
+            let is_big = big.decode(line).is_some_and(|(bytes, _)| is_plausible(&bytes));
+            if is_big { big } else { words(size, 16, true) }
+        };
         match width {
             1 => line.rest.len().checked_sub(first.len() + 3).map(|margin| Self::Chars { margin }),
             2 => Some(words(1, 16, false)),
             3 => Some(words(1, 8, false)),
-            4 => Some(words(2, 16, true)),
+            4 => Some(ordered(2)),
             5 => Some(words(2, 10, true)),
             6 => Some(words(2, 8, true)),
-            8 => Some(words(4, 16, true)),
-            16 => Some(words(8, 16, true)),
+            8 => Some(ordered(4)),
+            16 => Some(ordered(8)),
             _ => None,
         }
     }
@@ -131,11 +142,14 @@ fn decode_words(
         let digits = token.iter().all(|byte| char::from(*byte).is_digit(base));
         match digits {
             true if token.len() == width => {}
+            // Decimal numbers are padded with spaces.
+            true if base == 10 && token.len() < width => {}
             // The last word of xxd has the bytes that remain.
             true if line.colon && token.len() < width && token.len().is_multiple_of(2) => {}
             // The line is cut off.
             true if is_last && index > 0 && token.len() < width => return Some((bytes, true)),
-            _ if separated => return Some((bytes, false)),
+            // PowerShell separates the text column with one space.
+            _ if separated || size == 1 && index == 16 => return Some((bytes, false)),
             _ => return None,
         }
         let size = if line.colon { token.len() / 2 } else { size };

@@ -35,9 +35,8 @@ impl Name {
             b"id" => Self::RowId,
             b"kv" | b"prev_kv" | b"prevKv" => Self::Event,
             b"header" | b"Header" | b"kvs" | b"Events" | b"result" | b"responses"
-            | b"create_revision" | b"createRevision" | b"CompactRevision" | b"count" | b"more" => {
-                Self::Etcd
-            }
+            | b"create_revision" | b"createRevision" | b"CompactRevision" | b"count" | b"more"
+            | b"cluster_id" | b"clusterId" | b"member_id" | b"memberId" => Self::Etcd,
             _ => Self::Other,
         }
     }
@@ -77,11 +76,15 @@ impl Pair {
             context.fault(place, form, FaultKind::TooLong { limit: context.limits.key });
             return;
         }
+        // kine's own rows are no objects.
+        if row && key.as_deref().is_some_and(text::is_bookkeeping) {
+            return;
+        }
         // Databases print NULL as an empty text.
         let Some(text) = value.filter(|text| !(row && text.is_empty())) else {
             match key {
                 // A deletion has no value.
-                Some(key) if !(event || row && text::is_bookkeeping(&key)) => {
+                Some(key) if !event => {
                     let fault = Fault::new(place, Some(form), FaultKind::NoValue);
                     context.give(Err(Fault { key: Some(key), ..fault }));
                 }

@@ -122,6 +122,18 @@ impl Syntax {
         }
     }
 
+    /// Whether a member of the outermost object has ended.
+    pub(crate) fn after_member(&self) -> bool {
+        self.open.len() == 1
+            && matches!(self.state, State::Comma | State::Name { first: false } | State::Number)
+    }
+
+    /// Whether a text follows that is neither an object, an array, a string nor null. No tool prints other JSON beside values of etcd.
+    pub(crate) fn ends_before(&self, input: &[u8]) -> bool {
+        let is_json = |byte: &u8| b"{[\"n, \t\r\n\x1e".contains(byte);
+        matches!(self.state, State::Top) && !input.first().is_some_and(is_json)
+    }
+
     /// The number of the last [`Event::Number`].
     pub(crate) fn number(&self) -> &[u8] {
         &self.number
@@ -203,6 +215,8 @@ impl Syntax {
             (State::Comma | State::Name { first: true }, b'}') if array == Some(false) => {
                 self.close()
             }
+            // RFC 7464 (`jq --seq`) begins each value with a record separator. Objects of an array may be without their array.
+            (State::Top, 0x1e | b',') => Event::Mark,
             (State::Comma, _) => Event::Invalid("expected `,` or a closing bracket in JSON"),
             (State::Name { .. }, b'"') => {
                 self.state = State::String { name: true };

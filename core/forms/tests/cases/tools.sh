@@ -40,6 +40,9 @@ run od-tx1z.txt pair.bin od 'od -A x -t x1z -v pair.bin'
 run od-d-tx1.txt pair.bin od 'od -A d -t x1 pair.bin'
 run od-n-tx1.txt value.bin hex 'od -A n -t x1 -v value.bin'
 run od-tx4.txt pair.bin hexdump 'od -t x4 pair.bin'
+run od-d.txt pair.bin hexdump 'od -d pair.bin'
+run od-x2-big.txt pair.bin hexdump 'od -t x2 --endian=big pair.bin'
+run od-x4-big.txt pair.bin hexdump 'od -t x4 --endian=big pair.bin'
 run od-tx8.txt pair.bin hexdump 'od -t x8 pair.bin'
 run od-w32.txt pair.bin od 'od -w32 -t x1 pair.bin'
 run hexdump-value.txt value.bin hexdump 'hexdump value.bin'
@@ -71,6 +74,12 @@ sqlite box -box "$columns"
 sqlite table -table "$columns"
 sqlite markdown -markdown "$columns"
 sqlite column '-column -header' "$columns"
+# As a command, `.mode` sets the width at which these modes wrap to 60.
+for mode in box table markdown column; do
+  sqlite wrapped-$mode "-cmd '.mode $mode'" "$columns"
+done
+sqlite wrapped-all "-cmd '.mode box'" 'SELECT id, name, created, hex(value) FROM kine'
+sqlite wrapped-quote "-cmd '.mode box'" 'SELECT id, name, quote(value) FROM kine'
 sqlite line -line "$columns"
 sqlite insert "-cmd '.mode insert kine'" 'SELECT * FROM kine'
 run sqlite-dump.txt row 'database rows' 'sqlite3 /tmp/kine.db .dump'
@@ -98,6 +107,8 @@ run psql-json.txt row 'database rows in JSON' "psql -At -c 'SELECT json_agg(kine
 encode="SELECT id, name, encode(value, 'base64') FROM kine"
 run psql-base64.txt row 'database rows' "psql -c \"$encode\""
 run psql-base64-border.txt row 'database rows' "psql -P border=2 -c \"$encode\""
+run psql-base64-unicode.txt row 'database rows' "psql -P linestyle=unicode -c \"$encode\""
+run psql-base64-old.txt row 'database rows' "psql -P linestyle=old-ascii -c \"$encode\""
 run psql-base64-unaligned.txt row 'database rows' "psql -A -c \"$encode\""
 run psql-base64-tuples.txt row 'database rows' "psql -At -c \"$encode\""
 run psql-base64-expanded.txt row 'database rows' "psql -x -c \"$encode\""

@@ -1,11 +1,21 @@
 //! What etcdctl 3.4 to 3.7, etcd's gateway, jq, dumps and databases print of pairs. Written after etcdctl's printer_simple.go, printer_json.go,
 //! printer_fields.go, printer_protobuf.go and watch_command.go.
 
+// The fuzz target `forms` includes this file by its path, so the paths below are written out.
+#[path = "printers/ambiguous.rs"]
+pub(crate) mod ambiguous;
+#[path = "printers/digits.rs"]
 pub(crate) mod digits;
+#[path = "printers/dumps.rs"]
 pub(crate) mod dumps;
+#[path = "printers/fields.rs"]
 pub(crate) mod fields;
+#[path = "printers/json.rs"]
 pub(crate) mod json;
+#[path = "printers/protobuf.rs"]
 pub(crate) mod protobuf;
+#[path = "printers/wrappings.rs"]
+pub(crate) mod wrappings;
 
 use digits::{base64, escaped, hex, spaced, wrapped};
 use dumps::{hexdump, hexdump_c, xxd};

@@ -7,6 +7,7 @@ pub mod bytes;
 pub mod config;
 pub mod engine;
 pub mod envelope;
+pub mod forms;
 pub mod inspect;
 pub mod json;
 pub mod kms_v1;
@@ -22,11 +23,12 @@ pub struct Target {
     pub seeds: fn() -> Vec<Vec<u8>>,
 }
 
-/// The targets of dekker-core.
-pub static CORE: [Target; 6] = [
+/// The targets of dekker-core and dekker-forms.
+pub static CORE: [Target; 7] = [
     Target { name: "config", run: config::run, seeds: config::seeds },
     Target { name: "engine", run: engine::run, seeds: engine::seeds },
     Target { name: "envelope", run: envelope::run, seeds: envelope::seeds },
+    Target { name: "forms", run: forms::run, seeds: forms::seeds },
     Target { name: "inspect", run: inspect::run, seeds: inspect::seeds },
     Target { name: "json", run: json::run, seeds: json::seeds },
     Target { name: "kms_v1", run: kms_v1::run, seeds: kms_v1::seeds },

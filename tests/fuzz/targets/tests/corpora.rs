@@ -94,4 +94,4 @@ macro_rules! corpora {
     };
 }
 
-corpora!(config, engine, envelope, inspect, json, kms_v1);
+corpora!(config, engine, envelope, forms, inspect, json, kms_v1);
