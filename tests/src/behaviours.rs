@@ -202,6 +202,7 @@ macro_rules! with_behaviours {
                 a_key_id_in_a_plugins_text_is_shown_as_its_hash
                 inspection_needs_no_key
                 all_errors_of_a_file_are_reported_together
+                mistakes_in_configurations_are_named
             }
             counts {
                 local_values_count_for_the_provider_and_for_each_key

@@ -6,6 +6,7 @@
 //! upstream's own code wrote and reported, recorded by `tests/interop`; [`vectors`] compares its values.
 
 pub mod behaviours;
+pub mod config_cases;
 pub mod entropy;
 pub mod face;
 pub mod histories;
