@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 use dekker_cli::Opened;
+use dekker_cli::encrypt_warning::Written;
 use dekker_cli::transform_args::{
     OpenWith, Place, SealWith, decrypt_with_dek, encrypt_with_dek, finish,
 };
@@ -69,12 +70,23 @@ pub(super) async fn encrypt(args: EncryptArgs) -> anyhow::Result<ExitCode> {
     let plaintext = read_input(None)?;
     let at = location(&place);
     let encrypted = match &engine.connect {
-        Some(address) => ask(address, TO_STORAGE, &at, &plaintext).await?,
+        Some(address) => {
+            let encrypted = ask(address, TO_STORAGE, &at, &plaintext).await?;
+            let is_plaintext = *encrypted.bytes == *plaintext;
+            Written { resource: &place.resource, has_rule: None, is_plaintext }.warn();
+            encrypted
+        }
         None => {
             let command = OneCommand::start(&engine.engine, Direction::Encrypt)?;
             let encrypted = command.host.to_storage(at, plaintext).await;
             command.end().await;
             let encrypted = encrypted?;
+            Written {
+                resource: &place.resource,
+                has_rule: Some(encrypted.has_rule),
+                is_plaintext: encrypted.transformer_prefix.is_empty(),
+            }
+            .warn();
             Opened {
                 bytes: Zeroizing::new(encrypted.stored),
                 stale: None,

@@ -6,6 +6,7 @@
 //! Exit codes: 0 for success, 1 for an error, 2 for wrong usage.
 
 pub mod config_command;
+pub mod encrypt_warning;
 pub mod inspect_command;
 pub mod io;
 pub mod transform_args;

@@ -3,6 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
+use dekker_cli::encrypt_warning::Written;
 use dekker_cli::transform_args::Place;
 use dekker_cli::{Finding, Like, Opened, Tools, not_valid};
 use dekker_core::config::{self, Faults};
@@ -129,9 +130,17 @@ pub(crate) fn transform(
     let at = Location { resource: &place.resource, key: place.key() };
     let now = now()?;
     let done = match direction {
-        Direction::ToStorage => {
-            engine.to_storage(OpId(1), at, input, now).map(|outcome| outcome.map(sealed))
-        }
+        Direction::ToStorage => engine.to_storage(OpId(1), at, input, now).map(|outcome| {
+            outcome.map(|encrypted| {
+                Written {
+                    resource: &place.resource,
+                    has_rule: Some(encrypted.has_rule),
+                    is_plaintext: encrypted.transformer_prefix.is_empty(),
+                }
+                .warn();
+                sealed(encrypted)
+            })
+        }),
         Direction::FromStorage => {
             engine.from_storage(OpId(1), at, input, now).map(|outcome| outcome.map(opened))
         }
