@@ -18,6 +18,7 @@ mod duration;
 mod endpoint;
 mod fault;
 mod field_name;
+mod hint;
 mod kms_provider;
 mod lint;
 mod raw;
@@ -40,10 +41,12 @@ pub(crate) use render::quoted;
 pub use resource::GroupResource;
 pub use rule::{Config, NamedKey, Provider, Rule};
 
+use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
 use raw::RawConfig;
 use secret::Secrets;
+use tree::Node;
 
 impl Config {
     /// Parses and validates `bytes`. `reload` adds the rule that automatic reload requires: names of v1 providers must also be unique.
@@ -79,11 +82,12 @@ impl Config {
     }
 }
 
-/// Reports the errors that [`Config::load`] would return for `bytes`, and warnings about settings that are allowed but probably unintended.
+/// Reports the errors that [`Config::load`] would return for `bytes`, and warnings: settings that are allowed but probably unintended, and hints at what
+/// was probably meant where there is an error.
 #[must_use]
 pub fn check(bytes: &[u8], reload: bool) -> Report {
     let reading = Reading::of(bytes, reload);
-    Report { warnings: reading.warnings(), faults: reading.faults }
+    Report { warnings: reading.warnings(bytes), faults: reading.faults }
 }
 
 /// Formats the configuration in `bytes` as YAML, with defaults filled in and each secret replaced by `REDACTED`.
@@ -99,7 +103,9 @@ pub fn show(bytes: &[u8]) -> Result<String, Faults> {
 
 /// The result of reading one file as far as possible.
 struct Reading {
-    /// The fields, if the text could be parsed.
+    /// The document, if the text could be parsed.
+    root: Option<Rc<Node>>,
+    /// The fields, if the document is an encryption configuration.
     raw: Option<RawConfig>,
     config: Option<Config>,
     faults: Vec<Finding>,
@@ -111,6 +117,7 @@ struct Reading {
 impl Reading {
     fn of(bytes: &[u8], reload: bool) -> Self {
         let mut reading = Self {
+            root: None,
             raw: None,
             config: None,
             faults: Vec::new(),
@@ -126,14 +133,21 @@ impl Reading {
                 reading.config =
                     reading.raw.as_ref().map(|raw| validate::validate(raw, reload, faults));
                 reading.second = document.second;
+                reading.root = Some(document.root);
             }
         }
         reading.secrets.hide_in(&mut reading.faults);
         reading
     }
 
-    fn warnings(&self) -> Vec<Finding> {
-        let mut warnings = self.raw.as_ref().map(lint::lint).unwrap_or_default();
+    fn warnings(&self, bytes: &[u8]) -> Vec<Finding> {
+        let mut warnings = match &self.root {
+            Some(root) => hint::of_tree(root, self.raw.is_some()),
+            None => hint::of_text(bytes),
+        };
+        if let Some(raw) = &self.raw {
+            lint::lint(raw, &mut warnings);
+        }
         if let Some(at) = self.second {
             let message = "only the first document of the file is read";
             warnings.push(Finding::file(message, Some(at)));

@@ -208,6 +208,7 @@ macro_rules! with_behaviours {
                 inspection_needs_no_key
                 inspection_of_a_damaged_value_reports_what_is_known
                 all_errors_of_a_file_are_reported_together
+                mistakes_in_configurations_are_named
             }
             read_only {
                 read_only_engine_decrypts_and_sends_no_encrypt

@@ -7,6 +7,7 @@
 
 pub mod behaviours;
 pub mod cases;
+pub mod config_cases;
 pub mod entropy;
 pub mod face;
 pub mod histories;

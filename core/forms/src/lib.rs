@@ -76,7 +76,7 @@ pub use crate::fault::{Fault, FaultKind, FileKind};
 pub use crate::form::Form;
 pub use crate::prefix::{KeyName, Provider, Stored, split};
 pub use crate::reader::{HEAD, Item, Limits, Reader, read_all};
-pub use crate::resource::{Resource, resource};
+pub use crate::resource::{Misnamed, Resource, misnamed, resource};
 
 /// The prefix of every encrypted value.
 pub const ENCRYPTED_PREFIX: &[u8] = b"k8s:enc:";

@@ -1,5 +1,9 @@
 //! Which resource a storage key belongs to.
 
+mod name;
+
+pub use name::{Misnamed, misnamed};
+
 use crate::text;
 
 /// The resource of a storage key. `resource.group` is how an encryption configuration names it.
@@ -30,7 +34,7 @@ const PREFIXES: [&str; 3] = ["/registry/", "/kubernetes.io/", "/openshift.io/"];
 /// The paths of built-in resources below the prefix, by group: `path`, or `path=resource` where they differ.
 ///
 /// Source: upstream's test/integration/etcd/data.go of v1.37. `events` are those of the core group, never of `events.k8s.io`.
-const GROUPS: [(&str, &str); 19] = [
+const GROUPS: [(&str, &str); 21] = [
     (
         "",
         "configmaps controllers=replicationcontrollers events limitranges minions=nodes namespaces persistentvolumeclaims persistentvolumes pods podtemplates resourcequotas secrets serviceaccounts services/endpoints=endpoints services/specs=services",
@@ -39,6 +43,11 @@ const GROUPS: [(&str, &str); 19] = [
         "admissionregistration.k8s.io",
         "mutatingadmissionpolicies mutatingadmissionpolicybindings mutatingwebhookconfigurations validatingadmissionpolicies validatingadmissionpolicybindings validatingwebhookconfigurations",
     ),
+    (
+        "apiextensions.k8s.io",
+        "apiextensions.k8s.io/customresourcedefinitions=customresourcedefinitions",
+    ),
+    ("apiregistration.k8s.io", "apiregistration.k8s.io/apiservices=apiservices"),
     ("apps", "controllerrevisions daemonsets deployments replicasets statefulsets"),
     ("autoscaling", "horizontalpodautoscalers"),
     ("batch", "cronjobs jobs"),
@@ -138,13 +147,18 @@ fn built_in(path: &str) -> Option<(&'static str, &'static str)> {
     }
     for (group, paths) in GROUPS {
         for entry in paths.split(' ') {
-            let (known, resource) = entry.split_once('=').unwrap_or((entry, entry));
+            let (known, resource) = split_entry(entry);
             if begins(known) {
                 return Some((resource, group));
             }
         }
     }
     None
+}
+
+/// Splits an entry of [`GROUPS`] into path and resource.
+fn split_entry(entry: &str) -> (&str, &str) {
+    entry.split_once('=').unwrap_or((entry, entry))
 }
 
 #[cfg(test)]

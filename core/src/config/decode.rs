@@ -60,7 +60,9 @@ impl Decoder<'_> {
                 }
             }
         }
-        let (Some((version, _)), Some((name, kind_at))) = (api_version.text(), kind.text()) else {
+        let (Some((version, version_at)), Some((name, kind_at))) =
+            (api_version.text(), kind.text())
+        else {
             return false;
         };
         if !complete {
@@ -77,7 +79,18 @@ impl Decoder<'_> {
                 quoted(name),
                 quoted(version)
             );
-            self.faults.push(Finding::invalid("kind", quoted(name), detail, kind_at));
+            let is_known = match name {
+                "EncryptionConfiguration" => true,
+                "EncryptionConfig" => version != "apiserver.config.k8s.io/v1",
+                _ => false,
+            };
+            // The version of a known kind is what is wrong.
+            let (path, value, at) = if is_known {
+                ("apiVersion", version, version_at)
+            } else {
+                ("kind", name, kind_at)
+            };
+            self.faults.push(Finding::invalid(path, quoted(value), detail, at));
         }
         known
     }

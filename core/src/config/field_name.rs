@@ -12,6 +12,16 @@ pub(super) fn shown(key: &str) -> &str {
     if name && !key.is_empty() { key } else { "(unprintable)" }
 }
 
+/// The longest name of a field in a path, if it has only letters and the characters between words: no key in base64 has only these.
+const MAX_WORDS: usize = 48;
+
+/// Returns `key` if it looks like a name, which may be longer than in [`shown`], and a placeholder otherwise.
+pub(super) fn shown_in_path(key: &str) -> &str {
+    let is_words = key.len() <= MAX_WORDS
+        && key.bytes().all(|c| c.is_ascii_alphabetic() || b"-_.".contains(&c));
+    if is_words && !key.is_empty() { key } else { shown(key) }
+}
+
 /// Returns whether the names are equal without regard to case and punctuation, or differ only by one character at the end.
 pub(super) fn similar(name: &str, key: &str) -> bool {
     let plain = |text: &str| {
@@ -48,5 +58,8 @@ mod tests {
         assert_eq!(shown("aesCBC"), "aesCBC");
         assert_eq!(shown("MDEyMzQ1Njc4OWFiY2RlZg=="), "(unprintable)");
         assert_eq!(shown(""), "(unprintable)");
+        assert_eq!(shown("encryption-configuration.yaml"), "(unprintable)");
+        assert_eq!(shown_in_path("encryption-configuration.yaml"), "encryption-configuration.yaml");
+        assert_eq!(shown_in_path("MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"), "(unprintable)");
     }
 }

@@ -102,7 +102,8 @@ pub(super) fn check_list(
     }
 }
 
-fn name_fault(name: &str) -> Option<&'static str> {
+/// Returns upstream's error for one name.
+pub(super) fn name_fault(name: &str) -> Option<&'static str> {
     let parsed = GroupResource::parse(name);
     // Lowercasing the whole string differs from this only in the final form of the Greek sigma, which does not change the result.
     if name.chars().any(|c| !c.to_lowercase().eq([c])) {

@@ -2,6 +2,7 @@
 //!
 //! Texts that come from upstream were compared with the decoder and the validation of k8s.io/apiserver v0.37.2.
 
+mod hints;
 mod hostile;
 mod rules;
 

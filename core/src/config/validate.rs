@@ -19,8 +19,10 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-const AES_KEY_SIZES: &[usize] = &[16, 24, 32];
-const SECRETBOX_KEY_SIZES: &[usize] = &[32];
+/// The lengths of keys for AES, in bytes.
+pub(super) const AES_KEY_SIZES: &[usize] = &[16, 24, 32];
+/// The length of keys for secretbox, in bytes.
+pub(super) const SECRETBOX_KEY_SIZES: &[usize] = &[32];
 
 const MORE_THAN_ONE: &str = "more than one provider specified in a single element, should split into different list elements";
 const NO_PROVIDER: &str = "provider does not contain any of the expected providers: KMS, AESGCM, AESCBC, Secretbox, Identity";

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
+use dekker_cli::encrypt_warning::Written;
 use dekker_cli::io::read_input;
 use dekker_cli::transform_args::{Place, SealWith, encrypt_with_dek, finish};
 use dekker_cli::{Decryptor, Opened, ValueState, decrypt_command};
@@ -61,13 +62,22 @@ pub(super) async fn encrypt(args: EncryptArgs) -> anyhow::Result<ExitCode> {
     let encrypted = match engine.connect {
         Some(address) => {
             let mut connection = ServerConnection::open(address).await?;
-            connection.ask(TO_STORAGE, &at, &plaintext).await??
+            let encrypted = connection.ask(TO_STORAGE, &at, &plaintext).await??;
+            let is_plaintext = *encrypted.bytes == *plaintext;
+            Written { resource: &place.resource, has_rule: None, is_plaintext }.warn();
+            encrypted
         }
         None => {
             let command = OneCommand::start(&engine.engine, Direction::Encrypt)?;
             let encrypted = command.host.to_storage(at, plaintext).await;
             command.end().await;
             let encrypted = encrypted?;
+            Written {
+                resource: &place.resource,
+                has_rule: Some(encrypted.has_rule),
+                is_plaintext: encrypted.transformer_prefix.is_empty(),
+            }
+            .warn();
             Opened {
                 bytes: Zeroizing::new(encrypted.stored),
                 stale: None,

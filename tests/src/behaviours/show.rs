@@ -6,6 +6,7 @@ use dekker_core::engine::Options;
 use serde_json::{Value, json};
 
 use super::writing::seeds;
+use crate::config_cases::ConfigCase;
 use crate::face::Maker;
 use crate::object::sha256_text;
 use crate::plugin::{Plugin, Reply};
@@ -338,4 +339,10 @@ pub(super) fn all_errors_of_a_file_are_reported_together(maker: &dyn Maker) {
     let checked = maker.check_config(file.as_bytes(), false);
     let checked: Vec<_> = checked.into_iter().filter(|finding| finding.is_fault).collect();
     assert_eq!(checked, faults, "the tool reports the same");
+}
+
+pub(super) fn mistakes_in_configurations_are_named(maker: &dyn Maker) {
+    for ConfigCase { file, content, findings } in ConfigCase::all() {
+        assert_eq!(maker.check_config(content.as_bytes(), false), findings, "{file}");
+    }
 }

@@ -99,6 +99,49 @@ fn encrypt_and_decrypt_through_a_running_server() {
 }
 
 #[test]
+fn encrypt_warns_of_a_value_that_is_not_encrypted() {
+    play(async |stage| {
+        let config = "apiVersion: apiserver.config.k8s.io/v1
+kind: EncryptionConfiguration
+resources:
+- resources: [secrets, widgets.example.com]
+  providers:
+  - aesgcm: {keys: [{name: key1, secret: fKiMVhYJ0/GgAQTMLZc7uSWbGE7idvk6PlteraedJuk=}]}
+- resources: [events]
+  providers:
+  - identity: {}
+";
+        stage.file("c.yaml", config);
+        let no_rule =
+            "the value was not encrypted: no rule of the configuration covers this resource";
+        let unknown = "Kubernetes stores no resource named \"secret\"; did you mean secrets?";
+        let identity = "the value was not encrypted: identity is the first provider of its rule";
+        for (resource, warning) in [
+            ("secrets", None),
+            ("widgets.example.com", None),
+            ("secret", Some(format!("{no_rule}. {unknown}"))),
+            ("configmaps", Some(no_rule.to_owned())),
+            ("events", Some(identity.to_owned())),
+        ] {
+            let args = [
+                "encrypt",
+                "--resource",
+                resource,
+                "--key",
+                KEY,
+                "--encryption-provider-config",
+                "c.yaml",
+            ];
+            let written = stage.run(&args, PLAINTEXT).await;
+            let expected = warning.as_ref().map(|text| format!("dekker: warning: {text}\n"));
+            assert_eq!(written.stderr, expected.unwrap_or_default(), "{resource}");
+            let stored = written.done();
+            assert_eq!(stored == PLAINTEXT, warning.is_some(), "{resource}");
+        }
+    });
+}
+
+#[test]
 fn encrypt_fails_without_a_plugin() {
     play(async |stage| {
         stage.file("c.yaml", kms_config(&[("gone", &stage.path("kms.sock"))]));

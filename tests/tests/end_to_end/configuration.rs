@@ -2,6 +2,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use dekker_tests::config_cases::ConfigCase;
+use dekker_tests::face::Finding;
 
 use crate::stage::{kms_config, plain_config, play};
 
@@ -75,6 +77,31 @@ fn check_reports_all_six_errors_with_positions() {
         }
         assert!(text.contains("c.yaml: not valid, 6 faults, "), "{text}");
         assert_no_secret(&format!("{text}{}", checked.stderr));
+    });
+}
+
+#[test]
+fn check_names_the_mistakes_of_common_files() {
+    play(async |stage| {
+        for ConfigCase { file, content, findings } in ConfigCase::all() {
+            stage.file(&file, content);
+            let checked = stage.run(&["config", "check", &file], b"").await;
+            let text = checked.text();
+            let mut lines = text.lines();
+            for finding in &findings {
+                let Finding { is_fault, path, message, position } = finding;
+                let (line, column) = position.expect("a position");
+                let severity = if *is_fault { "error" } else { "warning" };
+                let path = if path.is_empty() { String::new() } else { format!("{path}: ") };
+                let expected = format!("{file}:{line}:{column}: {severity}: {path}{message}");
+                assert_eq!(lines.next(), Some(&*expected), "{text}");
+            }
+            let is_valid = !findings.iter().any(|finding| finding.is_fault);
+            let verdict = if is_valid { "valid, 0 faults, " } else { "not valid, " };
+            let last = lines.next().unwrap_or_default();
+            assert!(last.starts_with(&format!("{file}: {verdict}")), "{text}");
+            assert_eq!(checked.code, Some(i32::from(!is_valid)), "{file}");
+        }
     });
 }
 

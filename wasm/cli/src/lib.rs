@@ -11,6 +11,7 @@ mod core_engine;
 pub mod decrypt_command;
 mod found;
 mod input;
+pub mod encrypt_warning;
 pub mod inspect_command;
 pub mod io;
 pub mod transform_args;

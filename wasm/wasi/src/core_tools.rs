@@ -3,6 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
+use dekker_cli::encrypt_warning::Written;
 use dekker_cli::transform_args::Place;
 use dekker_cli::{Decryptor, Finding, Like, Opened, Tools, ValueState, not_valid};
 use dekker_core::config::{self, Faults};
@@ -129,8 +130,14 @@ pub(crate) fn encrypt(
     plaintext: &[u8],
 ) -> anyhow::Result<Opened> {
     let at = Location { resource: &place.resource, key: place.key() };
-    let encrypted = engine.to_storage(OpId(1), at, plaintext, now()?).context(NEEDS_PLUGIN)?;
-    Ok(sealed(encrypted?))
+    let encrypted = engine.to_storage(OpId(1), at, plaintext, now()?).context(NEEDS_PLUGIN)??;
+    Written {
+        resource: &place.resource,
+        has_rule: Some(encrypted.has_rule),
+        is_plaintext: encrypted.transformer_prefix.is_empty(),
+    }
+    .warn();
+    Ok(sealed(encrypted))
 }
 
 /// Decrypts with an engine.
