@@ -8,6 +8,7 @@
 pub mod config_command;
 pub mod inspect_command;
 pub mod io;
+pub mod key_help;
 pub mod transform_args;
 
 use std::fmt;

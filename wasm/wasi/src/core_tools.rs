@@ -3,6 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
+use dekker_cli::key_help::key_help_from_status;
 use dekker_cli::transform_args::Place;
 use dekker_cli::{Finding, Like, Opened, Tools, not_valid};
 use dekker_core::config::{self, Faults};
@@ -14,7 +15,7 @@ use dekker_core::engine::{Engine, Options};
 use dekker_core::inspect::input::inspect_input_json;
 use dekker_core::provider::kms::with_dek;
 use dekker_core::time::Timestamp;
-use dekker_core::{Decrypted, Encrypted, Location};
+use dekker_core::{Decrypted, Encrypted, ErrorKind, Location};
 use zeroize::Zeroizing;
 
 /// The system's source of randomness: under WASI, `wasi:random`.
@@ -139,5 +140,24 @@ pub(crate) fn transform(
     let done = done.context(
         "this operation needs a KMS plugin, which WebAssembly cannot reach: pass the DEK with --dek-file, or use the native `dekker`",
     )?;
-    Ok(done?)
+    done.map_err(|error| {
+        let has_help = match error.kind {
+            ErrorKind::NoMatchingPrefix | ErrorKind::EncryptedData | ErrorKind::DecryptFailed => {
+                matches!(direction, Direction::FromStorage)
+            }
+            ErrorKind::Malformed
+            | ErrorKind::Kms
+            | ErrorKind::NotReady
+            | ErrorKind::NoncesExhausted
+            | ErrorKind::Overloaded
+            | ErrorKind::Internal => false,
+        };
+        let help = has_help
+            .then(|| key_help_from_status(&engine.status(now), &place.resource, input))
+            .flatten();
+        match help {
+            Some(help) => anyhow::Error::msg(format!("{error}\nhelp: {help}")),
+            None => error.into(),
+        }
+    })
 }

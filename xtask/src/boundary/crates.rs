@@ -30,7 +30,7 @@ const TABLE: [(&str, May); 22] = [
             "dekker-shared",
         ]),
     ),
-    ("dekker-cli", May::Use(&[])),
+    ("dekker-cli", May::Use(&["dekker-forms"])),
     ("dekker-compiled", May::Use(&[])),
     ("dekker-component", May::Use(&["dekker-core", "dekker-memory"])),
     ("dekker-concurrency", May::Use(&["dekker-core"])),
