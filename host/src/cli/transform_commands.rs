@@ -24,7 +24,7 @@ use crate::http::api::{FROM_STORAGE, KEY_ID_HASH, STALE, TO_STORAGE};
 use crate::kms::address::SocketAddress;
 use crate::kms::embedded::PrivatePlugin;
 use crate::kms::keyring::Keyring;
-use crate::model::Location;
+use crate::model::{HostError, Location};
 
 #[derive(Args)]
 pub(super) struct EncryptArgs {
@@ -72,7 +72,11 @@ pub(super) async fn encrypt(args: EncryptArgs) -> anyhow::Result<ExitCode> {
         Some(address) => ask(address, TO_STORAGE, &at, &plaintext).await?,
         None => {
             let command = OneCommand::start(&engine.engine, Direction::Encrypt)?;
-            let encrypted = command.host.to_storage(at, plaintext).await;
+            let encrypted = command.host.to_storage(at.clone(), plaintext).await;
+            let encrypted = match encrypted {
+                Ok(encrypted) => Ok(encrypted),
+                Err(error) => Err(explained(&command.host, error, &at, None).await),
+            };
             command.end().await;
             let encrypted = encrypted?;
             Opened {
@@ -97,7 +101,11 @@ pub(super) async fn decrypt(args: DecryptArgs) -> anyhow::Result<ExitCode> {
         Some(address) => ask(address, FROM_STORAGE, &at, &stored).await?,
         None => {
             let command = OneCommand::start(&engine.engine, Direction::Decrypt)?;
-            let decrypted = command.host.from_storage(at, stored.to_vec()).await;
+            let decrypted = command.host.from_storage(at.clone(), stored.to_vec()).await;
+            let decrypted = match decrypted {
+                Ok(decrypted) => Ok(decrypted),
+                Err(error) => Err(explained(&command.host, error, &at, Some(&stored)).await),
+            };
             command.end().await;
             let decrypted = decrypted?;
             Opened {
@@ -161,6 +169,21 @@ impl OneCommand {
             plugin.stop().await;
         }
     }
+}
+
+/// Adds what is known about the cause and the remedy to the error of an operation. `stored` is the value, if it was to be decrypted.
+async fn explained(
+    host: &Host,
+    error: HostError,
+    at: &Location,
+    stored: Option<&[u8]>,
+) -> anyhow::Error {
+    let mut text = error.to_string();
+    for help in host.help(&error, at, stored).await {
+        text.push_str("\nhelp: ");
+        text.push_str(&help);
+    }
+    anyhow::Error::msg(text)
 }
 
 /// Sends one request to a running server.
