@@ -19,7 +19,7 @@ use self::single_flight::SingleFlight;
 pub(crate) use self::builder::WORKERS_MAX;
 pub use self::builder::{BuildError, HostBuilder, KmsCoast, WriteDekSource, default_workers};
 
-use crate::driver::{ConfigsInUse, Control, Judged, KmsHelp, Named, Reply, Request};
+use crate::driver::{ConfigsInUse, Control, Judged, KmsHelp, Reply, Request};
 use crate::fault::{Fault, ReloadError};
 use crate::kms::address::SocketAddress;
 use crate::kms::ownership::Standing;
@@ -267,7 +267,7 @@ impl Host {
             if let Some(providers) =
                 fields.get_mut("kmsProviders").and_then(serde_json::Value::as_array_mut)
             {
-                add_help(providers, &self.0.kms_help.all());
+                help::add(providers, &self.0.kms_help.all());
             }
             if let Some(mut file) = self.config_file().clone() {
                 // Use the hash from the same status, which may be newer than the controller's.
@@ -407,20 +407,6 @@ async fn ask<T>(
     let (reply, answer) = oneshot::channel();
     queue.send(request(reply)).await.map_err(|_| HostError::Closed)?;
     answer.await.map_err(|_| HostError::Closed)?
-}
-
-/// Adds to each KMS provider what the operator can do about its failed calls; `null` if nothing is known.
-fn add_help(providers: &mut [serde_json::Value], all: &[(Named, String)]) {
-    for provider in providers {
-        let is_this = |named: &Named| {
-            let Named { name, api_version, endpoint } = named;
-            provider["name"] == **name
-                && provider["apiVersion"] == *api_version
-                && provider["endpoint"] == **endpoint
-        };
-        let help = all.iter().find(|(named, _)| is_this(named)).map(|(_, help)| help.clone());
-        provider["help"] = help.into();
-    }
 }
 
 fn embedded_plugin(address: &SocketAddress, standing: &Standing) -> serde_json::Value {

@@ -55,8 +55,8 @@ pub struct Rotated {
 /// Queries the state of the plugin at `address`, once.
 ///
 /// # Errors
-/// Returns an error if this process cannot connect to it, if the plugin does not answer Status within three seconds, or if Dekker's own plugin does not answer
-/// Counts within three seconds.
+/// Returns an error if this process cannot connect to it, if the plugin does not answer Status within three seconds, or if Dekker's own plugin does not
+/// answer Counts within three seconds.
 pub async fn plugin_status(address: &SocketAddress) -> anyhow::Result<PluginStatus> {
     // Without this check, a missing plugin would only be reported after the deadline.
     address.dial().await?;

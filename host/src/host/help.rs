@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use dekker_cli::key_help::key_help;
 
 use super::Host;
+use crate::driver::Named;
 use crate::model::{ErrorKind, HostError, Location};
 
 /// 1 second: how long after a failed read no further one is explained in the log, so that a client that repeats one cannot keep the engine busy.
@@ -58,6 +59,20 @@ impl Host {
                 tracing::warn!(resource = at.resource, "a value could not be read: {help}");
             }
         }
+    }
+}
+
+/// Adds to each KMS provider what the operator can do about its failed calls; `null` if nothing is known.
+pub(super) fn add(providers: &mut [serde_json::Value], all: &[(Named, String)]) {
+    for provider in providers {
+        let is_this = |named: &Named| {
+            let Named { name, api_version, endpoint } = named;
+            provider["name"] == **name
+                && provider["apiVersion"] == *api_version
+                && provider["endpoint"] == **endpoint
+        };
+        let help = all.iter().find(|(named, _)| is_this(named)).map(|(_, help)| help.clone());
+        provider["help"] = help.into();
     }
 }
 
