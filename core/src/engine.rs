@@ -18,6 +18,7 @@ mod health;
 pub mod lease;
 mod pending;
 mod reload;
+mod rule_names;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -200,6 +201,7 @@ impl Engine {
                 collapsed: false,
                 timeouts: Duration::ZERO,
                 coverage: Coverage::default(),
+                names: Vec::new(),
             }),
             candidate: None,
             last_reload: None,

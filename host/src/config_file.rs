@@ -11,7 +11,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use notify::Watcher;
 use tokio::sync::Notify;
@@ -150,8 +150,24 @@ pub(crate) struct Controller<E> {
 struct Held {
     hash: String,
     since: Instant,
-    /// When the file may take effect, in seconds since the Unix epoch, for `/statusz`.
-    until: f64,
+    /// When the file may take effect, for the log and `/statusz`.
+    until: SystemTime,
+}
+
+impl Held {
+    fn until_unix_seconds(&self) -> f64 {
+        self.until.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+    }
+}
+
+/// The result of a poll whose file is not refused.
+enum Polled {
+    /// The file is the one in use.
+    Unchanged,
+    /// The file with this hash has taken effect.
+    InUse(String),
+    /// The file is valid and held back: until when, and why.
+    Held(String),
 }
 
 /// When a controller acts.
@@ -180,28 +196,39 @@ impl<E: Engine> Controller<E> {
         let _watcher = watch(&self.path, self.poll_now.clone());
         let clock = Clock::start();
         let mut retry = FIRST_RETRY;
-        let mut last_error: Option<String> = None;
+        let (mut last_error, mut last_hold): (Option<String>, Option<String>) = (None, None);
         let mut refusals = 0_u64;
         loop {
             let outcome = self.poll(&clock).await;
             let now = clock.now() as f64 / 1000.0;
-            match &outcome {
-                Ok(None) => {}
-                Ok(Some(hash)) => {
-                    tracing::info!(hash, path = %self.path.display(), "the changed configuration is in use");
+            let path = self.path.display();
+            let (mut error, mut hold) = (None, None);
+            match outcome {
+                Ok(Polled::Unchanged) => {}
+                Ok(Polled::InUse(hash)) => {
+                    tracing::info!(hash, %path, "the changed configuration is in use");
                 }
-                Err(error) => {
-                    // Log a repeated error only at debug level.
-                    if last_error.as_ref() == Some(error) {
-                        tracing::debug!(error, "the configuration is still refused");
+                // Not a failure: the file is valid, and counts as a success when it takes effect.
+                Ok(Polled::Held(reason)) => {
+                    if last_hold.as_ref() == Some(&reason) {
+                        tracing::debug!(reason, "the configuration is still held");
                     } else {
-                        tracing::error!(error, path = %self.path.display(), "the configuration was refused; the one in use is kept");
+                        tracing::warn!(%path, "the changed configuration is {reason}");
+                    }
+                    hold = Some(reason);
+                }
+                Err(reason) => {
+                    // Log a repeated error only at debug level.
+                    if last_error.as_ref() == Some(&reason) {
+                        tracing::debug!(error = reason, "the configuration is still refused");
+                    } else {
+                        tracing::error!(error = reason, %path, "the configuration was refused; the one in use is kept");
                     }
                     self.metrics.reload_failed(now);
                     refusals += 1;
+                    error = Some(reason);
                 }
             }
-            let error = outcome.err();
             let held = self.held.as_ref().filter(|held| self.is_held(held));
             self.engine.set_config_file(serde_json::json!({
                 "path": self.path.display().to_string(),
@@ -209,10 +236,11 @@ impl<E: Engine> Controller<E> {
                 "seenHash": self.seen,
                 "error": error,
                 "refusals": refusals,
-                "heldUntilUnixSeconds": held.map(|held| held.until),
+                "held": hold,
+                "heldUntilUnixSeconds": held.map(Held::until_unix_seconds),
             }));
             // A file that is held back is polled again when its hold time ends.
-            let wait = if error.is_some() && held.is_none() {
+            let wait = if error.is_some() {
                 let wait = retry.min(self.timing.interval);
                 retry = retry.saturating_mul(2);
                 wait
@@ -220,7 +248,7 @@ impl<E: Engine> Controller<E> {
                 retry = FIRST_RETRY;
                 self.timing.interval
             };
-            last_error = error;
+            (last_error, last_hold) = (error, hold);
             let mut next = Instant::now() + wait;
             if let Some(held) = held {
                 next = next.min(held.since + self.timing.hold);
@@ -241,8 +269,8 @@ impl<E: Engine> Controller<E> {
         tokio::task::spawn_blocking(move || read(&path)).await.map_err(|error| error.to_string())?
     }
 
-    /// Polls once. Returns the hash of a file that has taken effect, or `Ok(None)` if nothing has changed.
-    async fn poll(&mut self, clock: &Clock) -> Result<Option<String>, String> {
+    /// Polls once. Returns an error if the file is refused.
+    async fn poll(&mut self, clock: &Clock) -> Result<Polled, String> {
         let confirmed = self.poll_now.confirmed.swap(false, Ordering::Relaxed);
         self.seen = None;
         let mut content = self.read().await?;
@@ -256,19 +284,19 @@ impl<E: Engine> Controller<E> {
             // An older candidate that is still being probed may take effect later, even though its outcome is no longer awaited.
             let is_settled = in_use.candidate.is_none_or(|candidate| *candidate == *content.hash);
             if *in_use.running == *content.hash && is_settled {
-                break Ok(None);
+                break Ok(Polled::Unchanged);
             }
             let judged = self.engine.judge(content.bytes.clone()).await;
             let Judged { over, outcome } = judged.map_err(text)?;
             // If the file has errors, `reload_over` reports them.
             let unreadable = outcome.unwrap_or_default().join("; ");
             if !unreadable.is_empty() {
-                if self.holds(&content.hash, clock) {
-                    break Err(format!(
-                        "the file may be half-written, because it cannot read what the one in use can ({unreadable}): it takes effect \
-                         after {:?} without a change, or at once on SIGHUP",
+                if let Some(until) = self.holds(&content.hash, clock) {
+                    break Ok(Polled::Held(format!(
+                        "held until {until}: it may be half-written, because it cannot read what the one in use can ({unreadable}); it takes \
+                         effect after {:?} without a change, or at once on SIGHUP",
                         self.timing.hold
-                    ));
+                    )));
                 }
                 tracing::warn!(
                     unreadable,
@@ -286,7 +314,7 @@ impl<E: Engine> Controller<E> {
                 self.confirmed = confirmed;
             }
             content = match outcome {
-                Ok(Ok(())) => break Ok(Some(hash)),
+                Ok(Ok(())) => break Ok(Polled::InUse(hash)),
                 Ok(Err(ReloadError::Overtaken)) => self.read().await?,
                 Ok(Err(error)) => break Err(error.to_string()),
                 // Compare it with the configuration that is then in use: the older file may have taken effect in the meantime.
@@ -299,17 +327,18 @@ impl<E: Engine> Controller<E> {
         outcome
     }
 
-    /// Returns whether a file that reads less than the configuration in use must still be held back.
-    fn holds(&mut self, hash: &str, clock: &Clock) -> bool {
+    /// Returns until when a file that reads less than the configuration in use must be held back, in RFC 3339, or `None` if no longer.
+    fn holds(&mut self, hash: &str, clock: &Clock) -> Option<String> {
         let known = self.held.take().filter(|held| held.hash == hash);
         let held = known.unwrap_or_else(|| Held {
             hash: hash.to_owned(),
             since: Instant::now(),
-            until: clock.now() as f64 / 1000.0 + self.timing.hold.as_secs_f64(),
+            until: UNIX_EPOCH + Duration::from_millis(clock.now()) + self.timing.hold,
         });
-        let is_held = self.is_held(&held);
+        let until =
+            self.is_held(&held).then(|| humantime::format_rfc3339_seconds(held.until).to_string());
         self.held = Some(held);
-        is_held
+        until
     }
 
     fn is_held(&self, held: &Held) -> bool {

@@ -14,6 +14,7 @@
 mod actions;
 mod configs;
 mod kms_calls;
+mod kms_help;
 mod messages;
 mod publishing;
 mod requests;
@@ -29,6 +30,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
+pub(crate) use self::kms_calls::Kms;
+pub(crate) use self::kms_help::{KmsHelp, Named};
 pub(crate) use self::messages::{ConfigsInUse, Control, Judged, Queues, Reply, Request};
 
 use self::configs::{ConfigFile, Configs};
@@ -36,7 +39,6 @@ use self::kms_calls::KmsCalls;
 use self::requests::Pending;
 use crate::clock::Clock;
 use crate::guest::{Component, ConfigFinding, Event, Guest, Options, Trap};
-use crate::kms::address::Detour;
 use crate::metrics::Metrics;
 use crate::restore::{Sign, Watch};
 use crate::workers::Workers;
@@ -78,7 +80,7 @@ impl Driver {
         config: Zeroizing<Vec<u8>>,
         metrics: Arc<Metrics>,
         control: mpsc::UnboundedSender<Control>,
-        detour: Option<Detour>,
+        kms: Kms,
     ) -> Result<Result<Self, Vec<ConfigFinding>>, Trap> {
         let clock = Clock::start();
         let guest = match component.load(&config, &options, clock.now())? {
@@ -89,7 +91,7 @@ impl Driver {
             component,
             options,
             clock,
-            kms: KmsCalls::new(control, metrics.clone(), detour),
+            kms: KmsCalls::new(control, metrics.clone(), kms),
             metrics,
             has_leases: guest.has_leases(),
             guest: Some(guest),

@@ -1,6 +1,7 @@
 //! [`Host`]: a handle to a running engine that any task may use.
 
 mod builder;
+mod help;
 mod service;
 mod single_flight;
 
@@ -12,12 +13,13 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use zeroize::Zeroizing;
 
+use self::help::{Explained, LogHelp, beginning};
 use self::single_flight::SingleFlight;
 
 pub(crate) use self::builder::WORKERS_MAX;
 pub use self::builder::{BuildError, HostBuilder, KmsCoast, WriteDekSource, default_workers};
 
-use crate::driver::{ConfigsInUse, Control, Judged, Reply, Request};
+use crate::driver::{ConfigsInUse, Control, Judged, KmsHelp, Reply, Request};
 use crate::fault::{Fault, ReloadError};
 use crate::kms::address::SocketAddress;
 use crate::kms::ownership::Standing;
@@ -59,6 +61,8 @@ struct Shared {
     control: mpsc::UnboundedSender<Control>,
     next_op: AtomicU64,
     metrics: Arc<Metrics>,
+    kms_help: Arc<KmsHelp>,
+    explained: Explained,
     config_file: Mutex<Option<serde_json::Value>>,
     workers: Option<Arc<Workers>>,
     embedded_plugin: OnceLock<(SocketAddress, watch::Receiver<Standing>)>,
@@ -99,8 +103,17 @@ impl Host {
         at: Location,
         stored: Vec<u8>,
     ) -> Result<Decrypted, HostError> {
+        self.timed_read(at, stored, LogHelp::No).await
+    }
+
+    async fn timed_read(
+        &self,
+        at: Location,
+        stored: Vec<u8>,
+        log_help: LogHelp,
+    ) -> Result<Decrypted, HostError> {
         let start = std::time::Instant::now();
-        let decrypted = self.read(at, stored).await?;
+        let decrypted = self.read(at, stored, log_help).await?;
         if decrypted.has_rule {
             let provider = match &*decrypted.transformer_prefix {
                 // Upstream labels identity "identity" for reads, but leaves the label empty for writes.
@@ -147,19 +160,24 @@ impl Host {
     }
 
     /// Decrypts the value in a worker if possible, and otherwise in the control instance.
-    async fn read(&self, at: Location, stored: Vec<u8>) -> Result<Decrypted, HostError> {
+    async fn read(
+        &self,
+        at: Location,
+        stored: Vec<u8>,
+        log_help: LogHelp,
+    ) -> Result<Decrypted, HostError> {
         let Some(workers) = self.0.workers.as_deref() else {
-            return self.read_in_control(at, stored).await;
+            return self.read_in_control(at, stored, log_help).await;
         };
         if let Attempt::Done(decrypted) = workers.from_storage(self, &at, &stored).await? {
             return Ok(decrypted);
         }
         // Other values have no DEK that a worker could learn.
         if !stored.starts_with(KMS_V2) {
-            return self.read_in_control(at, stored).await;
+            return self.read_in_control(at, stored, log_help).await;
         }
         let (seen_at, seen) = (at.clone(), stored.clone());
-        let decrypted = self.read_in_control(at, stored).await?;
+        let decrypted = self.read_in_control(at, stored, log_help).await?;
         let (at, stored) = (seen_at.clone(), seen.clone());
         let dek = self.ask_for_value(|reply| Request::KnownDek { at, stored, reply });
         if let Ok(Some(dek)) = dek.await {
@@ -168,8 +186,23 @@ impl Host {
         Ok(decrypted)
     }
 
-    async fn read_in_control(&self, at: Location, stored: Vec<u8>) -> Result<Decrypted, HostError> {
-        self.operation(|op, reply| Request::FromStorage { op, at, stored, reply }).await
+    /// Decrypts the value in the control instance, which also returns every error.
+    async fn read_in_control(
+        &self,
+        at: Location,
+        stored: Vec<u8>,
+        log_help: LogHelp,
+    ) -> Result<Decrypted, HostError> {
+        let seen = match log_help {
+            LogHelp::Yes => Some((at.clone(), beginning(&stored).to_vec())),
+            LogHelp::No => None,
+        };
+        let outcome =
+            self.operation(|op, reply| Request::FromStorage { op, at, stored, reply }).await;
+        if let (Err(error), Some((at, beginning))) = (&outcome, seen) {
+            self.log_help(error, &at, &beginning).await;
+        }
+        outcome
     }
 
     /// Runs the KMS checks. Waits for the plugin if its last answer is too old. Callers that arrive during a run share its result; the run continues
@@ -231,6 +264,11 @@ impl Host {
             serde_json::from_str(&text).map_err(|_| HostError::Trapped)?;
         if let Some(fields) = status.as_object_mut() {
             fields.insert("workers".to_owned(), self.workers().into());
+            if let Some(providers) =
+                fields.get_mut("kmsProviders").and_then(serde_json::Value::as_array_mut)
+            {
+                help::add(providers, &self.0.kms_help.all());
+            }
             if let Some(mut file) = self.config_file().clone() {
                 // Use the hash from the same status, which may be newer than the controller's.
                 file["loadedHash"] = fields.get("configHash").cloned().unwrap_or_default();

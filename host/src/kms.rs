@@ -8,6 +8,7 @@ pub mod address;
 mod bounds;
 pub(crate) mod claim;
 pub mod client;
+pub(crate) mod dial;
 pub(crate) mod embedded;
 pub mod keyring;
 pub(crate) mod ownership;
@@ -54,18 +55,20 @@ pub struct Rotated {
 /// Queries the state of the plugin at `address`, once.
 ///
 /// # Errors
-/// Returns an error if nothing listens there, if the plugin does not answer Status within three seconds, or if Dekker's own plugin does not answer
-/// Counts within three seconds.
+/// Returns an error if this process cannot connect to it, if the plugin does not answer Status within three seconds, or if Dekker's own plugin does not
+/// answer Counts within three seconds.
 pub async fn plugin_status(address: &SocketAddress) -> anyhow::Result<PluginStatus> {
-    // Without this check, a missing plugin would only be reported as an exceeded deadline.
-    address.connect().await.with_context(|| {
-        format!("no KMS plugin listens on {address}: start one, or name the socket it listens on")
-    })?;
+    // Without this check, a missing plugin would only be reported after the deadline.
+    address.dial().await?;
     let client = KmsClient::v2(address.clone(), STATUS_TIMEOUT);
-    let status = client
-        .status()
-        .await
-        .with_context(|| format!("the KMS plugin on {address} did not answer Status"))?;
+    let status = client.status().await.map_err(|error| {
+        let cause = if error.code == Code::Unimplemented as u32 {
+            "does not offer KMS v2, the only version that has a Status"
+        } else {
+            "did not answer Status"
+        };
+        anyhow::Error::new(error).context(format!("the KMS plugin on {address} {cause}"))
+    })?;
     let introspection = IntrospectionClient::new(client.plugin());
     let counts = client.attempt(CountsRequest {}, |request| {
         let mut introspection = introspection.clone();

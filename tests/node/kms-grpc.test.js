@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, rm } from "node:fs/promises";
+import { chmod, link, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test from "node:test";
@@ -116,6 +117,60 @@ test("a call to a missing socket fails at its deadline", async (context) => {
   const transformer = await Transformer.load(file("v2", endpoint, "50ms"), { kms: kmsGrpc });
   await assert.rejects(transformer.toStorage(AT, bytes("v")), { code: "NOT_READY", message: /DeadlineExceeded/ });
   transformer.free();
+});
+
+/** The states of a socket that the recording of kube-apiserver's client has and that can be made here. */
+const SOCKETS = {
+  missing: () => {},
+  refused: async (path) => {
+    const server = createServer().listen(`${path}.bound`);
+    await once(server, "listening");
+    // A link keeps the socket's file when the server removes its own.
+    await link(`${path}.bound`, path);
+    server.close();
+    await once(server, "close");
+  },
+  directory: (path) => mkdir(path),
+  "plain file": (path) => writeFile(path, ""),
+  "not permitted": async (path, context) => {
+    const server = createServer().listen(path);
+    await once(server, "listening");
+    await chmod(path, 0);
+    context.after(() => server.close());
+  },
+  "never accepted": async (path, context) => {
+    const server = createServer((socket) => socket.on("error", () => {})).listen(path);
+    await once(server, "listening");
+    context.after(() => server.close());
+  },
+};
+
+test("a socket that cannot be used is reported as kube-apiserver reports it", async (context) => {
+  const recording = new URL("../vectors/kms-sockets.json", import.meta.url);
+  const { rows } = JSON.parse(await readFile(recording, "utf8"));
+  const isRoot = process.geteuid() === 0;
+  let compared = 0;
+  for (const { state, api, connected, status } of rows) {
+    if (api !== "v2" || connected) continue;
+    const directory = await folder(context);
+    await chmod(directory, 0o755);
+    const path = join(directory, "kms.sock");
+    await SOCKETS[state](path, context);
+    const client = kmsGrpc({ socketPath: path, timeoutMs: 200 });
+    // Root may connect to any socket.
+    if (isRoot && state === "not permitted") process.seteuid(54321);
+    try {
+      const fault = await client.status().catch((fault) => fault);
+      assert.equal(fault.code, grpc.status.DEADLINE_EXCEEDED, state);
+      const text = `rpc error: code = DeadlineExceeded desc = ${fault.details}`;
+      assert.equal(text.replaceAll(path, "SOCKET"), status, state);
+    } finally {
+      if (isRoot) process.seteuid(0);
+      client.close();
+    }
+    compared += 1;
+  }
+  assert.equal(compared, 6);
 });
 
 test("invalid endpoints are refused", () => {

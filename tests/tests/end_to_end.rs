@@ -40,6 +40,8 @@ mod floods;
 mod half_written;
 #[path = "end_to_end/health.rs"]
 mod health;
+#[path = "end_to_end/helping.rs"]
+mod helping;
 #[path = "end_to_end/inspecting.rs"]
 mod inspecting;
 #[path = "end_to_end/keys_lost.rs"]

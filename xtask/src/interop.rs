@@ -18,6 +18,7 @@ use crate::workspace::Workspace;
 /// The recordings that must be the same each time. The paths are relative to `tests/`.
 const CORPUS: &str = "interop/config/corpus.jsonl";
 const KEY_STATES: &str = "vectors/key-states.json";
+const SOCKETS: &str = "vectors/kms-sockets.json";
 
 /// A row of the table.
 #[derive(Debug, PartialEq, Eq)]
@@ -103,7 +104,7 @@ impl Interop<'_> {
         command::run(build.arg(self.program()).arg("."))
     }
 
-    /// Records vectors, verdicts and key states from upstream again, and compares those that are not random with the committed ones.
+    /// Records vectors, verdicts, key states and the errors of unusable sockets from upstream again, and compares those that are not random with the committed ones.
     fn record(&mut self) -> Result<()> {
         let fresh = self.fresh();
         if fresh.exists() {
@@ -130,8 +131,13 @@ impl Interop<'_> {
         command::run(&mut verdicts)?;
         // Also runs the Go program's other test, which compares `upstream_tests.txt` with upstream's tests.
         let mut tests = self.go(["test", "-count=1", "."]);
-        command::run(tests.env("INTEROP_STATES", fresh.join(KEY_STATES)))?;
-        for (what, name) in [("configuration verdicts", CORPUS), ("key states", KEY_STATES)] {
+        tests.env("INTEROP_STATES", fresh.join(KEY_STATES));
+        command::run(tests.env("INTEROP_SOCKETS", fresh.join(SOCKETS)))?;
+        for (what, name) in [
+            ("configuration verdicts", CORPUS),
+            ("key states", KEY_STATES),
+            ("unusable sockets", SOCKETS),
+        ] {
             let row = self.same(what, name)?;
             self.rows.push(row);
         }

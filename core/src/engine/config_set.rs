@@ -7,6 +7,7 @@ use core::time::Duration;
 
 use super::coverage::Coverage;
 use super::event::Generation;
+use super::rule_names::RuleNames;
 use crate::config::Config;
 use crate::crypto::secret::Secret;
 use crate::provider::kms::call::ProviderId;
@@ -25,6 +26,8 @@ pub(super) struct ConfigSet {
     /// The sum of the KMS timeouts. A KMS v1 provider counts twice, because its health check makes two calls.
     pub(super) timeouts: Duration,
     pub(super) coverage: Coverage,
+    /// The names in the file, in its order.
+    pub(super) names: Vec<RuleNames>,
 }
 
 impl ConfigSet {

@@ -12,6 +12,7 @@ use super::candidate::{CANDIDATE_MIN_GRACE, CANDIDATE_PROBE_INTERVAL, Candidate,
 use super::config_set::{ConfigSet, File, ParsedFile};
 use super::coverage::Coverage;
 use super::event::{Action, Generation, LogLevel};
+use super::rule_names::RuleNames;
 use super::{Engine, Options};
 use crate::config::{Config, Faults, Finding, KmsProvider, KmsVersion, NamedKey, Provider};
 use crate::crypto::keys::LocalCipher;
@@ -148,6 +149,7 @@ impl Engine {
     ) -> Result<ConfigSet, Faults> {
         let ParsedFile { file, config } = parsed;
         let coverage = Coverage::of(&config);
+        let names = RuleNames::of(&config);
         let mut kms = Vec::new();
         let mut v1_used = false;
         let mut timeouts = Duration::ZERO;
@@ -191,6 +193,7 @@ impl Engine {
             collapsed,
             timeouts,
             coverage,
+            names,
         })
     }
 

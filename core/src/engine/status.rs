@@ -11,7 +11,7 @@ use crate::provider::kms::v2::key_state::Current;
 use crate::time::Timestamp;
 
 impl Engine {
-    /// Returns JSON for `/statusz`: the configuration's hash, the last reload and, for each KMS provider, its key ID hash, the age and expiry of its
+    /// Returns JSON for `/statusz`: the configuration's hash, the last reload, the names in the configuration and, for each KMS provider, its key ID hash, the age and expiry of its
     /// write DEK, its last Status and the size of its cache. Contains no secrets and no key IDs.
     pub fn status(&mut self, now: Timestamp) -> String {
         let now = self.advance(now);
@@ -33,6 +33,11 @@ impl Engine {
             }
             None => json.null("lastReload"),
         }
+        json.open_member("rules", '[');
+        for rule in &self.running.names {
+            rule.write(&mut json);
+        }
+        json.close(']');
         json.number("parkedOperations", self.parked.len() as u64);
         json.number("kmsCallsInFlight", self.calls.len() as u64);
         json.open_member("kmsProviders", '[');

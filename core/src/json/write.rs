@@ -38,6 +38,12 @@ impl Writer {
         push_text(&mut self.out, text, "");
     }
 
+    /// Writes `"text"`, as an element.
+    pub(crate) fn element(&mut self, text: &str) {
+        self.separate();
+        push_text(&mut self.out, text, "");
+    }
+
     /// Writes `"name":"text"` or `"name":null`.
     pub(crate) fn text_or_null(&mut self, name: &str, text: Option<&str>) {
         match text {

@@ -5,13 +5,14 @@
 
 use alloc::boxed::Box;
 use alloc::format;
+use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::transformer::{Failed, LocalRead, LocalTransformer, LocalWritten, UNKNOWN};
 use crate::config::NamedKey;
 use crate::crypto::entropy::Entropy;
-use crate::crypto::keys::{KeyError, KeyStore, LocalCipher, LocalKey};
+use crate::crypto::keys::{KeyError, KeyStore, LocalCipher, LocalKey, OpenError};
 use crate::provider::error::{ErrorKind, TransformError};
 
 /// The keys of one provider.
@@ -36,6 +37,21 @@ impl LocalKeys {
             keys.push((format!("{name}:").into(), store.local(cipher, secret)?));
         }
         Ok(Self { keys, cipher })
+    }
+
+    /// Returns the error of a key that does not open its value.
+    ///
+    /// AES-CBC does not authenticate values, so its text is that of upstream's padding check, whatever failed.
+    fn not_opened(&self, error: OpenError) -> TransformError {
+        match (self.cipher, error) {
+            (LocalCipher::AesCbc, OpenError::Failed) => TransformError::new(
+                ErrorKind::DecryptFailed,
+                "invalid padding on input".to_string(),
+            ),
+            (LocalCipher::AesCbc | LocalCipher::AesGcm | LocalCipher::Secretbox, error) => {
+                error.into()
+            }
+        }
     }
 
     fn unmatched(&self) -> TransformError {
@@ -86,7 +102,7 @@ impl LocalTransformer for LocalKeys {
                     }
                     Err(error) => {
                         failed(name);
-                        faults.push(TransformError::from(error));
+                        faults.push(self.not_opened(error));
                     }
                 }
             }

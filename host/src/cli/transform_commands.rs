@@ -69,7 +69,11 @@ pub(super) async fn encrypt(args: EncryptArgs) -> anyhow::Result<ExitCode> {
         }
         None => {
             let command = OneCommand::start(&engine.engine, Direction::Encrypt)?;
-            let encrypted = command.host.to_storage(at, plaintext).await;
+            let encrypted = command.host.to_storage(at.clone(), plaintext).await;
+            let encrypted = match encrypted {
+                Ok(encrypted) => Ok(encrypted),
+                Err(error) => Err(explained(&command.host, error, &at, None).await),
+            };
             command.end().await;
             let encrypted = encrypted?;
             Written {
@@ -161,7 +165,8 @@ impl Decryptor for ByEngine {
         stored: &[u8],
     ) -> anyhow::Result<anyhow::Result<Opened>> {
         let runtime = self.runtime.clone();
-        match runtime.block_on(self.read(owned(at), stored)) {
+        let at = owned(at);
+        match runtime.block_on(self.read(at.clone(), stored)) {
             Ok(decrypted) => Ok(Ok(Opened {
                 bytes: decrypted.plaintext.into_zeroizing(),
                 stale: decrypted.state.map(|_| decrypted.stale),
@@ -169,7 +174,9 @@ impl Decryptor for ByEngine {
                 key_id_hash: decrypted.key_id_hash,
             })),
             Err(error @ HostError::Closed) => Err(error.into()),
-            Err(error) => Ok(Err(error.into())),
+            Err(error) => {
+                Ok(Err(runtime.block_on(explained(&self.host, error, &at, Some(stored)))))
+            }
         }
     }
 }
@@ -255,4 +262,19 @@ impl OneCommand {
             plugin.stop().await;
         }
     }
+}
+
+/// Adds what is known about the cause and the remedy to the error of an operation. `stored` is the value, if it was to be decrypted.
+async fn explained(
+    host: &Host,
+    error: HostError,
+    at: &Location,
+    stored: Option<&[u8]>,
+) -> anyhow::Error {
+    let mut text = error.to_string();
+    for help in host.help(&error, at, stored).await {
+        text.push_str("\nhelp: ");
+        text.push_str(&help);
+    }
+    anyhow::Error::msg(text)
 }

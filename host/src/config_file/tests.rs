@@ -37,6 +37,8 @@ struct State {
     mood: Mood,
     /// The candidate takes effect when this file is judged.
     commits_at: Option<&'static [u8]>,
+    /// What `/statusz` would show of the file.
+    status: serde_json::Value,
     /// Pairs of files. The second of a pair does not read everything that the first reads.
     losing: Vec<(&'static [u8], &'static [u8])>,
 }
@@ -59,6 +61,7 @@ impl Fake {
             candidate: None,
             mood: Mood::Takes,
             commits_at: None,
+            status: serde_json::Value::Null,
             losing: Vec::new(),
         };
         Self { state: Arc::new(Mutex::new(state)), log: Arc::new(watch::channel(Vec::new()).0) }
@@ -146,6 +149,7 @@ impl Engine for Fake {
     }
 
     fn set_config_file(&self, status: serde_json::Value) {
+        self.state().status = status.clone();
         let held = !status["heldUntilUnixSeconds"].is_null();
         self.log("polled", if held { b"held" } else { b"" });
     }
@@ -154,6 +158,7 @@ impl Engine for Fake {
 struct Room {
     dir: tempfile::TempDir,
     engine: Fake,
+    metrics: Arc<Metrics>,
     poll_now: Arc<PollNow>,
     controller: JoinHandle<()>,
 }
@@ -168,8 +173,10 @@ impl Room {
         std::fs::write(&path, bytes).unwrap();
         let timing = Timing { interval: Duration::from_secs(60), hold: Duration::from_secs(30) };
         let metrics = Arc::new(Metrics::new(""));
-        let controller = Controller::new(path, timing, engine.clone(), metrics, poll_now.clone());
-        let room = Self { dir, engine, poll_now, controller: tokio::spawn(controller.run()) };
+        let controller =
+            Controller::new(path, timing, engine.clone(), metrics.clone(), poll_now.clone());
+        let controller = tokio::spawn(controller.run());
+        let room = Self { dir, engine, metrics, poll_now, controller };
         room.engine.until("polled ").await;
         room
     }
@@ -272,4 +279,67 @@ async fn a_confirmation_ends_the_hold() {
     room.poll_now.confirm();
     room.engine.until("is offered C1").await;
     assert!(held.elapsed() < Duration::from_secs(1));
+}
+
+/// Log lines of the current thread, without colours and times.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Lines {
+    fn collect(&self) -> tracing::subscriber::DefaultGuard {
+        let lines = self.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .without_time()
+            .with_writer(move || lines.clone())
+            .finish();
+        tracing::subscriber::set_default(subscriber)
+    }
+
+    fn taken(&self) -> String {
+        String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_held_file_is_no_failure() {
+    let lines = Lines::default();
+    let _collecting = lines.collect();
+    let room = Room::new(b"C0").await;
+    room.engine.state().losing.push((b"C0", b"C1"));
+    room.write(b"C1");
+    room.engine.until("polled held").await;
+    let status = room.engine.state().status.clone();
+    let until = status["heldUntilUnixSeconds"].as_f64().unwrap();
+    let until = UNIX_EPOCH + Duration::from_secs_f64(until);
+    let until = humantime::format_rfc3339_seconds(until).to_string();
+    let log = lines.taken();
+    let expected =
+        format!("the changed configuration is held until {until}: it may be half-written");
+    assert!(log.contains(" WARN ") && log.contains(&expected), "{log}");
+    assert!(status["held"].as_str().unwrap().starts_with(&format!("held until {until}: ")));
+    assert_eq!((&status["error"], &status["refusals"]), (&serde_json::Value::Null, &0.into()));
+    // A poll within the hold finds nothing new.
+    room.poll_now.hint();
+    room.engine.until("polled held").await;
+    assert_eq!(lines.taken(), "");
+    room.engine.until("polled ").await;
+    assert_eq!(room.running(), "C1");
+    let status = room.engine.state().status.clone();
+    assert!(status["held"].is_null() && status["heldUntilUnixSeconds"].is_null(), "{status}");
+    assert!(!lines.taken().contains("ERROR"));
+    // The engine, which is fake here, counts the success.
+    let metrics = room.metrics.render(&[]);
+    assert!(!metrics.contains("status=\"failure\""), "{metrics}");
 }

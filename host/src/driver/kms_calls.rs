@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::Control;
+use super::kms_help::{KmsHelp, Named};
 use crate::guest::bindings::exports::dekker::transformer::engine::{
     DecryptCall, EncryptCall, StatusCall,
 };
@@ -26,10 +27,19 @@ use crate::metrics::Metrics;
 pub(super) struct KmsCalls {
     control: mpsc::UnboundedSender<Control>,
     metrics: Arc<Metrics>,
+    help: Arc<KmsHelp>,
     providers: HashMap<u32, Provider>,
     /// Runs the calls and connections. The engine's thread is unsuitable because a large value may keep it busy.
     runtime: Handle,
     detour: Option<Detour>,
+}
+
+/// What the calls of the plugins get from the host.
+#[derive(Default)]
+pub(crate) struct Kms {
+    pub(crate) help: Arc<KmsHelp>,
+    /// Where to connect instead, for one address.
+    pub(crate) detour: Option<Detour>,
 }
 
 /// A provider and its calls in progress. Dropping the provider aborts its calls.
@@ -68,9 +78,11 @@ impl KmsCalls {
     pub(super) fn new(
         control: mpsc::UnboundedSender<Control>,
         metrics: Arc<Metrics>,
-        detour: Option<Detour>,
+        kms: Kms,
     ) -> Self {
-        Self { control, metrics, providers: HashMap::new(), runtime: Handle::current(), detour }
+        let runtime = Handle::current();
+        let Kms { help, detour } = kms;
+        Self { control, metrics, help, providers: HashMap::new(), runtime, detour }
     }
 
     pub(super) fn knows(&self, id: u32) -> bool {
@@ -80,7 +92,7 @@ impl KmsCalls {
     pub(super) fn learn(&mut self, providers: Vec<KmsProvider>) {
         let _entered = self.runtime.enter();
         for provider in providers {
-            let KmsProvider { id, name, version, endpoint: _, address, timeout_ms } = provider;
+            let KmsProvider { id, name, version, endpoint, address, timeout_ms } = provider;
             self.providers.entry(id).or_insert_with(|| {
                 let address = match address {
                     SocketAddress::Path(path) => {
@@ -100,6 +112,11 @@ impl KmsCalls {
                     KmsVersion::V2 => (KmsClient::v2(address, timeout), &V2_METHODS),
                 };
                 let client = Arc::new(client);
+                let api_version = match version {
+                    KmsVersion::V1 => "v1",
+                    KmsVersion::V2 => "v2",
+                };
+                self.help.learn(id, Named { name: name.clone(), api_version, endpoint });
                 Provider { name: name.into(), client, methods, calls: JoinSet::new() }
             });
         }
@@ -107,6 +124,7 @@ impl KmsCalls {
 
     /// Closes a provider's connection and aborts its calls.
     pub(super) fn close(&mut self, id: u32) {
+        self.help.forget(id);
         if let Some(closed) = self.providers.remove(&id)
             && !self.providers.values().any(|provider| provider.name == closed.name)
         {
@@ -116,17 +134,23 @@ impl KmsCalls {
 
     /// Forgets all providers. A fresh instance numbers its providers from the beginning.
     pub(super) fn forget_all(&mut self) {
+        self.help.forget_all();
         self.providers.clear();
     }
 
     pub(super) fn status(&mut self, incarnation: u64, call: StatusCall) {
         let StatusCall { call, provider } = call;
+        let help = Arc::clone(&self.help);
         self.spawn(
             provider,
             incarnation,
             |methods| methods.status,
             async move |client: Arc<KmsClient>| {
                 let outcome = client.status().await;
+                help.called(provider, outcome.as_ref().err());
+                if let Ok(status) = &outcome {
+                    help.status_key(provider, &status.key_id);
+                }
                 let code = code(&outcome);
                 let outcome = outcome
                     .map(|status| StatusResponse {
@@ -143,12 +167,17 @@ impl KmsCalls {
     pub(super) fn encrypt(&mut self, incarnation: u64, call: EncryptCall) {
         let EncryptCall { call, provider, uid, plaintext, is_new_dek: _ } = call;
         let plaintext = Zeroizing::new(plaintext);
+        let help = Arc::clone(&self.help);
         self.spawn(
             provider,
             incarnation,
             |methods| methods.encrypt,
             async move |client: Arc<KmsClient>| {
                 let outcome = client.encrypt(uid, plaintext).await;
+                help.called(provider, outcome.as_ref().err());
+                if let Ok(answer) = &outcome {
+                    help.encrypt_key(provider, &answer.key_id);
+                }
                 let code = code(&outcome);
                 let outcome = outcome
                     .map(|answer| EncryptResponse {
@@ -164,6 +193,7 @@ impl KmsCalls {
 
     pub(super) fn decrypt(&mut self, incarnation: u64, call: DecryptCall) {
         let DecryptCall { call, provider, uid, ciphertext, key_id, annotations } = call;
+        let help = Arc::clone(&self.help);
         self.spawn(
             provider,
             incarnation,
@@ -172,6 +202,7 @@ impl KmsCalls {
                 let outcome = client
                     .decrypt(uid, ciphertext, key_id, annotations.into_iter().collect())
                     .await;
+                help.called(provider, outcome.as_ref().err());
                 let code = code(&outcome);
                 // The driver erases the plaintext once the guest has it.
                 let outcome =

@@ -77,7 +77,8 @@ fn driver(component: Component, config: &str) -> (Driver, Arc<Metrics>) {
     let metrics = Arc::new(Metrics::new(""));
     let (control, _) = mpsc::unbounded_channel();
     let config = config.as_bytes().to_vec().into();
-    let driver = Driver::new(component, options(), config, metrics.clone(), control, None);
+    let driver =
+        Driver::new(component, options(), config, metrics.clone(), control, Kms::default());
     (driver.expect("an instance").expect("valid"), metrics)
 }
 

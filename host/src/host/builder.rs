@@ -8,9 +8,10 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use zeroize::Zeroizing;
 
+use super::help::Explained;
 use super::single_flight::SingleFlight;
 use super::{Host, Shared};
-use crate::driver::{Driver, Queues};
+use crate::driver::{Driver, Kms, KmsHelp, Queues};
 use crate::fault::{Fault, ReloadError};
 use crate::guest::{Coast, Component, DekSource, MEMORY_MAX, Options};
 use crate::kms::address::Detour;
@@ -208,8 +209,10 @@ impl HostBuilder {
         let (values, values_rx) = mpsc::channel(VALUES_MAX);
         let (others, others_rx) = mpsc::channel(OTHERS_MAX);
         let (control, control_rx) = mpsc::unbounded_channel();
+        let kms_help = Arc::<KmsHelp>::default();
+        let kms = Kms { help: kms_help.clone(), detour };
         let mut driver =
-            Driver::new(component, options, config, metrics.clone(), control.clone(), detour)
+            Driver::new(component, options, config, metrics.clone(), control.clone(), kms)
                 .map_err(component_error)?
                 .map_err(|faults| BuildError::Faults(faults.iter().map(Fault::from).collect()))?;
         let workers = driver.start_workers(workers);
@@ -225,6 +228,8 @@ impl HostBuilder {
             status: SingleFlight::new(FIGURES_INTERVAL),
             next_op: AtomicU64::new(1),
             metrics,
+            kms_help,
+            explained: Explained::default(),
             config_file: Mutex::default(),
             workers,
             embedded_plugin: OnceLock::new(),

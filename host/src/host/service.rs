@@ -3,6 +3,7 @@
 use zeroize::Zeroizing;
 
 use super::Host;
+use super::help::LogHelp;
 use crate::http::Service;
 use crate::model::{Check, Decrypted, Encrypted, HostError, Location, MetricFamily};
 
@@ -16,7 +17,7 @@ impl Service for Host {
     }
 
     async fn from_storage(&self, at: Location, stored: Vec<u8>) -> Result<Decrypted, HostError> {
-        Host::from_storage(self, at, stored).await
+        self.timed_read(at, stored, LogHelp::Yes).await
     }
 
     async fn health(&self) -> Result<Vec<Check>, HostError> {

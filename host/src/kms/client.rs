@@ -6,6 +6,7 @@
 //! KMS v1 (`v1beta1.KeyManagementService`) uses the same socket, deadline and waiting, but other messages.
 
 mod answer;
+mod connection;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
 mod v1;
@@ -13,31 +14,20 @@ mod v1;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
-use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use dekker_proto::kms::v2::key_management_service_client::KeyManagementServiceClient;
 use dekker_proto::kms::v2::{DecryptRequest, EncryptRequest, StatusRequest};
-use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
-use tokio::time::{Instant, sleep, timeout_at};
-use tonic::transport::{Channel, Endpoint};
+use tokio::time::{Instant, timeout_at};
 use tonic::{Code, ConnectError, Request, Response};
 use zeroize::Zeroizing;
 
 use self::answer::Plugin;
+use self::connection::{Link, Pauses};
 use self::v1::V1;
 use super::address::SocketAddress;
 use super::bounds::MAX_MESSAGE;
-
-/// 16 MiB: the maximum size of a plugin's headers, including its error message. grpc-go's `defaultClientMaxHeaderListSize`. Once the call has read
-/// the headers, it keeps at most 4 KiB of the message.
-const MAX_HEADERS: u32 = 16 << 20;
-
-/// 5 ms, doubled up to 200 ms: the pause between two attempts to connect. Short, because a starting plugin must not cost a call its deadline. The cap
-/// is low, because an attempt on a local socket is cheap.
-const FIRST_PAUSE: Duration = Duration::from_millis(5);
-const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
 /// The number of lost connections at which a call fails. A first loss is normal when a plugin restarts; more than a few are an error of the plugin,
 /// perhaps caused by this call. Repeating a call is safe: no KMS call changes the plugin's state.
@@ -48,6 +38,7 @@ const MAX_LOSSES: u32 = 3;
 pub struct KmsClient {
     api: Api,
     plugin: Plugin,
+    link: Arc<Link>,
     timeout: Duration,
 }
 
@@ -64,10 +55,11 @@ impl KmsClient {
     /// # Panics
     /// Panics outside a tokio runtime, in which the connection's task runs.
     pub fn v2(address: SocketAddress, timeout: Duration) -> Self {
-        let plugin = Plugin::new(channel(address));
+        let link = Link::new(address);
+        let plugin = Plugin::new(link.channel());
         let client =
             KeyManagementServiceClient::new(plugin.clone()).max_decoding_message_size(MAX_MESSAGE);
-        Self { api: Api::V2(client), plugin, timeout }
+        Self { api: Api::V2(client), plugin, link, timeout }
     }
 
     /// Creates a client for a KMS v1 plugin. `timeout` is the deadline of each call. Does not connect yet.
@@ -75,8 +67,9 @@ impl KmsClient {
     /// # Panics
     /// Panics outside a tokio runtime, in which the connection's task runs.
     pub fn v1(address: SocketAddress, timeout: Duration) -> Self {
-        let plugin = Plugin::new(channel(address));
-        Self { api: Api::V1(V1::new(plugin.clone())), plugin, timeout }
+        let link = Link::new(address);
+        let plugin = Plugin::new(link.channel());
+        Self { api: Api::V1(V1::new(plugin.clone())), plugin, link, timeout }
     }
 
     /// Queries the plugin's health and its current key ID. KMS v1 has no such call. The answer is not checked here, but the version and the health
@@ -89,6 +82,7 @@ impl KmsClient {
             return Err(CallError {
                 code: Code::Unimplemented as u32,
                 message: "KMS v1 has no Status".to_owned(),
+                help: None,
             });
         };
         let status = self
@@ -209,7 +203,8 @@ impl KmsClient {
                     Err(status) => status,
                 };
                 let Some(cause) = lost_connection(&status) else {
-                    return Err(CallError::from(status));
+                    let help = self.help(&status);
+                    return Err(CallError { help, ..CallError::from(status) });
                 };
                 losses += 1;
                 tracing::debug!(cause, losses, "a KMS call lost its connection");
@@ -217,6 +212,7 @@ impl KmsClient {
                     return Err(CallError {
                         code: Code::Unavailable as u32,
                         message: format!("the connection to the KMS plugin was lost: {cause}"),
+                        help: None,
                     });
                 }
                 pauses.wait().await;
@@ -226,18 +222,34 @@ impl KmsClient {
             Ok(Ok(answer)) => Ok(answer),
             // The plugin knows the deadline too. The error is the same, whichever side notices first.
             Ok(Err(error)) if Instant::now() < deadline => Err(error),
-            Ok(Err(_)) | Err(_) => Err(CallError {
-                code: Code::DeadlineExceeded as u32,
-                message: "context deadline exceeded".to_owned(),
-            }),
+            Ok(Err(_)) | Err(_) => Err(self.link.deadline_exceeded()),
         }
+    }
+
+    /// Returns the cause and the remedy of an error that the plugin returned. A server that lacks the called service may be a plugin of the other API.
+    fn help(&self, status: &tonic::Status) -> Option<String> {
+        if status.code() != Code::Unimplemented {
+            return None;
+        }
+        let (service, other) = match &self.api {
+            Api::V2(_) => ("KMS v2 (`v2.KeyManagementService`)", "v1 plugin, set `apiVersion: v1`"),
+            Api::V1(_) => (
+                "KMS v1 (`v1beta1.KeyManagementService`), which is used if a provider has no `apiVersion`",
+                "v2 plugin, set `apiVersion: v2`",
+            ),
+        };
+        Some(format!(
+            "the server on {} does not offer {service}: if it is a KMS {other} for this provider in the EncryptionConfiguration; \
+             otherwise correct the endpoint",
+            self.link.address()
+        ))
     }
 }
 
 /// Returns why the connection was lost, or `None` if it was not. The plugin may or may not have received the call.
 ///
-/// tonic attaches a cause to each status that it creates itself; a status that represents the plugin's answer has none ([`answer`]). [`connect`]
-/// fails only if another attempt would be useless, so its error is not a loss.
+/// tonic attaches a cause to each status that it creates itself; a status that represents the plugin's answer has none ([`answer`]). A [`Link`]
+/// fails to connect only if another attempt would be useless, so its error is not a loss.
 fn lost_connection(status: &tonic::Status) -> Option<String> {
     let mut cause = status.source();
     let mut last = None;
@@ -257,44 +269,6 @@ fn lost_connection(status: &tonic::Status) -> Option<String> {
         cause = error.source();
     }
     last.map(ToString::to_string)
-}
-
-/// Returns a connection that is opened on first use.
-fn channel(address: SocketAddress) -> Channel {
-    Endpoint::from_static("http://localhost")
-        .http2_max_header_list_size(MAX_HEADERS)
-        .connect_with_connector_lazy(tower::service_fn(move |_| connect(address.clone())))
-}
-
-/// Waits for the socket for as long as it is polled.
-///
-/// It has no time limit: when a call is cancelled, its attempt to connect stays, and the next call continues it with its own deadline.
-async fn connect(address: SocketAddress) -> io::Result<TokioIo<UnixStream>> {
-    let mut pauses = Pauses::default();
-    loop {
-        match address.connect().await {
-            Ok(stream) => return Ok(TokioIo::new(stream)),
-            Err(error) if error.kind() == io::ErrorKind::Unsupported => return Err(error),
-            Err(error) => tracing::trace!(%address, %error, "waiting for the KMS plugin's socket"),
-        }
-        pauses.wait().await;
-    }
-}
-
-/// Pauses between attempts, each twice as long as the one before, up to a cap.
-struct Pauses(Duration);
-
-impl Default for Pauses {
-    fn default() -> Self {
-        Self(FIRST_PAUSE)
-    }
-}
-
-impl Pauses {
-    async fn wait(&mut self) {
-        sleep(self.0).await;
-        self.0 = (self.0 * 2).min(LONGEST_PAUSE);
-    }
 }
 
 /// A plugin's answer to Status, unchecked.
@@ -348,11 +322,13 @@ pub struct CallError {
     pub code: u32,
     /// The plugin's error message, cut to 4 KiB, or what failed.
     pub message: String,
+    /// The cause and the remedy, if they are known, for the log and the command line. Upstream has no such text, so it is not part of `Display`.
+    pub help: Option<String>,
 }
 
 impl From<tonic::Status> for CallError {
     fn from(status: tonic::Status) -> Self {
-        Self { code: status.code() as u32, message: status.message().to_owned() }
+        Self { code: status.code() as u32, message: status.message().to_owned(), help: None }
     }
 }
 

@@ -24,6 +24,10 @@ pub(super) fn status_shows_each_provider(maker: &dyn Maker) {
         "readOnly": false,
         "candidateConfigHash": null,
         "lastReload": null,
+        "rules": [{
+            "resources": ["secrets"],
+            "providers": [{"provider": "kms", "apiVersion": "v2", "name": "a"}],
+        }],
         "parkedOperations": 0,
         "kmsCallsInFlight": 0,
         "kmsProviders": [{

@@ -32,6 +32,12 @@ fn aescbc(keys: &[&str]) -> String {
     format!("  - aescbc:\n      keys:\n{}", keys.concat())
 }
 
+/// Why a file is not in use.
+struct Seen {
+    refused: Option<String>,
+    held: Option<String>,
+}
+
 struct Scene {
     server: Server,
     path: PathBuf,
@@ -72,8 +78,8 @@ impl Scene {
         .await;
     }
 
-    /// Waits until a file has been checked, and returns the error reported for it, if any.
-    async fn until_seen(&self, content: &str) -> Option<String> {
+    /// Waits until a file has been checked, and returns what is reported about it.
+    async fn until_seen(&self, content: &str) -> Seen {
         let hash = match content {
             // The server does not read an empty file any further.
             "" => serde_json::Value::Null,
@@ -81,7 +87,9 @@ impl Scene {
         };
         until("the file is looked at", async || {
             let status = self.file_status().await;
-            (status["seenHash"] == hash).then(|| status["error"].as_str().map(str::to_owned))
+            let text = |member: &str| status[member].as_str().map(str::to_owned);
+            (status["seenHash"] == hash)
+                .then(|| Seen { refused: text("error"), held: text("held") })
         })
         .await
     }
@@ -125,11 +133,9 @@ fn a_file_cut_at_every_byte_costs_no_read() {
         let [mut refused, mut held] = [0_u64; 2];
         for end in 0..whole.len() {
             scene.write(&whole[..end]);
-            let error = scene.until_seen(&whole[..end]).await;
-            if let Some(error) = error {
-                refused += 1;
-                held += u64::from(error.starts_with("the file may be half-written"));
-            }
+            let seen = scene.until_seen(&whole[..end]).await;
+            refused += u64::from(seen.refused.is_some());
+            held += u64::from(seen.held.is_some());
             for stored in &values {
                 let (plaintext, _) = scene.server.read_well(KEY, stored).await;
                 assert_eq!(plaintext, b"hello", "after {end} bytes");
@@ -141,7 +147,7 @@ fn a_file_cut_at_every_byte_costs_no_read() {
         scene.write(&whole);
         scene.until_loaded(&whole).await;
         interop::print_figures(&format!(
-            "{} beginnings of a file: {refused} refused, {held} of them valid; {counted} refusals counted",
+            "{} beginnings of a file: {refused} refused, {held} held; {counted} refusals counted",
             whole.len()
         ));
     });
@@ -154,16 +160,22 @@ fn a_file_that_reads_less_takes_over_after_the_hold() {
             Scene::set(&stage, &file(&[&aescbc(&[NEW, OLD])]), &["--config-hold", "2s"]).await;
         let less = file(&[&aescbc(&[NEW])]);
         scene.write(&less);
-        let error = scene.until_seen(&less).await.expect("held");
-        assert_eq!(
-            error,
-            "the file may be half-written, because it cannot read what the one in use can (secrets: values that begin with \
-             \"k8s:enc:aescbc:v1:old:\"): it takes effect after 2s without a change, or at once on SIGHUP"
+        let held = scene.until_seen(&less).await.held.expect("held");
+        assert!(held.starts_with("held until 2"), "{held}");
+        assert!(
+            held.ends_with(
+                "Z: it may be half-written, because it cannot read what the one in use can (secrets: values that begin with \
+                 \"k8s:enc:aescbc:v1:old:\"); it takes effect after 2s without a change, or at once on SIGHUP"
+            ),
+            "{held}"
         );
         assert!(scene.file_status().await["heldUntilUnixSeconds"].is_f64());
         scene.until_loaded(&less).await;
         let status = scene.file_status().await;
-        assert!(status["heldUntilUnixSeconds"].is_null() && status["error"].is_null(), "{status}");
+        for member in ["heldUntilUnixSeconds", "held", "error"] {
+            assert!(status[member].is_null(), "{status}");
+        }
+        assert_eq!(status["refusals"], 0, "a held file is not refused");
     });
 }
 
@@ -174,10 +186,10 @@ fn a_file_that_vanished_is_no_longer_held() {
         let scene = Scene::set(&stage, &whole, &["--config-hold", "24h"]).await;
         let less = file(&[&aescbc(&[NEW])]);
         scene.write(&less);
-        scene.until_seen(&less).await.expect("held");
+        scene.until_seen(&less).await.held.expect("held");
         fs::remove_file(&scene.path).expect("our own directory");
         // The hash is absent, as with an empty file.
-        let error = scene.until_seen("").await.expect("refused");
+        let error = scene.until_seen("").await.refused.expect("refused");
         assert!(error.contains("cannot read"), "{error}");
         let status = scene.file_status().await;
         assert!(status["heldUntilUnixSeconds"].is_null(), "{status}");
@@ -191,14 +203,14 @@ fn sighup_takes_a_file_that_reads_less_at_once() {
         let scene = Scene::set(&stage, &whole, &["--config-hold", "24h"]).await;
         let less = file(&[&aescbc(&[NEW, OLD])]);
         scene.write(&less);
-        let error = scene.until_seen(&less).await.expect("held");
-        assert!(error.contains("secrets: values stored as plaintext"), "{error}");
+        let held = scene.until_seen(&less).await.held.expect("held");
+        assert!(held.contains("secrets: values stored as plaintext"), "{held}");
         scene.server.process.signal(Signal::HUP);
         scene.until_loaded(&less).await;
         // SIGHUP applied to that file, not to the next one.
         let lesser = file(&[&aescbc(&[NEW])]);
         scene.write(&lesser);
-        assert!(scene.until_seen(&lesser).await.is_some());
+        assert!(scene.until_seen(&lesser).await.held.is_some());
     });
 }
 
@@ -246,7 +258,7 @@ fn a_file_that_became_invalid_during_a_candidates_probe_is_refused_afterwards() 
         scene.write("half of a fi");
         let _late = Scripted::serve(&late, "key-2");
         scene.until_loaded(&candidate).await;
-        let error = scene.until_seen("half of a fi").await.expect("refused");
+        let error = scene.until_seen("half of a fi").await.refused.expect("refused");
         assert!(error.contains("not a valid encryption configuration"), "{error}");
     });
 }

@@ -1,5 +1,7 @@
 //! The health endpoints compared body for body: the same plugins, the same file, and both sides asked at once.
 
+use std::fs;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use dekker_tests::interop::Comparison;
@@ -42,7 +44,7 @@ const PATHS: &[&str] = &[
 
 /// Returns a body without the parts that need not agree. The first answer after a failed call names the call and later ones do not; the answer that a
 /// request gets depends on a period of 3 seconds. In addition, gRPC has more than one text for a plugin that does not answer in time: the caller's,
-/// and that of the plugin's own server, tonic, which gives up at the same moment.
+/// and that of the plugin's own server, tonic, which gives up at the same moment. The text of a socket that cannot be connected to must agree.
 pub(crate) fn comparable(body: &str) -> String {
     let mut text = body.to_owned();
     for provider in ["a", "b", "c"] {
@@ -59,6 +61,7 @@ pub(crate) fn comparable(body: &str) -> String {
     // Dekker has two clocks for one deadline. The one outside the client does not know that the version was asked for first.
     text = text.replace(&format!("failed get version from remote KMS provider: {late}"), late);
     match text.split_once(late) {
+        Some((_, after)) if after.starts_with("latest balancer error: ") => text,
         Some((before, after)) => {
             let rest = after.find([',', ']', '\n']).map_or("", |end| &after[end..]);
             format!("{before}{late}…{rest}")
@@ -80,12 +83,23 @@ async fn compare(
     config: &str,
     reload: bool,
 ) {
+    compare_at(PATHS, comparison, stage, desc, config, reload).await;
+}
+
+async fn compare_at(
+    paths: &[&str],
+    comparison: &mut Comparison,
+    stage: &Stage,
+    desc: &str,
+    config: &str,
+    reload: bool,
+) {
     let args: &[&str] = if reload { &[RELOAD] } else { &[] };
     let server: Server = stage.serve_config(config, args).await;
     let mut peer = Peer::start();
     let file = stage.file("upstream.yaml", config);
     peer.load("health", &file, reload, &[]);
-    for path in PATHS {
+    for path in paths {
         let answer = server.get(path).await;
         let names = ["Content-Type", "X-Content-Type-Options"];
         let ours = Body {
@@ -141,6 +155,29 @@ fn health_bodies_match_upstream() {
         compare(&mut comparison, &stage, "it hangs", &one, false).await;
         first.let_go();
         let faults = comparison.report("health bodies");
+        assert!(faults.is_empty(), "{} mismatches", faults.len());
+    });
+}
+
+/// The paths that show the reason of a failure, and that withhold it.
+const FAILED: &[&str] = &["/healthz/kms-providers", "/healthz/kms-provider-0", "/readyz?verbose"];
+
+#[test]
+fn health_bodies_of_unusable_sockets_match_upstream() {
+    play("live health of unusable sockets", async |stage| {
+        let mut comparison = Comparison::default();
+        drop(UnixListener::bind(stage.path("refused.sock")).expect("our own directory"));
+        fs::create_dir(stage.path("directory.sock")).expect("our own directory");
+        stage.file("file.sock", "");
+        for name in ["missing.sock", "refused.sock", "directory.sock", "file.sock"] {
+            let v2 = kms_config(&[("a", &stage.path(name))]);
+            for (api, config) in [("KMS v1", with_v1(&[("a", &stage.path(name))])), ("KMS v2", v2)]
+            {
+                let desc = format!("{api}, {name}");
+                compare_at(FAILED, &mut comparison, &stage, &desc, &config, false).await;
+            }
+        }
+        let faults = comparison.report("health bodies of unusable sockets");
         assert!(faults.is_empty(), "{} mismatches", faults.len());
     });
 }

@@ -14,6 +14,7 @@ mod input;
 pub mod encrypt_warning;
 pub mod inspect_command;
 pub mod io;
+pub mod key_help;
 pub mod transform_args;
 
 use std::fmt;

@@ -8,7 +8,10 @@ export interface KmsGrpcOptions {
   socketPath?: string;
   /** The version of the plugin's API. The default is `"v2"`. */
   version?: "v1" | "v2";
-  /** The timeout of each call, in milliseconds. The default is no timeout. */
+  /**
+   * The timeout of each call, in milliseconds. The default is no timeout. A call ends 2 % earlier, so that its error, which names the cause, comes before
+   * the engine's.
+   */
   timeoutMs?: number;
 }
 

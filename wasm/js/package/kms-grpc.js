@@ -1,5 +1,6 @@
 // A client of a KMS plugin on a Unix socket, for Node.
 
+import { connect } from "node:net";
 import { fileURLToPath } from "node:url";
 
 import grpc from "@grpc/grpc-js";
@@ -38,7 +39,46 @@ function service(version) {
   return services[version];
 }
 
-/** Returns the address to connect to, from the configuration's endpoint or the path that the engine parsed from it. */
+/** Whether grpc-js noticed the deadline, and not the plugin. */
+function isOurs(fault) {
+  return fault.details.startsWith("Deadline exceeded after ");
+}
+
+/** Go's words for the errors of a connection to a socket. */
+const CAUSES = {
+  EACCES: "permission denied",
+  EAGAIN: "resource temporarily unavailable",
+  ECONNREFUSED: "connection refused",
+  ELOOP: "too many levels of symbolic links",
+  ENOENT: "no such file or directory",
+  ENOTDIR: "not a directory",
+};
+
+/** Connects to a socket once. Returns the error, or `undefined` if there is none. */
+function dial(path) {
+  return new Promise((resolve) => {
+    const socket = connect(path);
+    socket.once("error", resolve);
+    socket.once("connect", () => {
+      socket.destroy();
+      resolve(undefined);
+    });
+  });
+}
+
+/** Returns what kube-apiserver's client, grpc-go, reports when the deadline of a call has passed: picker_wrapper.go, `pick`. */
+async function deadlineExceeded(client, path) {
+  if (client.getChannel().getConnectivityState(false) === grpc.connectivityState.READY) {
+    return "context deadline exceeded";
+  }
+  const fault = await dial(path);
+  if (fault === undefined) return "context deadline exceeded while waiting for connections to become ready";
+  const cause = CAUSES[fault.code] ?? fault.message;
+  const dialing = `transport: Error while dialing: dial unix ${path}: connect: ${cause}`;
+  return `latest balancer error: connection error: desc = ${JSON.stringify(dialing)}`;
+}
+
+/** Returns the path to connect to, from the configuration's endpoint or the path that the engine parsed from it. */
 function target({ socketPath, endpoint }) {
   const path = socketPath ?? /^unix:\/\/(\/.+)$/.exec(endpoint ?? "")?.[1];
   // Node 20 pads an abstract name to 108 bytes, which makes it a different name.
@@ -47,22 +87,28 @@ function target({ socketPath, endpoint }) {
       "the endpoint of a KMS plugin must be unix:///path; Node cannot connect to sockets in the abstract namespace",
     );
   }
-  return `unix:${path}`;
+  return path;
 }
 
 export function kmsGrpc(provider) {
   const { version = "v2", timeoutMs } = provider;
   if (version !== "v1" && version !== "v2") throw invalidArgument("the version of a KMS plugin must be v1 or v2");
-  const client = new (service(version))(target(provider), grpc.credentials.createInsecure(), OPTIONS);
+  const path = target(provider);
+  const client = new (service(version))(`unix:${path}`, grpc.credentials.createInsecure(), OPTIONS);
 
   const call = (method, request, { signal } = {}) =>
     new Promise((resolve, reject) => {
       signal?.throwIfAborted();
       // The call waits for the socket to appear, as kube-apiserver's calls do.
       const metadata = new grpc.Metadata({ waitForReady: true });
-      const options = timeoutMs === undefined ? {} : { deadline: Date.now() + timeoutMs };
+      // 2 % earlier than the driver's own deadline, because the driver does not know the cause.
+      const options = timeoutMs === undefined ? {} : { deadline: Date.now() + timeoutMs - timeoutMs / 50 };
       const abort = () => placed.cancel();
-      const placed = client[method](request, metadata, options, (fault, answer) => {
+      const placed = client[method](request, metadata, options, async (fault, answer) => {
+        if (fault?.code === grpc.status.DEADLINE_EXCEEDED && isOurs(fault)) {
+          fault.details = await deadlineExceeded(client, path);
+          fault.message = `${fault.code} DEADLINE_EXCEEDED: ${fault.details}`;
+        }
         signal?.removeEventListener("abort", abort);
         if (fault) reject(fault);
         else resolve(answer);

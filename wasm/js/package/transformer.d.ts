@@ -165,12 +165,22 @@ export interface Status {
   candidateConfigHash: string | null;
   /** The last reload that ended, and why it was refused; `null` before the first one. */
   lastReload: { time: string; configHash: string; error: string | null } | null;
+  /** The rules of the configuration in use, with the names of their providers and keys. */
+  rules: RuleNames[];
   /** The number of operations that wait for a plugin: at most 4096 reads and writes, and 64 health checks. */
   parkedOperations: number;
   /** The number of KMS calls that have not ended. */
   kmsCallsInFlight: number;
   /** All KMS providers of the configuration in use, and of a new one that is being probed. */
   kmsProviders: ProviderStatus[];
+}
+
+/** The names in a rule of the configuration. */
+interface RuleNames {
+  /** The resources, with their wildcards. */
+  resources: string[];
+  /** The providers, of which the first encrypts. `apiVersion` and `name` are given for `kms`, `keys` for aesgcm, aescbc and secretbox. */
+  providers: { provider: string; apiVersion?: "v1" | "v2"; name?: string; keys?: string[] }[];
 }
 
 /** The state of a KMS provider. */

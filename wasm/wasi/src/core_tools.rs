@@ -4,6 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use dekker_cli::encrypt_warning::Written;
+use dekker_cli::key_help::key_help_from_status;
 use dekker_cli::transform_args::Place;
 use dekker_cli::{Decryptor, Finding, Like, Opened, Tools, ValueState, not_valid};
 use dekker_core::config::{self, Faults};
@@ -15,7 +16,7 @@ use dekker_core::engine::{Engine, Options};
 use dekker_core::inspect::inspect_json;
 use dekker_core::provider::kms::with_dek;
 use dekker_core::time::Timestamp;
-use dekker_core::{Decrypted, Encrypted, Location};
+use dekker_core::{Decrypted, Encrypted, ErrorKind, Location};
 use zeroize::Zeroizing;
 
 /// The system's source of randomness: under WASI, `wasi:random`.
@@ -161,14 +162,30 @@ impl Decryptor for ByEngine {
         self.last += 1;
         let op = OpId(self.last);
         let at = Location { resource: at.resource, key: at.key };
-        let outcome = self.engine.from_storage(op, at, stored, now()?);
+        let now = now()?;
+        let outcome = self.engine.from_storage(op, at, stored, now);
         if outcome.is_none() {
             self.engine.cancel(op);
         }
         // Calls to plugins, which cannot be made from here.
         while self.engine.poll_action().is_some() {}
         Ok(match outcome {
-            Some(outcome) => outcome.map(opened).map_err(Into::into),
+            Some(Ok(decrypted)) => Ok(opened(decrypted)),
+            Some(Err(error)) => {
+                let has_help = matches!(
+                    error.kind,
+                    ErrorKind::NoMatchingPrefix
+                        | ErrorKind::EncryptedData
+                        | ErrorKind::DecryptFailed
+                );
+                let help = has_help.then(|| {
+                    key_help_from_status(&self.engine.status(now), at.resource, stored)
+                });
+                Err(match help.flatten() {
+                    Some(help) => anyhow::Error::msg(format!("{error}\nhelp: {help}")),
+                    None => error.into(),
+                })
+            }
             None => Err(anyhow::Error::msg(NEEDS_PLUGIN)),
         })
     }
