@@ -134,7 +134,7 @@ test("a stored value is inspected without a key", async () => {
     stored.length,
   );
   const [found] = inspectInput(Buffer.from(stored).toString("base64"));
-  assert.equal(found.encoding, "base64");
+  assert.equal(found.form, "base64");
   assert.equal(found.keyIdHash, seen.keyIdHash);
   assert.throws(() => inspect(new Uint8Array()), { code: "INVALID_VALUE" });
   assert.throws(() => inspect(bytes("k8s:enc:nobody:")), { code: "INVALID_VALUE" });
@@ -179,6 +179,8 @@ test("the inlined module is the same package", () => {
     "inspect",
     "inspectInput",
     "openWithDek",
+    "readForms",
+    "resourceOf",
     "sealWithDek",
     "showConfig",
   ]);

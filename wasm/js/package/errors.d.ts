@@ -1,3 +1,5 @@
+import type { Inspection } from "./tools.js";
+
 /**
  * The kind of an error. The codes are stable; messages are for people and may change.
  *
@@ -14,7 +16,7 @@
  * | `INTERNAL` | a cipher or the source of randomness failed, or a DEK has a length that cannot be used |
  * | `INVALID_CONFIG` | the configuration is not valid; see `findings` |
  * | `INVALID_ARGUMENT` | an argument is not valid, or a KMS provider has no client |
- * | `INVALID_VALUE` | the input to inspect is not a stored value |
+ * | `INVALID_VALUE` | the bytes to inspect are not a stored value |
  * | `RELOAD_REFUSED` | the KMS providers of the new configuration did not become healthy, or a newer configuration replaced it; the old one stays in use |
  * | `NOT_INITIALIZED` | `init()` has not been awaited |
  * | `WASM_UNAVAILABLE` | the WebAssembly module cannot be loaded |
@@ -65,6 +67,8 @@ export class DekkerError extends Error {
   readonly grpcCode?: number;
   /** All errors of the configuration. Only for `INVALID_CONFIG`. */
   readonly findings?: Finding[];
+  /** What is known of the value: provider, name, size. Only for `INVALID_VALUE`. */
+  readonly known?: Partial<Inspection>;
 }
 
 /** One finding in a configuration file. Never contains a secret. */

@@ -4,7 +4,7 @@ export class DekkerError extends Error {
   /**
    * @param {string} code
    * @param {string} message
-   * @param {{ grpcCode?: number, findings?: object[], isTransient?: boolean, cause?: unknown }} [more]
+   * @param {{ grpcCode?: number, findings?: object[], known?: object, isTransient?: boolean, cause?: unknown }} [more]
    */
   constructor(code, message, more = {}) {
     super(message, "cause" in more ? { cause: more.cause } : undefined);
@@ -12,6 +12,7 @@ export class DekkerError extends Error {
     this.isTransient = more.isTransient ?? false;
     if (more.grpcCode !== undefined) this.grpcCode = more.grpcCode;
     if (more.findings !== undefined) this.findings = more.findings;
+    if (more.known !== undefined) this.known = more.known;
   }
 }
 

@@ -2,30 +2,36 @@
 
 use dekker_core::config::{self, Config, Provider};
 use dekker_core::crypto::rustcrypto::RustCrypto;
-use dekker_core::inspect;
+use dekker_core::inspect::{self, KeyName};
 use dekker_core::provider::kms::with_dek;
+use dekker_forms::Provider as Local;
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsError, JsValue};
 
 use crate::JsEntropy;
 use crate::convert::{self, NamedProvider, Texts};
 
-/// Describes a stored value as JSON.
+/// Describes a stored value as JSON. `key_names` are the names of a configuration's keys, each after its provider.
 ///
 /// # Errors
-/// Returns what is wrong with the value, as a string.
+/// Returns what is wrong with the value and what is known of it, as JSON in a string.
 #[wasm_bindgen]
-pub fn inspect(stored: &[u8]) -> Result<String, JsValue> {
-    inspect::inspect_json(stored).map_err(JsValue::from)
+pub fn inspect(stored: &[u8], key_names: Vec<String>) -> Result<String, JsValue> {
+    let names: Vec<_> = key_names.chunks_exact(2).filter_map(key_name).collect();
+    inspect::inspect_json_with(stored, &names).map_err(JsValue::from)
 }
 
-/// Describes the stored values in `input`, which may be in any common form, as a JSON array.
-///
-/// # Errors
-/// Returns what is wrong with the input, as a string.
-#[wasm_bindgen(js_name = inspectInput)]
-pub fn inspect_input(input: &[u8]) -> Result<String, JsValue> {
-    inspect::input::inspect_input_json(input).map_err(JsValue::from)
+fn key_name(pair: &[String]) -> Option<KeyName<'_>> {
+    let [provider, name] = pair else {
+        return None;
+    };
+    let provider = match &**provider {
+        "aesgcm" => Local::AesGcm,
+        "aescbc" => Local::AesCbc,
+        "secretbox" => Local::Secretbox,
+        _ => return None,
+    };
+    Some(KeyName { provider, name })
 }
 
 /// Decrypts a KMS value with its DEK or seed, without a plugin.

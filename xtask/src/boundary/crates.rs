@@ -49,7 +49,7 @@ const TABLE: [(&str, May); 22] = [
             "dekker-proto",
         ]),
     ),
-    ("dekker-js", May::Use(&["dekker-core", "dekker-memory"])),
+    ("dekker-js", May::Use(&["dekker-core", "dekker-forms", "dekker-memory"])),
     ("dekker-keys", May::Use(&["dekker-crypto"])),
     ("dekker-memory", May::Use(&[])),
     ("dekker-proto", May::Use(&[])),
