@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use dekker_core::crypto::keys::DekSourceType;
 use dekker_core::provider::kms::annotations::validate_annotations;
 use dekker_core::provider::kms::message::EncryptedDekSource;
-use dekker_core::provider::kms::v2::envelope::{EncryptedObject, EnvelopeTail};
+use dekker_core::provider::kms::v2::envelope::{EncryptedObject, EnvelopeError, EnvelopeTail};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -221,6 +221,48 @@ fn hostile_bytes_are_refused() {
         let bytes = [valid.clone(), hostile].concat();
         assert!(EncryptedObject::decode(&bytes).is_err(), "{desc}");
     }
+}
+
+#[test]
+fn errors_give_the_position_and_how_much_is_missing() {
+    let valid = [bytes_field(1, b"d"), bytes_field(2, b"k"), bytes_field(3, b"s")].concat();
+    let start = valid.len();
+    let cut = |offset, missing| EnvelopeError::Truncated { offset, missing };
+    let table = [
+        ("half a tag", vec![0x80], cut(start, 1), Some(1)),
+        (
+            "a field with a part of its bytes",
+            [field(6, 2, &varint(1000)), vec![0; 10]].concat(),
+            cut(start + 3, 990),
+            Some(990),
+        ),
+        ("half a number of 64 bits", field(6, 1, &[0; 4]), cut(start + 1, 4), Some(4)),
+        (
+            "a length that is not believed",
+            field(6, 2, &varint(u64::MAX)),
+            cut(start + 11, u64::MAX),
+            None,
+        ),
+        (
+            "an annotation that is shorter than its key",
+            bytes_field(4, &[1 << 3 | 2, 9]),
+            EnvelopeError::Annotation { offset: start + 4 },
+            None,
+        ),
+        ("wire type 7", vec![6 << 3 | 7], EnvelopeError::WireType { offset: start + 1 }, None),
+    ];
+    for (desc, hostile, expected, missing) in table {
+        let bytes = [valid.clone(), hostile].concat();
+        let error = EncryptedObject::decode(&bytes).expect_err(desc);
+        assert_eq!(error, expected, "{desc}");
+        assert_eq!(error.missing(), missing, "{desc}");
+    }
+    assert_eq!(cut(3, 1).after(20), cut(23, 1));
+    assert_eq!(
+        EnvelopeError::Annotation { offset: 3 }.after(20),
+        EnvelopeError::Annotation { offset: 23 }
+    );
+    assert_eq!(EnvelopeError::EncryptedDataEmpty.after(20), EnvelopeError::EncryptedDataEmpty);
 }
 
 #[test]

@@ -77,6 +77,9 @@ macro_rules! with_behaviours {
                 short_local_value_is_a_clean_error
                 local_nonces_are_random
                 local_providers_serve_beside_a_plugin
+                key_names_with_colons_are_whole
+                recorded_value_of_k3s_is_readable
+                earlier_key_whose_name_begins_alike_does_not_stop_the_read
             }
             reading {
                 both_source_types_are_readable
@@ -201,6 +204,7 @@ macro_rules! with_behaviours {
                 no_text_holds_a_key_id_or_a_secret
                 a_key_id_in_a_plugins_text_is_shown_as_its_hash
                 inspection_needs_no_key
+                inspection_of_a_damaged_value_reports_what_is_known
                 all_errors_of_a_file_are_reported_together
             }
             counts {

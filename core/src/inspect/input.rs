@@ -204,7 +204,7 @@ pub fn inspect_input_json(input: &[u8]) -> Result<String, String> {
         json.text("encoding", encoding.name());
         match inspect(&stored) {
             Ok(value) => value.write(&mut json),
-            Err(error) => json.text("error", &error.to_string()),
+            Err(error) => error.write(&mut json),
         }
         json.close('}');
     }

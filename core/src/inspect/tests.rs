@@ -1,4 +1,9 @@
+mod cases;
+
 use alloc::format;
+use alloc::string::ToString;
+use alloc::vec;
+use alloc::vec::Vec;
 
 use super::input::{Encoding, Found, InputError, find, inspect_input_json};
 use super::*;
@@ -75,7 +80,7 @@ fn a_damaged_value_is_reported_with_the_cause() {
         ("unknown", value("k8s:enc:rot13:v1:k:", b"x"), "not with a prefix"),
         ("no name", value("k8s:enc:aesgcm:v1:", b"abc"), "not followed by a name"),
         ("short", value("k8s:enc:aesgcm:v1:k:", &[0; 27]), "27 bytes"),
-        ("an IV and nothing else", value("k8s:enc:aescbc:v1:k:", &[0; 16]), "0 bytes"),
+        ("an IV and nothing else", value("k8s:enc:aescbc:v1:k:", &[0; 16]), "16 bytes follow"),
         ("half a block", value("k8s:enc:aescbc:v1:k:", &[0; 40]), "24 bytes"),
         (
             "kms v1, length past the end",
@@ -83,6 +88,44 @@ fn a_damaged_value_is_reported_with_the_cause() {
             "at least 65565",
         ),
         ("kms v2, not protobuf", value("k8s:enc:kms:v2:p:", &[0x0a, 0xff]), "cut short"),
+        (
+            "kms v2, cut short in the data",
+            value("k8s:enc:kms:v2:p:", &[0x0a, 30, 1, 2]),
+            "a field is cut short at byte 19; at least 32 bytes are missing",
+        ),
+        (
+            "kms v2, cut short between fields",
+            value("k8s:enc:kms:v2:p:", &[&[0x0a, 30][..], &[1; 30]].concat()),
+            "(the value may be cut short)",
+        ),
+        (
+            "kms v2, an annotation cut short in its length",
+            value("k8s:enc:kms:v2:p:", &[0x22, 4, 0x0a, 9, b'a', b'b']),
+            "an annotation is cut short at byte 21",
+        ),
+        (
+            "kms v2, a damaged length",
+            value("k8s:enc:kms:v2:p:", &[0x0a, 0xff, 0xff, 0xff, 0xff, 0x7f]),
+            "a field is cut short at byte 23",
+        ),
+        (
+            "kms v2, data shorter than a nonce and a tag",
+            value("k8s:enc:kms:v2:p:", &envelope(0, &[0; 27])),
+            "27 bytes, expected at least 28",
+        ),
+        (
+            "kms v2, a line end of etcdctl",
+            value("k8s:enc:kms:v2:p:", &[&envelope(0, &[0; 30])[..], b"\n"].concat()),
+            "ends with a line end",
+        ),
+        (
+            "a head of the prefix",
+            value("k8s:enc:kms:", b""),
+            "within its prefix, after k8s:enc:kms:",
+        ),
+        ("a head of k8s:enc:", value("k8s:en", b""), "within its prefix, after k8s:en"),
+        ("nothing after the prefix", value("k8s:enc:kms:v1:", b""), "not followed by a name"),
+        ("an empty name", value("k8s:enc:aesgcm:v1::", &[0; 40]), "not followed by a name"),
         (
             "kms v2, unknown type",
             value("k8s:enc:kms:v2:p:", &envelope(2, &[0; 61])),

@@ -5,11 +5,17 @@ use base64::engine::general_purpose::STANDARD;
 use dekker_core::ErrorKind;
 use dekker_core::engine::Options;
 
+use serde_json::Value;
+
 use crate::face::Maker;
 use crate::plugin::Plugin;
+use crate::recorded::hex;
 use crate::sim::{Harness, file};
 
 const PROVIDERS: [&str; 3] = ["aesgcm", "aescbc", "secretbox"];
+const OPERATIONS: &str = "apiserver_storage_transformation_operations_total";
+/// The name that k3s and RKE2 give to a key when they rotate it.
+const K3S: &str = "aescbckey-2026-03-09T09:46:54+01:00";
 
 /// A provider with these keys. Each key is a name and the byte that its 32 bytes repeat.
 fn provider(kind: &str, keys: &[(&str, u8)]) -> String {
@@ -160,4 +166,67 @@ pub(super) fn local_providers_serve_beside_a_plugin(maker: &dyn Maker) {
     h.advance_secs(10);
     let stored = h.write("/k", b"x");
     assert!(stored.starts_with(b"k8s:enc:kms:v2:a:"));
+}
+
+pub(super) fn key_names_with_colons_are_whole(maker: &dyn Maker) {
+    for kind in PROVIDERS {
+        let mut h = harness(maker, &[provider(kind, &[(K3S, 1), ("aescbckey", 2)])]);
+        let stored = h.write("/k", &[7; 40]);
+        assert!(stored.starts_with(format!("k8s:enc:{kind}:v1:{K3S}:").as_bytes()), "{kind}");
+        let read = h.read("/k", &stored);
+        assert_eq!((read.plaintext, read.stale), (vec![7; 40], false), "{kind}");
+        for direction in ["to_storage", "from_storage"] {
+            let labels = [
+                ("transformation_type", direction),
+                ("transformer_prefix", &*format!("{K3S}:")),
+                ("status", "OK"),
+            ];
+            assert_eq!(h.metric(OPERATIONS, &labels), 1.0, "{kind}: {labels:?}");
+        }
+        let seen = maker.inspect(&stored).expect("a value");
+        let seen: Value = serde_json::from_str(&seen).expect("JSON");
+        assert_eq!((&seen["provider"], &seen["keyName"]), (&kind.into(), &K3S.into()));
+        // Only whole blocks prove where the name ends.
+        let is_guessed = kind != "aescbc";
+        assert_eq!(seen["keyNameGuessed"].as_bool(), is_guessed.then_some(true), "{kind}");
+        // A file that lacks the key loses its values, which are named by the whole name.
+        let other = file::secrets_with(&[provider(kind, &[("aescbckey", 2)])]);
+        let lost = h.face.unreadable_after(other.as_bytes()).expect("a valid file");
+        let expected = format!("secrets: values that begin with \"k8s:enc:{kind}:v1:{K3S}:\"");
+        assert_eq!(lost, [expected]);
+    }
+}
+
+/// A value that another implementation wrote under a name of k3s, with the configuration of k3s, in which an older key is the beginning of the name.
+pub(super) fn recorded_value_of_k3s_is_readable(maker: &dyn Maker) {
+    let stored = hex("\
+        6b38733a656e633a6165736362633a76313a6165736362636b65792d323032362d30332d30395430393a34363a35342b30313a30303a9a894f3d84e513030e2b\
+        aa2f41d7a37780ec6e77c01042f3c0c774e6073a8dde7d6dd36b9ff03cb5a322bd925edcda99061f0839e5b8318bdf74b58f0743297b94990d85da420dc11850\
+        a14f78986854f49f55766bcc69f04139730f0fb0df7d");
+    let secret = STANDARD.encode("0123456789abcdef0123456789abcdef");
+    let keys =
+        [K3S, "aescbckey"].map(|name| format!(r#"{{"name": "{name}", "secret": "{secret}"}}"#));
+    let file = format!(
+        r#"{{"kind": "EncryptionConfiguration", "apiVersion": "apiserver.config.k8s.io/v1", "resources": [{{"resources": ["secrets"], "providers": [{{"aescbc": {{"keys": [{}]}}}}, {{"identity": {{}}}}]}}]}}"#,
+        keys.join(", ")
+    );
+    let mut h = Harness::new(maker, &file, &Options::default(), []);
+    let read = h.read("/registry/secrets/default/token", &stored);
+    assert!(!read.stale, "the first key wrote it");
+    assert!(!read.plaintext.is_empty() && read.plaintext.len() < 80, "{}", read.plaintext.len());
+    assert!(read.plaintext.starts_with(b"k8s\0"), "{:?}", read.plaintext.get(..8));
+}
+
+/// Names of which one is the beginning of the other, up to a colon: both keys match the value, and upstream tries them in order.
+pub(super) fn earlier_key_whose_name_begins_alike_does_not_stop_the_read(maker: &dyn Maker) {
+    for kind in PROVIDERS {
+        let value = harness(maker, &[provider(kind, &[("a:b", 1)])]).write("/k", b"x");
+        let mut h = harness(maker, &[provider(kind, &[("a", 2), ("a:b", 1)])]);
+        let read = h.read("/k", &value);
+        assert_eq!((&*read.plaintext, read.stale), (&b"x"[..], true), "{kind}");
+        for (prefix, status) in [("a:", "unknown-non-grpc"), ("a:b:", "OK")] {
+            let labels = [("transformer_prefix", prefix), ("status", status)];
+            assert_eq!(h.metric(OPERATIONS, &labels), 1.0, "{kind}: {labels:?}");
+        }
+    }
 }

@@ -270,6 +270,64 @@ pub(super) fn inspection_needs_no_key(maker: &dyn Maker) {
     assert!(maker.inspect(&value[..40]).is_err());
 }
 
+pub(super) fn inspection_of_a_damaged_value_reports_what_is_known(maker: &dyn Maker) {
+    let head = |start: &str, len: usize| [start.as_bytes(), &vec![7; len]].concat();
+    let table = [
+        ("nothing", vec![], "is empty", json!({"size": 0})),
+        (
+            "a prefix that is cut short",
+            head("k8s:enc:secretb", 0),
+            "within its prefix, after k8s:enc:secretb",
+            json!({"provider": "secretbox", "size": 15, "missingAtLeast": 48}),
+        ),
+        (
+            "a name that is cut short",
+            head("k8s:enc:kms:v2:1_sec", 0),
+            "only by \"1_sec\"",
+            json!({"provider": "kms", "apiVersion": "v2", "size": 20, "missingAtLeast": 37}),
+        ),
+        (
+            "a nonce that is cut short",
+            head("k8s:enc:aesgcm:v1:key1:", 5),
+            "5 bytes follow k8s:enc:aesgcm:v1:key1:, expected at least 28",
+            json!({"provider": "aesgcm", "keyName": "key1", "size": 28, "missingAtLeast": 23}),
+        ),
+        (
+            "no whole blocks",
+            head("k8s:enc:aescbc:v1:key1:", 47),
+            "the value is cut short or damaged: 31 bytes",
+            json!({"provider": "aescbc", "keyName": "key1", "size": 70, "missingAtLeast": 1}),
+        ),
+        (
+            "an envelope that is cut short",
+            head("k8s:enc:kms:v2:a:\n\u{64}", 60),
+            // The offset counts from the start of the value.
+            "a field is cut short at byte 19",
+            json!({"provider": "kms", "apiVersion": "v2", "providerName": "a", "size": 79, "missingAtLeast": 40}),
+        ),
+        (
+            "a prefix with a typing error",
+            head("k8s:enc:aes-gcm:v1:key1:", 40),
+            "did you mean aesgcm?",
+            json!({"size": 64}),
+        ),
+    ];
+    for (desc, stored, text, known) in table {
+        let error = maker.inspect(&stored).expect_err(desc);
+        let mut error: Value = serde_json::from_str(&error).expect("JSON");
+        let message = error["error"].take();
+        assert!(message.as_str().is_some_and(|seen| seen.contains(text)), "{desc}: {message}");
+        error.as_object_mut().expect("an object").remove("error");
+        assert_eq!(error, known, "{desc}");
+    }
+    // The error of a read counts in the same way.
+    let mut h =
+        Harness::new(maker, &file::secrets(), &Options::default(), [("a", Plugin::new("key-1"))]);
+    let cut = head("k8s:enc:kms:v2:a:\n\u{64}", 60);
+    let error = h.try_read("secrets", "/k", &cut).unwrap_err();
+    assert_eq!(error.message, "not an EncryptedObject: a field is cut short at byte 19");
+}
+
 pub(super) fn all_errors_of_a_file_are_reported_together(maker: &dyn Maker) {
     let file = file::secrets_with(&[file::kms("a:b"), file::kms_at("c", "http://x", "0s")]);
     let outcome = maker.create(file.as_bytes(), &Options::default(), 1, crate::sim::START);

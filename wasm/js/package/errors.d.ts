@@ -67,8 +67,17 @@ export class DekkerError extends Error {
   readonly grpcCode?: number;
   /** All errors of the configuration. Only for `INVALID_CONFIG`. */
   readonly findings?: Finding[];
-  /** What is known of the value: provider, name, size. Only for `INVALID_VALUE`. */
-  readonly known?: Partial<Inspection>;
+  /** What is known of a value that is cut short or damaged. Only for `INVALID_VALUE` from `inspect`. */
+  readonly known?: KnownOfValue;
+}
+
+/** What is known of a value that is cut short or damaged. Contains no secret and no key ID. */
+export interface KnownOfValue
+  extends Partial<Pick<Inspection, "provider" | "apiVersion" | "providerName" | "keyName" | "keyNameGuessed">> {
+  /** The size of what is there, in bytes. */
+  size: number;
+  /** How many bytes are missing at least, if the value is cut short. */
+  missingAtLeast?: number;
 }
 
 /** One finding in a configuration file. Never contains a secret. */

@@ -4,7 +4,7 @@ export class DekkerError extends Error {
   /**
    * @param {string} code
    * @param {string} message
-   * @param {{ grpcCode?: number, findings?: object[], known?: object, isTransient?: boolean, cause?: unknown }} [more]
+   * @param {{ grpcCode?: number, findings?: object[], isTransient?: boolean, known?: object, cause?: unknown }} [more]
    */
   constructor(code, message, more = {}) {
     super(message, "cause" in more ? { cause: more.cause } : undefined);
@@ -42,6 +42,11 @@ export function invalidConfig(findings) {
   });
   const message = `the encryption configuration is not valid: ${lines.join("; ")}`;
   return new DekkerError("INVALID_CONFIG", message, { findings });
+}
+
+/** Creates the error for bytes that are not a stored value. The core describes them as far as they are known. */
+export function invalidValue({ error, ...known }) {
+  return new DekkerError("INVALID_VALUE", error, { known });
 }
 
 /** Creates the error for an invalid argument. */

@@ -1,3 +1,4 @@
+import type { KnownOfValue } from "./errors.js";
 import type { Inspection } from "./tools.js";
 
 /**
@@ -56,7 +57,7 @@ export interface InputFault extends Found {
  * A value that `inspectInput` found, or a place where it found none. If there is an `error`, the value is not what its prefix says, and the description
  * contains only what is known of it; or there is no value.
  */
-export interface FoundValue extends Found, Partial<Inspection> {
+export interface FoundValue extends Found, Partial<Inspection>, Partial<KnownOfValue> {
   /** The storage key, if the input contains it. Bytes that are not UTF-8 are replaced. */
   key?: string;
   /** The revision of the value, if the input contains it. */

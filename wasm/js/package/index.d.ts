@@ -7,7 +7,7 @@
  * @module
  */
 
-export { DekkerError, type ErrorCode, type Finding } from "./errors.js";
+export { DekkerError, type ErrorCode, type Finding, type KnownOfValue } from "./errors.js";
 export {
   type Form,
   type FoundValue,

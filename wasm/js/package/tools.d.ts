@@ -11,7 +11,7 @@ export interface Inspection {
   providerName?: string;
   /** The name of the key in the configuration, which may contain colons. Only for aesgcm, aescbc and secretbox. */
   keyName?: string;
-  /** Whether the value allows other names, of which `keyName` is the most probable. Absent if not. */
+  /** Present if the value allows other names, of which `keyName` is the most probable. Names with colons make that possible. */
   keyNameGuessed?: true;
   /** `sha256:<hex>` of the key ID. Only for KMS v2. */
   keyIdHash?: string;
@@ -25,8 +25,6 @@ export interface Inspection {
   content?: string;
   /** The size of the stored value, in bytes. */
   size: number;
-  /** The number of bytes that are missing at least. Only of a value that is cut short. */
-  missingAtLeast?: number;
   /** The size of the plaintext, in bytes. For aescbc, whose padding hides the exact size, the largest possible size. */
   plaintextSize: number;
   /** The parts of the value from first to last byte, without gaps; `offset` and `length` are in bytes. */
@@ -47,7 +45,7 @@ export interface Inspection {
  * `keyNames` are the names of the configuration's keys. They decide where the name in the value ends, because a name may contain colons: k3s and RKE2
  * name a rotated key `aescbckey-2026-03-09T09:46:54+01:00`. Without them, the most probable name is returned.
  *
- * @throws {DekkerError} `INVALID_VALUE` if it is empty or not what its prefix says, with what is known of it; `INVALID_ARGUMENT`; `NOT_INITIALIZED`
+ * @throws {DekkerError} `INVALID_VALUE` if it is empty or not what its prefix says, with what is `known` of it; `INVALID_ARGUMENT`; `NOT_INITIALIZED`
  */
 export function inspect(stored: Uint8Array, options?: { keyNames?: Iterable<KeyName> }): Inspection;
 

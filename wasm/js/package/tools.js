@@ -1,7 +1,7 @@
 // The functions that need no transformer.
 
 import { bytes, textOrBytes } from "./bytes.js";
-import { DekkerError, invalidArgument, invalidConfig, unwrap } from "./errors.js";
+import { invalidArgument, invalidConfig, invalidValue, unwrap } from "./errors.js";
 import { call, current } from "./wasm.js";
 
 function ask(into) {
@@ -21,9 +21,7 @@ export function inspect(stored, { keyNames = [] } = {}) {
   try {
     return JSON.parse(ask((bindings) => bindings.inspect(value, names)));
   } catch (fault) {
-    if (typeof fault !== "string") throw fault;
-    const { error, ...known } = JSON.parse(fault);
-    throw new DekkerError("INVALID_VALUE", error, { known });
+    throw typeof fault === "string" ? invalidValue(JSON.parse(fault)) : fault;
   }
 }
 

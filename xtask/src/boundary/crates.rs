@@ -34,11 +34,14 @@ const TABLE: [(&str, May); 22] = [
     ("dekker-compiled", May::Use(&[])),
     ("dekker-component", May::Use(&["dekker-core", "dekker-memory"])),
     ("dekker-concurrency", May::Use(&["dekker-core"])),
-    ("dekker-core", May::Use(&["dekker-crypto"])),
+    ("dekker-core", May::Use(&["dekker-crypto", "dekker-forms"])),
     ("dekker-core-tests", May::UseAll),
     ("dekker-crypto", May::Use(&[])),
     ("dekker-forms", May::Use(&[])),
-    ("dekker-fuzz-targets", May::Use(&["dekker-core", "dekker-host", "dekker-proto"])),
+    (
+        "dekker-fuzz-targets",
+        May::Use(&["dekker-core", "dekker-forms", "dekker-host", "dekker-proto"]),
+    ),
     (
         "dekker-host",
         May::Use(&[

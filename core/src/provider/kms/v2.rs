@@ -13,6 +13,7 @@ use alloc::sync::Arc;
 use self::envelope::EncryptedObject;
 use self::key_state::KeyState;
 use self::write_dek::SealError;
+use crate::config::KmsVersion;
 use crate::crypto::entropy::Entropy;
 use crate::crypto::nonce::NonceError;
 use crate::map::SortedMap;
@@ -22,6 +23,7 @@ use crate::provider::kms::call::{CallId, DecryptRequest, KmsProviderInfo};
 use crate::provider::kms::dek_cache::{CacheKey, DekCache, ReadDek};
 use crate::provider::kms::message;
 use crate::provider::kms::step::{DekNeeded, ReadStep, WriteStep};
+use crate::provider::prefix;
 use crate::time::Timestamp;
 
 /// A KMS v2 provider: its key state and its decrypted DEKs.
@@ -98,8 +100,10 @@ impl KmsV2 {
         resumed: Option<ReadDek>,
         key_id_hash: &mut Option<Arc<str>>,
     ) -> Result<ReadStep, TransformError> {
-        let object = EncryptedObject::decode(stored)
-            .map_err(|error| TransformError::new(ErrorKind::Malformed, error.to_string()))?;
+        let object = EncryptedObject::decode(stored).map_err(|error| {
+            let prefix = prefix::kms(KmsVersion::V2).len() + self.info.name.len() + 1;
+            TransformError::new(ErrorKind::Malformed, error.after(prefix).to_string())
+        })?;
         if self.state.is_priming() {
             return Ok(ReadStep::Priming);
         }

@@ -7,7 +7,7 @@ use alloc::string::{String, ToString};
 
 use super::message::{EncryptedDekSource, key_id_hash};
 use super::v1;
-use super::v2::envelope::{EncryptedObject, EnvelopeTail};
+use super::v2::envelope::{EncryptedObject, EnvelopeError, EnvelopeTail};
 use crate::config::KmsVersion;
 use crate::crypto::entropy::Entropy;
 use crate::crypto::keys::{DekSourceType, KeyStore, NONCE_LEN, TAG_LEN};
@@ -59,7 +59,9 @@ fn parts(stored: &[u8]) -> Result<(&str, Parts<'_>), TransformError> {
             Parts::V1 { sealed }
         }
         KmsVersion::V2 => {
-            Parts::V2(EncryptedObject::decode(rest).map_err(|error| malformed(error.to_string()))?)
+            let object = EncryptedObject::decode(rest);
+            let at_prefix = |error: EnvelopeError| error.after(prefix.len()).to_string();
+            Parts::V2(object.map_err(|error| malformed(at_prefix(error)))?)
         }
     };
     Ok((prefix, parts))

@@ -45,7 +45,8 @@ pub fn run(input: &[u8]) {
 fn refused(input: &[u8], error: &EnvelopeError) {
     assert!(!error.to_string().is_empty(), "an error has a message");
     match error {
-        EnvelopeError::Truncated { offset }
+        EnvelopeError::Truncated { offset, .. }
+        | EnvelopeError::Annotation { offset }
         | EnvelopeError::VarintOverflow { offset }
         | EnvelopeError::FieldNumber { offset }
         | EnvelopeError::WireType { offset } => {

@@ -1,35 +1,23 @@
-//! Descriptions of stored values: parts without gaps, valid JSON, no unencrypted key ID, and the same value in every encoding.
+//! Descriptions of stored values: parts without gaps, valid JSON, no unencrypted key ID, and never plaintext for an encrypted value, however it is
+//! written and wherever it is cut off.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use dekker_core::inspect::input::{Encoding, find, inspect_input_json};
-use dekker_core::inspect::{inspect, inspect_json};
+use dekker_core::inspect::{Inspection, KeyName, inspect, inspect_json, inspect_with};
 use dekker_core::provider::kms::v2::envelope::EncryptedObject;
+use dekker_forms::{Content, Limits, Provider, read_all};
 use serde_json::Value;
 
-/// Treats any bytes as an input of `dekker inspect`.
+/// Treats any bytes as a stored value, and as an input that contains stored values.
 ///
 /// # Panics
 /// Panics if a promise is broken.
 pub fn run(input: &[u8]) {
     one(input);
-    let Ok(found) = find(input) else {
-        assert!(inspect_input_json(input).is_err(), "nothing was found");
-        return;
-    };
-    assert!(!found.is_empty(), "neither a value nor an error");
-    let held: usize = found.iter().map(|found| found.stored.len()).sum();
-    assert!(held <= input.len(), "the values are longer than the input");
-    for found in &found {
-        if found.encoding != Encoding::Raw {
-            one(&found.stored);
-        }
-    }
-    let json = inspect_input_json(input).expect("values were found");
-    let shown: Vec<Value> = serde_json::from_str(&json).expect("JSON");
-    assert_eq!(shown.len(), found.len());
-    if input.starts_with(b"k8s:enc:") {
-        in_every_encoding(input);
+    heads(input);
+    for entry in read_all(input, Limits::default()).into_iter().flatten() {
+        one(&entry.bytes);
+        let is_encrypted = entry.content == Content::Encrypted;
+        let is_plaintext = inspect(&entry.bytes).is_ok_and(|seen| seen.provider == "identity");
+        assert!(!(is_encrypted && is_plaintext), "two verdicts");
     }
 }
 
@@ -37,9 +25,13 @@ pub fn run(input: &[u8]) {
 fn one(stored: &[u8]) {
     let (seen, json) = match (inspect(stored), inspect_json(stored)) {
         (Ok(seen), Ok(json)) => (seen, json),
-        (Err(error), Err(text)) => {
-            assert_eq!(error.to_string(), text, "the errors differ");
-            assert!(!text.is_empty(), "an error has a message");
+        (Err(error), Err(json)) => {
+            let shown: Value = serde_json::from_str(&json).expect("JSON");
+            assert_eq!(shown["error"], error.to_string(), "the errors differ");
+            assert!(!error.to_string().is_empty(), "an error has a message");
+            assert_eq!(shown["size"], stored.len() as u64);
+            assert_eq!(shown["provider"].as_str(), error.known.provider);
+            assert_eq!(shown["keyName"].as_str(), error.known.key_name.as_deref());
             return;
         }
         _ => panic!("only one of inspect and inspect_json failed"),
@@ -54,6 +46,7 @@ fn one(stored: &[u8]) {
     assert!(seen.plaintext_size <= stored.len(), "longer than the value");
     let shown: Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!(shown["size"], seen.size as u64);
+    with_its_name(stored, &seen);
     if (seen.provider, seen.api_version) == ("kms", Some("v2")) {
         let name = seen.provider_name.as_deref().expect("a name");
         let start = "k8s:enc:kms:v2:".len() + name.len() + 1;
@@ -71,21 +64,40 @@ fn one(stored: &[u8]) {
     }
 }
 
-fn in_every_encoding(stored: &[u8]) {
-    let hex: String = stored.iter().map(|byte| format!("{byte:02x}")).collect();
-    let base64 = STANDARD.encode(stored);
-    let etcdctl = format!(r#"{{"header":{{}},"kvs":[{{"key":"L2E=","value":"{base64}"}}]}}"#);
-    for (text, encoding) in
-        [(hex, Encoding::Hex), (base64, Encoding::Base64), (etcdctl, Encoding::Etcdctl)]
-    {
-        let found = find(text.as_bytes()).expect("a value");
-        assert_eq!(found.len(), 1);
-        assert_eq!(found[0].encoding, encoding);
-        assert_eq!(found[0].stored, stored, "another value");
+/// Every head of an encrypted value is of its provider, or an error.
+fn heads(stored: &[u8]) {
+    let provider = |stored| match inspect(stored) {
+        Ok(seen) => Some((seen.provider, seen.api_version)),
+        Err(error) => error.known.provider.map(|provider| (provider, error.known.api_version)),
+    };
+    if !stored.starts_with(b"k8s:enc:") {
+        return;
+    }
+    let whole = provider(stored);
+    assert_ne!(whole, Some(("identity", None)), "an encrypted value as plaintext");
+    if whole.is_none() {
+        return;
+    }
+    for len in (4..stored.len()).take(256) {
+        let head = provider(&stored[..len]);
+        assert!(head.is_none() || head == whole, "another provider at {len}");
     }
 }
 
-/// Returns a value of each provider, raw and in each encoding.
+/// With its name in a configuration, a value has the same description, and the name is certain.
+fn with_its_name(stored: &[u8], seen: &Inspection) {
+    let (provider, name) = match (seen.provider, seen.api_version, &seen.key_name) {
+        ("aesgcm", _, Some(name)) => (Provider::AesGcm, name),
+        ("aescbc", _, Some(name)) => (Provider::AesCbc, name),
+        ("secretbox", _, Some(name)) => (Provider::Secretbox, name),
+        _ => return,
+    };
+    let known = inspect_with(stored, &[KeyName { provider, name }]);
+    let certain = Inspection { key_name_is_guessed: false, ..seen.clone() };
+    assert_eq!(known, Ok(certain), "its own name changes the description");
+}
+
+/// Returns a value of each provider, values that are cut short, and inputs that contain values.
 pub fn seeds() -> Vec<Vec<u8>> {
     let value = |prefix: &str, rest: &[u8]| [prefix.as_bytes(), rest].concat();
     let mut seeds: Vec<Vec<u8>> =
@@ -95,6 +107,12 @@ pub fn seeds() -> Vec<Vec<u8>> {
         value("k8s:enc:aescbc:v1:key1:", &[5; 48]),
         value("k8s:enc:secretbox:v1:key1:", &[5; 50]),
         value("k8s:enc:kms:v1:old:", &[&[0, 4][..], &[5; 40]].concat()),
+        value("k8s:enc:aescbc:v1:aescbckey-2026-03-09T09:46:54+01:00:", &[5; 48]),
+        value("k8s:enc:aesgcm:v1:aesgcmkey-2026-03-09T09:46:54+01:00:", &[5; 40]),
+        value("k8s:enc:aescbc:v1:key1:", &[5; 47]),
+        value("k8s:enc:aescbc:v1:key1:", &[&[5; 48][..], b"\n"].concat()),
+        b"k8s:enc:kms:v2:1_sec".to_vec(),
+        b"k8s:enc:aes-gcm:v1:key1:".to_vec(),
         b"k8s:enc:other:".to_vec(),
         b"k8s\0\x0a\x02v1".to_vec(),
         b"{\"kind\":\"Secret\"}".to_vec(),

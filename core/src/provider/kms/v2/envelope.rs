@@ -14,17 +14,19 @@
 //! protobuf accepts: unknown fields and fields of another wire type are skipped, and the last value of a repeated scalar counts. Source: protobuf
 //! encoding specification; upstream kmsv2/v2/api.proto.
 
+mod error;
+
 use alloc::borrow::Cow;
 use alloc::collections::btree_map::Entry;
 use alloc::vec::Vec;
-use core::fmt;
 
+pub use self::error::EnvelopeError;
 use crate::crypto::keys::{DekSourceType, Envelope};
 use crate::map::Names;
 use crate::provider::kms::annotations::{ANNOTATIONS_MAX, AnnotationsError, validate_annotations};
 use crate::provider::kms::dek_cache::DekName;
 use crate::provider::kms::message::{
-    EncryptedDekSource, MessageError, validate_encrypted_dek_source, validate_key_id,
+    EncryptedDekSource, validate_encrypted_dek_source, validate_key_id,
 };
 
 /// A decoded and validated `EncryptedObject`, borrowed from the stored bytes.
@@ -67,7 +69,8 @@ impl<'a> EncryptedObject<'a> {
                 (2, Value::Bytes(text)) => object.key_id = utf8(text, 2)?,
                 (3, Value::Bytes(source)) => object.encrypted_dek_source = source,
                 (4, Value::Bytes(entry)) => {
-                    let (key, value) = annotation(entry)?;
+                    let start = reader.offset() - entry.len();
+                    let (key, value) = annotation(entry).map_err(|error| error.after(start))?;
                     // The total length of all annotations seen so far, including those whose value is replaced below. Used only in the error.
                     annotations_len =
                         annotations_len.saturating_add(key.len()).saturating_add(value.len());
@@ -159,105 +162,6 @@ impl EnvelopeTail {
     }
 }
 
-/// The reason why stored bytes are not a KMS v2 value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum EnvelopeError {
-    /// The bytes end within a field.
-    Truncated {
-        /// Where the incomplete part begins, in bytes from the start of the message (for an annotation, from the start of its entry).
-        offset: usize,
-    },
-    /// A varint has more than 64 bits.
-    VarintOverflow {
-        /// Where the varint begins, counted as for `Truncated`.
-        offset: usize,
-    },
-    /// A field number is 0 or greater than 2²⁹ − 1.
-    FieldNumber {
-        /// Where the field's tag begins, counted as for `Truncated`.
-        offset: usize,
-    },
-    /// The wire type is 6 or 7, or a group is malformed or nested too deeply.
-    WireType {
-        /// Where the field's tag ends, counted as for `Truncated`.
-        offset: usize,
-    },
-    /// A string is not UTF-8.
-    NotUtf8 {
-        /// The number of the field.
-        field: u32,
-    },
-    /// The DEK source type is unknown.
-    UnknownDekSourceType {
-        /// The stored number.
-        number: i32,
-    },
-    /// The sealed value is empty.
-    EncryptedDataEmpty,
-    /// A field violates its limits.
-    Message(MessageError),
-}
-
-impl From<AnnotationsError> for EnvelopeError {
-    fn from(error: AnnotationsError) -> Self {
-        Self::Message(error.into())
-    }
-}
-
-impl From<MessageError> for EnvelopeError {
-    fn from(error: MessageError) -> Self {
-        Self::Message(error)
-    }
-}
-
-impl fmt::Display for EnvelopeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Truncated { offset } => {
-                write!(f, "not an EncryptedObject: a field is cut short at byte {offset}")
-            }
-            Self::VarintOverflow { offset } => {
-                write!(f, "not an EncryptedObject: a varint overflows at byte {offset}")
-            }
-            Self::FieldNumber { offset } => {
-                write!(f, "not an EncryptedObject: invalid field number at byte {offset}")
-            }
-            Self::WireType { offset } => {
-                write!(f, "not an EncryptedObject: invalid wire type at byte {offset}")
-            }
-            Self::NotUtf8 { field } => {
-                write!(f, "not an EncryptedObject: field {field} is not UTF-8")
-            }
-            Self::UnknownDekSourceType { number } => {
-                write!(f, "unknown encryptedDEKSourceType: {number}")
-            }
-            Self::EncryptedDataEmpty => f.write_str("encrypted data is empty"),
-            Self::Message(
-                error @ (MessageError::KeyIdEmpty | MessageError::KeyIdTooLong { .. }),
-            ) => {
-                write!(f, "failed to validate key id: {error}")
-            }
-            Self::Message(error) => error.fmt(f),
-        }
-    }
-}
-
-impl core::error::Error for EnvelopeError {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        match self {
-            Self::Message(error) => Some(error),
-            Self::Truncated { .. }
-            | Self::VarintOverflow { .. }
-            | Self::FieldNumber { .. }
-            | Self::WireType { .. }
-            | Self::NotUtf8 { .. }
-            | Self::UnknownDekSourceType { .. }
-            | Self::EncryptedDataEmpty => None,
-        }
-    }
-}
-
 const LENGTH_DELIMITED: u64 = 2;
 /// The maximum nesting of groups. Go's protowire allows 10 000 levels, which is too deep for recursion in a WebAssembly guest.
 const GROUP_DEPTH_MAX: usize = 32;
@@ -315,8 +219,7 @@ impl<'a> Reader<'a> {
             0 => self.varint().map(Value::Varint),
             1 => self.take(8).map(|_| Value::Skipped),
             LENGTH_DELIMITED => {
-                let len = usize::try_from(self.varint()?)
-                    .map_err(|_| EnvelopeError::Truncated { offset })?;
+                let len = self.varint()?;
                 self.take(len).map(Value::Bytes)
             }
             3 if depth < GROUP_DEPTH_MAX => loop {
@@ -335,11 +238,14 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn take(&mut self, len: usize) -> Result<&'a [u8], EnvelopeError> {
-        let (taken, rest) = self
-            .rest
-            .split_at_checked(len)
-            .ok_or(EnvelopeError::Truncated { offset: self.offset() })?;
+    fn take(&mut self, len: u64) -> Result<&'a [u8], EnvelopeError> {
+        let (taken, rest) = usize::try_from(len)
+            .ok()
+            .and_then(|len| self.rest.split_at_checked(len))
+            .ok_or_else(|| EnvelopeError::Truncated {
+                offset: self.offset(),
+                missing: len.saturating_sub(self.rest.len() as u64),
+            })?;
         self.rest = rest;
         Ok(taken)
     }
@@ -358,14 +264,14 @@ impl<'a> Reader<'a> {
                 return Ok(value);
             }
         }
-        Err(EnvelopeError::Truncated { offset })
+        Err(EnvelopeError::Truncated { offset, missing: 1 })
     }
 }
 
 fn annotation(entry: &[u8]) -> Result<(&str, &[u8]), EnvelopeError> {
     let (mut key, mut value): (&[u8], &[u8]) = (&[], &[]);
     let mut reader = Reader { rest: entry, whole: entry.len() };
-    while let Some(field) = reader.field()? {
+    while let Some(field) = reader.field().map_err(within_annotation)? {
         match (field.number, field.value) {
             (1, Value::Bytes(bytes)) => key = bytes,
             (2, Value::Bytes(bytes)) => value = bytes,
@@ -373,6 +279,14 @@ fn annotation(entry: &[u8]) -> Result<(&str, &[u8]), EnvelopeError> {
         }
     }
     Ok((utf8(key, 4)?, value))
+}
+
+/// An annotation has its stated length, so that nothing is missing behind it.
+fn within_annotation(error: EnvelopeError) -> EnvelopeError {
+    match error {
+        EnvelopeError::Truncated { offset, missing: _ } => EnvelopeError::Annotation { offset },
+        error => error,
+    }
 }
 
 fn utf8(bytes: &[u8], field: u32) -> Result<&str, EnvelopeError> {

@@ -1,0 +1,122 @@
+//! The description of a stored value.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::layout::{Layout, Segment};
+use crate::json::Writer;
+
+/// The description of a stored value. Contains no secret and no key ID.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inspection {
+    /// `identity`, `aesgcm`, `aescbc`, `secretbox` or `kms`.
+    pub provider: &'static str,
+    /// `v1` or `v2`; KMS only.
+    pub api_version: Option<&'static str>,
+    /// The name of the KMS provider; KMS only.
+    pub provider_name: Option<String>,
+    /// The name of the local provider's key, which may contain colons.
+    pub key_name: Option<String>,
+    /// Whether the value allows other names, of which [`key_name`](Self::key_name) is the most probable. The names of a configuration decide:
+    /// [`inspect_with`](super::inspect_with).
+    pub key_name_is_guessed: bool,
+    /// `sha256:<hex>` of the key ID; KMS v2 only.
+    pub key_id_hash: Option<String>,
+    /// `AES_GCM_KEY` or `HKDF_SHA256_XNONCE_AES_GCM_SEED`; KMS v2 only.
+    pub encrypted_dek_source_type: Option<&'static str>,
+    /// The length of the encrypted DEK, in bytes; KMS only.
+    pub encrypted_dek_source_size: Option<usize>,
+    /// The annotations' names and the sizes of their values; empty if there are none. KMS v2 only.
+    pub annotations: Vec<Annotation>,
+    /// The kind of plaintext: `kubernetes protobuf`, `json`, `text` or `binary`; identity only.
+    pub content: Option<&'static str>,
+    /// The length of the stored value, in bytes.
+    pub size: usize,
+    /// The length of the plaintext, in bytes. For aescbc, whose padding hides it, the greatest possible length.
+    pub plaintext_size: usize,
+    /// The parts of the stored value, in order and without gaps. The parts of a KMS v2 envelope that hold no data are named `protobuf`.
+    pub layout: Vec<Segment>,
+}
+
+/// An annotation of a KMS v2 value, without its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Annotation {
+    /// The annotation's name, a fully qualified domain name.
+    pub name: String,
+    /// The length of the annotation's value, in bytes.
+    pub size: usize,
+}
+
+impl Inspection {
+    /// Creates the description of a value of `identity`, without content.
+    pub(super) fn blank(layout: Layout, size: usize) -> Self {
+        Self {
+            provider: "identity",
+            api_version: None,
+            provider_name: None,
+            key_name: None,
+            key_name_is_guessed: false,
+            key_id_hash: None,
+            encrypted_dek_source_type: None,
+            encrypted_dek_source_size: None,
+            annotations: Vec::new(),
+            content: None,
+            size,
+            plaintext_size: 0,
+            layout: layout.into_segments(),
+        }
+    }
+
+    /// Writes the fields as members. Fields that do not apply to the provider are omitted.
+    pub(super) fn write(&self, json: &mut Writer) {
+        let Self {
+            provider,
+            api_version,
+            provider_name,
+            key_name,
+            key_name_is_guessed,
+            key_id_hash,
+            encrypted_dek_source_type,
+            encrypted_dek_source_size,
+            annotations,
+            content,
+            size,
+            plaintext_size,
+            layout,
+        } = self;
+        json.text("provider", provider);
+        json.text_if("apiVersion", *api_version);
+        json.text_if("providerName", provider_name.as_deref());
+        json.text_if("keyName", key_name.as_deref());
+        if *key_name_is_guessed {
+            json.flag("keyNameGuessed", Some(true));
+        }
+        json.text_if("keyIdHash", key_id_hash.as_deref());
+        json.text_if("encryptedDEKSourceType", *encrypted_dek_source_type);
+        if let Some(size) = encrypted_dek_source_size {
+            json.number("encryptedDEKSourceSize", *size as u64);
+        }
+        if !annotations.is_empty() {
+            json.open_member("annotations", '[');
+            for Annotation { name, size } in annotations {
+                json.open('{');
+                json.text("name", name);
+                json.number("size", *size as u64);
+                json.close('}');
+            }
+            json.close(']');
+        }
+        json.text_if("content", *content);
+        json.number("size", *size as u64);
+        json.number("plaintextSize", *plaintext_size as u64);
+        json.open_member("layout", '[');
+        for Segment { name, offset, length } in layout {
+            json.open('{');
+            json.text("name", name);
+            json.number("offset", *offset as u64);
+            json.number("length", *length as u64);
+            json.close('}');
+        }
+        json.close(']');
+    }
+}
