@@ -63,7 +63,7 @@ test("an export has what the table shows, and no cell is a formula", async () =>
   });
   assert.deepEqual([plain.provider, plain.state], ["identity", "not encrypted"]);
   assert.deepEqual(Object.keys(fault), ["state", "error"]);
-  assert.match(fault.error, /^line 1, byte 0: Not a stored value of Kubernetes/);
+  assert.match(fault.error, /^line 1, byte 0: not a stored value of Kubernetes/);
   for (const text of [toJson(values), toCsv(values)]) assert.ok(!text.includes("pw-0"), "no plaintext is exported");
 
   const hostile = ["=1+1", "+1", "-1", "@a", "\tx", "\rx", 'a"b', "a;=1", "a\n=1", "/a"];

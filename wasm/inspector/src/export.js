@@ -24,7 +24,7 @@ function rowOf(value) {
     state: STATES[state].label,
     size: fault ? undefined : stored.length,
     form: formOf(value),
-    error: fault ? `line ${line}, byte ${offset}: ${error}` : error,
+    error: fault ? `line ${line}, byte ${offset}: ${fault.error}` : error,
   };
 }
 

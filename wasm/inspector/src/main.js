@@ -81,6 +81,8 @@ async function take(inputs, { focus = false } = {}) {
   if (mine !== clearings) return;
   complain(faults);
   for (const value of added) {
+    // The keys may have changed while the input was read.
+    if (value.keyNames !== keys.keyNames) nameKeys(value, keys.keyNames);
     state.values.push(value);
     state.bytes += value.stored.length;
   }

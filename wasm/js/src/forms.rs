@@ -23,7 +23,6 @@ pub struct FormReader {
 impl FormReader {
     /// Creates a reader.
     #[wasm_bindgen(constructor)]
-    #[expect(clippy::new_without_default, reason = "JavaScript calls the constructor")]
     pub fn new() -> Self {
         Self { reader: Reader::new(Limits::default()), piece: Vec::new(), read: 0 }
     }
@@ -38,7 +37,6 @@ impl FormReader {
     ///
     /// # Errors
     /// Never.
-    #[expect(clippy::should_implement_trait, reason = "Rust does not call it")]
     pub fn next(&mut self) -> Result<JsValue, JsError> {
         let mut rest = self.piece.get(self.read..).unwrap_or_default();
         let item = self.reader.push(&mut rest);
