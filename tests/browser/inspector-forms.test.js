@@ -91,7 +91,7 @@ test("faults are rows with place, cause and command, and never plaintext", async
   const rows = await page.locator("#table tbody tr").allInnerTexts();
   assert.ok(rows[0].includes("line 1 of gz.bin") && rows[0].includes("This is gzip"), rows[0]);
   assert.ok(rows[1].includes("line 1 of mangled.bin") && rows[1].includes("saved as UTF-8"), rows[1]);
-  assert.ok(rows[2].includes("of secret.yaml") && rows[2].includes("output of kubectl"), rows[2]);
+  assert.ok(rows[2].includes("of secret.yaml") && rows[2].includes("Output of kubectl"), rows[2]);
   await page.locator(".pick").first().click();
   await until("#damage", "Not read. This is gzip, not a stored value of Kubernetes. Use: gzip -dc <file>");
   assert.equal(await text("#damage code"), "gzip -dc <file>");

@@ -87,8 +87,8 @@ export function table({ values, page, sort, selected, onSort, onPage, onSelect }
       },
       el("th", { scope: "row", class: "col-name" }, pick),
       el("td", { class: "col-provider" }, badge(value.group.provider, value.group.label)),
-      el("td", { class: "col-key", title: keyOf(value) }, keyOf(value)),
-      el("td", { class: "col-size number" }, value.fault === undefined && shortSize(value.stored.length)),
+      el("td", { class: "col-key", title: keyOf(value), colspan: value.fault && 2 }, keyOf(value)),
+      value.fault === undefined && el("td", { class: "col-size number" }, shortSize(value.stored.length)),
       el("td", { class: "col-state" }, stateOf(value)),
     );
   };

@@ -40,15 +40,18 @@ const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
 export function makeValue(item, source, number, keyNames) {
   const { form, within, line, offset, revision } = item;
   const value = { number, source, form, within, line, offset, revision, keyNames, dekSource: "" };
-  if (item.type === "fault") {
-    Object.assign(value, { fault: item, error: sentence(item.error), state: "unread", readings: [], notes: [] });
-    value.stored = new Uint8Array();
-    value.group = { id: "unread", provider: "damaged", label: "not read", key: "no value" };
-  } else {
-    value.readings = item.readings;
-    describe(value, item.readings);
-  }
+  value.fault = item.type === "fault" ? item : undefined;
   setKey(value, item.key);
+  if (value.fault) {
+    Object.assign(value, { state: "unread", stored: new Uint8Array(), readings: [], notes: [] });
+    value.group = { id: "unread", provider: "damaged", label: "not read", key: "no value" };
+    // The page shows the key beside the text.
+    const beginning = `${value.keyText}: `;
+    value.error = sentence(item.error.startsWith(beginning) ? item.error.slice(beginning.length) : item.error);
+    return value;
+  }
+  value.readings = item.readings;
+  describe(value, item.readings);
   return value;
 }
 
