@@ -20,7 +20,7 @@ mod tests;
 
 use alloc::string::String;
 
-use dekker_forms::{Provider, Stored, split};
+use dekker_forms::{Stored, split};
 
 pub use self::error::{InspectError, InspectFault};
 use self::formats::format_of;
@@ -88,12 +88,13 @@ pub fn inspect_with(stored: &[u8], names: &[KeyName<'_>]) -> Result<Inspection, 
     // Both types are non-exhaustive. Whatever else they may hold later: what begins with `k8s:enc:` is never plaintext.
     let other = || unknown(InspectFault::UnknownProvider { similar: None });
     match split(stored, names) {
-        Stored::Value { provider, name, payload, well_formed, certain } => {
+        Stored::Value { provider, name, payload, certain, well_formed: _ } => {
             let (format, read) = format_of(provider).ok_or_else(other)?;
-            let has_proof = names.contains(&KeyName { provider, name })
-                || format.is_kms()
-                || (well_formed && provider == Provider::AesCbc);
-            let is_name_guessed = !certain || (!has_proof && incomplete::may_go_on(payload));
+            // The head of a value may be well-formed with a part of its name.
+            let may_go_on = !names.contains(&KeyName { provider, name })
+                && !format.is_kms()
+                && incomplete::may_go_on(payload);
+            let is_name_guessed = !certain || may_go_on;
             read(&Found { format, name, is_name_guessed, body: payload, size })
         }
         Stored::NoName { provider, rest } => {

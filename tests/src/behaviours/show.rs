@@ -271,7 +271,7 @@ pub(super) fn inspection_needs_no_key(maker: &dyn Maker) {
 }
 
 pub(super) fn inspection_of_a_damaged_value_reports_what_is_known(maker: &dyn Maker) {
-    let head = |start: &str, len: usize| [start.as_bytes(), &vec![7; len]].concat();
+    let head = |start: &str, len: usize| [start.as_bytes(), &vec![7_u8; len]].concat();
     let table = [
         ("nothing", vec![], "is empty", json!({"size": 0})),
         (

@@ -66,7 +66,7 @@ fn one(stored: &[u8]) {
 
 /// Every head of an encrypted value is of its provider, or an error.
 fn heads(stored: &[u8]) {
-    let provider = |stored| match inspect(stored) {
+    let provider = |stored: &[u8]| match inspect(stored) {
         Ok(seen) => Some((seen.provider, seen.api_version)),
         Err(error) => error.known.provider.map(|provider| (provider, error.known.api_version)),
     };
