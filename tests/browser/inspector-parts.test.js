@@ -34,11 +34,11 @@ test("a fault is a row without a value", async () => {
 });
 
 test("the names of the configuration decide where a name ends", async () => {
-  const [value] = await valuesOf(load("k3s-colon.bin"));
-  assert.equal(value.group.key, "aescbckey-2026-03-09T09:46:54+01:00");
-  nameKeys(value, [{ provider: "aescbc", name: "aescbckey-2026-03-09T09:46" }]);
-  assert.equal(value.group.key, "aescbckey-2026-03-09T09:46");
-  assert.equal(value.seen.layout[0].length, "k8s:enc:aescbc:v1:aescbckey-2026-03-09T09:46:".length);
+  const [value] = await valuesOf(load("k3s-colon-gcm.bin"));
+  assert.equal(value.group.key, "aesgcmkey-2026-03-09T09:46:54+01:00");
+  nameKeys(value, [{ provider: "aesgcm", name: "aesgcmkey-2026-03-09T09:46" }]);
+  assert.equal(value.group.key, "aesgcmkey-2026-03-09T09:46");
+  assert.equal(value.seen.layout[0].length, "k8s:enc:aesgcm:v1:aesgcmkey-2026-03-09T09:46:".length);
 });
 
 test("an export has what the table shows, and no cell is a formula", async () => {

@@ -14,8 +14,8 @@ test("a pasted value is described without a key", async () => {
       (line, at) => `${(16 * at).toString(16).padStart(8, "0")}  ${line.match(/../g).join(" ")}  |${"·".repeat(16)}|`,
     );
   const table = [
-    ["hex", hex(stored), "hex"],
-    ["base64", base64(stored), "base64"],
+    ["hex", hex(stored), "raw in hex"],
+    ["base64", base64(stored), "raw in base64"],
     ["etcdctl", etcdctl([{ key, stored }]), "etcdctl -w json"],
     ["hexdump -C", dump.join("\n"), "raw in hexdump -C"],
   ];

@@ -9,7 +9,7 @@ export type Form = string;
 
 /** A place in an input, and the forms that were found there. */
 interface Found {
-  /** The form that contains the value. For a fault, the form that the input has or resembles; absent if it resembles no form. */
+  /** The innermost form: `raw` for a value in base64. For a fault, the form that the input has or resembles; absent if it resembles no form. */
   form?: Form;
   /** The line, counted from 1. */
   line: number;
@@ -21,7 +21,7 @@ interface Found {
 export interface InputValue extends Found {
   type: "value";
   form: Form;
-  /** The forms around it, from the outside in: `["hexdump -C"]` for the output of `etcdctl get | hexdump -C`. */
+  /** The forms around it, from the outside in: `["base64"]`; `["hexdump -C"]` for `etcdctl get | hexdump -C`, whose `form` is `etcdctl`. */
   within: Form[];
   /** The storage key, if the input contains it. */
   key?: Uint8Array;
@@ -80,9 +80,9 @@ export interface FoundValue extends Found, Partial<Inspection>, Partial<KnownOfV
  * ```js
  * import { inspectInput } from "dekker";
  *
- * const printed = `/registry/secrets/ns/name\nk8s:enc:secretbox:v1:key1:${"?".repeat(45)}\n`; // by etcdctl get
- * const [{ key, form, keyName }] = inspectInput(printed);
- * console.log(key, form, keyName); // prints: /registry/secrets/ns/name etcdctl key1
+ * const base64 = btoa(`k8s:enc:secretbox:v1:key1:${"\xff".repeat(45)}`);
+ * const [{ within, keyName, plaintextSize }] = inspectInput(base64);
+ * console.log(within[0], keyName, plaintextSize); // prints: base64 key1 5
  * console.log(inspectInput("hello")[0].error); // prints: not a stored value of Kubernetes in a known form; use etcdctl get <key> -w json
  * ```
  *
