@@ -35,7 +35,7 @@ test("a pasted hexdump of a k3s value shows the whole name, and its configuratio
   const seen = await facts();
   assert.deepEqual(
     [seen.Provider, seen.Key, seen["Found as"], seen["Found in"]],
-    ["aescbc", `“${K3S}”`, "etcdctl in hexdump -C", "pasted, line 2, byte 63"],
+    ["aescbc", `“${K3S}”`, "etcdctl in hexdump -C", "pasted, line 2, byte 76"],
   );
   await until("#outcome", `Paste the configuration that holds the key “${K3S}”`);
   await decrypt({ config: load("k3s-config.json").toString() });

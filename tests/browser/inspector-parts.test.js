@@ -9,7 +9,7 @@ import { findDeks } from "../../wasm/inspector/src/deks.js";
 import { toCsv, toJson } from "../../wasm/inspector/src/export.js";
 import { readObject } from "../../wasm/inspector/src/protobuf.js";
 import { isConfiguration, rulesOf } from "../../wasm/inspector/src/rules.js";
-import { makeValue, nameKeys } from "../../wasm/inspector/src/values.js";
+import { makeValue, nameKeys, settleNames } from "../../wasm/inspector/src/values.js";
 import { load } from "../node/cases.js";
 import { etcdctl, kubernetesObject, LOCAL } from "./mixed.js";
 
@@ -36,9 +36,25 @@ test("a fault is a row without a value", async () => {
 test("the names of the configuration decide where a name ends", async () => {
   const [value] = await valuesOf(load("k3s-colon-gcm.bin"));
   assert.equal(value.group.key, "aesgcmkey-2026-03-09T09:46:54+01:00");
-  nameKeys(value, [{ provider: "aesgcm", name: "aesgcmkey-2026-03-09T09:46" }]);
+  nameKeys([value], [{ provider: "aesgcm", name: "aesgcmkey-2026-03-09T09:46" }]);
   assert.equal(value.group.key, "aesgcmkey-2026-03-09T09:46");
   assert.equal(value.seen.layout[0].length, "k8s:enc:aesgcm:v1:aesgcmkey-2026-03-09T09:46:".length);
+});
+
+test("names that are certain in other values decide where a name is a guess", async () => {
+  const value = (begin) => Buffer.from(`k8s:enc:aesgcm:v1:key1:${begin}${"\0\xff".repeat(40)}`, "latin1");
+  const values = await valuesOf(
+    etcdctl([value("ab:"), value("")].map((stored) => ({ key: "/registry/secrets/a/b", stored }))),
+  );
+  assert.deepEqual(
+    values.map(({ group }) => group.key),
+    ["key1:ab", "key1"],
+  );
+  settleNames(values, values);
+  assert.deepEqual(
+    values.map(({ group }) => group.key),
+    ["key1", "key1"],
+  );
 });
 
 test("an export has what the table shows, and no cell is a formula", async () => {

@@ -212,13 +212,13 @@ test("unusable input is reported with the cause", async () => {
   await until("#alert", "There is no value: the input is empty.");
   await paste('{"header":{"revision":1}}');
   await until("#damage", "Not read. There is no value in the input: etcd has none under this key");
-  await paste("k8s:enc:aesgcm:v1:k:\u{fffd}\u{fffd}");
+  await paste(`k8s:enc:aesgcm:v1:k:${"\u{fffd}a\u{fffd}\u{fffd}".repeat(20)}`);
   await until(
     "#damage",
     "Not read. Bytes were replaced by U+FFFD, because a tool read them as UTF-8 text; they are lost",
   );
   assert.equal(await text("#damage code"), "etcdctl get <key> -w json");
-  await paste(hex(Buffer.from("k8s:enc:aesgcm:v1:k:short")));
+  await paste(hex(Buffer.from("k8s:enc:aesgcm:v1:k:\0\0\0\0\0")));
   await until("#damage", "Damaged. The value is cut short: 5 bytes follow");
   assert.equal((await facts()).Key, "“k”");
   await page.evaluate(() => {

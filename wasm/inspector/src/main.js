@@ -11,7 +11,7 @@ import { complain, finding, found, say } from "./messages.js";
 import { overview } from "./overview.js";
 import { isConfiguration } from "./rules.js";
 import { arrange, PAGE, table } from "./table.js";
-import { BYTES_MAX, makeValue, nameKeys, STATES, useReading, VALUES_MAX } from "./values.js";
+import { BYTES_MAX, makeValue, nameKeys, STATES, settleNames, useReading, VALUES_MAX } from "./values.js";
 
 /** The maximum size of a configuration or a file of DEKs. */
 const KEYS_MAX = 1 << 20;
@@ -41,6 +41,7 @@ const detail = new Detail(
 /** Processes inputs, given as `{ name, blob }`: values, or a configuration. */
 async function take(inputs, { focus = false } = {}) {
   const mine = clearings;
+  const { keyNames } = keys;
   const added = [];
   let held = state.bytes;
   const faults = [];
@@ -55,7 +56,7 @@ async function take(inputs, { focus = false } = {}) {
       }
       for await (const item of readForms(blob.stream())) {
         if (mine !== clearings) return;
-        const value = makeValue(item, name, state.numbered + 1, keys.keyNames);
+        const value = makeValue(item, name, state.numbered + 1, keyNames);
         held += value.stored.length;
         if (state.values.length + added.length >= VALUES_MAX)
           full = `The page holds at most ${count(VALUES_MAX)} values.`;
@@ -80,9 +81,10 @@ async function take(inputs, { focus = false } = {}) {
   }
   if (mine !== clearings) return;
   complain(faults);
+  // The keys may have changed while the input was read.
+  if (keyNames !== keys.keyNames) nameKeys(added, keys.keyNames);
+  settleNames(added, [...state.values, ...added]);
   for (const value of added) {
-    // The keys may have changed while the input was read.
-    if (value.keyNames !== keys.keyNames) nameKeys(value, keys.keyNames);
     state.values.push(value);
     state.bytes += value.stored.length;
   }
@@ -164,7 +166,7 @@ async function useKeys() {
   }
   keys.free();
   keys = loaded;
-  for (const value of state.values) nameKeys(value, keys.keyNames);
+  nameKeys(state.values, keys.keyNames);
   const { warnings } = keys;
   if (warnings.length > 0)
     faults.replaceChildren(

@@ -55,11 +55,31 @@ export function makeValue(item, source, number, keyNames) {
   return value;
 }
 
-/** Describes a value with the names of a configuration's keys. */
-export function nameKeys(value, keyNames) {
-  value.keyNames = keyNames;
-  const isLocal = value.seen === undefined || value.seen.keyName !== undefined;
-  if (value.fault === undefined && isLocal) describe(value, [value]);
+/** Describes values again, with the names of a configuration's keys. */
+export function nameKeys(values, keyNames) {
+  for (const value of values) {
+    value.keyNames = keyNames;
+    const isLocal = value.seen === undefined || value.seen.keyName !== undefined;
+    if (value.fault === undefined && isLocal) describe(value, [value]);
+  }
+  settleNames(values, values);
+}
+
+/**
+ * Describes the values again whose key name is a guess, because their ciphertext begins like a part of a name. Then the names that are certain in
+ * other values decide.
+ */
+export function settleNames(values, all) {
+  const certain = new Map();
+  for (const { seen } of all) {
+    if (seen?.keyName === undefined || seen.keyNameGuessed) continue;
+    certain.set(`${seen.provider} ${seen.keyName}`, { provider: seen.provider, name: seen.keyName });
+  }
+  for (const value of values) {
+    if (!value.seen?.keyNameGuessed) continue;
+    value.keyNames = [...value.keyNames, ...certain.values()];
+    describe(value, [value]);
+  }
 }
 
 /** Replaces the description by that of another reading, which a key has opened. */
