@@ -75,7 +75,7 @@ pub fn inspect(stored: &[u8]) -> Result<Inspection, InspectError> {
 /// As for [`inspect`].
 pub fn inspect_with(stored: &[u8], names: &[KeyName<'_>]) -> Result<Inspection, InspectError> {
     let size = stored.len();
-    let unknown = |fault| InspectError { fault, known: Partial { size, ..Partial::default() } };
+    let unknown = |fault| InspectError::new(fault, Partial { size, ..Partial::default() });
     if stored.is_empty() {
         return Err(unknown(InspectFault::Empty));
     }

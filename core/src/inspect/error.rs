@@ -1,5 +1,6 @@
 //! Why stored bytes are not a valid value, and what is known of them.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use core::fmt;
 
@@ -26,7 +27,7 @@ pub struct InspectError {
     /// What is wrong.
     pub fault: InspectFault,
     /// What is known of the value.
-    pub known: Partial,
+    pub known: Box<Partial>,
 }
 
 /// Why stored bytes are not a valid value of the provider that their prefix names.
@@ -87,6 +88,10 @@ pub enum InspectFault {
 }
 
 impl InspectError {
+    pub(super) fn new(fault: InspectFault, known: Partial) -> Self {
+        Self { fault, known: Box::new(known) }
+    }
+
     /// Writes the message as the member `error`, then what is known.
     pub(super) fn write(&self, json: &mut Writer) {
         json.text("error", &alloc::format!("{self}"));

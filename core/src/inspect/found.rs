@@ -77,7 +77,7 @@ impl Found<'_> {
     /// Creates an error with what is known of the value.
     pub(super) fn error(&self, fault: InspectFault, missing_at_least: Option<u64>) -> InspectError {
         let known = Partial { missing_at_least, ..self.partial() };
-        InspectError { fault, known }
+        InspectError::new(fault, known)
     }
 
     /// Creates the description. The fields of KMS are empty.

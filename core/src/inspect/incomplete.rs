@@ -27,10 +27,9 @@ pub(super) fn prefix(stored: &[u8]) -> Option<InspectError> {
         least = least.min(missing(format));
         known = Partial { size, ..Partial::default() };
     }
-    Some(InspectError {
-        fault: InspectFault::CutInPrefix { begin: String::from_utf8_lossy(stored).into() },
-        known: Partial { missing_at_least: Some(least as u64), ..known },
-    })
+    let fault = InspectFault::CutInPrefix { begin: String::from_utf8_lossy(stored).into() };
+    let known = Partial { missing_at_least: Some(least as u64), ..known };
+    Some(InspectError::new(fault, known))
 }
 
 /// Returns the error for a value without a complete name. `rest` is what follows the prefix.
@@ -40,14 +39,12 @@ pub(super) fn name(format: Format, rest: &[u8], size: usize) -> InspectError {
     let is_begin =
         |text: &&str| text.len() <= NAME_MAX && !text.chars().any(|c| c == ':' || c.is_control());
     match core::str::from_utf8(rest).ok().filter(is_begin) {
-        Some(begin) => InspectError {
-            fault: InspectFault::CutInName { prefix, begin: begin.to_string() },
-            known: Partial {
-                missing_at_least: Some(shortest(&format, begin.len()) as u64),
-                ..known
-            },
-        },
-        None => InspectError { fault: InspectFault::Name { prefix }, known },
+        Some(begin) => {
+            let fault = InspectFault::CutInName { prefix, begin: begin.to_string() };
+            let missing_at_least = Some(shortest(&format, begin.len()) as u64);
+            InspectError::new(fault, Partial { missing_at_least, ..known })
+        }
+        None => InspectError::new(InspectFault::Name { prefix }, known),
     }
 }
 

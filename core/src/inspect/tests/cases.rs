@@ -101,7 +101,7 @@ fn what_is_known_of_a_damaged_value_is_reported() {
     ];
     for (stored, provider, key_name, missing, text) in table {
         let error = inspect(stored).unwrap_err();
-        let Partial { key_name_is_guessed, size, missing_at_least, .. } = error.known;
+        let Partial { key_name_is_guessed, size, missing_at_least, .. } = *error.known;
         let (known, version) = (error.known.provider, error.known.api_version);
         let known: Vec<_> = known.into_iter().chain(version).collect();
         assert_eq!(known.join(" "), provider);
