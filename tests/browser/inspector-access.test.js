@@ -69,12 +69,13 @@ for (const colorScheme of ["light", "dark"]) {
       "body",
       ["etcd.json", Buffer.from(etcdctl(cluster.values))],
       ["damaged.bin", Buffer.from("k8s:enc:aesgcm:v1:k:short")],
+      ["archive.gz", Buffer.from("1f8b0800", "hex")],
     );
     await decrypt({ config: LOCAL, dek: hex(cluster.deks[0]) });
     await until("#status", "decrypted");
     await openDetails();
     problems.push(["many", await page.evaluate(audit)]);
-    for (const words of ["damaged", "other DEK", "read, stale", "not encrypted"]) {
+    for (const words of ["not read", "damaged", "other DEK", "read, stale", "not encrypted"]) {
       await page.fill("#filter", words);
       await page.locator(".pick").first().click();
       await openDetails();

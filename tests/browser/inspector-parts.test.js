@@ -1,129 +1,111 @@
-// The Inspector's parts that need no browser, compared with core's results.
+// The Inspector's parts that need no browser.
 
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { inspectInput } from "dekker";
+import { init, readForms } from "dekker/inline";
 
-import { findDeks, findValues, InputError, isConfiguration } from "../../wasm/inspector/src/input.js";
+import { findDeks } from "../../wasm/inspector/src/deks.js";
+import { toCsv, toJson } from "../../wasm/inspector/src/export.js";
 import { readObject } from "../../wasm/inspector/src/protobuf.js";
-import { resourceOf, resourcesOfRules } from "../../wasm/inspector/src/resource.js";
+import { isConfiguration, rulesOf } from "../../wasm/inspector/src/rules.js";
+import { makeValue, nameKeys, settleNames } from "../../wasm/inspector/src/values.js";
+import { load } from "../node/cases.js";
 import { etcdctl, kubernetesObject, LOCAL } from "./mixed.js";
 
-const stored = Buffer.from(`k8s:enc:aesgcm:v1:key1:${"\0\n\xff".repeat(20)}`, "latin1");
 const hex = (bytes) => Buffer.from(bytes).toString("hex");
 const base64 = (bytes) => Buffer.from(bytes).toString("base64");
-const key = "/registry/secrets/ns/name";
-const found = (input) =>
-  findValues(Buffer.from(input)).map(({ key, stored, encoding }) => [
-    key && Buffer.from(key).toString(),
-    hex(stored),
-    encoding,
-  ]);
 
-test("an input is read as core reads it", () => {
-  const table = [
-    ["raw", stored],
-    ["hex", hex(stored)],
-    ["hex with 0x, spaces and a line end", `0x${hex(stored).match(/../g).join(" ").toUpperCase()}\n`],
-    ["base64", base64(stored)],
-    [
-      "base64 in lines",
-      base64(stored)
-        .match(/.{1,20}/g)
-        .join("\r\n"),
-    ],
-    [
-      "etcdctl",
-      etcdctl([
-        { key, stored },
-        { key: "/b", stored },
-      ]),
-    ],
-    ["etcdctl, an empty value", '{"header":{},"kvs":[{"key":"L2E="}]}'],
-    ["a value in the clear", kubernetesObject("Secret", "ns", "name")],
-    ["a JSON object that is not an answer", '{"kind":"Secret"}'],
-    ["an answer without a header", '{"header":null,"kvs":[{"key":"L2E=","value":"YQ=="}]}'],
-    ["text", "hello"],
-    ["hex that does not begin like a value", "deadbeef"],
-    ["bytes", Buffer.of(255, 0, 10)],
-  ];
-  for (const [desc, input] of table) {
-    const ours = findValues(Buffer.from(input));
-    const cores = inspectInput(Buffer.from(input));
-    const seen = (values) => values.map(({ encoding, size }) => [encoding, size]);
-    assert.deepEqual(
-      seen(ours.map(({ encoding, stored }) => ({ encoding, size: stored.length || undefined }))),
-      seen(cores),
-      desc,
-    );
-  }
-  for (const input of ["", " \n", '{"header":{"revision":1}}', '{"header":{},"kvs":[{"key":"L2E=","value":"*"}]}']) {
-    assert.throws(() => findValues(Buffer.from(input)), InputError, input);
-    assert.throws(() => inspectInput(input), { code: "INVALID_VALUE" }, input);
-  }
+/** Returns the values of the page for an input. */
+async function valuesOf(input, keyNames = []) {
+  const values = [];
+  for await (const item of readForms(input)) values.push(makeValue(item, "a file", values.length + 1, keyNames));
+  return values;
+}
+
+test("a fault is a row without a value", async () => {
+  const [fault] = await valuesOf(load("gz.bin"));
+  assert.equal(fault.state, "unread");
+  assert.equal(fault.name, "line 1 of a file");
+  assert.equal(fault.stored.length, 0);
+  assert.match(fault.error, /^This is gzip, not a stored value of Kubernetes; use gzip -dc <file>\.$/);
+  const [{ seen, group }] = await valuesOf(load("typo-prefix.bin"));
+  assert.deepEqual([seen, group.provider], [undefined, "damaged"]);
 });
 
-test("terminal output of etcdctl, hexdump and xxd is read", () => {
-  const plain = Buffer.concat([Buffer.from(`${key}\n`), stored, Buffer.from("\n")]);
-  const zeros = Buffer.concat([Buffer.from("k8s:enc:kms:v1:a:".padEnd(32, "x")), Buffer.alloc(64), Buffer.of(7)]);
-  const dump = (bytes, line) =>
-    (hex(bytes).match(/.{1,32}/g) ?? []).map((digits, at) => line((16 * at).toString(16).padStart(8, "0"), digits));
-  const hexdump = (bytes) => [
-    ...dump(
-      bytes,
-      (offset, digits) =>
-        `${offset}  ${digits
-          .match(/.{1,16}/g)
-          .map((half) => half.match(/../g).join(" "))
-          .join("  ")}  |${digits.replace(/../g, ".")}|`,
-    ),
-    bytes.length.toString(16).padStart(8, "0"),
-  ];
-  const squeezed = hexdump(zeros).toSpliced(3, 3, "*");
-  const table = [
-    ["etcdctl, plain", plain, [[key, hex(stored), "etcdctl, plain"]]],
-    [
-      "etcdctl, plain, twice",
-      Buffer.concat([plain, plain]),
-      [
-        [key, hex(stored), "etcdctl, plain"],
-        [key, hex(stored), "etcdctl, plain"],
-      ],
-    ],
-    ["hexdump -C of a value", hexdump(stored).join("\n"), [[undefined, hex(stored), "hexdump"]]],
-    ["hexdump -C of etcdctl", hexdump(plain).join("\n"), [[key, hex(stored), "hexdump"]]],
-    ["hexdump -C with *", squeezed.join("\n"), [[undefined, hex(zeros), "hexdump"]]],
-    [
-      "xxd",
-      dump(
-        stored,
-        (offset, digits) => `${offset}: ${digits.match(/.{1,4}/g).join(" ")}  ${"k".repeat(digits.length / 2)}`,
-      ).join("\n"),
-      [[undefined, hex(stored), "hexdump"]],
-    ],
-    [
-      "one a line",
-      `${base64(stored)}\n\n${hex(stored)}\n`,
-      [
-        [undefined, hex(stored), "base64"],
-        [undefined, hex(stored), "hex"],
-      ],
-    ],
-    [
-      "several answers",
-      `${etcdctl([{ key, stored }])}\n${etcdctl([{ key, stored }])}\n`,
-      [
-        [key, hex(stored), "etcdctl"],
-        [key, hex(stored), "etcdctl"],
-      ],
-    ],
-  ];
-  for (const [desc, input, expected] of table) assert.deepEqual(found(input), expected, desc);
-  assert.throws(
-    () => found(hexdump(stored).toSpliced(1, 1).join("\n")),
-    /incomplete: after 16 bytes, the next offset is 32/,
+test("the names of the configuration decide where a name ends", async () => {
+  const [value] = await valuesOf(load("k3s-colon-gcm.bin"));
+  assert.equal(value.group.key, "aesgcmkey-2026-03-09T09:46:54+01:00");
+  nameKeys([value], [{ provider: "aesgcm", name: "aesgcmkey-2026-03-09T09:46" }]);
+  assert.equal(value.group.key, "aesgcmkey-2026-03-09T09:46");
+  assert.equal(value.seen.layout[0].length, "k8s:enc:aesgcm:v1:aesgcmkey-2026-03-09T09:46:".length);
+});
+
+test("names that are certain in other values decide where a name is a guess", async () => {
+  const value = (begin) => Buffer.from(`k8s:enc:aesgcm:v1:key1:${begin}${"\0\xff".repeat(40)}`, "latin1");
+  const values = await valuesOf(
+    etcdctl([value("ab:"), value("")].map((stored) => ({ key: "/registry/secrets/a/b", stored }))),
   );
+  assert.deepEqual(
+    values.map(({ group }) => group.key),
+    ["key1:ab", "key1"],
+  );
+  settleNames(values, values);
+  assert.deepEqual(
+    values.map(({ group }) => group.key),
+    ["key1", "key1"],
+  );
+});
+
+test("an export has what the table shows, and no cell is a formula", async () => {
+  await init();
+  const stored = load("gcm.bin");
+  const values = [
+    ...(await valuesOf(load("w-json.txt"))),
+    ...(await valuesOf(
+      etcdctl([{ key: "/registry/secrets/ns/plain", stored: kubernetesObject("Secret", "ns", "plain") }]),
+    )),
+    ...(await valuesOf("hello")),
+  ];
+  const [encrypted, plain, fault] = JSON.parse(toJson(values));
+  assert.deepEqual(encrypted, {
+    key: "/registry/secrets/default/token",
+    resource: "secrets",
+    provider: "aesgcm",
+    name: "key1",
+    state: "encrypted",
+    size: 121,
+    form: "etcdctl -w json",
+  });
+  assert.deepEqual([plain.provider, plain.state], ["identity", "not encrypted"]);
+  assert.deepEqual(Object.keys(fault), ["state", "error"]);
+  assert.match(fault.error, /^line 1, byte 0: not a stored value of Kubernetes/);
+  for (const text of [toJson(values), toCsv(values)]) assert.ok(!text.includes("pw-0"), "no plaintext is exported");
+
+  const hostile = ["=1+1", "+1", "-1", "@a", "\tx", "\rx", 'a"b', "a;=1", "a\n=1", "/a"];
+  const names = await valuesOf(etcdctl([{ key: "/registry/secrets/a/b", stored }]));
+  const csv = toCsv(hostile.map((keyText) => ({ ...names[0], keyText })));
+  assert.equal(
+    csv.slice(0, csv.indexOf("\r\n")),
+    "key,resource,provider,name,keyIdHash,dekSource,state,size,form,error",
+  );
+  const cells = csv
+    .split(',"secrets",')
+    .slice(0, -1)
+    .map((line, at) => (at === 0 ? line.slice(line.indexOf("\r\n") + 2) : line.slice(line.lastIndexOf(',\r\n"') + 3)));
+  assert.deepEqual(cells, [
+    `"'=1+1"`,
+    `"'+1"`,
+    `"'-1"`,
+    `"'@a"`,
+    `"'\tx"`,
+    `"'\rx"`,
+    '"a""b"',
+    '"a;=1"',
+    '"a\n=1"',
+    '"/a"',
+  ]);
+  assert.ok(csv.includes('"/a","secrets","aesgcm","key1",,,"encrypted",121,"etcdctl -w json",\r\n'), csv);
 });
 
 test("DEKs and configurations are distinguished from values", () => {
@@ -135,22 +117,43 @@ test("DEKs and configurations are distinguished from values", () => {
   assert.ok(!isConfiguration(Buffer.from('{"kind":"Secret"}')));
 });
 
-test("the resource is derived from the storage key", () => {
-  const table = [
-    ["/registry/secrets/ns/name", "secrets"],
-    ["/registry/deployments/ns/name", "deployments.apps"],
-    ["/registry/example.com/widgets/ns/name", "widgets.example.com"],
-    ["/registry/services/specs/ns/name", "services"],
-    ["/registry/services/endpoints/ns/name", "endpoints"],
-    ["/registry/minions/name", "nodes"],
-    ["/registry/ingress/ns/name", "ingresses.networking.k8s.io"],
-    ["/registry", undefined],
-    ["", undefined],
-  ];
-  for (const [key, expected] of table) assert.equal(resourceOf(key), expected, key);
-  const shown =
-    'kind: x\nresources:\n- resources:\n  - secrets\n  - "*.apps"\n  providers:\n  - identity: {}\n- resources:\n  - "*."\n  - "*.*"\n  providers:\n  - identity: {}\n';
-  assert.deepEqual(resourcesOfRules(shown), ["secrets", "any.apps", "any", "any.any"]);
+test("the resources and the key names of a configuration are read", () => {
+  const shown = [
+    "apiVersion: apiserver.config.k8s.io/v1",
+    "kind: EncryptionConfiguration",
+    "resources:",
+    "- resources:",
+    "  - secrets",
+    '  - "*.apps"',
+    "  providers:",
+    "  - kms:",
+    "      apiVersion: v2",
+    "      name: vault",
+    "  - aescbc:",
+    "      keys:",
+    '      - name: "aescbckey-2026-03-09T09:46:54+01:00"',
+    "        secret: REDACTED",
+    "      - name: aescbckey",
+    "        secret: REDACTED",
+    "  - identity: {}",
+    "- resources:",
+    '  - "*."',
+    '  - "*.*"',
+    "  providers:",
+    "  - aesgcm:",
+    "      keys:",
+    "      - name: key1",
+    "        secret: REDACTED",
+    "",
+  ].join("\n");
+  assert.deepEqual(rulesOf(shown), {
+    resources: ["secrets", "any.apps", "any", "any.any"],
+    keyNames: [
+      { provider: "aescbc", name: "aescbckey-2026-03-09T09:46:54+01:00" },
+      { provider: "aescbc", name: "aescbckey" },
+      { provider: "aesgcm", name: "key1" },
+    ],
+  });
 });
 
 test("a protobuf object is converted to JSON", () => {

@@ -14,10 +14,10 @@ test("a pasted value is described without a key", async () => {
       (line, at) => `${(16 * at).toString(16).padStart(8, "0")}  ${line.match(/../g).join(" ")}  |${"·".repeat(16)}|`,
     );
   const table = [
-    ["hex", hex(stored), "hex, pasted"],
-    ["base64", base64(stored), "base64, pasted"],
-    ["etcdctl", etcdctl([{ key, stored }]), "etcdctl, pasted"],
-    ["hexdump -C", dump.join("\n"), "hexdump, pasted"],
+    ["hex", hex(stored), "raw in hex"],
+    ["base64", base64(stored), "raw in base64"],
+    ["etcdctl", etcdctl([{ key, stored }]), "etcdctl -w json"],
+    ["hexdump -C", dump.join("\n"), "raw in hexdump -C"],
   ];
   for (const [desc, pasted, found] of table) {
     await paste(pasted);
@@ -29,6 +29,7 @@ test("a pasted value is described without a key", async () => {
     assert.match(seen.Size, new RegExp(`^${stored.length} bytes, of \\d+ bytes of plaintext$`), desc);
     assert.match(seen.Annotations, /version\.encryption\.example\.com, 1 byte/, desc);
     assert.equal(seen["Found as"], found, desc);
+    assert.match(seen["Found in"], /^pasted, line 1, byte \d+$/, desc);
     assert.equal(await text("#detail-title"), desc === "etcdctl" ? key : "value 1", desc);
     assert.match(await text("#outcome"), /^Encrypted\. The KMS plugin “vault” holds the key/, desc);
     await page.click("#clear");
@@ -210,17 +211,23 @@ test("unusable input is reported with the cause", async () => {
   await paste("   ");
   await until("#alert", "There is no value: the input is empty.");
   await paste('{"header":{"revision":1}}');
-  await until("#alert", "etcd has no value for this key");
-  await paste("k8s:enc:aesgcm:v1:k:\u{fffd}\u{fffd}");
-  await until("#alert", "Raw bytes do not survive the clipboard.");
-  await paste(hex(Buffer.from("k8s:enc:aesgcm:v1:k:short")));
+  await until("#damage", "Not read. There is no value in the input: etcd has none under this key");
+  await paste(`k8s:enc:aesgcm:v1:k:${"\u{fffd}a\u{fffd}\u{fffd}".repeat(20)}`);
+  await until(
+    "#damage",
+    "Not read. Bytes were replaced by U+FFFD, because a tool read them as UTF-8 text; they are lost",
+  );
+  assert.equal(await text("#damage code"), "etcdctl get <key> -w json");
+  await paste(hex(Buffer.from("k8s:enc:aesgcm:v1:k:\0\0\0\0\0")));
   await until("#damage", "Damaged. The value is cut short: 5 bytes follow");
+  assert.equal((await facts()).Key, "“k”");
   await page.evaluate(() => {
     const dataTransfer = new DataTransfer();
     dataTransfer.items.add(new File([new Uint8Array((64 << 20) + 1)], "disk.img"));
     document.body.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
   });
-  await until("#alert", "These files are more than 64 MiB.");
+  await until("#detail-title", "line 1 of disk.img");
+  await until("#damage", "Not read.");
 });
 
 test("files may be dropped: raw values, a configuration, a DEK", async () => {
@@ -235,7 +242,8 @@ test("files may be dropped: raw values, a configuration, a DEK", async () => {
   assert.equal(await page.locator("#config").inputValue(), LOCAL);
   // aescbc does not bind a value to its storage key, so a file is enough.
   await until("#outcome", "Decrypted with the configuration");
-  assert.equal((await facts())["Found as"], "raw, a.bin");
+  const { "Found as": form, "Found in": place } = await facts();
+  assert.deepEqual([form, place], ["raw", "a.bin, line 1, byte 0"]);
   await drop("#dek", ["dek", await dekOf(kms)]);
   await until("#status", "2 of 2 values decrypted.");
 });

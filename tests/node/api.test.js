@@ -135,14 +135,14 @@ test("a stored value is inspected without a key", async () => {
     stored.length,
   );
   const [found] = inspectInput(Buffer.from(stored).toString("base64"));
-  assert.equal(found.encoding, "base64");
+  assert.deepEqual([found.form, found.within], ["raw", ["base64"]]);
   assert.equal(found.keyIdHash, seen.keyIdHash);
   assert.throws(() => inspect(new Uint8Array()), { code: "INVALID_VALUE" });
   assert.throws(() => inspect(bytes("k8s:enc:nobody:")), { code: "INVALID_VALUE" });
   assert.throws(() => inspect(bytes("k8s:enc:aescbc:v1:key1:0123456789abcdef")), {
     code: "INVALID_VALUE",
     message: /^the value is cut short: 16 bytes follow k8s:enc:aescbc:v1:key1:, /,
-    known: { provider: "aescbc", keyName: "key1", size: 39, missingAtLeast: 16 },
+    known: { provider: "aescbc", keyName: "key1", keyNameGuessed: true, size: 39, missingAtLeast: 16 },
   });
 });
 
@@ -185,6 +185,8 @@ test("the inlined module is the same package", () => {
     "inspect",
     "inspectInput",
     "openWithDek",
+    "readForms",
+    "resourceOf",
     "sealWithDek",
     "showConfig",
   ]);

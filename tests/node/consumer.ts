@@ -5,6 +5,9 @@ import type {
   Clock,
   ErrorCode,
   Finding,
+  FoundValue,
+  InputFault,
+  InputValue,
   KmsClients,
   KmsV1Client,
   KmsV2Client,
@@ -12,7 +15,17 @@ import type {
   Location,
   TransformerEvent,
 } from "dekker";
-import { checkConfig, DekkerError, init, inspect, inspectInput, showConfig, Transformer } from "dekker";
+import {
+  checkConfig,
+  DekkerError,
+  init,
+  inspect,
+  inspectInput,
+  readForms,
+  resourceOf,
+  showConfig,
+  Transformer,
+} from "dekker";
 import * as inline from "dekker/inline";
 import { kmsGrpc } from "dekker/kms-grpc";
 
@@ -85,7 +98,8 @@ export async function main(config: string, stored: Uint8Array): Promise<Check[]>
     age,
     total,
     inspect(stored).layout[0]?.offset,
-    inspectInput(text)[0]?.encoding,
+    inspectInput(text)[0]?.form,
+    inspect(stored, { keyNames: [{ provider: "aescbc", name: "a:b" }] }).keyNameGuessed,
     showConfig(config),
   );
   transformer.free();
@@ -96,10 +110,22 @@ export async function main(config: string, stored: Uint8Array): Promise<Check[]>
   return scoped.health();
 }
 
+export async function* find(input: AsyncIterable<Uint8Array>, blob: Blob): AsyncGenerator<Location> {
+  const found: FoundValue[] = inspectInput("text");
+  console.log(found.map(({ key, notes, error, command }) => [key, notes?.[0], error, command]));
+  for await (const item of readForms(input)) {
+    const either: InputValue | InputFault = item;
+    if (either.type === "fault") console.error(either.line, either.error, either.command);
+    else if (either.key !== undefined) yield { resource: resourceOf(either.key)?.resource ?? "", key: either.key };
+  }
+  for await (const item of readForms(blob.stream())) if (item.type === "value") console.log(item.readings[0]?.stored);
+  for await (const { type } of readForms(["text", new Uint8Array()])) console.log(type);
+}
+
 export function why(fault: unknown): ErrorCode | undefined {
   if (!(fault instanceof DekkerError)) return undefined;
-  const { code, isTransient, grpcCode, findings, message } = fault;
-  console.log(isTransient, grpcCode?.toFixed(), findings?.[0]?.line, message);
+  const { code, isTransient, grpcCode, findings, known, message } = fault;
+  console.log(isTransient, grpcCode?.toFixed(), findings?.[0]?.line, known?.provider, message);
   return code;
 }
 

@@ -74,7 +74,7 @@ export function makeHandler(bindings, codec = { encode, decode }) {
       engines.get(engine)?.engine.free();
       engines.delete(engine);
     },
-    inspect: ({ stored }) => bindings.inspect(bytes(stored)),
+    inspect: ({ stored }) => bindings.inspect(bytes(stored), []),
     openWithDek: ({ stored, key, dek }) => bindings.openWithDek(bytes(stored), bytes(key), bytes(dek)),
     sealWithDek({ plaintext, key, like, likeKey, dek }) {
       entropy = new Seeded(0);

@@ -48,6 +48,8 @@ test("it holds the code, its types, README and licence, and nothing else", () =>
     "dist/dekker_bg.wasm.js",
     "dist/errors.d.ts",
     "dist/errors.js",
+    "dist/forms.d.ts",
+    "dist/forms.js",
     "dist/index.browser.js",
     "dist/index.d.ts",
     "dist/index.node.js",

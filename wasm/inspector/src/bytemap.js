@@ -1,7 +1,7 @@
 // Draws a stored value to scale, and dumps its bytes.
 
+import { latin1 } from "./bytes.js";
 import { count, el, plural } from "./dom.js";
-import { latin1 } from "./input.js";
 
 const ROWS_MAX = 4;
 /** The minimum number of bytes that a row stands for. A shorter value does not fill its row. */

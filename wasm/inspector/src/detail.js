@@ -1,18 +1,21 @@
 // One value: its description, its byte map and its content.
 
+import { resourceOf } from "dekker/inline";
+
 import { byteMap, dump } from "./bytemap.js";
-import { badge, el, plural, printable, size } from "./dom.js";
-import { toBase64 } from "./input.js";
+import { latin1, toBase64 } from "./bytes.js";
+import { badge, count, el, plural, printable, size } from "./dom.js";
 import { Closed } from "./keys.js";
 import { plaintextView } from "./plaintext.js";
-import { resourceOf } from "./resource.js";
 import { stateOf } from "./table.js";
-import { partOf, setKey } from "./values.js";
+import { formOf, partOf, setKey } from "./values.js";
 
 const SOURCE_TYPES = {
   AES_GCM_KEY: "a key (AES-GCM, counted nonces)",
   HKDF_SHA256_XNONCE_AES_GCM_SEED: "a seed (HKDF-SHA256, a key for each write)",
 };
+
+const ENCRYPTED = "k8s:enc:";
 
 /** The pane for one value. It holds one plaintext at a time, and erases it before it shows another value. */
 export class Detail {
@@ -46,9 +49,8 @@ export class Detail {
         el(
           "div",
           { class: "what" },
-          value.seen === undefined
-            ? el("p", { class: "notice tone-bad", id: "damage" }, el("strong", {}, "Damaged. "), value.error)
-            : facts(value),
+          value.seen === undefined && damage(value),
+          facts(value),
           value.seen &&
             el(
               "section",
@@ -63,12 +65,13 @@ export class Detail {
           "div",
           { class: "more" },
           value.seen?.provider === "kms" && askPlugin(value),
-          el(
-            "details",
-            { class: "stored" },
-            el("summary", {}, "Stored bytes"),
-            dump(value.stored, "The stored value in hexadecimal", value.seen?.layout),
-          ),
+          value.fault === undefined &&
+            el(
+              "details",
+              { class: "stored" },
+              el("summary", {}, "Stored bytes"),
+              dump(value.stored, "The stored value in hexadecimal", value.seen?.layout),
+            ),
         ),
       ],
     );
@@ -92,6 +95,7 @@ export class Detail {
     this.#plaintext = opened.plaintext;
     const { seen } = value;
     const clear = seen.provider === "identity";
+    const isTwice = latin1(opened.plaintext.subarray(0, ENCRYPTED.length)) === ENCRYPTED;
     const words = clear
       ? [el("strong", {}, "Not encrypted. "), "Anyone who can read the store can read this value."]
       : [
@@ -102,8 +106,9 @@ export class Detail {
           seen.provider === "aescbc" &&
             " aescbc has no tag: about one wrong key in 256 is accepted and yields meaningless bytes.",
           opened.stale === undefined && "Only the plugin can determine whether it is stale.",
+          isTwice && " The object inside is an encrypted value: it was encrypted twice.",
         ];
-    const tone = clear || opened.stale ? "warn" : "good";
+    const tone = clear || opened.stale || isTwice ? "warn" : "good";
     outcome.replaceChildren(
       el("p", { class: `notice tone-${tone}` }, words.filter(Boolean)),
       plaintextView(opened.plaintext, this.#view, (view) => (this.#view = view)),
@@ -112,7 +117,7 @@ export class Detail {
 
   /** The form for what the value is bound to: its storage key, and the resource that selects the rule. */
   #place(value) {
-    const derived = value.keyText === undefined ? undefined : resourceOf(value.keyText);
+    const derived = value.keyText === undefined ? undefined : resourceOf(value.keyText)?.resource;
     const change = (event) => {
       event.preventDefault();
       if (key.value !== (value.keyText ?? "")) setKey(value, key.value);
@@ -168,15 +173,53 @@ function refusal(fault) {
   );
 }
 
-function facts({ seen, stored, encoding, source }) {
+/** Says what is wrong with a value, or why there is none and which command gives a better input. */
+function damage({ fault, error }) {
+  const use = fault?.command ? error.lastIndexOf("; use ") : -1;
+  const [cause, command] = use < 0 ? [error] : [error.slice(0, use), error.slice(use + "; use ".length, -1)];
+  return el(
+    "p",
+    { class: "notice tone-bad", id: "damage" },
+    el("strong", {}, fault ? "Not read. " : "Damaged. "),
+    printable(cause),
+    command && [". Use: ", el("code", {}, printable(command))],
+  );
+}
+
+function facts(value) {
+  const { seen, known, stored, source, line, offset, revision, notes } = value;
+  const form = formOf(value);
   const rows = [
-    [
-      "Provider",
-      seen.provider === "kms"
-        ? [`KMS ${seen.apiVersion} `, el("b", {}, `“${printable(seen.providerName)}”`)]
-        : seen.provider,
+    ...described(seen ?? known ?? {}, stored),
+    revision !== undefined && ["Revision", String(revision)],
+    form !== undefined && ["Found as", form],
+    ["Found in", `${printable(source)}, line ${count(line)}, byte ${count(offset)}`],
+    notes.length > 0 && [
+      "Notes",
+      el(
+        "ul",
+        {},
+        notes.map((note) => el("li", {}, note)),
+      ),
     ],
-    seen.keyName !== undefined && ["Key", el("b", {}, `“${printable(seen.keyName)}”`)],
+  ];
+  return el(
+    "dl",
+    { class: "facts" },
+    rows.filter(Boolean).flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, [value].flat().filter(Boolean))]),
+  );
+}
+
+const quoted = (name) => name !== undefined && el("b", {}, `“${printable(name)}”`);
+
+/** Returns the rows for what is known of a value. */
+function described(seen, stored) {
+  return [
+    seen.provider && [
+      "Provider",
+      seen.provider === "kms" ? [`KMS ${seen.apiVersion} `, quoted(seen.providerName)] : seen.provider,
+    ],
+    seen.keyName !== undefined && ["Key", [quoted(seen.keyName), seen.keyNameGuessed && ", the most probable name"]],
     seen.keyIdHash && ["Key ID hash", el("code", {}, seen.keyIdHash)],
     seen.encryptedDEKSourceType && [
       "DEK source",
@@ -184,11 +227,12 @@ function facts({ seen, stored, encoding, source }) {
     ],
     seen.encryptedDEKSourceSize !== undefined && ["Encrypted DEK", size(seen.encryptedDEKSourceSize)],
     seen.content && ["Content", seen.content],
-    [
+    stored.length > 0 && [
       "Size",
       [
         size(stored.length),
-        seen.provider !== "identity" &&
+        seen.plaintextSize !== undefined &&
+          seen.provider !== "identity" &&
           `, of ${seen.provider === "aescbc" ? "at most " : ""}${size(seen.plaintextSize)} of plaintext`,
       ],
     ],
@@ -202,13 +246,7 @@ function facts({ seen, stored, encoding, source }) {
         ),
       ),
     ],
-    ["Found as", `${encoding}, ${source}`],
   ];
-  return el(
-    "dl",
-    { class: "facts" },
-    rows.filter(Boolean).flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, [value].flat().filter(Boolean))]),
-  );
 }
 
 /** Shows what to ask the plugin to decrypt: only the plugin can turn it into the DEK. */

@@ -1,9 +1,9 @@
 // Decryption, with the local keys of a configuration and with DEKs or seeds that the user has entered.
 
-import { checkConfig, DekkerError, init, openWithDek, showConfig, Transformer } from "dekker/inline";
+import { checkConfig, DekkerError, init, openWithDek, resourceOf, showConfig, Transformer } from "dekker/inline";
 
-import { findDeks } from "./input.js";
-import { resourceOf, resourcesOfRules } from "./resource.js";
+import { findDeks } from "./deks.js";
+import { rulesOf } from "./rules.js";
 
 /** Why a value could not be decrypted: `kind` for the table, `message` for the user. */
 export class Closed extends Error {
@@ -12,6 +12,9 @@ export class Closed extends Error {
     this.kind = kind;
   }
 }
+
+/** The kinds of failures that another reading of the value may not have. */
+const OF_THE_BYTES = ["wrong", "dek", "key", "damaged"];
 
 /** The codes of failures after which other resources are tried, the most informative first. If all fail, the first code in this list is shown. */
 const INFORMATIVE = ["DECRYPT_FAILED", "MALFORMED", "NO_MATCHING_PREFIX", "ENCRYPTED_DATA"];
@@ -26,13 +29,15 @@ const UNREACHABLE = () => {
 
 export class Keys {
   #transformer;
-  #rules = [];
+  #resources = [];
   #deks = [];
   warnings = [];
+  /** The names of the configuration's local keys, as `{ provider, name }`. */
+  keyNames = [];
 
   /**
    * @throws {DekkerError} `INVALID_CONFIG`, with findings
-   * @throws {InputError} if a line is not a DEK
+   * @throws {DekError} if a line is not a DEK
    */
   static async load(config, deks) {
     const keys = new Keys();
@@ -40,7 +45,9 @@ export class Keys {
     if (config.trim() !== "") {
       await init();
       keys.#transformer = await Transformer.load(config, { kms: UNREACHABLE });
-      keys.#rules = resourcesOfRules(showConfig(config));
+      const { resources, keyNames } = rulesOf(showConfig(config));
+      keys.#resources = resources;
+      keys.keyNames = keyNames;
       keys.warnings = checkConfig(config);
     }
     return keys;
@@ -59,15 +66,30 @@ export class Keys {
   }
 
   /**
-   * Decrypts a value. Returns `{ plaintext, stale, resource?, with }`. The caller must erase the plaintext.
+   * Decrypts a value. Returns `{ plaintext, stale, stored, resource?, with }`; `stored` is the reading of the value that was decrypted. The caller
+   * must erase the plaintext.
    *
    * @throws {Closed}
    */
   async open(value) {
     if (value.seen === undefined) throw new Closed("damaged", value.error);
-    if (value.seen.provider === "identity")
-      return { plaintext: value.stored.slice(), stale: undefined, with: "nothing: it is not encrypted" };
-    return value.seen.provider === "kms" ? this.#openKms(value) : this.#openLocal(value);
+    const { seen, stored, readings } = value;
+    if (seen.provider === "identity")
+      return { plaintext: stored.slice(), stale: undefined, stored, with: "nothing: it is not encrypted" };
+    let first;
+    const others = readings.map(({ stored }) => stored).filter((other) => other !== stored);
+    for (const reading of [stored, ...others]) {
+      const one = { ...value, stored: reading };
+      try {
+        const opened = await (seen.provider === "kms" ? this.#openKms(one) : this.#openLocal(one));
+        return { ...opened, stored: reading };
+      } catch (fault) {
+        if (!(fault instanceof Closed)) throw fault;
+        first ??= fault;
+        if (!OF_THE_BYTES.includes(fault.kind)) break;
+      }
+    }
+    throw first;
   }
 
   #openKms({ seen, stored, key }) {
@@ -133,8 +155,8 @@ export class Keys {
 
   #candidates(keyText, resource) {
     if (resource) return [resource];
-    const derived = keyText === undefined ? undefined : resourceOf(keyText);
-    return [...new Set([...(derived === undefined ? [] : [derived]), ...this.#rules])];
+    const derived = keyText === undefined ? undefined : resourceOf(keyText)?.resource;
+    return [...new Set([...(derived === undefined ? [] : [derived]), ...this.#resources])];
   }
 
   #closed(fault, { provider, keyName }, key) {
@@ -143,15 +165,24 @@ export class Keys {
         // The other local providers do not bind a value to its storage key.
         return key === undefined && provider === "aesgcm"
           ? needsKey()
-          : new Closed("wrong", wrong(`The configuration’s key “${keyName}” does not open it`));
+          : new Closed("wrong", wrongLocal(provider, keyName));
       case "MALFORMED":
         return new Closed("damaged", sentence(fault.message));
       default:
         return new Closed(
           "absent",
-          `No rule of the configuration that covers this resource has ${provider} with a key “${keyName}”.`,
+          `No rule of the configuration that covers this resource has ${provider} with a key “${keyName}”.${this.#namesOf(provider)}`,
         );
     }
+  }
+
+  /** Returns a sentence with the names of a provider's keys in the configuration. */
+  #namesOf(provider) {
+    const names = this.keyNames.filter((key) => key.provider === provider).map(({ name }) => `“${name}”`);
+    const distinct = [...new Set(names)];
+    return distinct.length === 0
+      ? ` The configuration has no key of ${provider}.`
+      : ` Its ${distinct.length === 1 ? "key" : "keys"} of ${provider}: ${distinct.join(", ")}.`;
   }
 
   /** Erases all keys. */
@@ -166,4 +197,10 @@ export class Keys {
 const needsKey = () => new Closed("key", "The value is bound to its storage key. Enter it under “Storage key”.");
 const wrong = (what) =>
   `${what}: wrong key, wrong storage key, or altered bytes. These causes cannot be distinguished.`;
+/** aescbc and secretbox do not bind a value to its storage key, and aescbc cannot detect altered bytes either. */
+function wrongLocal(provider, keyName) {
+  const what = `The configuration’s key “${keyName}” does not open it`;
+  if (provider === "aesgcm") return wrong(what);
+  return `${what}: another key of this name wrote it, or its bytes were altered. These causes cannot be distinguished.`;
+}
 const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;

@@ -1,18 +1,22 @@
 // The page: its inputs and what it shows.
 
-import { DekkerError, init } from "dekker/inline";
+import { DekkerError, readForms } from "dekker/inline";
 
+import { DekError, textOf } from "./deks.js";
 import { Detail } from "./detail.js";
 import { $, breathe, count, el, plural, redraw } from "./dom.js";
-import { BYTES_MAX, findValues, InputError, isConfiguration, toBase64, VALUES_MAX } from "./input.js";
+import { download, toCsv, toJson } from "./export.js";
 import { Closed, Keys } from "./keys.js";
-import { complain, finding, say } from "./messages.js";
+import { complain, finding, found, say } from "./messages.js";
 import { overview } from "./overview.js";
+import { isConfiguration } from "./rules.js";
 import { arrange, PAGE, table } from "./table.js";
-import { makeValue, STATES } from "./values.js";
+import { BYTES_MAX, makeValue, nameKeys, STATES, settleNames, useReading, VALUES_MAX } from "./values.js";
 
 /** The maximum size of a configuration or a file of DEKs. */
 const KEYS_MAX = 1 << 20;
+/** The number of bytes by which a configuration is recognized. */
+const HEAD = 64 << 10;
 /** The number of values to process between two pauses, in which the browser can draw. */
 const CHUNK = 200;
 
@@ -34,39 +38,52 @@ const detail = new Detail(
 
 // ---- input
 
-/** Processes inputs, given as `{ name, bytes }`: values, or a configuration. */
+/** Processes inputs, given as `{ name, blob }`: values, or a configuration. */
 async function take(inputs, { focus = false } = {}) {
   const mine = clearings;
+  const { keyNames } = keys;
   const added = [];
   let held = state.bytes;
   const faults = [];
   let config;
-  await init();
-  for (const { name, bytes } of inputs) {
-    if (isConfiguration(bytes)) {
-      config = new TextDecoder().decode(bytes);
-      continue;
-    }
+  let full; // why no more values are taken
+  for (const { name, blob } of inputs) {
     try {
-      for (const found of findValues(bytes)) {
+      if (isConfiguration(new Uint8Array(await blob.slice(0, HEAD).arrayBuffer()))) {
+        if (blob.size > KEYS_MAX) faults.push(`${name} is too large for a configuration.`);
+        else config = await blob.text();
+        continue;
+      }
+      for await (const item of readForms(blob.stream())) {
+        if (mine !== clearings) return;
+        const value = makeValue(item, name, state.numbered + 1, keyNames);
+        held += value.stored.length;
         if (state.values.length + added.length >= VALUES_MAX)
-          throw new InputError(`The page holds at most ${count(VALUES_MAX)} values.`);
-        held += found.stored.length;
-        if (held > BYTES_MAX) throw new InputError("The page holds at most 64 MiB of values.");
-        added.push(makeValue(found, name, ++state.numbered));
+          full = `The page holds at most ${count(VALUES_MAX)} values.`;
+        else if (held > BYTES_MAX) full = "The page holds at most 64 MiB of values.";
+        if (full !== undefined) break;
+        state.numbered++;
+        added.push(value);
         if (added.length % CHUNK === 0) {
           say(`Looking at ${plural(added.length, "value")}…`);
           await breathe();
-          if (mine !== clearings) return;
         }
       }
     } catch (fault) {
-      if (!(fault instanceof InputError)) throw fault;
-      faults.push(inputs.length > 1 ? `${name}: ${fault.message}` : fault.message);
+      // The browser cannot read the file.
+      if (!(fault instanceof DOMException)) throw fault;
+      faults.push(`${name} cannot be read. Is it a folder?`);
+    }
+    if (full !== undefined) {
+      faults.push(full);
+      break;
     }
   }
   if (mine !== clearings) return;
   complain(faults);
+  // The keys may have changed while the input was read.
+  if (keyNames !== keys.keyNames) nameKeys(added, keys.keyNames);
+  settleNames(added, [...state.values, ...added]);
   for (const value of added) {
     state.values.push(value);
     state.bytes += value.stored.length;
@@ -74,9 +91,7 @@ async function take(inputs, { focus = false } = {}) {
   if (added.length > 0) {
     state.selected = added[0];
     state.view = fresh.view();
-    say(
-      `${plural(added.length, "value")} found${state.values.length > added.length ? `, ${count(state.values.length)} in all` : ""}.`,
-    );
+    say(found(added, state.values.length));
   }
   if (config !== undefined) {
     $("config").value = config;
@@ -89,47 +104,31 @@ async function take(inputs, { focus = false } = {}) {
 }
 
 async function takeFiles(files, into) {
-  const chosen = [...files];
-  if (chosen.length === 0) return;
-  const most = into === undefined ? BYTES_MAX : KEYS_MAX;
-  if (chosen.reduce((sum, { size }) => sum + size, 0) > most) {
-    complain([
-      into === undefined
-        ? "These files are more than 64 MiB. Choose fewer at once."
-        : "This file is too large for a configuration or DEKs.",
-    ]);
-    return;
-  }
-  const inputs = [];
-  for (const file of chosen) {
-    try {
-      inputs.push({ name: file.name, bytes: new Uint8Array(await file.arrayBuffer()) });
-    } catch {
-      complain([`${file.name} cannot be read. Is it a folder?`]);
-      return;
-    }
-  }
+  if (files.length === 0) return;
   if (into === undefined) {
-    await take(inputs);
+    await take(Array.from(files, (file) => ({ name: file.name, blob: file })));
     return;
   }
-  const [{ bytes }] = inputs;
-  // A DEK file contains raw bytes, or text.
-  const isRaw = into === "dek" && [16, 24, 32].includes(bytes.length) && bytes.some((byte) => byte < 9 || byte > 126);
-  $(into).value = isRaw ? toBase64(bytes) : new TextDecoder().decode(bytes).trim();
-  bytes.fill(0);
+  const [file] = files;
+  if (file.size > KEYS_MAX) {
+    complain(["This file is too large for a configuration or DEKs."]);
+    return;
+  }
+  try {
+    $(into).value = await textOf(file, into === "dek");
+  } catch {
+    complain([`${file.name} cannot be read. Is it a folder?`]);
+    return;
+  }
   await useKeys();
 }
 
 async function takeText(text, how) {
-  // The clipboard holds text: bytes that are not UTF-8 are lost.
-  if (text.includes("\u{fffd}")) {
-    complain([
-      "Raw bytes do not survive the clipboard. Drop the file instead, or paste hex, base64 or etcdctl get -w json.",
-    ]);
+  if (text.trim() === "") {
+    complain(["There is no value: the input is empty."]);
     return;
   }
-  await take([{ name: "pasted", bytes: new TextEncoder().encode(text) }], how);
+  await take([{ name: "pasted", blob: new Blob([text]) }], how);
 }
 
 // ---- keys
@@ -145,7 +144,7 @@ async function useKeys() {
     loaded = await Keys.load($("config").value, $("dek").value);
   } catch (fault) {
     if (mine !== era) return;
-    const which = fault instanceof InputError ? "dek" : "config";
+    const which = fault instanceof DekError ? "dek" : "config";
     $(which).setAttribute("aria-invalid", "true");
     const lines = fault.findings?.map(finding) ?? [el("li", {}, fault.message)];
     faults.replaceChildren(
@@ -158,7 +157,7 @@ async function useKeys() {
     );
     $(which).focus();
     say("The keys did not change.");
-    if (!(fault instanceof InputError || fault instanceof DekkerError)) throw fault;
+    if (!(fault instanceof DekError || fault instanceof DekkerError)) throw fault;
     return;
   }
   if (mine !== era) {
@@ -167,6 +166,7 @@ async function useKeys() {
   }
   keys.free();
   keys = loaded;
+  nameKeys(state.values, keys.keyNames);
   const { warnings } = keys;
   if (warnings.length > 0)
     faults.replaceChildren(
@@ -184,26 +184,27 @@ async function useKeys() {
 async function readAll(values) {
   const mine = era;
   let [read, refused, closed, done] = [0, 0, 0, 0];
-  for (const value of values) {
+  const all = values.filter(({ fault }) => fault === undefined);
+  for (const value of all) {
     await readOne(value);
     if (mine !== era) return;
     if (value.state === "read" || value.state === "stale") read++;
     else if (value.state === "wrong") refused++;
     else if (value.state !== "plaintext" && value.state !== "damaged") closed++;
-    if (++done % CHUNK === 0 && done < values.length) {
-      if (!keys.isEmpty) say(`Decrypting: ${count(done)} of ${count(values.length)}…`);
+    if (++done % CHUNK === 0 && done < all.length) {
+      if (!keys.isEmpty) say(`Decrypting: ${count(done)} of ${count(all.length)}…`);
       await breathe();
       if (mine !== era) return;
     }
   }
   draw();
   if (keys.isEmpty) return;
-  if (values.length === 0) {
-    say("The keys are ready. Now add stored values.");
+  if (all.length === 0) {
+    if (values.length === 0) say("The keys are ready. Now add stored values.");
     return;
   }
   const results = [
-    `${count(read)} of ${plural(values.length, "value")} decrypted`,
+    `${count(read)} of ${plural(all.length, "value")} decrypted`,
     refused > 0 && `${count(refused)} refused: wrong key`,
     closed > 0 && `${count(closed)} without a key`,
   ];
@@ -213,8 +214,9 @@ async function readAll(values) {
 async function readOne(value) {
   if (value.seen === undefined || value.seen.provider === "identity") return;
   try {
-    const { plaintext, stale } = await keys.open(value);
+    const { plaintext, stale, stored } = await keys.open(value);
     plaintext.fill(0);
+    useReading(value, stored);
     value.state = stale ? "stale" : "read";
   } catch (fault) {
     value.state = fault instanceof Closed ? fault.kind : "failed";
@@ -364,6 +366,8 @@ $("clear").addEventListener("click", () => {
   $("paste").focus();
   say("Everything was cleared: keys and decrypted objects are erased.");
 });
+$("export-csv").addEventListener("click", () => download("stored-values.csv", "text/csv", toCsv(shown())));
+$("export-json").addEventListener("click", () => download("stored-values.json", "application/json", toJson(shown())));
 $("filter").addEventListener("input", () => {
   Object.assign(state.view, { words: $("filter").value, page: 0 });
   drawTable();

@@ -1,10 +1,24 @@
 // Messages to the user: the status line, errors, and the findings in a configuration.
 
-import { $, count, el } from "./dom.js";
+import { $, count, el, plural } from "./dom.js";
 
 /** Shows a text in the status line, which screen readers read out. */
 export function say(text) {
   $("status").textContent = text;
+}
+
+/** Returns what was found in an input, as a sentence. `all` is the number of values that the page holds now. */
+export function found(added, all) {
+  const unread = added.filter(({ fault }) => fault).length;
+  const read = added.length - unread;
+  return [
+    read > 0 ? `${plural(read, "value")} found` : "No value found",
+    unread > 0 && ` and ${plural(unread, "place")} that could not be read`,
+    all > added.length && `, ${count(all)} in all`,
+    ".",
+  ]
+    .filter(Boolean)
+    .join("");
 }
 
 /** Shows at most five errors above the values. An empty list hides the errors. */

@@ -27,13 +27,15 @@ function figures(values, groups) {
   const plain = values.filter(({ group }) => group.provider === "identity").length;
   const [read, stale] = [of("read"), of("stale")];
   const refused = of("wrong") + of("failed");
+  const unread = of("unread");
   const rows = [
-    ["values", count(values.length), size(bytes)],
+    ["values", count(values.length - unread), size(bytes)],
     ["keys", count(keys), deks > 0 ? plural(deks, "DEK") : "no KMS"],
     read + stale > 0 && ["decrypted", count(read + stale), stale > 0 ? `${count(stale)} stale` : "none stale"],
     refused > 0 && ["refused", count(refused), "wrong key", "bad"],
     of("dek") > 0 && ["not decrypted", count(of("dek")), "other DEK needed", "warn"],
     plain > 0 && ["not encrypted", count(plain), "stored in the clear", "warn"],
+    unread > 0 && ["not read", count(unread), "places in the input", "bad"],
     of("damaged") > 0 && ["damaged", count(of("damaged")), "do not match their prefix", "bad"],
   ];
   const figure = ([name, number, more, tone = "calm"]) =>

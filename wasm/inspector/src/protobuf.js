@@ -1,7 +1,7 @@
 // Converts a Kubernetes object in protobuf to an object for JSON. Names are known for the fields that every object has, and for those of Secret and
 // ConfigMap; other fields are named by their number. The bytes may be anything: a field that does not parse is shown as text or base64.
 
-import { toBase64 } from "./input.js";
+import { toBase64 } from "./bytes.js";
 
 const DEPTH_MAX = 24;
 const utf8 = new TextDecoder("utf-8", { fatal: true });

@@ -12,10 +12,13 @@ const text = (of) => (a, b) => (of(a) < of(b) ? -1 : of(a) > of(b) ? 1 : 0);
 const COLUMNS = [
   ["name", "Storage key", "", text(({ name, keyText }) => keyText ?? name)],
   ["provider", "Provider", "", text(({ group }) => group.label)],
-  ["key", "Key", "", text(({ group }) => group.key)],
+  ["key", "Key", "", text((value) => keyOf(value))],
   ["size", "Size", "number", (a, b) => a.stored.length - b.stored.length],
   ["state", "State", "", (a, b) => STATE_ORDER.indexOf(a.state) - STATE_ORDER.indexOf(b.state)],
 ];
+
+/** Returns the key of a value, or why there is no value. */
+const keyOf = ({ fault, error, group }) => (fault === undefined ? group.key : error);
 
 /** Returns the values that match the filters, in order. */
 export function arrange(values, { group, words, sort }) {
@@ -26,7 +29,7 @@ export function arrange(values, { group, words, sort }) {
   const matches = (value) => {
     if (group !== undefined && value.group.id !== group) return false;
     const line =
-      `${value.name} ${value.group.label} ${value.group.key} ${value.dekSource} ${STATES[value.state].label} ${value.seen?.keyIdHash ?? ""}`.toLowerCase();
+      `${value.name} ${value.group.label} ${keyOf(value)} ${value.dekSource} ${STATES[value.state].label} ${value.seen?.keyIdHash ?? ""}`.toLowerCase();
     return wanted.every((word) => line.includes(word));
   };
   const left = values.filter(matches);
@@ -84,8 +87,8 @@ export function table({ values, page, sort, selected, onSort, onPage, onSelect }
       },
       el("th", { scope: "row", class: "col-name" }, pick),
       el("td", { class: "col-provider" }, badge(value.group.provider, value.group.label)),
-      el("td", { class: "col-key", title: value.group.key }, value.group.key),
-      el("td", { class: "col-size number" }, shortSize(value.stored.length)),
+      el("td", { class: "col-key", title: keyOf(value), colspan: value.fault && 2 }, keyOf(value)),
+      value.fault === undefined && el("td", { class: "col-size number" }, shortSize(value.stored.length)),
       el("td", { class: "col-state" }, stateOf(value)),
     );
   };

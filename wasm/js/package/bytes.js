@@ -25,11 +25,25 @@ export function atOnce(value) {
   return typeof value === "string" ? scratch.subarray(0, encoder.encodeInto(value, scratch).written) : value;
 }
 
+/** Whether `value` is an ArrayBuffer or a view of one. */
+export const isBytes = (value) => value instanceof ArrayBuffer || ArrayBuffer.isView(value);
+
+/** Returns text as UTF-8, and bytes unchanged, of any length: the module gets them in pieces. */
+export function ofAnyLength(value, what) {
+  return view(typeof value === "string" ? encoder.encode(value) : value, what);
+}
+
 /** Returns a Uint8Array over the memory of an ArrayBuffer or any view. */
 export function bytes(value, what) {
-  const isBuffer = value instanceof ArrayBuffer;
-  if (!isBuffer && !ArrayBuffer.isView(value)) throw invalidArgument(`${what} must be a Uint8Array`);
-  if (value.byteLength > LENGTH_MAX) throw invalidArgument(`${what} must not be longer than 64 MiB`);
+  const all = view(value, what);
+  if (all.length > LENGTH_MAX) throw invalidArgument(`${what} must not be longer than 64 MiB`);
+  return all;
+}
+
+function view(value, what) {
+  if (!isBytes(value)) throw invalidArgument(`${what} must be a Uint8Array`);
   if (value instanceof Uint8Array) return value;
-  return isBuffer ? new Uint8Array(value) : new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
+  return value instanceof ArrayBuffer
+    ? new Uint8Array(value)
+    : new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
 }

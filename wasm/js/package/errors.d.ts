@@ -17,7 +17,7 @@ import type { Inspection } from "./tools.js";
  * | `INTERNAL` | a cipher or the source of randomness failed, or a DEK has a length that cannot be used |
  * | `INVALID_CONFIG` | the configuration is not valid; see `findings` |
  * | `INVALID_ARGUMENT` | an argument is not valid, or a KMS provider has no client |
- * | `INVALID_VALUE` | the input to inspect is not a stored value |
+ * | `INVALID_VALUE` | the bytes to inspect are not a stored value |
  * | `RELOAD_REFUSED` | the KMS providers of the new configuration did not become healthy, or a newer configuration replaced it; the old one stays in use |
  * | `NOT_INITIALIZED` | `init()` has not been awaited |
  * | `WASM_UNAVAILABLE` | the WebAssembly module cannot be loaded |

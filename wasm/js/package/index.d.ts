@@ -8,6 +8,15 @@
  */
 
 export { DekkerError, type ErrorCode, type Finding, type KnownOfValue } from "./errors.js";
+export {
+  type Form,
+  type FoundValue,
+  type InputFault,
+  type InputValue,
+  inspectInput,
+  readForms,
+  resourceOf,
+} from "./forms.js";
 export type {
   CallOptions,
   DecryptRequest,
@@ -22,10 +31,9 @@ export type {
 } from "./kms.js";
 export {
   checkConfig,
-  type FoundValue,
   type Inspection,
   inspect,
-  inspectInput,
+  type KeyName,
   openWithDek,
   sealWithDek,
   showConfig,

@@ -9,7 +9,7 @@ export interface Inspection {
   apiVersion?: "v1" | "v2";
   /** The name of the provider in the configuration that wrote the value. Only for KMS. */
   providerName?: string;
-  /** The name of the key in the configuration. Only for aesgcm, aescbc and secretbox. */
+  /** The name of the key in the configuration, which may contain colons. Only for aesgcm, aescbc and secretbox. */
   keyName?: string;
   /** Present if the value allows other names, of which `keyName` is the most probable. Names with colons make that possible. */
   keyNameGuessed?: true;
@@ -31,16 +31,6 @@ export interface Inspection {
   layout: { name: string; offset: number; length: number }[];
 }
 
-/** A stored value found in some input. Has an `error` and no description if the value is not what its prefix says. */
-export interface FoundValue extends Partial<Inspection> {
-  /** The storage key, if the input contains it. */
-  key?: string;
-  /** The encoding of the value in the input. */
-  encoding: "raw" | "hex" | "base64" | "etcdctl";
-  /** What is wrong with the value, for people. */
-  error?: string;
-}
-
 /**
  * Describes a stored value of at most 64 MiB. Needs no key.
  *
@@ -52,17 +42,19 @@ export interface FoundValue extends Partial<Inspection> {
  * console.log(provider, keyName, plaintextSize); // prints: secretbox key1 5
  * ```
  *
+ * `keyNames` are the names of the configuration's keys. They decide where the name in the value ends, because a name may contain colons: k3s and RKE2
+ * name a rotated key `aescbckey-2026-03-09T09:46:54+01:00`. Without them, the most probable name is returned.
+ *
  * @throws {DekkerError} `INVALID_VALUE` if it is empty or not what its prefix says, with what is `known` of it; `INVALID_ARGUMENT`; `NOT_INITIALIZED`
  */
-export function inspect(stored: Uint8Array): Inspection;
+export function inspect(stored: Uint8Array, options?: { keyNames?: Iterable<KeyName> }): Inspection;
 
-/**
- * Finds and describes the stored values in `input`: raw bytes, hex, base64, or the output of `etcdctl get -w json`. Returns one element for each
- * value found. The input may have at most 64 MiB.
- *
- * @throws {DekkerError} `INVALID_VALUE` if there is no value; `INVALID_ARGUMENT`; `NOT_INITIALIZED`
- */
-export function inspectInput(input: string | Uint8Array): FoundValue[];
+/** The name of a key in a configuration. */
+export interface KeyName {
+  /** The provider that has the key. */
+  provider: "aesgcm" | "aescbc" | "secretbox";
+  name: string;
+}
 
 /**
  * Decrypts a KMS v1 or v2 value with its DEK or seed, without a plugin.

@@ -1,7 +1,7 @@
 // The functions that need no transformer.
 
 import { bytes, textOrBytes } from "./bytes.js";
-import { DekkerError, invalidConfig, invalidValue, unwrap } from "./errors.js";
+import { invalidArgument, invalidConfig, invalidValue, unwrap } from "./errors.js";
 import { call, current } from "./wasm.js";
 
 function ask(into) {
@@ -9,26 +9,20 @@ function ask(into) {
   return call(() => into(bindings));
 }
 
-function inspection(into) {
-  try {
-    return JSON.parse(ask(into));
-  } catch (fault) {
-    throw typeof fault === "string" ? new DekkerError("INVALID_VALUE", fault) : fault;
-  }
-}
+const LOCAL_PROVIDERS = ["aesgcm", "aescbc", "secretbox"];
 
-export function inspect(stored) {
+export function inspect(stored, { keyNames = [] } = {}) {
   const value = bytes(stored, "stored");
+  const names = Array.from(keyNames).flatMap(({ provider, name }) => {
+    if (!LOCAL_PROVIDERS.includes(provider) || typeof name !== "string")
+      throw invalidArgument("each of keyNames must have a provider (aesgcm, aescbc or secretbox) and a name");
+    return [provider, name];
+  });
   try {
-    return JSON.parse(ask((bindings) => bindings.inspect(value)));
+    return JSON.parse(ask((bindings) => bindings.inspect(value, names)));
   } catch (fault) {
     throw typeof fault === "string" ? invalidValue(JSON.parse(fault)) : fault;
   }
-}
-
-export function inspectInput(input) {
-  const value = textOrBytes(input, "input");
-  return inspection((bindings) => bindings.inspectInput(value));
 }
 
 export function openWithDek(stored, key, dek) {

@@ -20,7 +20,7 @@ pub(crate) fn to_js<T: Serialize>(value: &T) -> Result<JsValue, JsError> {
 }
 
 /// Serializes as a `Uint8Array`.
-struct Bytes<'a>(&'a [u8]);
+pub(crate) struct Bytes<'a>(pub(crate) &'a [u8]);
 
 impl Serialize for Bytes<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -28,9 +28,9 @@ impl Serialize for Bytes<'_> {
     }
 }
 
-/// Converts an ID. Core counts IDs up from 1.
+/// Converts an ID, a revision or a position. They count up from 0 or 1; only a forged revision is above 2^53, and is rounded.
 #[allow(clippy::cast_precision_loss)]
-fn number(id: u64) -> f64 {
+pub(crate) fn number(id: u64) -> f64 {
     id as f64
 }
 

@@ -9,6 +9,11 @@
 
 mod convert;
 mod engine;
+#[expect(
+    unreachable_pub,
+    reason = "wasm-bindgen exports its functions to JavaScript, and requires `pub`"
+)]
+mod forms;
 mod keys;
 #[expect(
     unreachable_pub,

@@ -2,47 +2,36 @@
 
 use dekker_core::config::{self, Config, Provider};
 use dekker_core::crypto::rustcrypto::RustCrypto;
-use dekker_core::inspect;
+use dekker_core::inspect::{self, KeyName};
 use dekker_core::provider::kms::with_dek;
-use dekker_forms::{Limits, read_all};
+use dekker_forms::Provider as Local;
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsError, JsValue};
 
 use crate::JsEntropy;
 use crate::convert::{self, NamedProvider, Texts};
 
-/// Describes a stored value as JSON.
+/// Describes a stored value as JSON. `key_names` are the names of a configuration's keys, each after its provider.
 ///
 /// # Errors
 /// Returns what is wrong with the value and what is known of it, as JSON in a string.
 #[wasm_bindgen]
-pub fn inspect(stored: &[u8]) -> Result<String, JsValue> {
-    inspect::inspect_json(stored).map_err(JsValue::from)
+pub fn inspect(stored: &[u8], key_names: Vec<String>) -> Result<String, JsValue> {
+    let names: Vec<_> = key_names.chunks_exact(2).filter_map(key_name).collect();
+    inspect::inspect_json_with(stored, &names).map_err(JsValue::from)
 }
 
-/// Describes the stored values in `input`, which may be in any form, as a JSON array.
-///
-/// # Errors
-/// Returns the first fault of the input, as a string.
-#[wasm_bindgen(js_name = inspectInput)]
-pub fn inspect_input(input: &[u8]) -> Result<String, JsValue> {
-    let mut values = Vec::new();
-    for item in read_all(input, Limits::default()) {
-        let entry = item.map_err(|fault| fault.to_string())?;
-        let mut members = Vec::new();
-        if let Some(key) = &entry.key {
-            members.push(format!("\"key\":{}", quoted(&String::from_utf8_lossy(key))?));
-        }
-        members.push(format!("\"form\":{}", quoted(entry.form.name())?));
-        // What is wrong with a damaged value is an object too.
-        let (Ok(object) | Err(object)) = inspect::inspect_json(&entry.bytes);
-        values.push(format!("{{{},{}", members.join(","), object.trim_start_matches('{')));
-    }
-    Ok(format!("[{}]", values.join(",")))
-}
-
-fn quoted(text: &str) -> Result<String, JsValue> {
-    js_sys::JSON::stringify(&JsValue::from(text)).map(Into::into)
+fn key_name(pair: &[String]) -> Option<KeyName<'_>> {
+    let [provider, name] = pair else {
+        return None;
+    };
+    let provider = match &**provider {
+        "aesgcm" => Local::AesGcm,
+        "aescbc" => Local::AesCbc,
+        "secretbox" => Local::Secretbox,
+        _ => return None,
+    };
+    Some(KeyName { provider, name })
 }
 
 /// Decrypts a KMS value with its DEK or seed, without a plugin.

@@ -6,13 +6,14 @@ use alloc::vec::Vec;
 use super::super::*;
 use crate::config::Config;
 
-const TRUNC20: &[u8] = include_bytes!("../../../forms/tests/cases/values/trunc20.bin");
-const TRUNC40: &[u8] = include_bytes!("../../../forms/tests/cases/values/trunc40.bin");
-const CBC_TRUNC: &[u8] = include_bytes!("../../../forms/tests/cases/values/cbc-trunc.bin");
-const TYPO_PREFIX: &[u8] = include_bytes!("../../../forms/tests/cases/values/typo-prefix.bin");
-const K3S_COLON: &[u8] = include_bytes!("../../../forms/tests/cases/values/k3s-colon.bin");
-const K3S_COLON_GCM: &[u8] = include_bytes!("../../../forms/tests/cases/values/k3s-colon-gcm.bin");
-const DOUBLE: &[u8] = include_bytes!("../../../forms/tests/cases/values/double.bin");
+const TRUNC20: &[u8] = include_bytes!("../../../../tests/vectors/cases/values/trunc20.bin");
+const TRUNC40: &[u8] = include_bytes!("../../../../tests/vectors/cases/values/trunc40.bin");
+const CBC_TRUNC: &[u8] = include_bytes!("../../../../tests/vectors/cases/values/cbc-trunc.bin");
+const TYPO_PREFIX: &[u8] = include_bytes!("../../../../tests/vectors/cases/values/typo-prefix.bin");
+const K3S_COLON: &[u8] = include_bytes!("../../../../tests/vectors/cases/values/k3s-colon.bin");
+const K3S_COLON_GCM: &[u8] =
+    include_bytes!("../../../../tests/vectors/cases/values/k3s-colon-gcm.bin");
+const DOUBLE: &[u8] = include_bytes!("../../../../tests/vectors/cases/values/double.bin");
 
 const K3S_CBC: &str = "aescbckey-2026-03-09T09:46:54+01:00";
 const K3S_GCM: &str = "aesgcmkey-2026-03-09T09:46:54+01:00";
