@@ -183,10 +183,8 @@ impl OneCommand {
         for fault in self.host.health().await?.into_iter().filter_map(|check| check.fault) {
             eprintln!("the KMS plugin's Status, which decryption does not need: {fault}");
         }
-        match read {
-            Ok(_) => self.host.from_storage(at, stored.to_vec()).await,
-            Err(error) => Err(error),
-        }
+        read?;
+        self.host.from_storage(at, stored.to_vec()).await
     }
 
     async fn end(self) {
