@@ -74,7 +74,7 @@ fn decrypt_needs_no_healthy_plugin_and_sends_no_encrypt() {
         let socket = stage.path("kms.sock");
         let plugin = Scripted::serve(&socket, "key-1");
         stage.file("c.yaml", kms_config(&[("a", &socket)]));
-        let args = |command, more: &[&'static str]| {
+        let args = |command: &'static str, more: &[&'static str]| {
             let place = ["--resource", "secrets", "--key", KEY];
             let file = ["--encryption-provider-config", "c.yaml"];
             [&[command][..], &place, &file, more].concat()
