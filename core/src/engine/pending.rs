@@ -369,6 +369,7 @@ mod tests {
             collapsed: false,
             timeouts: Duration::ZERO,
             coverage: Coverage::default(),
+            names: Vec::new(),
         });
         let health = HealthOperation { set, waiting: Vec::new(), faults: Vec::new() };
         parked(None, Operation::Health(health))

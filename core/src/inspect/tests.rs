@@ -1,6 +1,5 @@
 mod cases;
 
-use alloc::format;
 use alloc::string::ToString;
 use alloc::vec;
 use alloc::vec::Vec;

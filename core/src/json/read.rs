@@ -244,6 +244,7 @@ impl<'t> Reader<'t> {
 mod tests {
     use super::*;
     use alloc::borrow::ToOwned;
+    use alloc::string::String;
     use alloc::string::ToString;
     use proptest::prelude::*;
     use proptest::sample::{Index, select};

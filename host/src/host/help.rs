@@ -39,6 +39,7 @@ impl Host {
             ErrorKind::Malformed
             | ErrorKind::NoncesExhausted
             | ErrorKind::Overloaded
+            | ErrorKind::ReadOnly
             | ErrorKind::Internal => Vec::new(),
         }
     }

@@ -9,9 +9,9 @@ pub mod config_command;
 #[cfg(test)]
 mod core_engine;
 pub mod decrypt_command;
+pub mod encrypt_warning;
 mod found;
 mod input;
-pub mod encrypt_warning;
 pub mod inspect_command;
 pub mod io;
 pub mod key_help;

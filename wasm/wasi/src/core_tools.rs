@@ -178,9 +178,8 @@ impl Decryptor for ByEngine {
                         | ErrorKind::EncryptedData
                         | ErrorKind::DecryptFailed
                 );
-                let help = has_help.then(|| {
-                    key_help_from_status(&self.engine.status(now), at.resource, stored)
-                });
+                let help = has_help
+                    .then(|| key_help_from_status(&self.engine.status(now), at.resource, stored));
                 Err(match help.flatten() {
                     Some(help) => anyhow::Error::msg(format!("{error}\nhelp: {help}")),
                     None => error.into(),
