@@ -130,10 +130,10 @@ pub fn read(name: &str) -> Vec<u8> {
 
 /// Decrypts a case that is a value as etcd stores it, with the engine itself.
 fn plaintext(config: &str, stored: &str) -> Vec<u8> {
-    let (options, config) = (Options::default(), read(config));
-    let engine = NativeMaker::RUST_CRYPTO.create(&config, &options, 1, START);
+    let created = NativeMaker::RUST_CRYPTO.create(&read(config), &Options::default(), 1, START);
+    let Ok(mut engine) = created else { panic!("{config} is not valid") };
     let at = Location { resource: "secrets", key: KEY.as_bytes() };
-    let read = engine.ok().expect("valid").from_storage(1, at, &read(stored), START);
+    let read = engine.from_storage(1, at, &read(stored), START);
     read.expect("a local provider").expect("its key").plaintext.into_exposed()
 }
 

@@ -103,7 +103,7 @@ fn unquoted_wildcard(line: &str) -> Option<(usize, &str)> {
         // A dash or a colon without a space is part of a word.
         let is_apart =
             trimmed.len() < before.len() || trimmed.is_empty() || trimmed.ends_with(['[', ',']);
-        let is_alias = rest.bytes().nth(1).is_some_and(|c| c.is_ascii_alphanumeric());
+        let is_alias = rest.as_bytes().get(1).is_some_and(u8::is_ascii_alphanumeric);
         if !begins || !is_apart || is_alias {
             return None;
         }

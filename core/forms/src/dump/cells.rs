@@ -42,7 +42,7 @@ pub(crate) fn split(line: &[u8]) -> Option<Line<'_>> {
     let len = line.iter().position(|byte| hex_digit(*byte).is_none()).unwrap_or(line.len());
     let (offset, rest) = line.split_at_checked(len)?;
     // certutil prints four digits and a tab.
-    if !(6..=16).contains(&len) && !(len == 4 && rest.starts_with(b"\t")) {
+    if !((6..=16).contains(&len) || len == 4 && rest.starts_with(b"\t")) {
         return None;
     }
     match rest {

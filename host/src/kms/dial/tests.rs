@@ -81,7 +81,7 @@ fn a_missing_permission_names_the_user_and_what_is_closed() {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.unwrap().block_on(async {
                 let _listener = address.bind().unwrap();
-                std::fs::set_permissions(inner.join("kms.sock"), PermissionsExt::from_mode(0))
+                std::fs::set_permissions(inner.join("kms.sock"), PermissionsExt::from_mode(0o0))
                     .unwrap();
                 std::fs::set_permissions(&inner, PermissionsExt::from_mode(directory)).unwrap();
                 crate::kms::tests::become_a_stranger();

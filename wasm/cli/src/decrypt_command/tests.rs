@@ -89,11 +89,9 @@ fn every_form_of_a_value_decrypts_to_the_same_bytes() {
 
 #[test]
 fn names_with_colons_decrypt() {
-    for (name, config, len) in [("k3s-colon.bin", "k3s-config.json", None)] {
-        let (plaintext, _) = raw(config, given(Some(TOKEN), None), &case(name)).unwrap();
-        assert!(plaintext.starts_with(b"k8s\0"), "{name}: {plaintext:?}");
-        assert!(len.is_none_or(|len: usize| plaintext.len() == len), "{name}");
-    }
+    let stored = case("k3s-colon.bin");
+    let (plaintext, _) = raw("k3s-config.json", given(Some(TOKEN), None), &stored).unwrap();
+    assert!(plaintext.starts_with(b"k8s\0"), "{plaintext:?}");
 }
 
 #[test]

@@ -113,7 +113,7 @@ fn make(state: &str, path: &Path) -> Option<UnixListener> {
         }
         "not permitted" => {
             let listener = address.bind().unwrap();
-            std::fs::set_permissions(path, PermissionsExt::from_mode(0)).unwrap();
+            std::fs::set_permissions(path, PermissionsExt::from_mode(0o0)).unwrap();
             Some(listener)
         }
         "never accepted" => Some(address.bind().unwrap()),
