@@ -192,13 +192,13 @@ pub(super) fn health_of_a_read_only_engine_is_that_of_status(maker: &dyn Maker) 
     h.advance_secs(60);
     assert_eq!(
         h.fault().expect("an unhealthy answer"),
-        "kmsv2 Provider a is not healthy, error: got unexpected healthz status: tired"
+        "kms-provider-0: kmsv2 Provider a is not healthy, error: got unexpected healthz status: tired"
     );
     h.plugin("a").down();
     h.advance_secs(3);
     assert_eq!(
         h.fault().expect("no answer"),
-        "failed to perform status section of the healthz check for KMS Provider a, error: rpc error: code = Unavailable desc = connection refused"
+        "kms-provider-0: failed to perform status section of the healthz check for KMS Provider a, error: rpc error: code = Unavailable desc = connection refused"
     );
     h.plugin("a").up();
     h.plugin("a").healthz = "ok".into();
