@@ -2,7 +2,7 @@
 
 const TOKEN = "/registry/secrets/default/token";
 
-/** Splits an input into chunks of seven bytes, none of which has a whole value. */
+/** Splits an input into chunks of seven bytes, so that no chunk has a whole value. */
 function* chunksOf(bytes) {
   for (let at = 0; at < bytes.length; at += 7) yield bytes.subarray(at, at + 7);
 }
