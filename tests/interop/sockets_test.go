@@ -240,21 +240,27 @@ func (f *socketFail) record(state socketState) error {
 		return err
 	}
 	path := filepath.Join(dir, "kms.sock")
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	calls, err := dialKMS(ctx, f.API, path)
-	if err != nil {
+	config := filepath.Join(dir, "config.json")
+	provider := kms(f.API, "a", map[string]any{"endpoint": "unix://" + path, "timeout": socketTimeout.String()})
+	if err := os.WriteFile(config, configuration(provider), 0o644); err != nil {
 		return err
 	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	// A client dials at once, when it is made and when its connection ends, and waits longer than its timeout before it dials again. So the plugin
+	// must listen first, and the state must be there before a client dials.
+	var calls *client
+	stop := nothing
 	if f.Connected {
-		stop, err := serveStuck(path, nil)
-		if err != nil {
+		if stop, err = serveStuck(path, nil); err != nil {
+			return err
+		}
+		if calls, err = dialKMS(ctx, f.API, path); err != nil {
 			return err
 		}
 		if err := errors.Join(calls.encrypt(), calls.decrypt()); err != nil {
 			return err
 		}
-		stop()
 		// The file of a killed plugin's socket stays.
 		if state.name != killed {
 			if err := os.Remove(path); err != nil {
@@ -262,16 +268,17 @@ func (f *socketFail) record(state socketState) error {
 			}
 		}
 	}
-	config := filepath.Join(dir, "config.json")
-	provider := kms(f.API, "a", map[string]any{"endpoint": "unix://" + path, "timeout": socketTimeout.String()})
-	if err := os.WriteFile(config, configuration(provider), 0o644); err != nil {
-		return err
-	}
 	undo, err := state.make(path)
 	if err != nil {
 		return err
 	}
 	defer undo()
+	stop()
+	if !f.Connected {
+		if calls, err = dialKMS(ctx, f.API, path); err != nil {
+			return err
+		}
+	}
 	// The first call may be sent before the client notices that its connection is gone.
 	for f.Connected && status.Code(calls.encrypt()) == codes.Unavailable {
 	}
@@ -310,12 +317,12 @@ func (f *socketFail) recordKilledDuring() error {
 		path := filepath.Join(dir, "kms.sock")
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
-		calls, err := dialKMS(ctx, f.API, path)
+		during := make(chan struct{})
+		stop, err := serveStuck(path, during)
 		if err != nil {
 			return "", err
 		}
-		during := make(chan struct{})
-		stop, err := serveStuck(path, during)
+		calls, err := dialKMS(ctx, f.API, path)
 		if err != nil {
 			return "", err
 		}
