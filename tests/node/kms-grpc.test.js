@@ -139,9 +139,14 @@ const SOCKETS = {
     context.after(() => server.close());
   },
   "never accepted": async (path, context) => {
-    const server = createServer((socket) => socket.on("error", () => {})).listen(path);
+    const sockets = [];
+    const server = createServer((socket) => sockets.push(socket.on("error", () => {}))).listen(path);
     await once(server, "listening");
-    context.after(() => server.close());
+    context.after(() => {
+      server.close();
+      // grpc-js keeps a connection whose handshake has no answer.
+      for (const socket of sockets) socket.destroy();
+    });
   },
 };
 
