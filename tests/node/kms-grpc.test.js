@@ -119,6 +119,18 @@ test("a call to a missing socket fails at its deadline", async (context) => {
   transformer.free();
 });
 
+/** Listens, and answers nothing. */
+async function listen(path, context) {
+  const sockets = [];
+  const server = createServer((socket) => sockets.push(socket.on("error", () => {}))).listen(path);
+  await once(server, "listening");
+  context.after(() => {
+    server.close();
+    // grpc-js keeps a connection whose handshake has no answer, and dials again after its client was closed.
+    for (const socket of sockets) socket.destroy();
+  });
+}
+
 /** The states of a socket that the recording of kube-apiserver's client has and that can be made here. */
 const SOCKETS = {
   missing: () => {},
@@ -133,21 +145,10 @@ const SOCKETS = {
   directory: (path) => mkdir(path),
   "plain file": (path) => writeFile(path, ""),
   "not permitted": async (path, context) => {
-    const server = createServer().listen(path);
-    await once(server, "listening");
+    await listen(path, context);
     await chmod(path, 0);
-    context.after(() => server.close());
   },
-  "never accepted": async (path, context) => {
-    const sockets = [];
-    const server = createServer((socket) => sockets.push(socket.on("error", () => {}))).listen(path);
-    await once(server, "listening");
-    context.after(() => {
-      server.close();
-      // grpc-js keeps a connection whose handshake has no answer.
-      for (const socket of sockets) socket.destroy();
-    });
-  },
+  "never accepted": listen,
 };
 
 test("a socket that cannot be used is reported as kube-apiserver reports it", async (context) => {
