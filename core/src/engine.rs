@@ -29,7 +29,6 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::num::NonZeroUsize;
-use core::time::Duration;
 
 pub use self::config_set::ParsedFile;
 pub use self::pending::{PARKED_BYTES_MAX, PARKED_MAX};
@@ -37,7 +36,6 @@ pub use self::pending::{PARKED_BYTES_MAX, PARKED_MAX};
 use self::candidate::{Candidate, LastReload};
 use self::config_set::{ConfigSet, File};
 use self::counts::Counts;
-use self::coverage::Coverage;
 use self::event::{Action, Generation, LogLevel, LogLine, OpId};
 use self::pending::{Call, ParkedOperations};
 use crate::config::{Config, Faults};
@@ -49,7 +47,6 @@ use crate::provider::kms::Kms;
 use crate::provider::kms::call::{CallId, KmsProviderInfo, ProviderId};
 use crate::provider::kms::dek_cache::DekCache;
 use crate::provider::kms::v2::key_state::Coast;
-use crate::provider::routing::Routing;
 use crate::time::Timestamp;
 
 /// Settings that are not part of the configuration file.
@@ -193,16 +190,7 @@ impl Engine {
             next_provider: 1,
             next_generation: 1,
             providers: SortedMap::new(),
-            running: Arc::new(ConfigSet {
-                generation: Generation(0),
-                file: File::new(&[]),
-                routing: Routing::new([]),
-                kms: Vec::new(),
-                collapsed: false,
-                timeouts: Duration::ZERO,
-                coverage: Coverage::default(),
-                names: Vec::new(),
-            }),
+            running: Arc::new(ConfigSet::empty()),
             candidate: None,
             last_reload: None,
             retired: Vec::new(),

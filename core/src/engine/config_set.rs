@@ -31,6 +31,20 @@ pub(super) struct ConfigSet {
 }
 
 impl ConfigSet {
+    /// Returns the state of an engine that has no configuration yet.
+    pub(super) fn empty() -> Self {
+        Self {
+            generation: Generation(0),
+            file: File::new(&[]),
+            routing: Routing::new([]),
+            kms: Vec::new(),
+            collapsed: false,
+            timeouts: Duration::ZERO,
+            coverage: Coverage::default(),
+            names: Vec::new(),
+        }
+    }
+
     /// Returns twice the sum of the KMS timeouts. Upstream: encryptionconfig/config.go, KMSCloseGracePeriod.
     pub(super) fn grace(&self) -> Duration {
         self.timeouts.saturating_mul(2)

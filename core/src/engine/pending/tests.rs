@@ -1,10 +1,6 @@
 //! The room that parked operations take, and give back.
 
 use super::*;
-use crate::engine::config_set::File;
-use crate::engine::coverage::Coverage;
-use crate::provider::routing::Routing;
-use core::time::Duration;
 
 const A: ProviderId = ProviderId(1);
 const B: ProviderId = ProviderId(2);
@@ -28,16 +24,7 @@ fn read(provider: ProviderId, key: &[u8]) -> Parked {
 }
 
 fn health() -> Parked {
-    let set = Arc::new(ConfigSet {
-        generation: Generation(0),
-        file: File::new(&[]),
-        routing: Routing::new([]),
-        kms: Vec::new(),
-        collapsed: false,
-        timeouts: Duration::ZERO,
-        coverage: Coverage::default(),
-        names: Vec::new(),
-    });
+    let set = Arc::new(ConfigSet::empty());
     let health = HealthOperation { set, waiting: Vec::new(), faults: Vec::new() };
     parked(None, Operation::Health(health))
 }
