@@ -76,12 +76,7 @@ impl Tools for Compiled {
 
     fn open_with_dek(&self, stored: &[u8], key: &[u8], dek: &[u8]) -> anyhow::Result<Opened> {
         let opened = self.component.open_with_dek(stored, key, dek).map_err(failed)??;
-        Ok(Opened {
-            bytes: opened.plaintext.into_zeroizing(),
-            stale: None,
-            state: None,
-            key_id_hash: opened.key_id_hash,
-        })
+        Ok(Opened::without_state(opened.plaintext.into_zeroizing(), opened.key_id_hash))
     }
 
     fn seal_with_dek(
@@ -92,11 +87,6 @@ impl Tools for Compiled {
         dek: &[u8],
     ) -> anyhow::Result<Opened> {
         let sealed = self.component.seal_with_dek(plaintext, key, like, dek).map_err(failed)??;
-        Ok(Opened {
-            bytes: Zeroizing::new(sealed.stored),
-            stale: None,
-            state: None,
-            key_id_hash: sealed.key_id_hash,
-        })
+        Ok(Opened::without_state(Zeroizing::new(sealed.stored), sealed.key_id_hash))
     }
 }

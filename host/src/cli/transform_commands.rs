@@ -82,12 +82,7 @@ pub(super) async fn encrypt(args: EncryptArgs) -> anyhow::Result<ExitCode> {
                 is_plaintext: encrypted.transformer_prefix.is_empty(),
             }
             .warn();
-            Opened {
-                bytes: Zeroizing::new(encrypted.stored),
-                stale: None,
-                state: None,
-                key_id_hash: encrypted.key_id_hash,
-            }
+            Opened::without_state(Zeroizing::new(encrypted.stored), encrypted.key_id_hash)
         }
     };
     finish(&encrypted, &mut std::io::stdout().lock())?;

@@ -104,6 +104,13 @@ pub struct Opened {
     pub key_id_hash: Option<String>,
 }
 
+impl Opened {
+    /// Returns a value that was just encrypted, or one whose state only a plugin could determine.
+    pub fn without_state(bytes: Zeroizing<Vec<u8>>, key_id_hash: Option<String>) -> Self {
+        Self { bytes, stale: None, state: None, key_id_hash }
+    }
+}
+
 /// How a stored value differs from what a write would produce now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ValueState {

@@ -64,7 +64,7 @@ impl Tools for Core {
         let dek = Secret::new(dek.to_vec());
         let opened = opened(with_dek::open(stored, key, &dek, &RustCrypto)?);
         // As in the native binary, which prints no state of a value that was decrypted without the plugin.
-        Ok(Opened { stale: None, state: None, ..opened })
+        Ok(Opened::without_state(opened.bytes, opened.key_id_hash))
     }
 
     fn seal_with_dek(
@@ -94,12 +94,8 @@ fn opened(decrypted: Decrypted) -> Opened {
 }
 
 fn sealed(encrypted: Encrypted) -> Opened {
-    Opened {
-        bytes: Zeroizing::new(encrypted.stored),
-        stale: None,
-        state: None,
-        key_id_hash: encrypted.key_id_hash.map(|hash| hash.to_string()),
-    }
+    let hash = encrypted.key_id_hash.map(|hash| hash.to_string());
+    Opened::without_state(Zeroizing::new(encrypted.stored), hash)
 }
 
 fn now() -> anyhow::Result<Timestamp> {
