@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::outputs::{Output, Pair};
 use super::sealed::{DEK, K3S, KEY, Provider};
+use super::server::read_until;
 
 /// The `dekker` binary, and the files with the keys of the values.
 pub(crate) struct Commands {
@@ -61,6 +62,29 @@ impl Commands {
     /// one of them. Returns how many values were decrypted.
     pub(crate) fn decrypt(&self, output: &Output) -> Result<usize, String> {
         Ok(self.decrypt_by(By::Config, output)? + self.decrypt_by(By::Dek, output)?)
+    }
+
+    /// Pipes a running watch into `inspect`, which must print the value with this key although the watch does not end.
+    pub(crate) fn inspect_live(&self, mut watch: Child, last: &str) -> Result<(), String> {
+        let events = watch.stdout.take().expect("a pipe");
+        let mut inspect = Command::new(&self.binary)
+            .args(["inspect", "-o", "jsonl"])
+            .stdin(events)
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("{}: {error}", self.binary.display()))?;
+        let has_last = |printed: &[u8]| {
+            printed.ends_with(b"\n") && printed.windows(last.len()).any(|at| at == last.as_bytes())
+        };
+        let printed = read_until(inspect.stdout.take().expect("a pipe"), &has_last);
+        for child in [&mut watch, &mut inspect] {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if has_last(&printed) {
+            return Ok(());
+        }
+        Err(format!("{last} is not among the {} bytes that inspect printed", printed.len()))
     }
 
     fn decrypt_by(&self, by: By, output: &Output) -> Result<usize, String> {

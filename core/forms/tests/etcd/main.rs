@@ -56,6 +56,10 @@ fn check(directory: &Path, commands: &Commands) {
         check(commands.inspect(output));
         check(commands.decrypt(output).map(|count| decrypted += count));
     }
+    let watch = server.start_watch(&["-w", "json"]);
+    if let Err(fault) = commands.inspect_live(watch, &values::last().key) {
+        wrong.push(format!("etcd {version}: etcdctl watch | dekker inspect: {fault}"));
+    }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let values: usize = outputs.iter().map(|output| output.pairs.len()).sum();
     println!(
