@@ -33,7 +33,8 @@ impl Host {
                 let Some(stored) = stored else {
                     return Vec::new();
                 };
-                let status = self.status().await.unwrap_or_default();
+                // Not the shared one, which waits between two runs: a command may ask for each of 100,000 values.
+                let status = self.status_now().await.unwrap_or_default();
                 key_help(&status["rules"], &at.resource, stored).into_iter().collect()
             }
             ErrorKind::Malformed

@@ -98,7 +98,7 @@ impl<'a> Decrypt<'a> {
     fn one(mut self, mut input: Input, out: &mut dyn Write) -> anyhow::Result<bool> {
         let mut found: Option<Entry> = None;
         let mut is_alone = true;
-        while let Some(item) = input.next()? {
+        while let Some(item) = input.next(&mut || Ok(()))? {
             match item {
                 Ok(_) if found.is_some() => bail!(
                     "the input contains more than one value, and only one can be written as it is: use -o jsonl or --output-dir DIR"
@@ -126,9 +126,11 @@ impl<'a> Decrypt<'a> {
 
     /// Decrypts each value of the input. Goes on past those that fail. Returns how many failed.
     fn each(mut self, mut input: Input, sink: &mut dyn Sink) -> anyhow::Result<u64> {
-        let mut next = input.next()?;
-        let mut after = input.next()?;
-        let is_alone = after.is_none();
+        let mut next = input.next(&mut || sink.flush())?;
+        // Without arguments, the first value need not wait for the second.
+        let is_overridden = self.given.has_any();
+        let mut after = if is_overridden { input.next(&mut || sink.flush())? } else { None };
+        let is_alone = is_overridden && after.is_none();
         let [mut total, mut failed] = [0_u64; 2];
         while let Some(item) = next {
             total += 1;
@@ -146,10 +148,10 @@ impl<'a> Decrypt<'a> {
             failed += u64::from(!is_decrypted);
             next = match after.take() {
                 Some(item) => Some(item),
-                None => input.next()?,
+                None => input.next(&mut || sink.flush())?,
             };
         }
-        sink.end()?;
+        sink.flush()?;
         eprintln!("{} decrypted, {failed} failed", total - failed);
         Ok(failed)
     }

@@ -89,7 +89,7 @@ fn inspect(
         Output::Summary => Box::new(Summary::default()),
     };
     let mut failed = false;
-    while let Some(item) = input.next()? {
+    while let Some(item) = input.next(&mut || out.flush().context(OUT))? {
         match item {
             Ok(entry) => {
                 let found = describe(tools, &entry)?;

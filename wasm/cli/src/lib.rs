@@ -15,6 +15,8 @@ mod input;
 pub mod inspect_command;
 pub mod io;
 pub mod key_help;
+#[cfg(test)]
+mod slow_pipe;
 pub mod transform_args;
 
 use std::fmt;

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::core_engine::{ByEngine, Core, case};
+use crate::slow_pipe::{self, Arrived};
 use crate::{Location, Opened};
 
 const TOKEN: &[u8] = b"/registry/secrets/default/token";
@@ -137,6 +138,17 @@ fn it_goes_on_past_values_that_fail() {
     assert_eq!(second["key"], "/registry/secrets/a/2");
     assert!(plaintext(third).starts_with(b"k8s\0"));
     assert_eq!(third["stale"], true);
+}
+
+/// As from `etcdctl watch`. The first value does not wait for the second either.
+#[test]
+fn values_are_written_before_more_input_is_awaited() {
+    let arrived = Arrived::default();
+    let mut decryptor = ByEngine::new("cfg.yaml");
+    let decrypt = Decrypt { decryptor: &mut decryptor, given: given(None, None) };
+    let mut sink = JsonLines(BufWriter::new(arrived.clone()));
+    assert_eq!(decrypt.each(slow_pipe::open(&arrived), &mut sink).unwrap(), 0);
+    assert_eq!(arrived.values(), slow_pipe::VALUES);
 }
 
 #[test]

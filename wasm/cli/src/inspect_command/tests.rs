@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::core_engine::{Core, case, case_path};
+use crate::slow_pipe::{self, Arrived};
 
 const TOKEN: &str = "/registry/secrets/default/token";
 const K3S: &str = "-2026-03-09T09:46:54+01:00";
@@ -246,6 +247,40 @@ fn values_are_shown_as_they_come() {
     assert_eq!(format!("{error:#}"), "cannot read the test: enough");
     let lines = out.iter().filter(|byte| **byte == b'\n').count();
     assert!(lines > 90, "{lines}");
+}
+
+/// As from `etcdctl watch`.
+#[test]
+fn values_are_written_before_more_input_is_awaited() {
+    for output in [Output::Text, Output::Json, Output::Jsonl] {
+        let arrived = Arrived::default();
+        let mut out = BufWriter::new(arrived.clone());
+        let failed = inspect(&Core, slow_pipe::open(&arrived), output, &mut out).unwrap();
+        assert!(!failed);
+        assert_eq!(arrived.values(), slow_pipe::VALUES);
+    }
+}
+
+/// A file of many values stays fast.
+#[test]
+fn values_of_one_read_are_written_together() {
+    struct Writes(usize);
+    impl Write for Writes {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += 1;
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let input = case("w-json.txt").repeat(1000);
+    let reads = input.len().div_ceil(64 * 1024);
+    let input = Input::new(Box::new(Cursor::new(input)), "the test".to_owned());
+    let mut out = BufWriter::with_capacity(1024 * 1024, Writes(0));
+    inspect(&Core, input, Output::Jsonl, &mut out).unwrap();
+    let writes = out.get_ref().0;
+    assert!((2..=reads + 1).contains(&writes), "{writes} writes, {reads} reads");
 }
 
 #[test]
