@@ -66,6 +66,7 @@ mod plain;
 mod prefix;
 mod protobuf;
 mod reader;
+mod readings;
 mod resource;
 mod rows;
 mod text;

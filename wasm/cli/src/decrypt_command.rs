@@ -16,7 +16,7 @@ use dekker_forms::Entry;
 use self::directory::Directory;
 use self::location::{Given, Known};
 use self::output::{Attempted, ENCRYPTED_TWICE, JsonLines, Sink};
-use crate::found::{self, readings};
+use crate::found;
 use crate::input::Input;
 use crate::transform_args::{WithDek, finish};
 use crate::{Decryptor, Tools};
@@ -164,7 +164,7 @@ impl<'a> Decrypt<'a> {
     {
         let Known { location, notes } = self.given.locate(entry, is_alone);
         let mut refused = None;
-        for reading in readings(entry) {
+        for reading in entry.probable_readings(&[]) {
             let outcome = match self.given.complete(&location, reading) {
                 Ok(at) => self.decryptor.decrypt(at, reading)?,
                 Err(error) => Err(error),

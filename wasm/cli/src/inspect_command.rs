@@ -14,7 +14,7 @@ use dekker_forms::{Entry, Fault};
 use self::description::{Damage, Description};
 use self::summary::Summary;
 use crate::Tools;
-use crate::found::{fault_object, notes, readings, value_object};
+use crate::found::{fault_object, notes, value_object};
 use crate::input::Input;
 
 /// Its arguments.
@@ -110,7 +110,7 @@ fn inspect(
 /// Describes the first reading that is a value of its provider, or the most probable one.
 fn describe<'e>(tools: &dyn Tools, entry: &'e Entry) -> anyhow::Result<Found<'e>> {
     let mut damaged = None;
-    for reading in readings(entry) {
+    for reading in entry.probable_readings(&[]) {
         let notes = notes(entry, reading);
         let outcome = tools.inspect(reading)?;
         let found = Found { entry, notes, outcome };
