@@ -72,6 +72,13 @@ pub trait Decryptor {
         at: Location<'_>,
         stored: &[u8],
     ) -> anyhow::Result<anyhow::Result<Opened>>;
+
+    /// Returns what is known about the cause of an error that [`decrypt`](Self::decrypt) returned for a value, and its remedy. Called once for each
+    /// value that cannot be decrypted.
+    fn help(&mut self, error: &anyhow::Error, at: Location<'_>, stored: &[u8]) -> Vec<String> {
+        let _ = (error, at, stored);
+        Vec::new()
+    }
 }
 
 /// Where a value is stored.
