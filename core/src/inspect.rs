@@ -25,7 +25,7 @@ pub use self::error::{InspectError, InspectFault};
 use self::formats::format_of;
 use self::found::Found;
 pub use self::inspection::{Annotation, Inspection};
-pub use self::key_names::{KeyName, key_names};
+pub use self::key_names::{KeyName, key_names, value_prefixes};
 pub use self::layout::Segment;
 pub use self::partial::Partial;
 use crate::json::Writer;

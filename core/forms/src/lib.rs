@@ -59,6 +59,7 @@ mod form;
 mod gate;
 mod guard;
 mod json;
+mod key_name;
 mod kubernetes;
 mod lines;
 mod nested;

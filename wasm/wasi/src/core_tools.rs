@@ -13,7 +13,7 @@ use dekker_core::crypto::rustcrypto::RustCrypto;
 use dekker_core::crypto::secret::Secret;
 use dekker_core::engine::event::OpId;
 use dekker_core::engine::{Engine, Options};
-use dekker_core::inspect::inspect_json;
+use dekker_core::inspect::{KeyName, inspect_json_with, value_prefixes};
 use dekker_core::provider::kms::with_dek;
 use dekker_core::time::Timestamp;
 use dekker_core::{Decrypted, Encrypted, Location, TransformError};
@@ -45,8 +45,17 @@ fn faults(faults: &Faults) -> Vec<Finding> {
 }
 
 impl Tools for Core {
-    fn inspect(&self, stored: &[u8]) -> anyhow::Result<Result<String, String>> {
-        Ok(inspect_json(stored))
+    fn inspect(
+        &self,
+        stored: &[u8],
+        prefixes: &[String],
+    ) -> anyhow::Result<Result<String, String>> {
+        let names = prefixes.iter().filter_map(|prefix| KeyName::of_value_prefix(prefix));
+        Ok(inspect_json_with(stored, &names.collect::<Vec<_>>()))
+    }
+
+    fn value_prefixes(&self, config: &[u8]) -> anyhow::Result<Result<Vec<String>, Vec<Finding>>> {
+        Ok(value_prefixes(config).map_err(|error| faults(&error)))
     }
 
     fn check_config(&self, config: &[u8], reload: bool) -> anyhow::Result<Vec<Finding>> {

@@ -64,6 +64,20 @@ fn names_of_a_configuration_decide() {
     let config = config(&["b"]);
     let names: Vec<_> = key_names(&config).into_iter().map(|known| known.name).collect();
     assert_eq!(names, ["other", "b", "vault"]);
+    let prefixes: Vec<_> = key_names(&config).iter().map(KeyName::value_prefix).collect();
+    assert_eq!(
+        prefixes,
+        ["k8s:enc:aescbc:v1:other:", "k8s:enc:aesgcm:v1:b:", "k8s:enc:kms:v2:vault:"]
+    );
+    let known: Vec<_> = prefixes.iter().map(|prefix| KeyName::of_value_prefix(prefix)).collect();
+    assert!(known.into_iter().eq(key_names(&config).into_iter().map(Some)));
+}
+
+#[test]
+fn a_file_that_is_not_valid_has_no_prefixes() {
+    let faults = value_prefixes(b"kind: EncryptionConfiguration\nresources: []\n").unwrap_err();
+    let first = faults.iter().next().unwrap();
+    assert!(first.position.is_some(), "{faults}");
 }
 
 #[test]
