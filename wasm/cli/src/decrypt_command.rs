@@ -16,7 +16,7 @@ use dekker_forms::Entry;
 use self::directory::Directory;
 use self::location::{Given, Known};
 use self::output::{Attempted, ENCRYPTED_TWICE, JsonLines, Sink};
-use crate::found::{self, readings};
+use crate::found;
 use crate::input::Input;
 use crate::transform_args::{WithDek, finish};
 use crate::{Decryptor, Tools};
@@ -165,8 +165,9 @@ impl<'a> Decrypt<'a> {
         'a: 'e,
     {
         let Known { location, notes } = self.given.locate(entry, is_alone);
+        // The most probable reading is the first one.
         let mut refused = None;
-        for reading in readings(entry) {
+        for reading in entry.probable_readings(&[]) {
             let outcome = match self.given.complete(&location, reading) {
                 Ok(at) => self.decryptor.decrypt(at, reading)?,
                 Err(error) => Err(error),
@@ -176,16 +177,28 @@ impl<'a> Decrypt<'a> {
                     let notes = [notes, found::notes(entry, reading)].concat();
                     return Ok(Attempted { location, notes, outcome: Ok(opened) });
                 }
-                // The most probable reading is the first one.
                 Err(error) => {
-                    refused.get_or_insert(error);
+                    refused.get_or_insert((error, reading));
                 }
             }
         }
         let notes = [notes, found::notes(entry, &entry.bytes)].concat();
-        let error = refused.context("a value has no reading")?;
-        Ok(Attempted { location, notes, outcome: Err(error) })
+        let (error, reading) = refused.context("a value has no reading")?;
+        let help = match self.given.complete(&location, reading) {
+            Ok(at) => self.decryptor.help(&error, at, reading),
+            Err(_) => Vec::new(),
+        };
+        Ok(Attempted { location, notes, outcome: Err(with_help(error, &help)) })
     }
+}
+
+/// Adds causes and remedies to the text of an error.
+pub fn with_help(error: anyhow::Error, help: &[String]) -> anyhow::Error {
+    if help.is_empty() {
+        return error;
+    }
+    let help: String = help.iter().map(|help| format!("\nhelp: {help}")).collect();
+    anyhow::Error::msg(format!("{error:#}{help}"))
 }
 
 #[cfg(test)]
