@@ -1,6 +1,5 @@
 //! The prefix that the values of a key have.
 
-use alloc::format;
 use alloc::string::String;
 
 use crate::prefix::{KeyName, Stored, split};
@@ -16,7 +15,7 @@ impl<'n> KeyName<'n> {
     /// assert_eq!(KeyName::of_value_prefix("k8s:enc:aescbc:v1:a:b:"), Some(name));
     /// ```
     pub fn value_prefix(&self) -> String {
-        format!("{}{}:", self.provider.prefix(), self.name)
+        [self.provider.prefix(), self.name, ":"].concat()
     }
 
     /// Returns the name in a prefix that [`value_prefix`](Self::value_prefix) returned; `None` for any other text.

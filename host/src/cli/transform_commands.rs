@@ -34,7 +34,9 @@ pub(super) struct EncryptArgs {
     engine: Engine,
 }
 
+// The group of the arguments inside has the same name.
 #[derive(Args)]
+#[group(skip)]
 pub(super) struct DecryptArgs {
     #[command(flatten)]
     args: decrypt_command::DecryptArgs,

@@ -17,7 +17,7 @@ use crate::{Component, Keys, WasiRandom};
 
 impl Guest for Component {
     fn inspect(stored: Vec<u8>) -> Result<String, String> {
-        inspect::inspect_json(&stored)
+        inspect::inspect_json_with(&stored, &[])
     }
 
     fn inspect_with(stored: Vec<u8>, prefixes: Vec<String>) -> Result<String, String> {

@@ -47,7 +47,9 @@ struct EncryptArgs {
     engine: EngineArgs,
 }
 
+// The group of the arguments inside has the same name.
 #[derive(Args)]
+#[group(skip)]
 struct DecryptArgs {
     #[command(flatten)]
     args: decrypt_command::DecryptArgs,
