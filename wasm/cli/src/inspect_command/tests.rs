@@ -320,7 +320,7 @@ fn values_are_written_before_more_input_is_awaited() {
     for output in [Output::Text, Output::Json, Output::Jsonl] {
         let arrived = Arrived::default();
         let mut out = BufWriter::new(arrived.clone());
-        let failed = inspect(&Core, slow_pipe::open(&arrived), output, &mut out).unwrap();
+        let failed = inspect(&without_names(), slow_pipe::open(&arrived), output, &mut out).unwrap();
         assert!(!failed);
         assert_eq!(arrived.values(), slow_pipe::VALUES);
     }
@@ -343,7 +343,7 @@ fn values_of_one_read_are_written_together() {
     let reads = input.len().div_ceil(64 * 1024);
     let input = Input::new(Box::new(Cursor::new(input)), "the test".to_owned());
     let mut out = BufWriter::with_capacity(1024 * 1024, Writes(0));
-    inspect(&Core, input, Output::Jsonl, &mut out).unwrap();
+    inspect(&without_names(), input, Output::Jsonl, &mut out).unwrap();
     let writes = out.get_ref().0;
     assert!((2..=reads + 1).contains(&writes), "{writes} writes, {reads} reads");
 }
