@@ -41,10 +41,34 @@ pub(crate) struct Found {
 /// As many prompts and other lines may stand before the form.
 const MARGIN_LINES: usize = 16;
 
+/// Returns the form of an input that a few bytes prove: what etcdctl and the gateway print may go on for ever, and long pauses may be in it.
+pub(crate) fn certain(head: &[u8], depth: u8) -> Option<Choice> {
+    const JSON: [&[u8]; 3] = [b"{\"header\":", b"{\"Header\":", b"{\"result\":{\"header\":"];
+    const FIELDS: [&[u8]; 1] = [b"\"ClusterID\" :"];
+    const PLAIN: [&[u8]; 2] = [b"PUT\n/", b"DELETE\n/"];
+    const HEX: [&[u8]; 2] = [b"PUT\n\\x", b"DELETE\n\\x"];
+    let begins = |heads: &[&[u8]]| heads.iter().any(|begin| head.starts_with(begin));
+    if depth > 0 {
+        // Inside another form, all of its text arrives soon.
+        None
+    } else if begins(&JSON) {
+        Some(Choice::Json)
+    } else if begins(&FIELDS) {
+        Some(Choice::Fields)
+    } else if begins(&PLAIN) {
+        Some(Choice::Plain)
+    } else {
+        begins(&HEX).then_some(Choice::Digits(Kind::Hex))
+    }
+}
+
 /// Chooses the form of an input that begins with `head`. `whole` says that nothing follows it.
 pub(crate) fn detect(head: &[u8], whole: bool, depth: u8) -> Found {
     let fault = |kind| Choice::Fault { kind, form: None };
     let found = |choice| Found { choice, skip: 0 };
+    if let Some(choice) = certain(head, depth) {
+        return found(choice);
+    }
     let inside = |choice| if depth < DEPTH_MAX { choice } else { fault(FaultKind::TooDeep) };
     if head.trim_ascii().is_empty() && whole {
         return found(fault(FaultKind::Empty));

@@ -8,14 +8,12 @@
 //!
 //! let mut reader = Reader::new(Limits::default());
 //! let mut input: &[u8] = br#"{"header":{"revision":7},"kvs":[{"key":"L3JlZ2lzdHJ5L3NlY3JldHMvYS9i","mod_revision":5,"value":"azhzOmVuYzphZXNjYmM6djE6azo="}]}"#;
-//! // Nothing yet: the reader waits for more bytes before it chooses a form.
-//! assert!(reader.push(&mut input).is_none());
-//! let entry = reader.finish().unwrap().unwrap();
+//! let entry = reader.push(&mut input).unwrap().unwrap();
 //! assert_eq!(entry.key.as_deref(), Some(&b"/registry/secrets/a/b"[..]));
 //! assert_eq!(entry.revision, Some(5));
 //! assert_eq!(entry.bytes, b"k8s:enc:aescbc:v1:k:");
 //! assert_eq!((entry.form, entry.content), (Form::EtcdctlJson, Content::Encrypted));
-//! assert!(reader.finish().is_none());
+//! assert!(reader.push(&mut input).is_none() && reader.finish().is_none());
 //! ```
 //!
 //! # How it works
@@ -23,7 +21,7 @@
 //! resembles, and the command that gives a better input. How the input is split into pushes does not matter.
 //!
 //! 1. The reader holds back the first [`HEAD`] bytes (or the whole input, if it is shorter) and chooses the form by them. A byte order mark, a
-//!    prompt or a code fence before the first value is skipped.
+//!    prompt or a code fence before the first value is skipped. A few bytes prove the outputs of etcdctl that may go on for ever.
 //! 2. The form's machine reads the input from its first byte. Machines of text work line by line; JSON, protobuf and raw values are read in pieces.
 //! 3. What a dump, hex, base64 or UTF-16 decodes to is read by a reader inside the reader, up to three deep. So `etcdctl get | hexdump -C` yields
 //!    the key too.

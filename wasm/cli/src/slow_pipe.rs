@@ -57,13 +57,8 @@ impl Read for SlowPipe {
         if self.given == VALUES {
             return Ok(0);
         }
-        let mut piece = self.row.clone();
-        if self.given == 0 {
-            // The reader chooses a form by so many bytes.
-            piece.resize(piece.len().max(dekker_forms::HEAD), b'\n');
-        }
         self.given += 1;
-        buffer[..piece.len()].copy_from_slice(&piece);
-        Ok(piece.len())
+        buffer[..self.row.len()].copy_from_slice(&self.row);
+        Ok(self.row.len())
     }
 }

@@ -1,6 +1,6 @@
 //! What a real etcdctl 3.4.23, etcd's gateway and jq print (cases/etcdctl.sh wrote the files) is read back.
 
-use dekker_forms::{Entry, FaultKind, HEAD, Item, Limits, read_all};
+use dekker_forms::{Entry, FaultKind, HEAD, Item, Limits, Reader, read_all};
 
 use super::pieces::in_pieces;
 
@@ -87,6 +87,26 @@ fn pieces_do_not_matter() {
         for len in [1, 5, 100] {
             assert_eq!(in_pieces(&input, &[len]), read(&name), "{name} in pieces of {len}");
         }
+    }
+}
+
+/// A watch goes on, and nothing may follow for hours.
+#[test]
+fn values_of_a_watch_are_returned_as_they_arrive() {
+    for (name, begin) in [
+        ("watch-json.txt", "{\"Header\":"),
+        ("watch-fields.txt", "\"ClusterID\""),
+        ("gateway-watch.txt", "{\"result\":"),
+        // The next event ends a value. The last event is a deletion.
+        ("watch-simple.txt", "PUT\n/"),
+        ("watch-hex.txt", "PUT\n\\x"),
+    ] {
+        let input = file(name);
+        assert!(input.starts_with(begin.as_bytes()) && input.len() < HEAD, "{name}");
+        let mut reader = Reader::new(Limits::default());
+        let mut rest = &input[..];
+        let arrived: Vec<Item> = std::iter::from_fn(|| reader.push(&mut rest)).collect();
+        assert_eq!(arrived, read(name), "{name}");
     }
 }
 

@@ -320,7 +320,8 @@ fn values_are_written_before_more_input_is_awaited() {
     for output in [Output::Text, Output::Json, Output::Jsonl] {
         let arrived = Arrived::default();
         let mut out = BufWriter::new(arrived.clone());
-        let failed = inspect(&without_names(), slow_pipe::open(&arrived), output, &mut out).unwrap();
+        let failed =
+            inspect(&without_names(), slow_pipe::open(&arrived), output, &mut out).unwrap();
         assert!(!failed);
         assert_eq!(arrived.values(), slow_pipe::VALUES);
     }
