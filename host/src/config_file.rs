@@ -8,6 +8,7 @@
 //! configuration in use takes effect only after it has remained unchanged for a while. A file that reads as much takes effect at once. MUST DIFFER:
 //! upstream accepts any valid file.
 
+mod engine;
 mod refusal;
 
 use std::path::{Path, PathBuf};
@@ -20,11 +21,11 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
+use self::engine::Engine;
 use self::refusal::Refusal;
 use crate::clock::Clock;
-use crate::driver::{ConfigsInUse, Judged};
-use crate::fault::{Fault, ReloadError};
-use crate::host::Host;
+use crate::driver::Judged;
+use crate::fault::ReloadError;
 use crate::metrics::Metrics;
 use crate::model::HostError;
 
@@ -82,67 +83,6 @@ impl PollNow {
         self.notify.notified().await;
         // A process that writes the file in place is probably still writing.
         tokio::time::sleep(SETTLE).await;
-    }
-}
-
-/// The engine that is kept in step with the file.
-pub(crate) trait Engine: Sync {
-    /// Returns the hashes of the running configuration and of the candidate.
-    fn configs_in_use(&self) -> impl Future<Output = Result<ConfigsInUse, HostError>> + Send;
-
-    /// Returns what a file would make unreadable.
-    fn judge(
-        &self,
-        config: Zeroizing<Vec<u8>>,
-    ) -> impl Future<Output = Result<Judged, HostError>> + Send;
-
-    /// Offers a file to replace the configuration with the hash `over`, and waits for the outcome. If this future is dropped, the engine continues
-    /// with the file.
-    fn reload_over(
-        &self,
-        config: Zeroizing<Vec<u8>>,
-        over: Arc<str>,
-    ) -> impl Future<Output = Result<Result<(), ReloadError>, HostError>> + Send;
-
-    /// Returns the warnings for a file, valid or not; none if they cannot be determined.
-    fn config_warnings(
-        &self,
-        config: Zeroizing<Vec<u8>>,
-    ) -> impl Future<Output = Vec<Fault>> + Send;
-
-    /// Sets what `/statusz` reports about the file.
-    fn set_config_file(&self, status: serde_json::Value);
-}
-
-impl Engine for Host {
-    fn configs_in_use(&self) -> impl Future<Output = Result<ConfigsInUse, HostError>> + Send {
-        Host::configs_in_use(self)
-    }
-
-    fn judge(
-        &self,
-        config: Zeroizing<Vec<u8>>,
-    ) -> impl Future<Output = Result<Judged, HostError>> + Send {
-        Host::judge(self, config)
-    }
-
-    fn reload_over(
-        &self,
-        config: Zeroizing<Vec<u8>>,
-        over: Arc<str>,
-    ) -> impl Future<Output = Result<Result<(), ReloadError>, HostError>> + Send {
-        Host::reload_over(self, config, Some(over))
-    }
-
-    fn config_warnings(
-        &self,
-        config: Zeroizing<Vec<u8>>,
-    ) -> impl Future<Output = Vec<Fault>> + Send {
-        Host::config_warnings(self, config)
-    }
-
-    fn set_config_file(&self, status: serde_json::Value) {
-        Host::set_config_file(self, status);
     }
 }
 

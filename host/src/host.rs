@@ -1,6 +1,7 @@
 //! [`Host`]: a handle to a running engine that any task may use.
 
 mod builder;
+mod config;
 mod help;
 mod service;
 mod single_flight;
@@ -19,9 +20,8 @@ use self::single_flight::SingleFlight;
 pub(crate) use self::builder::WORKERS_MAX;
 pub use self::builder::{BuildError, HostBuilder, KmsCoast, WriteDekSource, default_workers};
 
-use crate::driver::{ConfigsInUse, Control, Judged, KmsHelp, Reply, Request};
-use crate::fault::{Fault, ReloadError};
-use crate::guest::{Component, ConfigFinding, Severity};
+use crate::driver::{Control, KmsHelp, Reply, Request};
+use crate::guest::Component;
 use crate::kms::address::SocketAddress;
 use crate::kms::ownership::Standing;
 use crate::metrics::{Metrics, TransformationType, add_up};
@@ -307,57 +307,11 @@ impl Host {
         Ok(families)
     }
 
-    /// Offers the bytes of a changed configuration, and waits until the configuration is in use or refused. Requests are served in the meantime.
-    /// After a refusal, the old configuration stays in use.
-    ///
-    /// # Errors
-    /// The outer error is returned if the component traps or the engine has ended. The inner error says why the configuration was refused.
-    pub async fn reload(
-        &self,
-        config: Zeroizing<Vec<u8>>,
-    ) -> Result<Result<(), ReloadError>, HostError> {
-        self.reload_over(config, None).await
-    }
-
-    /// Like [`Self::reload`], but if `over` is given and is not the hash of the configuration in use, fails with [`ReloadError::Overtaken`].
-    pub(crate) async fn reload_over(
-        &self,
-        config: Zeroizing<Vec<u8>>,
-        over: Option<Arc<str>>,
-    ) -> Result<Result<(), ReloadError>, HostError> {
-        self.ask(|reply| Request::Reload { config, over, reply }).await
-    }
-
-    /// Returns the hashes of the running configuration and of the candidate.
-    pub(crate) async fn configs_in_use(&self) -> Result<ConfigsInUse, HostError> {
-        self.ask(|reply| Request::ConfigsInUse { reply }).await
-    }
-
     /// Records the duration of an operation for the provider's prefix and, as upstream does, also for that of its named key.
     fn observe(&self, kind: TransformationType, provider: &str, key: Option<&str>, took: Duration) {
         for prefix in std::iter::once(provider).chain(key) {
             self.0.metrics.observe_transformation(kind, prefix, took);
         }
-    }
-
-    /// Returns what the running configuration can read and this one could not. The list is empty if nothing would become unreadable. Each string is a
-    /// phrase such as `secrets: values that begin with "k8s:enc:aescbc:v1:key1:"`.
-    ///
-    /// A file that is still being written may be valid although its last keys, providers or rules are missing. `dekker serve` accepts such a file
-    /// only after it has remained unchanged for some time. Programs that watch files themselves should call this function before [`Self::reload`].
-    ///
-    /// # Errors
-    /// The outer error is returned if the component traps or the engine has ended. The inner error lists all errors in the configuration.
-    pub async fn unreadable_after(
-        &self,
-        config: Zeroizing<Vec<u8>>,
-    ) -> Result<Result<Vec<String>, Vec<Fault>>, HostError> {
-        Ok(self.judge(config).await?.outcome)
-    }
-
-    /// Like [`Self::unreadable_after`], but also returns the hash of the configuration that the file was compared with.
-    pub(crate) async fn judge(&self, config: Zeroizing<Vec<u8>>) -> Result<Judged, HostError> {
-        self.ask(|reply| Request::UnreadableAfter { config, reply }).await
     }
 
     /// Sets what `/statusz` reports about Dekker's own plugin, which this process serves or waits to serve. Only the first call has an effect.
@@ -368,29 +322,6 @@ impl Host {
     ) {
         // Ignore a second call.
         let _ = self.0.embedded_plugin.set((address, standing));
-    }
-
-    /// Returns the warnings for a configuration file that may replace the one in use, valid or not; none if the component cannot determine them.
-    pub(crate) async fn config_warnings(&self, config: Zeroizing<Vec<u8>>) -> Vec<Fault> {
-        let component = self.0.component.clone();
-        let check = move || component.check_config(&config, true).unwrap_or_default();
-        #[cfg(test)]
-        if crate::simulation::seams::is_simulated() {
-            return warnings(&check());
-        }
-        // A task that panicked, or a runtime that ends.
-        let findings = tokio::task::spawn_blocking(check).await.unwrap_or_default();
-        warnings(&findings)
-    }
-
-    /// Sets what `/statusz` reports about the configuration file.
-    pub(crate) fn set_config_file(&self, status: serde_json::Value) {
-        *self.config_file() = Some(status);
-    }
-
-    fn config_file(&self) -> std::sync::MutexGuard<'_, Option<serde_json::Value>> {
-        // The value is always replaced as a whole, so it is consistent even after a panic.
-        self.0.config_file.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     async fn operation<T>(
@@ -452,9 +383,4 @@ impl Drop for Abandoned<'_> {
         // If the driver is gone, there is nothing to cancel.
         let _ = self.control.send(Control::Cancel(self.op));
     }
-}
-
-fn warnings(findings: &[ConfigFinding]) -> Vec<Fault> {
-    let is_warning = |finding: &&ConfigFinding| finding.severity == Severity::Warning;
-    findings.iter().filter(is_warning).map(Fault::from).collect()
 }

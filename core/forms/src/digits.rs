@@ -3,10 +3,13 @@
 //! A line begins a value if it decodes to the beginning of one (`k8s:enc:`, Kubernetes' protobuf or JSON, a key). Any other line continues the value
 //! before it, which requires that all lines before it have the same width.
 
+mod bare;
 mod decode;
 
 use alloc::vec::Vec;
 
+pub(crate) use self::bare::is_margin;
+use self::bare::{bare, digits_of};
 use self::decode::{Base64, Hex, NotADigit, hex_mark};
 pub(crate) use self::decode::{base64, decode, hex_digit, is_plausible};
 use crate::ENCRYPTED_PREFIX;
@@ -177,79 +180,6 @@ pub(crate) fn decode_head(text: &[u8], kind: Kind, lines: usize, whole: bool) ->
     // The text may end within a byte.
     let _ = decoder.finish(&mut out);
     (!out.is_empty()).then_some(out)
-}
-
-/// Removes what stands around the digits of a line.
-fn digits_of(line: &[u8]) -> (Option<Form>, &[u8]) {
-    hex_mark(bare(line))
-}
-
-/// Removes the punctuation of a language or a sentence around digits: quotes, brackets, `[]byte{…}`, `<Buffer …>`, `b'…'`.
-fn bare(line: &[u8]) -> &[u8] {
-    const BEFORE: [&[u8]; 15] = [
-        b"[]byte",
-        b"Buffer ",
-        b"(",
-        b"[",
-        b"{",
-        b"<",
-        b"`",
-        b"b'",
-        b"b\"",
-        b"E'",
-        b"$'",
-        b"\xe2\x80\x9c",
-        b"\xe2\x80\x98",
-        b"\xe2\x80\x8b",
-        b"\xc2\xa0",
-    ];
-    const AFTER: [&[u8]; 12] = [
-        b",",
-        b";",
-        b".",
-        b")",
-        b"]",
-        b"}",
-        b">",
-        b"`",
-        b"\\",
-        b"\xe2\x80\x9d",
-        b"\xe2\x80\x99",
-        b"\xc2\xa0",
-    ];
-    let len = line.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-    let mut text = line.get(..len).unwrap_or_default().trim_ascii();
-    loop {
-        let before = text.len();
-        text = text::unquoted(text).trim_ascii();
-        for mark in BEFORE {
-            // The quotation mark goes with the other one.
-            let len = mark.len() - usize::from(mark.ends_with(b"'") || mark.ends_with(b"\""));
-            if text.starts_with(mark) {
-                text = text.get(len..).unwrap_or_default();
-            }
-        }
-        for mark in AFTER {
-            // Dots stand for something that is left out.
-            if !text.ends_with(b"..") {
-                text = text.strip_suffix(mark).unwrap_or(text);
-            }
-        }
-        text = text.trim_ascii();
-        if text.len() == before {
-            return text;
-        }
-    }
-}
-
-/// Whether the line stands around digits: those of the array that `xxd -i` prints, and those of PEM.
-pub(crate) fn is_margin(line: &[u8]) -> bool {
-    let line = line.trim_ascii();
-    line.starts_with(b"-----BEGIN ")
-        || line.starts_with(b"-----END ")
-        || (line.starts_with(b"unsigned char ") && line.ends_with(b"[] = {"))
-        || (line.starts_with(b"unsigned int ") && line.ends_with(b";"))
-        || line == b"};"
 }
 
 impl Digits {

@@ -7,6 +7,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::driver::ConfigsInUse;
+use crate::fault::Fault;
 
 #[test]
 fn a_file_is_identified_by_its_hash() {
