@@ -3,10 +3,16 @@
 use std::cell::RefCell;
 use std::path::Path;
 
+use anyhow::Context;
 use dekker_cli::{Finding, Like, Opened, Tools};
 use zeroize::Zeroizing;
 
 use crate::guest::{Component, ConfigFinding, MEMORY_MAX, Severity, ValueInspector};
+
+/// Reads the component in a file.
+pub(super) fn read_component(path: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("cannot read the component {}", path.display()))
+}
 
 /// The compiled component.
 pub(super) struct Compiled {
@@ -24,7 +30,7 @@ impl Compiled {
     pub(super) fn from_file(path: Option<&Path>) -> anyhow::Result<Self> {
         match path {
             Some(path) => {
-                let bytes = super::serve::read_component(path)?;
+                let bytes = read_component(path)?;
                 Self::of(Component::compile(&bytes, MEMORY_MAX))
             }
             None => Self::new(),

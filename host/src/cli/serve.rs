@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 use super::access;
 use super::banner::Banner;
-use super::component_tools::Compiled;
+use super::component_tools::{Compiled, read_component};
 use super::log::Log;
 use super::state_dir::StateDir;
 use super::{EngineArgs, announce};
@@ -112,10 +112,6 @@ impl EngineArgs {
             None => Ok(builder),
         }
     }
-}
-
-pub(super) fn read_component(path: &Path) -> anyhow::Result<Vec<u8>> {
-    std::fs::read(path).with_context(|| format!("cannot read the component {}", path.display()))
 }
 
 pub(super) async fn run(args: ServeArgs, log: Log) -> anyhow::Result<ExitCode> {
