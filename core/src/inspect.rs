@@ -13,6 +13,7 @@ mod kms_v1;
 mod kms_v2;
 mod layout;
 mod local;
+mod origin;
 mod partial;
 #[cfg(test)]
 mod tests;
@@ -25,8 +26,9 @@ pub use self::error::{InspectError, InspectFault};
 use self::formats::format_of;
 use self::found::Found;
 pub use self::inspection::{Annotation, Inspection};
-pub use self::key_names::{KeyName, key_names};
+pub use self::key_names::{KeyName, key_names, value_prefixes};
 pub use self::layout::Segment;
+pub use self::origin::Origin;
 pub use self::partial::Partial;
 use crate::json::Writer;
 use crate::provider::prefix;
@@ -36,11 +38,12 @@ use crate::provider::prefix;
 /// ```
 /// let value = [b"k8s:enc:aesgcm:v1:key1:".as_slice(), &[0; 12 + 3 + 16]].concat();
 /// let seen = dekker_core::inspect::inspect(&value).unwrap();
-/// assert_eq!((seen.provider, seen.key_name.as_deref(), seen.plaintext_size), ("aesgcm", Some("key1"), 3));
+/// assert_eq!((seen.origin.provider, seen.origin.key_name.as_deref()), ("aesgcm", Some("key1")));
+/// assert_eq!(seen.plaintext_size, 3);
 /// ```
 ///
 /// A name may contain colons: k3s and RKE2 name a rotated key `aescbckey-2026-03-09T09:46:54+01:00`. Without the names of a configuration, the most
-/// probable name is reported, and [`key_name_is_guessed`](Inspection::key_name_is_guessed) if another one is possible.
+/// probable name is reported, and [`key_name_is_guessed`](Origin::key_name_is_guessed) if another one is possible.
 ///
 /// # Errors
 /// Returns an error if the bytes are not a value of the provider that their prefix names.
@@ -64,9 +67,9 @@ pub fn inspect(stored: &[u8]) -> Result<Inspection, InspectError> {
 /// ";
 /// let config = Config::load(file, false).unwrap();
 /// let value = [b"k8s:enc:aesgcm:v1:a:bc:de:".as_slice(), &[0; 12 + 3 + 16]].concat();
-/// let seen = inspect_with(&value, &key_names(&config)).unwrap();
+/// let seen = inspect_with(&value, &key_names(&config)).unwrap().origin;
 /// assert_eq!((seen.key_name.as_deref(), seen.key_name_is_guessed), (Some("a:bc"), false));
-/// let seen = inspect(&value).unwrap();
+/// let seen = inspect(&value).unwrap().origin;
 /// assert_eq!((seen.key_name.as_deref(), seen.key_name_is_guessed), (Some("a:bc:de"), true));
 /// ```
 ///

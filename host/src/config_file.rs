@@ -8,6 +8,8 @@
 //! configuration in use takes effect only after it has remained unchanged for a while. A file that reads as much takes effect at once. MUST DIFFER:
 //! upstream accepts any valid file.
 
+mod refusal;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,12 +20,15 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
+use self::refusal::Refusal;
 use crate::clock::Clock;
 use crate::driver::{ConfigsInUse, Judged};
-use crate::fault::ReloadError;
+use crate::fault::{Fault, ReloadError};
 use crate::host::Host;
 use crate::metrics::Metrics;
 use crate::model::HostError;
+
+pub(crate) use self::refusal::log_warnings;
 
 /// The delay before a refused file is offered again: 1 second, doubled up to the poll interval.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -99,6 +104,12 @@ pub(crate) trait Engine: Sync {
         over: Arc<str>,
     ) -> impl Future<Output = Result<Result<(), ReloadError>, HostError>> + Send;
 
+    /// Returns the warnings for a file, valid or not; none if they cannot be determined.
+    fn config_warnings(
+        &self,
+        config: Zeroizing<Vec<u8>>,
+    ) -> impl Future<Output = Vec<Fault>> + Send;
+
     /// Sets what `/statusz` reports about the file.
     fn set_config_file(&self, status: serde_json::Value);
 }
@@ -121,6 +132,13 @@ impl Engine for Host {
         over: Arc<str>,
     ) -> impl Future<Output = Result<Result<(), ReloadError>, HostError>> + Send {
         Host::reload_over(self, config, Some(over))
+    }
+
+    fn config_warnings(
+        &self,
+        config: Zeroizing<Vec<u8>>,
+    ) -> impl Future<Output = Vec<Fault>> + Send {
+        Host::config_warnings(self, config)
     }
 
     fn set_config_file(&self, status: serde_json::Value) {
@@ -217,12 +235,15 @@ impl<E: Engine> Controller<E> {
                     }
                     hold = Some(reason);
                 }
-                Err(reason) => {
+                Err(Refusal { reason, config }) => {
                     // Log a repeated error only at debug level.
                     if last_error.as_ref() == Some(&reason) {
                         tracing::debug!(error = reason, "the configuration is still refused");
                     } else {
                         tracing::error!(error = reason, %path, "the configuration was refused; the one in use is kept");
+                        if let Some(config) = config {
+                            log_warnings(&self.path, &self.engine.config_warnings(config).await);
+                        }
                     }
                     self.metrics.reload_failed(now);
                     refusals += 1;
@@ -270,7 +291,7 @@ impl<E: Engine> Controller<E> {
     }
 
     /// Polls once. Returns an error if the file is refused.
-    async fn poll(&mut self, clock: &Clock) -> Result<Polled, String> {
+    async fn poll(&mut self, clock: &Clock) -> Result<Polled, Refusal> {
         let confirmed = self.poll_now.confirmed.swap(false, Ordering::Relaxed);
         self.seen = None;
         let mut content = self.read().await?;
@@ -306,7 +327,7 @@ impl<E: Engine> Controller<E> {
             let Content { bytes, hash } = content;
             let mut confirmed = None;
             let outcome = tokio::select! {
-                outcome = self.engine.reload_over(bytes, over) => Ok(outcome.map_err(text)?),
+                outcome = self.engine.reload_over(bytes.clone(), over) => Ok(outcome.map_err(text)?),
                 // Probing a file whose plugins are unavailable takes a long time. A better file ends the wait.
                 newer = self.better_than(&hash, &mut missed, &mut confirmed) => Err(newer),
             };
@@ -316,7 +337,9 @@ impl<E: Engine> Controller<E> {
             content = match outcome {
                 Ok(Ok(())) => break Ok(Polled::InUse(hash)),
                 Ok(Err(ReloadError::Overtaken)) => self.read().await?,
-                Ok(Err(error)) => break Err(error.to_string()),
+                Ok(Err(error)) => {
+                    break Err(Refusal { reason: error.to_string(), config: Some(bytes) });
+                }
                 // Compare it with the configuration that is then in use: the older file may have taken effect in the meantime.
                 Err(newer) => newer,
             };

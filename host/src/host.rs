@@ -21,6 +21,7 @@ pub use self::builder::{BuildError, HostBuilder, KmsCoast, WriteDekSource, defau
 
 use crate::driver::{ConfigsInUse, Control, Judged, KmsHelp, Reply, Request};
 use crate::fault::{Fault, ReloadError};
+use crate::guest::{Component, ConfigFinding, Severity};
 use crate::kms::address::SocketAddress;
 use crate::kms::ownership::Standing;
 use crate::metrics::{Metrics, TransformationType, add_up};
@@ -66,6 +67,8 @@ struct Shared {
     config_file: Mutex<Option<serde_json::Value>>,
     workers: Option<Arc<Workers>>,
     embedded_plugin: OnceLock<(SocketAddress, watch::Receiver<Standing>)>,
+    /// For checks of configurations, which run in an instance without an engine.
+    component: Component,
     /// Closed when the engine's thread has dropped the engine.
     ended: watch::Receiver<()>,
 }
@@ -367,6 +370,19 @@ impl Host {
         let _ = self.0.embedded_plugin.set((address, standing));
     }
 
+    /// Returns the warnings for a configuration file that may replace the one in use, valid or not; none if the component cannot determine them.
+    pub(crate) async fn config_warnings(&self, config: Zeroizing<Vec<u8>>) -> Vec<Fault> {
+        let component = self.0.component.clone();
+        let check = move || component.check_config(&config, true).unwrap_or_default();
+        #[cfg(test)]
+        if crate::simulation::seams::is_simulated() {
+            return warnings(&check());
+        }
+        // A task that panicked, or a runtime that ends.
+        let findings = tokio::task::spawn_blocking(check).await.unwrap_or_default();
+        warnings(&findings)
+    }
+
     /// Sets what `/statusz` reports about the configuration file.
     pub(crate) fn set_config_file(&self, status: serde_json::Value) {
         *self.config_file() = Some(status);
@@ -436,4 +452,9 @@ impl Drop for Abandoned<'_> {
         // If the driver is gone, there is nothing to cancel.
         let _ = self.control.send(Control::Cancel(self.op));
     }
+}
+
+fn warnings(findings: &[ConfigFinding]) -> Vec<Fault> {
+    let is_warning = |finding: &&ConfigFinding| finding.severity == Severity::Warning;
+    findings.iter().filter(is_warning).map(Fault::from).collect()
 }

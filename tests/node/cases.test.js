@@ -140,6 +140,10 @@ test("a value that may end with a line end has two readings", async () => {
   const block = Buffer.concat([load("cbc.bin").subarray(0, -1), Buffer.from("\n")]);
   const [found] = inspectInput(block);
   assert.deepEqual([found.size, found.notes], [119, undefined]);
+  // So do the fields of an object in protobuf.
+  const object = Buffer.from("k8s\0\n\x0c\n\x02v1\x12\x06Secret\x12\x03ab\n");
+  const [plain] = inspectInput(object);
+  assert.deepEqual([plain.content, plain.size, plain.notes], ["kubernetes protobuf", object.length, undefined]);
 });
 
 test("the resource is known from the storage key", () => {

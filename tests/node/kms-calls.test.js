@@ -103,6 +103,8 @@ test("errors of a client are mapped to gRPC codes", async () => {
     ["zero, which is not an error", { code: 0 }, 2],
     ["an unknown name", { code: "EWHAT" }, 2],
     ["a time-out of fetch", { name: "TimeoutError" }, 4],
+    ["kmsGrpc: the version call of KMS v1 failed", { name: "DekkerError", code: "KMS", grpcCode: 14 }, 14],
+    ["kmsGrpc: another version of KMS v1", { name: "DekkerError", code: "KMS" }, 2],
   ];
   for (const [desc, fields, expected] of table) {
     const kms = new TestKms();

@@ -103,13 +103,17 @@ test("a plugin's long error text is returned whole, without a retry", async (con
 });
 
 test("an aborted call is cancelled", async (context) => {
-  const client = kmsGrpc({ socketPath: join(await folder(context), "nobody.sock") });
-  const gone = new AbortController();
-  const call = assert.rejects(client.status({ signal: gone.signal }), { code: grpc.status.CANCELLED });
-  gone.abort();
-  await call;
-  await assert.rejects(client.status({ signal: gone.signal }), { name: "AbortError" });
-  client.close();
+  const socketPath = join(await folder(context), "nobody.sock");
+  for (const version of ["v1", "v2"]) {
+    const client = kmsGrpc({ socketPath, version });
+    const gone = new AbortController();
+    const encrypt = () => client.encrypt({ uid: "1", plaintext: bytes("dek") }, { signal: gone.signal });
+    const call = assert.rejects(encrypt(), { code: grpc.status.CANCELLED }, version);
+    gone.abort();
+    await call;
+    await assert.rejects(encrypt(), { name: "AbortError" }, version);
+    client.close();
+  }
 });
 
 test("a call to a missing socket fails at its deadline", async (context) => {
@@ -156,27 +160,51 @@ test("a socket that cannot be used is reported as kube-apiserver reports it", as
   const { rows } = JSON.parse(await readFile(recording, "utf8"));
   const isRoot = process.geteuid() === 0;
   let compared = 0;
-  for (const { state, api, connected, status } of rows) {
-    if (api !== "v2" || connected) continue;
+  for (const { state, api, connected, status, encrypt, decrypt } of rows) {
+    if (connected || SOCKETS[state] === undefined) continue;
     const directory = await folder(context);
     await chmod(directory, 0o755);
     const path = join(directory, "kms.sock");
     await SOCKETS[state](path, context);
-    const client = kmsGrpc({ socketPath: path, timeoutMs: 200 });
+    const client = kmsGrpc({ socketPath: path, version: api, timeoutMs: 200 });
     // Root may connect to any socket.
     if (isRoot && state === "not permitted") process.seteuid(54321);
     try {
-      const fault = await client.status().catch((fault) => fault);
-      assert.equal(fault.code, grpc.status.DEADLINE_EXCEEDED, state);
-      const text = `rpc error: code = DeadlineExceeded desc = ${fault.details}`;
-      assert.equal(text.replaceAll(path, "SOCKET"), status, state);
+      const calls = {
+        encrypt: [{ plaintext: bytes("dek") }, encrypt],
+        decrypt: [{ ciphertext: bytes("dek") }, decrypt],
+      };
+      if (api === "v2") calls.status = [{}, status];
+      const compare = async ([method, [request, text]]) => {
+        const fault = await client[method](request).catch((fault) => fault);
+        const desc = `${state}, ${api}, ${method}`;
+        assert.equal(fault.grpcCode ?? fault.code, grpc.status.DEADLINE_EXCEEDED, desc);
+        const shown = api === "v1" ? fault.message : `rpc error: code = DeadlineExceeded desc = ${fault.details}`;
+        assert.equal(shown.replaceAll(path, "SOCKET"), text, desc);
+      };
+      await Promise.all(Object.entries(calls).map(compare));
     } finally {
       if (isRoot) process.seteuid(0);
       client.close();
     }
     compared += 1;
   }
-  assert.equal(compared, 6);
+  assert.equal(compared, 12);
+});
+
+test("operations report kube-apiserver's text for a KMS v1 plugin that cannot be reached", async (context) => {
+  const path = join(await folder(context), "nobody.sock");
+  const { rows } = JSON.parse(await readFile(new URL("../vectors/kms-sockets.json", import.meta.url), "utf8"));
+  const { encrypt } = rows.find(({ state, api, connected }) => state === "missing" && api === "v1" && !connected);
+  const events = [];
+  const onEvent = (event) => events.push(event);
+  const config = file("v1", `unix://${path}`, "500ms");
+  const transformer = await Transformer.load(config, { kms: kmsGrpc, onEvent });
+  const fault = await transformer.toStorage(AT, bytes("v")).catch((fault) => fault);
+  assert.equal(fault.code, "KMS");
+  assert.equal(fault.message.replaceAll(path, "SOCKET"), encrypt);
+  assert.equal(events.find(({ type }) => type === "kmsCall").grpcCode, grpc.status.DEADLINE_EXCEEDED);
+  transformer.free();
 });
 
 test("invalid endpoints are refused", () => {
@@ -240,6 +268,7 @@ test("a KMS v1 plugin of another version is refused", async (context) => {
   const path = join(await folder(context), "v1.sock");
   await serveV1(context, path, "v9");
   const transformer = await Transformer.load(file("v1", `unix://${path}`), { kms: kmsGrpc });
-  await assert.rejects(transformer.toStorage(AT, bytes("v")), { code: "KMS", message: /answers version "v9"/ });
+  const message = "KMS provider api version v9 is not supported, only v1beta1 is supported now";
+  await assert.rejects(transformer.toStorage(AT, bytes("v")), { code: "KMS", message });
   transformer.free();
 });

@@ -43,6 +43,7 @@ pub(crate) fn run(workspace: &Workspace, counts: &mut Counts) -> Result<String> 
     tests
         .args(["test", "--release", "-p", "dekker-forms", "--test", "etcd"])
         .env("DEKKER_ETCD", std::env::join_paths(&directories)?)
+        .env("DEKKER_BIN", workspace.binary())
         .args(["--", "--nocapture"]);
     let mut figures = Vec::new();
     command::run_tests_seeing(&mut tests, counts, |line| figures.extend(figure(line)))?;

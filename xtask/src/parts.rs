@@ -109,8 +109,8 @@ pub(crate) static PARTS: &[&Part] = &[
     &INTEROP,
     &Part {
         name: "etcd",
-        about: "a real etcd 3.5, 3.6 and 3.7: every output of etcdctl and of the gateway is read back",
-        needs: Needs::Nothing,
+        about: "a real etcd 3.5, 3.6 and 3.7: every output of etcdctl and of the gateway is read back, by the commands too",
+        needs: Needs::Binary,
         run: suites::etcd,
     },
     &Part {

@@ -189,3 +189,22 @@ fn compiles(copy: &Workspace) -> Result<()> {
     let packages = ["test", "--release", "--no-run", "-p", "dekker-shared"];
     command::run(tests.args(packages).args(["--test", "simulation"]))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Playing histories without each fix takes too long for every test run. A patch that no longer applies would be noticed too late.
+    #[test]
+    fn every_patch_that_removes_a_fix_applies() {
+        let workspace = Workspace::find().expect("a workspace");
+        let patches = patches(&workspace).expect("patches");
+        assert!(!patches.is_empty());
+        for patch in patches {
+            let mut git = workspace.command("git");
+            let check = git.args(["apply", "--check"]).arg(&patch).output().expect("git");
+            let stderr = String::from_utf8_lossy(&check.stderr);
+            assert!(check.status.success(), "{}: {stderr}", patch.display());
+        }
+    }
+}

@@ -62,7 +62,7 @@ impl Entry {
     }
 
     /// The readings of the value, the most probable first: without the line end that may have been added, without its `\n` only if it is `\r\n`, and
-    /// as it is. Try them in this order.
+    /// as it is. [`probable_readings`](Self::probable_readings) also considers the structure of the value.
     ///
     /// There is only one unless [`line_end`](Self::line_end) is [`LineEnd::MaybeAdded`].
     pub fn readings(&self) -> impl Iterator<Item = &[u8]> {

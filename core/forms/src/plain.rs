@@ -154,8 +154,13 @@ impl Plain {
 
     /// Searches for the end of the value. Returns whether to go on.
     fn search(&mut self, end: bool, context: &mut Context) -> bool {
-        if self.searched == self.start && !self.crlf && self.rest().starts_with(PROTOBUF_PREFIX) {
-            let rest = self.rest();
+        let rest = self.rest();
+        let is_new = self.searched == self.start && !self.crlf;
+        // Only from its first byte on, a value in protobuf is known to be one.
+        if is_new && !end && text::may_begin(rest, &[PROTOBUF_PREFIX]) {
+            return false;
+        }
+        if is_new && rest.starts_with(PROTOBUF_PREFIX) {
             match kubernetes::protobuf_len(rest) {
                 Length::Exact(len) => match rest.get(len) {
                     None if !end => return false,
@@ -261,7 +266,8 @@ impl Plain {
         }
         let Some(len) = after.iter().take(limit.saturating_add(2)).position(|byte| *byte == b'\n')
         else {
-            return more(after.len() <= limit && text::is_graphic(after));
+            let line = after.strip_suffix(b"\r").unwrap_or(after);
+            return more(line.len() <= limit && text::is_graphic(line));
         };
         let (line, value) = after.split_at(len);
         let line = line.strip_suffix(b"\r").unwrap_or(line);

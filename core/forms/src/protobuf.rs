@@ -78,6 +78,25 @@ pub(crate) fn fields<'b>(
     Some(())
 }
 
+/// Whether the bytes are whole fields of a message, of every kind that protobuf has today.
+pub(crate) fn is_message(mut bytes: &[u8]) -> bool {
+    while !bytes.is_empty() {
+        let Varint::Value(tag, rest) = varint(bytes) else { return false };
+        let (len, rest) = match (tag & 7, varint(rest)) {
+            (0, Varint::Value(_, rest)) => (0, rest),
+            (1, _) => (8, rest),
+            (2, Varint::Value(len, rest)) => (len, rest),
+            (5, _) => (4, rest),
+            _ => return false,
+        };
+        let Some(rest) = usize::try_from(len).ok().and_then(|len| rest.get(len..)) else {
+            return false;
+        };
+        bytes = rest;
+    }
+    true
+}
+
 /// Whether `bytes` begin with the header of an answer of etcd: `0a <len>`, then up to four numbers.
 pub(crate) fn begins(bytes: &[u8]) -> bool {
     let Some((10, rest)) = bytes.split_first().map(|(tag, rest)| (*tag, rest)) else {

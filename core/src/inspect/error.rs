@@ -15,7 +15,8 @@ use crate::provider::kms::v2::envelope::EnvelopeError;
 /// ```
 /// let head = b"k8s:enc:aescbc:v1:key1:0123456789abcdef";
 /// let error = dekker_core::inspect::inspect(head).unwrap_err();
-/// assert_eq!((error.known.provider, error.known.key_name.as_deref()), (Some("aescbc"), Some("key1")));
+/// let origin = error.known.origin.as_ref().unwrap();
+/// assert_eq!((origin.provider, origin.key_name.as_deref()), ("aescbc", Some("key1")));
 /// assert_eq!(error.known.missing_at_least, Some(16));
 /// assert_eq!(
 ///     error.to_string(),

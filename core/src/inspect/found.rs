@@ -6,6 +6,7 @@ use alloc::string::{String, ToString};
 use super::error::{InspectError, InspectFault};
 use super::inspection::Inspection;
 use super::layout::Layout;
+use super::origin::Origin;
 use super::partial::Partial;
 
 /// What describes a provider's values.
@@ -30,12 +31,8 @@ impl Format {
 
     /// Returns what is known of a value of `size` bytes that has this prefix.
     pub(super) fn partial(&self, size: usize) -> Partial {
-        Partial {
-            provider: Some(self.provider),
-            api_version: self.api_version,
-            size,
-            ..Partial::default()
-        }
+        let origin = Origin::of_provider(self.provider, self.api_version);
+        Partial { origin: Some(origin), size, missing_at_least: None }
     }
 }
 
@@ -76,22 +73,13 @@ impl Found<'_> {
 
     /// Creates an error with what is known of the value.
     pub(super) fn error(&self, fault: InspectFault, missing_at_least: Option<u64>) -> InspectError {
-        let known = Partial { missing_at_least, ..self.partial() };
+        let known = Partial { origin: Some(self.origin()), size: self.size, missing_at_least };
         InspectError::new(fault, known)
     }
 
     /// Creates the description. The fields of KMS are empty.
     pub(super) fn inspection(&self, layout: Layout, plaintext_size: usize) -> Inspection {
-        let Partial { provider_name, key_name, key_name_is_guessed, size, .. } = self.partial();
-        Inspection {
-            provider: self.format.provider,
-            api_version: self.format.api_version,
-            provider_name,
-            key_name,
-            key_name_is_guessed,
-            plaintext_size,
-            ..Inspection::blank(layout, size)
-        }
+        Inspection { plaintext_size, ..Inspection::blank(self.origin(), layout, self.size) }
     }
 
     /// Returns the provider's prefix with the name and its colon.
@@ -99,15 +87,15 @@ impl Found<'_> {
         format!("{}{}:", self.format.prefix, self.name)
     }
 
-    fn partial(&self) -> Partial {
+    fn origin(&self) -> Origin {
         let name = Some(self.name.to_string());
         let (provider_name, key_name) =
             if self.format.is_kms() { (name, None) } else { (None, name) };
-        Partial {
+        Origin {
             provider_name,
             key_name,
             key_name_is_guessed: self.is_name_guessed,
-            ..self.format.partial(self.size)
+            ..Origin::of_provider(self.format.provider, self.format.api_version)
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::inspection::Inspection;
 use super::layout::Layout;
+use super::origin::Origin;
 
 pub(super) fn identity(stored: &[u8]) -> Inspection {
     let mut layout = Layout::default();
@@ -9,7 +10,7 @@ pub(super) fn identity(stored: &[u8]) -> Inspection {
     Inspection {
         content: Some(content(stored)),
         plaintext_size: stored.len(),
-        ..Inspection::blank(layout, stored.len())
+        ..Inspection::blank(Origin::of_provider("identity", None), layout, stored.len())
     }
 }
 

@@ -4,22 +4,14 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::layout::{Layout, Segment};
+use super::origin::Origin;
 use crate::json::Writer;
 
 /// The description of a stored value. Contains no secret and no key ID.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inspection {
-    /// `identity`, `aesgcm`, `aescbc`, `secretbox` or `kms`.
-    pub provider: &'static str,
-    /// `v1` or `v2`; KMS only.
-    pub api_version: Option<&'static str>,
-    /// The name of the KMS provider; KMS only.
-    pub provider_name: Option<String>,
-    /// The name of the local provider's key, which may contain colons.
-    pub key_name: Option<String>,
-    /// Whether the value allows other names, of which [`key_name`](Self::key_name) is the most probable. The names of a configuration decide:
-    /// [`inspect_with`](super::inspect_with).
-    pub key_name_is_guessed: bool,
+    /// The provider and the name of its key.
+    pub origin: Origin,
     /// `sha256:<hex>` of the key ID; KMS v2 only.
     pub key_id_hash: Option<String>,
     /// `AES_GCM_KEY` or `HKDF_SHA256_XNONCE_AES_GCM_SEED`; KMS v2 only.
@@ -48,14 +40,10 @@ pub struct Annotation {
 }
 
 impl Inspection {
-    /// Creates the description of a value of `identity`, without content.
-    pub(super) fn blank(layout: Layout, size: usize) -> Self {
+    /// Creates the description of a value of this origin, in which the fields of single providers are empty.
+    pub(super) fn blank(origin: Origin, layout: Layout, size: usize) -> Self {
         Self {
-            provider: "identity",
-            api_version: None,
-            provider_name: None,
-            key_name: None,
-            key_name_is_guessed: false,
+            origin,
             key_id_hash: None,
             encrypted_dek_source_type: None,
             encrypted_dek_source_size: None,
@@ -70,11 +58,7 @@ impl Inspection {
     /// Writes the fields as members. Fields that do not apply to the provider are omitted.
     pub(super) fn write(&self, json: &mut Writer) {
         let Self {
-            provider,
-            api_version,
-            provider_name,
-            key_name,
-            key_name_is_guessed,
+            origin,
             key_id_hash,
             encrypted_dek_source_type,
             encrypted_dek_source_size,
@@ -84,13 +68,7 @@ impl Inspection {
             plaintext_size,
             layout,
         } = self;
-        json.text("provider", provider);
-        json.text_if("apiVersion", *api_version);
-        json.text_if("providerName", provider_name.as_deref());
-        json.text_if("keyName", key_name.as_deref());
-        if *key_name_is_guessed {
-            json.flag("keyNameGuessed", Some(true));
-        }
+        origin.write(json);
         json.text_if("keyIdHash", key_id_hash.as_deref());
         json.text_if("encryptedDEKSourceType", *encrypted_dek_source_type);
         if let Some(size) = encrypted_dek_source_size {

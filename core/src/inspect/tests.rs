@@ -44,7 +44,7 @@ fn every_format_is_recognized_and_measured() {
     for (desc, stored, provider, plaintext_size) in table {
         let seen = inspect(&stored).unwrap();
         assert_eq!(
-            (seen.provider, seen.plaintext_size, seen.size),
+            (seen.origin.provider, seen.plaintext_size, seen.size),
             (provider, plaintext_size, stored.len()),
             "{desc}"
         );
@@ -133,5 +133,59 @@ fn a_damaged_value_is_reported_with_the_cause() {
     for (desc, stored, expected) in table {
         let error = inspect(&stored).unwrap_err().to_string();
         assert!(error.contains(expected), "{desc}: {error}");
+    }
+}
+
+/// Programs read the JSON, so its members and their order stay.
+#[test]
+fn the_json_of_a_value_is_fixed() {
+    let layout = |parts: &[(&str, usize, usize)]| {
+        let parts = parts.iter().map(|(name, offset, length)| {
+            alloc::format!(r#"{{"name":"{name}","offset":{offset},"length":{length}}}"#)
+        });
+        parts.collect::<Vec<_>>().join(",")
+    };
+    let gcm =
+        layout(&[("prefix", 0, 26), ("nonce", 26, 12), ("ciphertext", 38, 2), ("tag", 40, 16)]);
+    let gcm = alloc::format!(
+        r#"{{"provider":"aesgcm","keyName":"key:1ab","keyNameGuessed":true,"size":56,"plaintextSize":2,"layout":[{gcm}]}}"#
+    );
+    let kms = layout(&[
+        ("prefix", 0, 17),
+        ("length", 17, 2),
+        ("encryptedDEK", 19, 1),
+        ("nonce", 20, 12),
+        ("tag", 32, 16),
+    ]);
+    let kms = alloc::format!(
+        r#"{{"provider":"kms","apiVersion":"v1","providerName":"p","encryptedDEKSourceSize":1,"size":48,"plaintextSize":0,"layout":[{kms}]}}"#
+    );
+    let text = r#"{"provider":"identity","content":"text","size":1,"plaintextSize":1,"layout":[{"name":"plaintext","offset":0,"length":1}]}"#;
+    for (desc, stored, expected) in [
+        ("aesgcm", value("k8s:enc:aesgcm:v1:key:1ab:", &[0; 12 + 2 + 16]), Ok(&*gcm)),
+        ("kms v1", value("k8s:enc:kms:v1:p:", &[&[0, 1][..], &[7; 29]].concat()), Ok(&kms)),
+        ("identity", value("", b"x"), Ok(text)),
+        (
+            "no value",
+            Vec::new(),
+            Err(r#"{"error":"there is no value: the input is empty","size":0}"#),
+        ),
+        (
+            "cut short",
+            value("k8s:enc:aescbc:v1:key1:", &[0; 16]),
+            Err(
+                r#"{"error":"the value is cut short: 16 bytes follow k8s:enc:aescbc:v1:key1:, expected at least 32; at least 16 bytes are missing","provider":"aescbc","keyName":"key1","size":39,"missingAtLeast":16}"#,
+            ),
+        ),
+        (
+            "kms v2 without a body",
+            value("k8s:enc:kms:v2:p:", b""),
+            Err(
+                r#"{"error":"the value is cut short: 0 bytes follow k8s:enc:kms:v2:p:, expected at least 36; at least 36 bytes are missing","provider":"kms","apiVersion":"v2","providerName":"p","size":17,"missingAtLeast":36}"#,
+            ),
+        ),
+    ] {
+        let json = inspect_json(&stored);
+        assert_eq!(json.as_deref().map_err(|error| &**error), expected, "{desc}");
     }
 }

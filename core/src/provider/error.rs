@@ -34,6 +34,22 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// Returns the name in the WIT interface, such as `no-matching-prefix`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoMatchingPrefix => "no-matching-prefix",
+            Self::EncryptedData => "encrypted-data",
+            Self::DecryptFailed => "decrypt-failed",
+            Self::Malformed => "malformed",
+            Self::Kms => "kms",
+            Self::NotReady => "not-ready",
+            Self::NoncesExhausted => "nonces-exhausted",
+            Self::Overloaded => "overloaded",
+            Self::ReadOnly => "read-only",
+            Self::Internal => "internal",
+        }
+    }
+
     /// Returns whether the same operation may succeed later without any change to its input.
     pub const fn is_transient(self) -> bool {
         match self {

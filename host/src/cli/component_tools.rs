@@ -47,7 +47,11 @@ fn finding(finding: ConfigFinding) -> Finding {
 }
 
 impl Tools for Compiled {
-    fn inspect(&self, stored: &[u8]) -> anyhow::Result<Result<String, String>> {
+    fn inspect(
+        &self,
+        stored: &[u8],
+        prefixes: &[String],
+    ) -> anyhow::Result<Result<String, String>> {
         let mut instance = self.inspector.borrow_mut();
         let inspector = match instance.take() {
             Some(inspector) => inspector,
@@ -55,13 +59,18 @@ impl Tools for Compiled {
         };
         // After a trap, the next value gets another instance.
         let inspector = instance.insert(inspector);
-        match inspector.inspect(stored) {
+        match inspector.inspect(stored, prefixes) {
             Ok(outcome) => Ok(outcome),
             Err(trap) => {
                 *instance = None;
                 Err(failed(trap))
             }
         }
+    }
+
+    fn value_prefixes(&self, config: &[u8]) -> anyhow::Result<Result<Vec<String>, Vec<Finding>>> {
+        let prefixes = self.component.value_prefixes(config).map_err(failed)?;
+        Ok(prefixes.map_err(|faults| faults.into_iter().map(finding).collect()))
     }
 
     fn check_config(&self, config: &[u8], reload: bool) -> anyhow::Result<Vec<Finding>> {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{ArgAction, Args, value_parser};
+use dekker_cli::Tools;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -17,11 +18,12 @@ use tokio::task::JoinHandle;
 
 use super::access;
 use super::banner::Banner;
+use super::component_tools::Compiled;
 use super::log::Log;
 use super::state_dir::StateDir;
 use super::{EngineArgs, announce};
 use crate::config_file::{self, Content, Controller, PollNow, Timing};
-use crate::host::{Host, HostBuilder, WORKERS_MAX, default_workers};
+use crate::host::{BuildError, Host, HostBuilder, WORKERS_MAX, default_workers};
 use crate::http::listen::{Access, UnixSocket, raise_limit};
 use crate::http::peer::PeerPolicy;
 use crate::http::{api, health};
@@ -126,6 +128,9 @@ pub(super) async fn run(args: ServeArgs, log: Log) -> anyhow::Result<ExitCode> {
     let metrics =
         Arc::new(Metrics::new(&args.apiserver_id).count_dropped_log_lines(move || log.dropped()));
     let host = args.host_builder(&content, &metrics)?.build();
+    if let Err(BuildError::Faults(_)) = &host {
+        args.log_warnings(&config_path, &content)?;
+    }
     let host = host.with_context(|| config_path.display().to_string())?;
     metrics.config_loaded(&content.hash);
     if let Some(plugin) = &plugin {
@@ -196,6 +201,16 @@ impl ServeArgs {
         }
         let plugin = state_dir.serve_plugin(state_dir.kms_address(), self.init_keyring).await?;
         Ok(Source { path: state_dir.configuration()?, plugin: Some(plugin) })
+    }
+
+    /// Logs the warnings about a configuration that is not valid, which may name the mistake.
+    fn log_warnings(&self, path: &Path, content: &Content) -> anyhow::Result<()> {
+        let tools = Compiled::from_file(self.engine.component.as_deref())?;
+        let reload = self.encryption_provider_config_automatic_reload;
+        let findings = tools.check_config(&content.bytes, reload)?.into_iter();
+        let warnings: Vec<_> = findings.filter(|finding| finding.is_warning).collect();
+        config_file::log_warnings(path, &warnings);
+        Ok(())
     }
 
     fn host_builder(

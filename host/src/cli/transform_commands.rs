@@ -6,6 +6,7 @@ use anyhow::Context;
 use clap::Args;
 use dekker_cli::encrypt_warning::Written;
 use dekker_cli::io::read_input;
+use dekker_cli::key_help::{KeyHelp, Rules};
 use dekker_cli::transform_args::{Place, SealWith, encrypt_with_dek, finish};
 use dekker_cli::{Decryptor, Opened, ValueState, decrypt_command};
 use tokio::runtime::Handle;
@@ -72,7 +73,10 @@ pub(super) async fn encrypt(args: EncryptArgs) -> anyhow::Result<ExitCode> {
             let encrypted = command.host.to_storage(at.clone(), plaintext).await;
             let encrypted = match encrypted {
                 Ok(encrypted) => Ok(encrypted),
-                Err(error) => Err(explained(&command.host, error, &at, None).await),
+                Err(error) => {
+                    let help = command.host.help(&error, &at, None).await;
+                    Err(decrypt_command::with_help(error.into(), &help))
+                }
             };
             command.end().await;
             let encrypted = encrypted?;
@@ -106,7 +110,12 @@ pub(super) async fn decrypt(args: DecryptArgs) -> anyhow::Result<ExitCode> {
         return blocking(move || decrypt_command::run(&mut through, &args)).await;
     }
     let command = OneCommand::start(&engine.engine, Direction::Decrypt)?;
-    let mut by_engine = ByEngine { runtime, host: command.host.clone(), has_asked_status: false };
+    let mut by_engine = ByEngine {
+        runtime,
+        host: command.host.clone(),
+        has_asked_status: false,
+        key_help: KeyHelp::default(),
+    };
     let code = blocking(move || decrypt_command::run(&mut by_engine, &args)).await;
     command.end().await;
     code
@@ -125,6 +134,8 @@ struct ByEngine {
     host: Host,
     /// Whether the plugin's Status was waited for.
     has_asked_status: bool,
+    /// The configuration of the command does not change.
+    key_help: KeyHelp,
 }
 
 impl ByEngine {
@@ -159,9 +170,7 @@ impl Decryptor for ByEngine {
         at: dekker_cli::Location<'_>,
         stored: &[u8],
     ) -> anyhow::Result<anyhow::Result<Opened>> {
-        let runtime = self.runtime.clone();
-        let at = owned(at);
-        match runtime.block_on(self.read(at.clone(), stored)) {
+        match self.runtime.clone().block_on(self.read(owned(at), stored)) {
             Ok(decrypted) => Ok(Ok(Opened {
                 bytes: decrypted.plaintext.into_zeroizing(),
                 stale: decrypted.state.map(|_| decrypted.stale),
@@ -169,10 +178,24 @@ impl Decryptor for ByEngine {
                 key_id_hash: decrypted.key_id_hash,
             })),
             Err(error @ HostError::Closed) => Err(error.into()),
-            Err(error) => {
-                Ok(Err(runtime.block_on(explained(&self.host, error, &at, Some(stored)))))
-            }
+            Err(error) => Ok(Err(error.into())),
         }
+    }
+
+    fn help(
+        &mut self,
+        error: &anyhow::Error,
+        at: dekker_cli::Location<'_>,
+        stored: &[u8],
+    ) -> Vec<String> {
+        let Some(HostError::Transform(error)) = error.downcast_ref() else {
+            return Vec::new();
+        };
+        let status = || self.runtime.block_on(self.host.status()).ok();
+        let rules = || Rules::of_status(&status()?);
+        let mut help = self.host.kms_help(error);
+        help.extend(self.key_help.of(error.kind.as_str(), at.resource, stored, rules));
+        help
     }
 }
 
@@ -257,19 +280,4 @@ impl OneCommand {
             plugin.stop().await;
         }
     }
-}
-
-/// Adds what is known about the cause and the remedy to the error of an operation. `stored` is the value, if it was to be decrypted.
-async fn explained(
-    host: &Host,
-    error: HostError,
-    at: &Location,
-    stored: Option<&[u8]>,
-) -> anyhow::Error {
-    let mut text = error.to_string();
-    for help in host.help(&error, at, stored).await {
-        text.push_str("\nhelp: ");
-        text.push_str(&help);
-    }
-    anyhow::Error::msg(text)
 }

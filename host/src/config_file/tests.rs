@@ -29,6 +29,8 @@ enum Mood {
     Looks,
     /// They are refused.
     Refuses,
+    /// They are not valid.
+    Faulty,
 }
 
 struct State {
@@ -52,6 +54,10 @@ struct Fake {
 
 fn hash(bytes: &[u8]) -> Arc<str> {
     crate::sha256::text(bytes).into()
+}
+
+fn fault(message: &str) -> Fault {
+    Fault { path: String::new(), message: message.to_owned(), position: None }
 }
 
 impl Fake {
@@ -136,7 +142,7 @@ impl Engine for Fake {
                     state.running = config.to_vec();
                 }
                 Mood::Looks => state.candidate = Some(config.to_vec()),
-                Mood::Refuses => state.candidate = None,
+                Mood::Refuses | Mood::Faulty => state.candidate = None,
             }
             state.mood
         };
@@ -145,7 +151,13 @@ impl Engine for Fake {
             Mood::Takes => Ok(Ok(())),
             Mood::Looks => pending().await,
             Mood::Refuses => Ok(Err(ReloadError::Refused("no".to_owned()))),
+            Mood::Faulty => Ok(Err(ReloadError::Faults(vec![fault("1:2: a: a fault")]))),
         }
+    }
+
+    async fn config_warnings(&self, config: Zeroizing<Vec<u8>>) -> Vec<Fault> {
+        self.log("is asked for warnings of", &config);
+        (1..=12).map(|n| fault(&format!("warning {n}"))).collect()
     }
 
     fn set_config_file(&self, status: serde_json::Value) {
@@ -309,6 +321,30 @@ impl Lines {
 
     fn taken(&self) -> String {
         String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_warnings_of_a_refused_file_are_logged_once() {
+    let lines = Lines::default();
+    let _collecting = lines.collect();
+    let room = Room::new(b"C0").await;
+    for (mood, config) in [(Mood::Faulty, b"C1"), (Mood::Refuses, b"C2")] {
+        room.engine.state().mood = mood;
+        room.write(config);
+        room.engine.until("polled ").await;
+        let log = lines.taken();
+        let refused = log.find("the configuration was refused; the one in use is kept").unwrap();
+        for n in 1..=10 {
+            let line = format!("a warning about the refused configuration: warning {n} ");
+            assert!(log.find(&line).is_some_and(|at| at > refused), "{n}: {log}");
+        }
+        assert!(!log.contains("warning 11") && log.contains("2 more warnings: run"), "{log}");
+        // It is offered again, and refused for the same reason.
+        let offered = format!("is offered {}", String::from_utf8_lossy(config));
+        room.engine.until(&offered).await;
+        room.engine.until("polled ").await;
+        assert_eq!(lines.taken(), "");
     }
 }
 

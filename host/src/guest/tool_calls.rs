@@ -15,10 +15,16 @@ pub(crate) struct ValueInspector {
 }
 
 impl ValueInspector {
-    /// Describes a stored value. Returns JSON, or why the value is damaged. After a trap, the instance is unusable.
-    pub(crate) fn inspect(&mut self, stored: &[u8]) -> Result<Result<String, String>, Trap> {
+    /// Describes a stored value. `prefixes` are those of a configuration. Returns JSON, or why the value is damaged. After a trap, the instance is
+    /// unusable.
+    pub(crate) fn inspect(
+        &mut self,
+        stored: &[u8],
+        prefixes: &[String],
+    ) -> Result<Result<String, String>, Trap> {
         arm(&mut self.store);
-        self.bindings.dekker_transformer_tools().call_inspect(&mut self.store, stored)
+        let tools = self.bindings.dekker_transformer_tools();
+        tools.call_inspect_with(&mut self.store, stored, prefixes)
     }
 }
 
@@ -27,6 +33,15 @@ impl Component {
     pub(crate) fn inspector(&self) -> Result<ValueInspector, Trap> {
         let (store, _, bindings) = self.instantiate()?;
         Ok(ValueInspector { store, bindings })
+    }
+
+    /// Returns the prefix of the values of each key and KMS provider in a configuration.
+    pub(crate) fn value_prefixes(
+        &self,
+        config: &[u8],
+    ) -> Result<Result<Vec<String>, Vec<ConfigFinding>>, Trap> {
+        let (mut store, _, bindings) = self.instantiate()?;
+        bindings.dekker_transformer_tools().call_value_prefixes(&mut store, config)
     }
 
     /// Reports all errors and warnings in a configuration, with positions.

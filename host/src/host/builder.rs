@@ -212,7 +212,7 @@ impl HostBuilder {
         let kms_help = Arc::<KmsHelp>::default();
         let kms = Kms { help: kms_help.clone(), detour };
         let mut driver =
-            Driver::new(component, options, config, metrics.clone(), control.clone(), kms)
+            Driver::new(component.clone(), options, config, metrics.clone(), control.clone(), kms)
                 .map_err(component_error)?
                 .map_err(|faults| BuildError::Faults(faults.iter().map(Fault::from).collect()))?;
         let workers = driver.start_workers(workers);
@@ -233,6 +233,7 @@ impl HostBuilder {
             config_file: Mutex::default(),
             workers,
             embedded_plugin: OnceLock::new(),
+            component,
             ended,
         };
         Ok(Host(Arc::new(shared)))

@@ -3,11 +3,11 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use dekker_cli::key_help::key_help;
+use dekker_cli::key_help::{KeyHelp, Rules, explains};
 
 use super::Host;
 use crate::driver::Named;
-use crate::model::{ErrorKind, HostError, Location};
+use crate::model::{ErrorKind, HostError, Location, TransformError};
 
 /// 1 second: how long after a failed read no further one is explained in the log, so that a client that repeats one cannot keep the engine busy.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -27,27 +27,34 @@ impl Host {
         let HostError::Transform(error) = error else {
             return Vec::new();
         };
+        let mut help = self.kms_help(error);
+        if let Some(stored) = stored
+            && explains(error.kind.as_str())
+        {
+            let status = self.status().await.unwrap_or_default();
+            let rules = || Rules::of_status(&status);
+            help.extend(KeyHelp::default().of(error.kind.as_str(), &at.resource, stored, rules));
+        }
+        help
+    }
+
+    /// Returns the help for each KMS provider whose last call failed, if the operation failed because of its plugin.
+    pub(crate) fn kms_help(&self, error: &TransformError) -> Vec<String> {
         match error.kind {
-            ErrorKind::Kms | ErrorKind::NotReady => self.kms_help(),
-            ErrorKind::NoMatchingPrefix | ErrorKind::EncryptedData | ErrorKind::DecryptFailed => {
-                let Some(stored) = stored else {
-                    return Vec::new();
-                };
-                let status = self.status().await.unwrap_or_default();
-                key_help(&status["rules"], &at.resource, stored).into_iter().collect()
+            ErrorKind::Kms | ErrorKind::NotReady => {
+                let all = self.0.kms_help.all().into_iter();
+                all.map(|(provider, help)| format!("KMS provider {:?}: {help}", provider.name))
+                    .collect()
             }
-            ErrorKind::Malformed
+            ErrorKind::NoMatchingPrefix
+            | ErrorKind::EncryptedData
+            | ErrorKind::DecryptFailed
+            | ErrorKind::Malformed
             | ErrorKind::NoncesExhausted
             | ErrorKind::Overloaded
             | ErrorKind::ReadOnly
             | ErrorKind::Internal => Vec::new(),
         }
-    }
-
-    /// Returns the help for each KMS provider whose last call failed.
-    fn kms_help(&self) -> Vec<String> {
-        let all = self.0.kms_help.all().into_iter();
-        all.map(|(provider, help)| format!("KMS provider {:?}: {help}", provider.name)).collect()
     }
 
     /// Logs the cause and the remedy of a failed read, unless that was just done. The API does not report them: its callers may not be trusted.

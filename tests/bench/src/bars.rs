@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::rounds::{Op, Series, Source, Work};
 use crate::subjects::names::{ACCELERATED, BOUNDARY, COPIED, GO, NATIVE, NOBLE, NODE, NPM, RING};
-use crate::{cached, readers, server, sizes, transform};
+use crate::{cached, inspect, readers, server, sizes, transform};
 
 /// A target ("bar"), with the figure that was reached.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -186,6 +186,21 @@ pub fn all(series: &[Series], cores: usize) -> Vec<Bar> {
         Limit::AtMost(300.0),
         " ms",
         figures.find(server::STARTUP, server::DEKKER, nothing),
+    );
+    let listing = inspect::work(inspect::COUNT);
+    let of = |bench, subject| figures.find(bench, subject, listing);
+    let memory_max = (inspect::MEMORY_MAX >> 20) as f64;
+    add(
+        format!("{}: 1 GiB of etcdctl's JSON, compared with {}", inspect::DEKKER, inspect::SERDE),
+        Limit::AtLeast(1.0),
+        "× the speed",
+        Figures::ratio(of(inspect::NAME, inspect::DEKKER), of(inspect::NAME, inspect::SERDE)),
+    );
+    add(
+        format!("{}: memory for 1 GiB of etcdctl's JSON", inspect::DEKKER),
+        Limit::AtMost(memory_max),
+        " MiB",
+        of(inspect::MEMORY, inspect::DEKKER),
     );
     for bar in &mut bars {
         bar.limit = limit_of(&bar.what, &figures);

@@ -50,6 +50,7 @@ mod tests {
             "readers",
             "threads",
             "http",
+            "inspect",
             "startup",
             "sizes",
             "run",

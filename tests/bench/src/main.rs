@@ -10,10 +10,12 @@ use clap::builder::PossibleValuesParser;
 use dekker_bench::report::Report;
 use dekker_bench::rounds::{Plan, Subject};
 use dekker_bench::subjects::{Boundary, Ours, Peer, RingAlone};
-use dekker_bench::{bars, cached, docs, plots, readers, server, sizes, threads, transform};
+use dekker_bench::{
+    bars, cached, docs, inspect, plots, readers, server, sizes, threads, transform,
+};
 
 /// All benchmarks, in the order in which they run.
-const NAMES: [&str; 7] = [
+const NAMES: [&str; 8] = [
     sizes::NAME,
     server::STARTUP,
     transform::NAME,
@@ -21,6 +23,7 @@ const NAMES: [&str; 7] = [
     readers::NAME,
     threads::NAME,
     server::HTTP,
+    inspect::NAME,
 ];
 
 fn main() -> ExitCode {
@@ -110,6 +113,10 @@ fn run(asked: &Asked) -> Result<()> {
     if is_asked(server::HTTP) {
         let dekker = dekker.as_deref().context("DEKKER_BIN is not set; run `cargo xtask bench`")?;
         report.series.extend(server::measure_http(dekker, plan)?);
+    }
+    if is_asked(inspect::NAME) {
+        let dekker = dekker.as_deref().context("DEKKER_BIN is not set; run `cargo xtask bench`")?;
+        report.series.extend(inspect::measure(dekker, plan)?);
     }
     report.bars = bars::all(&report.series, report.cores);
     if !asked.names.is_empty() {

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::bars::Bar;
 use crate::rounds::{Op, Series, Source, bytes};
-use crate::{cached, readers, server, sizes, threads, transform};
+use crate::{cached, inspect, readers, server, sizes, threads, transform};
 
 /// The results of a run.
 #[derive(Debug, Serialize)]
@@ -191,6 +191,13 @@ impl Report {
             1.0,
         );
         all.push((server::HTTP, "Requests per second, by operation, size and connections", http));
+        let inspected = self.of(inspect::NAME).chain(self.of(inspect::MEMORY));
+        let inspected = grid("", inspected, |s| s.unit, |unit| (*unit).to_owned(), 1.0);
+        all.push((
+            inspect::NAME,
+            "Reading 1 GiB of etcdctl's JSON, and the memory for it",
+            inspected,
+        ));
         let startup = grid("", self.of(server::STARTUP), |_| (), |()| "ms".into(), 1.0);
         all.push((server::STARTUP, "From start to the first healthy answer", startup));
         let sizes = grid("", self.of(sizes::NAME), |_| (), |()| "kB".into(), 1e3);

@@ -71,7 +71,7 @@ pub struct Work {
     pub source: Source,
     /// The plaintext's length in bytes.
     pub size: usize,
-    /// The number of cached DEKs, readers, threads or connections, in a benchmark that varies it; 1 in all others.
+    /// The number of cached DEKs, readers, threads, connections or values, in a benchmark that varies it; 1 in all others.
     pub count: usize,
 }
 
@@ -119,7 +119,7 @@ pub struct Series {
     /// The work that was measured.
     #[serde(flatten)]
     pub work: Work,
-    /// `ns`, `ms`, `requests/s` or `bytes`.
+    /// `ns`, `ms`, `requests/s`, `bytes`, `MB/s` or `MiB`.
     pub unit: &'static str,
     /// The value of the best round.
     pub best: f64,

@@ -130,6 +130,25 @@ fn serve_refuses_the_same_file_for_the_same_reasons() {
 }
 
 #[test]
+fn serve_logs_the_hints_of_a_file_that_it_refuses() {
+    play(async |stage| {
+        let config = plain_config().replace(
+            "identity: {}",
+            "aesgcm: {keys: [{name: key1, secret: \"${ENCRYPTION_KEY}\"}]}",
+        );
+        stage.file("c.yaml", &config);
+        let args = ["serve", "--health-listen", "127.0.0.1:0", "--state-dir", "state"];
+        let args = [&args[..], &["--encryption-provider-config", "c.yaml"]].concat();
+        let refused = stage.run(&args, b"").await;
+        assert_eq!((refused.code, refused.text()), (Some(1), String::new()), "{refused:?}");
+        let hint = refused.stderr.find("a warning about the refused configuration: 6:");
+        let error = refused.stderr.find("dekker: c.yaml: the file is not a valid encryption");
+        assert!(hint.is_some() && error.is_some(), "{refused:?}");
+        assert!(refused.stderr.contains("is a placeholder that was not filled in"), "{refused:?}");
+    });
+}
+
+#[test]
 fn a_valid_file_passes_and_shows_without_secrets() {
     play(async |stage| {
         let secret = STANDARD.encode(SECRET);

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::stage::{Stage, play};
+use crate::stage::{Stage, kms_config, play};
 
 const KEY: &str = "/registry/secrets/default/token";
 const PLAINTEXT: &[u8] = b"plaintext that nobody may see";
@@ -154,5 +154,60 @@ fn a_damaged_value_is_an_error() {
         let missing = stage.run(&["inspect", "no-such-file"], b"").await;
         assert_eq!(missing.code, Some(1));
         assert!(missing.stderr.contains("no-such-file"), "{missing:?}");
+    });
+}
+
+/// Returns a configuration with a key of aesgcm.
+fn with_key(name: &str) -> String {
+    format!(
+        "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n- resources: [secrets]\n  providers:\n\
+         \x20 - aesgcm:\n      keys:\n      - name: '{name}'\n        secret: MDEyMzQ1Njc4OWFiY2RlZg==\n"
+    )
+}
+
+#[test]
+fn a_configuration_decides_where_a_name_with_colons_ends() {
+    play(async |stage| {
+        let stored = dekker_tests::cases::read("k3s-colon-gcm.bin");
+        let config = |name: &str| stage.file("c.yaml", with_key(name)).display().to_string();
+        let inspect = async |args: &[&str]| {
+            let args = [&["inspect", "-o", "jsonl"], args].concat();
+            let line = stage.run(&args, &stored).await.done();
+            let value: Value = serde_json::from_slice(&line).expect("JSON");
+            (value["keyName"].clone(), value.get("keyNameGuessed").cloned())
+        };
+        let whole = "aesgcmkey-2026-03-09T09:46:54+01:00";
+        assert_eq!(inspect(&[]).await, (json!(whole), Some(json!(true))));
+        for name in [whole, "aesgcmkey-2026-03-09T09:46", "aesgcmkey-2026-03-09T09"] {
+            let config = config(name);
+            let seen = inspect(&["--encryption-provider-config", &config]).await;
+            assert_eq!(seen, (json!(name), None));
+        }
+        let config = config("another");
+        let seen = inspect(&["--encryption-provider-config", &config]).await;
+        assert_eq!(seen, (json!(whole), Some(json!(true))));
+    });
+}
+
+/// The plugin of the configuration does not exist, and nothing waits for it.
+#[test]
+fn a_configuration_for_inspect_is_only_parsed() {
+    play(async |stage| {
+        let (stored, _) = stored(&stage).await;
+        let config = stage.file("kms.yaml", kms_config(&[("dekker", &stage.path("no.sock"))]));
+        let args = ["inspect", "--encryption-provider-config", &config.display().to_string()];
+        let text = stage.run(&args, &stored).await;
+        assert!(text.text().starts_with("provider     kms v2 \"dekker\"\n"), "{text:?}");
+        assert_eq!((text.code, &*text.stderr), (Some(0), ""));
+
+        let faulty = stage.file("faulty.yaml", with_key("")).display().to_string();
+        let args = ["inspect", "--encryption-provider-config", &faulty];
+        let refused = stage.run(&args, &stored).await;
+        assert_eq!((refused.code, refused.stdout.len()), (Some(1), 0), "{refused:?}");
+        let place = format!(
+            "dekker: {faulty}: the file is not a valid encryption configuration: 8:15: resources[0].providers[0].aesgcm.keys[0].name: "
+        );
+        assert!(refused.stderr.starts_with(&place), "{refused:?}");
+        assert!(!refused.stderr.contains("MDEy"), "a secret: {refused:?}");
     });
 }

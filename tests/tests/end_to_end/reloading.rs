@@ -126,6 +126,12 @@ fn a_bad_edit_is_reported_and_changes_nothing() {
             log.contains("the configuration was refused") && log.contains("capital letters"),
             "{log}"
         );
+        until("the warning is logged", async || {
+            let log = scene.server.process.stderr.text();
+            let start = "a warning about the refused configuration: 3:26: resources[0].resources[0]: matches nothing: ";
+            (log.contains(start) && log.contains("did you mean secrets?")).then_some(())
+        })
+        .await;
         assert_eq!(scene.provider().await, "a");
         assert_eq!(scene.server.get("/readyz").await.status, 200);
         let failures = metric(

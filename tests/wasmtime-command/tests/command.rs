@@ -147,6 +147,38 @@ fn inspect_prints_the_same_for_every_vector() {
 }
 
 #[test]
+fn inspect_takes_the_names_of_a_configuration() {
+    let Some(stage) = Stage::set("inspect with a configuration under wasmtime") else {
+        return;
+    };
+    let stored = cases::read("k3s-colon-gcm.bin");
+    for (name, code) in [
+        ("aesgcmkey-2026-03-09T09:46:54+01:00", 0),
+        ("aesgcmkey-2026-03-09T09", 0),
+        ("another", 0),
+        // Not valid.
+        ("", 1),
+    ] {
+        let keys = json!([{"name": name, "secret": "MDEyMzQ1Njc4OWFiY2RlZg=="}]);
+        let rule = json!({"resources": ["secrets"], "providers": [{"aesgcm": {"keys": keys}}]});
+        let config = json!({
+            "apiVersion": "apiserver.config.k8s.io/v1",
+            "kind": "EncryptionConfiguration",
+            "resources": [rule],
+        });
+        stage.file("c.json", config.to_string());
+        for output in ["text", "json", "summary"] {
+            let with = ["-o", output, "--encryption-provider-config", "c.json"];
+            let ran = stage.both(&args([&["inspect"], &with[..]].concat()), &stored);
+            assert_eq!(ran.code, Some(code), "{name}: {ran:?}");
+            let text = String::from_utf8(ran.stdout).expect("text");
+            let is_named = text.contains(&format!("\"{name}\""));
+            assert_eq!(is_named, name.starts_with("aesgcmkey"), "{name}: {text}");
+        }
+    }
+}
+
+#[test]
 fn every_case_is_inspected_and_decrypted_alike() {
     let Some(stage) = Stage::set("the cases under wasmtime") else {
         return;

@@ -7,7 +7,7 @@ use dekker_core::crypto::rustcrypto::RustCrypto;
 use dekker_core::crypto::secret::Secret;
 use dekker_core::engine::event::OpId;
 use dekker_core::engine::{Engine, Options};
-use dekker_core::inspect::inspect_json;
+use dekker_core::inspect::{KeyName, inspect_json_with, value_prefixes};
 use dekker_core::provider::kms::with_dek;
 use dekker_core::time::Timestamp;
 use zeroize::Zeroizing;
@@ -25,12 +25,27 @@ pub(crate) fn case(name: &str) -> Vec<u8> {
     std::fs::read(case_path(name)).unwrap()
 }
 
-/// The tools that need no engine. Tests use two of them.
+/// The tools that need no engine. Tests use three of them.
 pub(crate) struct Core;
 
 impl Tools for Core {
-    fn inspect(&self, stored: &[u8]) -> anyhow::Result<Result<String, String>> {
-        Ok(inspect_json(stored))
+    fn inspect(
+        &self,
+        stored: &[u8],
+        prefixes: &[String],
+    ) -> anyhow::Result<Result<String, String>> {
+        let names = prefixes.iter().filter_map(|prefix| KeyName::of_value_prefix(prefix));
+        Ok(inspect_json_with(stored, &names.collect::<Vec<_>>()))
+    }
+
+    fn value_prefixes(&self, config: &[u8]) -> anyhow::Result<Result<Vec<String>, Vec<Finding>>> {
+        let finding = |fault: &dekker_core::config::Finding| Finding {
+            is_warning: false,
+            path: fault.path.clone(),
+            message: fault.message.clone(),
+            position: fault.position.map(|at| (at.line, at.column)),
+        };
+        Ok(value_prefixes(config).map_err(|faults| faults.iter().map(finding).collect()))
     }
 
     fn check_config(&self, _: &[u8], _: bool) -> anyhow::Result<Vec<Finding>> {

@@ -16,7 +16,7 @@ use dekker_forms::Entry;
 use self::directory::Directory;
 use self::location::{Given, Known};
 use self::output::{Attempted, ENCRYPTED_TWICE, JsonLines, Sink};
-use crate::found::{self, readings};
+use crate::found;
 use crate::input::Input;
 use crate::transform_args::{WithDek, finish};
 use crate::{Decryptor, Tools};
@@ -98,7 +98,7 @@ impl<'a> Decrypt<'a> {
     fn one(mut self, mut input: Input, out: &mut dyn Write) -> anyhow::Result<bool> {
         let mut found: Option<Entry> = None;
         let mut is_alone = true;
-        while let Some(item) = input.next()? {
+        while let Some(item) = input.next(&mut || Ok(()))? {
             match item {
                 Ok(_) if found.is_some() => bail!(
                     "the input contains more than one value, and only one can be written as it is: use -o jsonl or --output-dir DIR"
@@ -126,9 +126,11 @@ impl<'a> Decrypt<'a> {
 
     /// Decrypts each value of the input. Goes on past those that fail. Returns how many failed.
     fn each(mut self, mut input: Input, sink: &mut dyn Sink) -> anyhow::Result<u64> {
-        let mut next = input.next()?;
-        let mut after = input.next()?;
-        let is_alone = after.is_none();
+        let mut next = input.next(&mut || sink.flush())?;
+        // Without arguments, the first value need not wait for the second.
+        let is_overridden = self.given.has_any();
+        let mut after = if is_overridden { input.next(&mut || sink.flush())? } else { None };
+        let is_alone = is_overridden && after.is_none();
         let [mut total, mut failed] = [0_u64; 2];
         while let Some(item) = next {
             total += 1;
@@ -146,10 +148,10 @@ impl<'a> Decrypt<'a> {
             failed += u64::from(!is_decrypted);
             next = match after.take() {
                 Some(item) => Some(item),
-                None => input.next()?,
+                None => input.next(&mut || sink.flush())?,
             };
         }
-        sink.end()?;
+        sink.flush()?;
         eprintln!("{} decrypted, {failed} failed", total - failed);
         Ok(failed)
     }
@@ -163,8 +165,9 @@ impl<'a> Decrypt<'a> {
         'a: 'e,
     {
         let Known { location, notes } = self.given.locate(entry, is_alone);
+        // The most probable reading is the first one.
         let mut refused = None;
-        for reading in readings(entry) {
+        for reading in entry.probable_readings(&[]) {
             let outcome = match self.given.complete(&location, reading) {
                 Ok(at) => self.decryptor.decrypt(at, reading)?,
                 Err(error) => Err(error),
@@ -174,16 +177,28 @@ impl<'a> Decrypt<'a> {
                     let notes = [notes, found::notes(entry, reading)].concat();
                     return Ok(Attempted { location, notes, outcome: Ok(opened) });
                 }
-                // The most probable reading is the first one.
                 Err(error) => {
-                    refused.get_or_insert(error);
+                    refused.get_or_insert((error, reading));
                 }
             }
         }
         let notes = [notes, found::notes(entry, &entry.bytes)].concat();
-        let error = refused.context("a value has no reading")?;
-        Ok(Attempted { location, notes, outcome: Err(error) })
+        let (error, reading) = refused.context("a value has no reading")?;
+        let help = match self.given.complete(&location, reading) {
+            Ok(at) => self.decryptor.help(&error, at, reading),
+            Err(_) => Vec::new(),
+        };
+        Ok(Attempted { location, notes, outcome: Err(with_help(error, &help)) })
     }
+}
+
+/// Adds causes and remedies to the text of an error.
+pub fn with_help(error: anyhow::Error, help: &[String]) -> anyhow::Error {
+    if help.is_empty() {
+        return error;
+    }
+    let help: String = help.iter().map(|help| format!("\nhelp: {help}")).collect();
+    anyhow::Error::msg(format!("{error:#}{help}"))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! What an input contains, as the commands show it: JSON members, notes, and the readings of a value.
+//! What an input contains, as the commands show it: JSON members and notes.
 
-use dekker_forms::{Content, Entry, Fault, Form, Place, Stored, split};
+use dekker_forms::{Entry, Fault, Form, Place};
 use serde_json::Value;
 
 /// A JSON object, written member by member.
@@ -122,59 +122,6 @@ pub(crate) fn forms(entry: &Entry) -> String {
 /// Whether the value is the whole input, without any encoding around it.
 pub(crate) fn is_bare(entry: &Entry) -> bool {
     entry.form == Form::Raw && entry.within.is_empty() && entry.place.offset == 0
-}
-
-/// Returns what the stored value may be, the most probable first.
-///
-/// A tool may have added the line end of an encrypted value. Without it, the value is more probable, unless only the other bytes have a structure that
-/// the provider writes. Plaintext in protobuf has such a structure too. Other plaintext is taken as it is: JSON in etcd ends with a line end.
-pub(crate) fn readings(entry: &Entry) -> Vec<&[u8]> {
-    let mut readings: Vec<_> = match entry.content {
-        Content::Encrypted | Content::Protobuf => entry.readings().collect(),
-        _ => vec![&entry.bytes],
-    };
-    // The sort is stable: among equals, the order stays.
-    readings.sort_by_key(|bytes| !is_well_formed(entry.content, bytes));
-    readings
-}
-
-fn is_well_formed(content: Content, bytes: &[u8]) -> bool {
-    match content {
-        Content::Protobuf => {
-            bytes.strip_prefix(dekker_forms::PROTOBUF_PREFIX).is_some_and(is_protobuf)
-        }
-        _ => matches!(split(bytes, &[]), Stored::Value { well_formed: true, .. }),
-    }
-}
-
-/// Whether the bytes are whole fields in protobuf.
-fn is_protobuf(mut bytes: &[u8]) -> bool {
-    while !bytes.is_empty() {
-        let len = match varint(&mut bytes).map(|tag| tag & 7) {
-            Some(0) => varint(&mut bytes).map(|_| 0),
-            Some(1) => Some(8),
-            Some(2) => varint(&mut bytes),
-            Some(5) => Some(4),
-            _ => None,
-        };
-        let rest = len.and_then(|len| bytes.get(usize::try_from(len).ok()?..));
-        let Some(rest) = rest else { return false };
-        bytes = rest;
-    }
-    true
-}
-
-fn varint(bytes: &mut &[u8]) -> Option<u64> {
-    let mut value = 0;
-    for shift in (0..64).step_by(7) {
-        let (byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
 }
 
 /// The note of a value of which only the beginning was found.

@@ -55,9 +55,15 @@ impl Input {
 
     /// Returns the next value or fault. Returns `None` at the end. There is at least one item: an empty input is a fault.
     ///
+    /// A pipe may give its next bytes much later. So `flush` is called before each read: it writes what is known of the items so far. A read takes up
+    /// to [`PIECE`] bytes, however many values they contain.
+    ///
     /// # Errors
-    /// Returns an error if the input cannot be read.
-    pub(crate) fn next(&mut self) -> anyhow::Result<Option<Item>> {
+    /// Returns an error if the input cannot be read, or the error of `flush`.
+    pub(crate) fn next(
+        &mut self,
+        flush: &mut dyn FnMut() -> anyhow::Result<()>,
+    ) -> anyhow::Result<Option<Item>> {
         loop {
             if self.ended {
                 return Ok(self.reader.finish());
@@ -68,6 +74,7 @@ impl Input {
             if item.is_some() {
                 return Ok(item);
             }
+            flush()?;
             match self.source.read(&mut self.buffer) {
                 Ok(0) => self.ended = true,
                 Ok(len) => self.unread = 0..len,

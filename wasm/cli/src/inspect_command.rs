@@ -4,24 +4,28 @@ mod description;
 mod summary;
 
 use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
-use dekker_forms::{Entry, Fault};
+use dekker_forms::{Entry, Fault, KeyName};
 
 use self::description::{Damage, Description};
 use self::summary::Summary;
-use crate::Tools;
-use crate::found::{fault_object, notes, readings, value_object};
+use crate::found::{fault_object, notes, value_object};
 use crate::input::Input;
+use crate::io::read_config;
+use crate::{Tools, not_valid};
 
 /// Its arguments.
 #[derive(Args)]
 pub struct InspectArgs {
     /// Values in any form: bytes, hex, base64, the output of etcdctl, jq, hexdump, psql, … [default: standard input]
     file: Option<PathBuf>,
+    /// An encryption configuration: its key names decide where a name with colons ends. No key is used, and no plugin is called
+    #[arg(long, value_name = "FILE")]
+    encryption_provider_config: Option<PathBuf>,
     /// The output format
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -67,17 +71,18 @@ trait Show {
 /// Runs the command. The exit code is 1 if any of the values is damaged, or if a part of the input cannot be read.
 ///
 /// # Errors
-/// Returns an error if the engine fails, or if reading the input or writing the output fails.
+/// Returns an error if the configuration is not valid, if the engine fails, or if reading the input or writing the output fails.
 pub fn run(tools: &dyn Tools, args: &InspectArgs) -> anyhow::Result<ExitCode> {
+    let describe = Describe::new(tools, args.encryption_provider_config.as_deref())?;
     let input = Input::open(args.file.as_deref())?;
     let mut out = BufWriter::new(io::stdout().lock());
-    let failed = inspect(tools, input, args.output, &mut out)?;
+    let failed = inspect(&describe, input, args.output, &mut out)?;
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// Describes every value of the input. Returns whether there was a fault.
 fn inspect(
-    tools: &dyn Tools,
+    describe: &Describe<'_>,
     mut input: Input,
     output: Output,
     out: &mut dyn Write,
@@ -89,10 +94,10 @@ fn inspect(
         Output::Summary => Box::new(Summary::default()),
     };
     let mut failed = false;
-    while let Some(item) = input.next()? {
+    while let Some(item) = input.next(&mut || out.flush().context(OUT))? {
         match item {
             Ok(entry) => {
-                let found = describe(tools, &entry)?;
+                let found = describe.value(&entry)?;
                 failed |= found.outcome.is_err() || entry.cut_short;
                 show.value(out, &found)?;
             }
@@ -107,19 +112,45 @@ fn inspect(
     Ok(failed)
 }
 
-/// Describes the first reading that is a value of its provider, or the most probable one.
-fn describe<'e>(tools: &dyn Tools, entry: &'e Entry) -> anyhow::Result<Found<'e>> {
-    let mut damaged = None;
-    for reading in readings(entry) {
-        let notes = notes(entry, reading);
-        let outcome = tools.inspect(reading)?;
-        let found = Found { entry, notes, outcome };
-        if found.outcome.is_ok() {
-            return Ok(found);
-        }
-        damaged.get_or_insert(found);
+/// Describes values, with the names in a configuration if there is one.
+struct Describe<'t> {
+    tools: &'t dyn Tools,
+    prefixes: Vec<String>,
+}
+
+impl<'t> Describe<'t> {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// Returns an error if it cannot be read or is not valid, naming all of its errors, or if the engine fails.
+    fn new(tools: &'t dyn Tools, config: Option<&Path>) -> anyhow::Result<Self> {
+        let prefixes = match config {
+            Some(path) => {
+                let config = read_config(path).map_err(anyhow::Error::msg)?;
+                tools.value_prefixes(&config)?.map_err(|faults| {
+                    anyhow::Error::msg(not_valid(&faults)).context(path.display().to_string())
+                })?
+            }
+            None => Vec::new(),
+        };
+        Ok(Self { tools, prefixes })
     }
-    damaged.context("a value has no reading")
+
+    /// Describes the first reading that is a value of its provider, or the most probable one.
+    fn value<'e>(&self, entry: &'e Entry) -> anyhow::Result<Found<'e>> {
+        let names = self.prefixes.iter().filter_map(|prefix| KeyName::of_value_prefix(prefix));
+        let mut damaged = None;
+        for reading in entry.probable_readings(&names.collect::<Vec<_>>()) {
+            let notes = notes(entry, reading);
+            let outcome = self.tools.inspect(reading, &self.prefixes)?;
+            let found = Found { entry, notes, outcome };
+            if found.outcome.is_ok() {
+                return Ok(found);
+            }
+            damaged.get_or_insert(found);
+        }
+        damaged.context("a value has no reading")
+    }
 }
 
 const OUT: &str = "cannot write to standard output";

@@ -23,17 +23,60 @@ struct Configured {
     keys: Option<Vec<String>>,
 }
 
-/// Like [`key_help`], with the whole text of the engine's status.
-pub fn key_help_from_status(status: &str, resource: &str, stored: &[u8]) -> Option<String> {
-    let status: serde_json::Value = serde_json::from_str(status).ok()?;
-    key_help(&status["rules"], resource, stored)
+/// The kinds of errors, as the WIT interface names them, that the names of keys explain.
+const KINDS: [&str; 3] = ["no-matching-prefix", "encrypted-data", "decrypt-failed"];
+
+/// Whether [`KeyHelp`] can explain an error of this kind: a kind in the WIT interface, such as `decrypt-failed`.
+pub fn explains(kind: &str) -> bool {
+    KINDS.contains(&kind)
 }
 
-/// Returns the cause and the remedy for a value for which no key was found, or whose key does not open it. `rules` is the member of this name of the
-/// engine's status. The text contains names, and never a secret.
-pub fn key_help(rules: &serde_json::Value, resource: &str, stored: &[u8]) -> Option<String> {
-    let rules = Vec::<Rule>::deserialize(rules).ok()?;
-    let covering = covering(&rules, resource);
+/// The rules of a configuration, with the names of providers and keys.
+pub struct Rules(Vec<Rule>);
+
+impl Rules {
+    /// Reads the text of the engine's status.
+    pub fn parse(status: &str) -> Option<Self> {
+        Self::of_status(&serde_json::from_str(status).ok()?)
+    }
+
+    /// Reads the engine's status.
+    pub fn of_status(status: &serde_json::Value) -> Option<Self> {
+        Vec::deserialize(&status["rules"]).ok().map(Self)
+    }
+}
+
+/// Explains values that cannot be decrypted, all with the names of one configuration.
+#[derive(Default)]
+pub struct KeyHelp {
+    /// The rules of the configuration, once a value has needed them.
+    rules: Option<Rules>,
+}
+
+impl KeyHelp {
+    /// Returns the cause and the remedy for a value for which no key was found, or whose key does not open it. `kind` is the kind of its error.
+    /// `rules` reads the engine's status; it is called once for all values, and only if a value needs it. The text contains names, and never a
+    /// secret.
+    pub fn of(
+        &mut self,
+        kind: &str,
+        resource: &str,
+        stored: &[u8],
+        rules: impl FnOnce() -> Option<Rules>,
+    ) -> Option<String> {
+        if !explains(kind) {
+            return None;
+        }
+        if self.rules.is_none() {
+            self.rules = rules();
+        }
+        let Rules(rules) = self.rules.as_ref()?;
+        of_rules(rules, resource, stored)
+    }
+}
+
+fn of_rules(rules: &[Rule], resource: &str, stored: &[u8]) -> Option<String> {
+    let covering = covering(rules, resource);
     let everywhere: Vec<_> = rules.iter().flat_map(|rule| &rule.providers).collect();
     let names: Vec<_> = everywhere.iter().flat_map(|configured| configured.names()).collect();
     let (provider, name) = match split(stored, &names) {
@@ -180,6 +223,11 @@ mod tests {
         ])
     }
 
+    fn help(rules: serde_json::Value, resource: &str, stored: &[u8]) -> Option<String> {
+        let status = || Rules::parse(&json!({ "rules": rules }).to_string());
+        KeyHelp::default().of("decrypt-failed", resource, stored, status)
+    }
+
     fn value(prefix: &str) -> Vec<u8> {
         // The IV and one block of aescbc, and long enough for the other local providers.
         [prefix.as_bytes(), &[0xf3; 48]].concat()
@@ -240,17 +288,51 @@ mod tests {
             ("plaintext", "secrets", b"{}".to_vec(), "has no `identity`"),
         ];
         for (desc, resource, stored, expected) in table {
-            let help = key_help(&rules(), resource, &stored).unwrap_or_default();
+            let help = help(rules(), resource, &stored).unwrap_or_default();
             assert!(help.contains(expected), "{desc}: {help}");
         }
-        assert_eq!(key_help(&rules(), "secrets", b"k8s:enc:unknown:v1:x:"), None);
+        assert_eq!(help(rules(), "secrets", b"k8s:enc:unknown:v1:x:"), None);
+    }
+
+    #[test]
+    fn the_status_is_requested_once_and_only_for_errors_that_names_explain() {
+        let mut key_help = KeyHelp::default();
+        let mut requests = 0;
+        let mut of = |kind| {
+            let status = || {
+                requests += 1;
+                Rules::of_status(&json!({ "rules": rules() }))
+            };
+            let help = key_help.of(kind, "secrets", &value("k8s:enc:aescbc:v1:old:"), status);
+            (help.is_some(), requests)
+        };
+        for (kind, expected) in [
+            ("malformed", (false, 0)),
+            ("kms", (false, 0)),
+            ("decrypt-failed", (true, 1)),
+            ("no-matching-prefix", (true, 1)),
+            ("encrypted-data", (true, 1)),
+            ("internal", (false, 1)),
+        ] {
+            assert_eq!(of(kind), expected, "{kind}");
+        }
+    }
+
+    #[test]
+    fn without_a_status_there_is_no_help() {
+        let stored = value("k8s:enc:aescbc:v1:old:");
+        for status in ["", "{}", "{\"rules\":null}"] {
+            let rules = || Rules::parse(status);
+            let help = KeyHelp::default().of("decrypt-failed", "secrets", &stored, rules);
+            assert_eq!(help, None);
+        }
     }
 
     #[test]
     fn long_lists_are_cut() {
         let keys: Vec<_> = (0..25).map(|n| format!("key{n}")).collect();
         let rules = json!([{"resources": ["secrets"], "providers": [{"provider": "aescbc", "keys": keys}]}]);
-        let help = key_help(&rules, "secrets", &value("k8s:enc:aescbc:v1:old:")).unwrap();
+        let help = help(rules, "secrets", &value("k8s:enc:aescbc:v1:old:")).unwrap();
         assert!(help.contains("\"key9\" of aescbc and 15 more: add"), "{help}");
     }
 }

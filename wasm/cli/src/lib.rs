@@ -15,6 +15,8 @@ mod input;
 pub mod inspect_command;
 pub mod io;
 pub mod key_help;
+#[cfg(test)]
+mod slow_pipe;
 pub mod transform_args;
 
 use std::fmt;
@@ -23,11 +25,18 @@ use zeroize::Zeroizing;
 
 /// Tools that need no KMS plugin and no running engine.
 pub trait Tools {
-    /// Describes a stored value, as a JSON object.
+    /// Describes a stored value, as a JSON object. `prefixes` are those of a configuration: they decide where a name ends that contains colons.
     ///
     /// # Errors
     /// Returns an outer error if the engine fails. The inner error is a JSON object too: what is wrong with the value, and what is known of it.
-    fn inspect(&self, stored: &[u8]) -> anyhow::Result<Result<String, String>>;
+    fn inspect(&self, stored: &[u8], prefixes: &[String])
+    -> anyhow::Result<Result<String, String>>;
+
+    /// Returns the prefix of the values of each key and KMS provider in a configuration, such as `k8s:enc:aescbc:v1:key1:`. Uses no key.
+    ///
+    /// # Errors
+    /// Returns an outer error if the engine fails. The inner error contains all errors of the configuration.
+    fn value_prefixes(&self, config: &[u8]) -> anyhow::Result<Result<Vec<String>, Vec<Finding>>>;
 
     /// Returns all errors and warnings for a configuration.
     ///
@@ -72,6 +81,13 @@ pub trait Decryptor {
         at: Location<'_>,
         stored: &[u8],
     ) -> anyhow::Result<anyhow::Result<Opened>>;
+
+    /// Returns what is known about the cause of an error that [`decrypt`](Self::decrypt) returned for a value, and its remedy. Called once for each
+    /// value that cannot be decrypted.
+    fn help(&mut self, error: &anyhow::Error, at: Location<'_>, stored: &[u8]) -> Vec<String> {
+        let _ = (error, at, stored);
+        Vec::new()
+    }
 }
 
 /// Where a value is stored.

@@ -3,9 +3,10 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use dekker_core::config;
 use dekker_core::crypto::secret::Secret;
+use dekker_core::inspect::{self, KeyName};
 use dekker_core::provider::kms::with_dek;
-use dekker_core::{config, inspect};
 
 use crate::bindings::dekker::transformer::types::{
     ConfigFinding, Decrypted, Encrypted, Severity, TransformError,
@@ -17,6 +18,16 @@ use crate::{Component, Keys, WasiRandom};
 impl Guest for Component {
     fn inspect(stored: Vec<u8>) -> Result<String, String> {
         inspect::inspect_json(&stored)
+    }
+
+    fn inspect_with(stored: Vec<u8>, prefixes: Vec<String>) -> Result<String, String> {
+        let names: Vec<_> =
+            prefixes.iter().filter_map(|prefix| KeyName::of_value_prefix(prefix)).collect();
+        inspect::inspect_json_with(&stored, &names)
+    }
+
+    fn value_prefixes(config: Vec<u8>) -> Result<Vec<String>, Vec<ConfigFinding>> {
+        inspect::value_prefixes(&config).map_err(|error| faults(&error))
     }
 
     fn check_config(config: Vec<u8>, reload: bool) -> Vec<ConfigFinding> {

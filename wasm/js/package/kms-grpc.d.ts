@@ -1,3 +1,4 @@
+import type { DekkerError } from "./errors.js";
 import type { KmsProvider, KmsV1Client, KmsV2Client } from "./kms.js";
 
 /** The plugin to connect to. A {@link KmsProvider} has all these fields. */
@@ -29,6 +30,9 @@ export interface KmsGrpcOptions {
  * ```
  *
  * The client does not connect before the first call. A call waits for the socket to appear, until its deadline.
+ *
+ * A failed call rejects with the error of `@grpc/grpc-js`. A KMS v1 plugin must first return its version: if that fails, or if the version is not
+ * `v1beta1`, the call rejects with a {@link DekkerError} `KMS` with kube-apiserver's text.
  */
 export function kmsGrpc(options: KmsGrpcOptions & { version: "v1" }): KmsV1Client & { close(): void };
 export function kmsGrpc(options: KmsGrpcOptions & { version?: "v2" }): KmsV2Client & { close(): void };

@@ -78,6 +78,21 @@ async function deadlineExceeded(client, path) {
   return `latest balancer error: connection error: desc = ${JSON.stringify(dialing)}`;
 }
 
+/** Returns the text of a gRPC error as kube-apiserver's client reports it. */
+function textOf({ code, details }) {
+  const words = (grpc.status[code] ?? "UNKNOWN").replace("CANCELLED", "CANCELED").split("_");
+  const name = words.map((word) => word[0] + word.slice(1).toLowerCase()).join("");
+  return `rpc error: code = ${name} desc = ${details}`;
+}
+
+/**
+ * Creates the error of a KMS v1 plugin whose version is unknown or not supported. As upstream's, it is not a gRPC status: grpc_service.go,
+ * `checkAPIVersion`.
+ */
+function versionError(message, more) {
+  return new DekkerError("KMS", message, more);
+}
+
 /** Returns the path to connect to, from the configuration's endpoint or the path that the engine parsed from it. */
 function target({ socketPath, endpoint }) {
   const path = socketPath ?? /^unix:\/\/(\/.+)$/.exec(endpoint ?? "")?.[1];
@@ -130,9 +145,14 @@ export function kmsGrpc(provider) {
   let checked = false;
   const check = async (options) => {
     if (checked) return;
-    const { version: answered } = await call("version", { version: V1 }, options);
+    const { version: answered } = await call("version", { version: V1 }, options).catch((fault) => {
+      // The caller has ended the call.
+      if (options?.signal?.aborted) throw fault;
+      const message = `failed get version from remote KMS provider: ${textOf(fault)}`;
+      throw versionError(message, { grpcCode: fault.code, cause: fault });
+    });
     if (answered !== V1) {
-      throw new DekkerError("KMS", `KMS v1 plugin answers version ${JSON.stringify(answered)}, not ${V1}`);
+      throw versionError(`KMS provider api version ${answered} is not supported, only ${V1} is supported now`);
     }
     checked = true;
   };

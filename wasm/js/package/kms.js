@@ -35,10 +35,21 @@ const UNREACHABLE = new Set(["ECONNREFUSED", "ECONNRESET", "ENOENT", "EPIPE", "E
 /** 4096: the maximum number of characters of an error message to pass on. The engine shortens and cleans it further. */
 const MESSAGE_MAX = 4096;
 
-/** Converts a client's error to a gRPC code and message. */
+/**
+ * Converts a client's error to a gRPC code and message. The code is 0 if the message is not that of a gRPC status; the engine then adds nothing to it.
+ * `grpcCode` is what events report.
+ */
 function callError(fault) {
   const text = fault?.details || fault?.message || String(fault);
-  return { code: codeOf(fault), message: String(text).slice(0, MESSAGE_MAX) };
+  const message = String(text).slice(0, MESSAGE_MAX);
+  if (isVersionError(fault)) return { code: 0, message, grpcCode: fault.grpcCode ?? UNKNOWN };
+  const code = codeOf(fault);
+  return { code, message, grpcCode: code };
+}
+
+/** Whether the error is kmsGrpc's for the version of a KMS v1 plugin. The classes of `dekker` and `dekker/inline` differ, so the name decides. */
+function isVersionError(fault) {
+  return fault?.name === "DekkerError" && fault.code === "KMS";
 }
 
 function codeOf(fault) {
@@ -201,7 +212,7 @@ export class KmsCalls {
     const began = this.#clock.now();
     const timer = this.#clock.setTimeout(
       () => {
-        end({ code: DEADLINE_EXCEEDED, message: "context deadline exceeded" });
+        end({ code: DEADLINE_EXCEEDED, message: "context deadline exceeded", grpcCode: DEADLINE_EXCEEDED });
         abort.abort(new DOMException("the deadline of the KMS call has passed", "TimeoutError"));
       },
       Math.min(info.timeoutMs, 2 ** 31 - 1),
@@ -211,7 +222,7 @@ export class KmsCalls {
     const end = (error, args) => {
       if (!this.#end(call)) return;
       const milliseconds = this.#clock.now() - began;
-      this.#report({ type: "kmsCall", provider: info.name, method, grpcCode: error?.code ?? 0, milliseconds });
+      this.#report({ type: "kmsCall", provider: info.name, method, grpcCode: error?.grpcCode ?? 0, milliseconds });
       if (error === undefined) this.#complete(COMPLETE[method], [call, ...args]);
       else this.#complete("completeError", [call, method, error.code, error.message]);
     };

@@ -1,6 +1,6 @@
 //! The class `FormReader`, and the resource of a storage key.
 
-use dekker_forms::{Content, Entry, Fault, Form, Item, Limits, Reader, Stored, split};
+use dekker_forms::{Content, Entry, Fault, Form, Item, Limits, Reader};
 use serde::Serialize;
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsError, JsValue};
@@ -135,18 +135,9 @@ fn value(entry: &Entry) -> Found<'_> {
     }
 }
 
-/// A tool may have added the line end of an encrypted value or of one in protobuf. Without it, the value is more probable, unless only the other bytes
-/// have a structure that the provider writes. Other plaintext is taken as it is: JSON in etcd ends with a line end.
 fn removed(entry: &Entry) -> Vec<usize> {
-    let len = entry.bytes.len();
-    let mut readings: Vec<&[u8]> = match entry.content {
-        Content::Encrypted | Content::Protobuf => entry.readings().collect(),
-        _ => vec![&entry.bytes],
-    };
-    // The sort is stable: among equals, the order stays.
-    readings
-        .sort_by_key(|bytes| !matches!(split(bytes, &[]), Stored::Value { well_formed: true, .. }));
-    readings.into_iter().map(|bytes| len - bytes.len()).collect()
+    let readings = entry.probable_readings(&[]);
+    readings.into_iter().map(|bytes| entry.bytes.len() - bytes.len()).collect()
 }
 
 fn failed(fault: &Fault) -> Found<'_> {

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use dekker_cli::encrypt_warning::Written;
-use dekker_cli::key_help::key_help_from_status;
+use dekker_cli::key_help::{KeyHelp, Rules};
 use dekker_cli::transform_args::Place;
 use dekker_cli::{Decryptor, Finding, Like, Opened, Tools, ValueState, not_valid};
 use dekker_core::config::{self, Faults};
@@ -13,10 +13,10 @@ use dekker_core::crypto::rustcrypto::RustCrypto;
 use dekker_core::crypto::secret::Secret;
 use dekker_core::engine::event::OpId;
 use dekker_core::engine::{Engine, Options};
-use dekker_core::inspect::inspect_json;
+use dekker_core::inspect::{KeyName, inspect_json_with, value_prefixes};
 use dekker_core::provider::kms::with_dek;
 use dekker_core::time::Timestamp;
-use dekker_core::{Decrypted, Encrypted, ErrorKind, Location};
+use dekker_core::{Decrypted, Encrypted, Location, TransformError};
 use zeroize::Zeroizing;
 
 /// The system's source of randomness: under WASI, `wasi:random`.
@@ -45,8 +45,17 @@ fn faults(faults: &Faults) -> Vec<Finding> {
 }
 
 impl Tools for Core {
-    fn inspect(&self, stored: &[u8]) -> anyhow::Result<Result<String, String>> {
-        Ok(inspect_json(stored))
+    fn inspect(
+        &self,
+        stored: &[u8],
+        prefixes: &[String],
+    ) -> anyhow::Result<Result<String, String>> {
+        let names = prefixes.iter().filter_map(|prefix| KeyName::of_value_prefix(prefix));
+        Ok(inspect_json_with(stored, &names.collect::<Vec<_>>()))
+    }
+
+    fn value_prefixes(&self, config: &[u8]) -> anyhow::Result<Result<Vec<String>, Vec<Finding>>> {
+        Ok(value_prefixes(config).map_err(|error| faults(&error)))
     }
 
     fn check_config(&self, config: &[u8], reload: bool) -> anyhow::Result<Vec<Finding>> {
@@ -141,11 +150,12 @@ pub(crate) fn encrypt(
 pub(crate) struct ByEngine {
     engine: Engine,
     last: u64,
+    key_help: KeyHelp,
 }
 
 impl ByEngine {
     pub(crate) fn new(engine: Engine) -> Self {
-        Self { engine, last: 0 }
+        Self { engine, last: 0, key_help: KeyHelp::default() }
     }
 }
 
@@ -167,21 +177,21 @@ impl Decryptor for ByEngine {
         while self.engine.poll_action().is_some() {}
         Ok(match outcome {
             Some(Ok(decrypted)) => Ok(opened(decrypted)),
-            Some(Err(error)) => {
-                let has_help = matches!(
-                    error.kind,
-                    ErrorKind::NoMatchingPrefix
-                        | ErrorKind::EncryptedData
-                        | ErrorKind::DecryptFailed
-                );
-                let help = has_help
-                    .then(|| key_help_from_status(&self.engine.status(now), at.resource, stored));
-                Err(match help.flatten() {
-                    Some(help) => anyhow::Error::msg(format!("{error}\nhelp: {help}")),
-                    None => error.into(),
-                })
-            }
+            Some(Err(error)) => Err(error.into()),
             None => Err(anyhow::Error::msg(NEEDS_PLUGIN)),
         })
+    }
+
+    fn help(
+        &mut self,
+        error: &anyhow::Error,
+        at: dekker_cli::Location<'_>,
+        stored: &[u8],
+    ) -> Vec<String> {
+        let Some(error) = error.downcast_ref::<TransformError>() else {
+            return Vec::new();
+        };
+        let rules = || Rules::parse(&self.engine.status(now().ok()?));
+        self.key_help.of(error.kind.as_str(), at.resource, stored, rules).into_iter().collect()
     }
 }

@@ -1,9 +1,12 @@
 //! A real etcd holds values of every provider, and what its etcdctl and its HTTP gateway print of them is read back.
 //!
 //! `cargo xtask test etcd` builds etcd in several versions and names their directories in `DEKKER_ETCD`, separated by colons. Each directory has the
-//! programs `etcd` and `etcdctl`. Without the variable, the test does nothing but say so.
+//! programs `etcd` and `etcdctl`. Without the variable, the test does nothing but say so. `DEKKER_BIN` names the `dekker` binary, whose commands read
+//! the same outputs.
 
+mod commands;
 mod outputs;
+mod sealed;
 mod server;
 mod values;
 
@@ -11,6 +14,7 @@ use std::path::Path;
 
 use dekker_forms::{Content, FaultKind, Item, Limits, Reader};
 
+use commands::Commands;
 use outputs::Output;
 use server::Server;
 use values::Stored;
@@ -24,12 +28,14 @@ fn every_output_of_a_real_etcd_is_read_back() {
         println!("SKIP: DEKKER_ETCD names no etcd: cargo xtask test etcd");
         return;
     };
+    let binary = std::env::var_os("DEKKER_BIN").expect("DEKKER_BIN names the dekker binary");
+    let commands = Commands::new(binary.into());
     for directory in std::env::split_paths(&directories) {
-        check(&directory);
+        check(&directory, &commands);
     }
 }
 
-fn check(directory: &Path) {
+fn check(directory: &Path, commands: &Commands) {
     let server = Server::start(directory);
     let version = server.version();
     let kinds = values::of_every_provider();
@@ -39,15 +45,27 @@ fn check(directory: &Path) {
     let stored: Vec<Stored> = kinds.into_iter().chain(many).collect();
     let outputs = outputs::all(&server, &stored, &revisions);
     let mut wrong = Vec::new();
+    let mut decrypted = 0;
     for output in &outputs {
-        // The readers. The commands `dekker inspect` and `dekker decrypt` take the same bytes.
-        if let Err(fault) = read_back(output) {
-            wrong.push(format!("etcd {version}: {}: {fault}", output.command));
-        }
+        let mut check = |result: Result<(), String>| {
+            if let Err(fault) = result {
+                wrong.push(format!("etcd {version}: {}: {fault}", output.command));
+            }
+        };
+        check(read_back(output));
+        check(commands.inspect(output));
+        check(commands.decrypt(output).map(|count| decrypted += count));
+    }
+    let watch = server.start_watch(&["-w", "json"]);
+    if let Err(fault) = commands.inspect_live(watch, &values::last().key) {
+        wrong.push(format!("etcd {version}: etcdctl watch | dekker inspect: {fault}"));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let values: usize = outputs.iter().map(|output| output.pairs.len()).sum();
-    println!("ETCD {version}: {} outputs, {values} values read back", outputs.len());
+    println!(
+        "ETCD {version}: {} outputs, {values} values read back, {decrypted} decrypted",
+        outputs.len()
+    );
 }
 
 /// Reads the output with the library, and compares what it finds.

@@ -3,8 +3,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::sealed::Provider;
 use super::server::Server;
-use super::values::{MANY_PREFIX, Stored};
+use super::values::{self, MANY_PREFIX, Stored};
 
 /// What a command printed, and what a reader must find in it.
 pub(crate) struct Output {
@@ -20,7 +21,16 @@ pub(crate) struct Output {
 pub(crate) struct Pair {
     pub key: String,
     pub value: Vec<u8>,
+    pub provider: Provider,
+    pub plaintext: Vec<u8>,
     pub revision: u64,
+}
+
+impl Pair {
+    fn new(stored: &Stored, revision: u64) -> Self {
+        let Stored { key, value, provider, plaintext } = stored.clone();
+        Self { key, value, provider, plaintext, revision }
+    }
 }
 
 /// An output format: its options, whether it keeps the key, whether it keeps the revision.
@@ -49,21 +59,11 @@ const WATCH: &[Watch] = &[
     (&["--hex"], false, |last| [escaped(last.key.as_bytes()), escaped(&last.value)]),
 ];
 
-/// The last value that is put. A watch that has printed it has printed everything before it.
-fn last() -> Stored {
-    let value = b"k8s:enc:aesgcm:v1:key1:\xff\xc0\xa7the very last of all bytes".to_vec();
-    Stored { key: "/registry/zzz/last".into(), value }
-}
-
 pub(crate) fn all(server: &Server, stored: &[Stored], revisions: &[u64]) -> Vec<Output> {
     let pairs: Vec<Pair> = stored
         .iter()
         .zip(revisions)
-        .map(|(pair, revision)| Pair {
-            key: pair.key.clone(),
-            value: pair.value.clone(),
-            revision: *revision,
-        })
+        .map(|(stored, revision)| Pair::new(stored, *revision))
         .collect();
     let many: Vec<Pair> =
         pairs.iter().filter(|pair| pair.key.starts_with(MANY_PREFIX)).cloned().collect();
@@ -126,24 +126,21 @@ fn gateway(server: &Server, pairs: &[Pair]) -> [Output; 2] {
 
 /// What watches print of everything that was put so far, of a deletion, and of one more value.
 fn watches(server: &Server, pairs: &[Pair]) -> Vec<Output> {
-    let gone = Stored { key: "/registry/gone".into(), value: pairs[0].value.clone() };
-    let last = last();
+    // A value that is not bound to its key.
+    let Pair { value, provider, plaintext, .. } = pairs[0].clone();
+    let gone = Stored { key: "/registry/secrets/gone/gone".into(), value, provider, plaintext };
+    let last = values::last();
     let revision = server.put_each(std::slice::from_ref(&gone))[0];
     server.etcdctl(&["del", &gone.key], b"");
     server.put_each(std::slice::from_ref(&last));
-    let pair = |stored: &Stored, revision| Pair {
-        key: stored.key.clone(),
-        value: stored.value.clone(),
-        revision,
-    };
-    let gone = pair(&gone, revision);
+    let gone = Pair::new(&gone, revision);
     let mut watched = pairs.to_vec();
     watched.push(gone.clone());
     let mut with_previous = watched.clone();
     // The deletion shows the value again.
     with_previous.push(gone);
     for all in [&mut watched, &mut with_previous] {
-        all.push(pair(&last, revision + 2));
+        all.push(Pair::new(&last, revision + 2));
     }
     let mut outputs = Vec::new();
     for (options, keeps_revision, end) in WATCH {

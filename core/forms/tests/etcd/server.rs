@@ -133,18 +133,16 @@ impl Server {
         revision.and_then(|text| text.parse().ok()).expect("a revision")
     }
 
+    /// Starts a watch of everything from the first revision on. It does not end.
+    pub(crate) fn start_watch(&self, arguments: &[&str]) -> Child {
+        let all = ["watch", "--prefix", "/registry/", "--rev=1"];
+        self.command(&[&all, arguments].concat()).spawn().expect("etcdctl")
+    }
+
     /// Watches everything from the first revision on, until what was printed is `enough`.
     pub(crate) fn watch(&self, arguments: &[&str], enough: &dyn Fn(&[u8]) -> bool) -> Vec<u8> {
-        let all = ["watch", "--prefix", "/registry/", "--rev=1"];
-        let mut child = self.command(&[&all, arguments].concat()).spawn().expect("etcdctl");
-        let pieces = pieces(child.stdout.take().expect("a pipe"));
-        let begun = Instant::now();
-        let mut printed = Vec::new();
-        while !enough(&printed) {
-            let left = PATIENCE.saturating_sub(begun.elapsed());
-            let Ok(piece) = pieces.recv_timeout(left) else { break };
-            printed.extend(piece);
-        }
+        let mut child = self.start_watch(arguments);
+        let printed = read_until(child.stdout.take().expect("a pipe"), enough);
         let _ = child.kill();
         let _ = child.wait();
         let end = printed.len().saturating_sub(300);
@@ -167,6 +165,19 @@ impl Server {
         assert!(answer.starts_with(b"HTTP/1.0 200"), "{}", String::from_utf8_lossy(&answer));
         answer.split_off(head + 4)
     }
+}
+
+/// Reads until what was read is `enough`. Returns less if that takes too long.
+pub(crate) fn read_until(from: ChildStdout, enough: &dyn Fn(&[u8]) -> bool) -> Vec<u8> {
+    let pieces = pieces(from);
+    let begun = Instant::now();
+    let mut printed = Vec::new();
+    while !enough(&printed) {
+        let left = PATIENCE.saturating_sub(begun.elapsed());
+        let Ok(piece) = pieces.recv_timeout(left) else { break };
+        printed.extend(piece);
+    }
+    printed
 }
 
 /// Reads in a thread, so that reading can time out.

@@ -1,6 +1,6 @@
 //! What a real etcdctl 3.4.23, etcd's gateway and jq print (cases/etcdctl.sh wrote the files) is read back.
 
-use dekker_forms::{Entry, FaultKind, Item, Limits, read_all};
+use dekker_forms::{Entry, FaultKind, HEAD, Item, Limits, read_all};
 
 use super::pieces::in_pieces;
 
@@ -86,6 +86,25 @@ fn pieces_do_not_matter() {
         let input = file(&name);
         for len in [1, 5, 100] {
             assert_eq!(in_pieces(&input, &[len]), read(&name), "{name} in pieces of {len}");
+        }
+    }
+}
+
+/// Beyond the head, by which the form is chosen, the machines read what arrives.
+#[test]
+fn pieces_do_not_matter_where_the_end_of_a_value_is_uncertain() {
+    for text in [
+        // The value in protobuf begins at the end of a piece.
+        &b"/registry/a/7\nk8s\0\n\x0c\n\x02v1\x12\x06Secret\x12\x03\n\x01a\x1a\0\"\0\n/r/8\nPUT\n"
+            [..],
+        // A piece ends within the line end of what may be the next key.
+        b"/registry/a/\n/registry/\r\n/",
+    ] {
+        let input = text.repeat(2 * HEAD / text.len() + 1);
+        let whole = read_all(&input, Limits::default());
+        for len in [1, 2, 3, 7, 40] {
+            let items = in_pieces(&input, &[len]);
+            assert_eq!(items, whole, "{} in pieces of {len}", text.escape_ascii());
         }
     }
 }

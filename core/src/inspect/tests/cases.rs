@@ -28,8 +28,9 @@ fn names_with_colons_are_whole() {
     ];
     for (stored, provider, name, is_guessed, size, plaintext_size) in table {
         let seen = inspect(stored).unwrap();
-        assert_eq!((seen.provider, seen.key_name.as_deref()), (provider, Some(name)));
-        assert_eq!(seen.key_name_is_guessed, is_guessed, "{name}");
+        let origin = &seen.origin;
+        assert_eq!((origin.provider, origin.key_name.as_deref()), (provider, Some(name)));
+        assert_eq!(origin.key_name_is_guessed, is_guessed, "{name}");
         assert_eq!((seen.size, seen.plaintext_size), (size, plaintext_size), "{name}");
         let json = inspect_json(stored).unwrap();
         assert_eq!(json.contains(r#","keyNameGuessed":true,"#), is_guessed, "{json}");
@@ -53,7 +54,7 @@ fn names_of_a_configuration_decide() {
     };
     let seen = |names: &[&str]| {
         let config = config(names);
-        let seen = inspect_with(K3S_COLON_GCM, &key_names(&config)).unwrap();
+        let seen = inspect_with(K3S_COLON_GCM, &key_names(&config)).unwrap().origin;
         (seen.key_name.unwrap(), seen.key_name_is_guessed)
     };
     assert_eq!(seen(&["key1", K3S_GCM]), (K3S_GCM.into(), false));
@@ -64,6 +65,20 @@ fn names_of_a_configuration_decide() {
     let config = config(&["b"]);
     let names: Vec<_> = key_names(&config).into_iter().map(|known| known.name).collect();
     assert_eq!(names, ["other", "b", "vault"]);
+    let prefixes: Vec<_> = key_names(&config).iter().map(KeyName::value_prefix).collect();
+    assert_eq!(
+        prefixes,
+        ["k8s:enc:aescbc:v1:other:", "k8s:enc:aesgcm:v1:b:", "k8s:enc:kms:v2:vault:"]
+    );
+    let known: Vec<_> = prefixes.iter().map(|prefix| KeyName::of_value_prefix(prefix)).collect();
+    assert!(known.into_iter().eq(key_names(&config).into_iter().map(Some)));
+}
+
+#[test]
+fn a_file_that_is_not_valid_has_no_prefixes() {
+    let faults = value_prefixes(b"kind: EncryptionConfiguration\nresources: []\n").unwrap_err();
+    let first = faults.iter().next().unwrap();
+    assert!(first.position.is_some(), "{faults}");
 }
 
 #[test]
@@ -101,13 +116,16 @@ fn what_is_known_of_a_damaged_value_is_reported() {
     ];
     for (stored, provider, key_name, missing, text) in table {
         let error = inspect(stored).unwrap_err();
-        let Partial { key_name_is_guessed, size, missing_at_least, .. } = *error.known;
-        let (known, version) = (error.known.provider, error.known.api_version);
-        let known: Vec<_> = known.into_iter().chain(version).collect();
-        assert_eq!(known.join(" "), provider);
-        assert_eq!((error.known.key_name.as_deref(), key_name_is_guessed), (key_name, false));
-        assert_eq!((error.known.provider_name.as_deref(), size), (None, stored.len()));
-        assert_eq!(missing_at_least, missing, "{text}");
+        let Partial { origin, size, missing_at_least } = &*error.known;
+        let (known, version) =
+            (origin.iter().map(|it| it.provider), origin.iter().filter_map(|it| it.api_version));
+        assert_eq!(known.chain(version).collect::<Vec<_>>().join(" "), provider);
+        let known = origin.as_ref().and_then(|origin| origin.key_name.as_deref());
+        assert_eq!((known, *size), (key_name, stored.len()), "{text}");
+        if let Some(origin) = origin {
+            assert_eq!((&origin.provider_name, origin.key_name_is_guessed), (&None, false));
+        }
+        assert_eq!(*missing_at_least, missing, "{text}");
         assert_eq!(error.to_string(), text);
     }
 }
@@ -138,22 +156,23 @@ fn heads_of_a_value_are_never_something_else() {
     ];
     for (stored, prefix, name) in table {
         for len in 4..stored.len() {
-            let (provider, key_name, is_guessed) = match inspect(&stored[..len]) {
-                Ok(seen) => (Some(seen.provider), seen.key_name, seen.key_name_is_guessed),
+            let origin = match inspect(&stored[..len]) {
+                Ok(seen) => Some(seen.origin),
                 Err(InspectError { fault, known }) => {
                     assert_eq!(known.size, len);
                     // At most as much is missing as was cut off.
                     let missing = known.missing_at_least.unwrap_or(1);
                     let cut = (stored.len() - len) as u64;
                     assert!((1..=cut).contains(&missing), "{len}: {fault}, {missing}");
-                    (known.provider, known.key_name, known.key_name_is_guessed)
+                    known.origin
                 }
             };
-            if let Some(provider) = provider {
-                assert_eq!(alloc::format!("k8s:enc:{provider}:v1:"), prefix, "{len}");
-            }
+            let Some(Origin { provider, key_name, key_name_is_guessed, .. }) = origin else {
+                continue;
+            };
+            assert_eq!(alloc::format!("k8s:enc:{provider}:v1:"), prefix, "{len}");
             let is_whole = key_name.as_deref().is_none_or(|seen| seen == name);
-            assert!(is_whole || is_guessed, "{len}: {key_name:?}");
+            assert!(is_whole || key_name_is_guessed, "{len}: {key_name:?}");
         }
     }
 }
@@ -164,7 +183,7 @@ fn a_line_end_of_etcdctl_is_named() {
     stored.push(b'\n');
     let error = inspect(&stored).unwrap_err();
     assert_eq!(error.fault, InspectFault::LineEnd);
-    assert_eq!(error.known.key_name.as_deref(), Some(K3S_CBC));
+    assert_eq!(error.known.origin.as_ref().unwrap().key_name.as_deref(), Some(K3S_CBC));
     let text = "the value ends with a line end that is not a part of it: etcdctl adds one to what --print-value-only prints";
     assert_eq!(error.to_string(), text);
 }

@@ -3,7 +3,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use dekker_core::inspect::{Inspection, KeyName, inspect, inspect_json, inspect_with};
+use dekker_core::inspect::{Inspection, KeyName, Origin, inspect, inspect_json, inspect_with};
 use dekker_core::provider::kms::v2::envelope::EncryptedObject;
 use dekker_forms::{Content, Form, Limits, Provider, read_all};
 use serde_json::Value;
@@ -27,7 +27,7 @@ pub fn run(input: &[u8]) {
         for reading in entry.readings() {
             if let Ok(seen) = inspect(reading) {
                 let is_plaintext = entry.content != Content::Encrypted;
-                assert_eq!(seen.provider == "identity", is_plaintext, "two verdicts");
+                assert_eq!(seen.origin.provider == "identity", is_plaintext, "two verdicts");
             }
         }
     }
@@ -48,8 +48,10 @@ fn one(stored: &[u8]) {
             assert_eq!(shown["error"], error.to_string(), "the errors differ");
             assert!(!error.to_string().is_empty(), "an error has a message");
             assert_eq!(shown["size"], stored.len() as u64);
-            assert_eq!(shown["provider"].as_str(), error.known.provider);
-            assert_eq!(shown["keyName"].as_str(), error.known.key_name.as_deref());
+            let origin = error.known.origin.as_ref();
+            let key_name = origin.and_then(|origin| origin.key_name.as_deref());
+            assert_eq!(shown["provider"].as_str(), origin.map(|origin| origin.provider));
+            assert_eq!(shown["keyName"].as_str(), key_name);
             return;
         }
         _ => panic!("only one of inspect and inspect_json failed"),
@@ -65,8 +67,8 @@ fn one(stored: &[u8]) {
     let shown: Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!(shown["size"], seen.size as u64);
     with_its_name(stored, &seen);
-    if (seen.provider, seen.api_version) == ("kms", Some("v2")) {
-        let name = seen.provider_name.as_deref().expect("a name");
+    if (seen.origin.provider, seen.origin.api_version) == ("kms", Some("v2")) {
+        let name = seen.origin.provider_name.as_deref().expect("a name");
         let start = "k8s:enc:kms:v2:".len() + name.len() + 1;
         let object = EncryptedObject::decode(&stored[start..]).expect("it was decoded");
         let value = |name: &str| seen.layout.iter().find(|part| part.name == name);
@@ -96,9 +98,12 @@ fn in_every_form(stored: &[u8]) {
 
 /// Every head of an encrypted value is of its provider, or an error.
 fn heads(stored: &[u8]) {
-    let provider = |stored: &[u8]| match inspect(stored) {
-        Ok(seen) => Some((seen.provider, seen.api_version)),
-        Err(error) => error.known.provider.map(|provider| (provider, error.known.api_version)),
+    let provider = |stored: &[u8]| {
+        let origin = match inspect(stored) {
+            Ok(seen) => Some(seen.origin),
+            Err(error) => error.known.origin,
+        };
+        origin.map(|origin| (origin.provider, origin.api_version))
     };
     if !stored.starts_with(b"k8s:enc:") {
         return;
@@ -116,14 +121,15 @@ fn heads(stored: &[u8]) {
 
 /// With its name in a configuration, a value has the same description, and the name is certain.
 fn with_its_name(stored: &[u8], seen: &Inspection) {
-    let (provider, name) = match (seen.provider, seen.api_version, &seen.key_name) {
-        ("aesgcm", _, Some(name)) => (Provider::AesGcm, name),
-        ("aescbc", _, Some(name)) => (Provider::AesCbc, name),
-        ("secretbox", _, Some(name)) => (Provider::Secretbox, name),
+    let (provider, name) = match (seen.origin.provider, &seen.origin.key_name) {
+        ("aesgcm", Some(name)) => (Provider::AesGcm, name),
+        ("aescbc", Some(name)) => (Provider::AesCbc, name),
+        ("secretbox", Some(name)) => (Provider::Secretbox, name),
         _ => return,
     };
     let known = inspect_with(stored, &[KeyName { provider, name }]);
-    let certain = Inspection { key_name_is_guessed: false, ..seen.clone() };
+    let origin = Origin { key_name_is_guessed: false, ..seen.origin.clone() };
+    let certain = Inspection { origin, ..seen.clone() };
     assert_eq!(known, Ok(certain), "its own name changes the description");
 }
 

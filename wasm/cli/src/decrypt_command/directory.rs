@@ -87,7 +87,7 @@ impl Sink for Directory {
         Ok(())
     }
 
-    fn end(&mut self) -> anyhow::Result<()> {
+    fn flush(&mut self) -> anyhow::Result<()> {
         Ok(())
     }
 }

@@ -31,6 +31,11 @@ pub(super) struct Known<'a> {
 }
 
 impl<'a> Given<'a> {
+    /// Whether the arguments say anything about the location. If not, it does not depend on whether the value is alone in the input.
+    pub(super) fn has_any(self) -> bool {
+        self.key.is_some() || self.resource.is_some()
+    }
+
     /// Finds the location of a value. If `is_alone`, the input contains nothing else, and the arguments override it. Otherwise they state what the
     /// input does not.
     pub(super) fn locate(self, entry: &'a Entry, is_alone: bool) -> Known<'a> {

@@ -36,8 +36,8 @@ pub(super) trait Sink {
     /// Takes a value. `ordinal` is its number in the input, from 1.
     fn value(&mut self, ordinal: u64, entry: &Entry, value: &Attempted<'_>) -> anyhow::Result<()>;
     fn fault(&mut self, fault: &Fault) -> anyhow::Result<()>;
-    /// Writes what is still in memory.
-    fn end(&mut self) -> anyhow::Result<()>;
+    /// Writes what is still in memory. Called before the command may wait for more input, and at the end.
+    fn flush(&mut self) -> anyhow::Result<()>;
 }
 
 /// A line with a JSON object for each value: the members of `inspect` that say what and where it is, `resource`, and `stale`, `state`,
@@ -82,7 +82,7 @@ impl<W: Write> Sink for JsonLines<W> {
         writeln!(self.0, "{}", fault_object(fault).finish()).context(OUT)
     }
 
-    fn end(&mut self) -> anyhow::Result<()> {
+    fn flush(&mut self) -> anyhow::Result<()> {
         self.0.flush().context(OUT)
     }
 }

@@ -6,15 +6,24 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::core_engine::{Core, case, case_path};
+use crate::slow_pipe::{self, Arrived};
 
 const TOKEN: &str = "/registry/secrets/default/token";
 const K3S: &str = "-2026-03-09T09:46:54+01:00";
 
 /// Inspects an input. Returns what is printed, and whether there was a fault.
 fn printed(input: &[u8], output: Output) -> (String, bool) {
+    printed_by(&without_names(), input, output)
+}
+
+fn without_names() -> Describe<'static> {
+    Describe::new(&Core, None).unwrap()
+}
+
+fn printed_by(describe: &Describe<'_>, input: &[u8], output: Output) -> (String, bool) {
     let input = Input::new(Box::new(Cursor::new(input.to_vec())), "the test".to_owned());
     let mut out = Vec::new();
-    let failed = inspect(&Core, input, output, &mut out).unwrap();
+    let failed = inspect(describe, input, output, &mut out).unwrap();
     (String::from_utf8(out).unwrap(), failed)
 }
 
@@ -169,6 +178,63 @@ fn damaged_values_and_faults_are_errors() {
     }
 }
 
+/// A configuration with two keys of aesgcm.
+fn two_keys(names: [&str; 2]) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    let keys = names
+        .map(|name| format!("{{name: '{name}', secret: MDEyMzQ1Njc4OWFiY2RlZg==}}"))
+        .join(", ");
+    let config = format!(
+        "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n- resources: [secrets]\n  \
+         providers:\n  - aesgcm: {{keys: [{keys}]}}\n"
+    );
+    file.write_all(config.as_bytes()).unwrap();
+    file
+}
+
+#[test]
+fn the_names_of_a_configuration_decide_where_a_name_ends() {
+    let whole = format!("aesgcmkey{K3S}");
+    let value = case("k3s-colon-gcm.bin");
+    for (desc, names, name, is_guessed) in [
+        ("the whole name", ["key1", &whole], &whole[..], false),
+        (
+            "the name up to a colon",
+            ["key1", "aesgcmkey-2026-03-09T09"],
+            "aesgcmkey-2026-03-09T09",
+            false,
+        ),
+        ("other names", ["key1", "key2"], &whole, true),
+    ] {
+        let file = two_keys(names);
+        let describe = Describe::new(&Core, Some(file.path())).unwrap();
+        let (json, failed) = printed_by(&describe, &value, Output::Jsonl);
+        let found: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!((&found["keyName"], failed), (&json!(name), false), "{desc}: {found}");
+        assert_eq!(found.get("keyNameGuessed").is_some(), is_guessed, "{desc}: {found}");
+        let (text, _) = printed_by(&describe, &value, Output::Text);
+        assert!(text.contains(&format!("key name     \"{name}\"\n")), "{desc}: {text}");
+        let (text, _) = printed_by(&describe, &value, Output::Summary);
+        assert!(text.contains(&format!("aesgcm, key name \"{name}\"\n")), "{desc}: {text}");
+    }
+}
+
+#[test]
+fn a_configuration_that_is_not_valid_is_an_error_with_its_place() {
+    let file = two_keys(["key1", ""]);
+    let Err(error) = Describe::new(&Core, Some(file.path())) else { panic!("a valid file") };
+    let (error, path) = (format!("{error:#}"), file.path().display());
+    let begin = format!("{path}: the file is not a valid encryption configuration: 6:");
+    assert!(error.starts_with(&begin) && error.contains("keys[1].name"), "{error}");
+    assert!(!error.contains("MDEy"), "a secret: {error}");
+    let missing = Describe::new(&Core, Some(Path::new("/nowhere/c.yaml"))).err();
+    let missing = format!("{:#}", missing.unwrap());
+    assert!(
+        missing.contains("cannot read the encryption configuration /nowhere/c.yaml"),
+        "{missing}"
+    );
+}
+
 #[test]
 fn a_value_that_is_encrypted_twice_is_described_as_its_outer_one() {
     let (values, failed) = values(&case("double.bin"));
@@ -242,10 +308,44 @@ fn values_are_shown_as_they_come() {
     let row = case("w-json.txt");
     let input = Input::new(Box::new(Endless { row, at: 0, rows: 0 }), "the test".to_owned());
     let mut out = Vec::new();
-    let error = inspect(&Core, input, Output::Jsonl, &mut out).unwrap_err();
+    let error = inspect(&without_names(), input, Output::Jsonl, &mut out).unwrap_err();
     assert_eq!(format!("{error:#}"), "cannot read the test: enough");
     let lines = out.iter().filter(|byte| **byte == b'\n').count();
     assert!(lines > 90, "{lines}");
+}
+
+/// As from `etcdctl watch`.
+#[test]
+fn values_are_written_before_more_input_is_awaited() {
+    for output in [Output::Text, Output::Json, Output::Jsonl] {
+        let arrived = Arrived::default();
+        let mut out = BufWriter::new(arrived.clone());
+        let failed = inspect(&Core, slow_pipe::open(&arrived), output, &mut out).unwrap();
+        assert!(!failed);
+        assert_eq!(arrived.values(), slow_pipe::VALUES);
+    }
+}
+
+/// A file of many values stays fast.
+#[test]
+fn values_of_one_read_are_written_together() {
+    struct Writes(usize);
+    impl Write for Writes {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += 1;
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let input = case("w-json.txt").repeat(1000);
+    let reads = input.len().div_ceil(64 * 1024);
+    let input = Input::new(Box::new(Cursor::new(input)), "the test".to_owned());
+    let mut out = BufWriter::with_capacity(1024 * 1024, Writes(0));
+    inspect(&Core, input, Output::Jsonl, &mut out).unwrap();
+    let writes = out.get_ref().0;
+    assert!((2..=reads + 1).contains(&writes), "{writes} writes, {reads} reads");
 }
 
 #[test]
