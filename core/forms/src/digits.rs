@@ -272,18 +272,19 @@ impl Digits {
 
 impl LineMachine for Digits {
     fn line(&mut self, line: &[u8], context: &mut Context) {
-        let (form, text) = digits_of(line);
-        if text.is_empty() {
-            return;
-        }
         if let Some(word) = Word::of(line.trim_ascii()) {
             self.end(context);
             self.lone_key(context);
             self.deleted = word == Word::Delete;
             return;
         }
+        // A code fence has no digits, and ends the value nevertheless.
         if text::is_prompt(line) || is_margin(line) {
             self.end(context);
+            return;
+        }
+        let (form, text) = digits_of(line);
+        if text.is_empty() {
             return;
         }
         let width = bare(line).len();

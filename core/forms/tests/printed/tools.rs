@@ -98,6 +98,28 @@ fn carriage_returns_prompts_indentation_and_encodings_do_not_matter() {
     }
 }
 
+/// What follows may be a fault, but the value before it is not lost.
+#[test]
+fn a_sentence_after_a_code_fence_takes_nothing_away() {
+    for (name, input, _) in cases() {
+        if input == "printed-as-text" {
+            continue;
+        }
+        let original = file(name);
+        let right = read_all(&original, Limits::default());
+        let text = String::from_utf8(original).unwrap();
+        let separator = if text.ends_with('\n') { "" } else { "\n" };
+        for after in ["Thanks!\n", "Can you help me, please?\n", "\nThanks"] {
+            let input = format!("Hello,\n\n```\n{text}{separator}```\n{after}");
+            let items = read_all(input.as_bytes(), Limits::default());
+            let [Ok(entry), ..] = items.as_slice() else { panic!("{name}: {items:?}") };
+            let [Ok(right)] = right.as_slice() else { panic!("{name}") };
+            assert_eq!((&entry.bytes, &entry.key), (&right.bytes, &right.key), "{name}");
+            assert!(items[1..].iter().all(Result::is_err), "{name}: {items:?}");
+        }
+    }
+}
+
 /// BSD's od prints one more space before the first column.
 #[test]
 fn columns_of_bsd_are_read() {
