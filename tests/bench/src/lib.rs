@@ -7,6 +7,7 @@ pub mod bars;
 pub mod cached;
 pub mod docs;
 pub mod inspect;
+pub mod load;
 pub mod plots;
 pub mod readers;
 pub mod report;

@@ -7,6 +7,7 @@ use std::{env, fs};
 use anyhow::{Context, Result};
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
+use dekker_bench::load::Load;
 use dekker_bench::report::Report;
 use dekker_bench::rounds::{Plan, Subject};
 use dekker_bench::subjects::{Boundary, Ours, Peer, RingAlone};
@@ -69,12 +70,14 @@ fn named(variable: &str) -> Option<PathBuf> {
 
 fn run(asked: &Asked) -> Result<()> {
     let plan = if asked.quick { Plan::QUICK } else { Plan::FULL };
+    let before = Load::now();
     let is_asked = |name: &str| asked.names.is_empty() || asked.names.iter().any(|n| n == name);
     let mut report = Report {
         format: 1,
         quick: asked.quick,
         cores: std::thread::available_parallelism()?.get(),
         architecture: env::consts::ARCH,
+        others: None,
         versions: vec![format!("Dekker {}", env!("CARGO_PKG_VERSION"))],
         skipped: Vec::new(),
         bars: Vec::new(),
@@ -117,6 +120,10 @@ fn run(asked: &Asked) -> Result<()> {
     if is_asked(inspect::NAME) {
         let dekker = dekker.as_deref().context("DEKKER_BIN is not set; run `cargo xtask bench`")?;
         report.series.extend(inspect::measure(dekker, plan)?);
+    }
+    // Every peer and server has ended, so their time is ours.
+    if let (Ok(before), Ok(after)) = (before, Load::now()) {
+        report.others = after.of_others_since(&before);
     }
     report.bars = bars::all(&report.series, report.cores);
     if !asked.names.is_empty() {

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use crate::bars::Bar;
+use crate::load::IDLE_MAX;
 use crate::rounds::{Op, Series, Source, bytes};
 use crate::{cached, inspect, readers, server, sizes, threads, transform};
 
@@ -19,6 +20,8 @@ pub struct Report {
     pub cores: usize,
     /// The processor's architecture, such as `x86_64`.
     pub architecture: &'static str,
+    /// The share of the processors that other programs used during the run, from 0 to 1. `None` if the kernel does not report it.
+    pub others: Option<f64>,
     /// The versions of what was measured.
     pub versions: Vec<String>,
     /// The subjects that were left out, and why.
@@ -218,14 +221,30 @@ impl Report {
         for skipped in &self.skipped {
             let _ = writeln!(text, "SKIP {skipped}");
         }
+        if self.others.is_some_and(|share| share > IDLE_MAX) {
+            let _ = writeln!(text, "NOT IDLE: {}", self.load());
+        }
         text
+    }
+
+    /// Describes the load by other programs.
+    fn load(&self) -> String {
+        let Some(share) = self.others else {
+            return "whether the machine was idle is not known".to_owned();
+        };
+        let percent = short(share * 100.0);
+        if share > IDLE_MAX {
+            format!("other programs used {percent}% of the processors; only ratios mean something")
+        } else {
+            format!("idle: other programs used {percent}% of the processors")
+        }
     }
 
     /// Formats each table as Markdown, by name. The last one, `run`, lists the machine and the versions.
     pub fn markdown(&self) -> Vec<(&'static str, String)> {
         let tables = self.tables().into_iter();
         let mut all: Vec<_> = tables.map(|(name, _, table)| (name, table.markdown())).collect();
-        let mut run = format!("{} cores, {}.\n", self.cores, self.architecture);
+        let mut run = format!("{} cores, {}.\n- {}\n", self.cores, self.architecture, self.load());
         for version in self.versions.iter().chain(&self.skipped) {
             let _ = writeln!(run, "- {version}");
         }
@@ -249,6 +268,7 @@ mod tests {
             quick: true,
             cores: 2,
             architecture: "x86_64",
+            others: Some(0.01),
             versions: vec!["a 1".into()],
             skipped: vec!["b: not available".into()],
             bars: Vec::new(),
@@ -270,7 +290,20 @@ mod tests {
 | other | 12.3 | 123 |
 ";
         assert_eq!(all[0], ("write-counter", expected.into()));
-        assert_eq!(all[1].1, "2 cores, x86_64.\n- a 1\n- b: not available\n");
-        assert!(report().text().contains("other  12.3    123\n"));
+        let idle = "idle: other programs used 1.00% of the processors";
+        assert_eq!(all[1].1, format!("2 cores, x86_64.\n- {idle}\n- a 1\n- b: not available\n"));
+        let text = report().text();
+        assert!(text.contains("other  12.3    123\n") && !text.contains("IDLE"), "{text}");
+    }
+
+    #[test]
+    fn a_machine_that_is_not_idle_is_named() {
+        let busy = Report { others: Some(0.305), ..report() };
+        let load = "other programs used 30.5% of the processors; only ratios mean something\n";
+        assert!(busy.text().ends_with(&format!("NOT IDLE: {load}")), "{}", busy.text());
+        assert!(busy.markdown()[1].1.contains(&format!("- {load}")), "{:?}", busy.markdown());
+        let unknown = Report { others: None, ..report() };
+        assert!(unknown.markdown()[1].1.contains("- whether the machine was idle is not known\n"));
+        assert!(!unknown.text().contains("IDLE"));
     }
 }
