@@ -189,6 +189,7 @@ mod tests {
             quick: true,
             cores: 1,
             architecture: "x86_64",
+            others: None,
             versions: Vec::new(),
             skipped: Vec::new(),
             bars: Vec::new(),
