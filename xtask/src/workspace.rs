@@ -69,12 +69,20 @@ impl Workspace {
 
     /// Returns a cargo command that runs in the root, without the variables in which `cargo run` describes xtask.
     pub(crate) fn cargo(&self) -> Command {
-        cargo(&self.root)
+        self.targeted(cargo(&self.root))
     }
 
     /// Returns a command for another program, with the same directory and environment as [`Self::cargo`].
     pub(crate) fn command(&self, program: &str) -> Command {
-        clean(Command::new(program), &self.root)
+        self.targeted(clean(Command::new(program), &self.root))
+    }
+
+    /// A target directory in the environment is that of this tree, and would be used for a copy too.
+    fn targeted(&self, mut command: Command) -> Command {
+        if std::env::var_os("CARGO_TARGET_DIR").is_some() {
+            command.env("CARGO_TARGET_DIR", &self.target);
+        }
+        command
     }
 
     /// The core module that rustc compiles from a guest crate.
