@@ -17,7 +17,9 @@ mod data;
 mod health;
 pub mod lease;
 mod pending;
+pub mod plans;
 mod reload;
+mod routes;
 mod rule_names;
 mod status;
 #[cfg(test)]
@@ -32,12 +34,14 @@ use core::num::NonZeroUsize;
 
 pub use self::config_set::ParsedFile;
 pub use self::pending::{PARKED_BYTES_MAX, PARKED_MAX};
+pub use self::routes::RouteId;
 
 use self::candidate::{Candidate, LastReload};
 use self::config_set::{ConfigSet, File};
 use self::counts::Counts;
 use self::event::{Action, Generation, LogLevel, LogLine, OpId};
-use self::pending::{Call, ParkedOperations};
+use self::pending::{Call, Held, ParkedOperations};
+use self::routes::Routes;
 use crate::config::{Config, Faults};
 use crate::crypto::entropy::Entropy;
 use crate::crypto::keys::{DekSourceType, KeyStore, SealingKey};
@@ -145,6 +149,9 @@ pub struct Engine {
     /// Replaced configurations under which operations are still parked, each with the deadline of these operations.
     retired: Vec<(Generation, Timestamp)>,
     parked: ParkedOperations,
+    /// The values of parked operations that the caller has not kept itself.
+    held: SortedMap<OpId, Box<Held>>,
+    routes: Routes,
     calls: SortedMap<CallId, Box<Call>>,
     /// The DEKs of KMS v1 writes that the plugin is encrypting.
     deks: SortedMap<CallId, Box<dyn SealingKey>>,
@@ -195,6 +202,8 @@ impl Engine {
             last_reload: None,
             retired: Vec::new(),
             parked: ParkedOperations::default(),
+            held: SortedMap::new(),
+            routes: Routes::default(),
             calls: SortedMap::new(),
             deks: SortedMap::new(),
             actions: VecDeque::new(),
@@ -258,6 +267,7 @@ impl Engine {
 
     /// Cancels a parked operation. No action follows for it.
     pub fn cancel(&mut self, op: OpId) {
+        self.held.remove(&op);
         if let Some(parked) = self.parked.remove(op) {
             // gRPC's name for this status, which upstream counts.
             self.count_unfinished(&parked.operation, "Canceled");

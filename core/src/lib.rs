@@ -26,6 +26,6 @@ pub use crypto::secret::Secret;
 pub use engine::event::{Action, Event, Generation, OpId};
 pub use engine::{Engine, Options, ParsedFile};
 pub use provider::error::{ErrorKind, TransformError};
-pub use provider::transformer::{LocalTransformer, Transform, Transformer};
+pub use provider::transformer::{Transform, Transformer};
 pub use provider::value::{Decrypted, Encrypted, Location, ValueState};
 pub use time::Timestamp;

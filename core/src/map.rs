@@ -124,12 +124,6 @@ impl<K: Ord, V> SortedMap<K, V> {
         self.0.get_mut(at).map(|(_, value)| value)
     }
 
-    /// Returns the value of the key for which `is` returns `Equal`. `is` must agree with the order of the keys.
-    pub(crate) fn get_mut_by(&mut self, is: impl Fn(&K) -> core::cmp::Ordering) -> Option<&mut V> {
-        let at = self.0.binary_search_by(|(key, _)| is(key)).ok()?;
-        self.0.get_mut(at).map(|(_, value)| value)
-    }
-
     /// Returns the key's previous value.
     pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
         match self.search(&key) {

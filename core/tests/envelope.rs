@@ -8,7 +8,7 @@ use dekker_core::provider::kms::annotations::{
     ANNOTATIONS_MAX, AnnotationsError, validate_annotations,
 };
 use dekker_core::provider::kms::message::{EncryptedDekSource, MessageError};
-use dekker_core::provider::kms::v2::envelope::{EncryptedObject, EnvelopeError, EnvelopeTail};
+use dekker_core::provider::kms::v2::envelope::{EncryptedObject, EnvelopeError, frame};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -27,8 +27,8 @@ impl Parts {
     fn encode(&self) -> Vec<u8> {
         let annotations = self.annotations.clone().into_iter().collect();
         let source = EncryptedDekSource::new(self.source.clone(), &self.key_id, annotations);
-        let tail = EnvelopeTail::new(&source.expect("valid parts"), self.source_type);
-        tail.around(b"", &[], self.data.len(), |envelope| {
+        let frame = frame("", &source.expect("valid parts"), self.source_type);
+        frame.around(&[], self.data.len(), |envelope| {
             [envelope.start, &self.data, envelope.end].concat()
         })
     }

@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use dekker_core::crypto::entropy::{Entropy, EntropyError};
 use dekker_core::crypto::keys::DekSourceType;
-use dekker_core::crypto::nonce::{CounterNonces, CounterRange, NonceError};
+use dekker_core::crypto::nonce::{CounterNonces, CounterRange, Exhausted};
 use dekker_core::crypto::rustcrypto::RustCrypto;
 use dekker_core::engine::event::{Action, EncryptResponse, Event, OpId, StatusResponse};
 use dekker_core::engine::lease::LEASE_LEN;
 use dekker_core::engine::{Engine, Options};
 use dekker_core::provider::kms::v2::envelope::EncryptedObject;
+use dekker_core::provider::stored::Stored;
 use dekker_core::time::Timestamp;
 use dekker_core::{Decrypted, Encrypted, Location, TransformError};
 
@@ -383,7 +384,7 @@ fn workers_learn_a_replaced_dek_without_the_plugin() {
         let read = control.read("secrets", &old).unwrap().unwrap();
         assert!(read.is_stale());
         let dek = control.engine.known_dek("secrets", &old).unwrap();
-        second.engine.learn("secrets", &old, dek);
+        second.engine.learn("secrets", Stored::whole(&old), dek).unwrap();
         let read = second.read("secrets", &old, control.now).unwrap();
         assert_eq!((read.plaintext.expose(), read.is_stale()), (b"old".as_slice(), true));
         let new = second.write("secrets", b"new", control.now).unwrap();
@@ -489,7 +490,7 @@ fn a_counter_with_too_few_values_is_not_leased() {
     let second = nonces.cut(LEASE_LEN).unwrap();
     assert_eq!((first.end, second.end), (second.start, u64::MAX));
     assert_eq!(nonces.cut(LEASE_LEN), None);
-    assert_eq!(nonces.next(&Zeros), Err(NonceError::Exhausted));
+    assert_eq!(nonces.next(), Err(Exhausted));
 }
 
 /// 8 threads draw 2³² values from 16 leases of one counter.
@@ -509,8 +510,8 @@ fn eight_threads_draw_four_billion_distinct_values_from_sixteen_leases() {
                     let nonces = CounterNonces::new(range);
                     let mut expected = range.start;
                     // The values are consecutive and each is drawn once, so there is no duplicate within a lease.
-                    while let Ok(nonce) = nonces.next(&Zeros) {
-                        let counter = u64::from_le_bytes(*nonce.last_chunk().unwrap());
+                    while let Ok(nonce) = nonces.next() {
+                        let counter = nonce.counter().unwrap();
                         assert_eq!(counter, expected);
                         expected += 1;
                     }
@@ -525,8 +526,8 @@ fn eight_threads_draw_four_billion_distinct_values_from_sixteen_leases() {
     leases.sort_unstable_by_key(|range| range.start);
     assert_eq!(leases[0].start, CounterRange::WHOLE.start);
     assert!(leases.array_windows().all(|[a, b]| a.end == b.start));
-    let own = whole.next(&Zeros).unwrap();
-    let own = u64::from_le_bytes(*own.last_chunk().unwrap());
+    let own = whole.next().unwrap();
+    let own = own.counter().unwrap();
     assert_eq!(own, leases.last().unwrap().end);
     let drawn = drawn.into_inner();
     assert_eq!(drawn, 1 << 32);

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use dekker_core::crypto::entropy::{Entropy, EntropyError};
-use dekker_core::crypto::keys::{DekSourceType, KeyStore};
-use dekker_core::crypto::nonce::{CounterNonces, CounterRange, NonceError};
+use dekker_core::crypto::keys::{DekSourceType, KeyError, KeyStore};
+use dekker_core::crypto::nonce::{CounterNonces, CounterRange, Exhausted};
 use dekker_core::crypto::rustcrypto::RustCrypto;
 use dekker_core::provider::kms::message::EncryptedDekSource;
 use dekker_core::provider::kms::v2::envelope::EncryptedObject;
@@ -43,14 +43,14 @@ impl Entropy for Failing {
 fn dek(source_type: DekSourceType, range: CounterRange) -> WriteDek {
     let key = RustCrypto.generate(source_type, &Constant).unwrap();
     let source = EncryptedDekSource::new(vec![1], "key-1", [].into()).unwrap();
-    WriteDek::new(key, source_type, source, range).unwrap()
+    WriteDek::new("", key, source_type, source, range).unwrap()
 }
 
 /// Returns the values that `threads` threads seal with one DEK. Each thread stops when sealing fails or when it has sealed `each` values.
 fn sealed(dek: &WriteDek, entropy: &dyn Entropy, threads: usize, each: usize) -> Vec<Vec<u8>> {
     std::thread::scope(|scope| {
         let one = || {
-            let seal = |_| dek.seal(b"", b"aad", b"plaintext", entropy).ok();
+            let seal = |_| dek.seal(b"aad", b"plaintext", entropy).ok();
             (0..each).map_while(seal).collect::<Vec<_>>()
         };
         let running: Vec<_> = (0..threads).map(|_| scope.spawn(one)).collect();
@@ -85,18 +85,18 @@ fn threads_use_exactly_the_whole_range() {
     let dek = dek(DekSourceType::AesGcmKey, range);
     let values = sealed(&dek, &Constant, 8, 5000);
     assert_eq!((values.len(), headers(&values, 12).len()), (1000, 1000));
-    let exhausted = Err(SealError::Nonce(NonceError::Exhausted));
-    assert_eq!(dek.seal(b"", b"", b"", &Constant), exhausted, "and it never wraps");
+    let exhausted = Err(SealError::Exhausted(Exhausted));
+    assert_eq!(dek.seal(b"", b"", &Constant), exhausted, "and it never wraps");
 }
 
 #[test]
-fn failed_randomness_seals_nothing_and_uses_no_nonce() {
+fn failed_randomness_seals_nothing_and_skips_a_nonce() {
     let dek = dek(DekSourceType::AesGcmKey, CounterRange::WHOLE);
-    let failed = Err(SealError::Nonce(NonceError::Entropy(EntropyError)));
-    assert_eq!(dek.seal(b"", b"", b"", &Failing), failed);
-    let value = dek.seal(b"", b"", b"", &Constant).unwrap();
+    let failed = Err(SealError::Key(KeyError::Entropy(EntropyError)));
+    assert_eq!(dek.seal(b"", b"", &Failing), failed);
+    let value = dek.seal(b"", b"", &Constant).unwrap();
     let object = EncryptedObject::decode(&value).unwrap();
-    assert_eq!(object.encrypted_data[4..12], 1_000_000_001u64.to_le_bytes());
+    assert_eq!(object.encrypted_data[4..12], 1_000_000_002u64.to_le_bytes());
 }
 
 proptest! {
@@ -110,10 +110,10 @@ proptest! {
             let range = CounterRange { start: next, end: next + size };
             next += size;
             let nonces = CounterNonces::new(range);
-            let given: Vec<_> = std::iter::from_fn(|| nonces.next(&Constant).ok()).collect();
+            let given: Vec<_> = std::iter::from_fn(|| nonces.next().ok()).collect();
             prop_assert_eq!(given.len() as u64, size);
             for nonce in given {
-                prop_assert!(seen.insert(nonce));
+                prop_assert!(seen.insert(nonce.counter().unwrap()));
             }
         }
     }

@@ -4,7 +4,7 @@ use std::error::Error as _;
 
 use dekker_core::crypto::entropy::EntropyError;
 use dekker_core::crypto::keys::{DekSourceType, Envelope, KeyError};
-use dekker_core::crypto::nonce::NonceError;
+use dekker_core::crypto::nonce::Exhausted;
 use dekker_core::crypto::secret::Secret;
 use dekker_core::engine::event::{DecryptRequest, EncryptResponse, StatusResponse};
 use dekker_core::provider::kms::annotations::Annotations;
@@ -65,7 +65,7 @@ fn only_a_failed_source_of_randomness_is_the_source_of_a_key_error() {
 #[test]
 fn the_error_of_a_seal_has_the_text_and_the_source_of_its_cause() {
     for (error, text) in [
-        (SealError::Nonce(NonceError::Exhausted), "the DEK has no nonce left"),
+        (SealError::Exhausted(Exhausted), "the DEK has no nonce left"),
         (SealError::Key(KeyError::Cipher), "the cipher failed"),
     ] {
         assert_eq!(error.to_string(), text);
@@ -76,8 +76,11 @@ fn the_error_of_a_seal_has_the_text_and_the_source_of_its_cause() {
 #[test]
 fn a_sealed_values_buffer_has_room_for_exactly_the_value() {
     let envelope = Envelope { prefix: b"prefix:", start: &[1; 3], header: &[2; 12], end: &[3; 5] };
-    let out = envelope.begin(100);
-    assert_eq!(out, [b"prefix:".as_slice(), &[1; 3], &[2; 12]].concat());
-    // The tag has 16 bytes.
-    assert_eq!(out.capacity(), 7 + 3 + 12 + 100 + 16 + 5);
+    let out = envelope.assemble(100, |out| {
+        out.extend_from_slice(&[4; 100]);
+        Ok(())
+    });
+    let out = out.unwrap();
+    assert_eq!(out, [b"prefix:".as_slice(), &[1; 3], &[2; 12], &[4; 100], &[3; 5]].concat());
+    assert_eq!(out.capacity(), out.len());
 }

@@ -35,15 +35,20 @@ impl CbcKey {
         aes.map(Self)
     }
 
-    /// Seals `plaintext` and returns the whole value, `iv[16] ciphertext`. The caller guarantees that `iv` is unpredictable.
-    pub fn seal(&self, iv: &[u8; BLOCK_LEN], plaintext: &[u8]) -> Vec<u8> {
-        // PKCS#7: 1 to 16 bytes, each with their number as its value.
-        let padding = BLOCK_LEN - plaintext.len() % BLOCK_LEN;
-        let mut out = Vec::with_capacity(BLOCK_LEN + plaintext.len() + padding);
-        out.extend_from_slice(iv);
+    /// Returns the length of the ciphertext of a plaintext of `len` bytes, without the IV.
+    pub const fn sealed_len(len: usize) -> usize {
+        len + padding_len(len)
+    }
+
+    /// Appends the ciphertext to `out`, without the IV. The caller guarantees that `iv` is unpredictable.
+    pub fn seal(&self, iv: &[u8; BLOCK_LEN], plaintext: &[u8], out: &mut Vec<u8>) {
+        let start = out.len();
+        let padding = padding_len(plaintext.len());
+        // Reserve everything at once: a buffer that grows later would leave a copy of the plaintext behind.
+        out.reserve(plaintext.len() + padding);
         out.extend_from_slice(plaintext);
-        out.resize(BLOCK_LEN + plaintext.len() + padding, padding as u8);
-        let (_, text) = out.split_at_mut(BLOCK_LEN);
+        out.resize(start + plaintext.len() + padding, padding as u8);
+        let (_, text) = out.split_at_mut(start);
         let (blocks, _) = aes::Block::slice_as_chunks_mut(text);
         match &self.0 {
             Aes::Aes128(key) => {
@@ -56,7 +61,6 @@ impl CbcKey {
                 ::cbc::Encryptor::inner_iv_init(&**key, iv.into()).encrypt_blocks(blocks)
             }
         }
-        out
     }
 
     /// Opens a whole value. All bytes are attacker-controlled; this function does not panic.
@@ -92,6 +96,11 @@ impl CbcKey {
         text.truncate(len);
         Ok(text)
     }
+}
+
+/// Returns the length of the padding of a plaintext of `len` bytes. PKCS#7: 1 to 16 bytes, each with their number as its value.
+const fn padding_len(len: usize) -> usize {
+    BLOCK_LEN - len % BLOCK_LEN
 }
 
 /// Returns the length of the padding at the end of `text`, or `None` if the padding is invalid. The time taken does not depend on the content.
@@ -137,8 +146,10 @@ mod tests {
             let key = CbcKey::new(&vec![3; key_len]).unwrap();
             for len in [0, 1, 15, 16, 17, 100] {
                 let plaintext = vec![5; len];
-                let sealed = key.seal(&[7; BLOCK_LEN], &plaintext);
+                let mut sealed = vec![7; BLOCK_LEN];
+                key.seal(&[7; BLOCK_LEN], &plaintext, &mut sealed);
                 assert_eq!(sealed.len(), 16 + (len / 16 + 1) * 16);
+                assert_eq!(sealed.len(), 16 + CbcKey::sealed_len(len));
                 assert_eq!(*key.open(&sealed).unwrap(), plaintext);
             }
         }

@@ -11,7 +11,7 @@ use crate::OpenError;
 /// The length of a nonce, 24 bytes: long enough to be chosen at random.
 pub const NONCE_LEN: usize = 24;
 /// The length of a Poly1305 tag, 16 bytes.
-const TAG_LEN: usize = 16;
+pub const TAG_LEN: usize = 16;
 
 /// An XSalsa20-Poly1305 key. A sealed value is `nonce[24] tag[16] ciphertext`, as NaCl's secretbox. Upstream: encrypt/secretbox/secretbox.go.
 pub struct SecretboxKey(XSalsa20Poly1305);
@@ -22,22 +22,32 @@ impl SecretboxKey {
         (key.len() == 32).then(|| Self(XSalsa20Poly1305::new(Key::from_slice(key))))
     }
 
-    /// Seals `plaintext` and returns the whole value, or `None` if the cipher fails. The caller guarantees that no nonce is used twice with the same
-    /// key.
-    pub fn seal(&self, nonce: &[u8; NONCE_LEN], plaintext: &[u8]) -> Option<Vec<u8>> {
-        let mut out = Vec::with_capacity(NONCE_LEN + TAG_LEN + plaintext.len());
-        out.extend_from_slice(nonce);
+    /// Appends `tag[16] ciphertext` to `out`. Returns `None` if the cipher fails; `out` then has its previous content. The caller guarantees that no
+    /// nonce is used twice with the same key.
+    pub fn seal(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        plaintext: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Option<()> {
+        let start = out.len();
+        // Reserve everything at once: a buffer that grows later would leave a copy of the plaintext behind.
+        out.reserve(TAG_LEN + plaintext.len());
         out.extend_from_slice(&[0; TAG_LEN]);
         out.extend_from_slice(plaintext);
-        let (head, text) = out.split_at_mut(NONCE_LEN + TAG_LEN);
+        let (_, sealed) = out.split_at_mut(start);
+        let (tag, text) = sealed.split_at_mut(TAG_LEN);
         match self.0.encrypt_in_place_detached(Nonce::from_slice(nonce), b"", text) {
-            Ok(tag) => head[NONCE_LEN..].copy_from_slice(&tag),
+            Ok(computed) => {
+                tag.copy_from_slice(&computed);
+                Some(())
+            }
             Err(_) => {
-                out.zeroize();
-                return None;
+                sealed.zeroize();
+                out.truncate(start);
+                None
             }
         }
-        Some(out)
     }
 
     /// Opens a whole value. All bytes are attacker-controlled; this function does not panic.

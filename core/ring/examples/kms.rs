@@ -89,8 +89,10 @@ impl Plugin {
         let internal = |message: &str| CallError { code: 13, message: message.into() };
         let mut nonce = [0; secretbox::NONCE_LEN];
         KernelEntropy.fill(&mut nonce).map_err(|error| internal(&error.to_string()))?;
-        let ciphertext =
-            self.0.seal(&nonce, dek.expose()).ok_or_else(|| internal("cannot encrypt"))?;
+        let mut ciphertext = nonce.to_vec();
+        self.0
+            .seal(&nonce, dek.expose(), &mut ciphertext)
+            .ok_or_else(|| internal("cannot encrypt"))?;
         Ok(EncryptResponse { ciphertext, key_id: "key-1".into(), annotations: Default::default() })
     }
 

@@ -15,7 +15,7 @@
 
 use std::sync::Arc;
 
-use dekker_core::crypto::appending::{AppendingKey, ExportableKey, RandomNonceKey};
+use dekker_core::crypto::appending::{AppendingKey, ExportableKey, LocalGcmKey};
 use dekker_core::crypto::entropy::{Entropy, EntropyError};
 use dekker_core::crypto::keys::{
     DEK_SOURCE_LEN, DekSourceType, KeyError, KeyStore, LocalCipher, LocalKey, OpenError,
@@ -45,7 +45,7 @@ impl KeyStore for Ring {
     fn local(&self, cipher: LocalCipher, bytes: &[u8]) -> Result<Box<dyn LocalKey>, KeyError> {
         match cipher {
             LocalCipher::AesGcm => match GcmKey::aes(bytes) {
-                Some(key) => Ok(Box::new(RandomNonceKey::new(Handle(key)))),
+                Some(key) => Ok(Box::new(LocalGcmKey::new(Handle(key)))),
                 None => Err(KeyError::LocalLength { len: bytes.len() }),
             },
             LocalCipher::AesCbc | LocalCipher::Secretbox => RustCrypto.local(cipher, bytes),

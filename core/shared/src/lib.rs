@@ -64,6 +64,7 @@ use dekker_core::engine::event::Generation;
 use dekker_core::engine::lease::WriteState;
 use dekker_core::engine::metrics::MetricFamily;
 use dekker_core::engine::{Engine, Options};
+use dekker_core::provider::stored::Stored;
 use dekker_core::time::Timestamp;
 use dekker_core::{Decrypted, Encrypted, Location};
 use thread_local::ThreadLocal;
@@ -157,8 +158,8 @@ impl SharedEngine {
         let dek = self.lock().engine.known_dek(at.resource, stored);
         if let Some(dek) = dek {
             self.with_worker(now, |worker| {
-                worker.learn(at.resource, stored, dek);
-                Some(())
+                // All bytes are here.
+                worker.learn(at.resource, Stored::whole(stored), dek).ok()
             });
         }
     }

@@ -4,13 +4,10 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::entropy::Entropy;
-use super::keys::{
-    Envelope, KeyError, LocalKey, NONCE_LEN, OpenError, OpeningKey, SealingKey, TAG_LEN,
-};
+use super::keys::{Envelope, KeyError, LocalKey, OpenError, OpeningKey, SealingKey, TAG_LEN};
 use super::secret::Secret;
 
-/// A cipher key that appends to a buffer. [`ExportableKey`] turns it into a [`SealingKey`], [`RandomNonceKey`] into a [`LocalKey`].
+/// A cipher key that appends to a buffer. [`ExportableKey`] turns it into a [`SealingKey`], [`LocalGcmKey`] into a [`LocalKey`].
 pub trait AppendingKey: OpeningKey {
     /// Appends `ciphertext ‖ tag[16]` to `out`. The caller guarantees that no header is used twice with the same key.
     ///
@@ -46,10 +43,9 @@ impl<K: AppendingKey> SealingKey for ExportableKey<K> {
         aad: &[u8],
         plaintext: &[u8],
     ) -> Result<Vec<u8>, KeyError> {
-        let mut out = envelope.begin(plaintext.len());
-        self.key.append(envelope.header, aad, plaintext, &mut out)?;
-        out.extend_from_slice(envelope.end);
-        Ok(out)
+        envelope.assemble(plaintext.len() + TAG_LEN, |out| {
+            self.key.append(envelope.header, aad, plaintext, out)
+        })
     }
 
     fn share(&self) -> Result<Box<dyn SealingKey>, KeyError> {
@@ -69,28 +65,25 @@ impl<K: AppendingKey> SealingKey for ExportableKey<K> {
 }
 
 /// A key of the aesgcm provider: `nonce[12] ciphertext tag[16]` with a random nonce. Upstream: encrypt/aes/aes.go, `NewGCMTransformer`.
-pub struct RandomNonceKey<K>(K);
+pub struct LocalGcmKey<K>(K);
 
-impl<K> RandomNonceKey<K> {
-    /// Creates a key from one whose header is a nonce of [`NONCE_LEN`] bytes.
+impl<K> LocalGcmKey<K> {
+    /// Creates a key from one whose header is a nonce of 12 bytes.
     pub fn new(key: K) -> Self {
         Self(key)
     }
 }
 
-impl<K: AppendingKey> LocalKey for RandomNonceKey<K> {
+impl<K: AppendingKey> LocalKey for LocalGcmKey<K> {
     fn seal(
         &self,
+        envelope: Envelope<'_>,
         aad: &[u8],
         plaintext: &[u8],
-        entropy: &dyn Entropy,
     ) -> Result<Vec<u8>, KeyError> {
-        let mut nonce = [0; NONCE_LEN];
-        entropy.fill(&mut nonce)?;
-        let mut out = Vec::with_capacity(NONCE_LEN + plaintext.len() + TAG_LEN);
-        out.extend_from_slice(&nonce);
-        self.0.append(&nonce, aad, plaintext, &mut out)?;
-        Ok(out)
+        envelope.assemble(plaintext.len() + TAG_LEN, |out| {
+            self.0.append(envelope.header, aad, plaintext, out)
+        })
     }
 
     fn open(&self, aad: &[u8], sealed: &[u8]) -> Result<Secret, OpenError> {

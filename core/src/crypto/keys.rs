@@ -120,21 +120,32 @@ pub struct Envelope<'a> {
     pub prefix: &'a [u8],
     /// The bytes between the prefix and the header.
     pub start: &'a [u8],
-    /// `nonce[12]`, or `info[32] nonce[12]` for a seed.
+    /// What the cipher needs to open the value: `nonce[12]`, `info[32] nonce[12]` for a seed, or the nonce or IV of a [`LocalCipher`].
     pub header: &'a [u8],
-    /// The bytes after the tag.
+    /// The bytes after the sealed value.
     pub end: &'a [u8],
 }
 
 impl Envelope<'_> {
-    /// Returns everything before the ciphertext, with capacity for the rest.
-    pub fn begin(&self, plaintext_len: usize) -> Vec<u8> {
-        let before = self.prefix.len() + self.start.len() + self.header.len();
-        let mut out = Vec::with_capacity(before + plaintext_len + TAG_LEN + self.end.len());
-        for part in [self.prefix, self.start, self.header] {
+    /// Assembles a stored value. `append` appends what follows the header, `body_len` bytes, to the buffer that it receives. The returned buffer is
+    /// the only allocation.
+    ///
+    /// # Errors
+    /// Returns the error of `append`.
+    pub fn assemble(
+        self,
+        body_len: usize,
+        append: impl FnOnce(&mut Vec<u8>) -> Result<(), KeyError>,
+    ) -> Result<Vec<u8>, KeyError> {
+        let Self { prefix, start, header, end } = self;
+        let around = prefix.len() + start.len() + header.len() + end.len();
+        let mut out = Vec::with_capacity(around + body_len);
+        for part in [prefix, start, header] {
             out.extend_from_slice(part);
         }
-        out
+        append(&mut out)?;
+        out.extend_from_slice(end);
+        Ok(out)
     }
 }
 
@@ -185,17 +196,29 @@ pub enum LocalCipher {
     Secretbox,
 }
 
-/// A key that seals and opens by itself: it chooses its nonces.
-pub trait LocalKey: Send + Sync {
-    /// Seals a value. Ciphers without authenticated data ignore `aad`.
+impl LocalCipher {
+    /// Returns the length of the nonce or IV: 12 bytes for AES-GCM, 16 for AES-CBC and 24 for secretbox.
+    pub const fn nonce_len(self) -> usize {
+        match self {
+            Self::AesGcm => NONCE_LEN,
+            Self::AesCbc => dekker_crypto::cbc::BLOCK_LEN,
+            Self::Secretbox => dekker_crypto::secretbox::NONCE_LEN,
+        }
+    }
+}
+
+/// A key from the configuration file.
+pub trait LocalKey: Any + Send + Sync {
+    /// Seals `plaintext` and returns the whole stored value, in its envelope. The header is the nonce or IV, of [`LocalCipher::nonce_len`] random
+    /// bytes. Ciphers without authenticated data ignore `aad`. The returned buffer is the only allocation.
     ///
     /// # Errors
-    /// Returns an error if `entropy` or the cipher fails.
+    /// Returns an error if the header has the wrong length or the cipher fails.
     fn seal(
         &self,
+        envelope: Envelope<'_>,
         aad: &[u8],
         plaintext: &[u8],
-        entropy: &dyn Entropy,
     ) -> Result<Vec<u8>, KeyError>;
 
     /// Opens a value. All bytes are attacker-controlled; implementations must not panic.

@@ -1,10 +1,11 @@
 //! Nonces that are never used twice.
 
 use core::fmt;
+use core::ops::Deref;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::entropy::{Entropy, EntropyError};
-use super::keys::{INFO_LEN, NONCE_LEN};
+use super::keys::{INFO_LEN, LocalCipher, NONCE_LEN};
 
 /// The counter values that one owner may use with one DEK: `start..end`.
 ///
@@ -56,66 +57,103 @@ impl CounterNonces {
     /// Returns a nonce that this sequence has not returned before.
     ///
     /// # Errors
-    /// Returns [`NonceError::Exhausted`], now and on every later call, once the range is used up. Returns [`NonceError::Entropy`] if the random part
-    /// cannot be obtained.
-    pub fn next(&self, entropy: &dyn Entropy) -> Result<[u8; NONCE_LEN], NonceError> {
-        let mut nonce = [0; NONCE_LEN];
-        let (random, counter) = nonce.split_at_mut(4);
-        entropy.fill(random)?;
+    /// Returns an error, now and on every later call, once the range is used up.
+    pub fn next(&self) -> Result<Nonce, Exhausted> {
         // Compare and exchange instead of add: a counter that has reached its end stays there, however often this is called.
-        let value = self
-            .next
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |value| {
-                (value < self.end).then(|| value + 1)
-            })
-            .map_err(|_| NonceError::Exhausted)?;
-        counter.copy_from_slice(&value.to_le_bytes());
-        Ok(nonce)
+        let next = self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |value| {
+            (value < self.end).then(|| value + 1)
+        });
+        next.map(|value| Nonce(Kind::Counted(value))).map_err(|_| Exhausted)
     }
 }
 
-/// Returns the header of one value of a seed: `info[32] ‖ nonce[12]`, all random. Each info derives a new key. Upstream: aes_extended_nonce.go.
-///
-/// # Errors
-/// Returns [`NonceError::Entropy`] if the random bytes cannot be obtained.
-pub fn extended(entropy: &dyn Entropy) -> Result<[u8; INFO_LEN + NONCE_LEN], NonceError> {
-    let mut header = [0; INFO_LEN + NONCE_LEN];
-    entropy.fill(&mut header)?;
-    Ok(header)
+/// The nonce of one value, before its random part is obtained. It cannot be copied, and it is used up when the value is sealed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Nonce(Kind);
+
+#[derive(Debug, PartialEq, Eq)]
+enum Kind {
+    Counted(u64),
+    Random(usize),
 }
 
-/// Why there is no nonce.
+impl Nonce {
+    /// The header of a value of a seed: `info[32] ‖ nonce[12]`, all random. Each info derives a new key. Upstream: aes_extended_nonce.go.
+    pub const EXTENDED: Self = Self(Kind::Random(HEADER_MAX));
+
+    /// A random nonce or IV for a key of the configuration.
+    pub const fn of_local(cipher: LocalCipher) -> Self {
+        Self(Kind::Random(cipher.nonce_len()))
+    }
+
+    /// A random nonce of 12 bytes for AES-GCM, for a DEK that seals only this value, or whose used nonces are not known.
+    pub const RANDOM: Self = Self(Kind::Random(NONCE_LEN));
+
+    /// Returns the value of the counter, or `None` if the nonce is all random.
+    pub const fn counter(&self) -> Option<u64> {
+        match self.0 {
+            Kind::Counted(value) => Some(value),
+            Kind::Random(_) => None,
+        }
+    }
+
+    /// Returns the length of the header that contains the nonce, in bytes.
+    pub const fn header_len(&self) -> usize {
+        match self.0 {
+            Kind::Counted(_) => NONCE_LEN,
+            Kind::Random(len) => len,
+        }
+    }
+
+    /// Obtains the random part and returns the header.
+    ///
+    /// # Errors
+    /// Returns an error if the random bytes cannot be obtained.
+    pub fn header(self, entropy: &dyn Entropy) -> Result<Header, EntropyError> {
+        let mut header = Header { bytes: [0; HEADER_MAX], len: self.header_len() };
+        let (random, counter) = match self.0 {
+            Kind::Counted(value) => (NONCE_LEN - size_of::<u64>(), Some(value)),
+            Kind::Random(len) => (len, None),
+        };
+        if let Some(random) = header.bytes.get_mut(..random) {
+            entropy.fill(random)?;
+        }
+        if let (Some(value), Some(bytes)) = (counter, header.bytes.get_mut(random..header.len)) {
+            bytes.copy_from_slice(&value.to_le_bytes());
+        }
+        Ok(header)
+    }
+}
+
+/// The length of the longest header, 44 bytes.
+const HEADER_MAX: usize = INFO_LEN + NONCE_LEN;
+
+/// What precedes the ciphertext of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NonceError {
-    /// Every value of the range has been used. The DEK must be replaced.
-    Exhausted,
-    /// The source of randomness failed.
-    Entropy(EntropyError),
+pub struct Header {
+    bytes: [u8; HEADER_MAX],
+    len: usize,
 }
 
-impl From<EntropyError> for NonceError {
-    fn from(error: EntropyError) -> Self {
-        Self::Entropy(error)
+impl Deref for Header {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
     }
 }
 
-impl fmt::Display for NonceError {
+/// Every value of the range has been used. The DEK must be replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exhausted;
+
+impl fmt::Display for Exhausted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exhausted => f.write_str("the DEK has no nonce left"),
-            Self::Entropy(error) => error.fmt(f),
-        }
+        f.write_str("the DEK has no nonce left")
     }
 }
 
-impl core::error::Error for NonceError {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        match self {
-            Self::Entropy(error) => Some(error),
-            Self::Exhausted => None,
-        }
-    }
-}
+impl core::error::Error for Exhausted {}
 
 #[cfg(test)]
 mod tests {
@@ -124,8 +162,8 @@ mod tests {
 
     use super::*;
 
-    struct Counting;
-    impl Entropy for Counting {
+    struct Sevens;
+    impl Entropy for Sevens {
         fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
             bytes.fill(7);
             Ok(())
@@ -137,31 +175,38 @@ mod tests {
         let nonces = CounterNonces::new(CounterRange::WHOLE);
         let mut expected = [7; 12];
         expected[4..].copy_from_slice(&1_000_000_001u64.to_le_bytes());
-        assert_eq!(nonces.next(&Counting), Ok(expected));
+        let header = nonces.next().unwrap().header(&Sevens).unwrap();
+        assert_eq!(*header, expected);
     }
 
     #[test]
-    fn only_a_failed_source_of_randomness_is_a_source() {
-        let error = NonceError::Entropy(EntropyError);
-        assert!(
-            core::error::Error::source(&error).is_some_and(|source| source.is::<EntropyError>())
-        );
-        assert!(core::error::Error::source(&NonceError::Exhausted).is_none());
+    fn headers_have_the_length_of_their_nonce() {
+        let nonces = [
+            (Nonce::RANDOM, 12),
+            (Nonce::EXTENDED, 44),
+            (Nonce::of_local(LocalCipher::AesGcm), 12),
+            (Nonce::of_local(LocalCipher::AesCbc), 16),
+            (Nonce::of_local(LocalCipher::Secretbox), 24),
+        ];
+        for (nonce, len) in nonces {
+            assert_eq!((nonce.header_len(), nonce.counter()), (len, None));
+            assert_eq!(*nonce.header(&Sevens).unwrap(), [7; HEADER_MAX][..len]);
+        }
     }
 
     #[test]
     fn exhausted_counter_stays_exhausted() {
         let nonces = CounterNonces::new(CounterRange { start: u64::MAX - 2, end: u64::MAX });
-        let given: Vec<_> = core::iter::repeat_with(|| nonces.next(&Counting)).take(5).collect();
+        let given: Vec<_> = core::iter::repeat_with(|| nonces.next()).take(5).collect();
         assert!(given[0].is_ok() && given[1].is_ok() && given[0] != given[1]);
-        assert_eq!(given[2..], [Err(NonceError::Exhausted); 3]);
+        assert_eq!(given[2..], [Err(Exhausted), Err(Exhausted), Err(Exhausted)]);
         assert!(nonces.is_used_up());
     }
 
     #[test]
     fn counter_values_cut_off_are_not_issued_again() {
         let nonces = CounterNonces::new(CounterRange { start: 10, end: 20 });
-        let counter = || nonces.next(&Counting).map(|nonce| nonce[4]);
+        let counter = || nonces.next().map(|nonce| nonce.counter().unwrap());
         assert_eq!(counter(), Ok(10));
         assert_eq!(nonces.cut(4), Some(CounterRange { start: 11, end: 15 }));
         assert_eq!(counter(), Ok(15));
@@ -172,23 +217,17 @@ mod tests {
         assert_eq!(nonces.cut(0), Some(CounterRange { start: 20, end: 20 }));
         assert_eq!(nonces.cut(1), None);
         assert_eq!(nonces.cut(u64::MAX), None);
-        assert_eq!(counter(), Err(NonceError::Exhausted));
+        assert_eq!(counter(), Err(Exhausted));
     }
 
     #[test]
-    fn errors_name_their_cause() {
-        let texts = [NonceError::Exhausted, NonceError::Entropy(EntropyError)];
-        assert_eq!(
-            texts.map(|error| error.to_string()),
-            ["the DEK has no nonce left", "the source of randomness failed"]
-        );
+    fn the_error_names_its_cause() {
+        assert_eq!(Exhausted.to_string(), "the DEK has no nonce left");
     }
 
     #[test]
     fn empty_range_is_exhausted() {
-        assert_eq!(
-            CounterNonces::new(CounterRange { start: 5, end: 5 }).next(&Counting),
-            Err(NonceError::Exhausted)
-        );
+        let nonces = CounterNonces::new(CounterRange { start: 5, end: 5 });
+        assert_eq!(nonces.next(), Err(Exhausted));
     }
 }

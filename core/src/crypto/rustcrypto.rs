@@ -16,7 +16,7 @@ use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use super::appending::{AppendingKey, ExportableKey, RandomNonceKey};
+use super::appending::{AppendingKey, ExportableKey, LocalGcmKey};
 use super::entropy::Entropy;
 use super::keys::{
     DEK_SOURCE_LEN, DekSourceType, INFO_LEN, KeyError, KeyStore, LocalCipher, LocalKey, NONCE_LEN,
@@ -45,7 +45,7 @@ impl KeyStore for RustCrypto {
         let len = bytes.len();
         match cipher {
             LocalCipher::AesGcm => Cipher::new(bytes).map(|cipher| {
-                Box::new(RandomNonceKey::new(Key::Cipher(cipher))) as Box<dyn LocalKey>
+                Box::new(LocalGcmKey::new(Key::Cipher(cipher))) as Box<dyn LocalKey>
             }),
             LocalCipher::AesCbc => CbcKey::new(bytes).map(|key| Box::new(key) as Box<dyn LocalKey>),
             LocalCipher::Secretbox => {

@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 
 use super::event::{Action, Event, LogLevel};
-use super::pending::{Call, Purpose, Wait, closed};
+use super::pending::{Call, Parked, Purpose, Resumed, Wait, closed};
 use super::{Engine, Role};
 use crate::crypto::keys::DekSourceType;
 use crate::crypto::secret::Secret;
@@ -221,7 +221,7 @@ impl Engine {
         }
         let waits = [Wait::Priming(id), Wait::Probe(id)];
         for op in self.parked.find(|parked| waits.contains(&parked.wait)) {
-            self.resume(op, None);
+            self.resume(op, Resumed::Probed);
         }
         self.health_probed(id, fault);
     }
@@ -266,7 +266,7 @@ impl Engine {
         }
         // A failed Decrypt also wakes every waiting read. Each of them continues with its next provider.
         for op in self.parked.find(|parked| parked.wait == Wait::Dek(call)) {
-            self.resume(op, Some(dek.clone()));
+            self.resume(op, Resumed::Dek(dek.clone()));
         }
     }
 
@@ -283,7 +283,10 @@ impl Engine {
             return;
         };
         self.retired.retain(|(generation, _)| *generation > expired);
-        for op in self.parked.find(|parked| parked.begun.generation <= expired) {
+        let is_over = |parked: &Parked| {
+            parked.begun.generation <= expired && parked.wait != Wait::Caller
+        };
+        for op in self.parked.find(is_over) {
             self.fail(op, closed());
         }
     }

@@ -4,15 +4,16 @@
 
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::cmp::Ordering;
 use core::num::NonZeroUsize;
-use core::ops::Deref;
 
 use crate::map::{RecentlyUsed, SortedMap};
 use crate::provider::error::TransformError;
 use crate::provider::kms::call::CallError;
 use crate::provider::kms::message::key_id_hash;
 use crate::provider::routing::split;
+use crate::provider::transformer::UNKNOWN;
 use crate::time::Timestamp;
 
 /// The maximum number of series of each key ID metric, 100: upstream's cacheSize.
@@ -106,7 +107,12 @@ pub(super) struct Counts {
     pub(super) apiserver_id_hash: String,
     /// The label under which reads of plaintext are counted.
     identity: Arc<str>,
-    pub(super) transformations: SortedMap<TransformationLabels, u64>,
+    /// The label under which values that no prefix matches are counted.
+    unknown: Arc<str>,
+    /// The index of each count.
+    transformations: SortedMap<TransformationLabels, usize>,
+    transformation_counts: Vec<u64>,
+    memos: Memos,
     pub(super) key_ids: RecentlyUsed<KeyIdLabels, Use>,
     pub(super) key_ids_from_status: RecentlyUsed<StatusLabels, Timestamp>,
     pub(super) invalid_key_ids: SortedMap<InvalidKeyIdLabels, u64>,
@@ -123,6 +129,9 @@ impl Counts {
             apiserver_id_hash: key_id_hash(apiserver_id),
             identity: "identity".into(),
             transformations: SortedMap::new(),
+            transformation_counts: Vec::new(),
+            memos: Memos::default(),
+            unknown: UNKNOWN.into(),
             key_ids: RecentlyUsed::new(KEY_ID_SERIES_MAX),
             key_ids_from_status: RecentlyUsed::new(KEY_ID_SERIES_MAX),
             invalid_key_ids: SortedMap::new(),
@@ -133,57 +142,55 @@ impl Counts {
         }
     }
 
+    pub(super) fn unknown(&self) -> Arc<str> {
+        self.unknown.clone()
+    }
+
     pub(super) fn identity(&self) -> Arc<str> {
         self.identity.clone()
     }
 
-    /// Counts a transformation. Like upstream, the engine counts a local provider's value twice: under the provider's prefix, and under the prefix of
-    /// each key that was tried.
+    /// Counts a transformation. `resource` is the label of [`resource_label`]. Like upstream, the engine counts a local provider's value twice: under
+    /// the provider's prefix, and under the prefix of each key that was tried.
     pub(super) fn transformation(
         &mut self,
-        resource: &str,
+        resource: &Arc<str>,
         direction: Direction,
-        prefix: impl Deref<Target = str> + Into<Arc<str>>,
+        prefix: &Arc<str>,
         status: &'static str,
     ) {
-        if !self.counted(resource, direction, &prefix, status) {
-            self.new_series(resource, direction, prefix.into(), status);
+        let at = self.memos.find(resource, direction, prefix, status);
+        let at = match at {
+            Some(at) => at,
+            None => {
+                let at = self.series(resource, direction, prefix, status);
+                self.memos.keep(resource, direction, prefix, status, at);
+                at
+            }
+        };
+        if let Some(count) = self.transformation_counts.get_mut(at) {
+            *count += 1;
         }
     }
 
-    fn counted(
+    /// Returns the index of the count with these labels, or with those that replace them beyond a limit.
+    fn series(
         &mut self,
         resource: &str,
         direction: Direction,
-        prefix: &str,
+        prefix: &Arc<str>,
         status: &'static str,
-    ) -> bool {
-        let is = |labels: &TransformationLabels| {
-            labels
-                .resource
-                .as_str()
-                .cmp(resource)
-                .then_with(|| labels.direction.cmp(&direction))
-                .then_with(|| order(&labels.prefix, prefix))
-                .then_with(|| order(labels.status, status))
+    ) -> usize {
+        let mut labels = TransformationLabels {
+            resource: resource.to_string(),
+            direction,
+            prefix: prefix.clone(),
+            status,
         };
-        let Some(count) = self.transformations.get_mut_by(is) else {
-            return false;
-        };
-        *count += 1;
-        true
-    }
-
-    fn new_series(
-        &mut self,
-        resource: &str,
-        direction: Direction,
-        prefix: Arc<str>,
-        status: &'static str,
-    ) {
+        if let Some(at) = self.transformations.get(&labels) {
+            return *at;
+        }
         let series = self.transformations.len();
-        let mut labels =
-            TransformationLabels { resource: resource.to_string(), direction, prefix, status };
         if series >= NAMED_RESOURCE_SERIES_MAX {
             labels.resource = OTHER.to_string();
             if series >= TRANSFORMATION_SERIES_MAX - OTHER_SERIES
@@ -192,7 +199,20 @@ impl Counts {
                 labels.prefix = OTHER.into();
             }
         }
-        self.transformations.count(labels);
+        if let Some(at) = self.transformations.get(&labels) {
+            return *at;
+        }
+        let at = self.transformation_counts.len();
+        self.transformation_counts.push(0);
+        self.transformations.insert(labels, at);
+        at
+    }
+
+    /// Returns the counts of transformations.
+    pub(super) fn transformations(&self) -> impl Iterator<Item = (&TransformationLabels, u64)> {
+        self.transformations
+            .iter()
+            .map(|(labels, at)| (labels, self.transformation_counts.get(*at).copied().unwrap_or(0)))
     }
 
     /// Records that KMS v1 received a value to encrypt or decrypt.
@@ -270,6 +290,58 @@ impl Counts {
 
     pub(super) fn data_key_generation_failed(&mut self) {
         self.data_key_failures += 1;
+    }
+}
+
+/// The labels of recent counts, compared by their addresses, with the index of each count.
+#[derive(Default)]
+struct Memos([Option<Memo>; 16]);
+
+struct Memo {
+    /// Kept, so that no other text gets its address.
+    resource: Arc<str>,
+    prefix: Arc<str>,
+    direction: Direction,
+    status: &'static str,
+    at: usize,
+}
+
+impl Memos {
+    fn place(resource: &Arc<str>, direction: Direction, prefix: &Arc<str>) -> usize {
+        let address = |text: &Arc<str>| Arc::as_ptr(text).cast::<u8>() as usize;
+        // Allocations are 8 bytes apart or more.
+        (address(resource) >> 3 ^ address(prefix) >> 4 ^ (direction as usize) << 2) & 15
+    }
+
+    fn find(
+        &self,
+        resource: &Arc<str>,
+        direction: Direction,
+        prefix: &Arc<str>,
+        status: &'static str,
+    ) -> Option<usize> {
+        let place = Self::place(resource, direction, prefix);
+        let memo = self.0.get(place)?.as_ref()?;
+        let is_it = Arc::ptr_eq(&memo.resource, resource)
+            && Arc::ptr_eq(&memo.prefix, prefix)
+            && memo.direction == direction
+            && core::ptr::eq(memo.status, status);
+        is_it.then_some(memo.at)
+    }
+
+    fn keep(
+        &mut self,
+        resource: &Arc<str>,
+        direction: Direction,
+        prefix: &Arc<str>,
+        status: &'static str,
+        at: usize,
+    ) {
+        let place = Self::place(resource, direction, prefix);
+        let (resource, prefix) = (resource.clone(), prefix.clone());
+        if let Some(memo) = self.0.get_mut(place) {
+            *memo = Some(Memo { resource, prefix, direction, status, at });
+        }
     }
 }
 

@@ -1,46 +1,20 @@
-//! Encryption and decryption of values.
-
-mod kms;
-
-use alloc::string::ToString;
-use alloc::sync::Arc;
-use alloc::vec::Vec;
+//! Encryption and decryption of values in this process' memory: plans them, carries the plans out, and holds the values of parked operations.
 
 use super::Engine;
-use super::counts::{Direction, NON_GRPC, OK, resource_label, status};
+use super::counts::{Direction, status};
 use super::event::{Action, OpId};
 use super::pending::{
-    Attempt, Begun, Operation, Parked, Parking, Place, ReadOperation, ReadProgress, Resumed, Wait,
-    declined, read_only,
+    Begun, Held, HeldValue, Operation, Parked, Resumed, Wait, WriteOperation,
 };
+use super::plans::{Read, ReadJob, Write, WriteJob};
 use crate::crypto::secret::Secret;
 use crate::provider::error::{ErrorKind, TransformError};
-use crate::provider::transformer::{
-    LocalRead, LocalTransformer, LocalWritten, Transform, Transformer, UNKNOWN,
-};
-use crate::provider::value::{Decrypted, Encrypted, Location, ValueState};
+use crate::provider::stored::Stored;
+use crate::provider::value::{Decrypted, Encrypted, Location};
 use crate::time::Timestamp;
 
-/// A value that a provider encrypted.
-struct Written {
-    /// The bytes to store.
-    stored: Vec<u8>,
-    /// The prefix of the values of the named key, if there is one.
-    key_prefix: Option<Arc<str>>,
-    /// `sha256:<hex>` of the key ID. Only for KMS v2.
-    key_id_hash: Option<Arc<str>>,
-}
-
-/// A value that a provider decrypted.
-struct Opened {
-    plaintext: Secret,
-    /// How the provider would encrypt it now; see [`Decrypted::state`].
-    state: Option<ValueState>,
-    /// The prefix of the values of the named key, if there is one.
-    key_prefix: Option<Arc<str>>,
-    /// `sha256:<hex>` of the key ID. Only for KMS v2.
-    key_id_hash: Option<Arc<str>>,
-}
+use alloc::boxed::Box;
+use alloc::string::ToString;
 
 impl Engine {
     /// Encrypts a value. Returns `None` if the operation was parked under `op`; the result then arrives as [`Action::ToStorageDone`].
@@ -55,27 +29,15 @@ impl Engine {
         plaintext: &[u8],
         now: Timestamp,
     ) -> Option<Result<Encrypted, TransformError>> {
-        self.advance(now);
-        if self.options.read_only {
-            return Some(Err(read_only()));
+        let route = self.route(at.resource);
+        let size = at.resource.len() + at.key.len() + plaintext.len();
+        let planned = self.plan_write(op, route, size, now);
+        let outcome = self.carry_out_write(planned, at.key, plaintext);
+        if outcome.is_none() {
+            let value = HeldValue::Plaintext(Secret::new(plaintext.to_vec()));
+            self.held.insert(op, Box::new(Held { key: at.key.to_vec(), value }));
         }
-        if let Err(error) = self.accept(op) {
-            return Some(Err(error));
-        }
-        let list = self.running.routing.find(at.resource).clone();
-        let parking = self.parking(at.resource.len() + at.key.len() + plaintext.len());
-        match self.write(at, plaintext, &list, parking) {
-            Attempt::Done(outcome) => Some(outcome),
-            Attempt::Park(wait) => {
-                let operation = Operation::Write {
-                    at: at.into(),
-                    plaintext: Secret::new(plaintext.to_vec()),
-                    list,
-                };
-                self.park(op, wait, self.begun_now(), operation);
-                None
-            }
-        }
+        outcome
     }
 
     /// Decrypts a stored value. Returns `None` if the operation was parked under `op`; the result then arrives as [`Action::FromStorageDone`].
@@ -89,87 +51,146 @@ impl Engine {
         stored: &[u8],
         now: Timestamp,
     ) -> Option<Result<Decrypted, TransformError>> {
-        self.advance(now);
-        if let Err(error) = self.accept(op) {
-            return Some(Err(error));
+        let route = self.route(at.resource);
+        let size = at.resource.len() + at.key.len() + stored.len();
+        let planned = self.plan_read(op, route, size, Stored::whole(stored), now);
+        let outcome = self.carry_out_read(planned, at.key, stored);
+        if outcome.is_none() {
+            let value = HeldValue::Stored(stored.to_vec());
+            self.held.insert(op, Box::new(Held { key: at.key.to_vec(), value }));
         }
-        let list = self.running.routing.find(at.resource).clone();
-        let mut progress = ReadProgress::default();
-        let parking = self.parking(at.resource.len() + at.key.len() + stored.len());
-        match self.read(at, stored, &list, &mut progress, None, parking) {
-            Attempt::Done(outcome) => Some(outcome),
-            Attempt::Park(wait) => {
-                let read = ReadOperation { at: at.into(), stored: stored.to_vec(), list, progress };
-                self.park(op, wait, self.begun_now(), Operation::Read(read));
-                None
+        outcome
+    }
+
+    /// Carries out a planned write. Returns `None` if the operation was parked.
+    fn carry_out_write(
+        &mut self,
+        planned: Write,
+        key: &[u8],
+        plaintext: &[u8],
+    ) -> Option<Result<Encrypted, TransformError>> {
+        match planned {
+            Write::Seal(job) => Some(self.seal(*job, key, plaintext)),
+            Write::Failed(error) => Some(Err(error)),
+            Write::Parked => None,
+            Write::UnknownRoute => Some(Err(unexpected())),
+        }
+    }
+
+    pub(super) fn seal(
+        &mut self,
+        job: WriteJob,
+        key: &[u8],
+        plaintext: &[u8],
+    ) -> Result<Encrypted, TransformError> {
+        let WriteJob { plan, ticket } = job;
+        match plan.write(key, plaintext, &*self.entropy) {
+            Ok(stored) => {
+                let labels = ticket.labels.clone();
+                self.sealed(ticket);
+                Ok(Encrypted::new(stored, labels))
+            }
+            Err(error) => {
+                let error = error.into();
+                self.not_sealed(ticket, &error);
+                Err(error)
             }
         }
     }
 
-    /// Resumes a parked operation.
+    /// Carries out a planned read. Returns `None` if the operation was parked.
+    pub(super) fn carry_out_read(
+        &mut self,
+        mut planned: Read,
+        key: &[u8],
+        stored: &[u8],
+    ) -> Option<Result<Decrypted, TransformError>> {
+        loop {
+            planned = match planned {
+                Read::Open(job) => {
+                    let ReadJob { plan, state, ticket } = *job;
+                    match plan.open(key, stored) {
+                        Ok(plaintext) => {
+                            let labels = ticket.labels.clone();
+                            self.opened(ticket);
+                            return Some(Ok(Decrypted::new(plaintext, state, labels)));
+                        }
+                        Err(error) => self.not_opened(ticket, error, Stored::whole(stored)),
+                    }
+                }
+                Read::Failed(error) => return Some(Err(error)),
+                Read::Parked => return None,
+                // All bytes are here, and the route is new.
+                Read::Missing(..) | Read::UnknownRoute => return Some(Err(unexpected())),
+            };
+        }
+    }
+
+    /// Goes on with a parked operation.
     pub(super) fn resume(&mut self, op: OpId, resumed: Resumed) {
-        let Some(Parked { wait, provider: _, begun, operation }) = self.parked.remove(op) else {
+        match self.parked.get(op) {
+            Some(Parked { operation: Operation::Write(_) | Operation::Read(_), .. }) => {}
+            // A health check counts its probes itself.
+            Some(Parked { operation: Operation::Health(_), .. }) | None => return,
+        }
+        let Some(held) = self.held.remove(&op) else {
+            if self.parked.make_ready(op, resumed) {
+                self.actions.push_back(Action::Ready { op });
+            }
             return;
         };
-        let parking = Parking { place: Place::Taken, since: begun.at };
-        match operation {
-            Operation::Write { at, plaintext, list } => {
-                match self.write(at.borrow(), plaintext.expose(), &list, parking) {
-                    Attempt::Done(outcome) => {
-                        self.actions.push_back(Action::ToStorageDone { op, outcome })
-                    }
-                    Attempt::Park(wait) => {
-                        self.park(op, wait, begun, Operation::Write { at, plaintext, list })
-                    }
-                }
+        let Some(Parked { begun, operation, .. }) = self.parked.remove(op) else {
+            return;
+        };
+        let Held { key, value } = *held;
+        let is_parked = match (operation, &value) {
+            (Operation::Write(write), HeldValue::Plaintext(plaintext)) => {
+                let planned = self.continue_write(op, begun, write, resumed);
+                let outcome = self.carry_out_write(planned, &key, plaintext.expose());
+                outcome.map(|outcome| Action::ToStorageDone { op, outcome })
             }
-            Operation::Read(ReadOperation { at, stored, list, mut progress }) => {
-                match self.read(at.borrow(), &stored, &list, &mut progress, resumed, parking) {
-                    Attempt::Done(outcome) => {
-                        self.actions.push_back(Action::FromStorageDone { op, outcome })
-                    }
-                    Attempt::Park(wait) => self.park(
-                        op,
-                        wait,
-                        begun,
-                        Operation::Read(ReadOperation { at, stored, list, progress }),
-                    ),
-                }
+            (Operation::Read(read), HeldValue::Stored(stored)) => {
+                let planned = self.wake_read(op, begun, read, resumed, Stored::whole(stored));
+                let outcome = self.carry_out_read(planned, &key, stored);
+                outcome.map(|outcome| Action::FromStorageDone { op, outcome })
             }
-            Operation::Health(health) => self.park(op, wait, begun, Operation::Health(health)),
+            _ => Some(Action::ToStorageDone { op, outcome: Err(unexpected()) }),
+        };
+        match is_parked {
+            Some(done) => self.actions.push_back(done),
+            None => {
+                self.held.insert(op, Box::new(Held { key, value }));
+            }
         }
     }
 
     /// Ends a parked operation with an error.
     pub(super) fn fail(&mut self, op: OpId, error: TransformError) {
-        let Some(Parked { operation, .. }) = self.parked.remove(op) else {
-            return;
-        };
-        self.count_unfinished(&operation, status(Some(&error)));
-        self.actions.push_back(match operation {
-            Operation::Write { .. } => Action::ToStorageDone { op, outcome: Err(error) },
-            Operation::Read(_) => Action::FromStorageDone { op, outcome: Err(error) },
-            Operation::Health(mut health) => {
+        if let Some(parked) = self.parked.get(op)
+            && let Some(Unfinished { resource, direction, prefix }) = unfinished(&parked.operation)
+        {
+            self.counts.transformation(&resource, direction, &prefix, status(Some(&error)));
+        }
+        match self.parked.remove(op) {
+            Some(Parked { operation: Operation::Health(mut health), .. }) => {
                 // A provider that has not answered counts as unhealthy.
                 let unanswered = health.waiting.iter().map(|id| (*id, error.message.clone()));
                 health.faults.extend(unanswered);
-                Action::HealthDone { op, checks: self.checks(&health.set, &health.faults) }
+                let checks = self.checks(&health.set, &health.faults);
+                self.actions.push_back(Action::HealthDone { op, checks });
             }
-        });
+            Some(parked) => {
+                self.parked.insert(op, parked);
+                self.resume(op, Resumed::Failed(error));
+            }
+            None => {}
+        }
     }
 
     /// Counts a parked read or write that ends before its transformer has returned a result.
     pub(super) fn count_unfinished(&mut self, operation: &Operation, status: &'static str) {
-        let (at, direction, transformer) = match operation {
-            Operation::Write { at, list, .. } => (at, Direction::ToStorage, list.first()),
-            Operation::Read(read) => {
-                (&read.at, Direction::FromStorage, read.list.get(read.progress.next))
-            }
-            Operation::Health(_) => return,
-        };
-        if let Some(Transformer { prefix, .. }) = transformer {
-            let resource = resource_label(&at.resource);
-            self.counts.transformation(resource, direction, prefix.clone(), status);
+        if let Some(Unfinished { resource, direction, prefix }) = unfinished(operation) {
+            self.counts.transformation(&resource, direction, &prefix, status);
         }
     }
 
@@ -183,13 +204,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Returns the [`Parking`] of a new operation, which holds a copy of `len` bytes while it is parked. Whether there is room for the copy is
-    /// checked before the plugin is called.
-    fn parking(&self, len: usize) -> Parking {
-        Parking { place: Place::Needed(len), since: self.now }
-    }
-
-    fn begun_now(&self) -> Begun {
+    pub(super) fn begun_now(&self) -> Begun {
         Begun { generation: self.running_generation(), at: self.now }
     }
 
@@ -200,179 +215,35 @@ impl Engine {
             Wait::Dek(call) | Wait::EncryptedDek(call) => {
                 self.calls.get(&call).map(|call| call.provider)
             }
-            Wait::Probes => None,
+            Wait::Probes | Wait::Caller => None,
         };
-        self.parked.insert(op, Parked { wait, provider, begun, operation });
+        self.parked.insert(op, Parked { wait, provider, begun, operation, resumed: None });
     }
+}
 
-    /// Encrypts a value with the first provider of `list`.
-    pub(super) fn write(
-        &mut self,
-        at: Location<'_>,
-        plaintext: &[u8],
-        list: &Arc<[Transformer]>,
-        parking: Parking,
-    ) -> Attempt<Encrypted> {
-        // Validation guarantees a provider; without one, nothing may be written.
-        let Some(transformer) = list.first() else {
-            return Attempt::Done(Err(TransformError::new(
-                ErrorKind::NoMatchingPrefix,
-                "no provider writes this resource".to_string(),
-            )));
-        };
-        let prefix = &transformer.prefix;
-        let written = match &transformer.transform {
-            Transform::Local(local) => self.write_local(&**local, prefix, at, plaintext, parking),
-            Transform::Kms(id) => match self.write_kms(*id, prefix, at, plaintext, parking) {
-                Attempt::Done(written) => written,
-                Attempt::Park(wait) => return Attempt::Park(wait),
-            },
-        };
-        let written = match written {
-            // The control engine performs the operation and counts it.
-            Err(error) if parking.is_tentative() => return Attempt::Done(Err(error)),
-            written => written,
-        };
-        let resource = resource_label(at.resource);
-        let has_rule = !self.running.routing.is_fallback(list);
-        if let Ok(Written { key_prefix: Some(key), .. }) = &written {
-            self.counts.transformation(resource, Direction::ToStorage, key.clone(), OK);
-        }
-        if has_rule {
-            let status = status(written.as_ref().err());
-            self.counts.transformation(resource, Direction::ToStorage, prefix.clone(), status);
-        }
-        Attempt::Done(written.map(|Written { stored, key_prefix, key_id_hash }| Encrypted {
-            stored,
-            transformer_prefix: prefix.clone(),
-            key_prefix,
-            has_rule,
-            key_id_hash,
-        }))
-    }
+/// How a parked operation that does not end normally is counted.
+struct Unfinished {
+    resource: alloc::sync::Arc<str>,
+    direction: Direction,
+    prefix: alloc::sync::Arc<str>,
+}
 
-    /// Encrypts a value with a local provider.
-    fn write_local(
-        &mut self,
-        local: &dyn LocalTransformer,
-        prefix: &str,
-        at: Location<'_>,
-        plaintext: &[u8],
-        parking: Parking,
-    ) -> Result<Written, TransformError> {
-        let resource = resource_label(at.resource);
-        let counts = &mut self.counts;
-        let mut failed = |key: &str| {
-            if !parking.is_tentative() {
-                counts.transformation(resource, Direction::ToStorage, key, NON_GRPC);
-            }
-        };
-        let LocalWritten { mut value, key_prefix } =
-            local.to_storage(at.key, plaintext, &*self.entropy, &mut failed)?;
-        let stored = if prefix.is_empty() {
-            value
-        } else {
-            let mut stored = Vec::with_capacity(prefix.len() + value.len());
-            stored.extend_from_slice(prefix.as_bytes());
-            stored.append(&mut value);
-            stored
-        };
-        Ok(Written { stored, key_prefix, key_id_hash: None })
-    }
+fn unfinished(operation: &Operation) -> Option<Unfinished> {
+    let (target, direction, transformer) = match operation {
+        Operation::Write(WriteOperation { target, .. }) => {
+            (target, Direction::ToStorage, target.list.first())
+        }
+        Operation::Read(read) => {
+            let transformer = read.target.list.get(read.progress.next);
+            (&read.target, Direction::FromStorage, transformer)
+        }
+        Operation::Health(_) => return None,
+    };
+    let prefix = transformer?.prefix.clone();
+    Some(Unfinished { resource: target.label.clone(), direction, prefix })
+}
 
-    /// Decrypts a value. Tries each provider whose prefix matches, in order: an error does not stop the search, and the first success wins. An
-    /// error ends a tentative operation.
-    pub(super) fn read(
-        &mut self,
-        at: Location<'_>,
-        stored: &[u8],
-        list: &Arc<[Transformer]>,
-        progress: &mut ReadProgress,
-        mut resumed: Resumed,
-        parking: Parking,
-    ) -> Attempt<Decrypted> {
-        let resource = resource_label(at.resource);
-        let has_rule = !self.running.routing.is_fallback(list);
-        while let Some(transformer) = list.get(progress.next) {
-            let prefix = &transformer.prefix;
-            let Some(value) = stored.strip_prefix(prefix.as_bytes()) else {
-                progress.next += 1;
-                continue;
-            };
-            let opened = match &transformer.transform {
-                Transform::Local(local) => self.read_local(&**local, at, value, parking),
-                Transform::Kms(id) => {
-                    match self.read_kms(*id, at, value, resumed.take(), parking) {
-                        Attempt::Done(opened) => opened,
-                        Attempt::Park(wait) => return Attempt::Park(wait),
-                    }
-                }
-            };
-            let is_identity = prefix.is_empty();
-            let opened = match opened {
-                // The value is encrypted, and the rule has other providers for that. As in upstream, identity adds no error.
-                Err(_) if is_identity && has_rule => {
-                    progress.next += 1;
-                    continue;
-                }
-                Err(error) if parking.is_tentative() => return Attempt::Done(Err(error)),
-                opened => opened,
-            };
-            if let Ok(Opened { key_prefix: Some(key), .. }) = &opened {
-                self.counts.transformation(resource, Direction::FromStorage, key.clone(), OK);
-            }
-            if has_rule {
-                let label = if is_identity { self.counts.identity() } else { prefix.clone() };
-                let status = status(opened.as_ref().err());
-                self.counts.transformation(resource, Direction::FromStorage, label, status);
-            }
-            match opened {
-                Ok(Opened { plaintext, state, key_prefix, key_id_hash }) => {
-                    let is_first = progress.next == 0;
-                    return Attempt::Done(Ok(Decrypted {
-                        plaintext,
-                        state: if is_first { state } else { Some(ValueState::Stale) },
-                        transformer_prefix: prefix.clone(),
-                        key_prefix,
-                        has_rule,
-                        key_id_hash,
-                    }));
-                }
-                Err(error) => progress.faults.push(error),
-            }
-            progress.next += 1;
-        }
-        if progress.faults.is_empty() && !parking.is_tentative() {
-            self.counts.transformation(resource, Direction::FromStorage, UNKNOWN, NON_GRPC);
-        }
-        let faults = core::mem::take(&mut progress.faults);
-        Attempt::Done(Err(TransformError::of_search(faults)))
-    }
-
-    /// Decrypts a value with a local provider.
-    fn read_local(
-        &mut self,
-        local: &dyn LocalTransformer,
-        at: Location<'_>,
-        value: &[u8],
-        parking: Parking,
-    ) -> Result<Opened, TransformError> {
-        let resource = resource_label(at.resource);
-        let counts = &mut self.counts;
-        let mut has_failed = false;
-        let mut failed = |key: &str| {
-            has_failed = true;
-            if !parking.is_tentative() {
-                counts.transformation(resource, Direction::FromStorage, key, NON_GRPC);
-            }
-        };
-        let LocalRead { plaintext, stale, key_prefix } =
-            local.from_storage(at.key, value, &mut failed)?;
-        if has_failed && parking.is_tentative() {
-            // A later key opened the value. The control engine counts the earlier keys that failed.
-            return Err(declined());
-        }
-        let state = if stale { ValueState::Stale } else { ValueState::Fresh };
-        Ok(Opened { plaintext, state: Some(state), key_prefix, key_id_hash: None })
-    }
+/// Returns the error of a state that cannot occur.
+fn unexpected() -> TransformError {
+    TransformError::new(ErrorKind::Internal, "the engine lost track of a value".to_string())
 }

@@ -70,6 +70,12 @@ pub enum Action {
         /// The result, as `from_storage` would have returned it.
         outcome: Result<Decrypted, TransformError>,
     },
+    /// A parked operation whose value the caller has can go on: call [`Engine::resume_write`](super::Engine::resume_write) or
+    /// [`Engine::resume_read`](super::Engine::resume_read). Only for operations that were planned.
+    Ready {
+        /// The ID that the caller chose.
+        op: OpId,
+    },
     /// A parked health check is complete.
     HealthDone {
         /// The ID that the caller chose.

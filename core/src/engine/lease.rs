@@ -14,9 +14,8 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 
-use super::pending::{Parking, ReadProgress};
 use super::{Engine, Options, Role};
-use crate::config::Faults;
+use crate::config::{Faults, KmsVersion};
 use crate::crypto::entropy::Entropy;
 use crate::crypto::keys::{DekSourceType, KeyStore, OpeningKey, SealingKey};
 use crate::crypto::nonce::CounterRange;
@@ -27,6 +26,8 @@ use crate::provider::kms::message::EncryptedDekSource;
 use crate::provider::kms::v2::KmsV2;
 use crate::provider::kms::v2::key_state::Current;
 use crate::provider::kms::v2::write_dek::WriteDek;
+use crate::provider::prefix;
+use crate::provider::stored::{Missing, Stored};
 use crate::provider::transformer::Transform;
 use crate::provider::value::{Decrypted, Encrypted, Location};
 use crate::time::Timestamp;
@@ -111,8 +112,9 @@ impl Engine {
         if self.options.read_only {
             return None;
         }
-        let (provider, value) = self.kms_v2_of(resource, stored)?;
-        provider.known_dek(value).map(|dek| dek.opening().clone())
+        // All bytes are here.
+        let (provider, value) = self.kms_v2_of(resource, Stored::whole(stored)).ok()??;
+        provider.known_dek(value).ok()?.map(|dek| dek.opening().clone())
     }
 
     /// Creates a worker for the same file and options as its control engine. It never probes or calls a plugin: [`Self::poll_timeout`] returns `None`,
@@ -137,8 +139,9 @@ impl Engine {
         let Some(provider) = self.running_v2(&lease.provider) else {
             return false;
         };
-        let Lease { provider: _, key, source_type, source, range, since, expiry } = lease;
-        let Ok(dek) = WriteDek::new(key, source_type, source, range) else {
+        let Lease { provider: name, key, source_type, source, range, since, expiry } = lease;
+        let prefix = prefix::kms_provider(KmsVersion::V2, &name);
+        let Ok(dek) = WriteDek::new(&prefix, key, source_type, source, range) else {
             return false;
         };
         provider.has_written = false;
@@ -164,9 +167,18 @@ impl Engine {
     }
 
     /// Adds the DEK of a stored value to a worker's cache.
-    pub fn learn(&mut self, resource: &str, stored: &[u8], dek: Arc<dyn OpeningKey>) {
-        if let Some((provider, value)) = self.kms_v2_of(resource, stored) {
-            provider.learn(value, ReadDek::new(dek));
+    ///
+    /// # Errors
+    /// Returns an error if the window of the value is too small.
+    pub fn learn(
+        &mut self,
+        resource: &str,
+        stored: Stored<'_>,
+        dek: Arc<dyn OpeningKey>,
+    ) -> Result<(), Missing> {
+        match self.kms_v2_of(resource, stored)? {
+            Some((provider, value)) => provider.learn(value, ReadDek::new(dek)),
+            None => Ok(()),
         }
     }
 
@@ -179,13 +191,9 @@ impl Engine {
         plaintext: &[u8],
         now: Timestamp,
     ) -> Option<Encrypted> {
-        self.advance(now);
-        if self.options.read_only {
-            return None;
-        }
-        let list = self.running.routing.find(at.resource).clone();
-        let written = self.write(at, plaintext, &list, Parking::never(self.now));
-        written.success()
+        let route = self.route(at.resource);
+        let job = self.try_plan_write(route, now)?;
+        self.seal(*job, at.key, plaintext).ok()
     }
 
     /// Decrypts a value on a worker, as [`Self::from_storage`] does. Returns `None`, without any effect, if the control engine must perform the
@@ -197,12 +205,9 @@ impl Engine {
         stored: &[u8],
         now: Timestamp,
     ) -> Option<Decrypted> {
-        self.advance(now);
-        let list = self.running.routing.find(at.resource).clone();
-        let mut progress = ReadProgress::default();
-        let parking = Parking::never(self.now);
-        let read = self.read(at, stored, &list, &mut progress, None, parking);
-        read.success()
+        let route = self.route(at.resource);
+        let planned = self.try_plan_read(route, Stored::whole(stored), now);
+        self.carry_out_read(planned, at.key, stored)?.ok()
     }
 
     /// Returns the KMS v2 provider of the running configuration that has this name.
@@ -222,19 +227,18 @@ impl Engine {
     fn kms_v2_of<'s>(
         &mut self,
         resource: &str,
-        stored: &'s [u8],
-    ) -> Option<(&mut KmsV2, &'s [u8])> {
-        let list = self.running.routing.find(resource).clone();
-        let (id, value) = list.iter().find_map(|transformer| {
-            let value = stored.strip_prefix(transformer.prefix.as_bytes())?;
-            match transformer.transform {
-                Transform::Kms(id) => Some((id, value)),
-                Transform::Local(_) => None,
+        stored: Stored<'s>,
+    ) -> Result<Option<(&mut KmsV2, Stored<'s>)>, Missing> {
+        for transformer in self.running.routing.find(resource).iter() {
+            if let Transform::Kms(id) = transformer.transform
+                && let Some(value) = stored.strip_prefix(transformer.prefix.as_bytes())?
+            {
+                return Ok(match self.providers.get_mut(&id) {
+                    Some(Kms::V2(provider)) => Some((provider, value)),
+                    _ => None,
+                });
             }
-        })?;
-        match self.providers.get_mut(&id) {
-            Some(Kms::V2(provider)) => Some((provider, value)),
-            _ => None,
         }
+        Ok(None)
     }
 }

@@ -137,16 +137,16 @@ fn single(value: f64) -> Vec<Sample> {
 }
 
 fn transformations(engine: &Engine) -> Vec<Sample> {
-    let sample = |(labels, count): (&TransformationLabels, &u64)| Sample {
+    let sample = |(labels, count): (&TransformationLabels, u64)| Sample {
         labels: vec![
             ("resource", labels.resource.clone()),
             ("transformation_type", labels.direction.label().to_string()),
             ("transformer_prefix", labels.prefix.to_string()),
             ("status", labels.status.to_string()),
         ],
-        value: *count as f64,
+        value: count as f64,
     };
-    engine.counts.transformations.iter().map(sample).collect()
+    engine.counts.transformations().map(sample).collect()
 }
 
 fn key_ids(counts: &Counts, value: fn(&Use) -> f64) -> Vec<Sample> {

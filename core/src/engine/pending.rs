@@ -7,14 +7,15 @@ use alloc::vec::Vec;
 
 use super::config_set::ConfigSet;
 use super::event::{Generation, OpId};
+use super::routes::Target;
 use crate::crypto::keys::DekSourceType;
 use crate::crypto::secret::Secret;
 use crate::map::SortedMap;
 use crate::provider::error::{ErrorKind, TransformError};
 use crate::provider::kms::call::{CallId, ProviderId};
-use crate::provider::kms::dek_cache::{CacheKey, ReadDek};
+use crate::provider::kms::dek_cache::{CacheKey, KeptName, ReadDek};
+use crate::provider::plan::SealPlan;
 use crate::provider::transformer::Transformer;
-use crate::provider::value::Location;
 use crate::time::Timestamp;
 
 /// The maximum number of parked reads and writes, 4096. Without a limit, an unreachable plugin would let them fill the memory.
@@ -37,10 +38,35 @@ pub(super) enum Wait {
     Probes,
     /// The end of a probe that may renew an expired DEK or provide the first one.
     Probe(ProviderId),
+    /// The caller, who has the value: [`Action::Ready`](super::event::Action::Ready).
+    Caller,
 }
 
-/// The outcome of the Decrypt that a parked read waited for, or `None` if the operation waited for something else.
-pub(super) type Resumed = Option<Result<ReadDek, TransformError>>;
+/// What ended the wait of a parked operation.
+pub(super) enum Resumed {
+    /// A probe.
+    Probed,
+    /// The Decrypt that a read waited for.
+    Dek(Result<ReadDek, TransformError>),
+    /// The Encrypt that a write of KMS v1 waited for.
+    EncryptedDek(Result<OnceSealed, TransformError>),
+    /// An error that ends the operation and is already counted.
+    Failed(TransformError),
+}
+
+/// A write of KMS v1 whose DEK is encrypted.
+pub(super) struct OnceSealed {
+    pub(super) plan: SealPlan,
+    /// What to cache when the value is sealed.
+    pub(super) keep: Option<Keep>,
+}
+
+/// A DEK to cache when it has sealed or opened a value.
+pub(super) struct Keep {
+    pub(super) provider: ProviderId,
+    pub(super) name: KeptName,
+    pub(super) dek: ReadDek,
+}
 
 /// The result of an operation, or what it must wait for.
 pub(super) enum Attempt<T> {
@@ -48,16 +74,6 @@ pub(super) enum Attempt<T> {
     Done(Result<T, TransformError>),
     /// The operation must be parked.
     Park(Wait),
-}
-
-impl<T> Attempt<T> {
-    /// Returns the result if the operation is complete and succeeded.
-    pub(super) fn success(self) -> Option<T> {
-        match self {
-            Self::Done(outcome) => outcome.ok(),
-            Self::Park(_) => None,
-        }
-    }
 }
 
 /// Under which configuration an operation began, and when.
@@ -102,24 +118,6 @@ impl Parking {
     }
 }
 
-/// An owned copy of a [`Location`].
-pub(super) struct OwnedLocation {
-    pub(super) resource: String,
-    pub(super) key: Vec<u8>,
-}
-
-impl OwnedLocation {
-    pub(super) fn borrow(&self) -> Location<'_> {
-        Location { resource: &self.resource, key: &self.key }
-    }
-}
-
-impl From<Location<'_>> for OwnedLocation {
-    fn from(at: Location<'_>) -> Self {
-        Self { resource: at.resource.to_string(), key: at.key.to_vec() }
-    }
-}
-
 /// A parked operation.
 pub(super) struct Parked {
     pub(super) wait: Wait,
@@ -127,19 +125,28 @@ pub(super) struct Parked {
     pub(super) provider: Option<ProviderId>,
     pub(super) begun: Begun,
     pub(super) operation: Operation,
+    /// What ended its wait, while the operation waits for its caller.
+    pub(super) resumed: Option<Resumed>,
 }
 
 pub(super) enum Operation {
-    Write { at: OwnedLocation, plaintext: Secret, list: Arc<[Transformer]> },
+    Write(WriteOperation),
     Read(ReadOperation),
     Health(HealthOperation),
 }
 
-/// A read, and how far it has come in its list of providers.
+/// A write. The caller has its value.
+pub(super) struct WriteOperation {
+    pub(super) target: Target,
+    /// The number of bytes that the operation holds while it is parked, here or at the caller.
+    pub(super) size: usize,
+}
+
+/// A read, and how far it has come in its list of providers. The caller has its value.
 pub(super) struct ReadOperation {
-    pub(super) at: OwnedLocation,
-    pub(super) stored: Vec<u8>,
-    pub(super) list: Arc<[Transformer]>,
+    pub(super) target: Target,
+    /// See [`WriteOperation::size`].
+    pub(super) size: usize,
     pub(super) progress: ReadProgress,
 }
 
@@ -148,8 +155,33 @@ pub(super) struct ReadOperation {
 pub(super) struct ReadProgress {
     /// The index of the provider to try next.
     pub(super) next: usize,
+    /// The number of the key of this provider to try next. Only for local providers.
+    pub(super) next_key: usize,
+    /// The errors of the keys of this provider that were tried.
+    pub(super) key_faults: Vec<TransformError>,
     /// The errors of the providers that were tried.
     pub(super) faults: Vec<TransformError>,
+}
+
+impl ReadProgress {
+    /// Goes on to the next provider.
+    pub(super) fn advance(&mut self) {
+        self.next += 1;
+        self.next_key = 0;
+        self.key_faults.clear();
+    }
+}
+
+/// The value of a parked operation that this engine holds for its caller.
+pub(super) struct Held {
+    /// The storage key.
+    pub(super) key: Vec<u8>,
+    pub(super) value: HeldValue,
+}
+
+pub(super) enum HeldValue {
+    Plaintext(Secret),
+    Stored(Vec<u8>),
 }
 
 /// A health check that waits for probes.
@@ -162,10 +194,8 @@ pub(super) struct HealthOperation {
 impl Operation {
     fn len(&self) -> usize {
         match self {
-            Self::Write { at, plaintext, list: _ } => {
-                at.resource.len() + at.key.len() + plaintext.expose().len()
-            }
-            Self::Read(read) => read.at.resource.len() + read.at.key.len() + read.stored.len(),
+            Self::Write(write) => write.size,
+            Self::Read(read) => read.size,
             Self::Health(_) => 0,
         }
     }
@@ -173,8 +203,9 @@ impl Operation {
     /// Returns the KMS providers that the operation may still need.
     pub(super) fn providers(&self) -> Vec<ProviderId> {
         match self {
-            Self::Write { list, .. } | Self::Read(ReadOperation { list, .. }) => {
-                list.iter().filter_map(Transformer::kms_provider).collect()
+            Self::Write(WriteOperation { target, .. })
+            | Self::Read(ReadOperation { target, .. }) => {
+                target.list.iter().filter_map(Transformer::kms_provider).collect()
             }
             Self::Health(health) => health.set.kms.clone(),
         }
@@ -259,6 +290,20 @@ impl ParkedOperations {
         Some(*parked)
     }
 
+    /// Makes an operation wait for its caller. Returns `false` if there is no such operation.
+    pub(super) fn make_ready(&mut self, op: OpId, resumed: Resumed) -> bool {
+        let Some(parked) = self.by_id.get_mut(&op) else {
+            return false;
+        };
+        parked.wait = Wait::Caller;
+        parked.resumed = Some(resumed);
+        true
+    }
+
+    pub(super) fn get(&self, op: OpId) -> Option<&Parked> {
+        self.by_id.get(&op).map(|parked| &**parked)
+    }
+
     /// Returns the operations for which `wanted` holds, in the order of their IDs.
     pub(super) fn find(&self, wanted: impl Fn(&Parked) -> bool) -> Vec<OpId> {
         self.by_id.iter().filter(|(_, parked)| wanted(parked)).map(|(op, _)| *op).collect()
@@ -267,7 +312,7 @@ impl ParkedOperations {
     pub(super) fn health_mut(&mut self) -> impl Iterator<Item = (OpId, &mut HealthOperation)> {
         self.by_id.iter_mut().filter_map(|(op, parked)| match &mut parked.operation {
             Operation::Health(health) => Some((*op, health)),
-            Operation::Write { .. } | Operation::Read(_) => None,
+            Operation::Write(_) | Operation::Read(_) => None,
         })
     }
 

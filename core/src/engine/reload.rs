@@ -167,7 +167,7 @@ impl Engine {
                         };
                         timeouts = timeouts.saturating_add(provider.timeout.saturating_mul(weight));
                         v1_used |= provider.version == KmsVersion::V1;
-                        let prefix = prefix::kms_provider(&provider);
+                        let prefix = prefix::kms_provider(provider.version, &provider.name);
                         let id = self.kms_provider(provider);
                         kms.push(id);
                         list.push(Transformer {
@@ -251,6 +251,7 @@ impl Engine {
                 cache: DekCache::new(self.options.dek_cache_capacity, &seed),
                 in_flight: SortedMap::new(),
                 has_written: false,
+                last_read: None,
             })),
         };
         self.providers.insert(id, kms);

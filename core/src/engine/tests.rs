@@ -217,9 +217,9 @@ resources:
     let at = Location { resource: "secrets", key: b"/k" };
     let error = engine.to_storage(OpId(1), at, b"x", now).unwrap().unwrap_err();
     assert_eq!(error.kind, ErrorKind::Internal);
-    let counted = engine.counts.transformations.iter();
+    let counted = engine.counts.transformations();
     let counted: Vec<_> =
-        counted.map(|(labels, count)| (labels.prefix.to_string(), *count)).collect();
+        counted.map(|(labels, count)| (labels.prefix.to_string(), count)).collect();
     assert_eq!(counted, [("k8s:enc:aesgcm:v1:".to_string(), 1), ("key1:".to_string(), 1)]);
 }
 

@@ -1,50 +1,29 @@
 //! The identity provider, which stores plaintext.
 
 use alloc::string::ToString;
-use alloc::sync::Arc;
 
 use super::error::{ErrorKind, TransformError};
 use super::prefix;
-use super::transformer::{
-    Failed, LocalRead, LocalTransformer, LocalWritten, Transform, Transformer,
-};
-use crate::crypto::entropy::Entropy;
-use crate::crypto::secret::Secret;
+use super::stored::{Missing, Stored};
+use super::transformer::{Transform, Transformer};
 
-/// Stores plaintext unchanged, and refuses to read a value that begins with `k8s:enc:`. Upstream: encrypt/identity/identity.go.
-#[derive(Clone, Copy, Debug)]
-pub struct Identity;
-
-impl LocalTransformer for Identity {
-    fn to_storage(
-        &self,
-        _key: &[u8],
-        plaintext: &[u8],
-        _entropy: &dyn Entropy,
-        _failed: Failed<'_>,
-    ) -> Result<LocalWritten, TransformError> {
-        Ok(LocalWritten { value: plaintext.to_vec(), key_prefix: None })
+/// Returns the error of a value that begins with `k8s:enc:` and is therefore no plaintext. Upstream: encrypt/identity/identity.go.
+///
+/// # Errors
+/// Returns an error if that depends on bytes that are not here.
+pub fn check(stored: Stored<'_>) -> Result<Result<(), TransformError>, Missing> {
+    if stored.starts_with(prefix::ENCRYPTED.as_bytes())? {
+        return Ok(Err(TransformError::new(
+            ErrorKind::EncryptedData,
+            "identity transformer tried to read encrypted data: no rule of the configuration says how this resource is decrypted".to_string(),
+        )));
     }
-
-    fn from_storage(
-        &self,
-        _key: &[u8],
-        stored: &[u8],
-        _failed: Failed<'_>,
-    ) -> Result<LocalRead, TransformError> {
-        if stored.starts_with(prefix::ENCRYPTED.as_bytes()) {
-            return Err(TransformError::new(
-                ErrorKind::EncryptedData,
-                "identity transformer tried to read encrypted data: no rule of the configuration says how this resource is decrypted".to_string(),
-            ));
-        }
-        Ok(LocalRead { plaintext: Secret::new(stored.to_vec()), stale: false, key_prefix: None })
-    }
+    Ok(Ok(()))
 }
 
 impl Transformer {
     /// Returns the identity transformer, which stores plaintext.
     pub fn identity() -> Self {
-        Self { prefix: "".into(), transform: Transform::Local(Arc::new(Identity)) }
+        Self { prefix: "".into(), transform: Transform::Identity }
     }
 }

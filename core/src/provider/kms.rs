@@ -12,19 +12,18 @@ pub mod v2;
 pub mod with_dek;
 
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 
 use self::last_answer::{FreshAnswer, LastAnswer};
 use self::step::{ReadStep, WriteStep};
 use self::v1::KmsV1;
 use self::v2::KmsV2;
-use crate::crypto::entropy::Entropy;
 use crate::crypto::secret::Secret;
 use crate::map::SortedMap;
 use crate::provider::error::TransformError;
 use crate::provider::kms::call::{CallError, CallId, EncryptResponse, KmsProviderInfo};
-use crate::provider::kms::dek_cache::{CacheKey, DekCache, ReadDek};
+use crate::provider::kms::dek_cache::{CacheKey, DekCache, KeptName, ReadDek};
 use crate::provider::kms::probe_step::{Request, Step};
+use crate::provider::stored::{Missing, Stored};
 use crate::time::Timestamp;
 
 /// A KMS provider of either version.
@@ -60,40 +59,42 @@ impl Kms {
         }
     }
 
-    /// Encrypts a value, as far as possible without the plugin.
+    /// Plans a write, as far as possible without the plugin.
     ///
     /// # Errors
     /// See [`KmsV2::write`].
-    pub fn write(
-        &mut self,
-        prefix: &str,
-        aad: &[u8],
-        plaintext: &[u8],
-        entropy: &dyn Entropy,
-        now: Timestamp,
-    ) -> Result<WriteStep, TransformError> {
+    pub fn write(&mut self, now: Timestamp) -> Result<WriteStep, TransformError> {
         match self {
             Self::V1(_) => Ok(WriteStep::NeedsEncryptedDek),
-            Self::V2(v2) => v2.write(prefix, aad, plaintext, entropy, now),
+            Self::V2(v2) => v2.write(now),
         }
     }
 
-    /// Decrypts a value, as far as possible without the plugin. `stored` is the part after the prefix. `resumed` is the DEK that an earlier step
-    /// needed and that the plugin has decrypted. For KMS v2, `key_id_hash` is set to `sha256:<hex>` of the key ID as soon as the value's DEK is
-    /// available, even if the DEK then fails to decrypt the value.
+    /// Plans a read, as far as possible without the plugin. `stored` is the part after the prefix. `resumed` is the DEK that an earlier step needed
+    /// and that the plugin has decrypted.
     ///
     /// # Errors
     /// See [`KmsV2::read`] and [`KmsV1::read`].
     pub fn read(
         &mut self,
-        aad: &[u8],
-        stored: &[u8],
-        resumed: Option<ReadDek>,
-        key_id_hash: &mut Option<Arc<str>>,
-    ) -> Result<ReadStep, TransformError> {
+        stored: Stored<'_>,
+        resumed: Option<&ReadDek>,
+    ) -> Result<Result<ReadStep, TransformError>, Missing> {
         match self {
-            Self::V1(v1) => v1.read(aad, stored, resumed),
-            Self::V2(v2) => v2.read(aad, stored, resumed, key_id_hash),
+            Self::V1(v1) => v1.read(stored, resumed),
+            Self::V2(v2) => v2.read(stored, resumed),
+        }
+    }
+
+    /// Caches a DEK that has opened a value. `name` comes from this provider's [`OpenStep::keep`](step::OpenStep::keep).
+    pub fn keep(&mut self, name: KeptName, dek: ReadDek) {
+        match self {
+            Self::V1(v1) => {
+                if let Some(cache) = &mut v1.cache {
+                    cache.insert_kept(name, dek);
+                }
+            }
+            Self::V2(v2) => v2.cache.insert_kept(name, dek),
         }
     }
 

@@ -3,7 +3,7 @@
 use alloc::format;
 use alloc::string::String;
 
-use crate::config::{KmsProvider, KmsVersion};
+use crate::config::KmsVersion;
 use crate::crypto::keys::LocalCipher;
 
 /// The prefix of every encrypted value.
@@ -27,6 +27,6 @@ pub const fn kms(version: KmsVersion) -> &'static str {
 }
 
 /// Returns the prefix of the values of a KMS provider, with its name: `k8s:enc:kms:v2:my-kms:`.
-pub fn kms_provider(provider: &KmsProvider) -> String {
-    format!("{}{}:", kms(provider.version), provider.name)
+pub fn kms_provider(version: KmsVersion, name: &str) -> String {
+    format!("{}{name}:", kms(version))
 }

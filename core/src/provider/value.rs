@@ -14,6 +14,19 @@ pub struct Location<'a> {
     pub key: &'a [u8],
 }
 
+/// What identifies the transformer and key of a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Labels {
+    /// The prefix of the transformer; empty for identity.
+    pub transformer_prefix: Arc<str>,
+    /// The part of the stored value that follows this prefix and names the key: the key's name and `:`. Only for aesgcm, aescbc and secretbox.
+    pub key_prefix: Option<Arc<str>>,
+    /// Whether a rule of the configuration covers the resource. Without a rule the value is plaintext, and upstream does not count it.
+    pub has_rule: bool,
+    /// `sha256:<hex>` of the key ID. Only for KMS v2.
+    pub key_id_hash: Option<Arc<str>>,
+}
+
 /// The result of a write.
 #[derive(Debug)]
 pub struct Encrypted {
@@ -27,6 +40,13 @@ pub struct Encrypted {
     pub has_rule: bool,
     /// `sha256:<hex>` of the key ID. Only for KMS v2.
     pub key_id_hash: Option<Arc<str>>,
+}
+
+impl Encrypted {
+    pub(crate) fn new(stored: Vec<u8>, labels: Labels) -> Self {
+        let Labels { transformer_prefix, key_prefix, has_rule, key_id_hash } = labels;
+        Self { stored, transformer_prefix, key_prefix, has_rule, key_id_hash }
+    }
 }
 
 /// How a stored value differs from what a write would produce now.
@@ -78,6 +98,11 @@ pub struct Decrypted {
 }
 
 impl Decrypted {
+    pub(crate) fn new(plaintext: Secret, state: Option<ValueState>, labels: Labels) -> Self {
+        let Labels { transformer_prefix, key_prefix, has_rule, key_id_hash } = labels;
+        Self { plaintext, state, transformer_prefix, key_prefix, has_rule, key_id_hash }
+    }
+
     /// Returns whether the value is known to be stale, in upstream's sense: a write would no longer produce it in this form.
     pub fn is_stale(&self) -> bool {
         self.state.is_some_and(ValueState::is_stale)

@@ -148,11 +148,11 @@ fn values(vault: &mut Vault, deks: usize, count: usize) -> Result<(Vec<u8>, usiz
         let ciphertext = vault.encrypt(key.export()?.expose());
         let source = EncryptedDekSource::new(ciphertext, Vault::KEY_ID, Annotations::default());
         let source = source.ok().context("the DEK source is invalid")?;
-        writers.push(WriteDek::new(key, source_type, source, CounterRange::WHOLE)?);
+        writers.push(WriteDek::new(&prefix, key, source_type, source, CounterRange::WHOLE)?);
     }
     let (mut values, mut len) = (Vec::new(), 0);
     for writer in writers.iter().cycle().take(count) {
-        let sealed = writer.seal(prefix.as_bytes(), KEY, &text, &entropy);
+        let sealed = writer.seal(KEY, &text, &entropy);
         let sealed = sealed.ok().context("cannot seal a value")?;
         len = sealed.len();
         values.extend(sealed);

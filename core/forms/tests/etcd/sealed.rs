@@ -53,12 +53,17 @@ impl Provider {
             Self::Identity => return plaintext.to_vec(),
             Self::AesCbc(name) => {
                 let cipher = CbcKey::new(&KEY).expect("a key");
-                (format!("aescbc:v1:{name}"), cipher.seal(&bytes.array(), plaintext))
+                let iv: [u8; 16] = bytes.array();
+                let mut sealed = iv.to_vec();
+                cipher.seal(&iv, plaintext, &mut sealed);
+                (format!("aescbc:v1:{name}"), sealed)
             }
             Self::AesGcm => ("aesgcm:v1:key1".to_owned(), gcm(&KEY, key, plaintext, bytes)),
             Self::Secretbox => {
                 let cipher = SecretboxKey::new(&KEY).expect("a key");
-                let sealed = cipher.seal(&bytes.array(), plaintext).expect("a value");
+                let nonce: [u8; 24] = bytes.array();
+                let mut sealed = nonce.to_vec();
+                cipher.seal(&nonce, plaintext, &mut sealed).expect("a value");
                 ("secretbox:v1:key1".to_owned(), sealed)
             }
             Self::KmsV1 => {

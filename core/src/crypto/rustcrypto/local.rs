@@ -1,25 +1,26 @@
-//! aescbc and secretbox: adds the random IV or nonce to the ciphers of `dekker-crypto`.
+//! aescbc and secretbox, on the ciphers of `dekker-crypto`.
 
 use alloc::vec::Vec;
 
-use dekker_crypto::{CbcKey, SecretboxKey, cbc, secretbox};
+use dekker_crypto::{CbcKey, SecretboxKey, secretbox};
 use zeroize::Zeroizing;
 
-use crate::crypto::entropy::Entropy;
-use crate::crypto::keys::{KeyError, LocalKey, OpenError};
+use crate::crypto::keys::{Envelope, KeyError, LocalKey, OpenError};
 use crate::crypto::secret::Secret;
 
 /// Upstream: encrypt/aes/aes.go, `NewCBCTransformer`.
 impl LocalKey for CbcKey {
     fn seal(
         &self,
+        envelope: Envelope<'_>,
         _aad: &[u8],
         plaintext: &[u8],
-        entropy: &dyn Entropy,
     ) -> Result<Vec<u8>, KeyError> {
-        let mut iv = [0; cbc::BLOCK_LEN];
-        entropy.fill(&mut iv)?;
-        Ok(Self::seal(self, &iv, plaintext))
+        let iv = envelope.header.try_into().map_err(|_| KeyError::Cipher)?;
+        envelope.assemble(Self::sealed_len(plaintext.len()), |out| {
+            Self::seal(self, iv, plaintext, out);
+            Ok(())
+        })
     }
 
     fn open(&self, _aad: &[u8], sealed: &[u8]) -> Result<Secret, OpenError> {
@@ -31,13 +32,14 @@ impl LocalKey for CbcKey {
 impl LocalKey for SecretboxKey {
     fn seal(
         &self,
+        envelope: Envelope<'_>,
         _aad: &[u8],
         plaintext: &[u8],
-        entropy: &dyn Entropy,
     ) -> Result<Vec<u8>, KeyError> {
-        let mut nonce = [0; secretbox::NONCE_LEN];
-        entropy.fill(&mut nonce)?;
-        Self::seal(self, &nonce, plaintext).ok_or(KeyError::Cipher)
+        let nonce = envelope.header.try_into().map_err(|_| KeyError::Cipher)?;
+        envelope.assemble(secretbox::TAG_LEN + plaintext.len(), |out| {
+            Self::seal(self, nonce, plaintext, out).ok_or(KeyError::Cipher)
+        })
     }
 
     fn open(&self, _aad: &[u8], sealed: &[u8]) -> Result<Secret, OpenError> {

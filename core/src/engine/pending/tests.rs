@@ -7,19 +7,21 @@ const B: ProviderId = ProviderId(2);
 
 fn parked(provider: Option<ProviderId>, operation: Operation) -> Parked {
     let begun = Begun { generation: Generation(0), at: Timestamp::from_millis(0) };
-    Parked { wait: Wait::Probes, provider, begun, operation }
+    Parked { wait: Wait::Probes, provider, begun, operation, resumed: None }
 }
 
-fn write(provider: ProviderId, key: &[u8]) -> Parked {
-    let at = Location { resource: "r", key }.into();
-    let plaintext = Secret::new(b"xx".to_vec());
-    parked(Some(provider), Operation::Write { at, plaintext, list: Arc::from([]) })
+fn target() -> Target {
+    Target { label: "r".into(), list: Arc::from([]), has_rule: true }
 }
 
-fn read(provider: ProviderId, key: &[u8]) -> Parked {
-    let at = Location { resource: "r", key }.into();
+fn write(provider: ProviderId, size: usize) -> Parked {
+    let write = WriteOperation { target: target(), size };
+    parked(Some(provider), Operation::Write(write))
+}
+
+fn read(provider: ProviderId, size: usize) -> Parked {
     let progress = ReadProgress::default();
-    let read = ReadOperation { at, stored: b"xxx".to_vec(), list: Arc::from([]), progress };
+    let read = ReadOperation { target: target(), size, progress };
     parked(Some(provider), Operation::Read(read))
 }
 
@@ -38,7 +40,7 @@ fn parked_operations_hold_at_most_64_mib() {
 fn an_operation_gives_its_room_back() {
     let mut all = ParkedOperations::default();
     for (op, parked) in
-        [write(A, b"k"), read(A, b"key"), write(B, b"kk"), health()].into_iter().enumerate()
+        [write(A, 4), read(A, 7), write(B, 5), health()].into_iter().enumerate()
     {
         all.insert(OpId(op as u64), parked);
     }
@@ -63,13 +65,13 @@ fn health_checks_take_no_room_of_reads_and_writes() {
     let mut all = ParkedOperations::default();
     all.insert(OpId(0), health());
     for op in 1..PARKED_MAX as u64 {
-        all.insert(OpId(op), write(A, b"k"));
+        all.insert(OpId(op), write(A, 4));
     }
     let one_more = Place::Needed(0);
     assert!(all.has_room(B, one_more, false));
     assert!(all.has_room(A, one_more, true));
     assert!(!all.has_room(A, one_more, false), "A leaves no room for others");
-    all.insert(OpId(u64::MAX), write(B, b"k"));
+    all.insert(OpId(u64::MAX), write(B, 4));
     assert!(!all.has_room(B, one_more, false));
     assert!(!all.has_room(A, one_more, true));
     assert!(all.has_room(A, Place::Taken, true));

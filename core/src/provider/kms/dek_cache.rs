@@ -2,6 +2,7 @@
 
 mod lru;
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::hash::Hasher;
@@ -35,6 +36,11 @@ impl ReadDek {
     /// Returns the handle that decrypts with AES-GCM.
     pub fn opening(&self) -> &Arc<dyn OpeningKey> {
         &self.key
+    }
+
+    /// Returns the handle that decrypts with AES-CBC, if values with this DEK may be AES-CBC.
+    pub fn cbc(&self) -> Option<&Arc<dyn LocalKey>> {
+        self.cbc.as_ref()
     }
 
     /// Decrypts a sealed value.
@@ -151,6 +157,13 @@ impl<'a> Sought<'a> {
     }
 }
 
+/// An owned name, as one cache stores it.
+#[derive(Clone, Debug)]
+pub struct KeptName {
+    place: u64,
+    kept: Box<[u8]>,
+}
+
 /// A bounded cache of decrypted DEKs, which evicts the least recently used one.
 ///
 /// Upstream's cache is not bounded (kmsv2/cache.go). This one is, so that stored values cannot fill the memory. The default capacity,
@@ -180,10 +193,21 @@ impl DekCache {
 
     /// Adds a DEK. If the cache is full, evicts the least recently used one.
     pub fn insert(&mut self, name: DekName<'_>, dek: ReadDek) {
+        let kept = self.keep(name);
+        self.insert_kept(kept, dek);
+    }
+
+    /// Returns an owned copy of a name, as this cache stores it.
+    pub fn keep(&self, name: DekName<'_>) -> KeptName {
         let sought = Sought::new(name);
         let mut kept = Vec::with_capacity(name.len().min(NAME_KEPT_MAX));
         sought.parts(|part| kept.extend_from_slice(part));
-        self.deks.insert(self.place(&sought), kept.into(), dek);
+        KeptName { place: self.place(&sought), kept: kept.into() }
+    }
+
+    /// As [`Self::insert`], with a name of this cache.
+    pub fn insert_kept(&mut self, name: KeptName, dek: ReadDek) {
+        self.deks.insert(name.place, name.kept, dek);
     }
 
     fn place(&self, sought: &Sought<'_>) -> u64 {

@@ -1,20 +1,21 @@
 //! How far a read or a write gets without the plugin.
 
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 
 use super::call::DecryptRequest;
-use super::dek_cache::CacheKey;
+use super::dek_cache::{CacheKey, KeptName, ReadDek};
 use crate::crypto::keys::DekSourceType;
-use crate::crypto::secret::Secret;
+use crate::provider::plan::SealPlan;
 use crate::provider::value::ValueState;
+
+use core::ops::Range;
 
 /// How far a write gets without the plugin.
 pub enum WriteStep {
-    /// The write is complete.
-    Done {
-        /// The bytes to store.
-        stored: Vec<u8>,
+    /// The value can be sealed.
+    Seal {
+        /// How to seal it.
+        plan: SealPlan,
         /// `sha256:<hex>` of the key ID. Only for KMS v2.
         key_id_hash: Option<Arc<str>>,
     },
@@ -26,17 +27,28 @@ pub enum WriteStep {
 
 /// How far a read gets without the plugin.
 pub enum ReadStep {
-    /// The read is complete.
-    Done {
-        /// The plaintext.
-        plaintext: Secret,
-        /// How the value differs from what a write would produce now; see [`Decrypted::state`](crate::provider::value::Decrypted::state).
-        state: Option<ValueState>,
-    },
+    /// The value can be opened.
+    Open(OpenStep),
     /// The read must wait for the first probe.
     Priming,
     /// The read needs a DEK that is not cached and that the plugin must decrypt.
     NeedsDek(CacheKey, DekNeeded),
+}
+
+/// The DEK of a value, before it has opened the value.
+pub struct OpenStep {
+    /// The DEK.
+    pub dek: ReadDek,
+    /// The sealed bytes, counted from the beginning of the whole value.
+    pub range: Range<usize>,
+    /// `sha256:<hex>` of the key ID. Only for KMS v2. Upstream counts the key ID as soon as the DEK is available.
+    pub key_id_hash: Option<Arc<str>>,
+    /// How the value differs from what a write would produce; see [`Decrypted::state`](crate::provider::value::Decrypted::state).
+    pub state: Option<ValueState>,
+    /// The name under which to cache the DEK when it has opened the value, if the plugin has just decrypted the DEK. Only then is it known to be the
+    /// right one: if the plugin returned a wrong DEK once and it were cached earlier, the value would be unreadable for the lifetime of the cache.
+    /// Upstream caches the DEK unchecked, for an hour.
+    pub keep: Option<KeptName>,
 }
 
 /// A DEK that the plugin must decrypt.

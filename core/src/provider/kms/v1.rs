@@ -9,11 +9,9 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::num::NonZeroUsize;
+use core::ops::Range;
 
-use crate::crypto::entropy::Entropy;
-use crate::crypto::keys::{
-    DekSourceType, Envelope, KeyError, KeyStore, LocalCipher, NONCE_LEN, SealingKey,
-};
+use crate::crypto::keys::{DekSourceType, KeyError, KeyStore, LocalCipher, SealingKey};
 use crate::crypto::secret::Secret;
 use crate::map::SortedMap;
 use crate::provider::error::{ErrorKind, TransformError};
@@ -21,10 +19,13 @@ use crate::provider::kms::annotations::Annotations;
 use crate::provider::kms::call::{
     CallError, CallId, DecryptRequest, EncryptResponse, KmsProviderInfo,
 };
-use crate::provider::kms::dek_cache::{CacheKey, DekCache, DekName, Opened, ReadDek};
+use crate::provider::frame::{Frame, Start};
+use crate::provider::kms::dek_cache::{CacheKey, DekCache, DekName, KeptName, ReadDek};
 use crate::provider::kms::last_answer::{FreshAnswer, LastAnswer};
 use crate::provider::kms::probe_step::{Outcome, Request, Step};
-use crate::provider::kms::step::{DekNeeded, ReadStep};
+use crate::provider::kms::step::{DekNeeded, OpenStep, ReadStep};
+use crate::provider::plan::SealPlan;
+use crate::provider::stored::{Missing, Stored};
 use crate::provider::value::ValueState;
 use crate::time::Timestamp;
 
@@ -65,60 +66,62 @@ impl KmsV1 {
         Self { read_only: true, ..Self::new(info, cache_size, seed) }
     }
 
-    /// Decrypts a value. `stored` is the part after the prefix. `resumed` is the DEK that an earlier step needed and that the plugin has decrypted.
+    /// Plans a read. `stored` is the part after the prefix. `resumed` is the DEK that an earlier step needed and that the plugin has decrypted.
     ///
     /// # Errors
-    /// Returns [`ErrorKind::Malformed`] if the value cannot be parsed, and [`ErrorKind::DecryptFailed`] if the DEK does not decrypt it.
+    /// Returns [`Missing`] if the window of the value is too small, and [`ErrorKind::Malformed`] if the value cannot be parsed.
     pub fn read(
         &mut self,
-        aad: &[u8],
-        stored: &[u8],
-        resumed: Option<ReadDek>,
-    ) -> Result<ReadStep, TransformError> {
-        let (encrypted_dek, sealed) = split(stored).ok_or_else(|| {
-            TransformError::new(
+        stored: Stored<'_>,
+        resumed: Option<&ReadDek>,
+    ) -> Result<Result<ReadStep, TransformError>, Missing> {
+        let Some(EncryptedDek { bytes: encrypted_dek, sealed }) = EncryptedDek::of(stored)? else {
+            return Ok(Err(TransformError::new(
                 ErrorKind::Malformed,
                 "invalid data encountered by envelope transformer: failed to read uint16 length prefixed data".to_string(),
-            )
-        })?;
-        let name = name(encrypted_dek);
-        let cached = match (&resumed, &mut self.cache) {
-            (None, Some(cache)) => cache.find(name),
-            _ => None,
+            )));
         };
-        let Some(dek) = resumed.as_ref().or(cached) else {
+        let name = name(encrypted_dek);
+        let mut keep = None;
+        let dek = match (resumed, &mut self.cache) {
+            (Some(dek), cache) => {
+                keep = cache.as_ref().map(|cache| cache.keep(name));
+                Some(dek)
+            }
+            (None, Some(cache)) => cache.find(name),
+            (None, None) => None,
+        };
+        let Some(dek) = dek else {
             let request = DecryptRequest {
                 ciphertext: encrypted_dek.to_vec(),
                 key_id: String::new(),
                 annotations: Annotations::default(),
             };
-            return Ok(ReadStep::NeedsDek(
-                name.key(),
-                DekNeeded { request, source_type: DekSourceType::AesGcmKey, cbc_fallback: true },
-            ));
+            let source_type = DekSourceType::AesGcmKey;
+            let needed = DekNeeded { request, source_type, cbc_fallback: true };
+            return Ok(Ok(ReadStep::NeedsDek(name.key(), needed)));
         };
-        let Opened { plaintext, is_cbc } = dek.open(aad, sealed)?;
-        // As in KMS v2, a DEK is cached only after it has decrypted a value, which proves that it is the right one.
-        if let (Some(dek), Some(cache)) = (resumed, &mut self.cache) {
-            cache.insert(name, dek);
-        }
-        Ok(ReadStep::Done { plaintext, state: Some(state(is_cbc)) })
+        Ok(Ok(ReadStep::Open(OpenStep {
+            dek: dek.clone(),
+            range: stored.range(sealed),
+            key_id_hash: None,
+            state: Some(state(false)),
+            keep,
+        })))
     }
 
-    /// Encrypts a value with a DEK that was generated for it and that the plugin has encrypted. Caches the DEK for reading.
+    /// Plans a write with a DEK that was generated for it and that the plugin has encrypted. Also returns the name and the DEK to cache when the value
+    /// is sealed, if there is a cache.
     ///
     /// # Errors
-    /// Returns an error if the encrypted DEK is empty, if its length does not fit in two bytes, or if the cipher or the source of randomness fails.
+    /// Returns an error if the encrypted DEK is empty, if its length does not fit in two bytes, or if the backend no longer has the key.
     pub fn seal(
-        &mut self,
+        &self,
         prefix: &str,
-        aad: &[u8],
-        plaintext: &[u8],
-        dek: &dyn SealingKey,
+        dek: Box<dyn SealingKey>,
         encrypted_dek: &[u8],
-        with: (&dyn KeyStore, &dyn Entropy),
-    ) -> Result<Vec<u8>, TransformError> {
-        let (keys, entropy) = with;
+        keys: &dyn KeyStore,
+    ) -> Result<(SealPlan, Option<(KeptName, ReadDek)>), TransformError> {
         let len = match u16::try_from(encrypted_dek.len()) {
             Ok(len) if len > 0 => len,
             _ => {
@@ -130,16 +133,18 @@ impl KmsV1 {
                 return Err(TransformError::new(ErrorKind::Kms, message));
             }
         };
-        let mut nonce = [0; NONCE_LEN];
-        entropy.fill(&mut nonce)?;
-        let start = [&len.to_be_bytes(), encrypted_dek].concat();
-        let envelope =
-            Envelope { prefix: prefix.as_bytes(), start: &start, header: &nonce, end: &[] };
-        let out = dek.seal(envelope, aad, plaintext)?;
-        if let Some(cache) = &mut self.cache {
-            cache.insert(name(encrypted_dek), read_dek(keys, &dek.export()?)?);
-        }
-        Ok(out)
+        let frame = Frame {
+            prefix: prefix.into(),
+            start: Start::Fixed([&len.to_be_bytes(), encrypted_dek].concat()),
+            end: Vec::new(),
+        };
+        let keep = match &self.cache {
+            Some(cache) => {
+                Some((cache.keep(name(encrypted_dek)), read_dek(keys, &dek.export()?)?))
+            }
+            None => None,
+        };
+        Ok((SealPlan::once(dek, frame), keep))
     }
 
     /// Returns how full the cache is, from 0 to 1, or `None` if there is no cache.
@@ -244,7 +249,7 @@ pub fn read_dek(keys: &dyn KeyStore, bytes: &Secret) -> Result<ReadDek, KeyError
 }
 
 /// Returns the state of a value. KMS v1 has no key IDs, so a value counts as fresh unless its cipher is the one from before Kubernetes 1.25.
-pub(super) fn state(is_cbc: bool) -> ValueState {
+pub(crate) fn state(is_cbc: bool) -> ValueState {
     if is_cbc { ValueState::Stale } else { ValueState::Fresh }
 }
 
@@ -257,8 +262,20 @@ fn name(encrypted_dek: &[u8]) -> DekName<'_> {
     }
 }
 
-/// Splits a value of the form `len[2, big-endian] encryptedDEK[len] rest` into the encrypted DEK and the rest.
-pub(super) fn split(stored: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (len, rest) = stored.split_first_chunk::<2>()?;
-    rest.split_at_checked(usize::from(u16::from_be_bytes(*len)))
+/// A value without its prefix: `len[2, big-endian] encryptedDEK[len] sealed`.
+pub(super) struct EncryptedDek<'a> {
+    bytes: &'a [u8],
+    /// The position of the rest.
+    pub(super) sealed: Range<usize>,
+}
+
+impl<'a> EncryptedDek<'a> {
+    /// Splits a value. Returns `None` if it is too short.
+    pub(super) fn of(stored: Stored<'a>) -> Result<Option<Self>, Missing> {
+        let Some(len) = stored.first(2)?.first_chunk::<2>() else {
+            return Ok(None);
+        };
+        let end = 2 + usize::from(u16::from_be_bytes(*len));
+        Ok(stored.first(end)?.get(2..end).map(|bytes| Self { bytes, sealed: end..stored.len() }))
+    }
 }

@@ -7,23 +7,27 @@ pub mod envelope;
 pub mod key_state;
 pub mod write_dek;
 
+use alloc::boxed::Box;
 use alloc::string::ToString;
 use alloc::sync::Arc;
+use core::ops::Range;
 
-use self::envelope::EncryptedObject;
-use self::key_state::{KeyState, WriteKey};
-use self::write_dek::SealError;
+use self::envelope::Fields;
+use self::key_state::{Current, KeyState, WriteKey};
+use self::write_dek::same;
 use crate::config::KmsVersion;
-use crate::crypto::entropy::Entropy;
-use crate::crypto::nonce::NonceError;
+use crate::crypto::keys::DekSourceType;
+use crate::crypto::nonce::Exhausted;
 use crate::map::SortedMap;
 use crate::provider::error::{ErrorKind, TransformError};
 use crate::provider::kms::annotations::Annotations;
 use crate::provider::kms::call::{CallId, DecryptRequest, KmsProviderInfo};
 use crate::provider::kms::dek_cache::{CacheKey, DekCache, ReadDek};
 use crate::provider::kms::message;
-use crate::provider::kms::step::{DekNeeded, ReadStep, WriteStep};
+use crate::provider::kms::step::{DekNeeded, OpenStep, ReadStep, WriteStep};
+use crate::provider::plan::SealPlan;
 use crate::provider::prefix;
+use crate::provider::stored::{Missing, Stored};
 use crate::provider::value::ValueState;
 use crate::time::Timestamp;
 
@@ -40,23 +44,30 @@ pub struct KmsV2 {
     /// Whether the DEK in use has encrypted a value or was leased. It is then in the cache, so that its values can be read from the cache after it is
     /// replaced. As in upstream, a DEK that was never used is not cached.
     pub has_written: bool,
+    /// The DEK of the last read that named one in the usual form.
+    pub(crate) last_read: Option<LastRead>,
 }
 
+/// What follows the sealed bytes in the value of the last read, and the DEK that it names. The DEK has opened a value.
+pub(crate) struct LastRead {
+    end: Box<[u8]>,
+    dek: ReadDek,
+    key_id: Box<str>,
+    hash: Arc<str>,
+    source_type: DekSourceType,
+}
+
+/// The maximum length of the bytes that are kept for the next read, 2 KiB. Longer ones are parsed each time.
+const END_KEPT_MAX: usize = 2048;
+
 impl KmsV2 {
-    /// Encrypts a value. Returns [`WriteStep::Priming`] if the write must wait for the first probe, or for the probe that replaces a DEK that may no
+    /// Plans a write. Returns [`WriteStep::Priming`] if the write must wait for the first probe, or for the probe that replaces a DEK that may no
     /// longer encrypt.
     ///
     /// # Errors
-    /// Returns [`ErrorKind::NotReady`] if there is no DEK that may encrypt, [`ErrorKind::NoncesExhausted`] if the DEK has no nonce left, in which
-    /// case its replacement is due, and [`ErrorKind::Internal`] if the cipher or the source of randomness fails.
-    pub fn write(
-        &mut self,
-        prefix: &str,
-        aad: &[u8],
-        plaintext: &[u8],
-        entropy: &dyn Entropy,
-        now: Timestamp,
-    ) -> Result<WriteStep, TransformError> {
+    /// Returns [`ErrorKind::NotReady`] if there is no DEK that may encrypt, and [`ErrorKind::NoncesExhausted`] if the DEK has no nonce left, in which
+    /// case its replacement is due.
+    pub fn write(&mut self, now: Timestamp) -> Result<WriteStep, TransformError> {
         if self.state.is_priming() {
             return Ok(WriteStep::Priming);
         }
@@ -69,12 +80,12 @@ impl KmsV2 {
             Err(message) => return Err(TransformError::new(ErrorKind::NotReady, message)),
         };
         self.keep_current();
-        match dek.seal(prefix.as_bytes(), aad, plaintext, entropy) {
-            Ok(stored) => Ok(WriteStep::Done {
-                stored,
-                key_id_hash: Some(dek.source().key_id().hash().clone()),
-            }),
-            Err(SealError::Nonce(NonceError::Exhausted)) => {
+        match dek.next_nonce() {
+            Ok(nonce) => {
+                let key_id_hash = Some(dek.source().key_id().hash().clone());
+                Ok(WriteStep::Seal { plan: SealPlan::dek(dek, nonce), key_id_hash })
+            }
+            Err(Exhausted) => {
                 self.state.force_rotation(now);
                 let message = alloc::format!(
                     "the DEK of KMS provider {} has no nonce left; it is due to be replaced",
@@ -82,78 +93,138 @@ impl KmsV2 {
                 );
                 Err(TransformError::new(ErrorKind::NoncesExhausted, message))
             }
-            Err(SealError::Nonce(NonceError::Entropy(error))) => Err(error.into()),
-            Err(SealError::Key(error)) => Err(error.into()),
         }
     }
 
-    /// Decrypts a value. `stored` is the part after the prefix. `resumed` is the DEK that an earlier step needed and that the plugin has decrypted.
-    /// `key_id_hash` is set as soon as the value's DEK is available, even if the DEK then fails to decrypt the value: upstream counts the key ID at
-    /// that point.
+    /// Plans a read. `stored` is the part after the prefix. `resumed` is the DEK that an earlier step needed and that the plugin has decrypted.
     ///
     /// # Errors
-    /// Returns [`ErrorKind::Malformed`] if the value cannot be parsed, [`ErrorKind::DecryptFailed`] if its DEK does not decrypt it, and
+    /// Returns [`Missing`] if the window of the value is too small. Returns [`ErrorKind::Malformed`] if the value cannot be parsed, and
     /// [`ErrorKind::NotReady`] before the first successful Status, unless the engine only decrypts.
     pub fn read(
         &mut self,
-        aad: &[u8],
-        stored: &[u8],
-        resumed: Option<ReadDek>,
-        key_id_hash: &mut Option<Arc<str>>,
-    ) -> Result<ReadStep, TransformError> {
-        let object = EncryptedObject::decode(stored).map_err(|error| {
-            let prefix = prefix::kms(KmsVersion::V2).len() + self.info.name.len() + 1;
-            TransformError::new(ErrorKind::Malformed, error.after(prefix).to_string())
-        })?;
-        if !self.state.is_read_only() {
-            if self.state.is_priming() {
-                return Ok(ReadStep::Priming);
-            }
-            if self.state.current().is_none() {
-                return Err(self.unprimed());
-            }
+        stored: Stored<'_>,
+        resumed: Option<&ReadDek>,
+    ) -> Result<Result<ReadStep, TransformError>, Missing> {
+        // Nearly all values that are read one after another end with the same bytes, which name their DEK.
+        let split = envelope::split(stored)?;
+        if let Some((sealed, end)) = &split
+            && let Some(known) = self.known_by(end, stored.range(sealed.clone()))
+        {
+            let is_ready = self.is_ready();
+            return Ok(is_ready.map(|ready| if ready { ReadStep::Open(known) } else { ReadStep::Priming }));
         }
-        let name = object.dek_name();
-        let own = self.state.current().filter(|current| current.dek.is_named(name));
-        let is_own = own.is_some();
-        let dek = if let Some(current) = own {
-            current.dek.read()
-        } else if let Some(dek) = &resumed {
-            dek
-        } else if let Some(dek) = self.cache.find(name) {
-            dek
+        let fields = match Fields::decode(stored)? {
+            Ok(fields) => fields,
+            Err(error) => {
+                let prefix = prefix::kms(KmsVersion::V2).len() + self.info.name.len() + 1;
+                let message = error.after(prefix).to_string();
+                return Ok(Err(TransformError::new(ErrorKind::Malformed, message)));
+            }
+        };
+        Ok(self.read_fields(stored, &fields, split.map(|(_, end)| end), resumed))
+    }
+
+    /// Returns whether the provider can read: `false` before the first probe has ended.
+    fn is_ready(&self) -> Result<bool, TransformError> {
+        if self.state.is_read_only() {
+            return Ok(true);
+        }
+        if self.state.is_priming() {
+            return Ok(false);
+        }
+        if self.state.current().is_none() {
+            return Err(self.unprimed());
+        }
+        Ok(true)
+    }
+
+    /// Plans a read by the bytes after the sealed value, if they name the DEK in use or the one of the last read in the usual form.
+    fn known_by(&self, end: &[u8], range: Range<usize>) -> Option<OpenStep> {
+        let own = self.state.current().filter(|current| same(end, &current.dek.frame().end));
+        let (dek, key_id, hash, source_type) = if let Some(Current { dek, .. }) = own {
+            let key_id = dek.source().key_id();
+            (dek.read(), key_id.as_str(), key_id.hash(), dek.source_type())
         } else {
-            let annotations = object.annotations.iter();
+            let last = self.last_read.as_ref().filter(|last| same(end, &last.end))?;
+            (&last.dek, &*last.key_id, &last.hash, last.source_type)
+        };
+        Some(OpenStep {
+            dek: dek.clone(),
+            range,
+            key_id_hash: Some(hash.clone()),
+            state: self.value_state(key_id, source_type),
+            keep: None,
+        })
+    }
+
+    /// Returns how a value differs from what a write would produce.
+    fn value_state(&self, key_id: &str, source_type: DekSourceType) -> Option<ValueState> {
+        let write = self.state.write_key()?;
+        Some(if write.id.as_str() != key_id {
+            ValueState::Stale
+        } else if write.source_type == source_type {
+            ValueState::Fresh
+        } else {
+            ValueState::OtherSource
+        })
+    }
+
+    fn read_fields(
+        &mut self,
+        stored: Stored<'_>,
+        fields: &Fields<'_>,
+        end: Option<&[u8]>,
+        resumed: Option<&ReadDek>,
+    ) -> Result<ReadStep, TransformError> {
+        if !self.is_ready()? {
+            return Ok(ReadStep::Priming);
+        }
+        let name = fields.dek_name();
+        let own = self.state.current().filter(|current| current.dek.is_named(name));
+        let mut keep = None;
+        let dek = if let Some(current) = own {
+            current.dek.read().clone()
+        } else if let Some(dek) = resumed {
+            keep = Some(self.cache.keep(name));
+            dek.clone()
+        } else if let Some(dek) = self.cache.find(name) {
+            dek.clone()
+        } else {
+            let annotations = fields.annotations.iter();
             let annotations =
                 annotations.map(|(key, value)| (key.to_string(), value.to_vec())).collect();
             let request = DecryptRequest {
-                ciphertext: object.encrypted_dek_source.to_vec(),
-                key_id: object.key_id.to_string(),
+                ciphertext: fields.encrypted_dek_source.to_vec(),
+                key_id: fields.key_id.to_string(),
                 annotations: Annotations::sorted(annotations),
             };
-            return Ok(ReadStep::NeedsDek(
-                name.key(),
-                DekNeeded { request, source_type: object.source_type, cbc_fallback: false },
-            ));
+            let source_type = fields.source_type;
+            let needed = DekNeeded { request, source_type, cbc_fallback: false };
+            return Ok(ReadStep::NeedsDek(name.key(), needed));
         };
-        let (hash, state) = match self.state.write_key() {
-            Some(WriteKey { id, source_type }) if object.key_id == id.as_str() => {
-                let is_same = object.source_type == source_type;
-                let state = if is_same { ValueState::Fresh } else { ValueState::OtherSource };
-                (id.hash().clone(), Some(state))
-            }
-            other => (message::key_id_hash(object.key_id).into(), other.map(|_| ValueState::Stale)),
+        let hash = match self.state.write_key() {
+            Some(WriteKey { id, .. }) if fields.key_id == id.as_str() => id.hash().clone(),
+            _ => message::key_id_hash(fields.key_id).into(),
         };
-        *key_id_hash = Some(hash);
-        let plaintext = dek.open(aad, object.encrypted_data)?.plaintext;
-        // Only now is the DEK known to be the right one. If the plugin returned a wrong DEK once and it were cached earlier, the value would be
-        // unreadable for the lifetime of the cache. Upstream caches the DEK unchecked, for an hour.
-        if let Some(dek) = resumed
-            && !is_own
+        if let (Some(end), None) = (end, &keep)
+            && end.len() <= END_KEPT_MAX
         {
-            self.cache.insert(name, dek);
+            self.last_read = Some(LastRead {
+                end: end.into(),
+                dek: dek.clone(),
+                key_id: fields.key_id.into(),
+                hash: hash.clone(),
+                source_type: fields.source_type,
+            });
         }
-        Ok(ReadStep::Done { plaintext, state })
+        Ok(ReadStep::Open(OpenStep {
+            dek,
+            range: stored.range(fields.encrypted_data.clone()),
+            key_id_hash: Some(hash),
+            state: self.value_state(fields.key_id, fields.source_type),
+            keep,
+        }))
     }
 
     /// Caches the DEK in use for reading, as its first write does.
@@ -169,18 +240,27 @@ impl KmsV2 {
     }
 
     /// Returns the DEK of a value if it is cached. `stored` is the part after the prefix.
-    pub fn known_dek(&mut self, stored: &[u8]) -> Option<&ReadDek> {
-        let object = EncryptedObject::decode(stored).ok()?;
+    ///
+    /// # Errors
+    /// Returns an error if the window of the value is too small.
+    pub fn known_dek(&mut self, stored: Stored<'_>) -> Result<Option<&ReadDek>, Missing> {
         // The DEK in use is in the cache as soon as it has written or was leased: before that, no value names it.
-        self.cache.find(object.dek_name())
+        Ok(match Fields::decode(stored)? {
+            Ok(fields) => self.cache.find(fields.dek_name()),
+            Err(_) => None,
+        })
     }
 
     /// Caches the DEK of a value. `stored` is the part after the prefix.
-    pub fn learn(&mut self, stored: &[u8], dek: ReadDek) {
-        if let Ok(object) = EncryptedObject::decode(stored) {
-            let name = object.dek_name();
+    ///
+    /// # Errors
+    /// Returns an error if the window of the value is too small.
+    pub fn learn(&mut self, stored: Stored<'_>, dek: ReadDek) -> Result<(), Missing> {
+        if let Ok(fields) = Fields::decode(stored)? {
+            let name = fields.dek_name();
             self.cache.insert(name, dek);
         }
+        Ok(())
     }
 
     fn unprimed(&self) -> TransformError {

@@ -6,16 +6,17 @@ use alloc::format;
 use alloc::string::{String, ToString};
 
 use super::message::{EncryptedDekSource, key_id_hash};
-use super::v1;
-use super::v2::envelope::{EncryptedObject, EnvelopeError, EnvelopeTail};
+use super::v1::{self, EncryptedDek};
+use super::v2::envelope::{EncryptedObject, EnvelopeError, frame};
 use crate::config::KmsVersion;
 use crate::crypto::entropy::Entropy;
-use crate::crypto::keys::{DekSourceType, KeyStore, NONCE_LEN, TAG_LEN};
-use crate::crypto::nonce::extended;
+use crate::crypto::keys::{DekSourceType, KeyStore, TAG_LEN};
+use crate::crypto::nonce::Nonce;
 use crate::crypto::secret::Secret;
 use crate::provider::error::{ErrorKind, TransformError};
 use crate::provider::kms::annotations::Annotations;
 use crate::provider::prefix;
+use crate::provider::stored::Stored;
 use crate::provider::value::{Decrypted, Encrypted};
 
 /// An existing KMS v2 value, whose DEK or seed encrypts another value.
@@ -53,7 +54,9 @@ fn parts(stored: &[u8]) -> Result<(&str, Parts<'_>), TransformError> {
         .map_err(|_| malformed("the provider's name is not UTF-8".to_string()))?;
     let parts = match version {
         KmsVersion::V1 => {
-            let (_, sealed) = v1::split(rest).ok_or_else(|| {
+            // All bytes are here.
+            let split = EncryptedDek::of(Stored::whole(rest)).ok().flatten();
+            let sealed = split.and_then(|split| rest.get(split.sealed)).ok_or_else(|| {
                 malformed("the encrypted DEK is longer than the value".to_string())
             })?;
             Parts::V1 { sealed }
@@ -139,19 +142,13 @@ pub fn seal(
         EncryptedDekSource::new(object.encrypted_dek_source.to_vec(), object.key_id, annotations)
             .map_err(|error| TransformError::new(ErrorKind::Malformed, error.to_string()))?;
     let sealing = keys.import_sealing(object.source_type, dek)?;
-    let header = match object.source_type {
-        DekSourceType::AesGcmKey => {
-            let mut nonce = [0; NONCE_LEN];
-            entropy.fill(&mut nonce)?;
-            nonce.to_vec()
-        }
-        DekSourceType::HkdfSha256XnonceAesGcmSeed => extended(entropy)
-            .map_err(|error| TransformError::new(ErrorKind::Internal, error.to_string()))?
-            .to_vec(),
+    let nonce = match object.source_type {
+        DekSourceType::AesGcmKey => Nonce::RANDOM,
+        DekSourceType::HkdfSha256XnonceAesGcmSeed => Nonce::EXTENDED,
     };
-    let tail = EnvelopeTail::new(&source, object.source_type);
-    let sealed_len = header.len() + plaintext.len() + TAG_LEN;
-    let stored = tail.around(prefix.as_bytes(), &header, sealed_len, |envelope| {
+    let header = nonce.header(entropy)?;
+    let frame = frame(prefix, &source, object.source_type);
+    let stored = frame.around(&header, plaintext.len() + TAG_LEN, |envelope| {
         sealing.seal(envelope, key, plaintext)
     })?;
     Ok(Encrypted {

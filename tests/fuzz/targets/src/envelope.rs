@@ -2,7 +2,7 @@
 
 use dekker_core::crypto::keys::DekSourceType;
 use dekker_core::provider::kms::message::EncryptedDekSource;
-use dekker_core::provider::kms::v2::envelope::{EncryptedObject, EnvelopeError, EnvelopeTail};
+use dekker_core::provider::kms::v2::envelope::{EncryptedObject, EnvelopeError, frame};
 use dekker_proto::storage::EncryptedObject as Object;
 use prost::Message;
 
@@ -25,15 +25,15 @@ pub fn run(input: &[u8]) {
     let source =
         EncryptedDekSource::new(ours.encrypted_dek_source.clone(), &ours.key_id, annotations);
     let source = source.expect("a decoded object is valid");
-    let tail = EnvelopeTail::new(&source, object.source_type);
-    let len = object.encrypted_data.len();
-    let (header, sealed) = object.encrypted_data.split_at(len.min(12));
-    let written = tail.around(b"", header, len, |envelope| {
-        let mut written = envelope.begin(sealed.len());
-        written.extend_from_slice(sealed);
-        written.extend_from_slice(envelope.end);
-        written
+    let frame = frame("", &source, object.source_type);
+    let (header, sealed) = object.encrypted_data.split_at(object.encrypted_data.len().min(12));
+    let written = frame.around(header, sealed.len(), |envelope| {
+        envelope.assemble(sealed.len(), |out| {
+            out.extend_from_slice(sealed);
+            Ok(())
+        })
     });
+    let written = written.expect("nothing is sealed");
     // prost omits an empty value of a map entry; Go and Dekker write it.
     if ours.annotations.values().all(|value| !value.is_empty()) {
         assert_eq!(written, ours.encode_to_vec(), "prost encodes it differently");

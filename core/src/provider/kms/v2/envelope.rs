@@ -19,15 +19,18 @@ mod error;
 use alloc::borrow::Cow;
 use alloc::collections::btree_map::Entry;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 pub use self::error::EnvelopeError;
-use crate::crypto::keys::{DekSourceType, Envelope};
+use crate::crypto::keys::DekSourceType;
 use crate::map::Names;
+use crate::provider::frame::{Frame, Start};
 use crate::provider::kms::annotations::{ANNOTATIONS_MAX, AnnotationsError, validate_annotations};
 use crate::provider::kms::dek_cache::DekName;
 use crate::provider::kms::message::{
     EncryptedDekSource, validate_encrypted_dek_source, validate_key_id,
 };
+use crate::provider::stored::{Missing, Stored};
 
 /// A decoded and validated `EncryptedObject`, borrowed from the stored bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,8 +53,88 @@ impl<'a> EncryptedObject<'a> {
     /// # Errors
     /// Returns an error if the bytes are not valid protobuf or a field violates its limits.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, EnvelopeError> {
+        let Fields { encrypted_data, key_id, encrypted_dek_source, annotations, source_type } =
+            Fields::decode_whole(bytes)?;
+        Ok(Self {
+            encrypted_data: bytes.get(encrypted_data).unwrap_or_default(),
+            key_id,
+            encrypted_dek_source,
+            annotations,
+            source_type,
+        })
+    }
+}
+
+/// The position of the sealed value in a message, and the bytes after it.
+type Split<'a> = (Range<usize>, &'a [u8]);
+
+/// Splits a message that begins with its sealed value, as kube-apiserver and Dekker write it. Returns `None` for every other message, and for one
+/// whose sealed value is empty or cut short.
+///
+/// # Errors
+/// Returns an error if the window of the value is too small.
+pub(crate) fn split<'a>(stored: Stored<'a>) -> Result<Option<Split<'a>>, Missing> {
+    let (head, is_whole) = stored.visible();
+    let hidden = stored.len() - head.len();
+    let mut reader = Reader { rest: head, whole: stored.len(), hidden };
+    let Some(len) = reader.sealed_len() else {
+        return if is_whole { Ok(None) } else { Err(stored.all_missing()) };
+    };
+    let start = reader.offset();
+    let end = usize::try_from(len).ok().and_then(|len| start.checked_add(len));
+    match end.filter(|end| start < *end && *end <= stored.len()) {
+        Some(end) => Ok(Some((start..end, stored.from(end)?))),
+        None => Ok(None),
+    }
+}
+
+/// The fields of an `EncryptedObject`, with the position of the sealed value instead of its bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fields<'a> {
+    /// The position of the sealed value in the message. It is not empty.
+    pub encrypted_data: Range<usize>,
+    /// See [`EncryptedObject::key_id`].
+    pub key_id: &'a str,
+    /// See [`EncryptedObject::encrypted_dek_source`].
+    pub encrypted_dek_source: &'a [u8],
+    /// See [`EncryptedObject::annotations`].
+    pub annotations: Vec<(&'a str, &'a [u8])>,
+    /// See [`EncryptedObject::source_type`].
+    pub source_type: DekSourceType,
+}
+
+impl<'a> Fields<'a> {
+    /// Decodes and validates an `EncryptedObject`, of which not all bytes need be here. The bytes are attacker-controlled; this function does not
+    /// panic.
+    ///
+    /// # Errors
+    /// Returns [`Missing`] if the window is too small: for a message that begins with its sealed value, as kube-apiserver and Dekker write it, if the
+    /// window lacks anything else, and for every other message if it lacks anything.
+    pub fn decode(stored: Stored<'a>) -> Result<Result<Self, EnvelopeError>, Missing> {
+        let (head, is_whole) = stored.visible();
+        if is_whole {
+            return Ok(Self::decode_whole(head));
+        }
+        match split(stored)? {
+            Some((sealed, end)) => {
+                let reader = Reader { rest: end, whole: stored.len(), hidden: 0 };
+                Ok(Self::decode_fields(reader, sealed))
+            }
+            None => Err(stored.all_missing()),
+        }
+    }
+
+    fn decode_whole(bytes: &'a [u8]) -> Result<Self, EnvelopeError> {
+        Self::decode_fields(Reader { rest: bytes, whole: bytes.len(), hidden: 0 }, 0..0)
+    }
+
+    /// Decodes the fields that are left. `encrypted_data` is the position of the sealed value if it was already found.
+    fn decode_fields(
+        mut reader: Reader<'a>,
+        encrypted_data: Range<usize>,
+    ) -> Result<Self, EnvelopeError> {
         let mut object = Self {
-            encrypted_data: &[],
+            encrypted_data,
             key_id: "",
             encrypted_dek_source: &[],
             annotations: Vec::new(),
@@ -62,10 +145,12 @@ impl<'a> EncryptedObject<'a> {
         let mut annotations = Vec::new();
         // The index of each annotation key in `annotations`.
         let mut found = Names::new();
-        let mut reader = Reader { rest: bytes, whole: bytes.len() };
         while let Some(field) = reader.field()? {
             match (field.number, field.value) {
-                (1, Value::Bytes(data)) => object.encrypted_data = data,
+                (1, Value::Bytes(data)) => {
+                    let end = reader.offset();
+                    object.encrypted_data = end - data.len()..end;
+                }
                 (2, Value::Bytes(text)) => object.key_id = utf8(text, 2)?,
                 (3, Value::Bytes(source)) => object.encrypted_dek_source = source,
                 (4, Value::Bytes(entry)) => {
@@ -113,7 +198,7 @@ impl<'a> EncryptedObject<'a> {
     }
 }
 
-impl EncryptedObject<'_> {
+impl Fields<'_> {
     /// Returns the name of the value's DEK.
     pub fn dek_name(&self) -> DekName<'_> {
         DekName {
@@ -125,43 +210,27 @@ impl EncryptedObject<'_> {
     }
 }
 
-/// All fields except the sealed value, encoded once for all values with the same DEK.
-#[derive(Clone, Debug)]
-pub struct EnvelopeTail(Vec<u8>);
-
-impl EnvelopeTail {
-    /// Encodes fields 2 to 5 for the values that are sealed with this source, with the annotations sorted by key.
-    pub fn new(source: &EncryptedDekSource, source_type: DekSourceType) -> Self {
-        let mut out = Vec::new();
-        put_bytes(&mut out, 2, source.key_id().as_str().as_bytes());
-        put_bytes(&mut out, 3, source.ciphertext());
-        for (key, value) in source.annotations().iter() {
-            let mut entry = Vec::new();
-            put_bytes(&mut entry, 1, key.as_bytes());
-            put_bytes(&mut entry, 2, value);
-            put_bytes(&mut out, 4, &entry);
-        }
-        if source_type.number() != 0 {
-            out.push(5 << 3);
-            put_varint(&mut out, u64::from(source_type.number()));
-        }
-        Self(out)
+/// Returns the frame of all values that are sealed with this source. Fields 2 to 5, with the annotations sorted by key, follow the sealed value.
+pub fn frame(prefix: &str, source: &EncryptedDekSource, source_type: DekSourceType) -> Frame {
+    let mut end = Vec::new();
+    let out = &mut end;
+    put_bytes(out, 2, source.key_id().as_str().as_bytes());
+    put_bytes(out, 3, source.ciphertext());
+    for (key, value) in source.annotations().iter() {
+        let mut entry = Vec::new();
+        put_bytes(&mut entry, 1, key.as_bytes());
+        put_bytes(&mut entry, 2, value);
+        put_bytes(out, 4, &entry);
     }
-
-    /// Calls `seal` with everything that surrounds the ciphertext of a value: the prefix, the start of field 1, the header, and the other fields.
-    /// `sealed_len` is the total length of header, ciphertext and tag.
-    pub fn around<T>(
-        &self,
-        prefix: &[u8],
-        header: &[u8],
-        sealed_len: usize,
-        seal: impl FnOnce(Envelope<'_>) -> T,
-    ) -> T {
-        let (field, len) = field_start(sealed_len as u64);
-        seal(Envelope { prefix, start: field.get(..len).unwrap_or_default(), header, end: &self.0 })
+    if source_type.number() != 0 {
+        out.push(5 << 3);
+        put_varint(out, u64::from(source_type.number()));
     }
+    Frame { prefix: prefix.into(), start: Start::Field(SEALED_TAG), end }
 }
 
+/// The tag of field 1, the sealed value.
+const SEALED_TAG: u8 = 1 << 3 | LENGTH_DELIMITED as u8;
 const LENGTH_DELIMITED: u64 = 2;
 /// The maximum nesting of groups. Go's protowire allows 10 000 levels, which is too deep for recursion in a WebAssembly guest.
 const GROUP_DEPTH_MAX: usize = 32;
@@ -181,12 +250,25 @@ enum Value<'a> {
 /// Reads fields from the front of a message.
 struct Reader<'a> {
     rest: &'a [u8],
+    /// The length of the message.
     whole: usize,
+    /// The number of bytes that follow `rest` but are not here.
+    hidden: usize,
 }
 
 impl<'a> Reader<'a> {
     fn offset(&self) -> usize {
-        self.whole - self.rest.len()
+        self.whole - self.hidden - self.rest.len()
+    }
+
+    /// Returns the length of the sealed value if the message begins with it. Only its tag and length need be here.
+    fn sealed_len(&mut self) -> Option<u64> {
+        let (tag, rest) = self.rest.split_first()?;
+        if *tag != SEALED_TAG {
+            return None;
+        }
+        self.rest = rest;
+        self.varint().ok()
     }
 
     /// Returns the next field, or `None` at the end of the message.
@@ -270,7 +352,7 @@ impl<'a> Reader<'a> {
 
 fn annotation(entry: &[u8]) -> Result<(&str, &[u8]), EnvelopeError> {
     let (mut key, mut value): (&[u8], &[u8]) = (&[], &[]);
-    let mut reader = Reader { rest: entry, whole: entry.len() };
+    let mut reader = Reader { rest: entry, whole: entry.len(), hidden: 0 };
     while let Some(field) = reader.field().map_err(within_annotation)? {
         match (field.number, field.value) {
             (1, Value::Bytes(bytes)) => key = bytes,
@@ -297,25 +379,6 @@ fn put_bytes(out: &mut Vec<u8>, field: u8, bytes: &[u8]) {
     out.push(field << 3 | LENGTH_DELIMITED as u8);
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
-}
-
-/// Returns the tag of field 1 with the varint of its length, and the number of bytes of both.
-fn field_start(mut len: u64) -> ([u8; 11], usize) {
-    let mut start = [0; 11];
-    let mut at = 0;
-    for byte in &mut start {
-        at += 1;
-        if at == 1 {
-            *byte = 1 << 3 | LENGTH_DELIMITED as u8;
-        } else if len < 0x80 {
-            *byte = len as u8;
-            break;
-        } else {
-            *byte = len as u8 | 0x80;
-            len >>= 7;
-        }
-    }
-    (start, at)
 }
 
 fn put_varint(out: &mut Vec<u8>, mut value: u64) {

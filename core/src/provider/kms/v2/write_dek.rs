@@ -1,13 +1,15 @@
 //! The DEK that encrypts.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::envelope::EnvelopeTail;
+use super::envelope::frame;
 use crate::crypto::entropy::Entropy;
 use crate::crypto::keys::{DekSourceType, KeyError, SealingKey, TAG_LEN};
-use crate::crypto::nonce::{CounterNonces, CounterRange, NonceError, extended};
+use crate::crypto::nonce::{CounterNonces, CounterRange, Exhausted, Nonce};
+use crate::provider::frame::Frame;
 use crate::provider::kms::dek_cache::{DekName, ReadDek};
 use crate::provider::kms::message::EncryptedDekSource;
 
@@ -17,7 +19,7 @@ pub struct WriteDek {
     nonces: Nonces,
     read: ReadDek,
     source: EncryptedDekSource,
-    tail: EnvelopeTail,
+    frame: Arc<Frame>,
 }
 
 enum Nonces {
@@ -26,12 +28,13 @@ enum Nonces {
 }
 
 impl WriteDek {
-    /// Creates a write DEK from a newly generated key and the encrypted DEK source that the plugin made from it. `range` contains the counter values
-    /// that this owner may use; a seed has no counter.
+    /// Creates a write DEK from a newly generated key and the encrypted DEK source that the plugin made from it. `prefix` is that of the provider's
+    /// values. `range` contains the counter values that this owner may use; a seed has no counter.
     ///
     /// # Errors
     /// Returns an error if the backend no longer has the key.
     pub fn new(
+        prefix: &str,
         key: Box<dyn SealingKey>,
         source_type: DekSourceType,
         source: EncryptedDekSource,
@@ -43,7 +46,7 @@ impl WriteDek {
                 DekSourceType::AesGcmKey => Nonces::Counter(CounterNonces::new(range)),
                 DekSourceType::HkdfSha256XnonceAesGcmSeed => Nonces::Extended,
             },
-            tail: EnvelopeTail::new(&source, source_type),
+            frame: Arc::new(frame(prefix, &source, source_type)),
             key,
             source,
         })
@@ -106,33 +109,47 @@ impl WriteDek {
         })
     }
 
+    /// Returns the key, to seal with a nonce of [`Self::next_nonce`].
+    pub fn key(&self) -> &dyn SealingKey {
+        &*self.key
+    }
+
+    /// Returns what surrounds the values of this DEK.
+    pub const fn frame(&self) -> &Arc<Frame> {
+        &self.frame
+    }
+
+    /// Returns a nonce that this DEK has not used before.
+    ///
+    /// # Errors
+    /// Returns an error if no nonce is left. A seed always has one.
+    pub fn next_nonce(&self) -> Result<Nonce, Exhausted> {
+        match &self.nonces {
+            Nonces::Counter(nonces) => nonces.next(),
+            Nonces::Extended => Ok(Nonce::EXTENDED),
+        }
+    }
+
     /// Encrypts a value and returns the whole stored form: `prefix ‖ EncryptedObject`. The output is the only allocation.
     ///
     /// # Errors
-    /// Returns [`SealError::Nonce`] if no nonce is left or the source of randomness fails, and [`SealError::Key`] if the cipher fails.
+    /// Returns [`SealError::Exhausted`] if no nonce is left, and [`SealError::Key`] if the cipher or the source of randomness fails.
     pub fn seal(
         &self,
-        prefix: &[u8],
         aad: &[u8],
         plaintext: &[u8],
         entropy: &dyn Entropy,
     ) -> Result<Vec<u8>, SealError> {
-        let seal = |header: &[u8]| {
-            let sealed_len = header.len() + plaintext.len() + TAG_LEN;
-            self.tail.around(prefix, header, sealed_len, |envelope| {
-                self.key.seal(envelope, aad, plaintext)
-            })
-        };
-        Ok(match &self.nonces {
-            Nonces::Counter(nonces) => seal(&nonces.next(entropy)?)?,
-            Nonces::Extended => seal(&extended(entropy)?)?,
-        })
+        let header = self.next_nonce()?.header(entropy).map_err(KeyError::from)?;
+        Ok(self.frame.around(&header, plaintext.len() + TAG_LEN, |envelope| {
+            self.key.seal(envelope, aad, plaintext)
+        })?)
     }
 }
 
 /// Returns whether two slices are equal. It compares eight bytes at a time, because every read compares about a hundred bytes and WebAssembly's
 /// `memcmp` compares them one by one.
-fn same(a: &[u8], b: &[u8]) -> bool {
+pub(super) fn same(a: &[u8], b: &[u8]) -> bool {
     let (words_a, rest_a) = a.as_chunks::<8>();
     let (words_b, rest_b) = b.as_chunks::<8>();
     let word = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
@@ -142,16 +159,16 @@ fn same(a: &[u8], b: &[u8]) -> bool {
 /// The reason why a value was not encrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SealError {
-    /// No nonce was available.
-    Nonce(NonceError),
-    /// The cipher failed.
+    /// No nonce was left.
+    Exhausted(Exhausted),
+    /// The cipher or the source of randomness failed.
     Key(KeyError),
 }
 
 impl fmt::Display for SealError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Nonce(error) => error.fmt(f),
+            Self::Exhausted(error) => error.fmt(f),
             Self::Key(error) => error.fmt(f),
         }
     }
@@ -160,15 +177,15 @@ impl fmt::Display for SealError {
 impl core::error::Error for SealError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
-            Self::Nonce(error) => Some(error),
+            Self::Exhausted(error) => Some(error),
             Self::Key(error) => Some(error),
         }
     }
 }
 
-impl From<NonceError> for SealError {
-    fn from(error: NonceError) -> Self {
-        Self::Nonce(error)
+impl From<Exhausted> for SealError {
+    fn from(error: Exhausted) -> Self {
+        Self::Exhausted(error)
     }
 }
 

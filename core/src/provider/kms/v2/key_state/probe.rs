@@ -10,6 +10,7 @@ use super::{
     Access, Coast, Current, KeyIdFromStatus, KeyState, POLL_WHILE_HEALTHY, POLL_WHILE_UNHEALTHY,
     Probe, ProbeFault, Rotation, StatusStep, WRITE_DEK_MAX_TTL,
 };
+use crate::config::KmsVersion;
 use crate::crypto::entropy::{Entropy, uuid};
 use crate::crypto::keys::{DekSourceType, KeyError, KeyStore, SealingKey};
 use crate::crypto::secret::Secret;
@@ -21,6 +22,7 @@ use crate::provider::kms::last_answer::LastAnswer;
 use crate::provider::kms::message::{EncryptedDekSource, KeyId, MessageError, key_id_hash};
 use crate::provider::kms::probe_step::{Outcome, Request, Step};
 use crate::provider::kms::v2::write_dek::WriteDek;
+use crate::provider::prefix;
 use crate::time::Timestamp;
 
 impl KeyState {
@@ -235,7 +237,8 @@ impl KeyState {
             return self.rotation_failed(rotation, &fault, &hash, now);
         }
         let Rotation { uid, key, status_key_id: _, begun, expiry, faults } = rotation;
-        let dek = match WriteDek::new(key, self.source_type, source, self.range) {
+        let prefix = prefix::kms_provider(KmsVersion::V2, &self.name);
+        let dek = match WriteDek::new(&prefix, key, self.source_type, source, self.range) {
             Ok(dek) => dek,
             Err(error) => return self.unhealthy(&[error.to_string()], now),
         };

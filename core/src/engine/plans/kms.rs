@@ -1,34 +1,36 @@
-//! Encryption and decryption with KMS providers.
+//! Plans with KMS providers.
 
 use alloc::string::String;
+use alloc::sync::Arc;
 
-use super::{Opened, Written};
+use super::PendingRead;
 use crate::crypto::entropy::uuid;
 use crate::crypto::keys::DekSourceType;
-use crate::engine::counts::{Direction, resource_label, status};
+use crate::engine::counts::Direction;
 use crate::engine::event::Action;
 use crate::engine::pending::{
-    Attempt, Operation, Parked, Parking, Purpose, Resumed, Wait, closed, declined, overloaded,
+    Attempt, Keep, OnceSealed, Operation, Parked, Parking, Purpose, Resumed, Wait, WriteOperation,
+    closed, declined, overloaded,
 };
 use crate::engine::{Engine, Role};
 use crate::provider::error::{ErrorKind, TransformError};
 use crate::provider::kms::Kms;
 use crate::provider::kms::call::{self, CallError, CallId, EncryptResponse, ProviderId};
 use crate::provider::kms::dek_cache::CacheKey;
-use crate::provider::kms::step::{DekNeeded, ReadStep, WriteStep};
-use crate::provider::kms::v2::envelope::EncryptedObject;
-use crate::provider::value::{Encrypted, Location};
+use crate::provider::kms::step::{DekNeeded, OpenStep, ReadStep, WriteStep};
+use crate::provider::kms::v2::envelope::Fields;
+use crate::provider::plan::SealPlan;
+use crate::provider::stored::{Missing, Stored};
+
+/// A plan, `sha256:<hex>` of the key ID (only for KMS v2), and the name of the provider.
+type PlannedWrite = (SealPlan, Option<Arc<str>>, Arc<str>);
+
+/// The DEK of a value, and whether the plugin has just decrypted it.
+type PlannedRead = (OpenStep, bool);
 
 impl Engine {
-    /// Encrypts a value with a KMS provider.
-    pub(super) fn write_kms(
-        &mut self,
-        id: ProviderId,
-        prefix: &str,
-        at: Location<'_>,
-        plaintext: &[u8],
-        parking: Parking,
-    ) -> Attempt<Written> {
+    /// Plans a write with a KMS provider.
+    pub(super) fn write_kms(&mut self, id: ProviderId, parking: Parking) -> Attempt<PlannedWrite> {
         let now = self.now;
         let Some(provider) = self.providers.get_mut(&id) else {
             return Attempt::Done(Err(closed()));
@@ -40,13 +42,9 @@ impl Engine {
             }
             self.counts.v1_arrival(Direction::ToStorage, now);
         }
-        match provider.write(prefix, at.key, plaintext, &*self.entropy, now) {
-            Ok(WriteStep::Done { stored, key_id_hash }) => {
-                if let Some(hash) = &key_id_hash {
-                    let name = &provider.info().name;
-                    self.counts.key_id_used(Direction::ToStorage, name, hash, now);
-                }
-                Attempt::Done(Ok(Written { stored, key_prefix: None, key_id_hash }))
+        match provider.write(now) {
+            Ok(WriteStep::Seal { plan, key_id_hash }) => {
+                Attempt::Done(Ok((plan, key_id_hash, provider.info().name.clone())))
             }
             Ok(WriteStep::Priming | WriteStep::NeedsEncryptedDek)
                 if !self.has_room(id, parking) =>
@@ -137,98 +135,66 @@ impl Engine {
         let Some(dek) = self.deks.remove(&call) else {
             return;
         };
+        // The call was made for one write, so that its DEK seals one value.
         let waiting = self.parked.find(|parked| parked.wait == Wait::EncryptedDek(call));
-        for op in waiting {
-            let Some(Parked { operation: Operation::Write { at, plaintext, list }, .. }) =
-                self.parked.remove(op)
-            else {
-                continue;
-            };
-            let Some(transformer) = list.first() else {
-                continue;
-            };
-            let prefix = &transformer.prefix;
-            let sealed = match (&outcome, self.providers.get_mut(&id)) {
-                (Ok(answer), Some(Kms::V1(provider))) => {
-                    let sealed = provider.seal(
-                        prefix,
-                        &at.key,
-                        plaintext.expose(),
-                        &*dek,
-                        &answer.ciphertext,
-                        (&*self.keys, &*self.entropy),
-                    );
-                    if let (Ok(_), Some(fill)) = (&sealed, provider.cache_fill()) {
-                        self.counts.v1_cache_fill(fill);
-                    }
-                    sealed
-                }
-                (Ok(_), _) => Err(closed()),
-                // Upstream does not wrap this error.
-                (Err(error), _) => Err(error.into()),
-            };
-            self.counts.transformation(
-                resource_label(&at.resource),
-                Direction::ToStorage,
-                prefix.clone(),
-                status(sealed.as_ref().err()),
-            );
-            let outcome = sealed.map(|stored| Encrypted {
-                stored,
-                transformer_prefix: prefix.clone(),
-                key_prefix: None,
-                has_rule: true,
-                key_id_hash: None,
-            });
-            self.actions.push_back(Action::ToStorageDone { op, outcome });
-        }
+        let Some(op) = waiting.first().copied() else {
+            return;
+        };
+        let Some(Parked { operation: Operation::Write(WriteOperation { target, .. }), .. }) =
+            self.parked.get(op)
+        else {
+            return;
+        };
+        let prefix = target.list.first().map(|transformer| transformer.prefix.clone());
+        let sealed = match (&outcome, self.providers.get(&id), prefix) {
+            (Ok(answer), Some(Kms::V1(provider)), Some(prefix)) => {
+                let planned = provider.seal(&prefix, dek, &answer.ciphertext, &*self.keys);
+                planned.map(|(plan, keep)| {
+                    let keep = keep.map(|(name, dek)| Keep { provider: id, name, dek });
+                    OnceSealed { plan, keep }
+                })
+            }
+            (Ok(_), ..) => Err(closed()),
+            // Upstream does not wrap this error.
+            (Err(error), ..) => Err(error.into()),
+        };
+        self.resume(op, Resumed::EncryptedDek(sealed));
     }
 
-    /// Decrypts a value with a KMS provider.
+    /// Plans a read with a KMS provider. `value` is the part after the prefix.
     pub(super) fn read_kms(
         &mut self,
         id: ProviderId,
-        at: Location<'_>,
-        value: &[u8],
-        resumed: Resumed,
-        parking: Parking,
-    ) -> Attempt<Opened> {
-        let resumed = match resumed.transpose() {
-            Ok(dek) => dek,
-            Err(error) => return Attempt::Done(Err(without_key_id(error, value))),
-        };
-        let is_resumed = resumed.is_some();
+        value: Stored<'_>,
+        read: &mut PendingRead,
+    ) -> Result<Attempt<PlannedRead>, Missing> {
+        let parking = read.parking;
+        if let Some(Err(error)) = &read.resumed {
+            let error = without_key_id(error.clone(), value)?;
+            read.resumed = None;
+            return Ok(Attempt::Done(Err(error)));
+        }
+        let is_resumed = read.resumed.is_some();
         if self.options.read_only && parking.is_tentative() {
             // Only the control engine knows the key ID of the last Status, which determines the value's state.
-            return Attempt::Done(Err(declined()));
+            return Ok(Attempt::Done(Err(declined())));
         }
         let Some(provider) = self.providers.get_mut(&id) else {
-            return Attempt::Done(Err(closed()));
+            return Ok(Attempt::Done(Err(closed())));
         };
-        if let (Kms::V1(_), false) = (&*provider, is_resumed) {
+        let is_v1 = matches!(provider, Kms::V1(_));
+        if is_v1 && !is_resumed && parking.is_tentative() {
             // Workers have no DEKs of KMS v1.
-            if parking.is_tentative() {
-                return Attempt::Done(Err(declined()));
-            }
+            return Ok(Attempt::Done(Err(declined())));
+        }
+        let resumed = read.resumed.as_ref().and_then(|dek| dek.as_ref().ok());
+        let step = provider.read(value, resumed)?;
+        read.resumed = None;
+        if is_v1 && !is_resumed {
             self.counts.v1_arrival(Direction::FromStorage, self.now);
         }
-        let mut key_id_hash = None;
-        let step = provider.read(at.key, value, resumed, &mut key_id_hash);
-        if let Some(hash) = &key_id_hash
-            && (step.is_ok() || !parking.is_tentative())
-        {
-            let name = &provider.info().name;
-            self.counts.key_id_used(Direction::FromStorage, name, hash, self.now);
-        }
-        match step {
-            Ok(ReadStep::Done { plaintext, state }) => {
-                if let (Kms::V1(v1), true) = (&*provider, is_resumed)
-                    && let Some(fill) = v1.cache_fill()
-                {
-                    self.counts.v1_cache_fill(fill);
-                }
-                Attempt::Done(Ok(Opened { plaintext, state, key_prefix: None, key_id_hash }))
-            }
+        Ok(match step {
+            Ok(ReadStep::Open(step)) => Attempt::Done(Ok((step, is_resumed))),
             Ok(ReadStep::Priming | ReadStep::NeedsDek(..)) if !self.has_room(id, parking) => {
                 Attempt::Done(Err(overloaded()))
             }
@@ -239,7 +205,7 @@ impl Engine {
             },
             Err(error) if error.kind == ErrorKind::NotReady => self.not_ready(id, error, parking),
             Err(error) => Attempt::Done(Err(error)),
-        }
+        })
     }
 
     /// Requests the decryption of a DEK by the plugin, unless a call for it is under way. Returns the ID of the call.
@@ -272,12 +238,13 @@ impl Engine {
 }
 
 /// Replaces the value's key ID with its hash in the error of a Decrypt.
-fn without_key_id(error: TransformError, value: &[u8]) -> TransformError {
-    match EncryptedObject::decode(value) {
-        Ok(object) => {
-            TransformError { message: call::without_key_id(&error.message, object.key_id), ..error }
-        }
+fn without_key_id(error: TransformError, value: Stored<'_>) -> Result<TransformError, Missing> {
+    Ok(match Fields::decode(value)? {
+        Ok(fields) => TransformError {
+            message: call::without_key_id(&error.message, fields.key_id),
+            ..error
+        },
         // A KMS v1 value, which contains no key ID.
         Err(_) => error,
-    }
+    })
 }
