@@ -69,6 +69,8 @@ pub struct Options {
     /// Whether the engine only decrypts. It then makes no DEK and sends no Encrypt call, and refuses writes. It still polls Status, but no read and no
     /// reload depends on the answer.
     pub read_only: bool,
+    /// Whether to keep the bytes of the file in use, for [`Engine::running_config`]. They contain the keys of local providers.
+    pub keep_file: bool,
 }
 
 impl Default for Options {
@@ -80,6 +82,7 @@ impl Default for Options {
             dek_cache_capacity: DekCache::DEFAULT_CAPACITY,
             apiserver_id: String::new(),
             read_only: false,
+            keep_file: true,
         }
     }
 }
@@ -208,7 +211,7 @@ impl Engine {
             deks: SortedMap::new(),
             actions: VecDeque::new(),
         };
-        let parsed = ParsedFile { file: File::new(file), config };
+        let parsed = ParsedFile { file: File::new(file, engine.options.keep_file), config };
         engine.running = Arc::new(engine.build(Generation(0), parsed)?);
         Ok(engine)
     }
@@ -219,9 +222,9 @@ impl Engine {
         self.running.generation
     }
 
-    /// Returns the content of the file in use, which includes the keys of its local providers.
-    pub fn running_config(&self) -> &Secret {
-        &self.running.file.bytes
+    /// Returns the content of the file in use, which includes the keys of its local providers. Returns `None` without [`Options::keep_file`].
+    pub fn running_config(&self) -> Option<&Secret> {
+        self.running.file.bytes.as_ref()
     }
 
     /// Returns the next action to perform. Call this until it returns `None` after every other call that may change the engine's state.

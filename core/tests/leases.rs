@@ -407,7 +407,7 @@ fn a_recreated_provider_has_new_serials() {
         control.engine.reload(file.as_bytes(), control.now).unwrap();
         control.answer();
         control.pass(1000);
-        assert_eq!(control.engine.running_config().expose(), file.as_bytes());
+        assert_eq!(control.engine.running_config().unwrap().expose(), file.as_bytes());
     }
 }
 

@@ -50,6 +50,14 @@ impl GcmKey {
         })
     }
 
+    /// Returns the length of the header of each value: 12 bytes, or 44 for a seed.
+    pub const fn header_len(&self) -> usize {
+        match &self.0 {
+            Kind::Cipher(_) => NONCE_LEN,
+            Kind::Seed(_) => INFO_LEN + NONCE_LEN,
+        }
+    }
+
     /// Appends `ciphertext ‖ tag[16]` to `out`. The caller guarantees that no header is used twice with the same key.
     ///
     /// # Errors

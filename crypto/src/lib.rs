@@ -13,6 +13,7 @@ extern crate std;
 pub mod cbc;
 #[cfg(feature = "ring")]
 pub mod gcm;
+pub mod layout;
 #[cfg(feature = "ring")]
 pub mod random;
 pub mod secretbox;

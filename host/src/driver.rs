@@ -32,7 +32,7 @@ use zeroize::Zeroizing;
 
 pub(crate) use self::kms_calls::Kms;
 pub(crate) use self::kms_help::{KmsHelp, Named};
-pub(crate) use self::messages::{ConfigsInUse, Control, Judged, Queues, Reply, Request};
+pub(crate) use self::messages::{ConfigsInUse, Control, Judged, Opened, Queues, Reply, Request};
 
 use self::configs::{ConfigFile, Configs};
 use self::kms_calls::KmsCalls;

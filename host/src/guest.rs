@@ -16,20 +16,23 @@ pub(crate) mod bindings {
 
 mod from_wit;
 mod lease_calls;
+mod plan_calls;
 mod tool_calls;
 mod value_calls;
 mod wasi_random;
+mod window;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use dekker_keys::{Keys, View};
+use dekker_keys::{Keys, OpeningKey, View};
 use wasmtime::component::{Func, HasSelf, Instance, Linker, ResourceAny};
 use wasmtime::{Engine, Store, StoreLimits, StoreLimitsBuilder};
 
 use self::bindings::exports::dekker::transformer::engine as face;
 use self::bindings::{Transformer, TransformerPre};
 use self::lease_calls::Leases;
+use self::plan_calls::{Call, Done, Plans};
 use self::value_calls::Values;
 use crate::model::{Check, Decrypted, Encrypted, Location, MetricFamily, TransformError};
 
@@ -89,8 +92,25 @@ pub(crate) struct Guest {
     store: Store<State>,
     bindings: Transformer,
     values: Values,
+    /// Only for accelerated components, which `values` is not used for.
+    plans: Option<Plans>,
     leases: Option<Leases>,
     engine: ResourceAny,
+}
+
+/// What the engine wants done, or has done.
+pub(crate) enum Polled {
+    /// A parked write has ended.
+    Encrypted { op: u64, outcome: Result<Encrypted, TransformError> },
+    /// A parked read has ended.
+    Decrypted {
+        op: u64,
+        outcome: Result<Decrypted, TransformError>,
+        /// The DEK that opened the value.
+        dek: Option<OpeningKey>,
+    },
+    /// Any other action. Never `ToStorageDone`, `FromStorageDone` or `Ready`.
+    Action(Action),
 }
 
 /// The component trapped, exceeded its deadline or violated the canonical ABI. The instance is no longer usable.
@@ -191,11 +211,13 @@ impl Component {
     ) -> Result<Result<Guest, Vec<ConfigFinding>>, Trap> {
         let (mut store, instance, bindings) = self.instantiate()?;
         let values = Values::new(&mut store, &instance)?;
+        let plans = Plans::find(&mut store, &instance)?;
         let leases = Leases::find(&mut store, &instance)?;
         Ok(engine(&mut store, &instance, &bindings)?.map(|engine| Guest {
             store,
             bindings,
             values,
+            plans,
             leases,
             engine,
         }))
@@ -211,6 +233,10 @@ impl Guest {
         now: u64,
     ) -> Result<Option<Result<Encrypted, TransformError>>, Trap> {
         arm(&mut self.store);
+        if let Some(plans) = &mut self.plans {
+            let mut call = Call { store: &mut self.store, engine: self.engine };
+            return plans.to_storage(&mut call, op, at, plaintext, now);
+        }
         let outcome = self.values.to_storage(&mut self.store, self.engine, op, at, plaintext, now);
         self.store.data_mut().keys.erase();
         Ok(outcome?.map(|outcome| outcome.map(Into::into).map_err(Into::into)))
@@ -224,9 +250,18 @@ impl Guest {
         now: u64,
     ) -> Result<Option<Result<Decrypted, TransformError>>, Trap> {
         arm(&mut self.store);
+        if let Some(plans) = &mut self.plans {
+            let mut call = Call { store: &mut self.store, engine: self.engine };
+            return plans.from_storage(&mut call, op, at, stored, now);
+        }
         let outcome = self.values.from_storage(&mut self.store, self.engine, op, at, stored, now);
         self.store.data_mut().keys.erase();
         Ok(outcome?.map(|outcome| outcome.map(Into::into).map_err(Into::into)))
+    }
+
+    /// Returns the DEK that opened the value of the last read. Only for accelerated components.
+    pub(crate) fn take_dek(&mut self) -> Option<OpeningKey> {
+        self.plans.as_mut().and_then(Plans::take_dek)
     }
 
     pub(crate) fn health(&mut self, op: u64, now: u64) -> Result<Option<Vec<Check>>, Trap> {
@@ -239,6 +274,9 @@ impl Guest {
     }
 
     pub(crate) fn cancel(&mut self, op: u64) -> Result<(), Trap> {
+        if let Some(plans) = &mut self.plans {
+            plans.cancel(op);
+        }
         self.call(|engine, store, id| engine.call_cancel(store, id, op))
     }
 
@@ -262,6 +300,13 @@ impl Guest {
     }
 
     pub(crate) fn handle_event(&mut self, event: &Event, now: u64) -> Result<(), Trap> {
+        if let (Some(plans), Event::Decrypted(DecryptedEvent { call: of, outcome: Ok(dek) })) =
+            (&mut self.plans, event)
+        {
+            arm(&mut self.store);
+            let mut call = Call { store: &mut self.store, engine: self.engine };
+            return plans.decrypted(&mut call, *of, dek, now);
+        }
         self.call(|engine, store, id| engine.call_handle_event(store, id, event, now))
     }
 
@@ -269,8 +314,55 @@ impl Guest {
         self.call(|engine, store, id| engine.call_handle_timeout(store, id, now))
     }
 
-    pub(crate) fn poll_actions(&mut self) -> Result<Vec<Action>, Trap> {
-        self.call(|engine, store, id| engine.call_poll_actions(store, id))
+    /// Returns what the engine wants done. Operations that wait for their value are continued here.
+    pub(crate) fn poll_actions(&mut self) -> Result<Vec<Polled>, Trap> {
+        let mut all = Vec::new();
+        loop {
+            let actions = self.call(|engine, store, id| engine.call_poll_actions(store, id))?;
+            if actions.is_empty() {
+                return Ok(all);
+            }
+            for action in actions {
+                all.extend(self.polled(action)?);
+            }
+            if self.plans.is_none() {
+                return Ok(all);
+            }
+        }
+    }
+
+    fn polled(&mut self, action: Action) -> Result<Option<Polled>, Trap> {
+        Ok(Some(match (action, &mut self.plans) {
+            (Action::Ready(op), Some(plans)) => {
+                arm(&mut self.store);
+                let mut call = Call { store: &mut self.store, engine: self.engine };
+                match plans.resume(&mut call, op)? {
+                    Some(Done::Write(outcome)) => Polled::Encrypted { op, outcome },
+                    Some(Done::Read(outcome)) => {
+                        Polled::Decrypted { op, outcome, dek: plans.take_dek() }
+                    }
+                    None => return Ok(None),
+                }
+            }
+            (Action::CallEncrypt(mut encrypt), Some(plans)) if encrypt.plaintext.is_empty() => {
+                arm(&mut self.store);
+                let mut call = Call { store: &mut self.store, engine: self.engine };
+                if let Some(mut dek) = plans.dek_to_encrypt(&mut call, encrypt.call)? {
+                    // The KMS client erases it.
+                    encrypt.plaintext = std::mem::take(&mut *dek);
+                }
+                Polled::Action(Action::CallEncrypt(encrypt))
+            }
+            (Action::ToStorageDone(done), _) => {
+                let outcome = done.outcome.map(Into::into).map_err(Into::into);
+                Polled::Encrypted { op: done.op, outcome }
+            }
+            (Action::FromStorageDone(done), _) => {
+                let outcome = done.outcome.map(Into::into).map_err(Into::into);
+                Polled::Decrypted { op: done.op, outcome, dek: None }
+            }
+            (action, _) => Polled::Action(action),
+        }))
     }
 
     pub(crate) fn poll_timeout(&mut self) -> Result<Option<u64>, Trap> {

@@ -3,6 +3,7 @@
 mod builder;
 mod config;
 mod help;
+mod many;
 mod service;
 mod single_flight;
 
@@ -20,7 +21,7 @@ use self::single_flight::SingleFlight;
 pub(crate) use self::builder::WORKERS_MAX;
 pub use self::builder::{BuildError, HostBuilder, KmsCoast, WriteDekSource, default_workers};
 
-use crate::driver::{Control, KmsHelp, Reply, Request};
+use crate::driver::{Control, KmsHelp, Opened, Reply, Request};
 use crate::guest::Component;
 use crate::kms::address::SocketAddress;
 use crate::kms::ownership::Standing;
@@ -90,10 +91,7 @@ impl Host {
     ) -> Result<Encrypted, HostError> {
         let start = std::time::Instant::now();
         let encrypted = self.write(at, plaintext).await?;
-        if encrypted.has_rule {
-            let (provider, key) = (&*encrypted.transformer_prefix, encrypted.key_prefix.as_deref());
-            self.observe(TransformationType::ToStorage, provider, key, start.elapsed());
-        }
+        self.observe_write(&encrypted, start.elapsed());
         Ok(encrypted)
     }
 
@@ -117,15 +115,7 @@ impl Host {
     ) -> Result<Decrypted, HostError> {
         let start = std::time::Instant::now();
         let decrypted = self.read(at, stored, log_help).await?;
-        if decrypted.has_rule {
-            let provider = match &*decrypted.transformer_prefix {
-                // Upstream labels identity "identity" for reads, but leaves the label empty for writes.
-                "" => "identity",
-                prefix => prefix,
-            };
-            let key = decrypted.key_prefix.as_deref();
-            self.observe(TransformationType::FromStorage, provider, key, start.elapsed());
-        }
+        self.observe_read(&decrypted, start.elapsed());
         Ok(decrypted)
     }
 
@@ -170,20 +160,18 @@ impl Host {
         log_help: LogHelp,
     ) -> Result<Decrypted, HostError> {
         let Some(workers) = self.0.workers.as_deref() else {
-            return self.read_in_control(at, stored, log_help).await;
+            return self.read_in_control(at, stored, log_help).await.map(|opened| opened.decrypted);
         };
         if let Attempt::Done(decrypted) = workers.from_storage(self, &at, &stored).await? {
             return Ok(decrypted);
         }
         // Other values have no DEK that a worker could learn.
         if !stored.starts_with(KMS_V2) {
-            return self.read_in_control(at, stored, log_help).await;
+            return self.read_in_control(at, stored, log_help).await.map(|opened| opened.decrypted);
         }
         let (seen_at, seen) = (at.clone(), stored.clone());
-        let decrypted = self.read_in_control(at, stored, log_help).await?;
-        let (at, stored) = (seen_at.clone(), seen.clone());
-        let dek = self.ask_for_value(|reply| Request::KnownDek { at, stored, reply });
-        if let Ok(Some(dek)) = dek.await {
+        let Opened { decrypted, dek } = self.read_in_control(at, stored, log_help).await?;
+        if let Some(dek) = dek {
             workers.learn(self, &seen_at, &seen, dek).await;
         }
         Ok(decrypted)
@@ -195,7 +183,7 @@ impl Host {
         at: Location,
         stored: Vec<u8>,
         log_help: LogHelp,
-    ) -> Result<Decrypted, HostError> {
+    ) -> Result<Opened, HostError> {
         let seen = match log_help {
             LogHelp::Yes => Some((at.clone(), beginning(&stored).to_vec())),
             LogHelp::No => None,

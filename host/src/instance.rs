@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use crate::clock::Clock;
 use crate::guest::{
     Action, Coast, Component, DecryptedEvent, DekSource, EncryptResponse, EncryptedEvent, Event,
-    Guest, MEMORY_MAX, Options, StatusEvent, StatusResponse, Trap,
+    Guest, MEMORY_MAX, Options, Polled, StatusEvent, StatusResponse, Trap,
 };
 use crate::host::WriteDekSource;
 use crate::model::{Decrypted, Encrypted, HostError, Location};
@@ -145,7 +145,18 @@ impl<P: Plugin> Instance<P> {
             if actions.is_empty() {
                 return Ok(done);
             }
-            for action in actions {
+            for polled in actions {
+                let action = match polled {
+                    Polled::Encrypted { op, outcome } => {
+                        done.push(Done::Write(op, outcome));
+                        continue;
+                    }
+                    Polled::Decrypted { op, outcome, dek: _ } => {
+                        done.push(Done::Read(op, outcome));
+                        continue;
+                    }
+                    Polled::Action(action) => action,
+                };
                 let event = match action {
                     Action::CallStatus(call) => Event::Status(StatusEvent {
                         call: call.call,
@@ -167,14 +178,7 @@ impl<P: Plugin> Instance<P> {
                         call: call.call,
                         outcome: Ok(self.plugin.decrypt(&call.ciphertext).unwrap_or_default()),
                     }),
-                    Action::ToStorageDone(result) => {
-                        let outcome = result.outcome.map(Into::into).map_err(Into::into);
-                        done.push(Done::Write(result.op, outcome));
-                        continue;
-                    }
-                    Action::FromStorageDone(result) => {
-                        let outcome = result.outcome.map(Into::into).map_err(Into::into);
-                        done.push(Done::Read(result.op, outcome));
+                    Action::ToStorageDone(_) | Action::FromStorageDone(_) | Action::Ready(_) => {
                         continue;
                     }
                     Action::HealthDone(_)

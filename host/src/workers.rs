@@ -209,6 +209,38 @@ impl Workers {
         self.attempt(control, |guest, now| guest.try_from_storage(at, stored, now)).await
     }
 
+    /// Encrypts values in one worker. The control instance must do those for which the result is `None`.
+    pub(crate) async fn to_storage_many(
+        &self,
+        control: &impl Control,
+        values: &[(&Location, &[u8])],
+    ) -> Vec<Option<Encrypted>> {
+        self.attempt_many(control, values, Guest::to_storage_many).await
+    }
+
+    /// Decrypts values in one worker. The control instance must do those for which the result is `None`.
+    pub(crate) async fn from_storage_many(
+        &self,
+        control: &impl Control,
+        values: &[(&Location, &[u8])],
+    ) -> Vec<Option<Decrypted>> {
+        self.attempt_many(control, values, Guest::from_storage_many).await
+    }
+
+    /// If the worker traps, nothing of the batch has been returned, so the control instance can do all of it.
+    async fn attempt_many<T>(
+        &self,
+        control: &impl Control,
+        values: &[(&Location, &[u8])],
+        work: impl FnOnce(&mut Guest, &[(&Location, &[u8])], u64) -> Result<Vec<Option<T>>, Trap>,
+    ) -> Vec<Option<T>> {
+        let done = self.attempt(control, |guest, now| work(guest, values, now).map(Some)).await;
+        match done {
+            Ok(Attempt::Done(done)) => done,
+            Ok(Attempt::NotMine(_)) | Err(_) => values.iter().map(|_| None).collect(),
+        }
+    }
+
     /// Marks a worker's lease as used up, because the control instance has encrypted a value that this worker could not.
     pub(crate) fn renew(&self, number: usize) {
         if let Some(used_up) = self.used_up.get(number) {
@@ -224,9 +256,13 @@ impl Workers {
         stored: &[u8],
         dek: OpeningKey,
     ) {
+        if self.options.read_only {
+            // Workers of a read-only engine leave KMS values to it.
+            return;
+        }
         let mut busy = self.take(control).await;
         // A trap here does not fail any operation.
-        let _ = busy.call(|guest| guest.learn(at, stored, dek));
+        let _ = busy.call(|guest| guest.learn(at, stored, &dek));
     }
 
     /// Returns the summed metrics of all workers. Busy workers are not waited for: they report their metrics after their current value, and until

@@ -42,10 +42,10 @@ const WORKERS: &[Change] = &[
 ];
 
 /// How a counter takes its next number atomically.
-const TAKE_NEXT: &str = "            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |value| {
-                (value < self.end).then(|| value + 1)
-            })
-            .map_err(|_| NonceError::Exhausted)?;";
+const TAKE_NEXT: &str =
+    "        let next = self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |value| {
+            (value < self.end).then(|| value + 1)
+        });";
 
 fn main() {
     let source = Source::new();
@@ -56,9 +56,10 @@ fn main() {
         NONCE,
         &[(
             TAKE_NEXT,
-            "            .load(Ordering::Relaxed);
-        if value >= self.end { return Err(NonceError::Exhausted); }
-        self.next.store(value + 1, Ordering::Relaxed);",
+            "        let value = self.next.load(Ordering::Relaxed);
+        if value >= self.end { return Err(Exhausted); }
+        self.next.store(value + 1, Ordering::Relaxed);
+        let next: Result<u64, u64> = Ok(value);",
         )],
     );
     source.write(
@@ -77,9 +78,9 @@ fn main() {
         NONCE,
         &[(
             TAKE_NEXT,
-            "            .load(Ordering::Relaxed);
-        if value >= self.end { return Err(NonceError::Exhausted); }
-        let value = self.next.fetch_add(1, Ordering::Relaxed);",
+            "        let value = self.next.load(Ordering::Relaxed);
+        if value >= self.end { return Err(Exhausted); }
+        let next: Result<u64, u64> = Ok(self.next.fetch_add(1, Ordering::Relaxed));",
         )],
     );
     source.write("shared", "core/shared/src/lib.rs", SHARED, &[]);

@@ -115,6 +115,8 @@ impl SharedEngine {
         now: Timestamp,
     ) -> Result<Self, Faults> {
         let Parts { keys, entropy } = parts;
+        // Workers are created from the file in use.
+        let options = Options { keep_file: true, ..options };
         let engine = Engine::new(config, options.clone(), keys(), entropy(), now)?;
         Ok(Self {
             parts,
@@ -220,7 +222,7 @@ impl SharedEngine {
     fn new_worker(&self, now: Timestamp) -> Option<Worker> {
         let (config, generation) = {
             let control = self.lock();
-            let config = control.engine.running_config().expose().to_vec();
+            let config = control.engine.running_config()?.expose().to_vec();
             (Secret::new(config), control.engine.running_generation())
         };
         let Parts { keys, entropy } = self.parts;

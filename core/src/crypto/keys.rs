@@ -9,7 +9,7 @@ use core::fmt;
 pub use dekker_crypto::OpenError;
 
 use super::entropy::{Entropy, EntropyError};
-use super::secret::Secret;
+use super::secret::{DekBytes, Secret};
 
 /// The kind of a DEK source: the `encryptedDEKSourceType` of a stored KMS v2 value.
 ///
@@ -87,6 +87,36 @@ pub trait KeyStore: Send + Sync {
         source_type: DekSourceType,
         bytes: &Secret,
     ) -> Result<Arc<dyn OpeningKey>, KeyError>;
+
+    /// As [`Self::import`], for bytes that may be elsewhere. A key store that holds bytes elsewhere overrides this.
+    ///
+    /// # Errors
+    /// As [`Self::import`]. Also returns an error if another key store holds the bytes.
+    fn import_dek(
+        &self,
+        source_type: DekSourceType,
+        bytes: &DekBytes,
+    ) -> Result<Arc<dyn OpeningKey>, KeyError> {
+        match bytes {
+            DekBytes::Here(bytes) => self.import(source_type, bytes),
+            DekBytes::Held(_) => Err(KeyError::Cipher),
+        }
+    }
+
+    /// As [`Self::local`], for a DEK whose bytes may be elsewhere. A key store that holds bytes elsewhere overrides this.
+    ///
+    /// # Errors
+    /// As [`Self::local`]. Also returns an error if another key store holds the bytes.
+    fn local_dek(
+        &self,
+        cipher: LocalCipher,
+        bytes: &DekBytes,
+    ) -> Result<Box<dyn LocalKey>, KeyError> {
+        match bytes {
+            DekBytes::Here(bytes) => self.local(cipher, bytes.expose()),
+            DekBytes::Held(_) => Err(KeyError::Cipher),
+        }
+    }
 
     /// Imports a DEK or seed that the caller holds in plaintext, to seal with. The headers already used with this key are unknown, so the caller must
     /// use random ones.
@@ -172,11 +202,31 @@ pub trait SealingKey: Any + Send + Sync {
     /// Returns an error if the backend no longer has the key.
     fn share(&self) -> Result<Box<dyn SealingKey>, KeyError>;
 
-    /// Returns the bytes of the key, for the plugin to encrypt.
+    /// Returns the bytes of the key.
     ///
     /// # Errors
     /// Returns an error if the backend no longer has the key.
     fn export(&self) -> Result<Secret, KeyError>;
+
+    /// Returns the bytes of the key, for the plugin to encrypt. A key store that holds bytes elsewhere overrides this.
+    ///
+    /// # Errors
+    /// Returns an error if the backend no longer has the key.
+    fn to_encrypt(&self) -> Result<DekBytes, KeyError> {
+        self.export().map(DekBytes::Here)
+    }
+
+    /// Returns whether the bytes of the key are these, in time that does not depend on where they differ. A key store that holds bytes elsewhere
+    /// overrides this.
+    ///
+    /// # Errors
+    /// Returns an error if the backend no longer has the key.
+    fn is(&self, bytes: &DekBytes) -> Result<bool, KeyError> {
+        Ok(match bytes {
+            DekBytes::Here(bytes) => self.export()?.ct_eq(bytes),
+            DekBytes::Held(_) => false,
+        })
+    }
 
     /// Returns a handle to the same key that can only open.
     ///

@@ -4,6 +4,8 @@ use core::fmt;
 use core::ops::Deref;
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use dekker_crypto::layout;
+
 use super::entropy::{Entropy, EntropyError};
 use super::keys::{INFO_LEN, LocalCipher, NONCE_LEN};
 
@@ -111,15 +113,18 @@ impl Nonce {
     /// Returns an error if the random bytes cannot be obtained.
     pub fn header(self, entropy: &dyn Entropy) -> Result<Header, EntropyError> {
         let mut header = Header { bytes: [0; HEADER_MAX], len: self.header_len() };
-        let (random, counter) = match self.0 {
-            Kind::Counted(value) => (NONCE_LEN - size_of::<u64>(), Some(value)),
-            Kind::Random(len) => (len, None),
-        };
-        if let Some(random) = header.bytes.get_mut(..random) {
-            entropy.fill(random)?;
-        }
-        if let (Some(value), Some(bytes)) = (counter, header.bytes.get_mut(random..header.len)) {
-            bytes.copy_from_slice(&value.to_le_bytes());
+        match self.0 {
+            Kind::Counted(counter) => {
+                let mut random = [0; 4];
+                entropy.fill(&mut random)?;
+                let nonce = layout::counted(random, counter);
+                header.bytes.iter_mut().zip(nonce).for_each(|(byte, of_nonce)| *byte = of_nonce);
+            }
+            Kind::Random(len) => {
+                if let Some(random) = header.bytes.get_mut(..len) {
+                    entropy.fill(random)?;
+                }
+            }
         }
         Ok(header)
     }

@@ -1,6 +1,8 @@
 //! Bytes that are erased after use.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::any::Any;
 use core::fmt;
 
 use subtle::ConstantTimeEq;
@@ -47,5 +49,50 @@ impl From<Vec<u8>> for Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(..)")
+    }
+}
+
+/// A DEK or seed in plaintext, on its way between a plugin and a key store.
+pub enum DekBytes {
+    /// The bytes.
+    Here(Secret),
+    /// What stands for bytes that are elsewhere. Only the key store that created it understands it; see
+    /// [`SealingKey::to_encrypt`](super::keys::SealingKey::to_encrypt).
+    Held(Box<dyn Any + Send + Sync>),
+}
+
+impl DekBytes {
+    /// Returns the bytes, or nothing if they are not here.
+    pub fn expose(&self) -> &[u8] {
+        match self {
+            Self::Here(secret) => secret.expose(),
+            Self::Held(_) => &[],
+        }
+    }
+
+    /// Returns the bytes as a plain vector, which is empty if they are not here. The caller must erase them.
+    pub fn into_exposed(self) -> Vec<u8> {
+        match self {
+            Self::Here(secret) => secret.into_exposed(),
+            Self::Held(_) => Vec::new(),
+        }
+    }
+}
+
+impl From<Secret> for DekBytes {
+    fn from(secret: Secret) -> Self {
+        Self::Here(secret)
+    }
+}
+
+impl From<Vec<u8>> for DekBytes {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Here(bytes.into())
+    }
+}
+
+impl fmt::Debug for DekBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DekBytes(..)")
     }
 }

@@ -6,7 +6,7 @@ use super::event::{Action, Event, LogLevel};
 use super::pending::{Call, Parked, Purpose, Resumed, Wait, closed};
 use super::{Engine, Role};
 use crate::crypto::keys::DekSourceType;
-use crate::crypto::secret::Secret;
+use crate::crypto::secret::DekBytes;
 use crate::provider::error::{ErrorKind, TransformError};
 use crate::provider::kms::call::{CallError, CallId, EncryptResponse, ProviderId, StatusResponse};
 use crate::provider::kms::dek_cache::{CacheKey, ReadDek};
@@ -71,7 +71,7 @@ impl Engine {
         }
     }
 
-    fn on_decrypted(&mut self, call: CallId, outcome: Result<Secret, CallError>) {
+    fn on_decrypted(&mut self, call: CallId, outcome: Result<DekBytes, CallError>) {
         let taken = self.take_call(call, |purpose| match purpose {
             Purpose::Verify | Purpose::Dek { .. } => true,
             Purpose::Status | Purpose::Encrypt | Purpose::EncryptDek => false,
@@ -231,14 +231,14 @@ impl Engine {
         &self,
         source_type: DekSourceType,
         cbc_fallback: bool,
-        outcome: Result<Secret, CallError>,
+        outcome: Result<DekBytes, CallError>,
     ) -> Result<ReadDek, TransformError> {
         match outcome {
             Ok(bytes) => {
                 let dek = if cbc_fallback {
                     v1::read_dek(&*self.keys, &bytes)
                 } else {
-                    self.keys.import(source_type, &bytes).map(ReadDek::new)
+                    self.keys.import_dek(source_type, &bytes).map(ReadDek::new)
                 };
                 dek.map_err(|error| TransformError {
                     kind: ErrorKind::Kms,

@@ -35,7 +35,7 @@ impl ConfigSet {
     pub(super) fn empty() -> Self {
         Self {
             generation: Generation(0),
-            file: File::new(&[]),
+            file: File::new(&[], false),
             routing: Routing::new([]),
             kms: Vec::new(),
             collapsed: false,
@@ -53,15 +53,16 @@ impl ConfigSet {
 
 /// A configuration file as the engine received it.
 pub(super) struct File {
-    /// The content, which includes the keys of local providers.
-    pub(super) bytes: Secret,
+    /// The content, which includes the keys of local providers, if it is kept.
+    pub(super) bytes: Option<Secret>,
     /// `sha256:<hex>` of the bytes.
     pub(super) hash: String,
 }
 
 impl File {
-    pub(super) fn new(bytes: &[u8]) -> Self {
-        Self { bytes: Secret::new(bytes.to_vec()), hash: sha256::text(bytes) }
+    pub(super) fn new(bytes: &[u8], keep: bool) -> Self {
+        let hash = sha256::text(bytes);
+        Self { bytes: keep.then(|| Secret::new(bytes.to_vec())), hash }
     }
 }
 

@@ -81,7 +81,7 @@ impl Engine {
     /// # Errors
     /// Returns every error in the configuration.
     pub fn parse(&self, config: &[u8]) -> Result<ParsedFile, Faults> {
-        let file = File::new(config);
+        let file = File::new(config, self.options.keep_file);
         Config::load(config, self.options.reload).map(|config| ParsedFile { file, config })
     }
 

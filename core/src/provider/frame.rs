@@ -3,6 +3,8 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use dekker_crypto::layout::{FIELD_START_MAX, field_start};
+
 use crate::crypto::keys::Envelope;
 
 /// The bytes around the header and the ciphertext in the values of one key: `prefix ‖ start ‖ header ‖ sealed ‖ end`.
@@ -39,45 +41,5 @@ impl Frame {
             Start::Field(tag) => field_start(&mut field, *tag, (header.len() + body_len) as u64),
         };
         seal(Envelope { prefix: self.prefix.as_bytes(), start, header, end: &self.end })
-    }
-}
-
-/// The length of a tag of one byte and the longest varint.
-const FIELD_START_MAX: usize = 11;
-
-/// Writes a tag and the varint of a length, and returns both.
-fn field_start(out: &mut [u8; FIELD_START_MAX], tag: u8, mut len: u64) -> &[u8] {
-    let mut at = 0;
-    for byte in &mut *out {
-        at += 1;
-        if at == 1 {
-            *byte = tag;
-        } else if len < 0x80 {
-            *byte = len as u8;
-            break;
-        } else {
-            *byte = len as u8 | 0x80;
-            len >>= 7;
-        }
-    }
-    out.get(..at).unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_field_states_the_length_of_what_follows() {
-        let table: [(u64, &[u8]); 5] = [
-            (0, &[10, 0]),
-            (127, &[10, 127]),
-            (128, &[10, 0x80, 1]),
-            (16_384, &[10, 0x80, 0x80, 1]),
-            (u64::MAX, &[10, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]),
-        ];
-        for (len, expected) in table {
-            assert_eq!(field_start(&mut [0; FIELD_START_MAX], 10, len), expected, "{len}");
-        }
     }
 }

@@ -17,7 +17,7 @@ use self::last_answer::{FreshAnswer, LastAnswer};
 use self::step::{ReadStep, WriteStep};
 use self::v1::KmsV1;
 use self::v2::KmsV2;
-use crate::crypto::secret::Secret;
+use crate::crypto::secret::DekBytes;
 use crate::map::SortedMap;
 use crate::provider::error::TransformError;
 use crate::provider::kms::call::{CallError, CallId, EncryptResponse, KmsProviderInfo};
@@ -143,7 +143,7 @@ impl Kms {
     }
 
     /// Handles the answer to a probe's Decrypt.
-    pub fn on_decrypted(&mut self, answer: Result<Secret, CallError>, now: Timestamp) -> Step {
+    pub fn on_decrypted(&mut self, answer: Result<DekBytes, CallError>, now: Timestamp) -> Step {
         match self {
             Self::V1(v1) => v1.on_decrypted(answer, now),
             Self::V2(v2) => v2.state.on_verified(answer, now),

@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use dekker_crypto::gcm::{SealError, TAG_LEN};
 use dekker_crypto::{CbcKey, GcmKey, SecretboxKey};
-use wasmtime::component::{ComponentType, Lift, Linker, Lower, Resource, ResourceType, WasmList};
+use wasmtime::component::{
+    ComponentType, Lift, Linker, Lower, Resource, ResourceType, WasmList, WasmStr,
+};
 use wasmtime::{Result, StoreContextMut};
 use zeroize::Zeroizing;
 
-use crate::{Keys, LocalKey, OpeningKey, SealingKey, View};
+use crate::sealer::{Key, Sealer, Start};
+use crate::{Keys, LocalKey, OpeningKey, SealingKey, Secret, View};
 
-const INTERFACE: &str = "dekker:crypto/keys@0.1.0";
+const INTERFACE: &str = "dekker:crypto/keys@0.2.0";
 
 /// 32 bytes: the length of a new DEK or seed.
 const DEK_SOURCE_LEN: usize = 32;
@@ -50,12 +53,15 @@ enum LocalCipher {
     Secretbox,
 }
 
-#[derive(Clone, Copy, ComponentType, Lower)]
+/// Why a value could not be opened, the enum `open-error`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ComponentType, Lower)]
 #[component(enum)]
 #[repr(u8)]
-enum OpenError {
+pub enum OpenError {
+    /// The value is too short to contain a header.
     #[component(name = "too-short")]
     TooShort,
+    /// Every other cause.
     #[component(name = "failed")]
     Failed,
 }
@@ -83,11 +89,26 @@ type SealParams = (Resource<SealingKey>, Bytes, Bytes, Bytes, Bytes, Bytes, Byte
 pub fn add_to_linker<T: View>(linker: &mut Linker<T>) -> Result<()> {
     let mut keys = linker.instance(INTERFACE)?;
 
+    let ty = ResourceType::host::<Secret>();
+    keys.resource("secret", ty, |mut store, rep| {
+        store.data_mut().keys().drop_key::<Secret>(rep)
+    })?;
+    keys.func_wrap("[method]secret.length", secret_length)?;
+    keys.func_wrap("[method]secret.bytes", secret_bytes)?;
+
+    let ty = ResourceType::host::<Sealer>();
+    keys.resource("sealer", ty, |mut store, rep| {
+        store.data_mut().keys().drop_key::<Sealer>(rep)
+    })?;
+    keys.func_wrap("[method]sealer.number", number::<T, Sealer>)?;
+
     let ty = ResourceType::host::<OpeningKey>();
     keys.resource("opening-key", ty, |mut store, rep| {
         store.data_mut().keys().drop_key::<OpeningKey>(rep)
     })?;
     keys.func_wrap("[static]opening-key.import", opening_import)?;
+    keys.func_wrap("[static]opening-key.import-secret", opening_import_secret)?;
+    keys.func_wrap("[method]opening-key.number", number::<T, OpeningKey>)?;
     keys.func_wrap("[method]opening-key.share", opening_share)?;
     keys.func_wrap("[method]opening-key.open", opening_open)?;
 
@@ -98,6 +119,8 @@ pub fn add_to_linker<T: View>(linker: &mut Linker<T>) -> Result<()> {
     keys.func_wrap("[static]sealing-key.generate", sealing_generate)?;
     keys.func_wrap("[static]sealing-key.import", sealing_import)?;
     keys.func_wrap("[method]sealing-key.export", sealing_export)?;
+    keys.func_wrap("[method]sealing-key.is", sealing_is)?;
+    keys.func_wrap("[method]sealing-key.sealer", sealing_sealer)?;
     keys.func_wrap("[method]sealing-key.opening", sealing_opening)?;
     keys.func_wrap("[method]sealing-key.share", sealing_share)?;
     keys.func_wrap("[method]sealing-key.seal", sealing_seal)?;
@@ -107,6 +130,9 @@ pub fn add_to_linker<T: View>(linker: &mut Linker<T>) -> Result<()> {
         store.data_mut().keys().drop_key::<Arc<LocalKey>>(rep)
     })?;
     keys.func_wrap("[static]local-key.import", local_import)?;
+    keys.func_wrap("[static]local-key.import-secret", local_import_secret)?;
+    keys.func_wrap("[method]local-key.number", number::<T, Arc<LocalKey>>)?;
+    keys.func_wrap("[method]local-key.sealer", local_sealer)?;
     keys.func_wrap("[method]local-key.seal", local_seal)?;
     keys.func_wrap("[method]local-key.open", local_open)?;
     Ok(())
@@ -118,6 +144,76 @@ fn opening_import<T: View>(
 ) -> Result<(Option<Resource<OpeningKey>>,)> {
     let key = source_type.key(bytes.as_le_slice(&store));
     let keys = store.data_mut().keys();
+    let key = key.map(|key| keys.push(OpeningKey(Arc::new(key))));
+    Ok((key.transpose()?,))
+}
+
+/// The WIT record `frame`.
+#[derive(ComponentType, Lift)]
+#[component(record)]
+struct Frame {
+    prefix: WasmStr,
+    start: FrameStart,
+    end: Bytes,
+}
+
+#[derive(ComponentType, Lift)]
+#[component(variant)]
+enum FrameStart {
+    #[component(name = "fixed")]
+    Fixed(Bytes),
+    #[component(name = "field")]
+    Field(u8),
+}
+
+impl Frame {
+    fn sealer<T: View>(&self, key: Key, store: &StoreContextMut<'_, T>) -> Result<Sealer> {
+        Ok(Sealer {
+            key,
+            prefix: self.prefix.to_str(store)?.as_bytes().to_vec(),
+            start: match &self.start {
+                FrameStart::Fixed(bytes) => Start::Fixed(bytes.as_le_slice(store).to_vec()),
+                FrameStart::Field(tag) => Start::Field(*tag),
+            },
+            end: self.end.as_le_slice(store).to_vec(),
+        })
+    }
+}
+
+/// Returns the number that names a key or sealer in plans: its place in the table.
+fn number<T: View, K: 'static>(
+    mut store: StoreContextMut<'_, T>,
+    (key,): (Resource<K>,),
+) -> Result<(u32,)> {
+    // Only what is in the table has a number.
+    store.data_mut().keys().table.get(&key)?;
+    Ok((key.rep(),))
+}
+
+fn secret_length<T: View>(
+    mut store: StoreContextMut<'_, T>,
+    (secret,): (Resource<Secret>,),
+) -> Result<(u32,)> {
+    let len = store.data_mut().keys().table.get(&secret)?.0.len();
+    Ok((u32::try_from(len)?,))
+}
+
+fn secret_bytes<T: View>(
+    mut store: StoreContextMut<'_, T>,
+    (secret,): (Resource<Secret>,),
+) -> Result<(Lent,)> {
+    let keys = store.data_mut().keys();
+    let mut out = keys.take_buffer();
+    out.extend_from_slice(&keys.table.get(&secret)?.0);
+    Ok((keys.lend(out),))
+}
+
+fn opening_import_secret<T: View>(
+    mut store: StoreContextMut<'_, T>,
+    (source_type, secret): (DekSourceType, Resource<Secret>),
+) -> Result<(Option<Resource<OpeningKey>>,)> {
+    let keys = store.data_mut().keys();
+    let key = source_type.key(&keys.table.get(&secret)?.0);
     let key = key.map(|key| keys.push(OpeningKey(Arc::new(key))));
     Ok((key.transpose()?,))
 }
@@ -176,11 +272,27 @@ fn sealing_import<T: View>(
 fn sealing_export<T: View>(
     mut store: StoreContextMut<'_, T>,
     (key,): (Resource<SealingKey>,),
-) -> Result<(Lent,)> {
+) -> Result<(Resource<Secret>,)> {
     let keys = store.data_mut().keys();
-    let mut out = keys.take_buffer();
-    out.extend_from_slice(&keys.table.get(&key)?.bytes);
-    Ok((keys.lend(out),))
+    let bytes = keys.table.get(&key)?.bytes.clone();
+    Ok((keys.push(Secret(bytes))?,))
+}
+
+fn sealing_is<T: View>(
+    mut store: StoreContextMut<'_, T>,
+    (key, secret): (Resource<SealingKey>, Resource<Secret>),
+) -> Result<(bool,)> {
+    let keys = store.data_mut().keys();
+    Ok((keys.table.get(&secret)?.is(&keys.table.get(&key)?.bytes),))
+}
+
+fn sealing_sealer<T: View>(
+    mut store: StoreContextMut<'_, T>,
+    (key, frame): (Resource<SealingKey>, Frame),
+) -> Result<(Resource<Sealer>,)> {
+    let key = store.data_mut().keys().table.get(&key)?.key.clone();
+    let sealer = frame.sealer(Key::Dek(key), &store)?;
+    Ok((store.data_mut().keys().push(sealer)?,))
 }
 
 fn sealing_opening<T: View>(
@@ -228,32 +340,71 @@ fn sealing_seal<T: View>(
     },))
 }
 
+fn local_key(cipher: &LocalCipher, bytes: &[u8]) -> Option<LocalKey> {
+    match cipher {
+        LocalCipher::AesGcm => GcmKey::aes(bytes).map(LocalKey::AesGcm),
+        LocalCipher::AesCbc => CbcKey::new(bytes).map(LocalKey::AesCbc),
+        LocalCipher::Secretbox => SecretboxKey::new(bytes).map(LocalKey::Secretbox),
+    }
+}
+
 fn local_import<T: View>(
     mut store: StoreContextMut<'_, T>,
     (cipher, bytes): (LocalCipher, Bytes),
 ) -> Result<(Option<Resource<Arc<LocalKey>>>,)> {
-    let bytes = bytes.as_le_slice(&store);
-    let key = match cipher {
-        LocalCipher::AesGcm => GcmKey::aes(bytes).map(LocalKey::AesGcm),
-        LocalCipher::AesCbc => CbcKey::new(bytes).map(LocalKey::AesCbc),
-        LocalCipher::Secretbox => SecretboxKey::new(bytes).map(LocalKey::Secretbox),
-    };
+    let key = local_key(&cipher, bytes.as_le_slice(&store));
     let keys = store.data_mut().keys();
     let key = key.map(|key| keys.push(Arc::new(key)));
     Ok((key.transpose()?,))
 }
 
+fn local_import_secret<T: View>(
+    mut store: StoreContextMut<'_, T>,
+    (cipher, secret): (LocalCipher, Resource<Secret>),
+) -> Result<(Option<Resource<Arc<LocalKey>>>,)> {
+    let keys = store.data_mut().keys();
+    let key = local_key(&cipher, &keys.table.get(&secret)?.0);
+    let key = key.map(|key| keys.push(Arc::new(key)));
+    Ok((key.transpose()?,))
+}
+
+fn local_sealer<T: View>(
+    mut store: StoreContextMut<'_, T>,
+    (key, frame): (Resource<Arc<LocalKey>>, Frame),
+) -> Result<(Resource<Sealer>,)> {
+    let key = store.data_mut().keys().table.get(&key)?.clone();
+    let sealer = frame.sealer(Key::Local(key), &store)?;
+    Ok((store.data_mut().keys().push(sealer)?,))
+}
+
+/// The key; prefix, start, header and end; AAD and plaintext.
+type LocalSealParams = (Resource<Arc<LocalKey>>, Bytes, Bytes, Bytes, Bytes, Bytes, Bytes);
+
 fn local_seal<T: View>(
     mut store: StoreContextMut<'_, T>,
-    (key, nonce, aad, plaintext): (Resource<Arc<LocalKey>>, Bytes, Bytes, Bytes),
+    (key, prefix, start, header, end, aad, plaintext): LocalSealParams,
 ) -> Result<(Option<Lent>,)> {
     let key = store.data_mut().keys().table.get(&key)?.clone();
-    let buffer = store.data_mut().keys().take_buffer();
-    let nonce = nonce.as_le_slice(&store);
-    let aad = aad.as_le_slice(&store);
-    let sealed = key.seal(nonce, aad, plaintext.as_le_slice(&store), buffer);
-    let keys = store.data_mut().keys();
-    Ok((sealed.map(|sealed| keys.lend(sealed)),))
+    let mut out = store.data_mut().keys().take_buffer();
+    let of = |bytes: &Bytes| bytes.as_le_slice(&store).len();
+    let around = of(&prefix) + of(&start) + of(&header) + of(&end);
+    out.reserve(around + key.sealed_len(of(&plaintext)));
+    for before in [&prefix, &start, &header] {
+        out.extend_from_slice(before.as_le_slice(&store));
+    }
+    let sealed = key.seal(
+        header.as_le_slice(&store),
+        aad.as_le_slice(&store),
+        plaintext.as_le_slice(&store),
+        &mut out,
+    );
+    Ok((match sealed {
+        Some(()) => {
+            out.extend_from_slice(end.as_le_slice(&store));
+            Some(store.data_mut().keys().lend_sealed(out))
+        }
+        None => None,
+    },))
 }
 
 fn local_open<T: View>(
@@ -261,45 +412,8 @@ fn local_open<T: View>(
     (key, aad, sealed): (Resource<Arc<LocalKey>>, Bytes, Bytes),
 ) -> Result<(Result<Lent, OpenError>,)> {
     let key = store.data_mut().keys().table.get(&key)?.clone();
-    let buffer = store.data_mut().keys().take_buffer();
-    let opened = key.open(aad.as_le_slice(&store), sealed.as_le_slice(&store), buffer);
+    let mut out = store.data_mut().keys().take_buffer();
+    let opened = key.open(aad.as_le_slice(&store), sealed.as_le_slice(&store), &mut out);
     let keys = store.data_mut().keys();
-    Ok((opened.map(|plaintext| keys.lend(plaintext)),))
-}
-
-impl LocalKey {
-    /// Encrypts a whole value. `buffer` must be empty; its memory is reused if possible.
-    fn seal(
-        &self,
-        nonce: &[u8],
-        aad: &[u8],
-        plaintext: &[u8],
-        mut buffer: Zeroizing<Vec<u8>>,
-    ) -> Option<Zeroizing<Vec<u8>>> {
-        match self {
-            Self::AesGcm(key) => {
-                buffer.extend_from_slice(nonce);
-                key.seal(nonce, aad, plaintext, &mut buffer).ok()?;
-            }
-            Self::AesCbc(key) => *buffer = key.seal(nonce.try_into().ok()?, plaintext),
-            Self::Secretbox(key) => *buffer = key.seal(nonce.try_into().ok()?, plaintext)?,
-        }
-        Some(buffer)
-    }
-
-    fn open(
-        &self,
-        aad: &[u8],
-        sealed: &[u8],
-        mut buffer: Zeroizing<Vec<u8>>,
-    ) -> Result<Zeroizing<Vec<u8>>, OpenError> {
-        match self {
-            Self::AesGcm(key) => {
-                key.open(aad, sealed, &mut buffer)?;
-                Ok(buffer)
-            }
-            Self::AesCbc(key) => Ok(key.open(sealed)?),
-            Self::Secretbox(key) => Ok(key.open(sealed)?),
-        }
-    }
+    Ok((opened.map(|()| keys.lend(out)).map_err(Into::into),))
 }

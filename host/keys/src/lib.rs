@@ -8,14 +8,19 @@
 //! handle is dropped. Parameters are read directly from the component's memory.
 
 mod interface;
+mod sealer;
 
 use std::sync::Arc;
 
-use dekker_crypto::{CbcKey, GcmKey, SecretboxKey};
+use dekker_crypto::{CbcKey, GcmKey, SecretboxKey, cbc, secretbox};
+use subtle::ConstantTimeEq;
 use wasmtime::component::{Resource, ResourceTable};
 use zeroize::{Zeroize, Zeroizing};
 
-pub use interface::{DekSourceType, add_to_linker};
+pub use interface::{DekSourceType, OpenError, add_to_linker};
+pub use sealer::NotSealed;
+
+use sealer::Sealer;
 
 /// 64 KiB: the capacity that a buffer may keep when it is emptied. Most values are smaller.
 const BUFFER_KEPT: usize = 64 * 1024;
@@ -48,15 +53,38 @@ pub struct Keys {
 /// The resource `opening-key`, which can only open. Outside a table, it is a key that moves from one store to another.
 pub struct OpeningKey(Arc<GcmKey>);
 
+/// The resource `secret`: a DEK or seed in plaintext.
+pub struct Secret(Zeroizing<Vec<u8>>);
+
+impl Secret {
+    fn is(&self, bytes: &[u8]) -> bool {
+        self.0.as_slice().ct_eq(bytes).into()
+    }
+}
+
 /// The resource `sealing-key`, which can seal and be exported. Outside a table, it is a key that moves from one store to another.
 pub struct SealingKey {
     bytes: Zeroizing<Vec<u8>>,
     key: Arc<GcmKey>,
 }
 
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
 impl SealingKey {
     fn share(&self) -> Self {
         Self { bytes: self.bytes.clone(), key: self.key.clone() }
+    }
+}
+
+impl OpeningKey {
+    /// Returns another handle to the same key.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        Self(self.0.clone())
     }
 }
 
@@ -79,6 +107,58 @@ pub(crate) enum LocalKey {
     Secretbox(SecretboxKey),
 }
 
+impl LocalKey {
+    /// Returns the length of the nonce or IV.
+    const fn header_len(&self) -> usize {
+        match self {
+            Self::AesGcm(key) => key.header_len(),
+            Self::AesCbc(_) => cbc::BLOCK_LEN,
+            Self::Secretbox(_) => secretbox::NONCE_LEN,
+        }
+    }
+
+    /// Returns the length of what [`Self::seal`] appends.
+    const fn sealed_len(&self, len: usize) -> usize {
+        match self {
+            Self::AesGcm(_) => len + dekker_crypto::gcm::TAG_LEN,
+            Self::AesCbc(_) => CbcKey::sealed_len(len),
+            Self::Secretbox(_) => secretbox::TAG_LEN + len,
+        }
+    }
+
+    /// Appends what follows the header. Returns `None` if the header has the wrong length or the cipher fails.
+    fn seal(
+        &self,
+        header: &[u8],
+        aad: &[u8],
+        plaintext: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Option<()> {
+        match self {
+            Self::AesGcm(key) => key.seal(header, aad, plaintext, out).ok(),
+            Self::AesCbc(key) => {
+                key.seal(header.try_into().ok()?, plaintext, out);
+                Some(())
+            }
+            Self::Secretbox(key) => key.seal(header.try_into().ok()?, plaintext, out),
+        }
+    }
+
+    fn open(
+        &self,
+        aad: &[u8],
+        sealed: &[u8],
+        buffer: &mut Zeroizing<Vec<u8>>,
+    ) -> Result<(), dekker_crypto::OpenError> {
+        match self {
+            Self::AesGcm(key) => return key.open(aad, sealed, buffer),
+            Self::AesCbc(key) => *buffer = key.open(sealed)?,
+            Self::Secretbox(key) => *buffer = key.open(sealed)?,
+        }
+        Ok(())
+    }
+}
+
 impl Keys {
     /// Creates an empty table, for as many keys as fit in about `memory` bytes. The component decides how many keys it creates, and it is not trusted
     /// with all of the host's memory: one key too many is a trap.
@@ -95,6 +175,66 @@ impl Keys {
     /// engine and for what it borrows during a call.
     pub fn handles_max(memory: usize) -> usize {
         memory / KEY_SIZE + 64
+    }
+
+    /// Seals a value as a plan of `dekker:transformer/plans` describes it, and returns the whole stored value. `aad` is the storage key. `random` must
+    /// come from the kernel, as for [`View::random`].
+    ///
+    /// # Errors
+    /// The outer error means that the component named a sealer that it does not have. The inner error means that the cipher or `random` failed.
+    pub fn seal(
+        &self,
+        sealer: u32,
+        counter: Option<u64>,
+        aad: &[u8],
+        plaintext: &[u8],
+        random: impl FnOnce(&mut [u8]) -> wasmtime::Result<()>,
+    ) -> wasmtime::Result<Result<Vec<u8>, NotSealed>> {
+        let sealer = self.table.get(&Resource::<Sealer>::new_borrow(sealer))?;
+        Ok(sealer.seal(counter, aad, plaintext, random))
+    }
+
+    /// Opens a part of a value as a plan of `dekker:transformer/plans` describes it. `aad` is the storage key. The plaintext is a secret.
+    ///
+    /// # Errors
+    /// The outer error means that the component named a key that it does not have. The inner error means that the key does not open the value.
+    pub fn open(
+        &self,
+        opener: u32,
+        aad: &[u8],
+        sealed: &[u8],
+    ) -> wasmtime::Result<Result<Zeroizing<Vec<u8>>, OpenError>> {
+        let mut plaintext = Zeroizing::default();
+        let opened = match self.table.get(&Resource::<OpeningKey>::new_borrow(opener)) {
+            Ok(key) => key.0.open(aad, sealed, &mut plaintext),
+            Err(_) => {
+                let key = self.table.get(&Resource::<Arc<LocalKey>>::new_borrow(opener))?;
+                key.open(aad, sealed, &mut plaintext)
+            }
+        };
+        Ok(opened.map(|()| plaintext).map_err(Into::into))
+    }
+
+    /// Returns the key that a plan names as its opener, for another store. Returns `None` if it is a key of the configuration.
+    pub fn opener(&self, opener: u32) -> Option<OpeningKey> {
+        let key = self.table.get(&Resource::<OpeningKey>::new_borrow(opener)).ok()?;
+        Some(OpeningKey(key.0.clone()))
+    }
+
+    /// Removes from this table a secret that its component has given away.
+    ///
+    /// # Errors
+    /// Returns an error if there is no such handle, or if it is borrowed.
+    pub fn take_secret(&mut self, secret: Resource<Secret>) -> wasmtime::Result<Zeroizing<Vec<u8>>> {
+        Ok(self.table.delete(secret)?.0)
+    }
+
+    /// Puts a secret into this table, for this store's component.
+    ///
+    /// # Errors
+    /// Returns an error if the table is full.
+    pub fn put_secret(&mut self, bytes: Zeroizing<Vec<u8>>) -> wasmtime::Result<Resource<Secret>> {
+        self.push(Secret(bytes))
     }
 
     /// Erases the content that the last call left in the buffer, such as a plaintext. Call this after each call into the component.
@@ -144,14 +284,6 @@ impl Keys {
     /// # Errors
     /// Returns an error if there is no such handle, or if it is borrowed.
     pub fn take_sealing(&mut self, key: Resource<SealingKey>) -> wasmtime::Result<SealingKey> {
-        Ok(self.table.delete(key)?)
-    }
-
-    /// Like [`Self::take_sealing`], for an opening key.
-    ///
-    /// # Errors
-    /// Same as [`Self::take_sealing`].
-    pub fn take_opening(&mut self, key: Resource<OpeningKey>) -> wasmtime::Result<OpeningKey> {
         Ok(self.table.delete(key)?)
     }
 

@@ -91,7 +91,10 @@ impl Tools for Compiled {
 
     fn open_with_dek(&self, stored: &[u8], key: &[u8], dek: &[u8]) -> anyhow::Result<Opened> {
         let opened = self.component.open_with_dek(stored, key, dek).map_err(failed)??;
-        Ok(Opened::without_state(opened.plaintext.into_zeroizing(), opened.key_id_hash))
+        Ok(Opened::without_state(
+            opened.plaintext.into_zeroizing(),
+            opened.key_id_hash.as_deref().map(str::to_owned),
+        ))
     }
 
     fn seal_with_dek(
@@ -102,6 +105,9 @@ impl Tools for Compiled {
         dek: &[u8],
     ) -> anyhow::Result<Opened> {
         let sealed = self.component.seal_with_dek(plaintext, key, like, dek).map_err(failed)??;
-        Ok(Opened::without_state(Zeroizing::new(sealed.stored), sealed.key_id_hash))
+        Ok(Opened::without_state(
+            Zeroizing::new(sealed.stored),
+            sealed.key_id_hash.as_deref().map(str::to_owned),
+        ))
     }
 }

@@ -88,7 +88,10 @@ pub(super) async fn encrypt(args: EncryptArgs) -> anyhow::Result<ExitCode> {
                 is_plaintext: encrypted.transformer_prefix.is_empty(),
             }
             .warn();
-            Opened::without_state(Zeroizing::new(encrypted.stored), encrypted.key_id_hash)
+            Opened::without_state(
+                Zeroizing::new(encrypted.stored),
+                encrypted.key_id_hash.as_deref().map(str::to_owned),
+            )
         }
     };
     finish(&encrypted, &mut std::io::stdout().lock())?;
@@ -177,7 +180,7 @@ impl Decryptor for ByEngine {
                 bytes: decrypted.plaintext.into_zeroizing(),
                 stale: decrypted.state.map(|_| decrypted.stale),
                 state: decrypted.state.and_then(|state| ValueState::of_name(state.as_str())),
-                key_id_hash: decrypted.key_id_hash,
+                key_id_hash: decrypted.key_id_hash.as_deref().map(str::to_owned),
             })),
             Err(error @ HostError::Closed) => Err(error.into()),
             Err(error) => Ok(Err(error.into())),

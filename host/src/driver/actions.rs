@@ -1,14 +1,36 @@
 //! Carries out the actions that the guest requests.
 
-use super::Driver;
+use super::{Driver, Opened};
 use super::kms_calls::KmsCalls;
 use super::requests::{Open, Pending};
 use crate::fault::ReloadError;
-use crate::guest::{Action, Guest, LogLevel, LogLine};
+use crate::guest::{Action, Guest, LogLevel, LogLine, Polled};
 use crate::model::HostError;
 
 impl Driver {
-    pub(super) fn act(&mut self, action: Action) {
+    pub(super) fn act(&mut self, polled: Polled) {
+        match polled {
+            Polled::Encrypted { op, outcome } => {
+                if let Some(Pending { open: Open::ToStorage { reply, .. }, .. }) =
+                    self.open.remove(&op)
+                {
+                    // The receiver may be gone.
+                    let _ = reply.send(outcome.map_err(HostError::Transform));
+                }
+            }
+            Polled::Decrypted { op, outcome, dek } => {
+                if let Some(Pending { open: Open::FromStorage { reply, .. }, .. }) =
+                    self.open.remove(&op)
+                {
+                    let outcome = outcome.map(|decrypted| Opened { decrypted, dek });
+                    let _ = reply.send(outcome.map_err(HostError::Transform));
+                }
+            }
+            Polled::Action(action) => self.perform(action),
+        }
+    }
+
+    fn perform(&mut self, action: Action) {
         match action {
             Action::CallStatus(call) => {
                 self.place(call.provider, |kms, incarnation| kms.status(incarnation, call))
@@ -22,29 +44,8 @@ impl Driver {
             Action::CallDecrypt(call) => {
                 self.place(call.provider, |kms, incarnation| kms.decrypt(incarnation, call))
             }
-            Action::ToStorageDone(done) => {
-                if let Some(Pending { open: Open::ToStorage { reply, .. }, .. }) =
-                    self.open.remove(&done.op)
-                {
-                    let outcome = done
-                        .outcome
-                        .map(Into::into)
-                        .map_err(|error| HostError::Transform(error.into()));
-                    // The receiver may be gone.
-                    let _ = reply.send(outcome);
-                }
-            }
-            Action::FromStorageDone(done) => {
-                let outcome = done
-                    .outcome
-                    .map(Into::into)
-                    .map_err(|error| HostError::Transform(error.into()));
-                if let Some(Pending { open: Open::FromStorage { reply, .. }, .. }) =
-                    self.open.remove(&done.op)
-                {
-                    let _ = reply.send(outcome);
-                }
-            }
+            // `poll_actions` has replaced these.
+            Action::ToStorageDone(_) | Action::FromStorageDone(_) | Action::Ready(_) => {}
             Action::HealthDone(done) => {
                 if let Some(Pending { open: Open::Health { reply }, .. }) =
                     self.open.remove(&done.op)

@@ -27,7 +27,7 @@ pub(crate) enum Request {
         op: u64,
         at: Location,
         stored: Vec<u8>,
-        reply: Reply<Decrypted>,
+        reply: Reply<Opened>,
     },
     Health {
         op: u64,
@@ -60,12 +60,13 @@ pub(crate) enum Request {
         provider: String,
         reply: Reply<Option<LeasedDek>>,
     },
-    /// Requests the decrypted DEK of a stored value for a worker.
-    KnownDek {
-        at: Location,
-        stored: Vec<u8>,
-        reply: Reply<Option<OpeningKey>>,
-    },
+}
+
+/// The result of a read.
+pub(crate) struct Opened {
+    pub(crate) decrypted: Decrypted,
+    /// The DEK that opened the value, for a worker. Only for KMS.
+    pub(crate) dek: Option<OpeningKey>,
 }
 
 /// A message that takes precedence over requests.

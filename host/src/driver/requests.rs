@@ -3,10 +3,10 @@
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use super::{ConfigFile, ConfigsInUse, Driver, Judged, Reply, Request};
+use super::{ConfigFile, ConfigsInUse, Driver, Judged, Opened, Reply, Request};
 use crate::fault::{Fault, ReloadError};
 use crate::guest::{Guest, Trap};
-use crate::model::{Check, Decrypted, Encrypted, HostError, Location, TransformError};
+use crate::model::{Check, Encrypted, HostError, Location, TransformError};
 use crate::workers::{DekId, LeasedDek};
 
 /// How often an operation is passed to a fresh instance before it is assumed to cause the traps: 2.
@@ -20,14 +20,14 @@ pub(super) struct Pending {
 
 pub(super) enum Open {
     ToStorage { at: Location, plaintext: Zeroizing<Vec<u8>>, reply: Reply<Encrypted> },
-    FromStorage { at: Location, stored: Vec<u8>, reply: Reply<Decrypted> },
+    FromStorage { at: Location, stored: Vec<u8>, reply: Reply<Opened> },
     Health { reply: Reply<Vec<Check>> },
 }
 
 /// The guest's response to a request: a result, or `Wait` if the guest has parked the operation.
 enum Said {
     Encrypted(Result<Encrypted, TransformError>),
-    Decrypted(Result<Decrypted, TransformError>),
+    Opened(Result<Opened, TransformError>),
     Checks(Vec<Check>),
     Wait,
 }
@@ -56,7 +56,9 @@ impl Open {
                 guest.to_storage(op, at, plaintext, now)?.map_or(Said::Wait, Said::Encrypted)
             }
             Self::FromStorage { at, stored, reply: _ } => {
-                guest.from_storage(op, at, stored, now)?.map_or(Said::Wait, Said::Decrypted)
+                let outcome = guest.from_storage(op, at, stored, now)?;
+                let opened = |decrypted| Opened { decrypted, dek: guest.take_dek() };
+                outcome.map_or(Said::Wait, |outcome| Said::Opened(outcome.map(opened)))
             }
             Self::Health { reply: _ } => guest.health(op, now)?.map_or(Said::Wait, Said::Checks),
         })
@@ -67,7 +69,7 @@ impl Open {
             (Self::ToStorage { reply, .. }, Said::Encrypted(outcome)) => {
                 drop(reply.send(outcome.map_err(HostError::Transform)))
             }
-            (Self::FromStorage { reply, .. }, Said::Decrypted(outcome)) => {
+            (Self::FromStorage { reply, .. }, Said::Opened(outcome)) => {
                 drop(reply.send(outcome.map_err(HostError::Transform)))
             }
             (Self::Health { reply }, Said::Checks(checks)) => drop(reply.send(Ok(checks))),
@@ -120,9 +122,6 @@ impl Driver {
                         lease,
                     }))
                 });
-            }
-            Request::KnownDek { at, stored, reply } => {
-                self.answer(reply, |guest| guest.known_dek(&at, &stored));
             }
             Request::Reload { config, over, reply } => {
                 if over.is_some_and(|over| over != self.configs.running().hash) {
@@ -183,7 +182,7 @@ impl Driver {
         self.call_took = start.elapsed();
         match said {
             // An immediate success leaves no actions in the guest, so `settle` is not needed.
-            Ok(said @ (Said::Encrypted(Ok(_)) | Said::Decrypted(Ok(_)))) => open.answer(said),
+            Ok(said @ (Said::Encrypted(Ok(_)) | Said::Opened(Ok(_)))) => open.answer(said),
             Ok(Said::Wait) => {
                 self.open.insert(op, Pending { open, replays });
                 self.settle(Some(op));

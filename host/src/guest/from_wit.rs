@@ -8,7 +8,13 @@ impl From<wit::Encrypted> for model::Encrypted {
     fn from(value: wit::Encrypted) -> Self {
         let wit::Encrypted { stored, transformer_prefix, key_prefix, has_rule, key_id_hash } =
             value;
-        Self { stored, transformer_prefix, key_prefix, has_rule, key_id_hash }
+        Self {
+            stored,
+            transformer_prefix: transformer_prefix.into(),
+            key_prefix: key_prefix.map(Into::into),
+            has_rule,
+            key_id_hash: key_id_hash.map(Into::into),
+        }
     }
 }
 
@@ -27,10 +33,10 @@ impl From<wit::Decrypted> for model::Decrypted {
             plaintext: plaintext.into(),
             stale,
             state: state.map(Into::into),
-            transformer_prefix,
-            key_prefix,
+            transformer_prefix: transformer_prefix.into(),
+            key_prefix: key_prefix.map(Into::into),
             has_rule,
-            key_id_hash,
+            key_id_hash: key_id_hash.map(Into::into),
         }
     }
 }

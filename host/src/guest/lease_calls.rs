@@ -4,16 +4,16 @@
 use dekker_keys::{DekSourceType, OpeningKey, SealingKey};
 use wasmtime::component::{
     ComponentNamedList, ComponentType, Func, Instance, Lift, Lower, Resource, ResourceAny,
-    TypedFunc,
 };
 use wasmtime::{Error, Result, Store};
 
 use super::bindings::dekker::transformer::types as wit;
-use super::value_calls::{At, borrowed};
+use super::plan_calls::{Call, Plans, Read, WritePlan};
+use super::window::{Missing, Window};
 use super::{Guest, Options, State, arm, export};
 use crate::model::{Decrypted, Encrypted, Location};
 
-const INTERFACE: &str = "dekker:transformer/leases@0.1.0";
+const INTERFACE: &str = "dekker:transformer/leases@0.2.0";
 
 /// The WIT record `lease`.
 #[derive(ComponentType, Lift, Lower)]
@@ -66,7 +66,6 @@ impl Lease {
 pub(super) struct Leases {
     write_states: Func,
     take_lease: Func,
-    known_dek: Func,
     adopt: Func,
     extend: Func,
     learn: Func,
@@ -75,7 +74,8 @@ pub(super) struct Leases {
 }
 
 type Loaded = core::result::Result<ResourceAny, Vec<wit::ConfigFinding>>;
-type TryParams<'a> = (ResourceAny, At<'a>, &'a [u8], u64);
+type TryWriteParams = (ResourceAny, u32, u64);
+type TryReadParams<'a> = (ResourceAny, u32, Window<'a>, u64);
 
 impl Leases {
     /// Looks up the functions. Returns `None` if the component is self-contained.
@@ -87,7 +87,6 @@ impl Leases {
         let leases = Self {
             write_states: func("write-states")?,
             take_lease: func("take-lease")?,
-            known_dek: func("known-dek")?,
             adopt: func("adopt")?,
             extend: func("extend")?,
             learn: func("learn")?,
@@ -96,8 +95,8 @@ impl Leases {
         };
         // Check the types of the functions that are later called without a check.
         let (to, from) = (leases.try_to_storage, leases.try_from_storage);
-        to.typed::<TryParams<'static>, (Option<wit::Encrypted>,)>(&*store)?;
-        from.typed::<TryParams<'static>, (Option<wit::Decrypted>,)>(&*store)?;
+        to.typed::<TryWriteParams, (Option<WritePlan>,)>(&*store)?;
+        from.typed::<TryReadParams<'static>, (Read,)>(&*store)?;
         Ok(Some(leases))
     }
 }
@@ -140,16 +139,6 @@ impl Guest {
         Ok(Some(Lease { record, key }))
     }
 
-    /// Returns the DEK of a stored value, if a control engine has it.
-    pub(crate) fn known_dek(&mut self, at: &Location, stored: &[u8]) -> Result<Option<OpeningKey>> {
-        let (key,): (Option<Resource<OpeningKey>>,) = self.lease_call(
-            |leases| leases.known_dek,
-            |engine, _| Ok((engine, &*at.resource, stored)),
-        )?;
-        let keys = &mut self.store.data_mut().keys;
-        key.map(|key| keys.take_opening(key)).transpose()
-    }
-
     /// Gives a worker a leased DEK to encrypt with. Returns `false` if the worker has no such provider.
     pub(crate) fn adopt(&mut self, lease: Lease) -> Result<bool> {
         let Lease { mut record, key } = lease;
@@ -169,14 +158,28 @@ impl Guest {
     }
 
     /// Adds the DEK of a stored value to a worker's cache.
-    pub(crate) fn learn(&mut self, at: &Location, stored: &[u8], dek: OpeningKey) -> Result<()> {
-        self.lease_call(
-            |leases| leases.learn,
-            |engine, state| {
-                let dek = state.keys.put_opening(dek)?;
-                Ok((engine, &*at.resource, stored, dek))
-            },
-        )
+    pub(crate) fn learn(&mut self, at: &Location, stored: &[u8], dek: &OpeningKey) -> Result<()> {
+        let mut more = None;
+        // If the worker needs more of the value the second time, it does not learn the DEK, and the next such value is read by the control engine.
+        for _ in 0..2 {
+            let mut plans = self.plans.take();
+            let window = plans.as_mut().ok_or_else(no_leases)?.shown(stored, more);
+            let learned: Result<(Option<Missing>,)> = window.and_then(|window| {
+                self.lease_call(
+                    |leases| leases.learn,
+                    |engine, state| {
+                        let dek = state.keys.put_opening(dek.share())?;
+                        Ok((engine, &*at.resource, window, dek))
+                    },
+                )
+            });
+            self.plans = plans;
+            match learned? {
+                (None,) => return Ok(()),
+                missing => (more,) = missing,
+            }
+        }
+        Ok(())
     }
 
     /// Tries to encrypt a value in a worker. Returns `None` if the control engine must do it.
@@ -187,8 +190,8 @@ impl Guest {
         now: u64,
     ) -> Result<Option<Encrypted>> {
         let func = self.leases()?.try_to_storage;
-        let written: Option<wit::Encrypted> = self.attempt(func, at, plaintext, now)?;
-        Ok(written.map(Into::into))
+        let (plans, mut call) = self.plans()?;
+        plans.try_to_storage(&mut call, func, at, plaintext, now)
     }
 
     /// Tries to decrypt a value in a worker. Returns `None` if the control engine must do it.
@@ -199,27 +202,38 @@ impl Guest {
         now: u64,
     ) -> Result<Option<Decrypted>> {
         let func = self.leases()?.try_from_storage;
-        let read: Option<wit::Decrypted> = self.attempt(func, at, stored, now)?;
-        Ok(read.map(Into::into))
+        let (plans, mut call) = self.plans()?;
+        plans.try_from_storage(&mut call, func, at, stored, now)
     }
 
-    /// Calls `try-to-storage` or `try-from-storage`. `func` must be one of the two functions whose types `Leases::find` has checked.
-    fn attempt<T>(&mut self, func: Func, at: &Location, value: &[u8], now: u64) -> Result<Option<T>>
-    where
-        (Option<T>,): ComponentNamedList + Lift,
-        T: 'static,
-    {
+    /// Encrypts values without parking. A value for which the result is `None` must be encrypted alone, in the control engine.
+    pub(crate) fn to_storage_many(
+        &mut self,
+        values: &[(&Location, &[u8])],
+        now: u64,
+    ) -> Result<Vec<Option<Encrypted>>> {
+        let (plans, mut call) = self.plans()?;
+        plans.to_storage_many(&mut call, values, now)
+    }
+
+    /// Decrypts values without parking. A value for which the result is `None` must be decrypted alone, in the control engine.
+    pub(crate) fn from_storage_many(
+        &mut self,
+        values: &[(&Location, &[u8])],
+        now: u64,
+    ) -> Result<Vec<Option<Decrypted>>> {
+        let (plans, mut call) = self.plans()?;
+        plans.from_storage_many(&mut call, values, now)
+    }
+
+    fn plans(&mut self) -> Result<(&mut Plans, Call<'_>)> {
         arm(&mut self.store);
-        // SAFETY: the caller names the type that `find` has checked.
-        #[allow(unsafe_code)]
-        let func = unsafe { TypedFunc::<TryParams<'_>, (Option<T>,)>::new_unchecked(func) };
-        let outcome = func.call(&mut self.store, (self.engine, borrowed(at), value, now));
-        self.store.data_mut().keys.erase();
-        outcome.map(|(outcome,)| outcome)
+        let plans = self.plans.as_mut().ok_or_else(no_leases)?;
+        Ok((plans, Call { store: &mut self.store, engine: self.engine }))
     }
 
     fn leases(&self) -> Result<&Leases> {
-        self.leases.as_ref().ok_or_else(|| Error::msg("a self-contained component has no leases"))
+        self.leases.as_ref().ok_or_else(no_leases)
     }
 
     /// Calls one of the less frequent functions, with a check of its type.
@@ -239,4 +253,8 @@ impl Guest {
         self.store.data_mut().keys.erase();
         outcome
     }
+}
+
+fn no_leases() -> Error {
+    Error::msg("a self-contained component has no leases")
 }

@@ -10,7 +10,7 @@ use super::bindings::dekker::transformer::types as wit;
 use super::{State, export};
 use crate::model::Location;
 
-const INTERFACE: &str = "dekker:transformer/engine@0.1.0";
+const INTERFACE: &str = "dekker:transformer/engine@0.2.0";
 
 /// The WIT record `location`, borrowed.
 #[derive(ComponentType, Lower)]

@@ -167,14 +167,14 @@ async fn from_storage<S: Service>(
 }
 
 /// Returns a 200 answer with raw bytes. They are erased once they are sent; until then the request keeps its slot.
-fn answer(value: Plaintext, key_id_hash: Option<String>, place: Place<'_>) -> Response {
+fn answer(value: Plaintext, key_id_hash: Option<Arc<str>>, place: Place<'_>) -> Response {
     let mut response = Response::new(body::erasing(value));
     response.extensions_mut().insert(place.held());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // The hash comes from the guest. It is left out if it is not a valid header value.
-    if let Some(hash) = key_id_hash.and_then(|hash| HeaderValue::try_from(hash).ok()) {
+    if let Some(hash) = key_id_hash.and_then(|hash| HeaderValue::try_from(&*hash).ok()) {
         headers.insert(KEY_ID_HASH, hash);
     }
     response

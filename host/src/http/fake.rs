@@ -104,10 +104,10 @@ impl Service for Fake {
         mut plaintext: Zeroizing<Vec<u8>>,
     ) -> Result<Encrypted, HostError> {
         let stored = self.transform(at, std::mem::take(&mut *plaintext)).await?;
-        let key_id_hash = Some("sha256:aa".to_owned());
+        let key_id_hash = Some("sha256:aa".into());
         Ok(Encrypted {
             stored,
-            transformer_prefix: PREFIX.to_owned(),
+            transformer_prefix: PREFIX.into(),
             key_prefix: None,
             has_rule: true,
             key_id_hash,
@@ -129,10 +129,10 @@ impl Service for Fake {
             plaintext,
             stale: matches!(state, Some(ValueState::Stale | ValueState::OtherSource)),
             state,
-            transformer_prefix: if is_identity { String::new() } else { PREFIX.to_owned() },
+            transformer_prefix: if is_identity { "".into() } else { PREFIX.into() },
             key_prefix: None,
             has_rule: true,
-            key_id_hash: (!is_identity).then(|| "sha256:aa".to_owned()),
+            key_id_hash: (!is_identity).then(|| "sha256:aa".into()),
         })
     }
 

@@ -66,11 +66,22 @@ pub(crate) fn read(read: Decrypted) -> wit::Decrypted {
     }
 }
 
-fn value_state(state: ValueState) -> wit::ValueState {
+pub(crate) fn value_state(state: ValueState) -> wit::ValueState {
     match state {
         ValueState::Fresh => wit::ValueState::Fresh,
         ValueState::OtherSource => wit::ValueState::OtherSource,
         ValueState::Stale => wit::ValueState::Stale,
+    }
+}
+
+#[cfg(feature = "accelerated")]
+pub(crate) fn missing(
+    missing: dekker_core::provider::stored::Missing,
+) -> crate::bindings::exports::dekker::transformer::plans::Missing {
+    let dekker_core::provider::stored::Missing { head, tail } = missing;
+    crate::bindings::exports::dekker::transformer::plans::Missing {
+        head: head as u32,
+        tail: tail as u32,
     }
 }
 
@@ -79,7 +90,7 @@ fn owned(text: &str) -> String {
     text.into()
 }
 
-fn error(error: TransformError) -> wit::TransformError {
+pub(crate) fn error(error: TransformError) -> wit::TransformError {
     wit::TransformError {
         kind: match error.kind {
             ErrorKind::NoMatchingPrefix => wit::ErrorKind::NoMatchingPrefix,
@@ -176,6 +187,7 @@ pub(crate) fn action(action: core::Action) -> face::Action {
         core::Action::ReloadDone { generation, outcome } => {
             face::Action::ReloadDone(face::ReloadResult { generation: generation.0, outcome })
         }
+        core::Action::Ready { op } => face::Action::Ready(op.0),
         core::Action::CloseProvider { provider } => face::Action::CloseProvider(provider.0),
         core::Action::Log(line) => face::Action::Log(face::LogLine {
             level: match line.level {

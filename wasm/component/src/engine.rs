@@ -3,10 +3,12 @@
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::cell::RefCell;
+use core::cell::{RefCell, RefMut};
 use core::num::NonZeroUsize;
 
-use dekker_core::engine::event::OpId;
+#[cfg(feature = "accelerated")]
+use dekker_core::crypto::secret::DekBytes;
+use dekker_core::engine::event::{Action, OpId};
 use dekker_core::engine::{Engine, Options};
 use dekker_core::provider::kms::dek_cache::DekCache;
 use dekker_core::time::Timestamp;
@@ -22,7 +24,56 @@ impl face::Guest for Component {
 }
 
 /// The resource `engine`. Borrows never conflict: the component has one thread, and no call reenters it.
-pub(crate) struct EngineResource(pub(crate) RefCell<Engine>);
+pub(crate) struct EngineResource {
+    engine: RefCell<Engine>,
+    #[cfg(feature = "accelerated")]
+    pub(crate) plans: RefCell<crate::plans::Plans>,
+}
+
+impl EngineResource {
+    pub(crate) fn new(engine: Engine) -> Self {
+        Self {
+            engine: RefCell::new(engine),
+            #[cfg(feature = "accelerated")]
+            plans: RefCell::default(),
+        }
+    }
+
+    /// Returns the engine. Counts the plans of the last call as carried out.
+    pub(crate) fn engine(&self) -> RefMut<'_, Engine> {
+        #[cfg_attr(not(feature = "accelerated"), expect(unused_mut))]
+        let mut engine = self.engine.borrow_mut();
+        #[cfg(feature = "accelerated")]
+        crate::plans::Plans::settle(&self.plans, &mut engine);
+        engine
+    }
+
+    /// Returns the engine, and leaves the plans of the last call open.
+    #[cfg(feature = "accelerated")]
+    pub(crate) fn unsettled_engine(&self) -> RefMut<'_, Engine> {
+        self.engine.borrow_mut()
+    }
+
+    /// Converts an action. A DEK that is in the host stays there, until it is asked for.
+    #[cfg(feature = "accelerated")]
+    fn action(&self, action: Action) -> face::Action {
+        match action {
+            Action::CallEncrypt { call, provider, uid, plaintext: DekBytes::Held(held), is_new_dek } => {
+                if let Ok(dek) = held.downcast() {
+                    self.plans.borrow_mut().keep_dek(call, *dek);
+                }
+                let plaintext = Vec::new().into();
+                convert::action(Action::CallEncrypt { call, provider, uid, plaintext, is_new_dek })
+            }
+            action => convert::action(action),
+        }
+    }
+
+    #[cfg(not(feature = "accelerated"))]
+    fn action(&self, action: Action) -> face::Action {
+        convert::action(action)
+    }
+}
 
 pub(crate) fn location(at: &Location) -> dekker_core::Location<'_> {
     dekker_core::Location { resource: &at.resource, key: &at.key }
@@ -39,6 +90,7 @@ pub(crate) fn options(options: face::Options) -> Options {
             .unwrap_or(DekCache::DEFAULT_CAPACITY),
         apiserver_id,
         read_only,
+        keep_file: false,
     }
 }
 
@@ -55,7 +107,7 @@ impl face::GuestEngine for EngineResource {
             Box::new(WasiRandom),
             Timestamp::from_millis(now),
         )
-        .map(|engine| face::Engine::new(Self(RefCell::new(engine))))
+        .map(|engine| face::Engine::new(Self::new(engine)))
         .map_err(|faults| convert::faults(&faults))
     }
 
@@ -66,7 +118,7 @@ impl face::GuestEngine for EngineResource {
         plaintext: Vec<u8>,
         now: u64,
     ) -> Option<Result<Encrypted, TransformError>> {
-        let outcome = self.0.borrow_mut().to_storage(
+        let outcome = self.engine().to_storage(
             OpId(op),
             location(&at),
             &plaintext,
@@ -82,7 +134,7 @@ impl face::GuestEngine for EngineResource {
         stored: Vec<u8>,
         now: u64,
     ) -> Option<Result<Decrypted, TransformError>> {
-        let outcome = self.0.borrow_mut().from_storage(
+        let outcome = self.engine().from_storage(
             OpId(op),
             location(&at),
             &stored,
@@ -92,60 +144,59 @@ impl face::GuestEngine for EngineResource {
     }
 
     fn health(&self, op: u64, now: u64) -> Option<Vec<face::Check>> {
-        let checks = self.0.borrow_mut().health(OpId(op), Timestamp::from_millis(now))?;
+        let checks = self.engine().health(OpId(op), Timestamp::from_millis(now))?;
         Some(checks.into_iter().map(convert::check).collect())
     }
 
     fn check_names(&self) -> Vec<String> {
-        self.0.borrow().check_names()
+        self.engine().check_names()
     }
 
     fn cancel(&self, op: u64) {
-        self.0.borrow_mut().cancel(OpId(op));
+        self.engine().cancel(OpId(op));
     }
 
     fn reload(&self, config: Vec<u8>, now: u64) -> Result<u64, Vec<ConfigFinding>> {
-        self.0
-            .borrow_mut()
+        self.engine()
             .reload(&config, Timestamp::from_millis(now))
             .map(|generation| generation.0)
             .map_err(|faults| convert::faults(&faults))
     }
 
     fn running_generation(&self) -> u64 {
-        self.0.borrow().running_generation().0
+        self.engine().running_generation().0
     }
 
     fn unreadable_after(&self, config: Vec<u8>) -> Result<Vec<String>, Vec<ConfigFinding>> {
-        self.0.borrow().unreadable_after(&config).map_err(|faults| convert::faults(&faults))
+        self.engine().unreadable_after(&config).map_err(|faults| convert::faults(&faults))
     }
 
     fn handle_event(&self, event: face::Event, now: u64) {
-        self.0.borrow_mut().handle_event(convert::event(event), Timestamp::from_millis(now));
+        self.engine().handle_event(convert::event(event), Timestamp::from_millis(now));
     }
 
     fn handle_timeout(&self, now: u64) {
-        self.0.borrow_mut().handle_timeout(Timestamp::from_millis(now));
+        self.engine().handle_timeout(Timestamp::from_millis(now));
     }
 
     fn poll_actions(&self) -> Vec<face::Action> {
-        let mut engine = self.0.borrow_mut();
-        core::iter::from_fn(|| engine.poll_action()).map(convert::action).collect()
+        let mut engine = self.engine();
+        core::iter::from_fn(|| engine.poll_action()).map(|action| self.action(action)).collect()
     }
 
     fn poll_timeout(&self) -> Option<u64> {
-        self.0.borrow().poll_timeout().map(Timestamp::as_millis)
+        self.engine().poll_timeout().map(Timestamp::as_millis)
     }
 
     fn kms_providers(&self) -> Vec<face::KmsProvider> {
-        self.0.borrow().kms_providers().map(convert::kms_provider).collect()
+        self.engine().kms_providers().map(convert::kms_provider).collect()
     }
 
     fn status(&self, now: u64) -> String {
-        self.0.borrow_mut().status(Timestamp::from_millis(now))
+        self.engine().status(Timestamp::from_millis(now))
     }
 
     fn metrics(&self) -> Vec<face::MetricFamily> {
-        self.0.borrow().metrics().into_iter().map(convert::metric_family).collect()
+        self.engine().metrics().into_iter().map(convert::metric_family).collect()
     }
 }

@@ -5,23 +5,25 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::any::Any;
-use core::cell::RefCell;
+use core::cell::RefMut;
 
 use dekker_core::crypto::nonce::CounterRange;
-use dekker_core::engine::{Engine, lease as engines};
+use dekker_core::engine::plans::Read;
+use dekker_core::engine::{Engine, RouteId, lease as engines};
 use dekker_core::provider::kms::message::EncryptedDekSource;
 use dekker_core::time::Timestamp;
 
 use crate::bindings::dekker::crypto::keys as host;
-use crate::bindings::dekker::transformer::types::{ConfigFinding, Decrypted, Encrypted, Location};
+use crate::bindings::dekker::transformer::types::ConfigFinding;
 use crate::bindings::exports::dekker::transformer::engine::{self as face, EngineBorrow, Options};
-use crate::bindings::exports::dekker::transformer::leases;
-use crate::engine::{EngineResource, location, options};
+use crate::bindings::exports::dekker::transformer::{leases, plans as wit};
+use crate::engine::{EngineResource, options};
 use crate::imported_keys::{Opening, Sealing, dek_source_type, of_host};
+use crate::plans::{Planner, stored};
 use crate::{Component, Keys, WasiRandom, convert};
 
-fn engine<'a>(of: &'a EngineBorrow<'_>) -> &'a RefCell<Engine> {
-    &of.get::<EngineResource>().0
+fn engine<'a>(of: &'a EngineBorrow<'_>) -> RefMut<'a, Engine> {
+    of.get::<EngineResource>().engine()
 }
 
 impl leases::Guest for Component {
@@ -31,12 +33,12 @@ impl leases::Guest for Component {
             serial,
             expiry: expiry.as_millis(),
         };
-        engine(&control).borrow().write_states().map(state).collect()
+        engine(&control).write_states().map(state).collect()
     }
 
     fn take_lease(control: EngineBorrow<'_>, provider: String) -> Option<leases::Lease> {
         let engines::Lease { provider, key, source_type, source, range, since, expiry } =
-            engine(&control).borrow_mut().lease(&provider)?;
+            engine(&control).lease(&provider)?;
         let key: &dyn Any = &*key;
         Some(leases::Lease {
             provider: String::from(&*provider),
@@ -56,16 +58,6 @@ impl leases::Guest for Component {
         })
     }
 
-    fn known_dek(
-        control: EngineBorrow<'_>,
-        resource: String,
-        stored: Vec<u8>,
-    ) -> Option<host::OpeningKey> {
-        let dek = engine(&control).borrow_mut().known_dek(&resource, &stored)?;
-        let dek: &dyn Any = &*dek;
-        Some(dek.downcast_ref::<Opening>()?.0.share())
-    }
-
     fn worker(
         config: Vec<u8>,
         given: Options,
@@ -78,7 +70,7 @@ impl leases::Guest for Component {
             Box::new(WasiRandom),
             Timestamp::from_millis(now),
         )
-        .map(|engine| face::Engine::new(EngineResource(RefCell::new(engine))))
+        .map(|engine| face::Engine::new(EngineResource::new(engine)))
         .map_err(|faults| convert::faults(&faults))
     }
 
@@ -99,7 +91,7 @@ impl leases::Guest for Component {
         let annotations = annotations.into_iter().collect();
         let source = EncryptedDekSource::new(encrypted_dek_source, &key_id, annotations);
         source.is_ok_and(|source| {
-            engine(&worker).borrow_mut().adopt(engines::Lease {
+            engine(&worker).adopt(engines::Lease {
                 provider: provider.into(),
                 key: Box::new(Sealing(key)),
                 source_type: of_host(source_type),
@@ -113,33 +105,41 @@ impl leases::Guest for Component {
 
     fn extend(worker: EngineBorrow<'_>, provider: String, expiry: u64) {
         let expiry = Timestamp::from_millis(expiry);
-        engine(&worker).borrow_mut().extend(&provider, expiry);
+        engine(&worker).extend(&provider, expiry);
     }
 
-    fn learn(worker: EngineBorrow<'_>, resource: String, stored: Vec<u8>, dek: host::OpeningKey) {
-        let dek = Arc::new(Opening(dek));
-        engine(&worker).borrow_mut().learn(&resource, &stored, dek);
-    }
-
-    fn try_to_storage(
+    fn learn(
         worker: EngineBorrow<'_>,
-        at: Location,
-        plaintext: Vec<u8>,
-        now: u64,
-    ) -> Option<Encrypted> {
-        let now = Timestamp::from_millis(now);
-        let written = engine(&worker).borrow_mut().try_to_storage(location(&at), &plaintext, now);
-        written.map(convert::written)
+        resource: String,
+        window: wit::Window,
+        dek: host::OpeningKey,
+    ) -> Option<wit::Missing> {
+        let stored = stored(&window)?;
+        let dek = Arc::new(Opening::new(dek));
+        engine(&worker).learn(&resource, stored, dek).err().map(convert::missing)
+    }
+
+    fn try_to_storage(worker: EngineBorrow<'_>, route: u32, now: u64) -> Option<wit::WritePlan> {
+        let mut planner = Planner::new(&worker);
+        let job = planner.engine.try_plan_write(RouteId(route), Timestamp::from_millis(now))?;
+        planner.write_plan(0, *job)
     }
 
     fn try_from_storage(
         worker: EngineBorrow<'_>,
-        at: Location,
-        stored: Vec<u8>,
+        route: u32,
+        window: wit::Window,
         now: u64,
-    ) -> Option<Decrypted> {
+    ) -> wit::Read {
+        let mut planner = Planner::new(&worker);
+        let Some(stored) = stored(&window) else {
+            return wit::Read::Declined;
+        };
         let now = Timestamp::from_millis(now);
-        let read = engine(&worker).borrow_mut().try_from_storage(location(&at), &stored, now);
-        read.map(convert::read)
+        match planner.engine.try_plan_read(RouteId(route), stored, now) {
+            // The control engine reports it.
+            Read::Failed(_) => wit::Read::Declined,
+            planned => planner.read(planned),
+        }
     }
 }

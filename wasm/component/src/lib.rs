@@ -38,6 +38,8 @@ mod imported_keys;
 #[cfg(feature = "accelerated")]
 mod leases;
 mod memory;
+#[cfg(feature = "accelerated")]
+mod plans;
 mod tools;
 
 use dekker_core::crypto::entropy::{Entropy, EntropyError};

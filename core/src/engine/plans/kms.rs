@@ -109,7 +109,7 @@ impl Engine {
         let generated = self
             .keys
             .generate(DekSourceType::AesGcmKey, &*self.entropy)
-            .and_then(|dek| dek.export().map(|plaintext| (dek, plaintext)));
+            .and_then(|dek| dek.to_encrypt().map(|plaintext| (dek, plaintext)));
         let (dek, plaintext) =
             generated.inspect_err(|_| self.counts.data_key_generation_failed())?;
         let call = self.begin_call(id, Purpose::EncryptDek).ok_or_else(closed)?;

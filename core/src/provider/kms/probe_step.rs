@@ -3,7 +3,7 @@
 use alloc::string::String;
 
 use super::call::DecryptRequest;
-use crate::crypto::secret::Secret;
+use crate::crypto::secret::DekBytes;
 
 /// A call of a probe. A provider's probe makes one call at a time.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub enum Request {
         /// Identifies the rotation in the logs of both sides; empty for KMS v1.
         uid: String,
         /// The bytes to encrypt.
-        plaintext: Secret,
+        plaintext: DekBytes,
     },
     /// Decrypt what the plugin has just encrypted.
     Decrypt {

@@ -12,7 +12,7 @@ use core::num::NonZeroUsize;
 use core::ops::Range;
 
 use crate::crypto::keys::{DekSourceType, KeyError, KeyStore, LocalCipher, SealingKey};
-use crate::crypto::secret::Secret;
+use crate::crypto::secret::{DekBytes, Secret};
 use crate::map::SortedMap;
 use crate::provider::error::{ErrorKind, TransformError};
 use crate::provider::kms::annotations::Annotations;
@@ -140,7 +140,7 @@ impl KmsV1 {
         };
         let keep = match &self.cache {
             Some(cache) => {
-                Some((cache.keep(name(encrypted_dek)), read_dek(keys, &dek.export()?)?))
+                Some((cache.keep(name(encrypted_dek)), read_dek(keys, &dek.to_encrypt()?)?))
             }
             None => None,
         };
@@ -167,7 +167,7 @@ impl KmsV1 {
     }
 
     /// Handles the answer to the Decrypt of a read, which is all that an engine that only decrypts learns of the plugin's health.
-    pub fn on_read(&mut self, answer: &Result<Secret, CallError>, now: Timestamp) {
+    pub fn on_read(&mut self, answer: &Result<DekBytes, CallError>, now: Timestamp) {
         if self.read_only {
             let fault = answer.as_ref().err().map(|error| {
                 format!(
@@ -190,7 +190,7 @@ impl KmsV1 {
             return None;
         }
         self.is_probing = true;
-        Some(Request::Encrypt { uid: String::new(), plaintext: Secret::new(b"ping".to_vec()) })
+        Some(Request::Encrypt { uid: String::new(), plaintext: b"ping".to_vec().into() })
     }
 
     /// Handles the answer to the probe's Encrypt.
@@ -213,7 +213,7 @@ impl KmsV1 {
     }
 
     /// Handles the answer to the probe's Decrypt.
-    pub fn on_decrypted(&mut self, answer: Result<Secret, CallError>, now: Timestamp) -> Step {
+    pub fn on_decrypted(&mut self, answer: Result<DekBytes, CallError>, now: Timestamp) -> Step {
         match answer {
             Ok(_) => self.done(None, now),
             Err(error) => self.done(Some(("decrypt", &error)), now),
@@ -242,7 +242,14 @@ impl KmsV1 {
 ///
 /// # Errors
 /// Returns an error if the length of the DEK is not valid for AES.
-pub fn read_dek(keys: &dyn KeyStore, bytes: &Secret) -> Result<ReadDek, KeyError> {
+pub fn read_dek(keys: &dyn KeyStore, bytes: &DekBytes) -> Result<ReadDek, KeyError> {
+    let gcm = keys.import_dek(DekSourceType::AesGcmKey, bytes)?;
+    let cbc: Box<_> = keys.local_dek(LocalCipher::AesCbc, bytes)?;
+    Ok(ReadDek::with_cbc_fallback(gcm, cbc.into()))
+}
+
+/// As [`read_dek`], for a DEK that the caller has.
+pub(super) fn v1_dek(keys: &dyn KeyStore, bytes: &Secret) -> Result<ReadDek, KeyError> {
     let gcm = keys.import(DekSourceType::AesGcmKey, bytes)?;
     let cbc: Box<_> = keys.local(LocalCipher::AesCbc, bytes.expose())?;
     Ok(ReadDek::with_cbc_fallback(gcm, cbc.into()))

@@ -88,7 +88,7 @@ pub fn open(
     let (prefix, parts) = parts(stored)?;
     let (plaintext, state, key_id_hash) = match parts {
         Parts::V1 { sealed } => {
-            let opened = v1::read_dek(keys, dek)?.open(key, sealed)?;
+            let opened = v1::v1_dek(keys, dek)?.open(key, sealed)?;
             (opened.plaintext, Some(v1::state(opened.is_cbc)), None)
         }
         Parts::V2(object) => {

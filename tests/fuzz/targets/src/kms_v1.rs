@@ -2,12 +2,15 @@
 
 use dekker_core::config::{KmsVersion, SocketAddress};
 use dekker_core::crypto::entropy::{Entropy, EntropyError};
-use dekker_core::crypto::keys::{DekSourceType, KeyStore, LocalCipher};
+use dekker_core::crypto::keys::{DekSourceType, Envelope, KeyStore, LocalCipher};
 use dekker_core::crypto::rustcrypto::RustCrypto;
 use dekker_core::crypto::secret::Secret;
 use dekker_core::engine::event::{KmsProviderInfo, ProviderId};
+use dekker_core::provider::kms::Kms;
+use dekker_core::provider::kms::dek_cache::ReadDek;
 use dekker_core::provider::kms::step::ReadStep;
 use dekker_core::provider::kms::v1::{KmsV1, read_dek};
+use dekker_core::provider::stored::Stored;
 use dekker_core::{ErrorKind, TransformError};
 
 use crate::bytes::Bytes;
@@ -58,18 +61,15 @@ fn read_any(stored: &[u8]) {
         _ => None,
     };
     let mut provider = provider();
-    match (provider.read(AAD, stored, None), framed) {
+    match (planned(&mut provider, stored, None), framed) {
         (Err(error), None) => assert_eq!(error.kind, ErrorKind::Malformed),
         (Ok(ReadStep::NeedsDek(_, needed)), Some((dek, sealed))) => {
             assert_eq!(needed.request.ciphertext, dek, "the encrypted DEK of the value");
             // Any DEK will do: the read must end, whether it opens the value or not.
             let dek = Secret::new(vec![9; [16, 24, 32][dek.len() % 3]]);
             let dek = read_dek(&RustCrypto, &dek).expect("an AES key length");
-            match provider.read(AAD, stored, Some(dek)) {
-                Ok(ReadStep::Done { plaintext, .. }) => {
-                    assert!(plaintext.expose().len() <= sealed.len());
-                }
-                Ok(_) => panic!("another DEK is requested although one was given"),
+            match opened(&mut provider, stored, Some(&dek)) {
+                Ok((plaintext, _)) => assert!(plaintext.len() <= sealed.len()),
                 // A value that is shorter than a nonce is malformed; all other errors are indistinguishable.
                 Err(error) if sealed.len() < 12 => assert_eq!(error.kind, ErrorKind::Malformed),
                 Err(error) => assert_eq!(error.kind, ErrorKind::DecryptFailed),
@@ -88,11 +88,15 @@ fn write(how: u8, mut input: Bytes<'_>) {
     let source = Secret::new(dek);
     let key = RustCrypto.import_sealing(DekSourceType::AesGcmKey, &source);
     let key = key.expect("32 bytes");
-    let with: (&dyn KeyStore, &dyn Entropy) = (&RustCrypto, &Fixed);
-    let mut provider = provider();
-    let sealed = provider.seal(PREFIX, AAD, plaintext, &*key, &encrypted_dek, with);
-    let stored = match sealed {
-        Ok(stored) => stored,
+    let mut provider = Kms::V1(Box::new(provider()));
+    let Kms::V1(v1) = &provider else { unreachable!("it was just made") };
+    let stored = match v1.seal(PREFIX, key, &encrypted_dek, &RustCrypto) {
+        Ok((plan, keep)) => {
+            let stored = plan.seal(AAD, plaintext, &Fixed).expect("it seals");
+            let (name, dek) = keep.expect("it has a cache");
+            provider.keep(name, dek);
+            stored
+        }
         Err(error) => {
             assert_eq!(error.kind, ErrorKind::Kms);
             assert!(encrypted_dek.is_empty(), "only an empty encrypted DEK is too short");
@@ -104,21 +108,23 @@ fn write(how: u8, mut input: Bytes<'_>) {
     assert_eq!(seen.plaintext_size, plaintext.len());
     let mut value = stored[PREFIX.len()..].to_vec();
     // The DEK is cached, because it has just encrypted a value.
+    let Kms::V1(mut provider) = provider else { unreachable!("it is of KMS v1") };
     assert_eq!(opened(&mut provider, &value, None), Ok((plaintext.to_vec(), false)));
     let dek = || read_dek(&RustCrypto, &source).expect("32 bytes");
     if how & 8 != 0 {
         // As Kubernetes wrote before 1.25: AES-CBC, which reads as stale.
         let cbc = RustCrypto.local(LocalCipher::AesCbc, source.expose());
-        let sealed = cbc.expect("32 bytes").seal(AAD, plaintext, &Fixed);
         value.truncate(2 + encrypted_dek.len());
-        value.extend(sealed.expect("it seals"));
-        let read = opened(&mut self::provider(), &value, Some(dek()));
+        let envelope = Envelope { prefix: &value, start: &[], header: &[7; 16], end: &[] };
+        let sealed = cbc.expect("32 bytes").seal(envelope, AAD, plaintext);
+        let value = sealed.expect("it seals");
+        let read = opened(&mut self::provider(), &value, Some(&dek()));
         assert_eq!(read, Ok((plaintext.to_vec(), true)));
     } else if let Some((at, with)) = alter {
         let at = 2 + encrypted_dek.len() + at % (value.len() - 2 - encrypted_dek.len());
         value[at] ^= with;
         // AES-CBC has no authentication: the value may open to anything, which is then reported as stale.
-        if let Ok((_, stale)) = opened(&mut self::provider(), &value, Some(dek())) {
+        if let Ok((_, stale)) = opened(&mut self::provider(), &value, Some(&dek())) {
             assert!(stale, "an altered value was opened");
         }
     }
@@ -126,17 +132,21 @@ fn write(how: u8, mut input: Bytes<'_>) {
 
 type Opened = Result<(Vec<u8>, bool), TransformError>;
 
-fn opened(
+fn planned(
     provider: &mut KmsV1,
     stored: &[u8],
-    dek: Option<dekker_core::provider::kms::dek_cache::ReadDek>,
-) -> Opened {
-    match provider.read(AAD, stored, dek)? {
-        ReadStep::Done { plaintext, state } => {
-            let state = state.expect("the state of a KMS v1 value is known");
-            Ok((plaintext.expose().to_vec(), state.is_stale()))
+    dek: Option<&ReadDek>,
+) -> Result<ReadStep, TransformError> {
+    provider.read(Stored::whole(stored), dek).expect("all bytes are here")
+}
+
+fn opened(provider: &mut KmsV1, stored: &[u8], dek: Option<&ReadDek>) -> Opened {
+    match planned(provider, stored, dek)? {
+        ReadStep::Open(step) => {
+            let opened = step.dek.open(AAD, &stored[step.range])?;
+            Ok((opened.plaintext.expose().to_vec(), opened.is_cbc))
         }
-        ReadStep::Priming | ReadStep::NeedsDek(..) => panic!("its DEK is cached"),
+        ReadStep::Priming | ReadStep::NeedsDek(..) => panic!("its DEK is cached or given"),
     }
 }
 

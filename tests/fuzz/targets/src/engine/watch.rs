@@ -101,11 +101,6 @@ impl KeyStore for Watch {
         Ok(Box::new(WatchedLocal {
             inner: RustCrypto.local(cipher, bytes)?,
             bytes: bytes.to_vec(),
-            nonce_len: match cipher {
-                LocalCipher::AesGcm => 12,
-                LocalCipher::AesCbc => 16,
-                LocalCipher::Secretbox => 24,
-            },
             watch: self.clone(),
         }))
     }
@@ -167,20 +162,18 @@ impl SealingKey for Watched {
 struct WatchedLocal {
     inner: Box<dyn LocalKey>,
     bytes: Vec<u8>,
-    nonce_len: usize,
     watch: Watch,
 }
 
 impl LocalKey for WatchedLocal {
     fn seal(
         &self,
+        envelope: Envelope<'_>,
         aad: &[u8],
         plaintext: &[u8],
-        entropy: &dyn Entropy,
     ) -> Result<Vec<u8>, KeyError> {
-        let sealed = self.inner.seal(aad, plaintext, entropy)?;
-        self.watch.used(&self.bytes, &sealed[..self.nonce_len]);
-        Ok(sealed)
+        self.watch.used(&self.bytes, envelope.header);
+        self.inner.seal(envelope, aad, plaintext)
     }
 
     fn open(&self, aad: &[u8], sealed: &[u8]) -> Result<Secret, OpenError> {

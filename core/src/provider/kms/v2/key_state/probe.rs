@@ -13,7 +13,7 @@ use super::{
 use crate::config::KmsVersion;
 use crate::crypto::entropy::{Entropy, uuid};
 use crate::crypto::keys::{DekSourceType, KeyError, KeyStore, SealingKey};
-use crate::crypto::secret::Secret;
+use crate::crypto::secret::DekBytes;
 use crate::provider::error::aggregate;
 use crate::provider::kms::call::{
     CallError, DecryptRequest, EncryptResponse, StatusResponse, shown_without,
@@ -213,25 +213,27 @@ impl KeyState {
     }
 
     /// Handles the answer to [`Request::Decrypt`].
-    pub fn on_verified(&mut self, answer: Result<Secret, CallError>, now: Timestamp) -> Step {
+    pub fn on_verified(&mut self, answer: Result<DekBytes, CallError>, now: Timestamp) -> Step {
         let Probe::Verify(rotation, source) = core::mem::replace(&mut self.probe, Probe::Idle)
         else {
             return self.unexpected(now);
         };
         let hash = source.key_id().hash().to_string();
-        let fault = match (answer, rotation.key.export()) {
-            (Ok(decrypted), Ok(generated)) if decrypted.ct_eq(&generated) => None,
-            (Ok(_), Ok(_)) => Some(
-                "the plugin decrypted the new DEK to different bytes; the DEK is not used"
-                    .to_string(),
-            ),
-            (Err(error), _) => {
+        let fault = match answer {
+            Ok(decrypted) => match rotation.key.is(&decrypted) {
+                Ok(true) => None,
+                Ok(false) => Some(
+                    "the plugin decrypted the new DEK to different bytes; the DEK is not used"
+                        .to_string(),
+                ),
+                Err(error) => Some(error.to_string()),
+            },
+            Err(error) => {
                 let error = error.without(source.key_id().as_str());
                 Some(format!(
                     "the plugin could not decrypt the new DEK, which is not used, error: {error}"
                 ))
             }
-            (_, Err(error)) => Some(error.to_string()),
         };
         if let Some(fault) = fault {
             return self.rotation_failed(rotation, &fault, &hash, now);
@@ -290,10 +292,10 @@ impl KeyState {
         &self,
         keys: &dyn KeyStore,
         entropy: &dyn Entropy,
-    ) -> Result<(String, Box<dyn SealingKey>, Secret), KeyError> {
+    ) -> Result<(String, Box<dyn SealingKey>, DekBytes), KeyError> {
         let uid = uuid(entropy)?;
         let key = keys.generate(self.source_type, entropy)?;
-        let plaintext = key.export()?;
+        let plaintext = key.to_encrypt()?;
         Ok((uid, key, plaintext))
     }
 

@@ -1,0 +1,746 @@
+//! Hand-written bindings to the interface `plans` of the accelerated component, and the host's half of it: values and keys stay here, and each plan
+//! of the component is carried out here.
+
+use std::collections::HashMap;
+
+use dekker_keys::{OpenError, OpeningKey, Secret};
+use wasmtime::component::{
+    ComponentNamedList, ComponentType, Func, Instance, Lift, Lower, Resource, ResourceAny,
+    TypedFunc,
+};
+use wasmtime::{Error, Result, Store};
+use zeroize::Zeroizing;
+
+use super::bindings::dekker::transformer::types as wit;
+use super::bindings::exports::dekker::transformer::engine as face;
+use super::window::{self, Missing, Window};
+use super::{State, export, wasi_random};
+use crate::model::{Decrypted, Encrypted, Labels, Location, TransformError};
+
+const INTERFACE: &str = "dekker:transformer/plans@0.2.0";
+
+/// The maximum number of routes and of labels that are remembered. If there are more, all are looked up again.
+const REMEMBERED_MAX: usize = 1024;
+
+/// The WIT record `write-plan`.
+#[derive(Clone, Copy, Debug, ComponentType, Lift)]
+#[component(record)]
+pub(super) struct WritePlan {
+    sealer: Option<u32>,
+    counter: Option<u64>,
+    labels: u32,
+}
+
+/// The WIT variant `write`.
+#[derive(ComponentType, Lift)]
+#[component(variant)]
+enum Write {
+    #[component(name = "plan")]
+    Plan(WritePlan),
+    #[component(name = "failed")]
+    Failed(wit::TransformError),
+    #[component(name = "parked")]
+    Parked,
+    #[component(name = "unknown-route")]
+    UnknownRoute,
+}
+
+/// The WIT record `read-plan`.
+#[derive(Clone, Copy, Debug, ComponentType, Lift)]
+#[component(record)]
+pub(super) struct ReadPlan {
+    opener: Option<u32>,
+    start: u32,
+    end: u32,
+    labels: u32,
+    state: Option<wit::ValueState>,
+}
+
+/// The WIT variant `read`.
+#[derive(ComponentType, Lift)]
+#[component(variant)]
+pub(super) enum Read {
+    #[component(name = "plan")]
+    Plan(ReadPlan),
+    #[component(name = "failed")]
+    Failed(wit::TransformError),
+    #[component(name = "parked")]
+    Parked,
+    #[component(name = "missing")]
+    Missing(Missing),
+    #[component(name = "unknown-route")]
+    UnknownRoute,
+    #[component(name = "declined")]
+    Declined,
+}
+
+/// The WIT record `labels`.
+#[derive(ComponentType, Lift)]
+#[component(record)]
+struct LabelsRecord {
+    #[component(name = "transformer-prefix")]
+    transformer_prefix: String,
+    #[component(name = "key-prefix")]
+    key_prefix: Option<String>,
+    #[component(name = "has-rule")]
+    has_rule: bool,
+    #[component(name = "key-id-hash")]
+    key_id_hash: Option<String>,
+}
+
+/// The WIT record `one-of-many`.
+#[derive(ComponentType, Lower)]
+#[component(record)]
+struct OneOfMany {
+    route: u32,
+    length: u32,
+    shown: u32,
+    head: u32,
+}
+
+/// The interface's functions, looked up once per instance. Their types are checked then.
+struct Functions {
+    route_of: Func,
+    labels_of: Func,
+    to_storage: Func,
+    resume_write: Func,
+    not_sealed: Func,
+    from_storage: Func,
+    continue_read: Func,
+    resume_read: Func,
+    not_opened: Func,
+    to_storage_many: Func,
+    from_storage_many: Func,
+    withdraw: Func,
+    dek_to_encrypt: Func,
+    decrypted: Func,
+}
+
+/// A value whose operation is parked.
+enum Held {
+    Plaintext { at: Location, plaintext: Zeroizing<Vec<u8>> },
+    Stored { at: Location, stored: Vec<u8> },
+}
+
+/// The host's half of the interface, for one engine.
+pub(super) struct Plans {
+    functions: Functions,
+    routes: HashMap<Box<str>, u32>,
+    /// The route that was needed last.
+    last_route: Option<(Box<str>, u32)>,
+    /// In the order in which they were needed first.
+    labels: Vec<(u32, Labels)>,
+    /// How much of a value the component needs to see.
+    window: Missing,
+    /// The first and last bytes of the current value.
+    shown: Vec<u8>,
+    held: HashMap<u64, Held>,
+    /// The DEK that opened the value of the last read.
+    dek: Option<OpeningKey>,
+}
+
+/// The result of a parked operation.
+pub(super) enum Done {
+    Write(core::result::Result<Encrypted, TransformError>),
+    Read(core::result::Result<Decrypted, TransformError>),
+}
+
+/// The result of an operation; `None` if it is parked.
+type Outcome<T> = Option<core::result::Result<T, TransformError>>;
+/// The result of an attempt in a worker; `None` if the control engine must do it.
+type Attempt<T> = Option<T>;
+
+type RouteParams<'a> = (ResourceAny, &'a str);
+type WriteParams = (ResourceAny, u64, u32, u32, u64);
+type ReadParams<'a> = (ResourceAny, u64, u32, u32, Window<'a>, u64);
+type ManyParams<'a> = (ResourceAny, &'a [OneOfMany], &'a [u8], u64);
+
+/// An instance in its store, with its engine.
+pub(super) struct Call<'s> {
+    pub(super) store: &'s mut Store<State>,
+    pub(super) engine: ResourceAny,
+}
+
+impl Call<'_> {
+    /// Calls a function whose type was checked when it was looked up.
+    fn checked<P, R>(&mut self, func: Func, params: P) -> Result<R>
+    where
+        P: ComponentNamedList + Lower,
+        (R,): ComponentNamedList + Lift,
+        R: 'static,
+    {
+        // SAFETY: the caller names the types with which `find` has checked this function.
+        #[allow(unsafe_code)]
+        let func = unsafe { TypedFunc::<P, (R,)>::new_unchecked(func) };
+        func.call(&mut *self.store, params).map(|(result,)| result)
+    }
+}
+
+/// Looks up a function and checks its type.
+fn find<P, R>(store: &mut Store<State>, instance: &Instance, name: &str) -> Result<Func>
+where
+    P: ComponentNamedList + Lower,
+    R: ComponentNamedList + Lift,
+{
+    let func = export(store, instance, INTERFACE, name)?;
+    func.typed::<P, R>(&*store)?;
+    Ok(func)
+}
+
+impl Plans {
+    /// Looks up the functions. Returns `None` if the component is self-contained.
+    pub(super) fn find(store: &mut Store<State>, instance: &Instance) -> Result<Option<Self>> {
+        if instance.get_export_index(&mut *store, None, INTERFACE).is_none() {
+            return Ok(None);
+        }
+        type Decided = core::result::Result<Resource<Secret>, face::CallError>;
+        let functions = Functions {
+            route_of: find::<RouteParams<'_>, (u32,)>(store, instance, "route-of")?,
+            labels_of: find::<(ResourceAny, u32), (Option<LabelsRecord>,)>(
+                store,
+                instance,
+                "labels-of",
+            )?,
+            to_storage: find::<WriteParams, (Write,)>(store, instance, "to-storage")?,
+            resume_write: find::<(ResourceAny, u64), (Write,)>(store, instance, "resume-write")?,
+            not_sealed: find::<(ResourceAny, wit::TransformError), ()>(
+                store,
+                instance,
+                "not-sealed",
+            )?,
+            from_storage: find::<ReadParams<'_>, (Read,)>(store, instance, "from-storage")?,
+            continue_read: find::<(ResourceAny, Window<'_>), (Read,)>(
+                store,
+                instance,
+                "continue-read",
+            )?,
+            resume_read: find::<(ResourceAny, u64, Window<'_>), (Read,)>(
+                store,
+                instance,
+                "resume-read",
+            )?,
+            not_opened: find::<(ResourceAny, OpenError, Window<'_>), (Read,)>(
+                store,
+                instance,
+                "not-opened",
+            )?,
+            to_storage_many: find::<(ResourceAny, &[u32], u64), (Vec<Option<WritePlan>>,)>(
+                store,
+                instance,
+                "to-storage-many",
+            )?,
+            from_storage_many: find::<ManyParams<'_>, (Vec<Option<ReadPlan>>,)>(
+                store,
+                instance,
+                "from-storage-many",
+            )?,
+            withdraw: find::<(ResourceAny, &[u32]), ()>(store, instance, "withdraw")?,
+            dek_to_encrypt: find::<(ResourceAny, u64), (Option<Resource<Secret>>,)>(
+                store,
+                instance,
+                "dek-to-encrypt",
+            )?,
+            decrypted: find::<(ResourceAny, u64, Decided, u64), ()>(store, instance, "decrypted")?,
+        };
+        Ok(Some(Self {
+            functions,
+            routes: HashMap::new(),
+            last_route: None,
+            labels: Vec::new(),
+            window: window::FIRST,
+            shown: Vec::new(),
+            held: HashMap::new(),
+            dek: None,
+        }))
+    }
+
+    /// Returns the number of a resource.
+    pub(super) fn route(&mut self, call: &mut Call<'_>, resource: &str) -> Result<u32> {
+        if let Some((last, route)) = &self.last_route
+            && **last == *resource
+        {
+            return Ok(*route);
+        }
+        let route = match self.routes.get(resource) {
+            Some(route) => *route,
+            None => {
+                let params: RouteParams<'_> = (call.engine, resource);
+                let route = call.checked(self.functions.route_of, params)?;
+                if self.routes.len() >= REMEMBERED_MAX {
+                    self.routes.clear();
+                }
+                self.routes.insert(resource.into(), route);
+                route
+            }
+        };
+        self.last_route = Some((resource.into(), route));
+        Ok(route)
+    }
+
+    /// Forgets all routes, because the component no longer knows one of them.
+    fn forget_routes(&mut self) {
+        self.routes.clear();
+        self.last_route = None;
+    }
+
+    /// Returns the labels of a plan.
+    fn labels(&mut self, call: &mut Call<'_>, number: u32) -> Result<Labels> {
+        // The last ones are the most likely.
+        let known = self.labels.iter().rfind(|(known, _)| *known == number);
+        if let Some((_, labels)) = known {
+            return Ok(labels.clone());
+        }
+        let params = (call.engine, number);
+        let record: Option<LabelsRecord> = call.checked(self.functions.labels_of, params)?;
+        let LabelsRecord { transformer_prefix, key_prefix, has_rule, key_id_hash } =
+            record.ok_or_else(|| Error::msg("the component does not know its own labels"))?;
+        let labels = Labels {
+            transformer_prefix: transformer_prefix.into(),
+            key_prefix: key_prefix.map(Into::into),
+            has_rule,
+            key_id_hash: key_id_hash.map(Into::into),
+        };
+        if self.labels.len() >= REMEMBERED_MAX {
+            self.labels.clear();
+        }
+        self.labels.push((number, labels.clone()));
+        Ok(labels)
+    }
+
+    pub(super) fn to_storage(
+        &mut self,
+        call: &mut Call<'_>,
+        op: u64,
+        at: &Location,
+        plaintext: &[u8],
+        now: u64,
+    ) -> Result<Outcome<Encrypted>> {
+        let size = size(at, plaintext)?;
+        let mut planned = Write::UnknownRoute;
+        for _ in 0..2 {
+            let route = self.route(call, &at.resource)?;
+            let params: WriteParams = (call.engine, op, route, size, now);
+            planned = call.checked(self.functions.to_storage, params)?;
+            match planned {
+                Write::UnknownRoute => self.forget_routes(),
+                _ => break,
+            }
+        }
+        let outcome = self.carry_out_write(call, planned, at, plaintext)?;
+        if outcome.is_none() {
+            let plaintext = Zeroizing::new(plaintext.to_vec());
+            self.held.insert(op, Held::Plaintext { at: at.clone(), plaintext });
+        }
+        Ok(outcome)
+    }
+
+    fn carry_out_write(
+        &mut self,
+        call: &mut Call<'_>,
+        planned: Write,
+        at: &Location,
+        plaintext: &[u8],
+    ) -> Result<Outcome<Encrypted>> {
+        let plan = match planned {
+            Write::Plan(plan) => plan,
+            Write::Failed(error) => return Ok(Some(Err(error.into()))),
+            Write::Parked => return Ok(None),
+            Write::UnknownRoute => return Err(Error::msg("the component forgot a new route")),
+        };
+        match seal(call.store.data(), plan, &at.key, plaintext)? {
+            Ok(stored) => {
+                let labels = self.labels(call, plan.labels)?;
+                Ok(Some(Ok(Encrypted::new(stored, labels))))
+            }
+            Err(error) => {
+                let error = internal(error.to_string());
+                self.report_not_sealed(call, &error)?;
+                Ok(Some(Err(error.into())))
+            }
+        }
+    }
+
+    fn report_not_sealed(&self, call: &mut Call<'_>, error: &wit::TransformError) -> Result<()> {
+        type Params = (ResourceAny, wit::TransformError);
+        let params = (call.engine, error.clone());
+        // SAFETY: `find` has checked this function with these types.
+        #[allow(unsafe_code)]
+        let func = unsafe { TypedFunc::<Params, ()>::new_unchecked(self.functions.not_sealed) };
+        func.call(&mut *call.store, params)
+    }
+
+    /// Tries to encrypt a value in a worker.
+    pub(super) fn try_to_storage(
+        &mut self,
+        call: &mut Call<'_>,
+        func: Func,
+        at: &Location,
+        plaintext: &[u8],
+        now: u64,
+    ) -> Result<Attempt<Encrypted>> {
+        let route = self.route(call, &at.resource)?;
+        let params = (call.engine, route, now);
+        let plan: Option<WritePlan> = call.checked(func, params)?;
+        let Some(plan) = plan else {
+            // Perhaps because the worker no longer knows the route.
+            self.forget_routes();
+            return Ok(None);
+        };
+        match seal(call.store.data(), plan, &at.key, plaintext)? {
+            Ok(stored) => {
+                let labels = self.labels(call, plan.labels)?;
+                Ok(Some(Encrypted::new(stored, labels)))
+            }
+            Err(_) => {
+                self.withdraw(call, &[0])?;
+                Ok(None)
+            }
+        }
+    }
+
+    pub(super) fn from_storage(
+        &mut self,
+        call: &mut Call<'_>,
+        op: u64,
+        at: &Location,
+        stored: &[u8],
+        now: u64,
+    ) -> Result<Outcome<Decrypted>> {
+        let size = size(at, stored)?;
+        let mut planned = Read::UnknownRoute;
+        for _ in 0..2 {
+            let route = self.route(call, &at.resource)?;
+            let window = window::of(stored, self.window, &mut self.shown)?;
+            let params: ReadParams<'_> = (call.engine, op, route, size, window, now);
+            planned = call.checked(self.functions.from_storage, params)?;
+            match planned {
+                Read::UnknownRoute => self.forget_routes(),
+                _ => break,
+            }
+        }
+        let outcome = self.carry_out_read(call, planned, at, stored)?;
+        if outcome.is_none() {
+            self.held.insert(op, Held::Stored { at: at.clone(), stored: stored.to_vec() });
+        }
+        Ok(outcome)
+    }
+
+    /// Tries to decrypt a value in a worker.
+    pub(super) fn try_from_storage(
+        &mut self,
+        call: &mut Call<'_>,
+        func: Func,
+        at: &Location,
+        stored: &[u8],
+        now: u64,
+    ) -> Result<Attempt<Decrypted>> {
+        let route = self.route(call, &at.resource)?;
+        let window = window::of(stored, self.window, &mut self.shown)?;
+        let planned: Read = call.checked(func, (call.engine, route, window, now))?;
+        let plan = match self.with_all_needed(call, planned, stored)? {
+            Read::Plan(plan) => plan,
+            Read::UnknownRoute => {
+                self.forget_routes();
+                return Ok(None);
+            }
+            _ => return Ok(None),
+        };
+        match open(call.store.data(), plan, &at.key, stored)? {
+            Ok(plaintext) => {
+                let labels = self.labels(call, plan.labels)?;
+                let state = plan.state.map(Into::into);
+                Ok(Some(Decrypted::new(plaintext, state, labels)))
+            }
+            Err(_) => {
+                self.withdraw(call, &[0])?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Shows the component more of a value for as long as it needs more.
+    fn with_all_needed(
+        &mut self,
+        call: &mut Call<'_>,
+        mut planned: Read,
+        stored: &[u8],
+    ) -> Result<Read> {
+        let mut seen = self.window;
+        let mut times = 0;
+        while let Read::Missing(missing) = planned {
+            times += 1;
+            if times > window::TIMES_MAX {
+                return Err(Error::msg("the component asks for more bytes again and again"));
+            }
+            seen = seen.wider(missing, stored.len())?;
+            self.window = self.window.at_least(missing);
+            let window = window::of(stored, seen, &mut self.shown)?;
+            planned = call.checked(self.functions.continue_read, (call.engine, window))?;
+        }
+        Ok(planned)
+    }
+
+    fn carry_out_read(
+        &mut self,
+        call: &mut Call<'_>,
+        mut planned: Read,
+        at: &Location,
+        stored: &[u8],
+    ) -> Result<Outcome<Decrypted>> {
+        self.dek = None;
+        loop {
+            let plan = match self.with_all_needed(call, planned, stored)? {
+                Read::Plan(plan) => plan,
+                Read::Failed(error) => return Ok(Some(Err(error.into()))),
+                Read::Parked => return Ok(None),
+                Read::Missing(_) | Read::UnknownRoute | Read::Declined => {
+                    return Err(Error::msg("the component planned a read wrongly"));
+                }
+            };
+            match open(call.store.data(), plan, &at.key, stored)? {
+                Ok(plaintext) => {
+                    self.dek =
+                        plan.opener.and_then(|opener| call.store.data().keys.opener(opener));
+                    let labels = self.labels(call, plan.labels)?;
+                    let state = plan.state.map(Into::into);
+                    return Ok(Some(Ok(Decrypted::new(plaintext, state, labels))));
+                }
+                Err(error) => {
+                    let window = window::of(stored, self.window, &mut self.shown)?;
+                    let params = (call.engine, error, window);
+                    planned = call.checked(self.functions.not_opened, params)?;
+                }
+            }
+        }
+    }
+
+    /// Returns the DEK that opened the value of the last read, if it is a DEK of KMS.
+    pub(super) fn take_dek(&mut self) -> Option<OpeningKey> {
+        self.dek.take()
+    }
+
+    /// Goes on with a parked operation. Returns `None` if it is parked again, or was cancelled.
+    pub(super) fn resume(&mut self, call: &mut Call<'_>, op: u64) -> Result<Option<Done>> {
+        match self.held.remove(&op) {
+            Some(Held::Plaintext { at, plaintext }) => {
+                let params = (call.engine, op);
+                let planned = call.checked(self.functions.resume_write, params)?;
+                let outcome = self.carry_out_write(call, planned, &at, &plaintext)?;
+                if outcome.is_none() {
+                    self.held.insert(op, Held::Plaintext { at, plaintext });
+                }
+                Ok(outcome.map(Done::Write))
+            }
+            Some(Held::Stored { at, stored }) => {
+                let window = window::of(&stored, self.window, &mut self.shown)?;
+                let params = (call.engine, op, window);
+                let planned = call.checked(self.functions.resume_read, params)?;
+                let outcome = self.carry_out_read(call, planned, &at, &stored)?;
+                if outcome.is_none() {
+                    self.held.insert(op, Held::Stored { at, stored });
+                }
+                Ok(outcome.map(Done::Read))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Forgets the value of a cancelled operation.
+    pub(super) fn cancel(&mut self, op: u64) {
+        self.held.remove(&op);
+    }
+
+    /// Encrypts values without parking. A value for which the result is `None` must be encrypted alone, in the control engine.
+    pub(super) fn to_storage_many(
+        &mut self,
+        call: &mut Call<'_>,
+        values: &[(&Location, &[u8])],
+        now: u64,
+    ) -> Result<Vec<Option<Encrypted>>> {
+        let mut routes = Vec::with_capacity(values.len());
+        for (at, _) in values {
+            routes.push(self.route(call, &at.resource)?);
+        }
+        let params: (ResourceAny, &[u32], u64) = (call.engine, &routes, now);
+        let plans: Vec<Option<WritePlan>> =
+            call.checked(self.functions.to_storage_many, params)?;
+        if plans.len() != values.len() {
+            return Err(Error::msg("the component planned another number of values"));
+        }
+        let mut done = Vec::with_capacity(values.len());
+        let mut failed = Vec::new();
+        for (index, ((at, plaintext), plan)) in (0u32..).zip(values.iter().zip(plans)) {
+            let stored = match plan {
+                Some(plan) => match seal(call.store.data(), plan, &at.key, plaintext)? {
+                    Ok(stored) => Some((stored, plan.labels)),
+                    Err(_) => {
+                        failed.push(index);
+                        None
+                    }
+                },
+                None => None,
+            };
+            done.push(stored);
+        }
+        self.end_many(call, &failed)?;
+        let mut encrypted = Vec::with_capacity(done.len());
+        for done in done {
+            encrypted.push(match done {
+                Some((stored, labels)) => Some(Encrypted::new(stored, self.labels(call, labels)?)),
+                None => None,
+            });
+        }
+        Ok(encrypted)
+    }
+
+    /// Decrypts values without parking. A value for which the result is `None` must be decrypted alone, in the control engine.
+    pub(super) fn from_storage_many(
+        &mut self,
+        call: &mut Call<'_>,
+        values: &[(&Location, &[u8])],
+        now: u64,
+    ) -> Result<Vec<Option<Decrypted>>> {
+        let mut list = Vec::with_capacity(values.len());
+        let mut bytes = Vec::new();
+        for (at, stored) in values {
+            let route = self.route(call, &at.resource)?;
+            let Window { length, bytes: shown, head } =
+                window::of(stored, self.window, &mut self.shown)?;
+            let of_one = u32::try_from(shown.len())?;
+            list.push(OneOfMany { route, length, shown: of_one, head });
+            bytes.extend_from_slice(shown);
+        }
+        let params: ManyParams<'_> = (call.engine, &list, &bytes, now);
+        let plans: Vec<Option<ReadPlan>> =
+            call.checked(self.functions.from_storage_many, params)?;
+        if plans.len() != values.len() {
+            return Err(Error::msg("the component planned another number of values"));
+        }
+        let mut done = Vec::with_capacity(values.len());
+        let mut failed = Vec::new();
+        for (index, ((at, stored), plan)) in (0u32..).zip(values.iter().zip(plans)) {
+            let opened = match plan {
+                Some(plan) => match open(call.store.data(), plan, &at.key, stored)? {
+                    Ok(plaintext) => Some((plaintext, plan)),
+                    Err(_) => {
+                        failed.push(index);
+                        None
+                    }
+                },
+                None => None,
+            };
+            done.push(opened);
+        }
+        self.end_many(call, &failed)?;
+        let mut decrypted = Vec::with_capacity(done.len());
+        for done in done {
+            decrypted.push(match done {
+                Some((plaintext, plan)) => {
+                    let labels = self.labels(call, plan.labels)?;
+                    Some(Decrypted::new(plaintext, plan.state.map(Into::into), labels))
+                }
+                None => None,
+            });
+        }
+        Ok(decrypted)
+    }
+
+    /// Withdraws the plans that could not be carried out, before another function counts all of them.
+    fn end_many(&mut self, call: &mut Call<'_>, failed: &[u32]) -> Result<()> {
+        if failed.is_empty() { Ok(()) } else { self.withdraw(call, failed) }
+    }
+
+    fn withdraw(&self, call: &mut Call<'_>, which: &[u32]) -> Result<()> {
+        type Params<'a> = (ResourceAny, &'a [u32]);
+        // SAFETY: `find` has checked this function with these types.
+        #[allow(unsafe_code)]
+        let func = unsafe { TypedFunc::<Params<'_>, ()>::new_unchecked(self.functions.withdraw) };
+        func.call(&mut *call.store, (call.engine, which))
+    }
+
+    /// Takes the DEK that an action asks to encrypt. Returns `None` if there is none.
+    pub(super) fn dek_to_encrypt(
+        &mut self,
+        call: &mut Call<'_>,
+        of: u64,
+    ) -> Result<Option<Zeroizing<Vec<u8>>>> {
+        let params = (call.engine, of);
+        let secret: Option<Resource<Secret>> =
+            call.checked(self.functions.dek_to_encrypt, params)?;
+        let keys = &mut call.store.data_mut().keys;
+        secret.map(|secret| keys.take_secret(secret)).transpose()
+    }
+
+    /// Reports a DEK that a plugin has decrypted.
+    pub(super) fn decrypted(
+        &mut self,
+        call: &mut Call<'_>,
+        of: u64,
+        dek: &[u8],
+        now: u64,
+    ) -> Result<()> {
+        type Decided = core::result::Result<Resource<Secret>, face::CallError>;
+        type Params = (ResourceAny, u64, Decided, u64);
+        let secret = call.store.data_mut().keys.put_secret(Zeroizing::new(dek.to_vec()))?;
+        // SAFETY: `find` has checked this function with these types.
+        #[allow(unsafe_code)]
+        let func = unsafe { TypedFunc::<Params, ()>::new_unchecked(self.functions.decrypted) };
+        func.call(&mut *call.store, (call.engine, of, Ok(secret), now))
+    }
+
+    /// Returns a window of a value, for a function of another interface.
+    pub(super) fn shown<'s>(
+        &'s mut self,
+        stored: &'s [u8],
+        more: Option<Missing>,
+    ) -> Result<Window<'s>> {
+        if let Some(missing) = more {
+            self.window = self.window.at_least(missing);
+        }
+        let seen = more.map_or(Ok(self.window), |missing| self.window.wider(missing, stored.len()));
+        window::of(stored, seen?, &mut self.shown)
+    }
+}
+
+/// Carries out a planned write.
+fn seal(
+    state: &State,
+    plan: WritePlan,
+    key: &[u8],
+    plaintext: &[u8],
+) -> Result<core::result::Result<Vec<u8>, dekker_keys::NotSealed>> {
+    match plan.sealer {
+        Some(sealer) => {
+            state.keys.seal(sealer, plan.counter, key, plaintext, wasi_random::fill)
+        }
+        None => Ok(Ok(plaintext.to_vec())),
+    }
+}
+
+/// Carries out a planned read. A plan for bytes that the value does not have is an error of the component.
+fn open(
+    state: &State,
+    plan: ReadPlan,
+    key: &[u8],
+    stored: &[u8],
+) -> Result<core::result::Result<Zeroizing<Vec<u8>>, OpenError>> {
+    match plan.opener {
+        Some(opener) => {
+            let range = plan.start as usize..plan.end as usize;
+            let sealed = stored.get(range).ok_or_else(|| {
+                Error::msg("the component planned to open bytes that the value does not have")
+            })?;
+            state.keys.open(opener, key, sealed)
+        }
+        None => Ok(Ok(Zeroizing::new(stored.to_vec()))),
+    }
+}
+
+/// Returns how many bytes a parked operation holds.
+fn size(at: &Location, value: &[u8]) -> Result<u32> {
+    Ok(u32::try_from(at.resource.len() + at.key.len() + value.len())?)
+}
+
+fn internal(message: String) -> wit::TransformError {
+    wit::TransformError { kind: wit::ErrorKind::Internal, message, grpc_code: None }
+}
