@@ -51,6 +51,9 @@ mod tests {
 
     #[test]
     fn the_counter_of_a_nonce_is_little_endian() {
-        assert_eq!(counted([1, 2, 3, 4], 0x0c0b_0a09_0807_0605), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+        assert_eq!(
+            counted([1, 2, 3, 4], 0x0c0b_0a09_0807_0605),
+            [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]
+        );
     }
 }

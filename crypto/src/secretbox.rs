@@ -24,12 +24,7 @@ impl SecretboxKey {
 
     /// Appends `tag[16] ciphertext` to `out`. Returns `None` if the cipher fails; `out` then has its previous content. The caller guarantees that no
     /// nonce is used twice with the same key.
-    pub fn seal(
-        &self,
-        nonce: &[u8; NONCE_LEN],
-        plaintext: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Option<()> {
+    pub fn seal(&self, nonce: &[u8; NONCE_LEN], plaintext: &[u8], out: &mut Vec<u8>) -> Option<()> {
         let start = out.len();
         // Reserve everything at once: a buffer that grows later would leave a copy of the plaintext behind.
         out.reserve(TAG_LEN + plaintext.len());

@@ -226,6 +226,7 @@ impl Harness {
                 self.reloads.push(outcome);
             }
             Action::CloseProvider { provider } => self.closed.push(provider),
+            Action::Ready { op } => panic!("{op:?} was not planned"),
             Action::Log(line) => {
                 self.texts.push(format!("{line:?}"));
                 self.logs.push(line);

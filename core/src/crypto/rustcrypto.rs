@@ -44,9 +44,8 @@ impl KeyStore for RustCrypto {
     fn local(&self, cipher: LocalCipher, bytes: &[u8]) -> Result<Box<dyn LocalKey>, KeyError> {
         let len = bytes.len();
         match cipher {
-            LocalCipher::AesGcm => Cipher::new(bytes).map(|cipher| {
-                Box::new(LocalGcmKey::new(Key::Cipher(cipher))) as Box<dyn LocalKey>
-            }),
+            LocalCipher::AesGcm => Cipher::new(bytes)
+                .map(|cipher| Box::new(LocalGcmKey::new(Key::Cipher(cipher))) as Box<dyn LocalKey>),
             LocalCipher::AesCbc => CbcKey::new(bytes).map(|key| Box::new(key) as Box<dyn LocalKey>),
             LocalCipher::Secretbox => {
                 SecretboxKey::new(bytes).map(|key| Box::new(key) as Box<dyn LocalKey>)

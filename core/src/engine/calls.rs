@@ -283,9 +283,8 @@ impl Engine {
             return;
         };
         self.retired.retain(|(generation, _)| *generation > expired);
-        let is_over = |parked: &Parked| {
-            parked.begun.generation <= expired && parked.wait != Wait::Caller
-        };
+        let is_over =
+            |parked: &Parked| parked.begun.generation <= expired && parked.wait != Wait::Caller;
         for op in self.parked.find(is_over) {
             self.fail(op, closed());
         }

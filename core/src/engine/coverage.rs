@@ -62,7 +62,9 @@ impl Reader {
         match provider {
             Provider::Identity => readers.push(PLAINTEXT.clone()),
             // A different endpoint may lead to the same keys. The health check shows whether a plugin answers there.
-            Provider::Kms(kms) => readers.push(Self::new(prefix::kms_provider(kms.version, &kms.name), b"")),
+            Provider::Kms(kms) => {
+                readers.push(Self::new(prefix::kms_provider(kms.version, &kms.name), b""))
+            }
             Provider::AesGcm(keys) => local(LocalCipher::AesGcm, keys),
             Provider::AesCbc(keys) => local(LocalCipher::AesCbc, keys),
             Provider::Secretbox(keys) => local(LocalCipher::Secretbox, keys),

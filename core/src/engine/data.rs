@@ -3,9 +3,7 @@
 use super::Engine;
 use super::counts::{Direction, status};
 use super::event::{Action, OpId};
-use super::pending::{
-    Begun, Held, HeldValue, Operation, Parked, Resumed, Wait, WriteOperation,
-};
+use super::pending::{Begun, Held, HeldValue, Operation, Parked, Resumed, Wait, WriteOperation};
 use super::plans::{Read, ReadJob, Write, WriteJob};
 use crate::crypto::secret::Secret;
 use crate::provider::error::{ErrorKind, TransformError};

@@ -462,8 +462,7 @@ impl Engine {
                     Ok(Some(candidate)) => {
                         let Candidate { number, key_prefix, key, range } = candidate;
                         let plan = ReadPlan::Open { key: OpenKey::Local(key), range };
-                        let state =
-                            if number == 0 { ValueState::Fresh } else { ValueState::Stale };
+                        let state = if number == 0 { ValueState::Fresh } else { ValueState::Stale };
                         let tried = Tried::Key { keys: keys.clone(), number };
                         let mut job = self.read_job(read, prefix, plan, tried, Some(state));
                         job.ticket.labels.key_prefix = Some(key_prefix);

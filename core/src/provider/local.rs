@@ -195,7 +195,10 @@ mod tests {
                 let stored = write(writer, b"/k", b"hello");
                 let prefix = format!("{}{name}", prefix::local(cipher));
                 assert!(stored.starts_with(prefix.as_bytes()));
-                assert_eq!(read(&both, b"/k", &stored), (vec![], Some((number, b"hello".to_vec()))));
+                assert_eq!(
+                    read(&both, b"/k", &stored),
+                    (vec![], Some((number, b"hello".to_vec())))
+                );
             }
         }
     }

@@ -12,9 +12,7 @@ use super::frame::Frame;
 use super::kms::v2::write_dek::WriteDek;
 use super::local::LocalKeys;
 use crate::crypto::entropy::Entropy;
-use crate::crypto::keys::{
-    KeyError, LocalKey, OpenError, OpeningKey, SealingKey, TAG_LEN,
-};
+use crate::crypto::keys::{KeyError, LocalKey, OpenError, OpeningKey, SealingKey, TAG_LEN};
 use crate::crypto::nonce::Nonce;
 use crate::crypto::secret::Secret;
 

@@ -90,16 +90,12 @@ pub fn add_to_linker<T: View>(linker: &mut Linker<T>) -> Result<()> {
     let mut keys = linker.instance(INTERFACE)?;
 
     let ty = ResourceType::host::<Secret>();
-    keys.resource("secret", ty, |mut store, rep| {
-        store.data_mut().keys().drop_key::<Secret>(rep)
-    })?;
+    keys.resource("secret", ty, |mut store, rep| store.data_mut().keys().drop_key::<Secret>(rep))?;
     keys.func_wrap("[method]secret.length", secret_length)?;
     keys.func_wrap("[method]secret.bytes", secret_bytes)?;
 
     let ty = ResourceType::host::<Sealer>();
-    keys.resource("sealer", ty, |mut store, rep| {
-        store.data_mut().keys().drop_key::<Sealer>(rep)
-    })?;
+    keys.resource("sealer", ty, |mut store, rep| store.data_mut().keys().drop_key::<Sealer>(rep))?;
     keys.func_wrap("[method]sealer.number", number::<T, Sealer>)?;
 
     let ty = ResourceType::host::<OpeningKey>();

@@ -127,13 +127,7 @@ impl LocalKey {
     }
 
     /// Appends what follows the header. Returns `None` if the header has the wrong length or the cipher fails.
-    fn seal(
-        &self,
-        header: &[u8],
-        aad: &[u8],
-        plaintext: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Option<()> {
+    fn seal(&self, header: &[u8], aad: &[u8], plaintext: &[u8], out: &mut Vec<u8>) -> Option<()> {
         match self {
             Self::AesGcm(key) => key.seal(header, aad, plaintext, out).ok(),
             Self::AesCbc(key) => {
@@ -225,7 +219,10 @@ impl Keys {
     ///
     /// # Errors
     /// Returns an error if there is no such handle, or if it is borrowed.
-    pub fn take_secret(&mut self, secret: Resource<Secret>) -> wasmtime::Result<Zeroizing<Vec<u8>>> {
+    pub fn take_secret(
+        &mut self,
+        secret: Resource<Secret>,
+    ) -> wasmtime::Result<Zeroizing<Vec<u8>>> {
         Ok(self.table.delete(secret)?.0)
     }
 

@@ -1,8 +1,8 @@
 //! Carries out the actions that the guest requests.
 
-use super::{Driver, Opened};
 use super::kms_calls::KmsCalls;
 use super::requests::{Open, Pending};
+use super::{Driver, Opened};
 use crate::fault::ReloadError;
 use crate::guest::{Action, Guest, LogLevel, LogLine, Polled};
 use crate::model::HostError;

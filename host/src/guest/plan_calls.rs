@@ -499,8 +499,7 @@ impl Plans {
             };
             match open(call.store.data(), plan, &at.key, stored)? {
                 Ok(plaintext) => {
-                    self.dek =
-                        plan.opener.and_then(|opener| call.store.data().keys.opener(opener));
+                    self.dek = plan.opener.and_then(|opener| call.store.data().keys.opener(opener));
                     let labels = self.labels(call, plan.labels)?;
                     let state = plan.state.map(Into::into);
                     return Ok(Some(Ok(Decrypted::new(plaintext, state, labels))));
@@ -562,8 +561,7 @@ impl Plans {
             routes.push(self.route(call, &at.resource)?);
         }
         let params: (ResourceAny, &[u32], u64) = (call.engine, &routes, now);
-        let plans: Vec<Option<WritePlan>> =
-            call.checked(self.functions.to_storage_many, params)?;
+        let plans: Vec<Option<WritePlan>> = call.checked(self.functions.to_storage_many, params)?;
         if plans.len() != values.len() {
             return Err(Error::msg("the component planned another number of values"));
         }
@@ -710,9 +708,7 @@ fn seal(
     plaintext: &[u8],
 ) -> Result<core::result::Result<Vec<u8>, dekker_keys::NotSealed>> {
     match plan.sealer {
-        Some(sealer) => {
-            state.keys.seal(sealer, plan.counter, key, plaintext, wasi_random::fill)
-        }
+        Some(sealer) => state.keys.seal(sealer, plan.counter, key, plaintext, wasi_random::fill),
         None => Ok(Ok(plaintext.to_vec())),
     }
 }

@@ -41,8 +41,7 @@ impl Missing {
     /// # Errors
     /// Returns an error if this window has them already.
     pub(super) fn wider(self, missing: Self, len: usize) -> Result<Self> {
-        let wider =
-            Self { head: self.head.max(missing.head), tail: self.tail.max(missing.tail) };
+        let wider = Self { head: self.head.max(missing.head), tail: self.tail.max(missing.tail) };
         if wider == self || self.head as usize >= len {
             return Err(Error::msg("the component asks for bytes that it has seen"));
         }

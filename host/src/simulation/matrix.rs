@@ -269,10 +269,11 @@ impl Scene {
                 let _ = host.reload(text.into()).await;
             }
             Fault::TooLittleMemory => {
-                let (at, _) = self.world.value();
+                // Values stay in the host, so only a resource can be too large for an instance.
+                let (mut at, _) = self.world.value();
+                at.resource = "r".repeat(LITTLE_MEMORY / 2);
                 for _ in 0..4 {
-                    let big = vec![1; LITTLE_MEMORY / 2];
-                    assert!(host.to_storage(at.clone(), big.into()).await.is_err());
+                    assert!(host.to_storage(at.clone(), b"x".to_vec().into()).await.is_err());
                 }
             }
             Fault::FileFlips => {

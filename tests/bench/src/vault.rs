@@ -197,6 +197,7 @@ pub fn settle(engine: &mut Engine, vault: &mut Vault, clock: Clock) -> Vec<Ended
             Action::ToStorageDone { .. }
             | Action::HealthDone { .. }
             | Action::ReloadDone { .. }
+            | Action::Ready { .. }
             | Action::CloseProvider { .. }
             | Action::Log(_) => continue,
         };

@@ -37,7 +37,7 @@ macro_rules! pools {
 
             impl Pool {
                 pub fn new(count: usize, component: Component) -> Self {
-                    Self(Workers::new(count, component, Options, Clock, Arc::new(Metrics::default())))
+                    Self(Workers::new(count, component, Options { read_only: false }, Clock, Arc::new(Metrics::default())))
                 }
 
                 pub fn publish(&self, epoch: u64, dek: u64) {

@@ -20,7 +20,9 @@ pub struct Decrypted;
 pub struct Location;
 pub struct OpeningKey;
 #[derive(Clone, Copy)]
-pub struct Options;
+pub struct Options {
+    pub read_only: bool,
+}
 #[derive(Clone, Copy)]
 pub struct Clock;
 #[derive(Default)]
@@ -182,6 +184,24 @@ impl Guest {
         Ok(None)
     }
 
+    /// Each value in turn, as [`Self::try_to_storage`].
+    pub fn to_storage_many(
+        &mut self,
+        values: &[(&Location, &[u8])],
+        now: u64,
+    ) -> Result<Vec<Option<Encrypted>>, Trap> {
+        values.iter().map(|(at, plaintext)| self.try_to_storage(at, plaintext, now)).collect()
+    }
+
+    /// Each value in turn, as [`Self::try_from_storage`].
+    pub fn from_storage_many(
+        &mut self,
+        values: &[(&Location, &[u8])],
+        now: u64,
+    ) -> Result<Vec<Option<Decrypted>>, Trap> {
+        values.iter().map(|(at, stored)| self.try_from_storage(at, stored, now)).collect()
+    }
+
     pub fn adopt(&mut self, lease: Lease) -> Result<bool, Trap> {
         self.enter(|guest| guest.lease = Some(lease));
         Ok(true)
@@ -197,7 +217,7 @@ impl Guest {
         Ok(())
     }
 
-    pub fn learn(&mut self, _: &Location, _: &[u8], _: OpeningKey) -> Result<(), Trap> {
+    pub fn learn(&mut self, _: &Location, _: &[u8], _: &OpeningKey) -> Result<(), Trap> {
         Ok(())
     }
 

@@ -14,8 +14,8 @@ use dekker_core::engine::event::{Action, Check, Event, Generation, KmsProviderIn
 use dekker_core::provider::kms::v2::key_state::Coast;
 use dekker_core::time::Timestamp;
 use dekker_core::{Decrypted, Encrypted, Location, TransformError};
-use dekker_keys::{Keys, View};
-use wasmtime::component::{HasSelf, Linker, ResourceAny};
+use dekker_keys::{Keys, Secret, View};
+use wasmtime::component::{HasSelf, Instance, Linker, Resource, ResourceAny, TypedFunc};
 use wasmtime::{Config, Engine, Store};
 
 use self::bindings::dekker::transformer::types as wit;
@@ -149,14 +149,34 @@ impl ComponentMaker {
     }
 
     fn instance(&self, seed: u64) -> (Store<State>, bindings::Transformer) {
+        let (store, bindings, _) = self.whole_instance(seed);
+        (store, bindings)
+    }
+
+    fn whole_instance(
+        &self,
+        seed: u64,
+    ) -> (Store<State>, bindings::Transformer, Option<DekToEncrypt>) {
         let state = State { entropy: Seeded::new(seed), keys: Keys::new(KEYS_MEMORY) };
         let mut store = Store::new(&self.engine, state);
         if self.instructions.is_some() {
             store.set_fuel(FUEL).expect("it is counted");
         }
-        let instance = self.pre.instantiate(&mut store).expect("an instance");
-        (store, instance)
+        let instance = self.pre.instance_pre().instantiate(&mut store).expect("an instance");
+        let bindings = bindings::Transformer::new(&mut store, &instance);
+        let dek_to_encrypt = dek_to_encrypt(&mut store, &instance);
+        (store, bindings.expect("the world's exports"), dek_to_encrypt)
     }
+}
+
+/// The function of the accelerated component that gives out a DEK.
+type DekToEncrypt = TypedFunc<(ResourceAny, u64), (Option<Resource<Secret>>,)>;
+
+/// Looks up `plans.dek-to-encrypt`. Returns `None` if the component is self-contained.
+fn dek_to_encrypt(store: &mut Store<State>, instance: &Instance) -> Option<DekToEncrypt> {
+    let plans = instance.get_export_index(&mut *store, None, "dekker:transformer/plans@0.2.0")?;
+    let index = instance.get_export_index(&mut *store, Some(&plans), "dek-to-encrypt");
+    Some(instance.get_typed_func(&mut *store, index.expect("in the interface")).expect("its type"))
 }
 
 impl bindings::wasi::random::random::Host for State {
@@ -187,8 +207,9 @@ impl Maker for ComponentMaker {
         seed: u64,
         now: Timestamp,
     ) -> Result<Box<dyn Face>, Vec<Finding>> {
-        let Options { reload, dek_source, coast, dek_cache_capacity, apiserver_id, read_only } =
-            options.clone();
+        let Options {
+            reload, dek_source, coast, dek_cache_capacity, apiserver_id, read_only, ..
+        } = options.clone();
         let options = face::Options {
             reload,
             dek_source: match dek_source {
@@ -203,7 +224,7 @@ impl Maker for ComponentMaker {
             apiserver_id,
             read_only,
         };
-        let (mut store, instance) = self.instance(seed);
+        let (mut store, instance, dek_to_encrypt) = self.whole_instance(seed);
         let created = instance
             .dekker_transformer_engine()
             .engine()
@@ -214,6 +235,7 @@ impl Maker for ComponentMaker {
                 store,
                 instance,
                 engine,
+                dek_to_encrypt,
                 instructions: self.instructions.clone(),
             })),
             Err(findings) => Err(findings.into_iter().map(convert::finding).collect()),
@@ -264,6 +286,8 @@ struct Component {
     store: Store<State>,
     instance: bindings::Transformer,
     engine: ResourceAny,
+    /// Only for the accelerated component.
+    dek_to_encrypt: Option<DekToEncrypt>,
     instructions: Option<Arc<AtomicU64>>,
 }
 
@@ -358,7 +382,18 @@ impl Face for Component {
     }
 
     fn poll_actions(&mut self) -> Vec<Action> {
-        let actions = call!(self.call_poll_actions());
+        let mut actions = call!(self.call_poll_actions());
+        for action in &mut actions {
+            // The DEK is in the host's memory.
+            if let (face::Action::CallEncrypt(call), Some(func)) = (action, &self.dek_to_encrypt)
+                && call.plaintext.is_empty()
+            {
+                let (dek,) = func.call(&mut self.store, (self.engine, call.call)).expect(TRAP);
+                let dek = dek.map(|dek| self.store.data_mut().keys.take_secret(dek));
+                let dek = dek.expect("a DEK that no one has taken").expect("it is in the table");
+                call.plaintext = dek.to_vec();
+            }
+        }
         actions.into_iter().map(convert::action).collect()
     }
 

@@ -158,8 +158,9 @@ impl Maker for JavaScriptMaker {
         seed: u64,
         now: Timestamp,
     ) -> Result<Box<dyn Face>, Vec<Finding>> {
-        let Options { reload, dek_source, coast, dek_cache_capacity, apiserver_id, read_only } =
-            options;
+        let Options {
+            reload, dek_source, coast, dek_cache_capacity, apiserver_id, read_only, ..
+        } = options;
         let is_seed = *dek_source == DekSourceType::HkdfSha256XnonceAesGcmSeed;
         let answer = self.ask(&json!({
             "do": "create",

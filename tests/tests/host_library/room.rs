@@ -42,6 +42,11 @@ impl Room {
     }
 }
 
+/// Returns a location whose resource is `len` bytes long. Values stay in the host, so only a resource can be too large for an instance.
+pub(crate) fn large(len: usize) -> Location {
+    Location { resource: "r".repeat(len), key: b"/large".to_vec() }
+}
+
 /// Returns the location of a secret.
 pub(crate) fn at(key: &str) -> Location {
     Location { resource: "secrets".to_owned(), key: key.as_bytes().to_vec() }

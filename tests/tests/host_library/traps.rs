@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dekker_host::{HostError, Metrics};
 
-use crate::room::{Room, at, read, until_parked, write};
+use crate::room::{Room, at, large, read, until_parked, write};
 use crate::scripted::Call;
 
 /// 8 MiB: enough for the engine and small values.
@@ -21,7 +21,7 @@ async fn only_the_request_that_traps_is_lost() {
     let before = write(&host, "/before", b"before").await;
     assert_eq!(room.plugin.calls().encrypt, 1);
 
-    let trapped = host.to_storage(at("/large"), vec![7; LARGE].into()).await;
+    let trapped = host.to_storage(large(LARGE), b"x".to_vec().into()).await;
     assert_eq!(trapped.map(|_| ()), Err(HostError::Trapped));
     // The next request waits for the fresh instance's first Status, as at every start.
     let after = write(&host, "/after", b"after").await;
@@ -52,7 +52,7 @@ async fn a_read_that_waits_survives_the_trap_of_another_request() {
         async move { host.from_storage(at("/k"), stored).await }
     });
     until_parked(&host, 1).await;
-    let trapped = host.from_storage(at("/large"), vec![b'k'; LARGE]).await;
+    let trapped = host.from_storage(large(LARGE), b"x".to_vec()).await;
     assert_eq!(trapped.map(|_| ()), Err(HostError::Trapped));
     until_parked(&host, 1).await;
     assert!(!waiting.is_finished());
@@ -73,7 +73,7 @@ async fn a_host_survives_consecutive_traps() {
         room.builder("1m").memory_limit(LITTLE).workers(0).build().expect("a valid configuration");
     let kept = write(&host, "/kept", b"kept").await;
     for round in 0..5 {
-        let trapped = host.to_storage(at("/large"), vec![7; LARGE].into()).await;
+        let trapped = host.to_storage(large(LARGE), b"x".to_vec().into()).await;
         assert_eq!(trapped.map(|_| ()), Err(HostError::Trapped), "{round}");
     }
     assert_eq!(read(&host, "/kept", &kept).await.plaintext.as_slice(), b"kept");
@@ -85,14 +85,14 @@ async fn a_reload_works_after_a_trap() {
     let host = room.builder("1m").memory_limit(LITTLE).workers(0).automatic_reload(true);
     let host = host.build().expect("a valid configuration");
     write(&host, "/primed", b"x").await;
-    let trapped = host.to_storage(at("/large"), vec![7; LARGE].into()).await;
+    let trapped = host.to_storage(large(LARGE), b"x".to_vec().into()).await;
     assert_eq!(trapped.map(|_| ()), Err(HostError::Trapped));
     let plain = "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources: [{resources: [secrets], providers: [{identity: {}}]}]\n";
     let reloaded = host.reload(plain.as_bytes().to_vec().into()).await;
     reloaded.expect("an engine").expect("a valid configuration");
     assert_eq!(write(&host, "/k", b"plain").await, b"plain");
     // The next fresh instance also has the configuration in use, not the first one.
-    let trapped = host.to_storage(at("/large"), vec![7; LARGE].into()).await;
+    let trapped = host.to_storage(large(LARGE), b"x".to_vec().into()).await;
     assert_eq!(trapped.map(|_| ()), Err(HostError::Trapped));
     assert_eq!(write(&host, "/k", b"plain").await, b"plain");
 }

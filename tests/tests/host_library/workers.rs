@@ -9,7 +9,7 @@ use dekker_tests::interop;
 use dekker_tests::object::{EncryptedObject, Stored};
 use tokio::task::JoinSet;
 
-use crate::room::{Room, at, fault, read, write};
+use crate::room::{Room, at, fault, large, read, write};
 
 /// 8 MiB: enough for the engine and small values.
 const LITTLE: usize = 8 << 20;
@@ -108,9 +108,9 @@ async fn a_thousand_traps_lose_no_other_request_and_repeat_no_nonce() {
             nonces
         });
     }
-    let large = vec![7; LARGE];
+    let large = large(LARGE);
     for n in 0..TRAPS {
-        let trapped = host.to_storage(at("/large"), large.clone().into()).await;
+        let trapped = host.to_storage(large.clone(), b"x".to_vec().into()).await;
         assert_eq!(trapped.map(|_| ()), Err(HostError::Trapped), "{n}");
     }
     stop.store(true, Ordering::Relaxed);

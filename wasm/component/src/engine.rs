@@ -58,7 +58,13 @@ impl EngineResource {
     #[cfg(feature = "accelerated")]
     fn action(&self, action: Action) -> face::Action {
         match action {
-            Action::CallEncrypt { call, provider, uid, plaintext: DekBytes::Held(held), is_new_dek } => {
+            Action::CallEncrypt {
+                call,
+                provider,
+                uid,
+                plaintext: DekBytes::Held(held),
+                is_new_dek,
+            } => {
                 if let Ok(dek) = held.downcast() {
                     self.plans.borrow_mut().keep_dek(call, *dek);
                 }

@@ -309,6 +309,10 @@ enum Action<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<&'a str>,
     },
+    /// Never emitted: this interface holds the values of parked operations.
+    Ready {
+        op: f64,
+    },
     CloseProvider {
         provider: u32,
     },
@@ -359,6 +363,7 @@ pub(crate) fn action(of: &core::Action) -> Result<JsValue, JsError> {
             generation: number(generation.0),
             error: outcome.as_ref().err().map(|error| &**error),
         },
+        core::Action::Ready { op } => Action::Ready { op: number(op.0) },
         core::Action::CloseProvider { provider } => Action::CloseProvider { provider: provider.0 },
         core::Action::Log(line) => Action::Log {
             level: match line.level {

@@ -55,6 +55,7 @@ impl EngineOptions {
                 .unwrap_or(DekCache::DEFAULT_CAPACITY),
             apiserver_id: self.apiserver_id(),
             read_only: self.read_only(),
+            keep_file: false,
         })
     }
 }

@@ -39,9 +39,7 @@ fn parked_operations_hold_at_most_64_mib() {
 #[test]
 fn an_operation_gives_its_room_back() {
     let mut all = ParkedOperations::default();
-    for (op, parked) in
-        [write(A, 4), read(A, 7), write(B, 5), health()].into_iter().enumerate()
-    {
+    for (op, parked) in [write(A, 4), read(A, 7), write(B, 5), health()].into_iter().enumerate() {
         all.insert(OpId(op as u64), parked);
     }
     let share =

@@ -240,10 +240,9 @@ impl Engine {
 /// Replaces the value's key ID with its hash in the error of a Decrypt.
 fn without_key_id(error: TransformError, value: Stored<'_>) -> Result<TransformError, Missing> {
     Ok(match Fields::decode(value)? {
-        Ok(fields) => TransformError {
-            message: call::without_key_id(&error.message, fields.key_id),
-            ..error
-        },
+        Ok(fields) => {
+            TransformError { message: call::without_key_id(&error.message, fields.key_id), ..error }
+        }
         // A KMS v1 value, which contains no key ID.
         Err(_) => error,
     })

@@ -15,11 +15,11 @@ use crate::crypto::keys::{DekSourceType, KeyError, KeyStore, LocalCipher, Sealin
 use crate::crypto::secret::{DekBytes, Secret};
 use crate::map::SortedMap;
 use crate::provider::error::{ErrorKind, TransformError};
+use crate::provider::frame::{Frame, Start};
 use crate::provider::kms::annotations::Annotations;
 use crate::provider::kms::call::{
     CallError, CallId, DecryptRequest, EncryptResponse, KmsProviderInfo,
 };
-use crate::provider::frame::{Frame, Start};
 use crate::provider::kms::dek_cache::{CacheKey, DekCache, DekName, KeptName, ReadDek};
 use crate::provider::kms::last_answer::{FreshAnswer, LastAnswer};
 use crate::provider::kms::probe_step::{Outcome, Request, Step};

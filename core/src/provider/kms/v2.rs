@@ -112,7 +112,9 @@ impl KmsV2 {
             && let Some(known) = self.known_by(end, stored.range(sealed.clone()))
         {
             let is_ready = self.is_ready();
-            return Ok(is_ready.map(|ready| if ready { ReadStep::Open(known) } else { ReadStep::Priming }));
+            return Ok(
+                is_ready.map(|ready| if ready { ReadStep::Open(known) } else { ReadStep::Priming })
+            );
         }
         let fields = match Fields::decode(stored)? {
             Ok(fields) => fields,

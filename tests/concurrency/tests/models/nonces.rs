@@ -2,20 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use dekker_core::crypto::entropy::{Entropy, EntropyError};
 use shuttle::sync::Arc;
 use shuttle::thread;
 
 use super::{in_every_order, in_many_orders, is_seen};
-
-/// The random part of a nonce is always zero, so that only the counter keeps nonces distinct.
-struct Zeros;
-impl Entropy for Zeros {
-    fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
-        bytes.fill(0);
-        Ok(())
-    }
-}
 
 macro_rules! model {
     ($variant:ident, $threads:expr, $each:expr, $len:expr) => {
@@ -30,9 +20,8 @@ macro_rules! model {
                     thread::spawn(move || {
                         let mut given: Vec<u64> = Vec::new();
                         for _ in 0..$each {
-                            if let Ok(nonce) = nonces.next(&Zeros) {
-                                let counter = nonce[4..].try_into().expect("8 bytes");
-                                given.push(u64::from_le_bytes(counter));
+                            if let Ok(nonce) = nonces.next() {
+                                given.push(nonce.counter().expect("a counted nonce"));
                             }
                         }
                         // One of the threads takes a lease, and uses all of it.
@@ -53,7 +42,7 @@ macro_rules! model {
                 }
             }
             if nonces.is_used_up() {
-                assert!(nonces.next(&Zeros).is_err(), "one more value from an exhausted range");
+                assert!(nonces.next().is_err(), "one more value from an exhausted range");
             }
         }
     };

@@ -4,7 +4,7 @@ use dekker_core::config::{KmsVersion, SocketAddress};
 use dekker_core::crypto::entropy::{Entropy, EntropyError};
 use dekker_core::crypto::keys::{DekSourceType, Envelope, KeyStore, LocalCipher};
 use dekker_core::crypto::rustcrypto::RustCrypto;
-use dekker_core::crypto::secret::Secret;
+use dekker_core::crypto::secret::{DekBytes, Secret};
 use dekker_core::engine::event::{KmsProviderInfo, ProviderId};
 use dekker_core::provider::kms::Kms;
 use dekker_core::provider::kms::dek_cache::ReadDek;
@@ -66,7 +66,7 @@ fn read_any(stored: &[u8]) {
         (Ok(ReadStep::NeedsDek(_, needed)), Some((dek, sealed))) => {
             assert_eq!(needed.request.ciphertext, dek, "the encrypted DEK of the value");
             // Any DEK will do: the read must end, whether it opens the value or not.
-            let dek = Secret::new(vec![9; [16, 24, 32][dek.len() % 3]]);
+            let dek = DekBytes::from(vec![9; [16, 24, 32][dek.len() % 3]]);
             let dek = read_dek(&RustCrypto, &dek).expect("an AES key length");
             match opened(&mut provider, stored, Some(&dek)) {
                 Ok((plaintext, _)) => assert!(plaintext.len() <= sealed.len()),
@@ -85,8 +85,8 @@ fn write(how: u8, mut input: Bytes<'_>) {
     let dek = vec![input.byte(); 32];
     let alter = (how & 4 != 0).then(|| (usize::from(input.short()), input.byte().max(1)));
     let plaintext = input.rest();
-    let source = Secret::new(dek);
-    let key = RustCrypto.import_sealing(DekSourceType::AesGcmKey, &source);
+    let source = DekBytes::from(dek.clone());
+    let key = RustCrypto.import_sealing(DekSourceType::AesGcmKey, &Secret::new(dek));
     let key = key.expect("32 bytes");
     let mut provider = Kms::V1(Box::new(provider()));
     let Kms::V1(v1) = &provider else { unreachable!("it was just made") };

@@ -137,6 +137,7 @@ pub(super) fn action(action: face::Action) -> core::Action {
             generation: core::Generation(done.generation),
             outcome: done.outcome,
         },
+        face::Action::Ready(op) => core::Action::Ready { op: core::OpId(op) },
         face::Action::CloseProvider(id) => {
             core::Action::CloseProvider { provider: core::ProviderId(id) }
         }

@@ -22,7 +22,7 @@ impl Worker {
         now: Timestamp,
     ) -> Self {
         let engine = Engine::worker(
-            control.running_config().expose(),
+            control.running_config().expect("it is kept").expose(),
             options.clone(),
             Box::new(watch.clone()),
             Box::new(entropy.clone()),

@@ -87,6 +87,7 @@ impl World {
             dek_cache_capacity: NonZeroUsize::MIN.saturating_add(usize::from(how >> 3)),
             apiserver_id: String::new(),
             read_only: false,
+            keep_file: true,
         };
         let (watch, entropy) = (Watch::default(), Counting::default());
         let some = files::some();
@@ -162,6 +163,7 @@ impl World {
                 assert_eq!(outcome.is_ok(), running == generation, "the running file is known");
                 return no_key_id(outcome.err().as_deref().unwrap_or_default());
             }
+            Action::Ready { op } => panic!("{op:?} was not planned"),
             Action::CloseProvider { provider } => {
                 let mut in_use = self.engine.kms_providers();
                 assert!(!in_use.any(|info| info.id == provider), "it is in use");

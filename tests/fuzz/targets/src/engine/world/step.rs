@@ -5,6 +5,7 @@ use std::time::Duration;
 use dekker_core::Location;
 use dekker_core::engine::event::{CallError, CallId, Event, OpId};
 use dekker_core::provider::kms::v2::key_state::Coast;
+use dekker_core::provider::stored::Stored;
 
 use super::{At, Expected, Open, Worker, World, check_read, files, no_key_id};
 use crate::bytes::Bytes;
@@ -219,7 +220,8 @@ impl World {
         if input.byte() & 1 != 0
             && let Some(dek) = self.engine.known_dek(resource, &stored)
         {
-            worker.engine.learn(resource, &stored, dek);
+            let learned = worker.engine.learn(resource, Stored::whole(&stored), dek);
+            learned.expect("all bytes are here");
         }
         if let Some(read) = worker.engine.try_from_storage(at, &stored, self.now) {
             check_read(&Expected::Plaintext(plaintext), &Ok(read));
