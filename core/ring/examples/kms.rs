@@ -5,8 +5,9 @@ use std::error::Error;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use dekker_core::crypto::entropy::Entropy as _;
+use dekker_core::crypto::secret::DekBytes;
 use dekker_core::engine::event::{CallError, EncryptResponse, StatusResponse};
-use dekker_core::{Action, Encrypted, Engine, Event, Location, OpId, Options, Secret, Timestamp};
+use dekker_core::{Action, Encrypted, Engine, Event, Location, OpId, Options, Timestamp};
 use dekker_crypto::{SecretboxKey, secretbox};
 use dekker_ring::{KernelEntropy, Ring};
 
@@ -53,7 +54,7 @@ fn drive(
             }
             Action::CallEncrypt { call, plaintext, .. } => {
                 println!("  Encrypt");
-                Event::Encrypted { call, outcome: plugin.encrypt(&plaintext) }
+                Event::Encrypted { call, outcome: plugin.encrypt(plaintext.expose()) }
             }
             Action::CallDecrypt { call, request, .. } => {
                 println!("  Decrypt");
@@ -85,21 +86,19 @@ impl Plugin {
         StatusResponse { version: "v2".into(), healthz: "ok".into(), key_id: "key-1".into() }
     }
 
-    fn encrypt(&self, dek: &Secret) -> Result<EncryptResponse, CallError> {
+    fn encrypt(&self, dek: &[u8]) -> Result<EncryptResponse, CallError> {
         let internal = |message: &str| CallError { code: 13, message: message.into() };
         let mut nonce = [0; secretbox::NONCE_LEN];
         KernelEntropy.fill(&mut nonce).map_err(|error| internal(&error.to_string()))?;
         let mut ciphertext = nonce.to_vec();
-        self.0
-            .seal(&nonce, dek.expose(), &mut ciphertext)
-            .ok_or_else(|| internal("cannot encrypt"))?;
+        self.0.seal(&nonce, dek, &mut ciphertext).ok_or_else(|| internal("cannot encrypt"))?;
         Ok(EncryptResponse { ciphertext, key_id: "key-1".into(), annotations: Default::default() })
     }
 
-    fn decrypt(&self, ciphertext: &[u8]) -> Result<Secret, CallError> {
+    fn decrypt(&self, ciphertext: &[u8]) -> Result<DekBytes, CallError> {
         let opened = self.0.open(ciphertext);
         let mut dek = opened.map_err(|error| CallError { code: 3, message: error.to_string() })?;
-        Ok(Secret::new(std::mem::take(&mut *dek)))
+        Ok(std::mem::take(&mut *dek).into())
     }
 }
 

@@ -188,7 +188,7 @@ fn a_new_dek_a_new_file_and_the_expiry_reach_the_threads() {
         plugin.answer(&mut control, at(61_000));
         control.handle_timeout(at(61_500));
         plugin.answer(&mut control, at(61_500));
-        assert_eq!(control.running_config().expose(), file(4));
+        assert_eq!(control.running_config().unwrap().expose(), file(4));
         drop(control);
         let newest = engine.to_storage(AT, b"x", at(62_000)).unwrap().stored;
         assert_ne!(nonce(&newest).0, nonce(&new).0);
@@ -277,7 +277,7 @@ resources:
                 control.reload(file, at(1000)).unwrap();
             }
         }
-        assert_eq!(control.running_config().expose(), local);
+        assert_eq!(control.running_config().unwrap().expose(), local);
         drop(control);
 
         let second = engine.to_storage(AT, b"x", at(2000)).unwrap().stored;

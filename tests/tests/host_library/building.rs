@@ -72,7 +72,7 @@ async fn a_host_is_ready_when_its_plugin_has_answered() {
     let stored = write(&host, "/k", b"hunter2").await;
     let back = read(&host, "/k", &stored).await;
     assert_eq!((back.plaintext.as_slice(), back.stale), (&b"hunter2"[..], false));
-    assert_eq!(back.transformer_prefix, "k8s:enc:kms:v2:a:");
+    assert_eq!(&*back.transformer_prefix, "k8s:enc:kms:v2:a:");
     let calls = room.plugin.calls();
     assert_eq!((calls.status, calls.encrypt, calls.decrypt), (1, 1, 1));
     let checks = host.health().await.expect("an engine");

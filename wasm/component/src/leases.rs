@@ -122,7 +122,7 @@ impl leases::Guest for Component {
     fn try_to_storage(worker: EngineBorrow<'_>, route: u32, now: u64) -> Option<wit::WritePlan> {
         let mut planner = Planner::new(&worker);
         let job = planner.engine.try_plan_write(RouteId(route), Timestamp::from_millis(now))?;
-        planner.write_plan(0, *job)
+        planner.write_plan(0, job)
     }
 
     fn try_from_storage(

@@ -8,9 +8,7 @@ use core::cell::{RefCell, RefMut};
 
 use dekker_core::crypto::secret::DekBytes;
 use dekker_core::engine::event::{CallError, CallId, Event, OpId};
-use dekker_core::engine::plans::{
-    PendingRead, Read, ReadJob, ReadTicket, Write, WriteJob, WriteTicket,
-};
+use dekker_core::engine::plans::{PendingRead, Read, ReadJob, Write, WriteJob};
 use dekker_core::engine::{Engine, RouteId};
 use dekker_core::provider::frame::Frame;
 use dekker_core::provider::plan::{ReadPlan, SealPlan, WritePlan};
@@ -49,8 +47,8 @@ pub(crate) struct Plans {
 }
 
 enum Ticket {
-    Write(WriteTicket),
-    Read(ReadTicket),
+    Write(Box<WriteJob>),
+    Read(Box<ReadJob>),
 }
 
 /// The last [`LABELS_MAX`] labels, numbered consecutively.
@@ -119,8 +117,8 @@ impl Plans {
         plans.pending = None;
         for (_, ticket) in plans.unsettled.drain(..) {
             match ticket {
-                Ticket::Write(ticket) => engine.sealed(ticket),
-                Ticket::Read(ticket) => engine.opened(ticket),
+                Ticket::Write(job) => engine.sealed(job.ticket),
+                Ticket::Read(job) => engine.opened(job.ticket),
             }
         }
     }
@@ -146,7 +144,7 @@ impl<'e> Planner<'e> {
 
     fn write(&mut self, planned: Write) -> wit::Write {
         match planned {
-            Write::Seal(job) => match self.write_plan(0, *job) {
+            Write::Seal(job) => match self.write_plan(0, job) {
                 Some(plan) => wit::Write::Plan(plan),
                 None => wit::Write::Failed(convert::error(unexpected())),
             },
@@ -156,14 +154,13 @@ impl<'e> Planner<'e> {
         }
     }
 
-    pub(crate) fn write_plan(&mut self, at: u32, job: WriteJob) -> Option<wit::WritePlan> {
-        let WriteJob { plan, ticket } = job;
-        let (sealer, counter) = match &plan {
+    pub(crate) fn write_plan(&mut self, at: u32, job: Box<WriteJob>) -> Option<wit::WritePlan> {
+        let (sealer, counter) = match &job.plan {
             WritePlan::Copy => (None, None),
             WritePlan::Seal(plan) => (Some(self.sealer(plan)?), plan.nonce().counter()),
         };
-        let labels = self.plans.labels.number(&ticket.labels);
-        self.plans.unsettled.push((at, Ticket::Write(ticket)));
+        let labels = self.plans.labels.number(&job.ticket.labels);
+        self.plans.unsettled.push((at, Ticket::Write(job)));
         Some(wit::WritePlan { sealer, counter, labels })
     }
 
@@ -187,7 +184,7 @@ impl<'e> Planner<'e> {
 
     pub(crate) fn read(&mut self, planned: Read) -> wit::Read {
         match planned {
-            Read::Open(job) => match self.read_plan(0, *job) {
+            Read::Open(job) => match self.read_plan(0, job) {
                 Some(plan) => wit::Read::Plan(plan),
                 None => wit::Read::Failed(convert::error(unexpected())),
             },
@@ -201,14 +198,14 @@ impl<'e> Planner<'e> {
         }
     }
 
-    fn read_plan(&mut self, at: u32, job: ReadJob) -> Option<wit::ReadPlan> {
-        let ReadJob { plan, state, ticket } = job;
-        let (opener, range) = match &plan {
+    fn read_plan(&mut self, at: u32, job: Box<ReadJob>) -> Option<wit::ReadPlan> {
+        let (opener, range) = match &job.plan {
             ReadPlan::Copy => (None, 0..0),
             ReadPlan::Open { key, range } => (Some(opener(key)?), range.clone()),
         };
-        let labels = self.plans.labels.number(&ticket.labels);
-        self.plans.unsettled.push((at, Ticket::Read(ticket)));
+        let labels = self.plans.labels.number(&job.ticket.labels);
+        let state = job.state;
+        self.plans.unsettled.push((at, Ticket::Read(job)));
         Some(wit::ReadPlan {
             opener,
             start: range.start as u32,
@@ -274,10 +271,10 @@ impl wit::Guest for Component {
 
     fn not_sealed(engine: EngineBorrow<'_>, error: types::TransformError) {
         let mut planner = Planner::unsettled(&engine);
-        if let Some((_, Ticket::Write(ticket))) = planner.plans.unsettled.pop() {
+        if let Some((_, Ticket::Write(job))) = planner.plans.unsettled.pop() {
             let types::TransformError { message, .. } = error;
             let error = TransformError::new(ErrorKind::Internal, message);
-            planner.engine.not_sealed(ticket, &error);
+            planner.engine.not_sealed(job.ticket, &error);
         }
     }
 
@@ -322,12 +319,12 @@ impl wit::Guest for Component {
         window: wit::Window,
     ) -> wit::Read {
         let mut planner = Planner::unsettled(&engine);
-        let (Some((_, Ticket::Read(ticket))), Some(stored)) =
+        let (Some((_, Ticket::Read(job))), Some(stored)) =
             (planner.plans.unsettled.pop(), stored(&window))
         else {
             return wrong();
         };
-        let planned = planner.engine.not_opened(ticket, open_error(error), stored);
+        let planned = planner.engine.not_opened(job.ticket, open_error(error), stored);
         planner.read(planned)
     }
 
@@ -340,7 +337,7 @@ impl wit::Guest for Component {
         let now = Timestamp::from_millis(now);
         let plan = |(at, route)| {
             let job = planner.engine.try_plan_write(RouteId(route), now)?;
-            planner.write_plan(at, *job)
+            planner.write_plan(at, job)
         };
         (0..).zip(routes).map(plan).collect()
     }
@@ -360,7 +357,7 @@ impl wit::Guest for Component {
             let (head, tail) = shown.split_at_checked(value.head as usize)?;
             let stored = Stored::window(value.length as usize, head, tail)?;
             match planner.engine.try_plan_read(RouteId(value.route), stored, now) {
-                Read::Open(job) => planner.read_plan(at, *job),
+                Read::Open(job) => planner.read_plan(at, job),
                 _ => None,
             }
         };
