@@ -446,17 +446,4 @@ impl Drop for EpochClock {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Core's default, `DekCache::DEFAULT_CAPACITY`.
-    const CACHED_DEKS: usize = 100_000;
-
-    #[test]
-    fn a_full_cache_has_room_for_its_handles() {
-        let component = Component::embedded(MEMORY_MAX).unwrap();
-        let (store, ..) = component.instantiate().unwrap();
-        // The write DEK has two handles, and more than one provider may have a full cache.
-        assert!(store.max_component_handles() > 2 * CACHED_DEKS);
-    }
-}
+mod tests;

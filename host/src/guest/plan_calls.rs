@@ -26,9 +26,9 @@ const REMEMBERED_MAX: usize = 1024;
 #[derive(Clone, Copy, Debug, ComponentType, Lift)]
 #[component(record)]
 pub(super) struct WritePlan {
-    sealer: Option<u32>,
-    counter: Option<u64>,
-    labels: u32,
+    pub(super) sealer: Option<u32>,
+    pub(super) counter: Option<u64>,
+    pub(super) labels: u32,
 }
 
 /// The WIT variant `write`.
@@ -49,11 +49,11 @@ enum Write {
 #[derive(Clone, Copy, Debug, ComponentType, Lift)]
 #[component(record)]
 pub(super) struct ReadPlan {
-    opener: Option<u32>,
-    start: u32,
-    end: u32,
-    labels: u32,
-    state: Option<wit::ValueState>,
+    pub(super) opener: Option<u32>,
+    pub(super) start: u32,
+    pub(super) end: u32,
+    pub(super) labels: u32,
+    pub(super) state: Option<wit::ValueState>,
 }
 
 /// The WIT variant `read`.
@@ -701,7 +701,7 @@ impl Plans {
 }
 
 /// Carries out a planned write.
-fn seal(
+pub(super) fn seal(
     state: &State,
     plan: WritePlan,
     key: &[u8],
@@ -714,7 +714,7 @@ fn seal(
 }
 
 /// Carries out a planned read. A plan for bytes that the value does not have is an error of the component.
-fn open(
+pub(super) fn open(
     state: &State,
     plan: ReadPlan,
     key: &[u8],

@@ -59,7 +59,7 @@ class Host:
             random.add_func("get-random-bytes", lambda _, count: kernel.read(count))
             random.add_func("get-random-u64", lambda _: int.from_bytes(kernel.read(8), "little"))
         self.instance = linker.instantiate(self.store, Component.from_file(engine, path))
-        self.face = self.instance.get_export_index(self.store, "dekker:transformer/engine@0.1.0")
+        self.face = self.instance.get_export_index(self.store, "dekker:transformer/engine@0.2.0")
         options = record(
             reload=False, dek_source="counter", coast="strict", dek_cache_capacity=0, apiserver_id="", read_only=False
         )
