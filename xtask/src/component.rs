@@ -34,7 +34,7 @@ static COMPONENTS: [Component; 2] = [
         package: "dekker-component",
         imports: &[RANDOM],
         // Slightly above its current size. The hints of `config check` and the names of Kubernetes' resources took it over its goal.
-        max_bytes: 413_000,
+        max_bytes: 426_000,
         goal_bytes: 400_000,
         path: Workspace::component,
     },
@@ -43,7 +43,7 @@ static COMPONENTS: [Component; 2] = [
         package: "dekker-accelerated",
         imports: &[RANDOM, KEYS],
         // Slightly above its current size, so that the component can only become smaller.
-        max_bytes: 392_000,
+        max_bytes: 432_000,
         goal_bytes: 300_000,
         path: Workspace::accelerated,
     },

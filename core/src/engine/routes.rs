@@ -12,6 +12,9 @@ use crate::provider::transformer::Transformer;
 /// The maximum number of resources that are remembered. Callers may name any number of them. A cluster has a few hundred.
 const ROUTES_MAX: usize = 1024;
 
+/// The maximum length of all remembered resources together, 1 MiB. No resource of a cluster is longer than a few hundred bytes.
+const ROUTES_BYTES_MAX: usize = 1 << 20;
+
 /// The number of a resource in one engine, from [`Engine::route`](super::Engine::route). It stays valid across reloads, until the engine has seen very
 /// many other resources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,6 +47,8 @@ pub(super) struct Routes {
     last: usize,
     /// The routes by their resource.
     sorted: Vec<u32>,
+    /// The length of all resources.
+    bytes: usize,
 }
 
 impl Routes {
@@ -62,12 +67,15 @@ impl Routes {
             Ok(place) => return self.sorted.get(place).map_or(0, |at| *at as usize),
             Err(place) => place,
         };
-        let is_full = self.routes.len() >= ROUTES_MAX;
+        let is_full = self.routes.len() >= ROUTES_MAX
+            || self.bytes.saturating_add(resource.len()) > ROUTES_BYTES_MAX;
         if is_full {
+            self.bytes = 0;
             self.first = self.first.wrapping_add(self.routes.len() as u32);
             self.routes.clear();
             self.sorted.clear();
         }
+        self.bytes += resource.len();
         let at = self.routes.len();
         self.sorted.insert(if is_full { 0 } else { place }, at as u32);
         let target = target(resource, running);
@@ -121,5 +129,16 @@ mod tests {
         assert_eq!(&*routes.target(next, &running).unwrap().label, "another");
         assert!(ids.iter().all(|id| routes.target(*id, &running).is_none()));
         assert_ne!(routes.id(&name(0), &running), next);
+    }
+
+    #[test]
+    fn long_resources_do_not_add_up() {
+        let running = ConfigSet::empty();
+        let mut routes = Routes::default();
+        for letter in ["a", "b", "c", "d"] {
+            let id = routes.id(&letter.repeat(ROUTES_BYTES_MAX), &running);
+            assert!(routes.target(id, &running).is_some());
+            assert_eq!((routes.routes.len(), routes.sorted.len()), (1, 1));
+        }
     }
 }

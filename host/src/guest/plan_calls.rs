@@ -19,8 +19,12 @@ use crate::model::{Decrypted, Encrypted, Labels, Location, TransformError};
 
 const INTERFACE: &str = "dekker:transformer/plans@0.2.0";
 
-/// The maximum number of routes and of labels that are remembered. If there are more, all are looked up again.
-const REMEMBERED_MAX: usize = 1024;
+/// The maximum number of routes that are remembered. If there are more, all are looked up again.
+const ROUTES_MAX: usize = 1024;
+/// The maximum length of a resource whose route is remembered.
+const RESOURCE_MAX: usize = 512;
+/// The number of labels that are remembered: the component knows as many.
+const LABELS_MAX: usize = 1024;
 
 /// The WIT record `write-plan`.
 #[derive(Clone, Copy, Debug, ComponentType, Lift)]
@@ -128,8 +132,8 @@ pub(super) struct Plans {
     routes: HashMap<Box<str>, u32>,
     /// The route that was needed last.
     last_route: Option<(Box<str>, u32)>,
-    /// In the order in which they were needed first.
-    labels: Vec<(u32, Labels)>,
+    /// The last labels that had each place.
+    labels: Vec<Option<(u32, Labels)>>,
     /// How much of a value the component needs to see.
     window: Missing,
     /// The first and last bytes of the current value.
@@ -266,7 +270,10 @@ impl Plans {
             None => {
                 let params: RouteParams<'_> = (call.engine, resource);
                 let route = call.checked(self.functions.route_of, params)?;
-                if self.routes.len() >= REMEMBERED_MAX {
+                if resource.len() > RESOURCE_MAX {
+                    return Ok(route);
+                }
+                if self.routes.len() >= ROUTES_MAX {
                     self.routes.clear();
                 }
                 self.routes.insert(resource.into(), route);
@@ -285,9 +292,10 @@ impl Plans {
 
     /// Returns the labels of a plan.
     fn labels(&mut self, call: &mut Call<'_>, number: u32) -> Result<Labels> {
-        // The last ones are the most likely.
-        let known = self.labels.iter().rfind(|(known, _)| *known == number);
-        if let Some((_, labels)) = known {
+        let place = number as usize % LABELS_MAX;
+        if let Some(Some((known, labels))) = self.labels.get(place)
+            && *known == number
+        {
             return Ok(labels.clone());
         }
         let params = (call.engine, number);
@@ -300,10 +308,10 @@ impl Plans {
             has_rule,
             key_id_hash: key_id_hash.map(Into::into),
         };
-        if self.labels.len() >= REMEMBERED_MAX {
-            self.labels.clear();
+        if self.labels.len() <= place {
+            self.labels.resize(place + 1, None);
         }
-        self.labels.push((number, labels.clone()));
+        self.labels[place] = Some((number, labels.clone()));
         Ok(labels)
     }
 

@@ -25,8 +25,8 @@ use crate::engine::EngineResource;
 use crate::imported_keys::{open_error, opener, sealer};
 use crate::{Component, convert};
 
-/// The maximum number of sealers that are kept: one for each key that seals. A configuration has a few.
-const SEALERS_MAX: usize = 64;
+/// The maximum number of sealers that are kept: one for each key that seals. A configuration has a few. One call may need as many as it has values.
+const SEALERS_MAX: usize = 1024;
 /// The number of labels that can be asked for.
 const LABELS_MAX: usize = 1024;
 /// The number of recent labels that new ones are compared with.

@@ -102,7 +102,9 @@ impl Canaries {
             let bytes = unsafe { std::slice::from_raw_parts(*start as *const u8, *len) };
             for window in bytes.array_windows::<8>() {
                 // Most of a heap that is wiped is zero.
-                if *window != [0; 8] && let Some(what) = self.all.get(window) {
+                if *window != [0; 8]
+                    && let Some(what) = self.all.get(window)
+                {
                     panic!("{what} in memory {number}, {when}");
                 }
             }
