@@ -173,7 +173,7 @@ fn no_plaintext_and_no_key_is_in_the_memory_of_an_instance() {
     let memories = Arc::new(Mutex::new(Vec::new()));
     let mut config = Config::new();
     config.epoch_interruption(true);
-    config.memory_reservation(0).memory_guard_size(0);
+    config.memory_reservation(0).memory_guard_size(0).memory_init_cow(false);
     config.with_host_memory(Arc::new(Readable(memories.clone())));
     let engine = Engine::new(&config).unwrap();
     let component = wasmtime::component::Component::new(&engine, EMBEDDED).unwrap();

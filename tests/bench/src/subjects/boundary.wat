@@ -1,7 +1,7 @@
 ;; The minimum that a component must do to write and read a value: receive the value and its storage key, have the host seal or open the value, and
 ;; return the result. It has no engine, no envelope and no counts. Its nonces are a simple counter, and its allocator never frees memory.
 (component
-  (import "dekker:crypto/keys@0.1.0" (instance $keys
+  (import "dekker:crypto/keys@0.2.0" (instance $keys
     (type $source-type' (enum "aes-gcm-key" "hkdf-sha256-xnonce-aes-gcm-seed"))
     (export "dek-source-type" (type $source-type (eq $source-type')))
     (type $open-error' (enum "too-short" "failed"))
