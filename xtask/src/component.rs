@@ -9,6 +9,7 @@ use wit_component::{ComponentEncoder, DecodedWasm};
 use crate::command;
 use crate::optimize;
 use crate::setup::{self, Missing};
+use crate::short_names;
 use crate::workspace::Workspace;
 
 /// A component that is built from a guest crate.
@@ -167,32 +168,7 @@ fn encode(module: &[u8]) -> Result<Vec<u8>> {
         .validate(true)
         .encode()
         .context("cannot make a component of the guest module")?;
-    without_names(&component).context("the component has a truncated section")
-}
-
-/// Returns the component without its custom section `component-name`. This section contains names for debuggers: five kilobytes that no host needs.
-/// Returns `None` if a section does not end within the component.
-fn without_names(component: &[u8]) -> Option<Vec<u8>> {
-    const NAMES: &[u8] = b"\x0ecomponent-name";
-    let (header, mut rest) = component.split_at_checked(8)?;
-    let mut kept = header.to_vec();
-    while !rest.is_empty() {
-        // A section is its ID, the length of its content in LEB128, and its content.
-        let len_len = 1 + rest.get(1..)?.iter().position(|byte| *byte < 0x80)?;
-        let len_bytes = rest.get(1..=len_len)?;
-        let len = len_bytes
-            .iter()
-            .rev()
-            .try_fold(0usize, |len, byte| Some(len.checked_mul(128)? + usize::from(byte & 0x7f)))?;
-        let end = (1 + len_len).checked_add(len)?;
-        let (section, others) = rest.split_at_checked(end)?;
-        let content = section.get(1 + len_len..)?;
-        if !(section.first() == Some(&0) && content.starts_with(NAMES)) {
-            kept.extend_from_slice(section);
-        }
-        rest = others;
-    }
-    Some(kept)
+    short_names::shorten(&component)
 }
 
 /// Returns the imports that a host has to provide. A component also imports interfaces that contain only plain types, if its exported functions use
@@ -278,19 +254,6 @@ mod tests {
     fn a_component_without_imports_passes() {
         // The smallest component: magic, version 13, layer 1.
         assert_eq!(working_imports(b"\0asm\x0d\0\x01\0").ok(), Some(vec![]));
-    }
-
-    #[test]
-    fn only_the_names_are_removed() {
-        let header = b"\0asm\x0d\0\x01\0";
-        // The length in two bytes, which LEB128 allows.
-        let names = [b"\0\x91\0\x0ecomponent-name".as_slice(), b"ab"].concat();
-        let others = b"\x07\x01\0\0\x03\x01xy";
-        let all = [header.as_slice(), &names, others].concat();
-        let kept = [header.as_slice(), others].concat();
-        assert_eq!(without_names(&all), Some(kept.clone()));
-        assert_eq!(without_names(&kept), Some(kept));
-        assert_eq!(without_names(&all[..all.len() - 1]), None);
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod optimize;
 mod parts;
 mod report;
 mod setup;
+mod short_names;
 mod simulate;
 mod test;
 mod wasi_command;
