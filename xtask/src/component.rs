@@ -35,7 +35,7 @@ static COMPONENTS: [Component; 2] = [
         package: "dekker-component",
         imports: &[RANDOM],
         // Slightly above its current size. The hints of `config check`, the names of resources and plans took it over its goal.
-        max_bytes: 426_000,
+        max_bytes: 420_000,
         goal_bytes: 400_000,
         path: Workspace::component,
     },
@@ -44,7 +44,7 @@ static COMPONENTS: [Component; 2] = [
         package: "dekker-accelerated",
         imports: &[RANDOM, KEYS],
         // Slightly above its current size, so that the component can only become smaller.
-        max_bytes: 432_000,
+        max_bytes: 418_000,
         goal_bytes: 300_000,
         path: Workspace::accelerated,
     },

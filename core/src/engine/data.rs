@@ -68,7 +68,7 @@ impl Engine {
         plaintext: &[u8],
     ) -> Option<Result<Encrypted, TransformError>> {
         match planned {
-            Write::Seal(job) => Some(self.seal(*job, key, plaintext)),
+            Write::Seal(job) => Some(self.seal(job, key, plaintext)),
             Write::Failed(error) => Some(Err(error)),
             Write::Parked => None,
             Write::UnknownRoute => Some(Err(unexpected())),
@@ -106,7 +106,7 @@ impl Engine {
         loop {
             planned = match planned {
                 Read::Open(job) => {
-                    let ReadJob { plan, state, ticket } = *job;
+                    let ReadJob { plan, state, ticket } = job;
                     match plan.open(key, stored) {
                         Ok(plaintext) => {
                             let labels = ticket.labels.clone();

@@ -193,7 +193,7 @@ impl Engine {
     ) -> Option<Encrypted> {
         let route = self.route(at.resource);
         let job = self.try_plan_write(route, now)?;
-        self.seal(*job, at.key, plaintext).ok()
+        self.seal(job, at.key, plaintext).ok()
     }
 
     /// Decrypts a value on a worker, as [`Self::from_storage`] does. Returns `None`, without any effect, if the control engine must perform the

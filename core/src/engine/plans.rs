@@ -11,7 +11,6 @@
 
 mod kms;
 
-use alloc::boxed::Box;
 use alloc::string::ToString;
 use alloc::sync::Arc;
 
@@ -39,9 +38,10 @@ use crate::time::Timestamp;
 
 /// A planned write.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "nearly every write has this variant")]
 pub enum Write {
     /// Carry out the plan.
-    Seal(Box<WriteJob>),
+    Seal(WriteJob),
     /// The value cannot be encrypted.
     Failed(TransformError),
     /// The operation is parked: [`Action::Ready`](super::event::Action::Ready) follows.
@@ -52,15 +52,16 @@ pub enum Write {
 
 /// A planned read.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "nearly every read has this variant")]
 pub enum Read {
     /// Carry out the plan.
-    Open(Box<ReadJob>),
+    Open(ReadJob),
     /// The value cannot be decrypted.
     Failed(TransformError),
     /// The operation is parked: [`Action::Ready`](super::event::Action::Ready) follows.
     Parked,
     /// The window of the value is too small. Call [`Engine::continue_read`] with one that has at least these bytes.
-    Missing(Box<PendingRead>, Missing),
+    Missing(PendingRead, Missing),
     /// The route is no longer valid: get a new one with [`Engine::route`].
     UnknownRoute,
 }
@@ -164,7 +165,7 @@ impl Engine {
     /// Plans a write on a worker. Returns `None`, without any effect, if the control engine must perform the operation or the route is no longer
     /// valid.
     #[must_use]
-    pub fn try_plan_write(&mut self, route: RouteId, now: Timestamp) -> Option<Box<WriteJob>> {
+    pub fn try_plan_write(&mut self, route: RouteId, now: Timestamp) -> Option<WriteJob> {
         self.advance(now);
         if self.options.read_only {
             return None;
@@ -228,7 +229,7 @@ impl Engine {
     }
 
     /// Plans a write with the first provider of a resource.
-    fn write(&mut self, target: &Target, parking: Parking) -> Attempt<Box<WriteJob>> {
+    fn write(&mut self, target: &Target, parking: Parking) -> Attempt<WriteJob> {
         // Validation guarantees a provider; without one, nothing may be written.
         let Some(transformer) = target.list.first() else {
             return Attempt::Done(Err(TransformError::new(
@@ -263,7 +264,7 @@ impl Engine {
             },
         };
         Attempt::Done(match planned {
-            Ok((plan, ticket)) => Ok(Box::new(WriteJob { plan, ticket })),
+            Ok((plan, ticket)) => Ok(WriteJob { plan, ticket }),
             Err(error) => {
                 // The control engine performs a tentative operation, and counts it.
                 if target.has_rule && !parking.is_tentative() {
@@ -295,7 +296,7 @@ impl Engine {
                     keep,
                     is_tentative: false,
                 };
-                Write::Seal(Box::new(WriteJob { plan: WritePlan::Seal(plan), ticket }))
+                Write::Seal(WriteJob { plan: WritePlan::Seal(plan), ticket })
             }
             Err(error) => {
                 let status = status(Some(&error));
@@ -445,7 +446,7 @@ impl Engine {
                     progress.advance();
                     continue;
                 }
-                Err(missing) => return Read::Missing(Box::new(read), missing),
+                Err(missing) => return Read::Missing(read, missing),
             };
             let planned = match &transformer.transform {
                 Transform::Identity => match identity::check(value) {
@@ -456,7 +457,7 @@ impl Engine {
                         continue;
                     }
                     Ok(Err(error)) => Err(error),
-                    Err(missing) => return Read::Missing(Box::new(read), missing),
+                    Err(missing) => return Read::Missing(read, missing),
                 },
                 Transform::Local(keys) => match keys.find(value, progress.next_key) {
                     Ok(Some(candidate)) => {
@@ -469,7 +470,7 @@ impl Engine {
                         return Read::Open(job);
                     }
                     Ok(None) => Err(self.no_key_left(keys, &mut read)),
-                    Err(missing) => return Read::Missing(Box::new(read), missing),
+                    Err(missing) => return Read::Missing(read, missing),
                 },
                 Transform::Kms(id) => match self.read_kms(*id, value, &mut read) {
                     Ok(Attempt::Done(Ok((step, is_resumed)))) => {
@@ -481,7 +482,7 @@ impl Engine {
                         self.park(op, wait, begun, Operation::Read(operation));
                         return Read::Parked;
                     }
-                    Err(missing) => return Read::Missing(Box::new(read), missing),
+                    Err(missing) => return Read::Missing(read, missing),
                 },
             };
             match planned {
@@ -545,7 +546,7 @@ impl Engine {
         plan: ReadPlan,
         tried: Tried,
         state: Option<ValueState>,
-    ) -> Box<ReadJob> {
+    ) -> ReadJob {
         let is_first = read.operation.progress.next == 0;
         let labels = Labels {
             transformer_prefix: prefix.clone(),
@@ -554,7 +555,7 @@ impl Engine {
             key_id_hash: None,
         };
         let state = if is_first { state } else { Some(ValueState::Stale) };
-        Box::new(ReadJob { plan, state, ticket: ReadTicket { labels, read, tried } })
+        ReadJob { plan, state, ticket: ReadTicket { labels, read, tried } }
     }
 
     fn dek_job(
@@ -564,7 +565,7 @@ impl Engine {
         step: OpenStep,
         is_resumed: bool,
         read: PendingRead,
-    ) -> Box<ReadJob> {
+    ) -> ReadJob {
         let OpenStep { dek, range, key_id_hash, state, keep } = step;
         let name = key_id_hash.as_ref().and_then(|_| self.providers.get(&provider));
         let tried = Tried::Dek(TriedDek {

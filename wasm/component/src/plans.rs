@@ -38,7 +38,7 @@ pub(crate) struct Plans {
     /// The plans of the last call, with the index of each value. The next call counts them as carried out.
     unsettled: Vec<(u32, Ticket)>,
     /// The last read, if bytes of its value were missing.
-    pending: Option<Box<PendingRead>>,
+    pending: Option<PendingRead>,
     /// The sealer of each frame.
     sealers: Vec<(Arc<Frame>, host::Sealer, u32)>,
     labels: LabelNumbers,
@@ -46,9 +46,10 @@ pub(crate) struct Plans {
     to_encrypt: Vec<(CallId, host::Secret)>,
 }
 
+#[allow(clippy::large_enum_variant, reason = "a call has tickets of one variant")]
 enum Ticket {
-    Write(Box<WriteJob>),
-    Read(Box<ReadJob>),
+    Write(WriteJob),
+    Read(ReadJob),
 }
 
 /// The last [`LABELS_MAX`] labels, numbered consecutively.
@@ -154,7 +155,7 @@ impl<'e> Planner<'e> {
         }
     }
 
-    pub(crate) fn write_plan(&mut self, at: u32, job: Box<WriteJob>) -> Option<wit::WritePlan> {
+    pub(crate) fn write_plan(&mut self, at: u32, job: WriteJob) -> Option<wit::WritePlan> {
         let (sealer, counter) = match &job.plan {
             WritePlan::Copy => (None, None),
             WritePlan::Seal(plan) => (Some(self.sealer(plan)?), plan.nonce().counter()),
@@ -198,7 +199,7 @@ impl<'e> Planner<'e> {
         }
     }
 
-    fn read_plan(&mut self, at: u32, job: Box<ReadJob>) -> Option<wit::ReadPlan> {
+    fn read_plan(&mut self, at: u32, job: ReadJob) -> Option<wit::ReadPlan> {
         let (opener, range) = match &job.plan {
             ReadPlan::Copy => (None, 0..0),
             ReadPlan::Open { key, range } => (Some(opener(key)?), range.clone()),
@@ -300,7 +301,7 @@ impl wit::Guest for Component {
         let (Some(pending), Some(stored)) = (planner.plans.pending.take(), stored(&window)) else {
             return wrong();
         };
-        let planned = planner.engine.continue_read(*pending, stored);
+        let planned = planner.engine.continue_read(pending, stored);
         planner.read(planned)
     }
 
