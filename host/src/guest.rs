@@ -160,6 +160,14 @@ impl Component {
     }
 
     fn instantiate(&self) -> wasmtime::Result<(Store<State>, Instance, Transformer)> {
+        self.instantiate_with(None)
+    }
+
+    /// Creates an instance. `fuel` is for an engine that counts instructions.
+    fn instantiate_with(
+        &self,
+        fuel: Option<u64>,
+    ) -> wasmtime::Result<(Store<State>, Instance, Transformer)> {
         let limits = StoreLimitsBuilder::new()
             .memory_size(self.memory_max)
             .instances(16)
@@ -173,6 +181,9 @@ impl Component {
         // Each cached DEK is a handle. A full cache has more handles than wasmtime allows in a store by default.
         store.set_max_component_handles(Keys::handles_max(self.memory_max));
         arm(&mut store);
+        if let Some(fuel) = fuel {
+            store.set_fuel(fuel)?;
+        }
         let instance = self.pre.instance_pre().instantiate(&mut store)?;
         let bindings = Transformer::new(&mut store, &instance)?;
         Ok((store, instance, bindings))
@@ -189,6 +200,18 @@ impl Component {
             let engine = bindings.dekker_transformer_engine().engine();
             engine.call_create(store, config, options, now)
         })
+    }
+
+    /// As [`Self::load`], in an engine that counts instructions.
+    #[cfg(test)]
+    fn load_with_fuel(&self, config: &[u8], options: &Options, now: u64, fuel: u64) -> Guest {
+        let (mut store, instance, bindings) = self.instantiate_with(Some(fuel)).unwrap();
+        let values = Values::new(&mut store, &instance).unwrap();
+        let plans = Plans::find(&mut store, &instance).unwrap();
+        let leases = Leases::find(&mut store, &instance).unwrap();
+        let engine = bindings.dekker_transformer_engine().engine();
+        let engine = engine.call_create(&mut store, config, options, now).unwrap().unwrap();
+        Guest { store, bindings, values, plans, leases, engine }
     }
 
     /// Creates an instance with a worker's engine. Only for accelerated components.

@@ -17,8 +17,9 @@ fn npm_package_repeats_no_nonce_after_its_memory_is_restored() {
 fn writer(provider: Provider) -> Command {
     let mut command = Command::new("node");
     command
-        // Memory that the garbage collector returned to the system could not be restored.
+        // Memory that V8 has returned to the system could not be restored: that of garbage, and that of code that it compiles again for speed.
         .args(["--single-threaded", "--min-semi-space-size=64", "--max-semi-space-size=64"])
+        .arg("--no-wasm-tier-up")
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/node/restored-writer.js"))
         .args([provider.name(), &provider.config(), &BATCH.to_string()]);
     command

@@ -1,6 +1,7 @@
 use super::*;
 
 mod memory;
+mod work;
 mod wrong_plans;
 
 /// Core's default, `DekCache::DEFAULT_CAPACITY`.

@@ -158,7 +158,7 @@ impl<R: Resource> Seeking<R> {
 
     /// Serves the resource. Returns why serving ended, or `None` if a stop was requested.
     async fn serve(&mut self, claim: R::Claim) -> Option<String> {
-        if self.standing.send_replace(Standing::Serving) != Standing::Serving {
+        if self.stands(Standing::Serving) {
             tracing::info!("this process serves {} now", R::NAME);
         }
         let since = Instant::now();
@@ -185,10 +185,19 @@ impl<R: Resource> Seeking<R> {
     /// Records that another process serves the resource, and returns how long to wait before the next check.
     fn elsewhere(&mut self) -> Duration {
         self.retry = FIRST_RETRY;
-        if self.standing.send_replace(Standing::Elsewhere) != Standing::Elsewhere {
+        if self.stands(Standing::Elsewhere) {
             tracing::info!("another process serves {} now", R::NAME);
         }
         LOOK
+    }
+
+    /// Publishes where the resource is served. Returns `false`, and wakes no one, if that is nothing new.
+    fn stands(&self, standing: Standing) -> bool {
+        self.standing.send_if_modified(|current| {
+            let is_new = *current != standing;
+            *current = standing;
+            is_new
+        })
     }
 
     /// Records a failure, and returns how long to wait before the next attempt.
@@ -196,10 +205,10 @@ impl<R: Resource> Seeking<R> {
         let retry_in = self.retry;
         self.retry = (self.retry * 2).min(LONGEST_RETRY);
         let failed = Standing::Failed(fault.to_owned());
-        if self.standing.send_replace(failed.clone()) == failed {
-            tracing::debug!(fault, ?retry_in, "still cannot serve {}", R::NAME);
-        } else {
+        if self.stands(failed) {
             tracing::error!(fault, ?retry_in, "cannot serve {}", R::NAME);
+        } else {
+            tracing::debug!(fault, ?retry_in, "still cannot serve {}", R::NAME);
         }
         retry_in
     }

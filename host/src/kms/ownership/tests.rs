@@ -165,3 +165,17 @@ async fn a_waiting_candidate_can_be_stopped_without_effect_on_the_owner() {
     assert_eq!(*first.standing().borrow(), Standing::Serving);
     socket.address.connect().await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_standing_that_stays_is_published_once() {
+    let (_root, socket) = socket();
+    let first = Ownership::start(socket.clone()).await.unwrap();
+    let second = Ownership::start(socket.another()).await.unwrap();
+    for (owner, expected) in [(&first, Standing::Serving), (&second, Standing::Elsewhere)] {
+        let mut standing = owner.standing();
+        assert_eq!(*standing.borrow_and_update(), expected);
+        // In this simulated minute the second looks many times.
+        let changed = tokio::time::timeout(Duration::from_secs(60), standing.changed()).await;
+        assert!(changed.is_err(), "{expected:?} is no news");
+    }
+}
