@@ -164,7 +164,7 @@ fn import_name(_: &str, mut number: usize) -> String {
     }
 }
 
-/// The part that tells which function it is. Functions that free a result need no such part.
+/// Returns the part of a name that identifies the function. Functions that free a result get a number instead.
 fn core_name(name: &str, number: usize) -> String {
     match name.split_once('#') {
         Some((interface, _)) if interface.starts_with("cabi_post_") => format!("post{number}"),

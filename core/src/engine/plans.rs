@@ -496,7 +496,7 @@ impl Engine {
         }
     }
 
-    /// Returns the error of a local provider none of whose keys has opened the value.
+    /// Returns the error of a local provider after all its keys have failed.
     fn no_key_left(&mut self, keys: &LocalKeys, read: &mut PendingRead) -> TransformError {
         let faults = core::mem::take(&mut read.operation.progress.key_faults);
         if !faults.is_empty() {

@@ -269,3 +269,17 @@ resources:
     let hash = crate::sha256::text(file);
     assert_eq!(shown, alloc::format!("ParsedFile {{ hash: {hash:?}, .. }}"));
 }
+
+#[test]
+fn a_value_whose_sealed_bytes_come_twice_is_read_each_time() {
+    let mut short = Short::new(10);
+    let stored = short.write().unwrap().stored;
+    let prefix = b"k8s:enc:kms:v2:a:";
+    // As in Go, the last of several fields counts. Here a field of three other bytes comes before the real one.
+    let twice = [&prefix[..], &[10, 3, 1, 2, 3], &stored[prefix.len()..]].concat();
+    let at = Location { resource: "secrets", key: b"/k" };
+    for op in 100..103 {
+        let read = short.engine.from_storage(OpId(op), at, &twice, short.now);
+        assert!(read.unwrap().is_ok(), "read {op}");
+    }
+}

@@ -124,7 +124,9 @@ impl KmsV2 {
                 return Ok(Err(TransformError::new(ErrorKind::Malformed, message)));
             }
         };
-        Ok(self.read_fields(stored, &fields, split.map(|(_, end)| end), resumed))
+        // The end may have another sealed value, which counts. Then it does not say by itself what to open.
+        let end = split.filter(|(sealed, _)| *sealed == fields.encrypted_data).map(|(_, end)| end);
+        Ok(self.read_fields(stored, &fields, end, resumed))
     }
 
     /// Returns whether the provider can read: `false` before the first probe has ended.
