@@ -33,7 +33,7 @@ const TABLE: [(&str, May); 22] = [
     ("dekker-cli", May::Use(&["dekker-forms"])),
     ("dekker-compiled", May::Use(&[])),
     ("dekker-component", May::Use(&["dekker-core", "dekker-memory"])),
-    ("dekker-concurrency", May::Use(&["dekker-core"])),
+    ("dekker-concurrency", May::Use(&["dekker-core", "dekker-crypto"])),
     ("dekker-core", May::Use(&["dekker-crypto", "dekker-forms"])),
     ("dekker-core-tests", May::UseAll),
     ("dekker-crypto", May::Use(&[])),
