@@ -2,11 +2,16 @@
 
 use std::error::Error;
 
-const FILES: [&str; 4] =
-    ["kms/v2.proto", "kms/v1beta1.proto", "encrypted_object.proto", "dekker/plugin.proto"];
+const FILES: [&str; 5] = [
+    "kms/v2.proto",
+    "kms/v1beta1.proto",
+    "encrypted_object.proto",
+    "dekker/plugin.proto",
+    "dekker/values.proto",
+];
 
 /// Messages whose derived `Debug` would print a key, a plaintext or a key ID. `src/redact.rs` implements theirs by hand.
-const REDACTED: [&str; 10] = [
+const REDACTED: [&str; 12] = [
     ".v2.StatusResponse",
     ".v2.DecryptRequest",
     ".v2.DecryptResponse",
@@ -17,6 +22,8 @@ const REDACTED: [&str; 10] = [
     ".v1beta1.EncryptRequest",
     ".v1beta1.EncryptResponse",
     ".dekker.storage.EncryptedObject",
+    ".dekker.v1.Value",
+    ".dekker.v1.Outcome",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -25,6 +32,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .btree_map(".")
         .skip_debug(REDACTED)
+        // Slices of the request's body, which are not copied.
+        .bytes(".dekker.v1.Value")
         .emit_rerun_if_changed(false)
         .compile_fds(descriptors)?;
     Ok(())

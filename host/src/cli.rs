@@ -26,6 +26,7 @@ use dekker_cli::{config_command, inspect_command};
 
 use self::log::Log;
 use self::protect::ProtectArgs;
+use crate::heap;
 use crate::host::{KmsCoast, WriteDekSource};
 
 /// Kubernetes' encryption at rest as a WebAssembly component.
@@ -139,6 +140,7 @@ pub fn main() -> ExitCode {
         }
     };
     protect::protect(&protect);
+    heap::keep_freed_memory();
     let outcome =
         match command {
             Command::Serve(args) => block_on(serve::run(args, log.clone())),

@@ -48,6 +48,18 @@ pub(crate) trait Service: Clone + Send + Sync + 'static {
         stored: Vec<u8>,
     ) -> impl Future<Output = Result<Decrypted, HostError>> + Send;
 
+    /// Encrypts values. The results have the order of the values.
+    fn to_storage_many(
+        &self,
+        values: Vec<(Location, Zeroizing<Vec<u8>>)>,
+    ) -> impl Future<Output = Vec<Result<Encrypted, HostError>>> + Send;
+
+    /// Decrypts stored values. The results have the order of the values.
+    fn from_storage_many(
+        &self,
+        values: Vec<(Location, Vec<u8>)>,
+    ) -> impl Future<Output = Vec<Result<Decrypted, HostError>>> + Send;
+
     /// Runs the KMS checks, as upstream would run them now. May wait for the plugin.
     fn health(&self) -> impl Future<Output = Result<Vec<Check>, HostError>> + Send;
 
@@ -82,9 +94,11 @@ async fn answer(State(metrics): State<Arc<Metrics>>, request: Request, next: Nex
 /// Returns the path label for metrics. Unknown paths become `other`, so that clients cannot create metric series. A single check counts as its
 /// endpoint.
 fn known_path(path: &str) -> &'static str {
-    const PATHS: [&str; 7] = [
+    const PATHS: [&str; 9] = [
         api::TO_STORAGE,
         api::FROM_STORAGE,
+        api::TO_STORAGE_MANY,
+        api::FROM_STORAGE_MANY,
         "/healthz",
         "/livez",
         "/readyz",
@@ -105,6 +119,7 @@ mod tests {
     fn unknown_paths_create_no_series() {
         let table = [
             ("/v1/to-storage", "/v1/to-storage"),
+            ("/v1/from-storage-many", "/v1/from-storage-many"),
             ("/healthz", "/healthz"),
             ("/healthz/kms-provider-0", "/healthz"),
             ("/healthzz", "other"),

@@ -28,6 +28,8 @@ mod fault;
 #[cfg(feature = "engine")]
 mod guest;
 #[cfg(feature = "engine")]
+mod heap;
+#[cfg(feature = "engine")]
 mod host;
 mod http;
 mod metrics;
@@ -38,6 +40,7 @@ mod sha256;
 #[cfg(test)]
 mod simulation;
 mod socket_lock;
+mod thread_number;
 #[cfg(feature = "engine")]
 mod workers;
 

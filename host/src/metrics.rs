@@ -6,9 +6,10 @@
 mod series;
 mod sum;
 mod text;
+mod transformations;
 
 use std::sync::atomic::AtomicU64;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -20,9 +21,8 @@ use prometheus_client::registry::Registry;
 use crate::model::{MetricFamily, MetricKind, Sample};
 pub(crate) use sum::add_up;
 
-use series::{
-    Bounded, Counted, Total, data_key_histogram, kms_histogram, transformation_histogram,
-};
+use series::{Bounded, Counted, Total, data_key_histogram, kms_histogram};
+use transformations::{Registered, Transformations};
 
 /// The maximum number of series per histogram, 200. Beyond it, a new series replaces the one that was created first, and starts at zero.
 ///
@@ -59,7 +59,7 @@ pub struct Metrics {
     registry: Registry,
     kms: Bounded<KmsLabels>,
     kms_v1: Bounded<KmsLabels>,
-    transformations: Bounded<TransformationLabels>,
+    transformations: Arc<Transformations>,
     http_requests: Family<HttpLabels, Total>,
     component_traps: Total,
     component_restarts: Total,
@@ -79,7 +79,7 @@ impl Metrics {
     pub fn new(apiserver_id: &str) -> Self {
         let kms = Bounded::new(kms_histogram);
         let kms_v1 = Bounded::new(kms_histogram);
-        let transformations = Bounded::new(transformation_histogram);
+        let transformations = Arc::new(Transformations::new());
         let data_keys = data_key_histogram();
         let http_requests = Family::<HttpLabels, Total>::default();
         let component_traps = Total::default();
@@ -104,7 +104,7 @@ impl Metrics {
         registry.register(
             "apiserver_storage_transformation_duration_seconds",
             "How long successful reads and writes took, including the wait for the plugin",
-            transformations.family.clone(),
+            Registered(Arc::clone(&transformations)),
         );
         registry.register(
             "apiserver_storage_data_key_generation_duration_seconds",
@@ -205,11 +205,7 @@ impl Metrics {
         prefix: &str,
         took: Duration,
     ) {
-        let labels = TransformationLabels {
-            transformation_type: kind.as_str(),
-            transformer_prefix: prefix.to_owned(),
-        };
-        self.transformations.observe(labels, took);
+        self.transformations.observe(kind, prefix, took);
     }
 
     /// Records an HTTP request that was answered. `path` is one of the server's own paths, never a path sent by a client.
@@ -305,12 +301,6 @@ struct KmsLabels {
     provider_name: String,
     method_name: &'static str,
     grpc_status_code: &'static str,
-}
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct TransformationLabels {
-    transformation_type: &'static str,
-    transformer_prefix: String,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]

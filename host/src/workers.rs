@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!                 ┌─ idle workers ─┐   one call, on the caller's own thread
-//!  to_storage ───▶│ ▢ ▢ ▢ ▢  (LIFO)│──────────────────────────────────────────▶ done
+//!  to_storage ───▶│ ▢ ▢ ▢ ▢        │──────────────────────────────────────────▶ done
 //!  from_storage   └────────────────┘   "not mine" ──▶ Driver ──▶ control instance ──▶ done, with whatever calls and waiting it takes
 //!                        ▲  leases, decrypted DEKs, the configuration
 //!                        └──────────────────────────── Driver
@@ -12,12 +12,15 @@
 //! encrypts and decrypts values that need nothing from the control instance. The driver publishes the configuration and the DEKs in use before it
 //! acts on anything later; a worker that is behind catches up before its next value. A lease is a range of a DEK's counter values, and each range is
 //! leased only once. If a worker traps, the unused rest of its lease is discarded with it.
+//!
+//! Each worker has a slot, and each thread tries the slots from its own on. Threads that have slots of their own write to no memory in common on the
+//! way of a value.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use dekker_keys::OpeningKey;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
 use crate::clock::Clock;
@@ -25,6 +28,7 @@ use crate::fault::describe;
 use crate::guest::{Component, Guest, Lease, Options, Trap};
 use crate::metrics::{Metrics, add_up};
 use crate::model::{Decrypted, Encrypted, HostError, Location, MetricFamily};
+use crate::thread_number::thread_number;
 
 /// Identifies a DEK among those of all control instances of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,9 +74,12 @@ pub(crate) struct Workers {
     options: Options,
     clock: Clock,
     metrics: Arc<Metrics>,
-    /// Has one permit per idle worker.
-    free: Semaphore,
-    idle: Mutex<Vec<Worker>>,
+    /// The slot of each worker.
+    slots: Box<[Slot]>,
+    /// The number of callers that found no idle worker.
+    waiting: AtomicUsize,
+    /// Notified for each worker that is returned while a caller waits.
+    returned: Notify,
     /// For each worker: whether its lease is used up.
     used_up: Vec<AtomicBool>,
     /// For each worker: whether its metrics were requested while it was busy.
@@ -85,6 +92,11 @@ pub(crate) struct Workers {
     /// The metrics of engines that no longer exist.
     retired: Mutex<Vec<MetricFamily>>,
 }
+
+/// A worker while it is idle. Slots have separate cache lines (two, because processors fetch pairs of them), so that threads do not slow each other
+/// down.
+#[repr(align(128))]
+struct Slot(Mutex<Option<Box<Worker>>>);
 
 struct Worker {
     number: usize,
@@ -118,12 +130,11 @@ const LONGEST_RETRY_MS: u64 = 60_000;
 struct Busy<'w> {
     pool: &'w Workers,
     /// `None` once the worker has been returned.
-    worker: Option<Worker>,
-    /// The worker's index in the idle list when it is returned, counted from the bottom. `None` puts it on top.
-    place: Option<usize>,
-    /// Released after the worker has been returned.
-    _permit: SemaphorePermit<'w>,
+    worker: Option<Box<Worker>>,
 }
+
+/// A caller that waits for a worker.
+struct Waiting<'w>(&'w AtomicUsize);
 
 /// The outcome of an attempt to handle a value in a worker.
 pub(crate) enum Attempt<T> {
@@ -140,22 +151,26 @@ impl Workers {
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let idle = (0..count).rev().map(|number| Worker {
-            number,
-            guest: None,
-            version: 0,
-            epoch: 0,
-            leased: Vec::new(),
-            has_trapped: false,
-            retry: Retry::FIRST,
-        });
+        let slot = |number| {
+            let worker = Worker {
+                number,
+                guest: None,
+                version: 0,
+                epoch: 0,
+                leased: Vec::new(),
+                has_trapped: false,
+                retry: Retry::FIRST,
+            };
+            Slot(Mutex::new(Some(Box::new(worker))))
+        };
         Self {
             component,
             options,
             clock,
             metrics,
-            free: Semaphore::new(count),
-            idle: Mutex::new(idle.collect()),
+            slots: (0..count).map(slot).collect(),
+            waiting: AtomicUsize::new(0),
+            returned: Notify::new(),
             used_up: (0..count).map(|_| AtomicBool::new(false)).collect(),
             asked: (0..count).map(|_| AtomicBool::new(false)).collect(),
             published: RwLock::default(),
@@ -167,7 +182,7 @@ impl Workers {
 
     /// Returns the number of workers.
     pub(crate) fn count(&self) -> usize {
-        self.used_up.len()
+        self.slots.len()
     }
 
     /// Returns what was last published.
@@ -301,7 +316,7 @@ impl Workers {
         }
     }
 
-    /// Takes the most recently used idle worker and brings it up to date.
+    /// Takes an idle worker and brings it up to date.
     async fn take(&self, control: &impl Control) -> Busy<'_> {
         let mut busy = self.free_worker().await;
         if busy.is_behind() {
@@ -311,34 +326,32 @@ impl Workers {
     }
 
     async fn free_worker(&self) -> Busy<'_> {
+        if let Some(busy) = self.any_idle_worker() {
+            return busy;
+        }
+        let _waiting = Waiting::new(&self.waiting);
         loop {
-            // The pool never closes the semaphore, so this cannot fail.
-            let Ok(permit) = self.free.acquire().await else {
-                continue;
-            };
-            if let Some(busy) = self.busy(permit) {
+            let mut returned = std::pin::pin!(self.returned.notified());
+            returned.as_mut().enable();
+            // A worker that is returned after this look finds the waiting caller and notifies it.
+            if let Some(busy) = self.any_idle_worker() {
                 return busy;
             }
+            returned.await;
         }
+    }
+
+    /// Takes the first idle worker from the slot of this thread on.
+    fn any_idle_worker(&self) -> Option<Busy<'_>> {
+        let count = self.count();
+        let first = thread_number() % count.max(1);
+        (first..count).chain(0..first).find_map(|number| self.idle_worker(number))
     }
 
     /// Takes the worker with this number if it is idle.
     fn idle_worker(&self, number: usize) -> Option<Busy<'_>> {
-        let permit = self.free.try_acquire().ok()?;
-        let mut idle = locked(&self.idle);
-        let place = idle.iter().position(|worker| worker.number == number)?;
-        Some(Busy {
-            pool: self,
-            worker: Some(idle.remove(place)),
-            place: Some(place),
-            _permit: permit,
-        })
-    }
-
-    /// Takes the top worker of the idle list. Each permit stands for an idle worker, because a worker is returned before its permit.
-    fn busy<'w>(&'w self, permit: SemaphorePermit<'w>) -> Option<Busy<'w>> {
-        let worker = locked(&self.idle).pop()?;
-        Some(Busy { pool: self, worker: Some(worker), place: None, _permit: permit })
+        let worker = locked(&self.slots[number].0).take()?;
+        Some(Busy { pool: self, worker: Some(worker) })
     }
 
     /// Adds the last collected metrics of an engine that has ended to `retired`, so that no sum decreases.
@@ -384,7 +397,7 @@ impl Busy<'_> {
             worker.version != self.pool.version.load(Ordering::Acquire)
                 || worker.guest.is_none() && worker.retry.at <= self.pool.clock.now()
         };
-        self.worker.as_ref().is_some_and(is_old)
+        self.worker.as_deref().is_some_and(is_old)
             || used_up.is_some_and(|used_up| used_up.load(Ordering::Relaxed))
     }
 
@@ -519,10 +532,26 @@ impl Busy<'_> {
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
         if let Some(worker) = self.worker.take() {
-            let mut idle = locked(&self.pool.idle);
-            let place = self.place.unwrap_or(idle.len()).min(idle.len());
-            idle.insert(place, worker);
+            let number = worker.number;
+            *locked(&self.pool.slots[number].0) = Some(worker);
+            // A caller that saw the slot empty had counted itself before, and the slot's lock makes that visible here.
+            if self.pool.waiting.load(Ordering::Relaxed) > 0 {
+                self.pool.returned.notify_one();
+            }
         }
+    }
+}
+
+impl<'w> Waiting<'w> {
+    fn new(waiting: &'w AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

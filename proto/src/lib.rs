@@ -1,7 +1,7 @@
 //! The KMS plugin services and the stored `EncryptedObject`: `.proto` files in `proto/`, generated Rust here.
 //!
 //! Names and numbers on the wire are upstream's (`k8s.io/kms`, `k8s.io/apiserver`). Maps are `BTreeMap`s, so entries are encoded in the order of
-//! their keys and the same message always has the same encoding. `bytes` fields are `Vec<u8>`.
+//! their keys and the same message always has the same encoding. `bytes` fields are `Vec<u8>`, but those of [`values::Value`] are `Bytes`.
 //!
 //! Messages that carry a plaintext wipe it when they are dropped. No message's `Debug` output contains a plaintext, a ciphertext or a key ID. The
 //! buffers of tonic, hyper and the kernel are not wiped.
@@ -41,6 +41,14 @@ pub mod storage {
 pub mod plugin {
     #![allow(missing_docs, unused_qualifications, clippy::all)]
     tonic::include_proto!("dekker.plugin.v1");
+}
+
+/// The bodies of the transform API's requests for many values.
+///
+/// A [`Value`](values::Value) shares its bytes with the buffer that it was decoded from, which must erase itself.
+pub mod values {
+    #![allow(missing_docs, unused_qualifications, clippy::all)]
+    tonic::include_proto!("dekker.v1");
 }
 
 #[cfg(test)]

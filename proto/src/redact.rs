@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::kms::{v1beta1, v2};
 use crate::storage::EncryptedObject;
+use crate::values;
 
 /// Prints `[n bytes]`.
 struct Len(usize);
@@ -56,6 +57,8 @@ redacted_debug! {
     DecryptResponse in v1beta1 { plain: len }
     EncryptRequest in v1beta1 { version: clear, plain: len }
     EncryptResponse in v1beta1 { cipher: len }
+    Value in values { resource: clear, key: len, value: len }
+    Outcome in values { value: len, key_id_hash: clear, state: clear, problem: clear }
 }
 
 impl fmt::Debug for EncryptedObject {

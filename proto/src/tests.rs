@@ -6,6 +6,7 @@ use tonic::server::NamedService;
 use crate::kms::{v1beta1, v2};
 use crate::plugin::{CountsResponse, introspection_server::IntrospectionServer};
 use crate::storage::{EncryptedDekSourceType, EncryptedObject};
+use crate::values::{Outcome, Problem, State, Value};
 
 /// Encodes a length-delimited field as protobuf defines it: `field number << 3 | 2`, length, bytes.
 fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
@@ -53,6 +54,21 @@ fn fields_have_the_wire_numbers() {
     };
     let old_encrypt = v1beta1::EncryptRequest { version: "v1beta1".into(), plain: b"p".to_vec() };
     let old_decrypt = v1beta1::DecryptRequest { version: "v1beta1".into(), cipher: b"c".to_vec() };
+    let value = Value { resource: "secrets".into(), key: "/k".into(), value: "v".into() };
+    let outcome = Outcome {
+        value: b"v".to_vec(),
+        key_id_hash: "sha256:".into(),
+        state: State::OtherSource.into(),
+        problem: Some(Problem {
+            status: 7,
+            kind: "k".into(),
+            detail: "d".into(),
+            grpc_code: 5,
+            retry_after: 6,
+        }),
+    };
+    let problem =
+        [vec![1 << 3, 7], field(2, b"k"), field(3, b"d"), vec![4 << 3, 5, 5 << 3, 6]].concat();
     let counts = CountsResponse { status: 1, encrypt: 2, decrypt: 3 };
     for (desc, got, want) in [
         (
@@ -97,6 +113,16 @@ fn fields_have_the_wire_numbers() {
             "v1beta1 DecryptRequest",
             old_decrypt.encode_to_vec(),
             [field(1, b"v1beta1"), field(2, b"c")].concat(),
+        ),
+        (
+            "Value",
+            value.encode_to_vec(),
+            [field(1, b"secrets"), field(2, b"/k"), field(3, b"v")].concat(),
+        ),
+        (
+            "Outcome",
+            outcome.encode_to_vec(),
+            [field(1, b"v"), field(2, b"sha256:"), vec![3 << 3, 2], field(4, &problem)].concat(),
         ),
         ("CountsResponse", counts.encode_to_vec(), vec![1 << 3, 1, 2 << 3, 2, 3 << 3, 3]),
     ] {
@@ -157,7 +183,15 @@ fn debug_shows_no_secret() {
             "{:?}",
             v1beta1::DecryptRequest { version: "v1beta1".into(), cipher: bytes.clone() }
         ),
-        format!("{:?}", v1beta1::EncryptResponse { cipher: bytes }),
+        format!("{:?}", v1beta1::EncryptResponse { cipher: bytes.clone() }),
+        format!(
+            "{:?}",
+            Value { resource: "r".into(), key: secret.into(), value: bytes.clone().into() }
+        ),
+        format!(
+            "{:?}",
+            Outcome { value: bytes, key_id_hash: String::new(), state: 0, problem: None }
+        ),
     ] {
         assert!(!shown.contains("SECRET"), "{shown}");
         assert!(!shown.contains("83, 69"), "{shown}");

@@ -3,6 +3,7 @@
 use zeroize::Zeroize;
 
 use crate::kms::{v1beta1, v2};
+use crate::values;
 
 macro_rules! wipe_on_drop {
     ($($message:ty { $field:ident })*) => {$(
@@ -19,4 +20,5 @@ wipe_on_drop! {
     v2::DecryptResponse { plaintext }
     v1beta1::EncryptRequest { plain }
     v1beta1::DecryptResponse { plain }
+    values::Outcome { value }
 }

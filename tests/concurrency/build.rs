@@ -39,6 +39,7 @@ const WORKERS: &[Change] = &[
     ),
     ("use crate::metrics::{Metrics, add_up};", "use crate::stand_in::{Metrics, add_up};"),
     ("use crate::model::{", "use crate::stand_in::{"),
+    ("use crate::thread_number::", "use crate::stand_in::"),
 ];
 
 /// How a counter takes its next number atomically.
@@ -128,6 +129,18 @@ fn main() {
                 worker.retry = Retry::FIRST;",
             "                worker.version = self.pool.version.load(Ordering::Acquire);
                 worker.retry = Retry::FIRST;",
+        )],
+    );
+    source.write(
+        "workers_waits_without_a_look",
+        "host/src/workers.rs",
+        WORKERS,
+        &[(
+            "            if let Some(busy) = self.any_idle_worker() {
+                return busy;
+            }
+            returned.await;",
+            "            returned.await;",
         )],
     );
     source.write(

@@ -51,6 +51,11 @@ pub(crate) enum Task {
         /// The number of kills at random moments, or `None` for as many as in CI.
         kills: Option<NonZeroU32>,
     },
+    /// Encrypt many values in batches, and check that no nonce repeats.
+    Nonces {
+        /// The number of values.
+        values: u64,
+    },
     /// Build, then measure.
     Bench {
         /// Passed to `dekker-bench`: options and the names of benchmarks.
@@ -135,6 +140,12 @@ enum Command {
         #[arg(long, value_name = "N")]
         kills: Option<NonZeroU32>,
     },
+    /// Encrypt N values in batches on two threads, and check that no nonce repeats (--values N)
+    Nonces {
+        /// The number of values; the default is more than 4 billion
+        #[arg(long, value_name = "N", default_value_t = 1 << 32)]
+        values: u64,
+    },
     /// Run this target of tests/fuzz, or each in turn, for N minutes (TARGET, --minutes N, --keep)
     Fuzz {
         /// The only target to run
@@ -205,6 +216,7 @@ impl From<Command> for Task {
             Command::Interop => Self::Test { parts: vec![&parts::INTEROP] },
             Command::Bench { args } => Self::Bench { args },
             Command::Crash { kills } => Self::Crash { kills },
+            Command::Nonces { values } => Self::Nonces { values },
             Command::Fuzz { target, minutes, keep } => {
                 let target = fuzz::TARGETS.into_iter().find(|name| target.as_deref() == Some(name));
                 Self::Fuzz(Fuzzing { target, minutes, keep })

@@ -106,6 +106,14 @@ fn perform(task: Task) -> Result<bool> {
             inspector::take_pictures(&workspace)?;
         }
         Task::Crash { kills } => crash::by_hand(&Workspace::find()?, kills)?,
+        Task::Nonces { values } => {
+            let workspace = Workspace::find()?;
+            let mut test = workspace.cargo();
+            test.args(["test", "--release", "-p", "dekker-shared", "--test", "threads"])
+                .args(["--", "--nocapture", "--exact", "nonces_of_batches_never_repeat"])
+                .env("DEKKER_NONCES", values.to_string());
+            command::run(&mut test)?;
+        }
         Task::Fuzz(fuzzing) => fuzz::run(&Workspace::find()?, &fuzzing)?,
         Task::Miri => miri::run(&Workspace::find()?)?,
         Task::Mutants { args } => mutants::run(&Workspace::find()?, args)?,

@@ -50,7 +50,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -155,6 +155,28 @@ impl SharedEngine {
         self.with_worker(now, |worker| worker.try_from_storage(at, stored, now))
     }
 
+    /// Encrypts values. The results have the order of the values, and each is what [`Self::to_storage`] would return. It costs a little less than one
+    /// call for each value.
+    #[must_use]
+    pub fn to_storage_many<'v>(
+        &self,
+        values: impl IntoIterator<Item = (Location<'v>, &'v [u8])>,
+        now: Timestamp,
+    ) -> Vec<Option<Encrypted>> {
+        self.many(values, now, |worker, at, plaintext| worker.try_to_storage(at, plaintext, now))
+    }
+
+    /// Decrypts stored values. The results have the order of the values, and each is what [`Self::from_storage`] would return. It costs a little less
+    /// than one call for each value.
+    #[must_use]
+    pub fn from_storage_many<'v>(
+        &self,
+        values: impl IntoIterator<Item = (Location<'v>, &'v [u8])>,
+        now: Timestamp,
+    ) -> Vec<Option<Decrypted>> {
+        self.many(values, now, |worker, at, stored| worker.try_from_storage(at, stored, now))
+    }
+
     /// Gives the DEK of a stored value to this thread's worker, if the control engine has it cached.
     pub fn learn(&self, at: Location<'_>, stored: &[u8], now: Timestamp) {
         let dek = self.lock().engine.known_dek(at.resource, stored);
@@ -192,6 +214,27 @@ impl SharedEngine {
         now: Timestamp,
         work: impl FnOnce(&mut Engine) -> Option<T>,
     ) -> Option<T> {
+        self.step(&mut *self.worker(now)?, now, work)
+    }
+
+    /// Runs `work` for each value on this thread's worker, which catches up before each value if it is behind.
+    fn many<'v, T>(
+        &self,
+        values: impl IntoIterator<Item = (Location<'v>, &'v [u8])>,
+        now: Timestamp,
+        mut work: impl FnMut(&mut Engine, Location<'v>, &'v [u8]) -> Option<T>,
+    ) -> Vec<Option<T>> {
+        // The iterator is the caller's, and may use this engine itself: it must not run while the worker is in use.
+        let values: Vec<_> = values.into_iter().collect();
+        let Some(mut worker) = self.worker(now) else {
+            return values.iter().map(|_| None).collect();
+        };
+        let handle = |(at, value)| self.step(&mut worker, now, |engine| work(engine, at, value));
+        values.into_iter().map(handle).collect()
+    }
+
+    /// Returns this thread's worker, and creates it first if there is none. It is not in use: no caller's code runs while it is borrowed.
+    fn worker(&self, now: Timestamp) -> Option<RefMut<'_, Worker>> {
         let worker = match self.workers.get() {
             Some(worker) => worker,
             None => {
@@ -199,17 +242,22 @@ impl SharedEngine {
                 self.workers.get_or(|| RefCell::new(worker))
             }
         };
-        // This function is not called from within `work`, so the borrow does not fail.
-        let mut worker = worker.try_borrow_mut().ok()?;
-        if worker.version != self.version.load(Ordering::Acquire)
-            && !self.catch_up(&mut worker, now)
-        {
+        worker.try_borrow_mut().ok()
+    }
+
+    fn step<T>(
+        &self,
+        worker: &mut Worker,
+        now: Timestamp,
+        work: impl FnOnce(&mut Engine) -> Option<T>,
+    ) -> Option<T> {
+        if worker.version != self.version.load(Ordering::Acquire) && !self.catch_up(worker, now) {
             return None;
         }
         let done = work(&mut worker.engine);
         if done.is_none() {
             // If a lease is used up, make the worker catch up before the next value, which gets it a new one.
-            let Worker { engine, states, .. } = &mut *worker;
+            let Worker { engine, states, .. } = worker;
             let leases = states.len();
             states.retain(|state| !engine.has_used_up(&state.provider));
             if states.len() < leases {

@@ -122,6 +122,15 @@ fn nonce(stored: &[u8]) -> (Vec<u8>, [u8; 8]) {
     (object.encrypted_dek_source.to_vec(), counter)
 }
 
+/// Returns the counter of the nonce, without decoding the rest. The envelope's first field is the encrypted data, and a short one's length is one byte.
+fn nonce_of(stored: &[u8]) -> [u8; 8] {
+    let rest = stored.strip_prefix(PREFIX.as_bytes()).unwrap();
+    let [0x0a, 0..0x80, _, _, _, _, counter @ ..] = rest else {
+        panic!("another envelope");
+    };
+    *counter.first_chunk().unwrap()
+}
+
 const SOURCES: [DekSourceType; 2] =
     [DekSourceType::AesGcmKey, DekSourceType::HkdfSha256XnonceAesGcmSeed];
 
@@ -164,6 +173,104 @@ fn eight_threads_write_and_read_without_the_lock() {
         let expected = [("decrypt", 1), ("encrypt", 1), ("status", 1)];
         assert_eq!(plugin.calls, expected.into(), "one DEK, which the plugin decrypted once");
     }
+}
+
+#[test]
+fn many_values_are_what_each_alone_is() {
+    let (engine, mut plugin) = engine(DekSourceType::AesGcmKey);
+    let plaintexts: Vec<_> = (0..1000u32).map(u32::to_le_bytes).collect();
+    let other = Location { resource: "configmaps", key: b"/k" };
+    let mut values: Vec<(Location<'_>, &[u8])> =
+        plaintexts.iter().map(|text| (AT, &text[..])).collect();
+    values.insert(500, (other, b"no rule"));
+    let written = engine.to_storage_many(values.iter().copied(), at(0));
+    let written: Vec<_> = written.into_iter().map(|one| one.unwrap().stored).collect();
+    assert_eq!(written[500], b"no rule");
+
+    let mut stored: Vec<_> =
+        values.iter().zip(&written).map(|((at, _), stored)| (*at, &stored[..])).collect();
+    // No provider can read it; only the control engine says why.
+    stored.insert(3, (AT, b"k8s:enc:unknown:v1:x"));
+    let mut read = engine.from_storage_many(stored, at(0));
+    assert!(read.remove(3).is_none());
+    for (read, (_, plaintext)) in read.iter().zip(&values) {
+        assert_eq!(read.as_ref().unwrap().plaintext.expose(), *plaintext);
+    }
+
+    let sealed = written.iter().filter(|stored| stored.starts_with(PREFIX.as_bytes()));
+    let counters: Vec<_> = sealed.map(|stored| u64::from_le_bytes(nonce(stored).1)).collect();
+    let expected: Vec<_> = (counters[0]..counters[0] + 1000).collect();
+    assert_eq!(counters, expected, "one counter value for each");
+
+    // A DEK that is replaced in the meantime is used from the next batch on.
+    plugin.key_id = "key-2";
+    let mut control = engine.control();
+    control.handle_timeout(at(60_000));
+    plugin.answer(&mut control, at(60_000));
+    drop(control);
+    let new = engine.to_storage_many([(AT, &b"new"[..])], at(60_000));
+    assert_ne!(nonce(&new[0].as_ref().unwrap().stored).0, nonce(&written[0]).0);
+    let old = engine.from_storage_many([(AT, &written[0][..])], at(60_000));
+    assert!(old[0].as_ref().unwrap().is_stale());
+}
+
+/// The number of values in [`nonces_of_batches_never_repeat`]. `cargo xtask nonces` sets more.
+fn nonces() -> u64 {
+    match std::env::var("DEKKER_NONCES") {
+        Ok(number) => number.parse().expect("DEKKER_NONCES is a number"),
+        Err(_) => 200_000,
+    }
+}
+
+#[test]
+fn nonces_of_batches_never_repeat() {
+    let (engine, _) = engine(DekSourceType::AesGcmKey);
+    let each = nonces() / 2;
+    // Each thread's counter values, as runs of consecutive ones.
+    let write = || {
+        let mut runs: Vec<(u64, u64)> = Vec::new();
+        let mut left = each;
+        while left > 0 {
+            let len = left.min(64);
+            left -= len;
+            let batch = (0..len).map(|_| (AT, &b"value"[..]));
+            for (n, written) in engine.to_storage_many(batch, at(0)).into_iter().enumerate() {
+                let stored = match written {
+                    Some(written) => written.stored,
+                    // The lease is used up. The control engine writes this value, and the next one gets a lease.
+                    None => {
+                        let mut control = engine.control();
+                        control
+                            .to_storage(OpId(n as u64), AT, b"value", at(0))
+                            .unwrap()
+                            .unwrap()
+                            .stored
+                    }
+                };
+                let counter = u64::from_le_bytes(nonce_of(&stored));
+                match runs.last_mut() {
+                    Some((_, end)) if *end == counter => *end += 1,
+                    _ => runs.push((counter, counter + 1)),
+                }
+            }
+        }
+        runs
+    };
+    let mut runs: Vec<_> = std::thread::scope(|scope| {
+        let threads = [(); 2].map(|()| scope.spawn(write));
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    runs.sort_unstable();
+    let seen: u64 = runs.iter().map(|(start, end)| end - start).sum();
+    assert_eq!(seen, 2 * each);
+    assert!(
+        runs.windows(2).all(|pair| pair[0].1 <= pair[1].0),
+        "a counter value came twice: {runs:?}"
+    );
+    println!(
+        "{seen} nonces of batches, all different, in {} runs of consecutive values",
+        runs.len()
+    );
 }
 
 #[test]

@@ -1,23 +1,23 @@
 //! Hand-written bindings to the interface `plans` of the accelerated component, and the host's half of it: values and keys stay here, and each plan
 //! of the component is carried out here.
 
+mod functions;
+mod many;
+
 use std::collections::HashMap;
 
 use dekker_keys::{OpenError, OpeningKey, Secret};
-use wasmtime::component::{
-    ComponentNamedList, ComponentType, Func, Instance, Lift, Lower, Resource, ResourceAny,
-    TypedFunc,
-};
+use wasmtime::component::{Func, Instance, Resource, ResourceAny, TypedFunc};
 use wasmtime::{Error, Result, Store};
 use zeroize::Zeroizing;
 
 use super::bindings::dekker::transformer::types as wit;
 use super::bindings::exports::dekker::transformer::engine as face;
 use super::window::{self, Missing, Window};
-use super::{State, export, wasi_random};
+use super::{State, wasi_random};
 use crate::model::{Decrypted, Encrypted, Labels, Location, TransformError};
-
-const INTERFACE: &str = "dekker:transformer/plans@0.2.0";
+pub(super) use functions::{Call, Read, ReadPlan, WritePlan};
+use functions::{Functions, LabelsRecord, ReadParams, RouteParams, Write, WriteParams};
 
 /// The maximum number of routes that are remembered. If there are more, all are looked up again.
 const ROUTES_MAX: usize = 1024;
@@ -25,100 +25,6 @@ const ROUTES_MAX: usize = 1024;
 const RESOURCE_MAX: usize = 512;
 /// The number of labels that are remembered: the component knows as many.
 const LABELS_MAX: usize = 1024;
-
-/// The WIT record `write-plan`.
-#[derive(Clone, Copy, Debug, ComponentType, Lift)]
-#[component(record)]
-pub(super) struct WritePlan {
-    pub(super) sealer: Option<u32>,
-    pub(super) counter: Option<u64>,
-    pub(super) labels: u32,
-}
-
-/// The WIT variant `write`.
-#[derive(ComponentType, Lift)]
-#[component(variant)]
-enum Write {
-    #[component(name = "plan")]
-    Plan(WritePlan),
-    #[component(name = "failed")]
-    Failed(wit::TransformError),
-    #[component(name = "parked")]
-    Parked,
-    #[component(name = "unknown-route")]
-    UnknownRoute,
-}
-
-/// The WIT record `read-plan`.
-#[derive(Clone, Copy, Debug, ComponentType, Lift)]
-#[component(record)]
-pub(super) struct ReadPlan {
-    pub(super) opener: Option<u32>,
-    pub(super) start: u32,
-    pub(super) end: u32,
-    pub(super) labels: u32,
-    pub(super) state: Option<wit::ValueState>,
-}
-
-/// The WIT variant `read`.
-#[derive(ComponentType, Lift)]
-#[component(variant)]
-pub(super) enum Read {
-    #[component(name = "plan")]
-    Plan(ReadPlan),
-    #[component(name = "failed")]
-    Failed(wit::TransformError),
-    #[component(name = "parked")]
-    Parked,
-    #[component(name = "missing")]
-    Missing(Missing),
-    #[component(name = "unknown-route")]
-    UnknownRoute,
-    #[component(name = "declined")]
-    Declined,
-}
-
-/// The WIT record `labels`.
-#[derive(ComponentType, Lift)]
-#[component(record)]
-struct LabelsRecord {
-    #[component(name = "transformer-prefix")]
-    transformer_prefix: String,
-    #[component(name = "key-prefix")]
-    key_prefix: Option<String>,
-    #[component(name = "has-rule")]
-    has_rule: bool,
-    #[component(name = "key-id-hash")]
-    key_id_hash: Option<String>,
-}
-
-/// The WIT record `one-of-many`.
-#[derive(ComponentType, Lower)]
-#[component(record)]
-struct OneOfMany {
-    route: u32,
-    length: u32,
-    shown: u32,
-    head: u32,
-}
-
-/// The interface's functions, looked up once per instance. Their types are checked then.
-struct Functions {
-    route_of: Func,
-    labels_of: Func,
-    to_storage: Func,
-    resume_write: Func,
-    not_sealed: Func,
-    from_storage: Func,
-    continue_read: Func,
-    resume_read: Func,
-    not_opened: Func,
-    to_storage_many: Func,
-    from_storage_many: Func,
-    withdraw: Func,
-    dek_to_encrypt: Func,
-    decrypted: Func,
-}
 
 /// A value whose operation is parked.
 enum Held {
@@ -154,99 +60,10 @@ type Outcome<T> = Option<core::result::Result<T, TransformError>>;
 /// The result of an attempt in a worker; `None` if the control engine must do it.
 type Attempt<T> = Option<T>;
 
-type RouteParams<'a> = (ResourceAny, &'a str);
-type WriteParams = (ResourceAny, u64, u32, u32, u64);
-type ReadParams<'a> = (ResourceAny, u64, u32, u32, Window<'a>, u64);
-type ManyParams<'a> = (ResourceAny, &'a [OneOfMany], &'a [u8], u64);
-
-/// An instance in its store, with its engine.
-pub(super) struct Call<'s> {
-    pub(super) store: &'s mut Store<State>,
-    pub(super) engine: ResourceAny,
-}
-
-impl Call<'_> {
-    /// Calls a function whose type was checked when it was looked up.
-    fn checked<P, R>(&mut self, func: Func, params: P) -> Result<R>
-    where
-        P: ComponentNamedList + Lower,
-        (R,): ComponentNamedList + Lift,
-        R: 'static,
-    {
-        // SAFETY: the caller names the types with which `find` has checked this function.
-        #[allow(unsafe_code)]
-        let func = unsafe { TypedFunc::<P, (R,)>::new_unchecked(func) };
-        func.call(&mut *self.store, params).map(|(result,)| result)
-    }
-}
-
-/// Looks up a function and checks its type.
-fn find<P, R>(store: &mut Store<State>, instance: &Instance, name: &str) -> Result<Func>
-where
-    P: ComponentNamedList + Lower,
-    R: ComponentNamedList + Lift,
-{
-    let func = export(store, instance, INTERFACE, name)?;
-    func.typed::<P, R>(&*store)?;
-    Ok(func)
-}
-
 impl Plans {
     /// Looks up the functions. Returns `None` if the component is self-contained.
     pub(super) fn find(store: &mut Store<State>, instance: &Instance) -> Result<Option<Self>> {
-        if instance.get_export_index(&mut *store, None, INTERFACE).is_none() {
-            return Ok(None);
-        }
-        type Decided = core::result::Result<Resource<Secret>, face::CallError>;
-        let functions = Functions {
-            route_of: find::<RouteParams<'_>, (u32,)>(store, instance, "route-of")?,
-            labels_of: find::<(ResourceAny, u32), (Option<LabelsRecord>,)>(
-                store,
-                instance,
-                "labels-of",
-            )?,
-            to_storage: find::<WriteParams, (Write,)>(store, instance, "to-storage")?,
-            resume_write: find::<(ResourceAny, u64), (Write,)>(store, instance, "resume-write")?,
-            not_sealed: find::<(ResourceAny, wit::TransformError), ()>(
-                store,
-                instance,
-                "not-sealed",
-            )?,
-            from_storage: find::<ReadParams<'_>, (Read,)>(store, instance, "from-storage")?,
-            continue_read: find::<(ResourceAny, Window<'_>), (Read,)>(
-                store,
-                instance,
-                "continue-read",
-            )?,
-            resume_read: find::<(ResourceAny, u64, Window<'_>), (Read,)>(
-                store,
-                instance,
-                "resume-read",
-            )?,
-            not_opened: find::<(ResourceAny, OpenError, Window<'_>), (Read,)>(
-                store,
-                instance,
-                "not-opened",
-            )?,
-            to_storage_many: find::<(ResourceAny, &[u32], u64), (Vec<Option<WritePlan>>,)>(
-                store,
-                instance,
-                "to-storage-many",
-            )?,
-            from_storage_many: find::<ManyParams<'_>, (Vec<Option<ReadPlan>>,)>(
-                store,
-                instance,
-                "from-storage-many",
-            )?,
-            withdraw: find::<(ResourceAny, &[u32]), ()>(store, instance, "withdraw")?,
-            dek_to_encrypt: find::<(ResourceAny, u64), (Option<Resource<Secret>>,)>(
-                store,
-                instance,
-                "dek-to-encrypt",
-            )?,
-            decrypted: find::<(ResourceAny, u64, Decided, u64), ()>(store, instance, "decrypted")?,
-        };
-        Ok(Some(Self {
+        Ok(Functions::find(store, instance)?.map(|functions| Self {
             functions,
             routes: HashMap::new(),
             last_route: None,
@@ -555,105 +372,6 @@ impl Plans {
     /// Forgets the value of a cancelled operation.
     pub(super) fn cancel(&mut self, op: u64) {
         self.held.remove(&op);
-    }
-
-    /// Encrypts values without parking. A value for which the result is `None` must be encrypted alone, in the control engine.
-    pub(super) fn to_storage_many(
-        &mut self,
-        call: &mut Call<'_>,
-        values: &[(&Location, &[u8])],
-        now: u64,
-    ) -> Result<Vec<Option<Encrypted>>> {
-        let mut routes = Vec::with_capacity(values.len());
-        for (at, _) in values {
-            routes.push(self.route(call, &at.resource)?);
-        }
-        let params: (ResourceAny, &[u32], u64) = (call.engine, &routes, now);
-        let plans: Vec<Option<WritePlan>> = call.checked(self.functions.to_storage_many, params)?;
-        if plans.len() != values.len() {
-            return Err(Error::msg("the component planned another number of values"));
-        }
-        let mut done = Vec::with_capacity(values.len());
-        let mut failed = Vec::new();
-        for (index, ((at, plaintext), plan)) in (0u32..).zip(values.iter().zip(plans)) {
-            let stored = match plan {
-                Some(plan) => match seal(call.store.data(), plan, &at.key, plaintext)? {
-                    Ok(stored) => Some((stored, plan.labels)),
-                    Err(_) => {
-                        failed.push(index);
-                        None
-                    }
-                },
-                None => None,
-            };
-            done.push(stored);
-        }
-        self.end_many(call, &failed)?;
-        let mut encrypted = Vec::with_capacity(done.len());
-        for done in done {
-            encrypted.push(match done {
-                Some((stored, labels)) => Some(Encrypted::new(stored, self.labels(call, labels)?)),
-                None => None,
-            });
-        }
-        Ok(encrypted)
-    }
-
-    /// Decrypts values without parking. A value for which the result is `None` must be decrypted alone, in the control engine.
-    pub(super) fn from_storage_many(
-        &mut self,
-        call: &mut Call<'_>,
-        values: &[(&Location, &[u8])],
-        now: u64,
-    ) -> Result<Vec<Option<Decrypted>>> {
-        let mut list = Vec::with_capacity(values.len());
-        let mut bytes = Vec::new();
-        for (at, stored) in values {
-            let route = self.route(call, &at.resource)?;
-            let Window { length, bytes: shown, head } =
-                window::of(stored, self.window, &mut self.shown)?;
-            let of_one = u32::try_from(shown.len())?;
-            list.push(OneOfMany { route, length, shown: of_one, head });
-            bytes.extend_from_slice(shown);
-        }
-        let params: ManyParams<'_> = (call.engine, &list, &bytes, now);
-        let plans: Vec<Option<ReadPlan>> =
-            call.checked(self.functions.from_storage_many, params)?;
-        if plans.len() != values.len() {
-            return Err(Error::msg("the component planned another number of values"));
-        }
-        let mut done = Vec::with_capacity(values.len());
-        let mut failed = Vec::new();
-        for (index, ((at, stored), plan)) in (0u32..).zip(values.iter().zip(plans)) {
-            let opened = match plan {
-                Some(plan) => match open(call.store.data(), plan, &at.key, stored)? {
-                    Ok(plaintext) => Some((plaintext, plan)),
-                    Err(_) => {
-                        failed.push(index);
-                        None
-                    }
-                },
-                None => None,
-            };
-            done.push(opened);
-        }
-        self.end_many(call, &failed)?;
-        let mut decrypted = Vec::with_capacity(done.len());
-        for done in done {
-            decrypted.push(match done {
-                Some((plaintext, plan)) => {
-                    let labels = self.labels(call, plan.labels)?;
-                    Some(Decrypted::new(plaintext, plan.state.map(Into::into), labels))
-                }
-                None => None,
-            });
-        }
-        Ok(decrypted)
-    }
-
-    /// Withdraws the plans that could not be carried out, before another function counts all of them.
-    fn end_many(&mut self, call: &mut Call<'_>, failed: &[u32]) -> Result<()> {
-        if failed.is_empty() { Ok(()) } else { self.withdraw(call, failed) }
     }
 
     fn withdraw(&self, call: &mut Call<'_>, which: &[u32]) -> Result<()> {

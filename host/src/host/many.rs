@@ -1,15 +1,22 @@
 //! Several values in one call.
 
-use std::time::Instant;
+use std::future::Future;
+use std::time::{Duration, Instant};
 
+use futures_util::{StreamExt, stream};
 use zeroize::Zeroizing;
 
 use super::Host;
+use super::help::LogHelp;
 use crate::metrics::TransformationType;
 use crate::model::{Decrypted, Encrypted, HostError, Location};
+use crate::workers::Workers;
 
 /// The number of values that a worker handles in one call. More make no value cheaper, but keep the worker from others for longer.
 const TOGETHER: usize = 256;
+
+/// The number of values that wait for a plugin at the same time. More make a plugin no faster, and take slots from other callers.
+const WAITING: usize = 16;
 
 impl Host {
     /// Encrypts values for storage. The results have the order of the values, and each is what [`Self::to_storage`] would return. Dropping the future
@@ -20,33 +27,7 @@ impl Host {
         &self,
         values: Vec<(Location, Zeroizing<Vec<u8>>)>,
     ) -> Vec<Result<Encrypted, HostError>> {
-        let mut results = Vec::with_capacity(values.len());
-        let mut values = values.into_iter();
-        loop {
-            let batch: Vec<_> = values.by_ref().take(TOGETHER).collect();
-            if batch.is_empty() {
-                return results;
-            }
-            let start = Instant::now();
-            let done = match self.0.workers.as_deref() {
-                Some(workers) => {
-                    let borrowed: Vec<_> =
-                        batch.iter().map(|(at, plaintext)| (at, plaintext.as_slice())).collect();
-                    workers.to_storage_many(self, &borrowed).await
-                }
-                None => batch.iter().map(|_| None).collect(),
-            };
-            let each = start.elapsed() / u32::try_from(batch.len()).unwrap_or(u32::MAX);
-            for (done, (at, plaintext)) in done.into_iter().zip(batch) {
-                results.push(match done {
-                    Some(encrypted) => {
-                        self.observe_write(&encrypted, each);
-                        Ok(encrypted)
-                    }
-                    None => self.to_storage(at, plaintext).await,
-                });
-            }
-        }
+        self.many(Writes, values).await
     }
 
     /// Decrypts stored values. The results have the order of the values, and each is what [`Self::from_storage`] would return. Dropping the future
@@ -57,6 +38,23 @@ impl Host {
         &self,
         values: Vec<(Location, Vec<u8>)>,
     ) -> Vec<Result<Decrypted, HostError>> {
+        self.read_many(values, LogHelp::No).await
+    }
+
+    pub(super) async fn read_many(
+        &self,
+        values: Vec<(Location, Vec<u8>)>,
+        log_help: LogHelp,
+    ) -> Vec<Result<Decrypted, HostError>> {
+        self.many(Reads(log_help), values).await
+    }
+
+    /// Offers the values to a worker, at most [`TOGETHER`] in one call, and does those that it declines one by one.
+    async fn many<O: Operation>(
+        &self,
+        operation: O,
+        values: Vec<(Location, O::Value)>,
+    ) -> Vec<Result<O::Done, HostError>> {
         let mut results = Vec::with_capacity(values.len());
         let mut values = values.into_iter();
         loop {
@@ -67,27 +65,28 @@ impl Host {
             let start = Instant::now();
             let done = match self.0.workers.as_deref() {
                 Some(workers) => {
-                    let borrowed: Vec<_> =
-                        batch.iter().map(|(at, stored)| (at, stored.as_slice())).collect();
-                    workers.from_storage_many(self, &borrowed).await
+                    let borrowed: Vec<(&Location, &[u8])> =
+                        batch.iter().map(|(at, value)| (at, value.as_ref())).collect();
+                    O::in_worker(workers, self, &borrowed).await
                 }
                 None => batch.iter().map(|_| None).collect(),
             };
             let each = start.elapsed() / u32::try_from(batch.len()).unwrap_or(u32::MAX);
-            for (done, (at, stored)) in done.into_iter().zip(batch) {
-                results.push(match done {
-                    Some(decrypted) => {
-                        self.observe_read(&decrypted, each);
-                        Ok(decrypted)
+            let done = done.into_iter().zip(batch).map(|(done, (at, value))| async {
+                match done {
+                    Some(done) => {
+                        O::observe(self, &done, each);
+                        Ok(done)
                     }
-                    None => self.from_storage(at, stored).await,
-                });
-            }
+                    None => operation.alone(self, at, value).await,
+                }
+            });
+            results.extend(stream::iter(done).buffered(WAITING).collect::<Vec<_>>().await);
         }
     }
 
     /// Records the duration of a write.
-    pub(super) fn observe_write(&self, encrypted: &Encrypted, duration: std::time::Duration) {
+    pub(super) fn observe_write(&self, encrypted: &Encrypted, duration: Duration) {
         if encrypted.has_rule {
             let (provider, key) = (&*encrypted.transformer_prefix, encrypted.key_prefix.as_deref());
             self.observe(TransformationType::ToStorage, provider, key, duration);
@@ -95,7 +94,7 @@ impl Host {
     }
 
     /// Records the duration of a read.
-    pub(super) fn observe_read(&self, decrypted: &Decrypted, duration: std::time::Duration) {
+    pub(super) fn observe_read(&self, decrypted: &Decrypted, duration: Duration) {
         if decrypted.has_rule {
             let provider = match &*decrypted.transformer_prefix {
                 // Upstream labels identity "identity" for reads, but leaves the label empty for writes.
@@ -105,5 +104,85 @@ impl Host {
             let key = decrypted.key_prefix.as_deref();
             self.observe(TransformationType::FromStorage, provider, key, duration);
         }
+    }
+}
+
+/// What is done with each of the values.
+trait Operation: Sync {
+    type Value: AsRef<[u8]> + Send + Sync;
+    type Done: Send;
+
+    /// Offers values to one worker. The result of a value that it declines is `None`.
+    fn in_worker(
+        workers: &Workers,
+        host: &Host,
+        values: &[(&Location, &[u8])],
+    ) -> impl Future<Output = Vec<Option<Self::Done>>> + Send;
+
+    /// Records the duration of a value that a worker handled.
+    fn observe(host: &Host, done: &Self::Done, duration: Duration);
+
+    /// Does what is asked for with one value, whatever it takes.
+    fn alone(
+        &self,
+        host: &Host,
+        at: Location,
+        value: Self::Value,
+    ) -> impl Future<Output = Result<Self::Done, HostError>> + Send;
+}
+
+struct Writes;
+
+impl Operation for Writes {
+    type Value = Zeroizing<Vec<u8>>;
+    type Done = Encrypted;
+
+    async fn in_worker(
+        workers: &Workers,
+        host: &Host,
+        values: &[(&Location, &[u8])],
+    ) -> Vec<Option<Encrypted>> {
+        workers.to_storage_many(host, values).await
+    }
+
+    fn observe(host: &Host, done: &Encrypted, duration: Duration) {
+        host.observe_write(done, duration);
+    }
+
+    async fn alone(
+        &self,
+        host: &Host,
+        at: Location,
+        plaintext: Zeroizing<Vec<u8>>,
+    ) -> Result<Encrypted, HostError> {
+        host.to_storage(at, plaintext).await
+    }
+}
+
+struct Reads(LogHelp);
+
+impl Operation for Reads {
+    type Value = Vec<u8>;
+    type Done = Decrypted;
+
+    async fn in_worker(
+        workers: &Workers,
+        host: &Host,
+        values: &[(&Location, &[u8])],
+    ) -> Vec<Option<Decrypted>> {
+        workers.from_storage_many(host, values).await
+    }
+
+    fn observe(host: &Host, done: &Decrypted, duration: Duration) {
+        host.observe_read(done, duration);
+    }
+
+    async fn alone(
+        &self,
+        host: &Host,
+        at: Location,
+        stored: Vec<u8>,
+    ) -> Result<Decrypted, HostError> {
+        host.timed_read(at, stored, self.0).await
     }
 }

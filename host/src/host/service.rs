@@ -20,6 +20,20 @@ impl Service for Host {
         self.timed_read(at, stored, LogHelp::Yes).await
     }
 
+    async fn to_storage_many(
+        &self,
+        values: Vec<(Location, Zeroizing<Vec<u8>>)>,
+    ) -> Vec<Result<Encrypted, HostError>> {
+        Host::to_storage_many(self, values).await
+    }
+
+    async fn from_storage_many(
+        &self,
+        values: Vec<(Location, Vec<u8>)>,
+    ) -> Vec<Result<Decrypted, HostError>> {
+        self.read_many(values, LogHelp::Yes).await
+    }
+
     async fn health(&self) -> Result<Vec<Check>, HostError> {
         Host::health(self).await
     }

@@ -4,17 +4,26 @@
 //! |---|---|
 //! | `POST /v1/to-storage?resource=R&key=K`, plaintext | 200, stored bytes; `dekker-key-id-hash` |
 //! | `POST /v1/from-storage?resource=R&key=K`, stored bytes | 200, plaintext; `dekker-stale`, `dekker-state`, `dekker-key-id-hash` |
+//! | `POST /v1/to-storage-many`, values | 200, an outcome for each value |
+//! | `POST /v1/from-storage-many`, values | 200, an outcome for each value |
 //!
-//! Bodies are raw bytes: a plaintext of at most 2 MiB, or the stored value of such a plaintext. `key` is percent-decoded to bytes, and a `+` in it is
+//! Bodies for one value are raw bytes: a plaintext of at most 2 MiB, or the stored value of such a plaintext. `key` is percent-decoded to bytes, and a `+` in it is
 //! a plus sign; `resource` is UTF-8. `dekker-stale` is `true` or `false`. `dekker-state` is `fresh`, `other-source` or `stale`, and absent if the state is
 //! unknown, as it may be in a read-only host. `dekker-key-id-hash` is absent if the value has no key ID. Errors are `application/problem+json`. Their member
 //! `kind` is the engine's error kind, or `bad-request`, `forbidden`, `not-found`, `method-not-allowed`, `too-large`, `request-timeout`, `trapped` or
 //! `closed`.
 //!
+//! Bodies for many values are sequences of protobuf messages, each with its length before it: `Value` in the request and `Outcome` in the answer, of
+//! `proto/proto/dekker/values.proto`. A body has at most 8 MiB and 65536 values; each value has the limits that it has alone. A value that fails has
+//! an outcome with the problem, and the others are not affected; the answer is 400 or 413 only if the body itself cannot be read. The answer is made
+//! while it is read, group by group, with the memory of one group.
+//!
 //! A request that gets no slot, or no memory for its value, is answered with 503, kind `overloaded` and `Retry-After`. See [`super::listen`] for the
 //! limits of connections and `admission` for the limits of requests. A client that sends its whole body before it reads still receives every answer:
 //! the server reads and drops the rest of a refused body, up to 64 MiB. A client that sends `Expect: 100-continue` sends no body if the request can
 //! be refused without it.
+
+mod many;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -35,7 +44,8 @@ use super::peer::PeerPolicy;
 use super::problem::Problem;
 use super::{Service, body, query};
 use crate::metrics::Metrics;
-use crate::model::{Decrypted, Encrypted, Location, Plaintext};
+use crate::model::{Decrypted, Encrypted, Location};
+pub(crate) use many::{FROM_STORAGE_MANY, TO_STORAGE_MANY};
 
 /// The path that encrypts a plaintext to stored bytes.
 pub(crate) const TO_STORAGE: &str = "/v1/to-storage";
@@ -103,12 +113,21 @@ impl<S: Service> Api<S> {
         limit: usize,
     ) -> Result<(Location, Zeroizing<Vec<u8>>, Place<'_>), Problem> {
         let at = query::location(request.uri().query().unwrap_or_default())?;
-        let body = request.into_body();
+        let (value, place) = self.read(request.into_body(), limit).await?;
+        Ok((at, value, place))
+    }
+
+    /// Reads a body.
+    async fn read(
+        &self,
+        body: Body,
+        limit: usize,
+    ) -> Result<(Zeroizing<Vec<u8>>, Place<'_>), Problem> {
         // A body that announces too great a length is refused before the request takes a slot or memory.
         body::announced(&body, limit)?;
         let mut place = self.admission.request().await?;
         let value = body::read(body, limit, self.limits.body, &mut place).await?;
-        Ok((at, value, place))
+        Ok((value, place))
     }
 }
 
@@ -122,6 +141,8 @@ fn router<S: Service>(
     Router::new()
         .route(TO_STORAGE, post(to_storage::<S>))
         .route(FROM_STORAGE, post(from_storage::<S>))
+        .route(TO_STORAGE_MANY, post(many::to_storage_many::<S>))
+        .route(FROM_STORAGE_MANY, post(many::from_storage_many::<S>))
         .fallback(async || Problem::not_found())
         .method_not_allowed_fallback(async || Problem::method_not_allowed("POST"))
         .layer(counted)
@@ -140,7 +161,9 @@ async fn to_storage<S: Service>(
     let Encrypted { stored, transformer_prefix: _, key_prefix: _, has_rule: _, key_id_hash } =
         api.service.to_storage(at, plaintext).await?;
     // May be plaintext: identity stores the plaintext itself.
-    Ok(answer(stored.into(), key_id_hash, place))
+    let mut response = answer(body::erasing(stored.into()), RAW, place);
+    insert_hash(&mut response, key_id_hash.as_deref());
+    Ok(response)
 }
 
 async fn from_storage<S: Service>(
@@ -157,7 +180,8 @@ async fn from_storage<S: Service>(
         has_rule: _,
         key_id_hash,
     } = api.service.from_storage(at, std::mem::take(&mut *stored)).await?;
-    let mut response = answer(plaintext, key_id_hash, place);
+    let mut response = answer(body::erasing(plaintext), RAW, place);
+    insert_hash(&mut response, key_id_hash.as_deref());
     let stale = HeaderValue::from_static(if stale { "true" } else { "false" });
     response.headers_mut().insert(STALE, stale);
     if let Some(state) = state {
@@ -166,18 +190,24 @@ async fn from_storage<S: Service>(
     Ok(response)
 }
 
-/// Returns a 200 answer with raw bytes. They are erased once they are sent; until then the request keeps its slot.
-fn answer(value: Plaintext, key_id_hash: Option<Arc<str>>, place: Place<'_>) -> Response {
-    let mut response = Response::new(body::erasing(value));
+/// The content type of an answer with one value.
+const RAW: &str = "application/octet-stream";
+
+/// Returns a 200 answer. Until its last byte is sent, the request keeps its slot.
+fn answer(body: Body, content_type: &'static str, place: Place<'_>) -> Response {
+    let mut response = Response::new(body);
     response.extensions_mut().insert(place.held());
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // The hash comes from the guest. It is left out if it is not a valid header value.
-    if let Some(hash) = key_id_hash.and_then(|hash| HeaderValue::try_from(&*hash).ok()) {
-        headers.insert(KEY_ID_HASH, hash);
-    }
     response
+}
+
+/// Adds the header with the hash of the key ID. The hash comes from the guest. It is left out if it is not a valid header value.
+fn insert_hash(response: &mut Response, key_id_hash: Option<&str>) {
+    if let Some(hash) = key_id_hash.and_then(|hash| HeaderValue::try_from(hash).ok()) {
+        response.headers_mut().insert(KEY_ID_HASH, hash);
+    }
 }
 
 /// Refuses the request. Its body is read and dropped.

@@ -25,6 +25,7 @@ struct State {
     health_runs: AtomicUsize,
     seen: Mutex<Vec<Location>>,
     gate: Mutex<Option<Gate>>,
+    groups: Mutex<Vec<usize>>,
 }
 
 /// Holds every transformation from its arrival until it gets a permit to continue.
@@ -72,6 +73,11 @@ impl Fake {
 
     pub(super) fn health_runs(&self) -> usize {
         self.0.health_runs.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many values each group of writes had.
+    pub(super) fn groups(&self) -> Vec<usize> {
+        self.0.groups.lock().unwrap().clone()
     }
 
     /// Returns the location of the last transformation.
@@ -134,6 +140,29 @@ impl Service for Fake {
             has_rule: true,
             key_id_hash: (!is_identity).then(|| "sha256:aa".into()),
         })
+    }
+
+    async fn to_storage_many(
+        &self,
+        values: Vec<(Location, Zeroizing<Vec<u8>>)>,
+    ) -> Vec<Result<Encrypted, HostError>> {
+        self.0.groups.lock().unwrap().push(values.len());
+        let mut done = Vec::new();
+        for (at, plaintext) in values {
+            done.push(self.to_storage(at, plaintext).await);
+        }
+        done
+    }
+
+    async fn from_storage_many(
+        &self,
+        values: Vec<(Location, Vec<u8>)>,
+    ) -> Vec<Result<Decrypted, HostError>> {
+        let mut done = Vec::new();
+        for (at, stored) in values {
+            done.push(self.from_storage(at, stored).await);
+        }
+        done
     }
 
     fn health(&self) -> impl Future<Output = Result<Vec<Check>, HostError>> + Send {

@@ -7,7 +7,7 @@
 //! | from the connection to the end of the first header; HTTP/1.1: from an answer to the next header | `Limits::header` 30 s | closed |
 //! | HTTP/2: no stream is open | `Limits::idle` 90 s | GOAWAY, closed |
 //! | a body | 10 s plus its time at 64 KiB/s, at most `Limits::body` 30 s | 408 |
-//! | an answer, from its head to its last byte | `Limits::answer` 30 s | closed |
+//! | an answer, from its head to its last byte; if the server makes it in parts, each part | `Limits::answer` 30 s | closed |
 //! | the rest of a body, after its answer | 64 MiB, 5 s without a byte, `Limits::body` | closed |
 //! | a plugin call | the timeout in the configuration | the engine's error |
 //! | connections | `Limits::connections` 512 | the one that has been idle longest is closed; if none is idle, the one whose client has stalled longest |
@@ -77,7 +77,7 @@ pub(super) struct Limits {
     pub(super) idle: Duration,
     /// From a request's header to the end of its body.
     pub(super) body: Duration,
-    /// From an answer's head to its last byte.
+    /// From an answer's head to its last byte, without the time in which the server makes the next part.
     pub(super) answer: Duration,
     /// From the shutdown request to the end of the last request. Requests that still run then are cut off.
     pub(super) drain: Duration,

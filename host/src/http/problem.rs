@@ -3,6 +3,7 @@
 use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use dekker_proto::values;
 use serde_json::{Value, json};
 
 use super::admission::Overloaded;
@@ -46,6 +47,28 @@ impl Problem {
         }
     }
 
+    /// 400: the request is not what the path expects.
+    pub(super) fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad-request", detail)
+    }
+
+    /// 413: the body or a value in it is too large.
+    pub(super) fn too_large(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail)
+    }
+
+    /// Returns the problem of one value among many.
+    pub(super) fn into_message(self) -> values::Problem {
+        let Self { status, kind, detail, grpc_code, allow: _, retry_after } = self;
+        values::Problem {
+            status: status.as_u16().into(),
+            kind: kind.to_owned(),
+            detail,
+            grpc_code: grpc_code.unwrap_or_default(),
+            retry_after: retry_after.unwrap_or_default().into(),
+        }
+    }
+
     /// 403: the caller's user may not call.
     pub(super) fn forbidden() -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden", "this user may not call; see --allow-uid")
@@ -79,7 +102,7 @@ impl Problem {
 
 impl From<QueryError> for Problem {
     fn from(error: QueryError) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "bad-request", error.to_string())
+        Self::bad_request(error.to_string())
     }
 }
 
@@ -92,11 +115,9 @@ impl From<Overloaded> for Problem {
 impl From<BodyError> for Problem {
     fn from(error: BodyError) -> Self {
         match error {
-            BodyError::TooLarge(limit) => Self::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "too-large",
-                format!("the body is longer than {limit} bytes"),
-            ),
+            BodyError::TooLarge(limit) => {
+                Self::too_large(format!("the body is longer than {limit} bytes"))
+            }
             BodyError::TimedOut => Self::new(
                 StatusCode::REQUEST_TIMEOUT,
                 "request-timeout",
@@ -105,9 +126,7 @@ impl From<BodyError> for Problem {
             BodyError::Overloaded => {
                 Self::try_again("other requests use all of the memory for values; try again")
             }
-            BodyError::Broken => {
-                Self::new(StatusCode::BAD_REQUEST, "bad-request", "the body is incomplete")
-            }
+            BodyError::Broken => Self::bad_request("the body is incomplete"),
         }
     }
 }

@@ -110,8 +110,3 @@ pub(super) fn kms_histogram() -> Histogram {
 pub(super) fn data_key_histogram() -> Histogram {
     Histogram::new(exponential_buckets(5e-6, 2.0, 14))
 }
-
-/// 5 µs to 84 s, doubling. Upstream: pkg/storage/value/metrics.go.
-pub(super) fn transformation_histogram() -> Histogram {
-    Histogram::new(exponential_buckets(5e-6, 2.0, 25))
-}

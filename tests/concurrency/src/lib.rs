@@ -74,8 +74,8 @@ macro_rules! pools {
 
                 /// Returns whether every worker is idle.
                 pub fn is_idle(&self) -> bool {
-                    let idle = locked(&self.0.idle).len();
-                    idle == self.0.count() && self.0.free.available_permits() == idle
+                    let is_idle = |slot: &Slot| locked(&slot.0).is_some();
+                    self.0.slots.iter().all(is_idle) && self.0.waiting.load(Ordering::Relaxed) == 0
                 }
             }
 
@@ -93,4 +93,10 @@ macro_rules! pools {
     };
 }
 
-pools!(workers, workers_counted_before_published, workers_version_read_late, workers_lease_kept,);
+pools!(
+    workers,
+    workers_counted_before_published,
+    workers_version_read_late,
+    workers_waits_without_a_look,
+    workers_lease_kept,
+);

@@ -1,6 +1,7 @@
 //! One file, followed by upstream's controller and by Dekker's: after each change, the configuration in use and the metrics are compared.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
@@ -204,6 +205,18 @@ impl Scene {
     }
 }
 
+/// Writes over the file in place, with line ends after a shorter content. A poll sees the old or the new content: the file is never empty in between,
+/// as it would be if it were truncated first.
+fn overwrite(path: &Path, mut content: String) {
+    let old = fs::metadata(path).expect("it is there").len();
+    while (content.len() as u64) < old {
+        content.push('\n');
+    }
+    let mut file = OpenOptions::new().write(true).open(path).expect("our own file");
+    let written = file.write(content.as_bytes()).expect("our own file");
+    assert_eq!(written, content.len(), "all of it in one call");
+}
+
 /// Replaces the file by renaming another one over it.
 fn replace(path: &Path, content: &str) {
     let new = path.with_extension("new");
@@ -258,7 +271,7 @@ fn both_controllers_treat_every_file_alike() {
         scene.step("as it was loaded", "unchanged", nothing).await;
         let write = |content: &str| {
             let content = content.to_owned();
-            async move |path: &Path| fs::write(path, content).expect("our own directory")
+            async move |path: &Path| overwrite(path, content)
         };
         let rename = |content: &str| {
             let content = content.to_owned();
@@ -277,7 +290,7 @@ fn both_controllers_treat_every_file_alike() {
         scene.step("an empty file", "refused", rename("")).await;
         let remove = async |path: &Path| fs::remove_file(path).expect("it is there");
         scene.step("no file", "refused", remove).await;
-        scene.step("the file is back", "unchanged", write(&two)).await;
+        scene.step("the file is back", "unchanged", rename(&two)).await;
         scene.step("not YAML", "refused", rename("{")).await;
         let twice = config(&[b, a, b], &[]);
         let it = "a provider twice";

@@ -61,6 +61,8 @@ fn commands_are_parsed() {
         ("simulate with the matrix", &["simulate", "--matrix"], Task::Simulate(Simulation::Matrix)),
         ("fmt", &["fmt"], Task::Fmt),
         ("crash", &["crash"], Task::Crash { kills: None }),
+        ("nonces", &["nonces"], Task::Nonces { values: 1 << 32 }),
+        ("fewer nonces", &["nonces", "--values", "9"], Task::Nonces { values: 9 }),
         (
             "crash with a number of kills",
             &["crash", "--kills", "5000"],

@@ -1,6 +1,7 @@
 mod budgets;
 mod connections;
 mod harness;
+mod many;
 mod refusals;
 
 use axum::http::{Method, StatusCode};

@@ -49,7 +49,11 @@ pub(super) fn outgoing(mut response: Response<Body>, exchange: Exchange) -> Resp
     let held = response.extensions_mut().remove::<Held>();
     exchange.answering();
     response.map(|body| {
-        Body::new(AnswerBody { body, until_sent: UntilSent { _exchange: exchange, _held: held } })
+        Body::new(AnswerBody {
+            body,
+            until_sent: UntilSent { exchange, _held: held },
+            works: false,
+        })
     })
 }
 
@@ -145,13 +149,15 @@ impl Held {
 /// What must be held until an answer is sent.
 #[derive(Clone)]
 struct UntilSent {
-    _exchange: Exchange,
+    exchange: Exchange,
     _held: Option<Held>,
 }
 
 struct AnswerBody {
     body: Body,
     until_sent: UntilSent,
+    /// Whether the server still makes the next part of the answer.
+    works: bool,
 }
 
 /// Bytes that hyper keeps until it has written them or given up the answer.
@@ -174,8 +180,17 @@ impl HttpBody for AnswerBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
-        let until_sent = &self.until_sent;
+        let Self { body, until_sent, works } = &mut *self;
+        let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else {
+            // The server has nothing to send yet, so it does not wait for the client.
+            if !std::mem::replace(works, true) {
+                until_sent.exchange.working();
+            }
+            return Poll::Pending;
+        };
+        if std::mem::take(works) {
+            until_sent.exchange.answering();
+        }
         Poll::Ready(frame.map(|frame| {
             frame.map(|frame| {
                 frame

@@ -85,5 +85,6 @@ fn a_trap_loses_no_worker_and_repeats_no_nonce() {
 fn mistakes_are_detected() {
     is_seen("counted before it is published", model!(workers_counted_before_published, 2, 0));
     is_seen("the version is read late", model!(workers_version_read_late, 1, 0));
+    is_seen("a caller waits without looking again", model!(workers_waits_without_a_look, 1, 0));
     is_seen("an old lease is kept", model!(workers_lease_kept, 1, 0));
 }

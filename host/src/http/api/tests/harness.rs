@@ -84,12 +84,17 @@ impl Server {
 
     /// Sends bytes and reads until the connection ends.
     pub(super) async fn raw(&self, request: &[u8]) -> String {
+        String::from_utf8(self.raw_bytes(request).await).unwrap()
+    }
+
+    /// Like [`Self::raw`], for an answer that is not a text.
+    pub(super) async fn raw_bytes(&self, request: &[u8]) -> Vec<u8> {
         let mut stream = self.connect().await;
         stream.write_all(request).await.unwrap();
         let mut response = Vec::new();
         // If the server closes before it has read everything, the connection is reset after the answer.
         let _ = stream.read_to_end(&mut response).await;
-        String::from_utf8(response).unwrap()
+        response
     }
 }
 
