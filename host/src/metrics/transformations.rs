@@ -142,8 +142,7 @@ impl EncodeMetric for Registered {
         let order = locked(&all.order).clone();
         for labels in &order {
             let Series { counts, sum, .. } = all.total(labels);
-            // The encoder writes this bound as `+Inf`.
-            let bounds = all.bounds.iter().copied().chain([f64::MAX]);
+            let bounds = all.bounds.iter().copied().chain([f64::INFINITY]);
             let buckets: Vec<_> = bounds.zip(counts.iter().copied()).collect();
             let count = counts.iter().sum();
             let mut encoder = encoder.encode_family(labels)?;
