@@ -121,6 +121,28 @@ impl<P: Plugin> Instance<P> {
         }
     }
 
+    /// Encrypts values in one call, without asking the plugin. The result of a value is `None` if the engine has to encrypt it alone.
+    ///
+    /// # Errors
+    /// Returns an error if the component is self-contained or traps.
+    pub fn to_storage_many(
+        &mut self,
+        values: &[(&Location, &[u8])],
+    ) -> Result<Vec<Option<Encrypted>>, HostError> {
+        self.guest.to_storage_many(values, self.clock.now()).map_err(trapped)
+    }
+
+    /// Decrypts stored values in one call, without asking the plugin. The result of a value is `None` if the engine has to decrypt it alone.
+    ///
+    /// # Errors
+    /// Returns an error if the component is self-contained or traps.
+    pub fn from_storage_many(
+        &mut self,
+        values: &[(&Location, &[u8])],
+    ) -> Result<Vec<Option<Decrypted>>, HostError> {
+        self.guest.from_storage_many(values, self.clock.now()).map_err(trapped)
+    }
+
     fn op(&mut self) -> u64 {
         self.next_op += 1;
         self.next_op

@@ -130,7 +130,7 @@ enum Command {
     )]
     Bench {
         /// `--quick` checks that everything runs; its figures are not meaningful. NAMES are of benchmarks: transform, cached-deks, readers,
-        /// threads, http, startup, sizes. `--write-docs` runs all benchmarks in full, and updates docs/PERFORMANCE.md
+        /// threads, heap, http, http-many, inspect, startup, sizes. `--write-docs` runs all benchmarks in full, and updates docs/PERFORMANCE.md
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },

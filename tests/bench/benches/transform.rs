@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use dekker_bench::rounds::{Op, Source, Subject, Work, bytes};
-use dekker_bench::subjects::{Ours, RingAlone};
+use dekker_bench::subjects::{Batches, Ours, RingAlone};
 
 fn transform(criterion: &mut Criterion) {
     let mut subjects: Vec<Box<dyn Subject>> = vec![
         Box::new(Ours::native().expect("an engine")),
         Box::new(Ours::portable().expect("an engine")),
         Box::new(Ours::accelerated().expect("an engine")),
+        Box::new(Batches::new().expect("an engine")),
         Box::new(RingAlone::new().expect("a key")),
     ];
     for source in [Source::Counter, Source::Seed] {

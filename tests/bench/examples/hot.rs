@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use dekker_bench::rounds::{Op, Source, Subject, Work};
-use dekker_bench::subjects::{Boundary, Ours, RingAlone};
+use dekker_bench::subjects::{Batches, Boundary, Floor, Ours, RingAlone, names};
 
 fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -10,9 +10,14 @@ fn main() -> Result<()> {
     let mut subject: Box<dyn Subject> = match word(0) {
         Some("native") => Box::new(Ours::native()?),
         Some("accelerated") => Box::new(Ours::accelerated()?),
+        Some("batches") => Box::new(Batches::new()?),
+        Some("handles") => floor(names::HANDLES)?,
+        Some("plans") => floor(names::PLANS)?,
         Some("boundary") => Box::new(Boundary::new()?),
         Some("ring") => Box::new(RingAlone::new()?),
-        _ => bail!("the first argument must be native, accelerated, boundary or ring"),
+        _ => bail!(
+            "the first argument must be native, accelerated, batches, handles, plans, boundary or ring"
+        ),
     };
     let work = Work {
         op: match word(1) {
@@ -30,4 +35,9 @@ fn main() -> Result<()> {
     let took = subject.run(&work, rounds)?;
     println!("{:.3} µs", took.as_secs_f64() * 1e6 / rounds as f64);
     Ok(())
+}
+
+fn floor(name: &str) -> Result<Box<dyn Subject>> {
+    let mut all = Floor::all()?.into_iter();
+    all.find(|subject| subject.name() == name).context("no such subject")
 }

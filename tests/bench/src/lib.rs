@@ -6,8 +6,10 @@
 pub mod bars;
 pub mod cached;
 pub mod docs;
+pub mod heap;
 pub mod inspect;
 pub mod load;
+pub mod many_server;
 pub mod plots;
 pub mod readers;
 pub mod report;
@@ -18,3 +20,5 @@ pub mod subjects;
 pub mod threads;
 pub mod transform;
 pub mod vault;
+
+mod hosted;

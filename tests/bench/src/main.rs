@@ -7,23 +7,26 @@ use std::{env, fs};
 use anyhow::{Context, Result};
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
+use dekker_bench::heap::{self, History};
 use dekker_bench::load::Load;
 use dekker_bench::report::Report;
 use dekker_bench::rounds::{Plan, Subject};
-use dekker_bench::subjects::{Boundary, Ours, Peer, RingAlone};
+use dekker_bench::subjects::{Batches, Boundary, Floor, Ours, Peer, RandomBytes, RingAlone};
 use dekker_bench::{
-    bars, cached, docs, inspect, plots, readers, server, sizes, threads, transform,
+    bars, cached, docs, inspect, many_server, plots, readers, server, sizes, threads, transform,
 };
 
 /// All benchmarks, in the order in which they run.
-const NAMES: [&str; 8] = [
+const NAMES: [&str; 10] = [
     sizes::NAME,
     server::STARTUP,
     transform::NAME,
     cached::NAME,
     readers::NAME,
     threads::NAME,
+    heap::NAME,
     server::HTTP,
+    many_server::NAME,
     inspect::NAME,
 ];
 
@@ -36,7 +39,11 @@ fn main() -> ExitCode {
             return if fault.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         }
     };
-    match run(&asked) {
+    let done = match asked.heap {
+        Some(history) => heap::answer(history),
+        None => run(&asked),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
             eprintln!("error: {fault:#}");
@@ -58,9 +65,16 @@ struct Asked {
     /// Write all figures to this file, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// For the benchmark of heaps: measure values after this history, as asked on standard input
+    #[arg(long, hide = true, value_parser = history)]
+    heap: Option<History>,
     /// The benchmarks to run, or all of them
     #[arg(value_parser = PossibleValuesParser::new(NAMES))]
     names: Vec<String>,
+}
+
+fn history(word: &str) -> Result<History> {
+    History::ALL.into_iter().find(|history| history.word() == word).context("an unknown history")
 }
 
 /// Returns the path of a file or program that xtask passes in an environment variable. Returns `None` if the variable is not set.
@@ -68,12 +82,17 @@ fn named(variable: &str) -> Option<PathBuf> {
     env::var_os(variable).map(PathBuf::from)
 }
 
+/// Returns the path of `dekker`.
+fn program(dekker: &Option<PathBuf>) -> Result<&Path> {
+    dekker.as_deref().context("DEKKER_BIN is not set; run `cargo xtask bench`")
+}
+
 fn run(asked: &Asked) -> Result<()> {
     let plan = if asked.quick { Plan::QUICK } else { Plan::FULL };
     let before = Load::now();
     let is_asked = |name: &str| asked.names.is_empty() || asked.names.iter().any(|n| n == name);
     let mut report = Report {
-        format: 1,
+        format: 2,
         quick: asked.quick,
         cores: std::thread::available_parallelism()?.get(),
         architecture: env::consts::ARCH,
@@ -97,8 +116,7 @@ fn run(asked: &Asked) -> Result<()> {
         report.series.extend(sizes::measure(&files, packer)?);
     }
     if is_asked(server::STARTUP) {
-        let dekker = dekker.as_deref().context("DEKKER_BIN is not set; run `cargo xtask bench`")?;
-        report.series.extend(server::measure_startup(dekker, plan)?);
+        report.series.extend(server::measure_startup(program(&dekker)?, plan)?);
     }
     if is_asked(transform::NAME) {
         let mut subjects = subjects(&mut report, node.as_deref())?;
@@ -113,13 +131,20 @@ fn run(asked: &Asked) -> Result<()> {
     if is_asked(threads::NAME) {
         report.series.extend(threads::measure(plan)?);
     }
+    if is_asked(heap::NAME) {
+        report.series.extend(heap::measure(&env::current_exe()?, plan)?);
+    }
     if is_asked(server::HTTP) {
-        let dekker = dekker.as_deref().context("DEKKER_BIN is not set; run `cargo xtask bench`")?;
-        report.series.extend(server::measure_http(dekker, plan)?);
+        report.series.extend(server::measure_http(program(&dekker)?, plan)?);
+    }
+    if is_asked(many_server::NAME) {
+        match many_server::measure(program(&dekker)?, plan)? {
+            Some(series) => report.series.extend(series),
+            None => report.skipped.push("batches over HTTP: dekker serve has none".into()),
+        }
     }
     if is_asked(inspect::NAME) {
-        let dekker = dekker.as_deref().context("DEKKER_BIN is not set; run `cargo xtask bench`")?;
-        report.series.extend(inspect::measure(dekker, plan)?);
+        report.series.extend(inspect::measure(program(&dekker)?, plan)?);
     }
     // Every peer and server has ended, so their time is ours.
     if let (Ok(before), Ok(after)) = (before, Load::now()) {
@@ -145,6 +170,7 @@ fn subjects(report: &mut Report, node: Option<&Path>) -> Result<Vec<Box<dyn Subj
         Box::new(Ours::native()?),
         Box::new(Ours::portable()?),
         Box::new(Ours::accelerated()?),
+        Box::new(Batches::new()?),
     ];
     match named("DEKKER_COMPONENT") {
         Some(path) => {
@@ -154,7 +180,9 @@ fn subjects(report: &mut Report, node: Option<&Path>) -> Result<Vec<Box<dyn Subj
         None => report.skipped.push("self-contained component: not built".into()),
     }
     all.push(Box::new(Boundary::new()?));
+    all.extend(Floor::all()?);
     all.push(Box::new(RingAlone::new()?));
+    all.push(Box::new(RandomBytes));
     let go = named("DEKKER_INTEROP_PEER").map(|program| Peer::go(Command::new(program)));
     let node = node.map(|script| {
         let mut command = Command::new("node");

@@ -37,12 +37,23 @@ type Line<'a> = (&'a str, Vec<(f64, f64)>);
 /// Returns an error if a plot cannot be drawn.
 pub fn all(report: &Report) -> Result<Vec<(&'static str, String)>> {
     let mut plots = Vec::new();
+    // With these, the others could not be told apart.
+    let in_tables_only = [
+        names::ACCELERATED_BATCH,
+        names::HANDLES,
+        names::PLANS,
+        names::HANDLES_BATCH,
+        names::PLANS_BATCH,
+        names::RANDOM,
+    ];
     for (file, title, op) in [
         ("write.svg", "A write, DEK source counter", Op::Write),
         ("read.svg", "A read, DEK source counter", Op::Read),
     ] {
         let of = |s: &&Series| {
-            s.bench == transform::NAME && s.work.op == op && s.work.source == Source::Counter
+            let is_of_plot =
+                s.bench == transform::NAME && s.work.op == op && s.work.source == Source::Counter;
+            is_of_plot && !in_tables_only.contains(&s.subject)
         };
         let size = |s: &Series| s.work.size as f64;
         let lines = lines(report.series.iter().filter(of), size);
@@ -180,12 +191,12 @@ mod tests {
 
     #[test]
     fn measured_series_are_drawn_with_their_names() {
-        let series = |size| {
+        let series = |subject, size| {
             let work = Work { op: Op::Write, source: Source::Counter, size, count: 1 };
-            Series::new(transform::NAME, names::NATIVE, work, "ns", vec![size as f64])
+            Series::new(transform::NAME, subject, work, "ns", vec![size as f64])
         };
         let report = Report {
-            format: 1,
+            format: 2,
             quick: true,
             cores: 1,
             architecture: "x86_64",
@@ -193,13 +204,18 @@ mod tests {
             versions: Vec::new(),
             skipped: Vec::new(),
             bars: Vec::new(),
-            series: vec![series(64), series(0x10_0000)],
+            series: vec![
+                series(names::NATIVE, 64),
+                series(names::NATIVE, 0x10_0000),
+                series(names::PLANS, 64),
+            ],
         };
         let plots = all(&report).unwrap();
         let [(file, plot)] = plots.as_slice() else {
             panic!("{plots:?}");
         };
         assert_eq!(*file, "write.svg");
+        assert!(!plot.contains(names::PLANS));
         assert!(plot.starts_with("<svg") && plot.contains(names::NATIVE) && plot.contains(" KiB"));
     }
 }

@@ -3,14 +3,11 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use dekker_host::kms::keyring::Keyring;
-use dekker_host::kms::plugin::{self, Plugin};
-use dekker_host::{Host, Location};
-use tokio::net::UnixListener;
+use dekker_host::Host;
 
+use crate::hosted::Hosted;
 use crate::rounds::{Op, Plan, Series, Source, Work, quantile};
-use crate::subjects::plaintext;
-use crate::vault::{CONFIG, KEY, RESOURCE};
+use crate::subjects::{location, plaintext};
 
 /// This benchmark's name.
 pub const NAME: &str = "readers";
@@ -31,21 +28,8 @@ pub const EACH: &str = "each";
 /// # Errors
 /// Returns an error if the plugin or the host cannot be started, or if a read fails.
 pub fn measure(plan: Plan) -> Result<Vec<Series>> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let directory = tempfile::tempdir()?;
-        let socket = directory.path().join("kms.sock");
-        let keyring = Keyring::open_or_create(&directory.path().join("keys"))?;
-        let listener = UnixListener::bind(&socket)?;
-        let served = plugin::serve(Plugin::new(keyring), listener, std::future::pending());
-        let serving = tokio::spawn(served);
-        let config =
-            CONFIG.replace("unix:///run/vault.sock", &format!("unix://{}", socket.display()));
-        let host = Host::builder().config(config).build()?;
-        let all = measure_host(&host, plan).await;
-        serving.abort();
-        all
-    })
+    let hosted = Hosted::new(None)?;
+    hosted.block_on(measure_host(hosted.host(), plan))
 }
 
 async fn measure_host(host: &Host, plan: Plan) -> Result<Vec<Series>> {
@@ -72,10 +56,6 @@ async fn measure_host(host: &Host, plan: Plan) -> Result<Vec<Series>> {
         named.map(move |(subject, values)| Series::new(NAME, subject, work, "ns", values))
     });
     Ok(series.collect())
-}
-
-fn location() -> Location {
-    Location { resource: RESOURCE.to_owned(), key: KEY.to_vec() }
 }
 
 /// Has each of `readers` tasks read `reads` times. Returns the time of each read and the time of the whole round, in nanoseconds.

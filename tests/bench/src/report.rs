@@ -1,5 +1,8 @@
 //! Formats the results of a run as JSON, text and Markdown.
 
+mod bars;
+mod table;
+
 use std::fmt::Write as _;
 
 use serde::Serialize;
@@ -7,12 +10,14 @@ use serde::Serialize;
 use crate::bars::Bar;
 use crate::load::IDLE_MAX;
 use crate::rounds::{Op, Series, Source, bytes};
-use crate::{cached, inspect, readers, server, sizes, threads, transform};
+use crate::{cached, heap, inspect, many_server, readers, server, sizes, threads, transform};
+
+use self::table::{Table, grid, short};
 
 /// The results of a run.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// The version of this format, 1.
+    /// The version of this format, 2.
     pub format: u32,
     /// Whether the run only checks that everything runs; its figures are then not meaningful.
     pub quick: bool,
@@ -32,121 +37,6 @@ pub struct Report {
     pub series: Vec<Series>,
 }
 
-/// A table of text. The first column is aligned left, all others right.
-struct Table(Vec<Vec<String>>);
-
-impl Table {
-    fn aligned(&self) -> String {
-        let columns = self.0.iter().map(Vec::len).max().unwrap_or(0);
-        let width = |column: usize| {
-            let cells = self.0.iter().filter_map(|row| row.get(column));
-            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-        };
-        let widths: Vec<_> = (0..columns).map(width).collect();
-        let mut text = String::new();
-        for row in &self.0 {
-            let mut line = String::new();
-            for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
-                // Writing to a String cannot fail.
-                let _ = match column {
-                    0 => write!(line, "{cell:<width$}"),
-                    _ => write!(line, "  {cell:>width$}"),
-                };
-            }
-            text += line.trim_end();
-            text.push('\n');
-        }
-        text
-    }
-
-    fn markdown(&self) -> String {
-        let mut text = String::new();
-        for (at, row) in self.0.iter().enumerate() {
-            let _ = writeln!(text, "| {} |", row.join(" | "));
-            if at == 0 {
-                let rest = "---:|".repeat(row.len().saturating_sub(1));
-                let _ = writeln!(text, "|---|{rest}");
-            }
-        }
-        text
-    }
-}
-
-fn bars(report: &Report) -> Table {
-    let head = ["measurement", "target", "reached", "best rounds", "limit", ""];
-    let mut rows = vec![head.map(str::to_owned).to_vec()];
-    for bar in &report.bars {
-        let figure = |value: Option<f64>| value.map_or_else(|| "not measured".into(), short);
-        rows.push(vec![
-            bar.what.clone(),
-            bar.bar.clone(),
-            figure(bar.reached),
-            figure(bar.best),
-            bar.limit.map(short).unwrap_or_default(),
-            match bar.met {
-                Some(true) => "met".into(),
-                Some(false) => "NOT MET".into(),
-                None => String::new(),
-            },
-        ]);
-    }
-    Table(rows)
-}
-
-/// Formats a value with two decimals, from 10 on with one, and from 100 on with none.
-fn short(value: f64) -> String {
-    match value.abs() {
-        100.0.. => format!("{value:.0}"),
-        10.0.. => format!("{value:.1}"),
-        _ => format!("{value:.2}"),
-    }
-}
-
-/// Builds a table of medians, divided by `scale`, with a row for each subject and a column for each value that `column` returns.
-fn grid<'a, C: PartialEq>(
-    corner: &str,
-    series: impl Iterator<Item = &'a Series>,
-    column: impl Fn(&Series) -> C,
-    title: impl Fn(&C) -> String,
-    scale: f64,
-) -> Table {
-    let mut columns: Vec<C> = Vec::new();
-    let mut rows: Vec<(&str, Vec<String>)> = Vec::new();
-    for series in series {
-        let at = column(series);
-        let place = columns.iter().position(|known| *known == at).unwrap_or_else(|| {
-            columns.push(at);
-            columns.len() - 1
-        });
-        let row = match rows.iter_mut().find(|(name, _)| *name == series.subject) {
-            Some((_, row)) => row,
-            None => {
-                rows.push((series.subject, Vec::new()));
-                match rows.last_mut() {
-                    Some((_, row)) => row,
-                    None => continue,
-                }
-            }
-        };
-        if row.len() <= place {
-            row.resize(place + 1, String::new());
-        }
-        if let Some(cell) = row.get_mut(place) {
-            *cell = short(series.median / scale);
-        }
-    }
-    let mut table = vec![vec![corner.to_owned()]];
-    if let Some(head) = table.first_mut() {
-        head.extend(columns.iter().map(&title));
-    }
-    for (name, mut cells) in rows {
-        cells.resize(columns.len(), String::new());
-        cells.insert(0, name.to_owned());
-        table.push(cells);
-    }
-    Table(table)
-}
-
 impl Report {
     fn of(&self, bench: &'static str) -> impl Iterator<Item = &Series> {
         self.series.iter().filter(move |s| s.bench == bench)
@@ -154,7 +44,7 @@ impl Report {
 
     /// Returns each table with its name, which is that of its markers in `docs/PERFORMANCE.md`, and its title.
     fn tables(&self) -> Vec<(&'static str, &'static str, Table)> {
-        let mut all = vec![("bars", "Targets", bars(self))];
+        let mut all = vec![("bars", "Targets", bars::table(&self.bars))];
         for (name, title, op, source) in [
             ("write-counter", "A write, DEK source counter, µs", Op::Write, Source::Counter),
             ("read-counter", "A read, DEK source counter, µs", Op::Read, Source::Counter),
@@ -194,6 +84,17 @@ impl Report {
             1.0,
         );
         all.push((server::HTTP, "Requests per second, by operation, size and connections", http));
+        let batched = grid("", self.of(many_server::NAME), |s| s.work.op, ToString::to_string, 1.0);
+        let title = "Values per second over one connection, in batches of 256 values of 1 KiB";
+        all.push((many_server::NAME, title, batched));
+        let heap = grid(
+            "history of the heap",
+            self.of(heap::NAME),
+            |s| (s.work.op, s.unit),
+            |(op, unit)| format!("{op}, {unit}"),
+            1.0,
+        );
+        all.push((heap::NAME, "A write and a read of 1 MiB, by what the heap did before", heap));
         let inspected = self.of(inspect::NAME).chain(self.of(inspect::MEMORY));
         let inspected = grid("", inspected, |s| s.unit, |unit| (*unit).to_owned(), 1.0);
         all.push((
@@ -220,6 +121,11 @@ impl Report {
         }
         for skipped in &self.skipped {
             let _ = writeln!(text, "SKIP {skipped}");
+        }
+        let missed = self.bars.iter().filter(|bar| bar.met == Some(false)).count();
+        if missed > 0 {
+            let measured = self.bars.iter().filter(|bar| bar.met.is_some()).count();
+            let _ = writeln!(text, "MISSED: {missed} of {measured} targets");
         }
         if self.others.is_some_and(|share| share > IDLE_MAX) {
             let _ = writeln!(text, "NOT IDLE: {}", self.load());
@@ -264,7 +170,7 @@ mod tests {
             Series::new(transform::NAME, subject, work, "ns", vec![value])
         };
         Report {
-            format: 1,
+            format: 2,
             quick: true,
             cores: 2,
             architecture: "x86_64",

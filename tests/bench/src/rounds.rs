@@ -119,7 +119,7 @@ pub struct Series {
     /// The work that was measured.
     #[serde(flatten)]
     pub work: Work,
-    /// `ns`, `ms`, `requests/s`, `bytes`, `MB/s` or `MiB`.
+    /// `ns`, `µs`, `ms`, `requests/s`, `values/s`, `bytes`, `MB/s`, `MiB`, `page faults` or `times as long`.
     pub unit: &'static str,
     /// The value of the best round.
     pub best: f64,

@@ -122,15 +122,20 @@ async fn ask(
 }
 
 /// A running `dekker serve`, killed when dropped.
-struct Server {
+pub(crate) struct Server {
     child: Child,
-    api: PathBuf,
+    /// The path of its socket.
+    pub(crate) api: PathBuf,
     took: Duration,
     _state: tempfile::TempDir,
 }
 
 impl Server {
-    fn start(dekker: &Path) -> Result<Self> {
+    /// Starts a server with a new state directory, and waits until it is healthy.
+    ///
+    /// # Errors
+    /// Returns an error if it does not become healthy.
+    pub(crate) fn start(dekker: &Path) -> Result<Self> {
         let state = tempfile::tempdir()?;
         let api = state.path().join("api.sock");
         // The port was free a moment ago, so it most likely still is.
@@ -181,10 +186,14 @@ async fn is_ready(health: SocketAddr) -> bool {
 }
 
 /// A connection that is kept alive between requests.
-struct Connection(SendRequest<Full<Bytes>>);
+pub(crate) struct Connection(SendRequest<Full<Bytes>>);
 
 impl Connection {
-    async fn unix(path: &Path) -> Result<Self> {
+    /// Connects to a unix socket.
+    ///
+    /// # Errors
+    /// Returns an error if there is no server.
+    pub(crate) async fn unix(path: &Path) -> Result<Self> {
         Self::over(UnixStream::connect(path).await?).await
     }
 
@@ -213,8 +222,20 @@ impl Connection {
             .uri(target)
             .header(HOST, "dekker")
             .body(Full::new(Bytes::copy_from_slice(body)))?;
+        let (status, answer) = self.send_request(request).await?;
+        Ok((status, answer.into()))
+    }
+
+    /// Sends a request. Returns the answer's status and body.
+    ///
+    /// # Errors
+    /// Returns an error if the connection ends before the answer.
+    pub(crate) async fn send_request(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(u16, Bytes)> {
         self.0.ready().await?;
         let (head, body) = self.0.send_request(request).await?.into_parts();
-        Ok((head.status.as_u16(), body.collect().await?.to_bytes().into()))
+        Ok((head.status.as_u16(), body.collect().await?.to_bytes()))
     }
 }

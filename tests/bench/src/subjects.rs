@@ -1,7 +1,10 @@
 //! The implementations that are measured.
 
+mod batches;
 mod boundary;
+mod floor;
 mod peer;
+mod ring;
 
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -13,10 +16,13 @@ use dekker_core::crypto::rustcrypto::RustCrypto;
 use dekker_host::instance::Instance;
 use dekker_host::{Location, WriteDekSource};
 use dekker_ring::{KernelEntropy, Ring};
-use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
+pub use batches::Batches;
 pub use boundary::Boundary;
+pub use floor::Floor;
 pub use peer::Peer;
+pub(crate) use ring::Cipher;
+pub use ring::{RandomBytes, RingAlone};
 
 use crate::rounds::{Op, Source, Subject, Work};
 use crate::vault::{CONFIG, KEY, Native, RESOURCE, Vault};
@@ -27,16 +33,32 @@ pub mod names {
     pub const NATIVE: &str = "native, ring";
     /// Core in this process, on ring, with an engine that all threads share.
     pub const THREADS: &str = "native over threads";
+    /// A host in this process, with a worker for each thread.
+    pub const HOST_THREADS: &str = "dekker-host over threads";
+    /// ring's AES-256-GCM alone, with a key for each thread.
+    pub const RING_THREADS: &str = "ring over threads (cipher only)";
     /// Core in this process, on RustCrypto.
     pub const PORTABLE: &str = "native, RustCrypto";
     /// The component that uses the host's keys and ciphers.
     pub const ACCELERATED: &str = "accelerated component";
+    /// The same with 64 values in a call.
+    pub const ACCELERATED_BATCH: &str = "accelerated component, batches of 64";
     /// The component that contains its own ciphers.
     pub const COMPONENT: &str = "self-contained component";
     /// A component that only calls its host's cipher.
     pub const BOUNDARY: &str = "minimal component";
+    /// A component that only has its host seal or open a value that stays there.
+    pub const HANDLES: &str = "floor: handles";
+    /// A component that only plans how its host seals or opens a value that stays there.
+    pub const PLANS: &str = "floor: plans";
+    /// The component of [`HANDLES`] with 64 values in a call.
+    pub const HANDLES_BATCH: &str = "floor: handles, batches of 64";
+    /// The component of [`PLANS`] with 64 values in a call.
+    pub const PLANS_BATCH: &str = "floor: plans, batches of 64";
     /// ring's AES-256-GCM alone.
     pub const RING: &str = "ring (cipher only)";
+    /// The kernel's random bytes for one nonce.
+    pub const RANDOM: &str = "4 random bytes";
     /// kube-apiserver's transformer.
     pub const GO: &str = "k8s.io/apiserver (Go)";
     /// The npm package.
@@ -51,6 +73,11 @@ pub mod names {
     pub const WEB_CRYPTO: &str = "WebCrypto";
 }
 
+/// The number of values of a batch.
+pub const BATCH: usize = 64;
+/// The size of the largest plaintext that is measured in batches, in bytes.
+pub const BATCHED_MAX: usize = 8192;
+
 /// Returns a plaintext of this size. Byte i is (7 * i + size) mod 251, as in the recorded vectors.
 pub fn plaintext(size: usize) -> Vec<u8> {
     let byte = |i| ((7 * i + size) % 251) as u8;
@@ -60,6 +87,26 @@ pub fn plaintext(size: usize) -> Vec<u8> {
 /// Returns how many values of a size are read in turn: as many as make 1 MiB, but at least 4 and at most 64.
 pub fn values_of(size: usize) -> usize {
     (0x10_0000 / size.max(1)).clamp(4, 64)
+}
+
+/// Returns the location of every value.
+pub(crate) fn location() -> Location {
+    Location { resource: RESOURCE.to_owned(), key: KEY.to_vec() }
+}
+
+/// Returns the time of `n` values, of which `batches` full batches took this time.
+fn share(took: Duration, n: u64, batches: u64) -> Duration {
+    took.mul_f64(n as f64 / (batches * BATCH as u64) as f64)
+}
+
+/// Creates an instance of a component, or of the embedded one if it is `None`, with an engine and a plugin.
+fn instance(component: Option<&[u8]>, source: Source) -> Result<Instance<Vault>> {
+    let dek_source = match source {
+        Source::Counter => WriteDekSource::Counter,
+        Source::Seed => WriteDekSource::HkdfSeed,
+    };
+    let instance = Instance::new(component, CONFIG, dek_source, None, Vault::default());
+    instance.map_err(anyhow::Error::msg)
 }
 
 /// An engine, native or in a component.
@@ -155,16 +202,7 @@ impl Ours {
 
     fn of_component(name: &'static str, component: Option<&[u8]>) -> Result<Self> {
         Self::new(name, |source| {
-            let dek_source = match source {
-                Source::Counter => WriteDekSource::Counter,
-                Source::Seed => WriteDekSource::HkdfSeed,
-            };
-            let vault = Vault::default();
-            let instance = Instance::new(component, CONFIG, dek_source, None, vault);
-            Ok(Box::new(Component {
-                instance: instance.map_err(anyhow::Error::msg)?,
-                at: Location { resource: RESOURCE.to_owned(), key: KEY.to_vec() },
-            }))
+            Ok(Box::new(Component { instance: instance(component, source)?, at: location() }))
         })
     }
 
@@ -215,94 +253,21 @@ impl Subject for Ours {
     }
 }
 
-/// ring's AES-256-GCM with a ready key, in place in one buffer: the minimum cost of any subject.
-pub struct RingAlone {
-    key: LessSafeKey,
-    nonces: u64,
-    buffer: Vec<u8>,
-    values: HashMap<usize, Vec<Vec<u8>>>,
-}
-
-impl RingAlone {
-    /// Creates the subject with a fixed key.
-    ///
-    /// # Errors
-    /// Returns an error if ring refuses the key.
-    pub fn new() -> Result<Self> {
-        let key = UnboundKey::new(&AES_256_GCM, &[7; 32]);
-        Ok(Self {
-            key: LessSafeKey::new(key.ok().context("ring rejected the key")?),
-            nonces: 0,
-            buffer: Vec::new(),
-            values: HashMap::new(),
-        })
-    }
-
-    fn seal(&mut self, text: &[u8]) -> Result<()> {
-        self.nonces += 1;
-        let mut nonce = [0; 12];
-        nonce[4..].copy_from_slice(&self.nonces.to_le_bytes());
-        self.buffer.clear();
-        self.buffer.extend_from_slice(text);
-        let nonce = Nonce::assume_unique_for_key(nonce);
-        let sealed = self.key.seal_in_place_append_tag(nonce, Aad::from(KEY), &mut self.buffer);
-        sealed.ok().context("ring cannot seal the value")
-    }
-
-    fn open(key: &LessSafeKey, buffer: &mut Vec<u8>, value: &[u8]) -> Result<usize> {
-        let (nonce, sealed) = value.split_at(12);
-        buffer.clear();
-        buffer.extend_from_slice(sealed);
-        let nonce = Nonce::try_assume_unique_for_key(nonce);
-        let nonce = nonce.ok().context("the nonce is not 12 bytes long")?;
-        let opened = key.open_in_place(nonce, Aad::from(KEY), buffer);
-        Ok(black_box(opened.ok().context("ring cannot open the value")?).len())
-    }
-}
-
-impl Subject for RingAlone {
-    fn name(&self) -> &'static str {
-        names::RING
-    }
-
-    fn can(&self, work: &Work) -> bool {
-        work.source == Source::Counter
-    }
-
-    fn run(&mut self, work: &Work, n: u64) -> Result<Duration> {
-        let text = plaintext(work.size);
-        match work.op {
-            Op::Write => {
-                let start = Instant::now();
-                for _ in 0..n {
-                    self.seal(black_box(&text))?;
-                    black_box(&self.buffer);
-                }
-                Ok(start.elapsed())
-            }
-            Op::Read => {
-                while self.values.get(&work.size).map_or(0, Vec::len) < values_of(work.size) {
-                    self.seal(&text)?;
-                    let mut value = vec![0; 4];
-                    value.extend_from_slice(&self.nonces.to_le_bytes());
-                    value.extend_from_slice(&self.buffer);
-                    self.values.entry(work.size).or_default().push(value);
-                }
-                let values = self.values.get(&work.size).context("no values")?;
-                let start = Instant::now();
-                for value in values.iter().cycle().take(usize::try_from(n)?) {
-                    let len = Self::open(&self.key, &mut self.buffer, black_box(value))?;
-                    ensure!(len == work.size, "the plaintext has the wrong length");
-                }
-                Ok(start.elapsed())
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_value_takes_its_share_of_the_batches() {
+        let took = Duration::from_micros(640);
+        for (desc, n, batches, expected) in [
+            ("one full batch", 64, 1, 640),
+            ("less than one", 1, 1, 10),
+            ("more than one", 96, 2, 480),
+        ] {
+            assert_eq!(share(took, n, batches), Duration::from_micros(expected), "{desc}");
+        }
+    }
 
     #[test]
     fn subjects_without_prerequisites_run() {
@@ -310,6 +275,8 @@ mod tests {
             Box::new(Ours::native().unwrap()),
             Box::new(Ours::portable().unwrap()),
             Box::new(Ours::accelerated().unwrap()),
+            Box::new(Batches::new().unwrap()),
+            Box::new(RandomBytes),
             Box::new(Boundary::new().unwrap()),
             Box::new(RingAlone::new().unwrap()),
         ];
