@@ -12,6 +12,11 @@ use crate::guest::{
 use crate::host::WriteDekSource;
 use crate::model::{Decrypted, Encrypted, HostError, Location};
 
+/// Sets the limits for freed memory with which `dekker` starts.
+pub fn keep_freed_memory() {
+    crate::heap::keep_freed_memory();
+}
+
 /// A KMS v2 plugin in this process. It never fails.
 pub trait Plugin {
     /// Returns the plugin's only key ID.

@@ -13,6 +13,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use dekker_host::instance::keep_freed_memory;
 
 use crate::hosted::Hosted;
 use crate::rounds::{Op, Plan, Series, Source, Work};
@@ -33,17 +34,20 @@ pub enum History {
     Friendly,
     /// No large block. A value with its copy is more than glibc keeps, so the kernel gets the memory back after every value.
     Unfriendly,
+    /// No large block either, but glibc has the limits with which `dekker` starts.
+    Limited,
 }
 
 impl History {
     /// All histories.
-    pub const ALL: [Self; 2] = [Self::Friendly, Self::Unfriendly];
+    pub const ALL: [Self; 3] = [Self::Friendly, Self::Unfriendly, Self::Limited];
 
     /// Its name in tables.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Friendly => "a larger block was freed",
             Self::Unfriendly => "no larger block was freed",
+            Self::Limited => "none was freed, with dekker's limits",
         }
     }
 
@@ -52,6 +56,7 @@ impl History {
         match self {
             Self::Friendly => "friendly",
             Self::Unfriendly => "unfriendly",
+            Self::Limited => "limited",
         }
     }
 
@@ -59,6 +64,7 @@ impl History {
         match self {
             Self::Friendly => drop(black_box(Vec::<u8>::with_capacity(LARGEST))),
             Self::Unfriendly => {}
+            Self::Limited => keep_freed_memory(),
         }
     }
 }
@@ -100,27 +106,28 @@ pub fn measure(program: &Path, plan: Plan) -> Result<Vec<Series>> {
     Ok(all)
 }
 
-/// Returns the figures of each history, and those of the second one as a ratio to the first one.
-fn series(op: Op, costs: [Vec<Cost>; 2]) -> Vec<Series> {
+/// Returns the figures of each history, and the times of the others as a ratio to that of the first one.
+fn series(op: Op, costs: [Vec<Cost>; 3]) -> Vec<Series> {
     let work = Work { op, source: Source::Counter, size: SIZE, count: 1 };
     let of = |history: History, unit, values: Vec<f64>| {
         Series::new(NAME, history.name(), work, unit, values)
     };
     let mut all = Vec::new();
+    let mut times = Vec::new();
     for (history, costs) in History::ALL.into_iter().zip(costs) {
-        all.push(of(history, "µs", costs.iter().map(|cost| cost.micros).collect()));
+        let time = of(history, "µs", costs.iter().map(|cost| cost.micros).collect());
+        times.push(time.clone());
+        all.push(time);
         all.push(of(history, "page faults", costs.iter().map(|cost| cost.faults).collect()));
     }
-    let [friendly, _, unfriendly, _] = all.as_slice() else {
-        return all;
-    };
-    let ratio = Series {
-        unit: "times as long",
-        median: unfriendly.median / friendly.median,
-        best: unfriendly.best / friendly.best,
-        ..unfriendly.clone()
-    };
-    all.push(ratio);
+    if let [first, others @ ..] = times.as_slice() {
+        all.extend(others.iter().map(|other| Series {
+            unit: "times as long",
+            median: other.median / first.median,
+            best: other.best / first.best,
+            ..other.clone()
+        }));
+    }
     all
 }
 
@@ -230,19 +237,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_second_history_is_compared_with_the_first() {
+    fn the_other_histories_are_compared_with_the_first() {
         let cost = |micros, faults| Cost { micros, faults };
         let friendly = vec![cost(300.0, 0.0), cost(200.0, 0.0), cost(400.0, 3.0)];
         let unfriendly = vec![cost(900.0, 512.0), cost(1000.0, 514.0), cost(1200.0, 513.0)];
-        let all = series(Op::Read, [friendly, unfriendly]);
+        let limited = vec![cost(330.0, 1.0); 3];
+        let all = series(Op::Read, [friendly, unfriendly, limited]);
         let shown: Vec<_> = all.iter().map(|s| (s.subject, s.unit, s.median, s.best)).collect();
-        let [one, other] = History::ALL.map(History::name);
+        let [one, other, third] = History::ALL.map(History::name);
         let expected = [
             (one, "µs", 300.0, 200.0),
             (one, "page faults", 0.0, 0.0),
             (other, "µs", 1000.0, 900.0),
             (other, "page faults", 513.0, 512.0),
+            (third, "µs", 330.0, 330.0),
+            (third, "page faults", 1.0, 1.0),
             (other, "times as long", 1000.0 / 300.0, 4.5),
+            (third, "times as long", 330.0 / 300.0, 330.0 / 200.0),
         ];
         assert_eq!(shown, expected);
     }

@@ -1,15 +1,17 @@
 //! Measures `dekker serve` with many values in each request, over one connection.
 //!
-//! [`body`] and [`Answer`] are the only code here that knows the format.
+//! [`body`] and [`values`] are the only code here that knows the format.
 
 use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
+use dekker_proto::values::{Outcome, Value};
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Method, Request};
+use prost::Message;
 
 use crate::rounds::{Op, Plan, Series, Source, Work};
 use crate::server::{Connection, DEKKER, Server};
@@ -24,7 +26,7 @@ pub const SIZE: usize = 1024;
 pub const BATCH: usize = 256;
 
 /// The content type of a batch, in both directions.
-const VALUES: &str = "application/vnd.dekker.values";
+const VALUES: &str = "application/x-protobuf";
 
 /// Returns the work of this benchmark.
 pub const fn work(op: Op) -> Work {
@@ -43,15 +45,15 @@ pub fn measure(dekker: &Path, plan: Plan) -> Result<Option<Vec<Series>>> {
     runtime.block_on(async {
         let mut connection = Connection::unix(&server.api).await?;
         let text = plaintext(SIZE);
-        let texts = body((0..BATCH).map(|_| &*text))?;
+        let texts = body((0..BATCH).map(|_| &*text));
         let Some(written) = send(&mut connection, Op::Write, &texts).await? else {
             return Ok(None);
         };
-        let stored = values(&written)?;
+        let stored = values(written)?;
         ensure!(stored.iter().all(|stored| stored.len() > SIZE), "a value was not encrypted");
-        let stored = body(stored)?;
+        let stored = body(stored.iter().map(Vec::as_slice));
         let read = send(&mut connection, Op::Read, &stored).await?.context("there are no reads")?;
-        ensure!(values(&read)?.iter().all(|read| **read == *text), "a value was not read");
+        ensure!(values(read)?.iter().all(|read| **read == *text), "a value was not read");
 
         let requests = if plan.quick { 2 } else { 24 };
         let mut all = Vec::new();
@@ -62,7 +64,7 @@ pub fn measure(dekker: &Path, plan: Plan) -> Result<Option<Vec<Series>>> {
                 let start = Instant::now();
                 for _ in 0..requests {
                     let answer = send(&mut connection, op, &body).await?;
-                    values(&answer.context("the server no longer has batches")?)?;
+                    values(answer.context("the server no longer has batches")?)?;
                 }
                 // The first round is a warm-up.
                 if round > 0 {
@@ -95,58 +97,28 @@ async fn send(connection: &mut Connection, op: Op, body: &Bytes) -> Result<Optio
     Ok(Some(answer))
 }
 
-/// Returns the body of a request: for each value `resource length[2] resource key length[4] key value length[4] value`, big-endian.
-fn body<'v>(values: impl IntoIterator<Item = &'v [u8]>) -> Result<Bytes> {
-    let mut body = Vec::new();
-    for value in values {
-        body.extend_from_slice(&u16::try_from(RESOURCE.len())?.to_be_bytes());
-        body.extend_from_slice(RESOURCE.as_bytes());
-        for bytes in [KEY, value] {
-            body.extend_from_slice(&u32::try_from(bytes.len())?.to_be_bytes());
-            body.extend_from_slice(bytes);
-        }
-    }
-    Ok(body.into())
-}
-
-/// The answer for one value.
-#[derive(Debug, PartialEq)]
-struct Answer<'a> {
-    is_done: bool,
-    /// JSON.
-    head: &'a [u8],
-    value: &'a [u8],
-}
-
-impl<'a> Answer<'a> {
-    /// Splits the first answer off a body: `outcome[1] head length[4] head value length[4] value`, big-endian. The outcome is 0 if the value was
-    /// written or read.
-    fn split(body: &'a [u8]) -> Option<(Self, &'a [u8])> {
-        let (outcome, body) = body.split_first()?;
-        let (head, body) = field(body)?;
-        let (value, body) = field(body)?;
-        Some((Self { is_done: *outcome == 0, head, value }, body))
-    }
-}
-
-/// Splits `length[4] bytes` off a body.
-fn field(body: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (len, body) = body.split_first_chunk()?;
-    body.split_at_checked(u32::from_be_bytes(*len) as usize)
+/// Returns the body of a request.
+fn body<'v>(values: impl IntoIterator<Item = &'v [u8]>) -> Bytes {
+    let message = |value: &[u8]| Value {
+        resource: RESOURCE.to_owned(),
+        key: Bytes::from_static(KEY),
+        value: Bytes::copy_from_slice(value),
+    };
+    let messages = values.into_iter().flat_map(|v| message(v).encode_length_delimited_to_vec());
+    messages.collect::<Vec<_>>().into()
 }
 
 /// Returns the values of an answer, all of which must be done.
-fn values(mut body: &[u8]) -> Result<Vec<&[u8]>> {
+fn values(mut body: Bytes) -> Result<Vec<Vec<u8>>> {
     let mut values = Vec::with_capacity(BATCH);
     while !body.is_empty() {
-        let (answer, rest) = Answer::split(body).context("an answer is cut off")?;
-        if !answer.is_done {
-            bail!("the server could not do a value: {}", String::from_utf8_lossy(answer.head));
+        let mut outcome = Outcome::decode_length_delimited(&mut body)?;
+        if let Some(problem) = &outcome.problem {
+            bail!("the server could not do a value: {}", problem.detail);
         }
-        values.push(answer.value);
-        body = rest;
+        values.push(std::mem::take(&mut outcome.value));
     }
-    ensure!(values.len() == BATCH, "{} answers for {BATCH} values", values.len());
+    ensure!(values.len() == BATCH, "{} outcomes for {BATCH} values", values.len());
     Ok(values)
 }
 
@@ -155,33 +127,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_has_a_record_for_each_value() {
-        let body = body([b"ab".as_slice(), b""]).unwrap();
-        let key = [0, 0, 0, 31].iter().chain(KEY);
-        let mut expected: Vec<u8> = b"\0\x07secrets".iter().chain(key).copied().collect();
-        let start = expected.clone();
-        expected.extend(b"\0\0\0\x02ab");
-        expected.extend(start);
-        expected.extend(b"\0\0\0\0");
-        assert_eq!(body, expected);
-    }
-
-    #[test]
-    fn an_answer_has_a_record_for_each_value() {
-        let one = b"\0\0\0\0\x02{}\0\0\0\x03abc";
-        let whole = one.repeat(BATCH);
-        assert_eq!(values(&whole).unwrap(), vec![b"abc"; BATCH]);
-        for (desc, body, fault) in [
-            ("too few", one.repeat(BATCH - 1), "255 answers for 256 values"),
-            ("cut off", whole[..whole.len() - 1].to_vec(), "an answer is cut off"),
-            ("no length", b"\0\0\0".to_vec(), "an answer is cut off"),
-            (
-                "an error",
-                [b"\x01\0\0\0\x02{}\0\0\0\0".as_slice(), &whole].concat(),
-                "the server could not do a value: {}",
-            ),
-        ] {
-            assert_eq!(values(&body).unwrap_err().to_string(), fault, "{desc}");
-        }
+    fn an_answer_must_have_a_value_for_each() {
+        let one =
+            Outcome { value: b"abc".to_vec(), key_id_hash: String::new(), state: 0, problem: None };
+        let one = one.encode_length_delimited_to_vec();
+        assert_eq!(values(one.repeat(BATCH).into()).unwrap(), vec![b"abc"; BATCH]);
+        let few = values(one.repeat(BATCH - 1).into()).unwrap_err();
+        assert_eq!(few.to_string(), "255 outcomes for 256 values");
+        assert!(values(Bytes::copy_from_slice(&one[1..])).is_err(), "cut off");
     }
 }

@@ -26,6 +26,7 @@ const TABLE: [(&str, May); 22] = [
             "dekker-core",
             "dekker-host",
             "dekker-keys",
+            "dekker-proto",
             "dekker-ring",
             "dekker-shared",
         ]),
