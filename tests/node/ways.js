@@ -27,17 +27,27 @@ const CASES = [
   ["KMS v1", configOf(kms("v1", "one"))],
   ["KMS v2, counter", configOf(kms("v2", "two"))],
   ["KMS v2, seed", configOf(kms("v2", "two")), { dekSource: "hkdf-seed" }],
-  ["all of them", configOf(kms("v2", "two"), kms("v1", "one"), { aesgcm: KEYS }, { aescbc: KEYS }, { identity: {} })],
+  [
+    "all of them",
+    configOf(
+      kms("v2", "two"),
+      kms("v1", "one"),
+      { aesgcm: KEYS },
+      { aescbc: KEYS },
+      { secretbox: KEYS },
+      { identity: {} },
+    ),
+  ],
   ["a plugin that fails", configOf(kms("v2", "failing"))],
 ];
 
-/** A plugin that is no secret: it inverts the bits. */
-const plugin = ({ name }) => ({
+/** Returns plugins that only invert the bits of a DEK. */
+const plugins = (keyId) => (provider) => ({
   async status() {
-    if (name === "failing") throw Object.assign(new Error("it is tired"), { code: "UNAVAILABLE" });
-    return { version: "v2", healthz: "ok", keyId: "key-1" };
+    if (provider.name === "failing") throw Object.assign(new Error("it is tired"), { code: "UNAVAILABLE" });
+    return { version: "v2", healthz: "ok", keyId };
   },
-  encrypt: async ({ plaintext }) => ({ ciphertext: plaintext.map((byte) => byte ^ 255), keyId: "key-1" }),
+  encrypt: async ({ plaintext }) => ({ ciphertext: plaintext.map((byte) => byte ^ 255), keyId }),
   async decrypt({ ciphertext }) {
     if (ciphertext.length !== 32) {
       throw Object.assign(new Error("no such ciphertext"), { code: "INVALID_ARGUMENT" });
@@ -75,6 +85,26 @@ function valuesToWrite() {
   }));
   values.splice(4, 0, { at: { resource: "events.events.k8s.io", key: "/without/a/rule" }, plaintext: plaintext(20) });
   values.push({ at: { resource: "secrets", key: "/view" }, plaintext: new DataView(plaintext(40).buffer, 10, 20) });
+  return values;
+}
+
+/** Returns values of every provider, of another key and of another key ID. */
+async function valuesOfOthers(load) {
+  const key2 = { keys: KEYS.keys.slice(1) };
+  const writers = [
+    ...CASES.slice(0, -1),
+    ["another key", configOf({ aesgcm: key2 })],
+    ["another key", configOf({ aescbc: key2 })],
+    ["another key", configOf({ secretbox: key2 })],
+    ["another key ID", configOf(kms("v2", "two")), { kms: plugins("key-2") }],
+  ];
+  const values = [];
+  for (const [, file, options] of writers) {
+    const writer = await load(file, options);
+    const at = { resource: "secrets", key: "/others" };
+    values.push({ at, stored: await writer.toStorage(at, plaintext(30)) });
+    writer.free();
+  }
   return values;
 }
 
@@ -134,16 +164,17 @@ const WAYS = {
 /** Writes and reads in one way, and returns all that can be seen of it. */
 async function run(Transformer, useKernel, [, file, options], { write, read }) {
   useKernel(seeded());
-  const load = (more) => Transformer.load(file, { kms: plugin, clock: new TestClock(), ...options, ...more });
+  const load = (file, options) => Transformer.load(file, { kms: plugins("key-1"), clock: new TestClock(), ...options });
   const seen = [];
   const toWrite = valuesToWrite();
-  const writer = await load();
+  const writer = await load(file, options);
   // The first values wait for the plugin; the next ones do not.
   for (let round = 0; round < 2; round++) seen.push(await write(writer, toWrite));
   const stored = (index) => seen[0][index].value ?? utf8.encode("k8s:enc:kms:v2:failing:\x0a");
-  const toRead = valuesToRead(toWrite.map(({ at }, index) => ({ at, stored: stored(index) })));
+  const written = toWrite.map(({ at }, index) => ({ at, stored: stored(index) }));
+  const toRead = [...valuesToRead(written), ...(await valuesOfOthers(load))];
   seen.push(await read(writer, toRead));
-  const readers = [await load(), await load({ readOnly: true, dekSource: "hkdf-seed" })];
+  const readers = [await load(file, options), await load(file, { ...options, readOnly: true, dekSource: "hkdf-seed" })];
   for (const reader of readers) for (let round = 0; round < 2; round++) seen.push(await read(reader, toRead));
   seen.push(await write(readers[1], toWrite));
   const states = [];
@@ -163,6 +194,8 @@ function plain({ status, value, reason }) {
   if (value instanceof Uint8Array) return { status, value: hex(value) };
   return { status, value: { ...value, plaintext: hex(value.plaintext) } };
 }
+
+const labelsOf = ({ plaintext, ...labels }) => JSON.stringify(labels);
 
 const hex = (bytes) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 
@@ -187,4 +220,7 @@ export function check(assert, seen) {
     const isSeen = (status) => results.some((result) => result.status === status);
     assert.ok(isSeen("fulfilled") && isSeen("rejected"), desc);
   }
+  const [, { many }] = seen.find(([desc]) => desc === "all of them");
+  const kinds = many.results.flat().map(({ value }) => value?.transformerPrefix && labelsOf(value));
+  assert.ok(new Set(kinds).size > 12, [...new Set(kinds)].join("\n"));
 }
