@@ -129,7 +129,30 @@ const valuesOf = (size) => Math.min(Math.max(Math.floor(2 ** 20 / Math.max(size,
 
 const stored = new Map();
 
+/** Returns how many values of a size go through `toStorageMany` or `fromStorageMany` in one call: as many as make 4 MiB, but at most 256. */
+const togetherOf = (size) => Math.min(Math.max(Math.floor(2 ** 22 / Math.max(size, 1)), 1), 256);
+
+/** Times the functions for many values. */
+async function timeMany(op, source, size, n) {
+  const transformer = transformers[source];
+  const text = Uint8Array.from({ length: size }, (_, i) => (7 * i + size) % 251);
+  let values = Array(togetherOf(size)).fill({ at: AT, plaintext: text });
+  let run = (values) => transformer.toStorageMany(values);
+  if (op === "read") {
+    values = (await run(values)).map(({ value }) => ({ at: AT, stored: value }));
+    run = (values) => transformer.fromStorageMany(values);
+    const [{ value }] = await run(values);
+    if (Buffer.compare(value.plaintext, text) !== 0) throw new Error("the plaintext is not the one that was written");
+  }
+  const last = values.slice(0, n % values.length);
+  const start = process.hrtime.bigint();
+  for (let i = values.length; i <= n; i += values.length) await run(values);
+  await run(last);
+  return process.hrtime.bigint() - start;
+}
+
 async function time(subject, op, source, size, n) {
+  if (subject === "npm-many") return timeMany(op, source, size, n);
   const [write, read] = subjects[subject](source);
   const text = Uint8Array.from({ length: size }, (_, i) => (7 * i + size) % 251);
   // Only await promises: for synchronous subjects, each await would cost a turn of the event loop's microtask queue.

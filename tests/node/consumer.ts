@@ -13,6 +13,8 @@ import type {
   KmsV2Client,
   LoadOptions,
   Location,
+  PlainValue,
+  StoredValue,
   TransformerEvent,
 } from "dekker";
 import {
@@ -122,6 +124,24 @@ export async function* find(input: AsyncIterable<Uint8Array>, blob: Blob): Async
   for await (const { type } of readForms(["text", new Uint8Array()])) console.log(type);
 }
 
+export async function rewrite(transformer: Transformer, values: AsyncIterable<StoredValue>): Promise<number> {
+  const { signal } = new AbortController();
+  const plain: PlainValue[] = [];
+  for await (const result of transformer.fromStorageMany(values, { signal })) {
+    if (result.status === "fulfilled") plain.push({ at: { resource: "", key: "" }, plaintext: result.value.plaintext });
+    else console.error(why(result.reason));
+  }
+  const [first, ...others] = await transformer.toStorageMany(new Set(plain), { signal });
+  const stored: Uint8Array | undefined = first?.status === "fulfilled" ? first.value : undefined;
+  const read = await transformer.fromStorageMany(stored ? [{ at: { resource: "", key: "" }, stored }] : []);
+  for await (const { status } of transformer.toStorageMany(readable(plain))) console.log(status, read[0]?.status);
+  return others.length;
+}
+
+async function* readable(values: PlainValue[]): AsyncGenerator<PlainValue> {
+  yield* values;
+}
+
 export function why(fault: unknown): ErrorCode | undefined {
   if (!(fault instanceof DekkerError)) return undefined;
   const { code, isTransient, grpcCode, findings, known, message } = fault;
@@ -133,6 +153,8 @@ export function why(fault: unknown): ErrorCode | undefined {
 new Transformer();
 // @ts-expect-error: a plaintext must be bytes
 export const text = (transformer: Transformer, at: Location) => transformer.toStorage(at, "text");
+// @ts-expect-error: a value has a location
+export const lost = (transformer: Transformer) => transformer.toStorageMany([{ plaintext: new Uint8Array() }]);
 // @ts-expect-error: a client without Decrypt is incomplete
 export const half: LoadOptions = { kms: () => ({ status: v2.status, encrypt: v2.encrypt }) };
 // @ts-expect-error: there is no such source

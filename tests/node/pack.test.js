@@ -61,6 +61,7 @@ test("it holds the code, its types, README and licence, and nothing else", () =>
     "dist/kms.js",
     "dist/kms/v1beta1.proto",
     "dist/kms/v2.proto",
+    "dist/many.js",
     "dist/outcome.js",
     "dist/random-node.js",
     "dist/random.js",

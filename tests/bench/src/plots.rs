@@ -164,8 +164,14 @@ where
         .draw()?;
     for ((name, points), colour) in lines.iter().zip(COLOURS.iter().cycle()) {
         // Dekker's lines are thicker.
-        let ours =
-            [names::NATIVE, names::ACCELERATED, names::NPM, names::COMPONENT, names::PORTABLE];
+        let ours = [
+            names::NATIVE,
+            names::ACCELERATED,
+            names::NPM,
+            names::NPM_MANY,
+            names::COMPONENT,
+            names::PORTABLE,
+        ];
         let width = if ours.contains(name) { 3 } else { 2 };
         let style = colour.stroke_width(width);
         chart

@@ -63,6 +63,8 @@ pub mod names {
     pub const GO: &str = "k8s.io/apiserver (Go)";
     /// The npm package.
     pub const NPM: &str = "npm package";
+    /// The npm package with many values in each call.
+    pub const NPM_MANY: &str = "npm package, many values";
     /// `@noble/ciphers`.
     pub const NOBLE: &str = "@noble/ciphers";
     /// `createCipheriv`.

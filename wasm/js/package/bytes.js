@@ -7,7 +7,7 @@ const encoder = new TextEncoder();
 /** 64 MiB: more than any value in etcd. The module traps if it runs out of memory. */
 const LENGTH_MAX = 64 << 20;
 
-/** Returns text as UTF-8, and bytes unchanged. */
+/** Returns text as UTF-8, and bytes unchanged. `what` names the argument in errors; a function makes the name only if there is one. */
 export function textOrBytes(value, what) {
   return bytes(typeof value === "string" ? encoder.encode(value) : value, what);
 }
@@ -36,14 +36,16 @@ export function ofAnyLength(value, what) {
 /** Returns a Uint8Array over the memory of an ArrayBuffer or any view. */
 export function bytes(value, what) {
   const all = view(value, what);
-  if (all.length > LENGTH_MAX) throw invalidArgument(`${what} must not be longer than 64 MiB`);
+  if (all.length > LENGTH_MAX) throw invalidArgument(`${nameOf(what)} must not be longer than 64 MiB`);
   return all;
 }
 
 function view(value, what) {
-  if (!isBytes(value)) throw invalidArgument(`${what} must be a Uint8Array`);
+  if (!isBytes(value)) throw invalidArgument(`${nameOf(what)} must be a Uint8Array`);
   if (value instanceof Uint8Array) return value;
   return value instanceof ArrayBuffer
     ? new Uint8Array(value)
     : new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
 }
+
+const nameOf = (what) => (typeof what === "function" ? what() : what);

@@ -24,7 +24,7 @@ Object.defineProperty(DekkerError.prototype, "name", {
 });
 
 /** Converts an error from the engine. */
-function fromEngine({ code, message, isTransient, grpcCode }) {
+export function fromEngine({ code, message, isTransient, grpcCode }) {
   return new DekkerError(code, message, { isTransient, grpcCode });
 }
 

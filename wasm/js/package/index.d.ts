@@ -46,7 +46,9 @@ export {
   type Location,
   type MetricFamily,
   type OperationOptions,
+  type PlainValue,
   type Status,
+  type StoredValue,
   Transformer,
   type TransformerEvent,
 } from "./transformer.js";

@@ -22,3 +22,34 @@ export function read(plaintext, state, transformerPrefix, keyIdHash, keyPrefix, 
   if (state < STATES.length) outcome.state = STATES[state];
   return withKey(outcome, keyIdHash, keyPrefix);
 }
+
+/**
+ * The outcomes of many values, in their order: a result in the form of `Promise.allSettled`, or `{ error }`; `undefined` for a value that is parked.
+ * The module adds them, and each call passes only numbers and one view of its memory.
+ */
+export class Outcomes {
+  all = [];
+  #labels = [];
+
+  written(stored) {
+    this.all.push({ status: "fulfilled", value: stored.slice() });
+  }
+
+  /** Adds what values have in common. Its number is the count of those before it. */
+  label(state, transformerPrefix, keyIdHash, keyPrefix, hasRule) {
+    this.#labels.push([state, transformerPrefix, keyIdHash, keyPrefix, hasRule]);
+  }
+
+  /** `labels` is the number of what `label` added. */
+  read(plaintext, labels) {
+    this.all.push({ status: "fulfilled", value: read(plaintext, ...this.#labels[labels]) });
+  }
+
+  failed(outcome) {
+    this.all.push(outcome);
+  }
+
+  parked() {
+    this.all.push(undefined);
+  }
+}

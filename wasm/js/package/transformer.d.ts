@@ -14,6 +14,22 @@ export interface Location {
   key: string | Uint8Array;
 }
 
+/** A value to encrypt. */
+export interface PlainValue {
+  /** Where it will be stored. */
+  at: Location;
+  /** At most 64 MiB. */
+  plaintext: Uint8Array;
+}
+
+/** A stored value to decrypt. */
+export interface StoredValue {
+  /** Where it is stored. */
+  at: Location;
+  /** At most 64 MiB. */
+  stored: Uint8Array;
+}
+
 /** The result of decrypting a value. */
 export interface Decrypted {
   /** The plaintext. It is a secret: erase it (`plaintext.fill(0)`) when you no longer need it. */
@@ -271,6 +287,43 @@ export class Transformer {
    *   `INVALID_ARGUMENT`; see {@link ErrorCode}
    */
   fromStorage(at: Location, stored: Uint8Array, options?: OperationOptions): Promise<Decrypted>;
+
+  /**
+   * Encrypts many values at a lower cost than one call for each. Each value has the result of `toStorage`, in the form of `Promise.allSettled`: an
+   * error of one value does not affect the others. The results have the order of the values.
+   *
+   * The values are encrypted in groups of at most 256 values and 4 MiB; a larger value is a group by itself. A group begins when the one before it has
+   * all its results, and other work of the event loop runs between them. Do not change the values before the promise settles.
+   *
+   * If the signal aborts or the transformer is freed, the values without a result are rejected. The promise rejects only if nothing was encrypted:
+   * with `INVALID_ARGUMENT`, whose message has the place (`values[3].at.resource must be a string`), or if the signal had aborted or the transformer
+   * had been freed before.
+   */
+  toStorageMany(values: Iterable<PlainValue>, options?: OperationOptions): Promise<PromiseSettledResult<Uint8Array>[]>;
+
+  /**
+   * Encrypts the values of an async iterable, which may have any length. The next group is taken from it when the caller has taken all results of the
+   * last one. A group ends early if the iterable has no value ready.
+   *
+   * The generator throws the iterable's error, `INVALID_ARGUMENT` for a wrong value, and the signal's reason, after the results of all groups that were
+   * encrypted. If the caller stops early, the iterable is closed.
+   */
+  toStorageMany(
+    values: AsyncIterable<PlainValue>,
+    options?: OperationOptions,
+  ): AsyncGenerator<PromiseSettledResult<Uint8Array>, void, undefined>;
+
+  /** Decrypts many stored values. Each has the result of `fromStorage`; the rest is as in `toStorageMany`. */
+  fromStorageMany(
+    values: Iterable<StoredValue>,
+    options?: OperationOptions,
+  ): Promise<PromiseSettledResult<Decrypted>[]>;
+
+  /** Decrypts the stored values of an async iterable. If the caller stops early, the plaintexts that it did not take are erased. */
+  fromStorageMany(
+    values: AsyncIterable<StoredValue>,
+    options?: OperationOptions,
+  ): AsyncGenerator<PromiseSettledResult<Decrypted>, void, undefined>;
 
   /**
    * Runs the KMS health checks. A good answer of a plugin is reused for 20 s and a bad one for 3 s; otherwise the plugin is called. A check that

@@ -6,8 +6,10 @@
 
 import { atOnce, bytes, isShortText, textOrBytes } from "./bytes.js";
 import { systemClock } from "./clock.js";
-import { DekkerError, invalidArgument, invalidConfig, unwrap } from "./errors.js";
+import { DekkerError, fromEngine, invalidArgument, invalidConfig, unwrap } from "./errors.js";
 import { KmsCalls, quietly } from "./kms.js";
+import { many, packed } from "./many.js";
+import { Outcomes } from "./outcome.js";
 import { kmsProvidersOf } from "./tools.js";
 import { call, current, init } from "./wasm.js";
 
@@ -103,6 +105,16 @@ export class Transformer {
     return this.#operation(signal, (engine, op, now) => engine.fromStorage(op, resource, atOnce(key), value, now));
   }
 
+  toStorageMany(values, { signal } = {}) {
+    const resultOf = ({ stored }) => stored;
+    return many(values, "plaintext", signal, (group) => this.#group(signal, group, "toStorageMany", resultOf));
+  }
+
+  fromStorageMany(values, { signal } = {}) {
+    const resultOf = (outcome) => outcome;
+    return many(values, "stored", signal, (group) => this.#group(signal, group, "fromStorageMany", resultOf));
+  }
+
   async health({ signal } = {}) {
     return this.#operation(signal, (engine, op, now) => engine.health(op, now));
   }
@@ -164,30 +176,79 @@ export class Transformer {
     this.#engine = undefined;
   }
 
-  /** Starts an operation. The engine answers at once, or parks the operation and answers with an action later. */
+  /** Performs an operation. The engine answers at once, or parks the operation and answers with an action later. */
   #operation(signal, begin) {
-    signal?.throwIfAborted();
-    const op = this.#nextOp++;
-    const now = this.#clock.now();
-    // If timers do not run, as in a suspended tab, overdue work is done here.
-    if (now >= this.#due) this.#deliver((engine) => engine.advance(now));
-    const outcome = this.#callEngine((engine) => begin(engine, op, now), now);
+    const { op, outcome } = this.#begin(signal, 1, begin);
     if (outcome !== undefined) {
       // A successful result at once leaves no actions.
       if (outcome.error !== undefined || Array.isArray(outcome)) this.#settle();
       return unwrap(outcome);
     }
-    return new Promise((resolve, reject) => {
-      const abandon = () => {
-        if (!this.#open.delete(op)) return;
-        reject(signal.reason);
-        this.#deliver((engine) => engine.cancel(op));
-      };
-      const close = () => signal?.removeEventListener("abort", abandon);
-      this.#open.set(op, { resolve, reject, close });
-      signal?.addEventListener("abort", abandon, { once: true });
-      this.#settle();
+    const [done] = this.#wait([op], signal);
+    this.#settle();
+    return done;
+  }
+
+  /**
+   * Performs an operation on each value of a group. Returns the results in the form of `Promise.allSettled`; `resultOf` makes the result of a value
+   * that was parked from its outcome. If this function rejects, nothing was done.
+   */
+  async #group(signal, group, method, resultOf) {
+    group.demandUnchanged();
+    const { op, outcome } = this.#begin(signal, group.items.length, (engine, op, now) => {
+      const outcomes = new Outcomes();
+      packed(group, (resources, lengths, bytes) => engine[method](op, resources, lengths, bytes, now, outcomes));
+      return outcomes.all;
     });
+    const parked = [];
+    let hasFailed = false;
+    for (const [index, { error } = {}] of outcome.entries()) {
+      if (outcome[index] === undefined) parked.push(index);
+      if (error === undefined) continue;
+      outcome[index] = { status: "rejected", reason: fromEngine(error) };
+      hasFailed = true;
+    }
+    if (parked.length === 0 && !hasFailed) return outcome;
+    const waiting = this.#wait(
+      parked.map((index) => op + index),
+      signal,
+    );
+    const results = Promise.allSettled(waiting.map((done) => done.then(resultOf)));
+    this.#settle();
+    for (const [at, result] of (await results).entries()) outcome[parked[at]] = result;
+    return outcome;
+  }
+
+  /** Starts `count` operations with one call: `begin(engine, op, now)`, where `op` is the ID of the first one. Returns it and the outcome of the call. */
+  #begin(signal, count, begin) {
+    signal?.throwIfAborted();
+    const op = this.#nextOp;
+    this.#nextOp += count;
+    const now = this.#clock.now();
+    // If timers do not run, as in a suspended tab, overdue work is done here.
+    if (now >= this.#due) this.#deliver((engine) => engine.advance(now));
+    return { op, outcome: this.#callEngine((engine) => begin(engine, op, now), now) };
+  }
+
+  /** Promises the outcomes of parked operations. When the signal aborts, those that are still parked are cancelled. */
+  #wait(ops, signal) {
+    if (ops.length === 0) return [];
+    let count = ops.length;
+    const abandon = () => {
+      const parked = ops.filter((op) => this.#open.has(op));
+      for (const op of parked) {
+        this.#open.get(op).reject(signal.reason);
+        this.#open.delete(op);
+      }
+      this.#deliver((engine) => {
+        for (const op of parked) engine.cancel(op);
+      });
+    };
+    const close = () => {
+      if (--count === 0) signal?.removeEventListener("abort", abandon);
+    };
+    signal?.addEventListener("abort", abandon, { once: true });
+    return ops.map((op) => new Promise((resolve, reject) => this.#open.set(op, { resolve, reject, close })));
   }
 
   #demandAlive() {

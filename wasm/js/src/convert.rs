@@ -159,7 +159,7 @@ fn read(decrypted: &Decrypted) -> Read<'_> {
 }
 
 /// Returns the outcome for an error.
-fn failed(error: &TransformError) -> Result<JsValue, JsError> {
+pub(crate) fn failed(error: &TransformError) -> Result<JsValue, JsError> {
     to_js(&Outcome::Failed::<()> { error: fault(error) })
 }
 
@@ -193,7 +193,7 @@ impl Texts {
     const MAX: usize = 16;
 
     /// Returns JavaScript's copy of a text, or `undefined` for `None`.
-    fn get(&mut self, text: Option<&Arc<str>>) -> JsValue {
+    pub(crate) fn get(&mut self, text: Option<&Arc<str>>) -> JsValue {
         let Some(text) = text else {
             return JsValue::UNDEFINED;
         };
@@ -229,7 +229,7 @@ pub(crate) fn encrypted(
 }
 
 /// Returns the index of a state in `STATES` of `outcome.js`. A number crosses the boundary faster than a text.
-fn state_number(state: Option<ValueState>) -> u32 {
+pub(crate) fn state_number(state: Option<ValueState>) -> u32 {
     match state {
         Some(ValueState::Fresh) => 0,
         Some(ValueState::OtherSource) => 1,

@@ -62,17 +62,17 @@ impl EngineOptions {
 
 /// An engine that runs one configuration at a time. See `dekker_core::engine::Engine` for the meaning of each function.
 #[wasm_bindgen]
-pub struct Engine(RefCell<engine::Engine>, RefCell<convert::Texts>);
+pub struct Engine(RefCell<engine::Engine>, pub(crate) RefCell<convert::Texts>);
 
 /// Converts JavaScript's milliseconds. A negative number or NaN becomes 0, which is safe because the engine's time never goes back.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-fn time(millis: f64) -> Timestamp {
+pub(crate) fn time(millis: f64) -> Timestamp {
     Timestamp::from_millis(millis as u64)
 }
 
 /// Converts JavaScript's number of an ID, which counts up from 1.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-fn id(number: f64) -> u64 {
+pub(crate) fn id(number: f64) -> u64 {
     number as u64
 }
 
@@ -324,7 +324,7 @@ impl Engine {
 
 impl Engine {
     /// Borrows the engine for one call. It can only be in use already if a `crypto` function of JavaScript calls back into it.
-    fn borrow(&self) -> Result<RefMut<'_, engine::Engine>, JsError> {
+    pub(crate) fn borrow(&self) -> Result<RefMut<'_, engine::Engine>, JsError> {
         self.0.try_borrow_mut().map_err(|_| JsError::new("the engine is in use by another call"))
     }
 

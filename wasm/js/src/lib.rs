@@ -15,6 +15,7 @@ mod engine;
 )]
 mod forms;
 mod keys;
+mod many;
 #[expect(
     unreachable_pub,
     reason = "wasm-bindgen exports its functions to JavaScript, and requires `pub`"

@@ -37,6 +37,7 @@ impl Peer {
     pub fn node(command: Command) -> Result<(Vec<Box<dyn Subject>>, String)> {
         let all = [
             (names::NPM, "npm", true),
+            (names::NPM_MANY, "npm-many", true),
             (names::NOBLE, "noble", false),
             (names::NODE, "node", false),
             (names::COPIED, "copied", false),
