@@ -25,8 +25,11 @@ import {
   resourceOf,
   showConfig,
   Transformer,
+  valuePrefixes,
 } from "dekker";
 import * as inline from "dekker/inline";
+import * as small from "dekker/inspect";
+import * as smallInline from "dekker/inspect-inline";
 import { kmsGrpc } from "dekker/kms-grpc";
 
 const v2: KmsV2Client = {
@@ -122,6 +125,19 @@ export async function* find(input: AsyncIterable<Uint8Array>, blob: Blob): Async
   for await (const { type } of readForms(["text", new Uint8Array()])) console.log(type);
 }
 
+export async function describeOnly(module: ArrayBuffer, config: string): Promise<small.Inspection> {
+  await init(module);
+  await init({ engine: new URL("https://example.com/dekker_bg.wasm"), inspect: module });
+  await small.init("/dekker_inspect_bg.wasm");
+  await smallInline.init();
+  const prefixes: string[] = valuePrefixes(config);
+  const options: small.NameOptions = { prefixes, keyNames: [{ provider: "aesgcm", name: "key1" }] };
+  for await (const { type } of small.readForms("text", options)) console.log(type);
+  const found: FoundValue[] = smallInline.inspectInput("text", options);
+  console.log(found, small.resourceOf("/registry/secrets/a/b")?.certain);
+  return small.inspect(new Uint8Array(), options);
+}
+
 export function why(fault: unknown): ErrorCode | undefined {
   if (!(fault instanceof DekkerError)) return undefined;
   const { code, isTransient, grpcCode, findings, known, message } = fault;
@@ -137,3 +153,5 @@ export const text = (transformer: Transformer, at: Location) => transformer.toSt
 export const half: LoadOptions = { kms: () => ({ status: v2.status, encrypt: v2.encrypt }) };
 // @ts-expect-error: there is no such source
 export const source: LoadOptions = { dekSource: "dice" };
+// @ts-expect-error: there is no such module
+export const loaded = init({ ciphers: "x.wasm" });

@@ -172,6 +172,7 @@ pub fn all(series: &[Series], cores: usize) -> Vec<Bar> {
         (sizes::ACCELERATED, 300_000.0),
         (sizes::COMPONENT, 400_000.0),
         (sizes::NPM_GZIP, 100_000.0),
+        (sizes::NPM_INSPECT_GZIP, 60_000.0),
     ] {
         let size = figures.find(sizes::NAME, subject, nothing);
         add(
