@@ -190,6 +190,7 @@ test("the inlined module is the same package", () => {
     "resourceOf",
     "sealWithDek",
     "showConfig",
+    "valuePrefixes",
   ]);
   assert.equal(inline.Transformer, Transformer);
 });

@@ -186,7 +186,7 @@ test("the prefixes of a configuration decide too, in every function", async () =
     [expected],
   );
   // With the name `a`, whole blocks follow it, and the line end belongs to the value; with `a:b`, it does not.
-  const block = `k8s:enc:aescbc:v1:a:b:${"?".repeat(29)}\n`;
+  const block = Buffer.from(`k8s:enc:aescbc:v1:a:b:${"\xff".repeat(29)}\n`, "latin1");
   for (const [name, lengths] of [
     ["a", [52, 51]],
     ["a:b", [51, 52]],

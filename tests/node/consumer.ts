@@ -153,5 +153,3 @@ export const text = (transformer: Transformer, at: Location) => transformer.toSt
 export const half: LoadOptions = { kms: () => ({ status: v2.status, encrypt: v2.encrypt }) };
 // @ts-expect-error: there is no such source
 export const source: LoadOptions = { dekSource: "dice" };
-// @ts-expect-error: there is no such module
-export const loaded = init({ ciphers: "x.wasm" });

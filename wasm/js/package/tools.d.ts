@@ -56,16 +56,16 @@ export function showConfig(config: string | Uint8Array): string;
  * ```js
  * import { inspect, valuePrefixes } from "dekker";
  *
- * const keys = [{ name: "a:b", secret: btoa("0123456789abcdef") }];
+ * const keys = [{ name: "a:bc", secret: btoa("0123456789abcdef") }];
  * const config = {
  *   apiVersion: "apiserver.config.k8s.io/v1",
  *   kind: "EncryptionConfiguration",
  *   resources: [{ resources: ["secrets"], providers: [{ aesgcm: { keys } }] }],
  * };
  * const prefixes = valuePrefixes(JSON.stringify(config));
- * console.log(prefixes[0]); // prints: k8s:enc:aesgcm:v1:a:b:
- * const stored = new TextEncoder().encode(`${prefixes[0]}c:${"?".repeat(28)}`);
- * console.log(inspect(stored).keyName, inspect(stored, { prefixes }).keyName); // prints: a:b:c a:b
+ * console.log(prefixes[0]); // prints: k8s:enc:aesgcm:v1:a:bc:
+ * const stored = new TextEncoder().encode(`${prefixes[0]}de:${"?".repeat(28)}`);
+ * console.log(inspect(stored).keyName, inspect(stored, { prefixes }).keyName); // prints: a:bc:de a:bc
  * ```
  *
  * @throws {DekkerError} `INVALID_CONFIG` with all errors; `INVALID_ARGUMENT`; `NOT_INITIALIZED`

@@ -20,11 +20,11 @@ struct Entry {
 }
 
 static ENTRIES: [Entry; 2] = [
-    Entry { name: "dekker", file: "index.browser.js", max_bytes: 260_000, goal_bytes: 150_000 },
+    Entry { name: "dekker", file: "index.browser.js", max_bytes: 283_000, goal_bytes: 150_000 },
     Entry {
         name: "dekker/inspect",
         file: "inspect.browser.js",
-        max_bytes: 60_000,
+        max_bytes: 74_000,
         goal_bytes: 60_000,
     },
 ];
