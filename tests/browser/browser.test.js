@@ -117,7 +117,8 @@ for (const [entry, module] of [
     const requests = requestsOf(page);
     const result = await page.evaluate(async (entry) => {
       const { init, inspect, inspectInput, readForms, resourceOf } = await import(entry);
-      const stored = new TextEncoder().encode(`k8s:enc:aescbc:v1:a:b:${"?".repeat(32)}`);
+      const text = `k8s:enc:aescbc:v1:a:b:${"\xff".repeat(32)}`;
+      const stored = Uint8Array.from(text, (char) => char.charCodeAt(0));
       let early;
       try {
         inspect(stored);
@@ -125,8 +126,8 @@ for (const [entry, module] of [
         early = fault.code;
       }
       const items = [];
-      for await (const { type, stored } of readForms(["/registry/pods/a/b\n", stored, "\n"]))
-        items.push(type, stored.length);
+      for await (const item of readForms(["/registry/pods/a/b\n", stored, "\n"]))
+        items.push(item.type, item.stored?.length);
       await init();
       return {
         early,
