@@ -100,3 +100,75 @@ test("a missing module is a clean error, and another URL may be used", async () 
   assert.deepEqual(result, ["WASM_UNAVAILABLE", "identity"]);
   await page.close();
 });
+
+/** Collects the names of the files that a page requests. */
+function requestsOf(page) {
+  const names = [];
+  page.on("request", (request) => names.push(new URL(request.url()).pathname.split("/").at(-1)));
+  return names;
+}
+
+for (const [entry, module] of [
+  ["dekker/inspect", ["dekker_inspect_bg.wasm"]],
+  ["dekker/inspect-inline", []],
+]) {
+  test(`values are described without the engine: ${entry}`, async () => {
+    const page = await browser.newPage();
+    const requests = requestsOf(page);
+    const result = await page.evaluate(async (entry) => {
+      const { init, inspect, inspectInput, readForms, resourceOf } = await import(entry);
+      const text = `k8s:enc:aescbc:v1:a:b:${"\xff".repeat(32)}`;
+      const stored = Uint8Array.from(text, (char) => char.charCodeAt(0));
+      let early;
+      try {
+        inspect(stored);
+      } catch (fault) {
+        early = fault.code;
+      }
+      const items = [];
+      for await (const item of readForms(["/registry/pods/a/b\n", stored, "\n"]))
+        items.push(item.type, item.stored?.length);
+      await init();
+      return {
+        early,
+        items,
+        named: inspect(stored, { prefixes: ["k8s:enc:aescbc:v1:a:b:"] }).keyName,
+        found: inspectInput(stored)[0].provider,
+        resource: resourceOf("/registry/pods/a/b"),
+      };
+    }, entry);
+    assert.deepEqual(result, {
+      early: "NOT_INITIALIZED",
+      items: ["value", 54],
+      named: "a:b",
+      found: "aescbc",
+      resource: { resource: "pods", certain: true },
+    });
+    const isOfEngine = (name) => ["dekker.js", "dekker_bg.wasm.js", "wasm.js", "transformer.js"].includes(name);
+    assert.ok(requests.length > 3 && !requests.some(isOfEngine), requests.join());
+    assert.deepEqual(
+      requests.filter((name) => name.endsWith(".wasm")),
+      module,
+    );
+    await page.close();
+  });
+}
+
+test("a page whose server lacks the module for inspection can use transformers", async () => {
+  const page = await browser.newPage();
+  await page.route("**/dekker_inspect_bg.wasm", (route) => route.fulfill({ status: 404 }));
+  const result = await page.evaluate(async (config) => {
+    const { Transformer, inspect } = await import("dekker");
+    const transformer = await Transformer.load(config);
+    const stored = await transformer.toStorage({ resource: "secrets", key: "/a" }, Uint8Array.of(1));
+    transformer.free();
+    try {
+      inspect(stored);
+    } catch (fault) {
+      return [fault.code, fault.message];
+    }
+  }, LOCAL);
+  assert.equal(result[0], "WASM_UNAVAILABLE");
+  assert.match(result[1], /dekker_inspect_bg\.wasm answered with HTTP status 404/);
+  await page.close();
+});

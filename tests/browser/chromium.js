@@ -11,12 +11,23 @@ import { chromium } from "playwright-core";
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const TYPES = { ".js": "text/javascript", ".wasm": "application/wasm", ".html": "text/html" };
 
+/** An empty page, in which the names of the package are those of its exports map. */
+async function emptyPage() {
+  const { exports } = JSON.parse(await readFile(join(root, "package.json"), "utf8"));
+  const imports = {};
+  for (const [name, conditions] of Object.entries(exports)) {
+    const file = conditions.browser ?? conditions.default;
+    if (file !== undefined) imports[`dekker${name.slice(1)}`] = file.slice(1);
+  }
+  return `<!doctype html><title>dekker</title><script type="importmap">${JSON.stringify({ imports })}</script>`;
+}
+
 /** Serves the package's files and those of the tests; every page is empty. */
 async function serve() {
+  const page = await emptyPage();
   const server = createServer(async (request, response) => {
     const path = normalize(new URL(request.url, "http://localhost").pathname);
-    if (path === "/")
-      return response.writeHead(200, { "content-type": "text/html" }).end("<!doctype html><title>dekker</title>");
+    if (path === "/") return response.writeHead(200, { "content-type": "text/html" }).end(page);
     if (!/^\/(dist|tests)\//.test(path)) return response.writeHead(404).end();
     try {
       const file = await readFile(join(root, path));

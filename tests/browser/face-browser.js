@@ -10,8 +10,9 @@ await page.evaluate(async () => {
   const { init } = await import("/dist/index.browser.js");
   await init();
   const bindings = await import("/dist/dekker.js");
+  const { inspect } = await import("/dist/dekker_inspect.js");
   const { makeHandler } = await import("/tests/node/face.js");
-  globalThis.handle = makeHandler(bindings);
+  globalThis.handle = makeHandler({ ...bindings, inspect });
 });
 const session = await browser.context.newCDPSession(page);
 try {

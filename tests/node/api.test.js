@@ -15,6 +15,7 @@ import {
   sealWithDek,
   showConfig,
   Transformer,
+  valuePrefixes,
 } from "dekker";
 import * as inline from "dekker/inline";
 
@@ -189,6 +190,7 @@ test("the inlined module is the same package", () => {
     "resourceOf",
     "sealWithDek",
     "showConfig",
+    "valuePrefixes",
   ]);
   assert.equal(inline.Transformer, Transformer);
 });
@@ -247,11 +249,37 @@ test("init of the browser entry takes the module from a URL or a response", asyn
     import { fileURLToPath } from "node:url";
     import { init, inspect } from "../../dist/index.browser.js";
     await init(new URL("data:,none")).catch((fault) => console.log(fault.code));
-    const module = readFileSync(fileURLToPath(import.meta.resolve("dekker/dekker_bg.wasm")));
-    await init(new Response(module, { headers: { "content-type": "application/wasm" } }));
+    const read = (name) => readFileSync(fileURLToPath(import.meta.resolve("dekker/" + name)));
+    const engine = new Response(read("dekker_bg.wasm"), { headers: { "content-type": "application/wasm" } });
+    await init({ engine, inspect: new URL("data:,none") }).catch((fault) => console.log(fault.code));
+    await init({ inspect: read("dekker_inspect_bg.wasm") });
     console.log(inspect(Uint8Array.of(1)).provider);
   `);
-  assert.equal(printed, "WASM_UNAVAILABLE\nidentity");
+  assert.equal(printed, "WASM_UNAVAILABLE\nWASM_UNAVAILABLE\nidentity");
+});
+
+test("a single source is the engine's; without the other module, only inspection fails", async () => {
+  // In Node, fetch reads no files.
+  const printed = await program(`
+    import { readFileSync } from "node:fs";
+    import { fileURLToPath } from "node:url";
+    import { checkConfig, init, inspect, Transformer } from "../../dist/index.browser.js";
+    const read = (name) => readFileSync(fileURLToPath(import.meta.resolve("dekker/" + name)));
+    await init(new WebAssembly.Module(read("dekker_bg.wasm")));
+    console.log(checkConfig("").length > 0);
+    (await Transformer.load(${JSON.stringify(LOCAL)})).free();
+    try { inspect(Uint8Array.of(1)) } catch (fault) { console.log(fault.code) }
+    await init({ inspect: new WebAssembly.Module(read("dekker_inspect_bg.wasm")) });
+    console.log(inspect(Uint8Array.of(1)).provider);
+  `);
+  assert.equal(printed, "true\nWASM_UNAVAILABLE\nidentity");
+});
+
+test("the prefixes of a configuration's values are those of its keys and KMS providers", () => {
+  assert.deepEqual(valuePrefixes(LOCAL), ["k8s:enc:aesgcm:v1:key1:"]);
+  assert.deepEqual(valuePrefixes(config("a")), ["k8s:enc:kms:v2:a:"]);
+  assert.throws(() => valuePrefixes("kind: EncryptionConfiguration"), { code: "INVALID_CONFIG" });
+  assert.throws(() => valuePrefixes(7), { code: "INVALID_ARGUMENT" });
 });
 
 test("polling does not keep the process alive, and a waiting operation does", async () => {

@@ -104,7 +104,9 @@ test("a caller may stop early, and the source's error is passed on", async () =>
 });
 
 test("a long input is read in constant memory", async () => {
-  const { initSync } = await import("../../dist/dekker.js");
+  const { initSync } = await import("../../dist/dekker_inspect.js");
+  // Loads the module.
+  resourceOf("");
   // The instance exists, so this only returns its exports.
   const { memory } = initSync({});
   const pair = `/registry/secrets/ns/name\nk8s:enc:secretbox:v1:key1:${"\xa5".repeat(4000)}\n`;
@@ -172,6 +174,30 @@ test("the names of a configuration decide where a name ends", () => {
     "aesgcmkey-2026-03-09T09:46:54+01:00",
   );
   assert.throws(() => name([{ provider: "kms", name: "x" }]), { code: "INVALID_ARGUMENT" });
+});
+
+test("the prefixes of a configuration decide too, in every function", async () => {
+  const stored = load("k3s-colon-gcm.bin");
+  const prefixes = ["k8s:enc:aesgcm:v1:aesgcmkey-2026-03-09T09:46:", "k8s:enc:kms:v2:a:b:"];
+  const expected = "aesgcmkey-2026-03-09T09:46";
+  assert.equal(dekker.inspect(stored, { prefixes }).keyName, expected);
+  assert.deepEqual(
+    inspectInput(stored, { prefixes }).map(({ keyName }) => keyName),
+    [expected],
+  );
+  // With the name `a`, whole blocks follow it, and the line end belongs to the value; with `a:b`, it does not.
+  const block = Buffer.from(`k8s:enc:aescbc:v1:a:b:${"\xff".repeat(29)}\n`, "latin1");
+  for (const [name, lengths] of [
+    ["a", [52, 51]],
+    ["a:b", [51, 52]],
+  ]) {
+    const found = [];
+    for await (const { readings } of readForms(block, { prefixes: [`k8s:enc:aescbc:v1:${name}:`] }))
+      found.push(...readings.map(({ stored }) => stored.length));
+    assert.deepEqual(found, lengths, name);
+  }
+  for (const wrong of ["k8s:enc:aescbc:v1:a:", ["key1"], ["k8s:enc:aescbc:v1:a"], [7]])
+    assert.throws(() => inspectInput(stored, { prefixes: wrong }), { code: "INVALID_ARGUMENT" }, String(wrong));
 });
 
 test("an error says what is known of a value", () => {

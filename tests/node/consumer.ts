@@ -27,8 +27,11 @@ import {
   resourceOf,
   showConfig,
   Transformer,
+  valuePrefixes,
 } from "dekker";
 import * as inline from "dekker/inline";
+import * as small from "dekker/inspect";
+import * as smallInline from "dekker/inspect-inline";
 import { kmsGrpc } from "dekker/kms-grpc";
 
 const v2: KmsV2Client = {
@@ -140,6 +143,19 @@ export async function rewrite(transformer: Transformer, values: AsyncIterable<St
 
 async function* readable(values: PlainValue[]): AsyncGenerator<PlainValue> {
   yield* values;
+}
+
+export async function describeOnly(module: ArrayBuffer, config: string): Promise<small.Inspection> {
+  await init(module);
+  await init({ engine: new URL("https://example.com/dekker_bg.wasm"), inspect: module });
+  await small.init("/dekker_inspect_bg.wasm");
+  await smallInline.init();
+  const prefixes: string[] = valuePrefixes(config);
+  const options: small.NameOptions = { prefixes, keyNames: [{ provider: "aesgcm", name: "key1" }] };
+  for await (const { type } of small.readForms("text", options)) console.log(type);
+  const found: FoundValue[] = smallInline.inspectInput("text", options);
+  console.log(found, small.resourceOf("/registry/secrets/a/b")?.certain);
+  return small.inspect(new Uint8Array(), options);
 }
 
 export function why(fault: unknown): ErrorCode | undefined {

@@ -54,7 +54,7 @@ for (const path of [...types, join(root, "docs/javascript.md")]) {
 }
 
 test("the main types have examples that run", async () => {
-  for (const file of ["transformer", "kms", "errors", "tools"]) {
+  for (const file of ["transformer", "kms", "errors", "tools", "inspect", "inspection"]) {
     const examples = examplesIn(await readFile(join(dist, `${file}.d.ts`), "utf8"));
     assert.ok(
       examples.some(({ runs }) => runs),

@@ -2,16 +2,21 @@
 
 import { readSync, writeSync } from "node:fs";
 
-// The package's own entry loads the module.
+// The package's own entry loads the modules.
 import "dekker";
 
 import * as bindings from "../../dist/dekker.js";
+import { inspector } from "../../dist/inspect-wasm.js";
 import { makeHandler } from "./face.js";
 
-const handle = makeHandler(bindings, {
-  encode: (bytes) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("base64"),
-  decode: (text) => new Uint8Array(Buffer.from(text, "base64")),
-});
+const { inspect } = inspector.current().bindings;
+const handle = makeHandler(
+  { ...bindings, inspect },
+  {
+    encode: (bytes) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("base64"),
+    decode: (text) => new Uint8Array(Buffer.from(text, "base64")),
+  },
+);
 
 const block = Buffer.alloc(1 << 16);
 let waiting = [];

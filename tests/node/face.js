@@ -52,7 +52,7 @@ function encode(bytes) {
 /**
  * Returns the function that answers one request with one response, both JSON text: `{ok}`; `{faults}` or `{text}` for an error that the module throws
  * intentionally; `{trap}` for any other error. The answer of an engine includes its next actions and when it is due, `{actions, due}`, because
- * each message may be expensive.
+ * each message may be expensive. `bindings` are those of the engine's module, with `inspect` of the other one.
  */
 export function makeHandler(bindings, codec = { encode, decode }) {
   const engines = new Map();

@@ -5,15 +5,23 @@ import { readFileSync } from "node:fs";
 import test from "node:test";
 import { fileURLToPath } from "node:url";
 
-import { inspect, Transformer } from "dekker";
+import { inspect, readForms, Transformer } from "dekker";
 
 import * as bindings from "../../dist/dekker.js";
+import * as inspectBindings from "../../dist/dekker_inspect.js";
+import { inspector } from "../../dist/inspect-wasm.js";
 import { call } from "../../dist/wasm.js";
 import { settled, TestClock } from "./clock.js";
 import { AT, bytes, config, LOCAL, TestKms } from "./kms.js";
 
 /** Asks for more memory than the module can have. */
-const fail = () => call(() => bindings.inspect(new Uint8Array(2 ** 31)));
+const fail = () => call(() => bindings.checkConfig(new Uint8Array(2 ** 31), false));
+
+/** The same in the module for inspection. */
+function failToInspect() {
+  inspector.current();
+  return inspector.call(() => inspectBindings.inspect(new Uint8Array(2 ** 31), []));
+}
 
 /** Returns the memory of the current instance. */
 function memory() {
@@ -86,4 +94,35 @@ test("freed secrets are erased from the module's memory", async () => {
   transformer.free();
   assert.equal(deks.length, 1);
   assert.ok(!holds(deks[0]), "a DEK");
+});
+
+const LINE = "/registry/secrets/ns/name\nk8s:enc:secretbox:v1:key1:????\n";
+
+test("a trap in the module for inspection ends its readers, and no transformer", async () => {
+  const transformer = await Transformer.load(LOCAL);
+  const reading = readForms([LINE, LINE])[Symbol.asyncIterator]();
+  assert.equal((await reading.next()).value.type, "value");
+  assert.throws(failToInspect, { code: "TRAPPED" });
+  await assert.rejects(
+    async () => {
+      for await (const item of reading) assert.ok(item);
+    },
+    { code: "TRAPPED" },
+  );
+  const stored = await transformer.toStorage(AT, bytes("v"));
+  assert.deepEqual((await transformer.fromStorage(AT, stored)).plaintext, bytes("v"));
+  assert.equal(inspect(stored).keyName, "key1");
+  transformer.free();
+});
+
+test("a trap in the engine's module ends no reader", async () => {
+  const reading = readForms([LINE, LINE, LINE])[Symbol.asyncIterator]();
+  assert.equal((await reading.next()).value.type, "value");
+  assert.throws(fail, { code: "TRAPPED" });
+  let others = 0;
+  for await (const { type } of reading) {
+    assert.equal(type, "value");
+    others++;
+  }
+  assert.equal(others, 2);
 });

@@ -39,7 +39,8 @@ pub(crate) fn run(workspace: &Workspace, args: Vec<OsString>) -> Result<()> {
         let script = workspace.root().join("tests/bench/peer.js");
         bench
             .env("DEKKER_BENCH_NODE", script)
-            .env("DEKKER_NPM_MODULE", workspace.npm_dist().join("dekker_bg.wasm"));
+            .env("DEKKER_NPM_MODULE", workspace.npm_dist().join("dekker_bg.wasm"))
+            .env("DEKKER_NPM_INSPECT_MODULE", workspace.npm_dist().join("dekker_inspect_bg.wasm"));
     }
     if let Some(program) = go {
         bench.env("DEKKER_INTEROP_PEER", program);

@@ -1,6 +1,8 @@
-//! Builds and tests the npm package: the WebAssembly module for JavaScript, its bindings, and the handwritten files in `wasm/js/package`.
+//! Builds and tests the npm package: the WebAssembly modules for JavaScript, their bindings, and the handwritten files in `wasm/js/package`.
 //!
 //! All of it is written to `dist/`, which `package.json` in the root packs.
+
+mod sizes;
 
 use std::fs;
 use std::path::Path;
@@ -8,47 +10,76 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use wasm_bindgen_cli_support::Bindgen;
 
+pub(crate) use self::sizes::check as check_sizes;
 use crate::command;
 use crate::optimize;
 use crate::report::Counts;
 use crate::setup;
 use crate::workspace::Workspace;
 
-/// 100 kB. The limit for the module's size after gzip.
-const GZIP_MAX_BYTES: usize = 100_000;
+/// A WebAssembly module of the package.
+struct Module {
+    /// The crate.
+    package: &'static str,
+    /// The name of the bindings; the module's file has `_bg.wasm` after it.
+    bindings: &'static str,
+    /// The directory in which the optimizer caches the module.
+    cache: &'static str,
+}
+
+static MODULES: [Module; 2] = [
+    Module { package: "dekker-js", bindings: "dekker", cache: "npm" },
+    Module { package: "dekker-js-inspect", bindings: "dekker_inspect", cache: "npm inspect" },
+];
 
 /// Builds the package.
 ///
 /// # Errors
 /// Returns [`setup::Missing`] if the target, Node or the npm packages are not available, or an error if a step fails.
 pub(crate) fn build(workspace: &Workspace) -> Result<()> {
-    let toolchain = setup::target(workspace, setup::WASM)?;
     setup::node_modules(workspace)?;
-    let mut cargo = toolchain.cargo_with_std(workspace, "rustc", setup::WASM);
-    cargo.args(["--profile", "guest", "-p", "dekker-js"]);
-    // rustc must not strip the module: wasm-bindgen reads a section that says what it was compiled for, and strips the rest itself.
-    command::run(cargo.args(["--", "-C", "strip=none"]))?;
-
-    let bound = workspace.npm_bindings();
-    bind(&workspace.npm_module(), &bound)?;
-    let module = bound.join("dekker_bg.wasm");
-    let optimized = optimize::optimize(workspace, "npm", &module)?;
+    let built = MODULES.iter().map(|module| module.build(workspace));
+    let built = built.collect::<Result<Vec<_>>>()?;
 
     let dist = workspace.npm_dist();
     assemble(workspace, &dist)?;
-    let packed = dist.join("dekker_bg.wasm");
-    fs::write(&packed, &optimized).with_context(|| format!("cannot write {}", packed.display()))?;
-    copy(&bound.join("dekker.js"), &dist.join("dekker.js"))?;
-    command::run(workspace.command("node").arg("wasm/js/inline.js").arg(&dist))?;
-
-    let gzip = gzip_size(workspace, &packed)?;
-    eprintln!(
-        "{}\n  module {} kB, {}",
-        dist.display(),
-        optimized.len() / 1000,
-        gzip_against_bar(gzip)
-    );
+    for (module, optimized) in MODULES.iter().zip(built) {
+        module.pack(workspace, &optimized, &dist)?;
+    }
+    let sizes = sizes::describe(workspace)?.replace("; ", "\n  ");
+    eprintln!("{}\n  {sizes}", dist.display());
     Ok(())
+}
+
+impl Module {
+    /// Builds the module and its bindings. Returns the optimized module.
+    fn build(&self, workspace: &Workspace) -> Result<Vec<u8>> {
+        let toolchain = setup::target(workspace, setup::WASM)?;
+        let mut cargo = toolchain.cargo_with_std(workspace, "rustc", setup::WASM);
+        cargo.args(["--profile", "guest", "-p", self.package]);
+        // rustc must not strip the module: wasm-bindgen reads a section that says what it was compiled for, and strips the rest itself.
+        command::run(cargo.args(["--", "-C", "strip=none"]))?;
+
+        let bound = workspace.npm_bindings();
+        bind(&workspace.guest_module(self.package), self.bindings, &bound)?;
+        optimize::optimize(workspace, self.cache, &bound.join(self.file()))
+    }
+
+    /// Writes the module and its bindings to `dist`.
+    fn pack(&self, workspace: &Workspace, optimized: &[u8], dist: &Path) -> Result<()> {
+        let packed = dist.join(self.file());
+        fs::write(&packed, optimized)
+            .with_context(|| format!("cannot write {}", packed.display()))?;
+        eprintln!("{}: {} kB", packed.display(), optimized.len() / 1000);
+        let script = format!("{}.js", self.bindings);
+        copy(&workspace.npm_bindings().join(&script), &dist.join(&script))?;
+        command::run(workspace.command("node").arg("wasm/js/inline.js").arg(&packed))
+    }
+
+    /// The name of the module's file.
+    fn file(&self) -> String {
+        format!("{}_bg.wasm", self.bindings)
+    }
 }
 
 /// Runs the JavaScript tests of a folder against the built package, binary and Inspector.
@@ -90,12 +121,12 @@ pub(crate) fn run_tests(
 }
 
 /// Generates the JavaScript bindings, and a module that imports them.
-fn bind(module: &Path, output: &Path) -> Result<()> {
+fn bind(module: &Path, name: &str, output: &Path) -> Result<()> {
     eprintln!("$ wasm-bindgen {}", module.display());
     let start = std::time::Instant::now();
     Bindgen::new()
         .input_path(module)
-        .out_name("dekker")
+        .out_name(name)
         .web(true)?
         .typescript(false)
         // `wasm.js` loads the module, in different ways for Node, browsers and the inlined module.
@@ -140,38 +171,4 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::copy(from, to)
         .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
     Ok(())
-}
-
-fn gzip_size(workspace: &Workspace, file: &Path) -> Result<usize> {
-    let script = "const fs = require('fs'), zlib = require('zlib');
-        console.log(zlib.gzipSync(fs.readFileSync(process.argv[1]), { level: 9 }).length)";
-    let size = command::capture(workspace.command("node").args(["-e", script]).arg(file))?;
-    size.trim().parse().context("the output of node is not a number")
-}
-
-fn gzip_against_bar(bytes: usize) -> String {
-    let kilobytes = |bytes: usize| format!("{}.{} kB", bytes / 1000, bytes % 1000 / 100);
-    let bar = kilobytes(GZIP_MAX_BYTES);
-    if bytes < GZIP_MAX_BYTES {
-        format!("{} compressed with gzip (limit: under {bar})", kilobytes(bytes))
-    } else {
-        format!("{} compressed with gzip: TOO LARGE (limit: under {bar})", kilobytes(bytes))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_compared_with_the_limit() {
-        assert_eq!(
-            gzip_against_bar(99_999),
-            "99.9 kB compressed with gzip (limit: under 100.0 kB)"
-        );
-        assert_eq!(
-            gzip_against_bar(100_000),
-            "100.0 kB compressed with gzip: TOO LARGE (limit: under 100.0 kB)"
-        );
-    }
 }

@@ -121,12 +121,7 @@ impl Workspace {
         self.target.join("dekker/dekker.wasm")
     }
 
-    /// The core module that rustc compiles from the crate for JavaScript.
-    pub(crate) fn npm_module(&self) -> PathBuf {
-        self.target.join("wasm32-unknown-unknown/guest/dekker_js.wasm")
-    }
-
-    /// The directory of wasm-bindgen's output for that module.
+    /// The directory of wasm-bindgen's output for the modules of the npm package.
     pub(crate) fn npm_bindings(&self) -> PathBuf {
         self.target.join("dekker/npm")
     }

@@ -2,7 +2,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt;
+use core::fmt::{self, Write as _};
 
 use crate::entry::Place;
 use crate::form::Form;
@@ -243,7 +243,10 @@ impl fmt::Display for Fault {
         }
         if let Some(key) = &self.key {
             // A key may contain anything, also what a terminal obeys.
-            write!(f, "{}: ", String::from_utf8_lossy(key).escape_debug())?;
+            for char in String::from_utf8_lossy(key).escape_debug() {
+                f.write_char(char)?;
+            }
+            f.write_str(": ")?;
         }
         f.write_str(self.kind.words())?;
         if let FaultKind::TooLong { limit } = self.kind {
@@ -259,11 +262,18 @@ impl fmt::Display for Fault {
             return Ok(());
         };
         f.write_str("; use ")?;
-        match (command.split_once("<key>"), self.shell_key()) {
+        match (split_at_key(command), self.shell_key()) {
             (Some((before, after)), Some(key)) => write!(f, "{before}{key}{after}"),
             _ => f.write_str(command),
         }
     }
+}
+
+/// Returns what is before and after `<key>`. The standard library's search for text would take three kilobytes of a WebAssembly module.
+fn split_at_key(command: &str) -> Option<(&str, &str)> {
+    const KEY: &str = "<key>";
+    let at = command.as_bytes().windows(KEY.len()).position(|part| part == KEY.as_bytes())?;
+    Some((command.get(..at)?, command.get(at + KEY.len()..)?))
 }
 
 impl fmt::Debug for Fault {

@@ -118,11 +118,11 @@ fn holds_another(mut rest: &[u8]) -> bool {
 
 /// Returns how a plaintext object in protobuf was damaged by tools that took it for text. The lengths in it do not fit then.
 fn plaintext_damage(bytes: &[u8]) -> Option<FaultKind> {
-    let text = core::str::from_utf8(bytes).ok().filter(|text| !text.is_ascii())?;
+    core::str::from_utf8(bytes).ok().filter(|text| !text.is_ascii())?;
     if kubernetes::is_whole_object(bytes) == Some(true) {
         return None;
     }
-    let is_replaced = text.contains(char::REPLACEMENT_CHARACTER);
+    let is_replaced = text::contains(bytes, "\u{fffd}".as_bytes());
     Some(if is_replaced { FaultKind::Replaced } else { FaultKind::Mangled })
 }
 

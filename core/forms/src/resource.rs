@@ -131,7 +131,7 @@ fn below_prefix(path: &str) -> Option<Resource<'_>> {
     }
     let (group, rest) = path.split_once('/')?;
     let (resource, name) = rest.split_once('/')?;
-    let is_custom = group.contains('.') && !resource.is_empty() && !name.is_empty();
+    let is_custom = group.as_bytes().contains(&b'.') && !resource.is_empty() && !name.is_empty();
     is_custom.then_some(Resource { resource, group, certain: true })
 }
 

@@ -113,7 +113,7 @@ pub(crate) fn push_text(out: &mut String, text: &str, also: &str) {
             '\n' => 'n',
             '\r' => 'r',
             '\t' => 't',
-            c if c < ' ' || also.contains(c) => {
+            c if c < ' ' || also.chars().any(|other| other == c) => {
                 // Writing to a String cannot fail.
                 let _ = write!(out, "\\u{:04x}", u32::from(c));
                 continue;

@@ -110,6 +110,7 @@ fn run(asked: &Asked) -> Result<()> {
             (sizes::COMPONENT, named("DEKKER_COMPONENT")),
             (sizes::COMMAND, named("DEKKER_WASM")),
             (sizes::NPM, named("DEKKER_NPM_MODULE")),
+            (sizes::NPM_INSPECT, named("DEKKER_NPM_INSPECT_MODULE")),
             (sizes::DEKKER, dekker.clone()),
         ];
         let packer = node.as_ref().map(|_| "node");

@@ -15,16 +15,20 @@ pub const NAME: &str = "sizes";
 pub const COMPONENT: &str = "transformer.wasm";
 /// The component that uses the host's keys and ciphers.
 pub const ACCELERATED: &str = "transformer-accelerated.wasm";
-/// The npm package's module.
+/// The engine's module of the npm package.
 pub const NPM: &str = "npm module";
-/// The npm package's module, compressed with gzip.
+/// The engine's module of the npm package, compressed with gzip.
 pub const NPM_GZIP: &str = "npm module, gzip";
+/// The module of `dekker/inspect`.
+pub const NPM_INSPECT: &str = "npm module for inspection";
+/// The module of `dekker/inspect`, compressed with gzip.
+pub const NPM_INSPECT_GZIP: &str = "npm module for inspection, gzip";
 /// `dekker`, which embeds the accelerated component.
 pub const DEKKER: &str = "dekker";
 /// The WASI command.
 pub const COMMAND: &str = "dekker.wasm";
 
-/// Returns the sizes of those of the files that exist. Node compresses the npm module, if there is Node.
+/// Returns the sizes of those of the files that exist. Node compresses the npm modules, if there is Node.
 ///
 /// # Errors
 /// Returns an error if a file that exists cannot be read or compressed.
@@ -43,12 +47,17 @@ pub fn measure(
             continue;
         };
         add(name, fs::metadata(path)?.len());
-        if let (NPM, Some(node)) = (*name, node) {
+        let gzip = match *name {
+            NPM => Some(NPM_GZIP),
+            NPM_INSPECT => Some(NPM_INSPECT_GZIP),
+            _ => None,
+        };
+        if let (Some(gzip), Some(node)) = (gzip, node) {
             let script = "const fs = require('fs'), zlib = require('zlib');
                 console.log(zlib.gzipSync(fs.readFileSync(process.argv[1]), { level: 9 }).length)";
             let output = Command::new(node).args(["-e", script]).arg(path).output()?;
             let text = String::from_utf8(output.stdout)?;
-            add(NPM_GZIP, text.trim().parse().context("the output of node is not a number")?);
+            add(gzip, text.trim().parse().context("the output of node is not a number")?);
         }
     }
     Ok(all)

@@ -1,7 +1,8 @@
-// The exports that all entry points share.
+// The exports that all entry points of `dekker` share.
 
 export { DekkerError } from "./errors.js";
 export { inspectInput, readForms, resourceOf } from "./forms.js";
-export { checkConfig, inspect, openWithDek, sealWithDek, showConfig } from "./tools.js";
+export { inspect } from "./inspection.js";
+export { checkConfig, openWithDek, sealWithDek, showConfig, valuePrefixes } from "./tools.js";
 export { Transformer } from "./transformer.js";
 export { init } from "./wasm.js";

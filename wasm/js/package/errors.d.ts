@@ -1,4 +1,4 @@
-import type { Inspection } from "./tools.js";
+import type { Inspection } from "./inspection.js";
 
 /**
  * The kind of an error. The codes are stable; messages are for people and may change.

@@ -1,5 +1,5 @@
 import type { KnownOfValue } from "./errors.js";
-import type { Inspection } from "./tools.js";
+import type { Inspection, NameOptions } from "./inspection.js";
 
 /**
  * The name of a form in which a value is held, such as `raw`, `hex`, `base64`, `etcdctl`, `etcdctl -w json`, `hexdump -C` or `database rows`.
@@ -86,9 +86,9 @@ export interface FoundValue extends Found, Partial<Inspection>, Partial<KnownOfV
  * console.log(inspectInput("hello")[0].error); // prints: not a stored value of Kubernetes in a known form; use etcdctl get <key> -w json
  * ```
  *
- * @throws {DekkerError} `INVALID_ARGUMENT`; `NOT_INITIALIZED`
+ * @throws {DekkerError} `INVALID_ARGUMENT`; `NOT_INITIALIZED`; `WASM_UNAVAILABLE`
  */
-export function inspectInput(input: string | Uint8Array): FoundValue[];
+export function inspectInput(input: string | Uint8Array, options?: NameOptions): FoundValue[];
 
 /** The chunks of an input. The chunks may end anywhere, also within a value. */
 type Source =
@@ -106,7 +106,7 @@ type Source =
     };
 
 /**
- * Reads the stored values in an input of any length, in any form of docs/forms.md. Only one value is in memory at a time. Loads the module if needed.
+ * Reads the stored values in an input of any length, in any form of docs/forms.md. Only one value is in memory at a time. Loads the module that it needs.
  *
  * ```js
  * import { readForms, resourceOf } from "dekker";
@@ -121,12 +121,15 @@ type Source =
  *
  * @throws {DekkerError} `INVALID_ARGUMENT`; `WASM_UNAVAILABLE`; `TRAPPED`. An error of the source is passed on.
  */
-export function readForms(source: Source): AsyncGenerator<InputValue | InputFault, void, undefined>;
+export function readForms(
+  source: Source,
+  options?: NameOptions,
+): AsyncGenerator<InputValue | InputFault, void, undefined>;
 
 /**
  * Returns the resource of a storage key, as a configuration names it: `secrets`, `deployments.apps`, `widgets.example.com`. Returns `undefined` if
  * the key does not determine it. `certain` is `false` if the key is below another prefix than kube-apiserver's and OpenShift's.
  *
- * @throws {DekkerError} `INVALID_ARGUMENT`; `NOT_INITIALIZED`
+ * @throws {DekkerError} `INVALID_ARGUMENT`; `NOT_INITIALIZED`; `WASM_UNAVAILABLE`
  */
 export function resourceOf(key: string | Uint8Array): { resource: string; certain: boolean } | undefined;

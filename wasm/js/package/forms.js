@@ -2,8 +2,9 @@
 
 import { isBytes, ofAnyLength, textOrBytes } from "./bytes.js";
 import { DekkerError, invalidArgument } from "./errors.js";
-import { inspect } from "./tools.js";
-import { call, current, init } from "./wasm.js";
+import { given } from "./found.js";
+import { inspector } from "./inspect-wasm.js";
+import { inspectWith, prefixesOf } from "./inspection.js";
 
 /** The module gets the input in pieces of 64 KiB, so that few values are in its memory at once. */
 const PIECE = 64 << 10;
@@ -15,10 +16,10 @@ class Reader {
   #instance;
   #reader;
 
-  constructor() {
-    const { bindings, instance } = current();
+  constructor(prefixes) {
+    const { bindings, instance } = inspector.current();
     this.#instance = instance;
-    this.#reader = this.#call(() => new bindings.FormReader());
+    this.#reader = this.#call(() => new bindings.FormReader(prefixes));
   }
 
   *push(chunk) {
@@ -41,7 +42,7 @@ class Reader {
   }
 
   #call(into) {
-    return call(into, this.#instance);
+    return inspector.call(into, this.#instance);
   }
 }
 
@@ -67,10 +68,11 @@ function notes({ end, cutShort, crlfUndone }) {
   ].filter(Boolean);
 }
 
-export async function* readForms(source) {
+export async function* readForms(source, options) {
   const chunks = chunksOf(source);
-  await init();
-  const reader = new Reader();
+  const prefixes = prefixesOf(options);
+  await inspector.init();
+  const reader = new Reader(prefixes);
   try {
     for await (const chunk of chunks) yield* reader.push(ofAnyLength(chunk, "a chunk of the source"));
     yield* reader.finish();
@@ -105,13 +107,14 @@ async function* chunksOfStream(stream) {
   }
 }
 
-export function inspectInput(input) {
+export function inspectInput(input, options) {
   const all = ofAnyLength(input, "input");
-  const reader = new Reader();
+  const prefixes = prefixesOf(options);
+  const reader = new Reader(prefixes);
   try {
     const found = [];
-    for (const item of reader.push(all)) found.push(described(item));
-    for (const item of reader.finish()) found.push(described(item));
+    for (const item of reader.push(all)) found.push(described(item, prefixes));
+    for (const item of reader.finish()) found.push(described(item, prefixes));
     return found;
   } finally {
     reader.free();
@@ -119,7 +122,8 @@ export function inspectInput(input) {
 }
 
 /** Returns an item as `dekker inspect -o json` prints it. */
-function described({ type, key, revision, form, within, line, offset, readings, error, command }) {
+function described(item, prefixes) {
+  const { type, key, revision, form, within, line, offset, readings, error, command } = item;
   const found = {
     key: key && utf8.decode(key),
     revision,
@@ -129,16 +133,16 @@ function described({ type, key, revision, form, within, line, offset, readings, 
     offset,
   };
   if (type === "fault") return given({ ...found, error, command });
-  const { notes, ...description } = firstThatInspects(readings);
+  const { notes, ...description } = firstThatInspects(readings, prefixes);
   return given({ ...found, notes: notes.length > 0 ? notes : undefined, ...description });
 }
 
 /** Describes the first reading that is what its prefix says. If there is none, returns what is wrong with the most probable one, and what is known. */
-function firstThatInspects(readings) {
+function firstThatInspects(readings, prefixes) {
   let first;
   for (const { stored, notes } of readings) {
     try {
-      return { notes, ...inspect(stored) };
+      return { notes, ...inspectWith(stored, prefixes) };
     } catch (fault) {
       if (!(fault instanceof DekkerError) || fault.code !== "INVALID_VALUE") throw fault;
       first ??= { notes, error: fault.message, ...fault.known };
@@ -147,11 +151,8 @@ function firstThatInspects(readings) {
   return first;
 }
 
-/** Leaves out what is `undefined`. */
-const given = (members) => Object.fromEntries(Object.entries(members).filter(([, value]) => value !== undefined));
-
 export function resourceOf(key) {
   const text = textOrBytes(key, "key");
-  const { bindings } = current();
-  return call(() => bindings.resourceOf(text));
+  const { bindings } = inspector.current();
+  return inspector.call(() => bindings.resourceOf(text));
 }

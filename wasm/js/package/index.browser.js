@@ -1,13 +1,10 @@
-// The entry point for browsers and their bundlers. init(), which Transformer.load() awaits, fetches the module.
+// The entry point for browsers and their bundlers. init(), which Transformer.load() awaits, fetches the modules.
 
-import { setLoader } from "./wasm.js";
+import "./inspect.browser.js";
 
-setLoader(async (source = new URL("./dekker_bg.wasm", import.meta.url)) => {
-  if (source instanceof ArrayBuffer || ArrayBuffer.isView(source)) return WebAssembly.compile(source);
-  const answer = source instanceof Response ? source : await fetch(source);
-  if (!answer.ok) throw new Error(`${answer.url} answered with HTTP status ${answer.status}`);
-  // Compiling while the file arrives would require the server to send `application/wasm`. Compiling afterwards does not.
-  return WebAssembly.compile(await answer.arrayBuffer());
-});
+import { compile } from "./fetch.js";
+import { engine } from "./wasm.js";
+
+engine.setLoader((source = new URL("./dekker_bg.wasm", import.meta.url)) => compile(source));
 
 export * from "./api.js";

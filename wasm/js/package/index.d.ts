@@ -17,6 +17,7 @@ export {
   readForms,
   resourceOf,
 } from "./forms.js";
+export { type Inspection, inspect, type KeyName, type NameOptions } from "./inspection.js";
 export type {
   CallOptions,
   DecryptRequest,
@@ -29,15 +30,7 @@ export type {
   KmsV2Client,
   StatusResponse,
 } from "./kms.js";
-export {
-  checkConfig,
-  type Inspection,
-  inspect,
-  type KeyName,
-  openWithDek,
-  sealWithDek,
-  showConfig,
-} from "./tools.js";
+export { checkConfig, openWithDek, sealWithDek, showConfig, valuePrefixes } from "./tools.js";
 export {
   type Check,
   type Clock,
@@ -52,4 +45,4 @@ export {
   Transformer,
   type TransformerEvent,
 } from "./transformer.js";
-export { init } from "./wasm.js";
+export { init, type ModuleSource } from "./wasm.js";

@@ -1,4 +1,6 @@
-// The entry point for Node. Importing it reads the module from disk, so that every function works at once.
+// The entry point for Node. Importing it reads the engine's module from disk, so that every function works at once.
+
+import "./inspect.node.js";
 
 import { readFileSync } from "node:fs";
 
@@ -6,7 +8,7 @@ import { useCipher } from "./cipher.js";
 import { nodeCipher } from "./cipher-node.js";
 import { useKernel } from "./random.js";
 import { kernelRandom } from "./random-node.js";
-import { setLoader, use } from "./wasm.js";
+import { engine } from "./wasm.js";
 
 // Larger values go through OpenSSL, which is faster than WebAssembly for them.
 if (process.env.DEKKER_CIPHER !== "wasm") useCipher(nodeCipher);
@@ -15,7 +17,7 @@ useKernel(kernelRandom());
 
 const load = () => new WebAssembly.Module(readFileSync(new URL("./dekker_bg.wasm", import.meta.url)));
 
-setLoader(load);
-use(load());
+engine.setLoader(load);
+engine.use(load());
 
 export * from "./api.js";

@@ -1,8 +1,11 @@
-// The entry point with the module inside JavaScript, for bundlers that lose .wasm files. It is a third larger.
+// The entry point with the modules inside JavaScript, for bundlers that lose .wasm files. It is a third larger.
+
+import "./inspect-inline.js";
 
 import encoded from "./dekker_bg.wasm.js";
-import { setLoader } from "./wasm.js";
+import { compileText } from "./inlined.js";
+import { engine } from "./wasm.js";
 
-setLoader(() => WebAssembly.compile(Uint8Array.from(atob(encoded), (char) => char.charCodeAt(0))));
+engine.setLoader(() => compileText(encoded));
 
 export * from "./api.js";

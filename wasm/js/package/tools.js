@@ -1,28 +1,12 @@
-// The functions that need no transformer.
+// The functions that need no transformer, but the engine's module.
 
 import { bytes, textOrBytes } from "./bytes.js";
-import { invalidArgument, invalidConfig, invalidValue, unwrap } from "./errors.js";
+import { invalidConfig, unwrap } from "./errors.js";
 import { call, current } from "./wasm.js";
 
 function ask(into) {
   const { bindings } = current();
   return call(() => into(bindings));
-}
-
-const LOCAL_PROVIDERS = ["aesgcm", "aescbc", "secretbox"];
-
-export function inspect(stored, { keyNames = [] } = {}) {
-  const value = bytes(stored, "stored");
-  const names = Array.from(keyNames).flatMap(({ provider, name }) => {
-    if (!LOCAL_PROVIDERS.includes(provider) || typeof name !== "string")
-      throw invalidArgument("each of keyNames must have a provider (aesgcm, aescbc or secretbox) and a name");
-    return [provider, name];
-  });
-  try {
-    return JSON.parse(ask((bindings) => bindings.inspect(value, names)));
-  } catch (fault) {
-    throw typeof fault === "string" ? invalidValue(JSON.parse(fault)) : fault;
-  }
 }
 
 export function openWithDek(stored, key, dek) {
@@ -49,9 +33,18 @@ export function checkConfig(config, { automaticReload = false } = {}) {
 }
 
 export function showConfig(config) {
+  return askAbout(config, (bindings, file) => bindings.showConfig(file));
+}
+
+export function valuePrefixes(config) {
+  return askAbout(config, (bindings, file) => bindings.valuePrefixes(file));
+}
+
+/** Calls the module with a configuration. The module throws the errors of one that is not valid. */
+function askAbout(config, into) {
   const file = textOrBytes(config, "config");
   try {
-    return ask((bindings) => bindings.showConfig(file));
+    return ask((bindings) => into(bindings, file));
   } catch (fault) {
     throw Array.isArray(fault) ? invalidConfig(fault) : fault;
   }

@@ -1,80 +1,29 @@
-// The WebAssembly module. It is loaded once and instantiated again after a trap.
+// The engine's WebAssembly module. `inspect-wasm.js` has the other one, which contains everything that needs no engine, cipher or configuration.
 
 import * as bindings from "./dekker.js";
-import { DekkerError } from "./errors.js";
+import { inspector } from "./inspect-wasm.js";
+import { WasmModule } from "./module.js";
 
-let load; // the entry point's loader: returns a WebAssembly.Module or a promise of one
-let loading;
-let module;
-let instance; // { trap?: string }
+export const engine = new WasmModule(bindings, "its transformers can no longer be used; load the configuration again");
 
-/** Sets the function that loads the module. The entry point that was imported provides it. */
-export function setLoader(loader) {
-  load ??= loader;
+/** Loads both modules unless they are already loaded. The entry points' loaders get the sources. */
+export async function init(source) {
+  const sources = isPlain(source) ? source : { engine: source };
+  const inspecting = inspector.init(sources.inspect);
+  // A transformer works without the other module, of which the caller may know nothing. The functions that need it throw the error.
+  const tolerated = sources.inspect === undefined ? inspecting.catch(() => {}) : inspecting;
+  await Promise.all([engine.init(sources.engine), tolerated]);
 }
 
-/** Loads the module unless it is already loaded. `source` is passed to the entry point's loader. */
-export function init(source) {
-  if (instance !== undefined) return Promise.resolve();
-  loading ??= (async () => {
-    try {
-      use(source instanceof WebAssembly.Module ? source : await load(source));
-    } catch (cause) {
-      const message = `the WebAssembly module cannot be loaded: ${cause?.message ?? cause}`;
-      throw new DekkerError("WASM_UNAVAILABLE", message, { cause });
-    } finally {
-      loading = undefined;
-    }
-  })();
-  return loading;
+/** Whether a value is an object literal, perhaps of another realm. */
+function isPlain(value) {
+  if (typeof value !== "object" || value === null) return false;
+  const prototype = Object.getPrototypeOf(value);
+  return prototype === null || Object.getPrototypeOf(prototype) === null;
 }
 
-/** Instantiates the module unless there is an instance. */
-export function use(compiled) {
-  if (instance !== undefined) return;
-  bindings.initSync({ module: compiled });
-  module = compiled;
-  instance = {};
-}
+/** Returns the engine's bindings and the instance that they currently use. */
+export const current = () => engine.current();
 
-/** Returns the bindings and the instance that they currently use. */
-export function current() {
-  if (instance === undefined) {
-    throw new DekkerError("NOT_INITIALIZED", "the WebAssembly module is not loaded yet: await init() first");
-  }
-  return { bindings, instance };
-}
-
-/**
- * Calls into an instance. The module throws strings and arrays on purpose; anything else is a trap. After a trap, the memory is in the state of an
- * interrupted call, so the instance cannot be used any more: every later call into it throws an error with the message of the first trap. New
- * transformers use a fresh instance.
- */
-export function call(into, of = instance) {
-  if (of.trap !== undefined) throw trapped(of.trap);
-  try {
-    return into();
-  } catch (fault) {
-    if (typeof fault === "string" || Array.isArray(fault)) throw fault;
-    of.trap = String(fault?.message ?? fault);
-    if (of === instance) replace();
-    throw trapped(of.trap, fault);
-  }
-}
-
-/** Erases the memory of the instance that trapped, including its secrets, and creates a fresh instance. */
-function replace() {
-  // Returns the exports of the existing instance.
-  new Uint8Array(bindings.initSync({ module }).memory.buffer).fill(0);
-  // From now on, the bindings reject objects of the old instance and do not free them in the new one.
-  bindings.__wbg_reset_state();
-  instance = {};
-}
-
-function trapped(message, cause) {
-  return new DekkerError(
-    "TRAPPED",
-    `the WebAssembly module failed, and its transformers can no longer be used; load the configuration again: ${message}`,
-    cause === undefined ? {} : { cause },
-  );
-}
+/** Calls into an instance of the engine's module. See `WasmModule.call`. */
+export const call = (into, of) => engine.call(into, of);

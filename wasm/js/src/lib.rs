@@ -1,4 +1,5 @@
-//! dekker-core for JavaScript: the WebAssembly module of the npm package `dekker`.
+//! dekker-core for JavaScript: the engine's WebAssembly module of the npm package `dekker`. What needs no engine, no cipher and no configuration is in
+//! the module of `dekker-js-inspect`.
 //!
 //! A thin layer over the sans-IO engine, with one function for each of the engine's. The driver that carries out the engine's actions is written in
 //! JavaScript, in `package/` beside this crate. Numbers are JavaScript's: operation and call IDs, and times in milliseconds since the Unix epoch,
@@ -9,11 +10,6 @@
 
 mod convert;
 mod engine;
-#[expect(
-    unreachable_pub,
-    reason = "wasm-bindgen exports its functions to JavaScript, and requires `pub`"
-)]
-mod forms;
 mod keys;
 mod many;
 #[expect(

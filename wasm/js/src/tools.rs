@@ -1,38 +1,14 @@
-//! Functions that need no engine.
+//! Functions that need no engine, but ciphers or the reader of configurations.
 
 use dekker_core::config::{self, Config, Provider};
 use dekker_core::crypto::rustcrypto::RustCrypto;
-use dekker_core::inspect::{self, KeyName};
+use dekker_core::inspect;
 use dekker_core::provider::kms::with_dek;
-use dekker_forms::Provider as Local;
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsError, JsValue};
 
 use crate::JsEntropy;
 use crate::convert::{self, NamedProvider, Texts};
-
-/// Describes a stored value as JSON. `key_names` are the names of a configuration's keys, each after its provider.
-///
-/// # Errors
-/// Returns what is wrong with the value and what is known of it, as JSON in a string.
-#[wasm_bindgen]
-pub fn inspect(stored: &[u8], key_names: Vec<String>) -> Result<String, JsValue> {
-    let names: Vec<_> = key_names.chunks_exact(2).filter_map(key_name).collect();
-    inspect::inspect_json_with(stored, &names).map_err(JsValue::from)
-}
-
-fn key_name(pair: &[String]) -> Option<KeyName<'_>> {
-    let [provider, name] = pair else {
-        return None;
-    };
-    let provider = match &**provider {
-        "aesgcm" => Local::AesGcm,
-        "aescbc" => Local::AesCbc,
-        "secretbox" => Local::Secretbox,
-        _ => return None,
-    };
-    Some(KeyName { provider, name })
-}
 
 /// Decrypts a KMS value with its DEK or seed, without a plugin.
 ///
@@ -103,6 +79,15 @@ pub fn check_config(config: &[u8], reload: bool) -> Result<JsValue, JsError> {
 #[wasm_bindgen(js_name = showConfig)]
 pub fn show_config(config: &[u8]) -> Result<String, JsValue> {
     config::show(config).map_err(|faults| convert::thrown_faults(&faults))
+}
+
+/// Returns the prefixes of the values of all keys and KMS providers in a configuration file.
+///
+/// # Errors
+/// Returns all errors of the configuration, as an array.
+#[wasm_bindgen(js_name = valuePrefixes)]
+pub fn value_prefixes(config: &[u8]) -> Result<Vec<String>, JsValue> {
+    inspect::value_prefixes(config).map_err(|faults| convert::thrown_faults(&faults))
 }
 
 /// Returns the KMS providers in a configuration file, in the order of the file; none if the file is not valid.

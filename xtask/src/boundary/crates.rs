@@ -17,7 +17,7 @@ enum May {
 }
 
 /// Every crate of the workspace.
-const TABLE: [(&str, May); 22] = [
+const TABLE: [(&str, May); 23] = [
     ("dekker-accelerated", May::Use(&["dekker-core", "dekker-memory"])),
     (
         "dekker-bench",
@@ -53,7 +53,8 @@ const TABLE: [(&str, May); 22] = [
             "dekker-proto",
         ]),
     ),
-    ("dekker-js", May::Use(&["dekker-core", "dekker-forms", "dekker-memory"])),
+    ("dekker-js", May::Use(&["dekker-core", "dekker-memory"])),
+    ("dekker-js-inspect", May::Use(&["dekker-core", "dekker-forms", "dekker-memory"])),
     ("dekker-keys", May::Use(&["dekker-crypto"])),
     ("dekker-memory", May::Use(&[])),
     ("dekker-proto", May::Use(&[])),

@@ -60,8 +60,7 @@ pub(super) fn clippy(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
             (check, [].as_slice())
         }
     });
-    let [component, accelerated, js] = guests;
-    all([native, without_component, component, accelerated, js, biome::lint(workspace)])?;
+    all([native, without_component, all(guests), biome::lint(workspace)])?;
     Ok(match toolchain {
         Toolchain::Own => Done::Passed,
         Toolchain::Debian => Done::PassedWith("the guests were compiled with Debian's rustc, which has no clippy, so only rustc's warnings were checked there".into()),
@@ -69,27 +68,37 @@ pub(super) fn clippy(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
 }
 
 /// The arguments that exclude the guest crates. These compile only for their own target; one of them defines its own panic handler.
-const WITHOUT_GUESTS: [&str; 6] =
-    ["--exclude", "dekker-accelerated", "--exclude", "dekker-component", "--exclude", "dekker-js"];
+const WITHOUT_GUESTS: [&str; 8] = [
+    "--exclude",
+    "dekker-accelerated",
+    "--exclude",
+    "dekker-component",
+    "--exclude",
+    "dekker-js",
+    "--exclude",
+    "dekker-js-inspect",
+];
 
 /// Runs one command on each guest crate. The guest crates need different features of the same dependencies, so they are built separately.
 fn guests(
     toolchain: Toolchain,
     workspace: &Workspace,
     make: impl Fn(&dyn Fn(&str) -> Command) -> (Command, &'static [&'static str]),
-) -> [Result<()>; 3] {
+) -> [Result<()>; 4] {
     let run = |package: &str, cargo: &dyn Fn(&str) -> Command| {
         let (mut command, rest) = make(cargo);
         command::run(command.args(["--profile", "guest", "-p", package]).args(rest))
     };
     let component =
         |package| run(package, &|subcommand| toolchain.cargo(workspace, subcommand, setup::WASM));
+    let npm = |package| {
+        run(package, &|subcommand| toolchain.cargo_with_std(workspace, subcommand, setup::WASM))
+    };
     [
         component("dekker-component"),
         component("dekker-accelerated"),
-        run("dekker-js", &|subcommand| {
-            toolchain.cargo_with_std(workspace, subcommand, setup::WASM)
-        }),
+        npm("dekker-js"),
+        npm("dekker-js-inspect"),
     ]
 }
 
@@ -149,12 +158,12 @@ pub(super) fn doc(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
             .env("RUSTDOCFLAGS", "-D warnings"),
     );
     // The guests' documentation is built for their own target, for which the build has already compiled their macros.
-    let [component, accelerated, js] = guests(toolchain, workspace, |command| {
+    let guests = guests(toolchain, workspace, |command| {
         let mut doc = command("doc");
         doc.arg("--no-deps").env("RUSTDOCFLAGS", "-D warnings");
         (doc, &[])
     });
-    all([native, component, accelerated, js])?;
+    all([native, all(guests)])?;
     Ok(Done::Passed)
 }
 

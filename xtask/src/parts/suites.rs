@@ -108,8 +108,10 @@ pub(super) fn node(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {
     let mut restored = cargo_test(workspace);
     restored.args(["-p", "dekker-tests", "--test", "restored_memory_node"]);
     let restored = command::run_tests(&mut restored, counts);
-    all([suite, behaviours, portable, restored])?;
-    Ok(Done::Passed)
+    let sizes = npm::check_sizes(workspace);
+    let note = sizes.as_ref().map_or_else(|_| String::new(), String::clone);
+    all([suite, behaviours, portable, restored, sizes.map(drop)])?;
+    Ok(Done::PassedWith(note))
 }
 
 pub(super) fn browser(workspace: &Workspace, counts: &mut Counts) -> Result<Done> {

@@ -27,20 +27,42 @@ pub(super) enum Name {
 
 impl Name {
     pub(super) fn of(name: &[u8]) -> Self {
-        match name {
-            b"key" => Self::Key,
-            b"value" | b"hex(value)" | b"encode" | b"quote(value)" | b"old_value" => Self::Value,
-            b"name" => Self::RowKey,
-            b"mod_revision" | b"modRevision" => Self::Revision,
-            b"id" => Self::RowId,
-            b"kv" | b"prev_kv" | b"prevKv" => Self::Event,
-            b"header" | b"Header" | b"kvs" | b"Events" | b"result" | b"responses"
-            | b"create_revision" | b"createRevision" | b"CompactRevision" | b"count" | b"more"
-            | b"cluster_id" | b"clusterId" | b"member_id" | b"memberId" => Self::Etcd,
-            _ => Self::Other,
-        }
+        // A `match` would compare byte by byte, and take two kilobytes of a WebAssembly module.
+        let found = NAMES.iter().find(|(text, _)| *text == name);
+        found.map_or(Self::Other, |(_, name)| *name)
     }
 }
+
+const NAMES: [(&[u8], Name); 28] = [
+    (b"key", Name::Key),
+    (b"value", Name::Value),
+    (b"hex(value)", Name::Value),
+    (b"encode", Name::Value),
+    (b"quote(value)", Name::Value),
+    (b"old_value", Name::Value),
+    (b"name", Name::RowKey),
+    (b"mod_revision", Name::Revision),
+    (b"modRevision", Name::Revision),
+    (b"id", Name::RowId),
+    (b"kv", Name::Event),
+    (b"prev_kv", Name::Event),
+    (b"prevKv", Name::Event),
+    (b"header", Name::Etcd),
+    (b"Header", Name::Etcd),
+    (b"kvs", Name::Etcd),
+    (b"Events", Name::Etcd),
+    (b"result", Name::Etcd),
+    (b"responses", Name::Etcd),
+    (b"create_revision", Name::Etcd),
+    (b"createRevision", Name::Etcd),
+    (b"CompactRevision", Name::Etcd),
+    (b"count", Name::Etcd),
+    (b"more", Name::Etcd),
+    (b"cluster_id", Name::Etcd),
+    (b"clusterId", Name::Etcd),
+    (b"member_id", Name::Etcd),
+    (b"memberId", Name::Etcd),
+];
 
 /// The innermost object, as a pair.
 #[derive(Default)]

@@ -207,7 +207,7 @@ fn validate_annotation_key(name: &str) -> Result<(), (&str, AnnotationKeyFault)>
     if too_long || malformed {
         return Err((name, AnnotationKeyFault::NotADomainName { too_long, malformed }));
     }
-    if !name.contains('.') {
+    if !name.as_bytes().contains(&b'.') {
         return Err((name, AnnotationKeyFault::OneSegment));
     }
     match name.split('.').find(|label| label.len() > LABEL_MAX) {

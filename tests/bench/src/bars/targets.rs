@@ -175,7 +175,12 @@ fn of_sizes(figures: &Figures<'_>) -> Vec<Bar> {
         let size = size.map(|(median, best)| (median / 1e3, best / 1e3));
         plain(format!("size of {subject}"), AtMost(max), " kB", size)
     };
-    let all = [(sizes::ACCELERATED, 300.0), (sizes::COMPONENT, 400.0), (sizes::NPM_GZIP, 100.0)];
+    let all = [
+        (sizes::ACCELERATED, 300.0),
+        (sizes::COMPONENT, 350.0),
+        (sizes::NPM_GZIP, 100.0),
+        (sizes::NPM_INSPECT_GZIP, 60.0),
+    ];
     all.map(bar).into()
 }
 
