@@ -20,7 +20,7 @@ struct Entry {
 }
 
 static ENTRIES: [Entry; 2] = [
-    Entry { name: "dekker", file: "index.browser.js", max_bytes: 283_000, goal_bytes: 150_000 },
+    Entry { name: "dekker", file: "index.browser.js", max_bytes: 290_000, goal_bytes: 150_000 },
     Entry {
         name: "dekker/inspect",
         file: "inspect.browser.js",
