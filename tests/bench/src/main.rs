@@ -139,10 +139,7 @@ fn run(asked: &Asked) -> Result<()> {
         report.series.extend(server::measure_http(program(&dekker)?, plan)?);
     }
     if is_asked(many_server::NAME) {
-        match many_server::measure(program(&dekker)?, plan)? {
-            Some(series) => report.series.extend(series),
-            None => report.skipped.push("batches over HTTP: dekker serve has none".into()),
-        }
+        report.series.extend(many_server::measure(program(&dekker)?, plan)?);
     }
     if is_asked(inspect::NAME) {
         report.series.extend(inspect::measure(program(&dekker)?, plan)?);

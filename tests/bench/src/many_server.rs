@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use dekker_proto::values::{Outcome, Value};
 use http_body_util::Full;
 use hyper::body::Bytes;
@@ -33,26 +33,24 @@ pub const fn work(op: Op) -> Work {
     Work { op, source: Source::Counter, size: SIZE, count: BATCH }
 }
 
-/// Measures the values per second. Returns `None` if the server has no batches.
+/// Measures the values per second.
 ///
 /// The bodies of the requests are made before; the time includes reading the answers.
 ///
 /// # Errors
 /// Returns an error if the server does not become healthy, or if a value cannot be written or read.
-pub fn measure(dekker: &Path, plan: Plan) -> Result<Option<Vec<Series>>> {
+pub fn measure(dekker: &Path, plan: Plan) -> Result<Vec<Series>> {
     let server = Server::start(dekker)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut connection = Connection::unix(&server.api).await?;
         let text = plaintext(SIZE);
         let texts = body((0..BATCH).map(|_| &*text));
-        let Some(written) = send(&mut connection, Op::Write, &texts).await? else {
-            return Ok(None);
-        };
+        let written = send(&mut connection, Op::Write, &texts).await?;
         let stored = values(written)?;
         ensure!(stored.iter().all(|stored| stored.len() > SIZE), "a value was not encrypted");
         let stored = body(stored.iter().map(Vec::as_slice));
-        let read = send(&mut connection, Op::Read, &stored).await?.context("there are no reads")?;
+        let read = send(&mut connection, Op::Read, &stored).await?;
         ensure!(values(read)?.iter().all(|read| **read == *text), "a value was not read");
 
         let requests = if plan.quick { 2 } else { 24 };
@@ -64,7 +62,7 @@ pub fn measure(dekker: &Path, plan: Plan) -> Result<Option<Vec<Series>>> {
                 let start = Instant::now();
                 for _ in 0..requests {
                     let answer = send(&mut connection, op, &body).await?;
-                    values(answer.context("the server no longer has batches")?)?;
+                    values(answer)?;
                 }
                 // The first round is a warm-up.
                 if round > 0 {
@@ -73,12 +71,12 @@ pub fn measure(dekker: &Path, plan: Plan) -> Result<Option<Vec<Series>>> {
             }
             all.push(Series::new(NAME, DEKKER, work(op), "values/s", rates));
         }
-        Ok(Some(all))
+        Ok(all)
     })
 }
 
-/// Sends a batch. Returns the body of the answer, or `None` if the server has no batches.
-async fn send(connection: &mut Connection, op: Op, body: &Bytes) -> Result<Option<Bytes>> {
+/// Sends a batch. Returns the body of the answer.
+async fn send(connection: &mut Connection, op: Op, body: &Bytes) -> Result<Bytes> {
     let target = match op {
         Op::Write => "/v1/to-storage-many",
         Op::Read => "/v1/from-storage-many",
@@ -90,11 +88,8 @@ async fn send(connection: &mut Connection, op: Op, body: &Bytes) -> Result<Optio
         .header(CONTENT_TYPE, VALUES)
         .body(Full::new(body.clone()))?;
     let (status, answer) = connection.send_request(request).await?;
-    if status == 404 {
-        return Ok(None);
-    }
     ensure!(status == 200, "{target}: the server returned status {status}");
-    Ok(Some(answer))
+    Ok(answer)
 }
 
 /// Returns the body of a request.

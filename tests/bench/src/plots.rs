@@ -37,7 +37,7 @@ type Line<'a> = (&'a str, Vec<(f64, f64)>);
 /// Returns an error if a plot cannot be drawn.
 pub fn all(report: &Report) -> Result<Vec<(&'static str, String)>> {
     let mut plots = Vec::new();
-    // With these, the others could not be told apart.
+    // With these, the others could not be distinguished.
     let in_tables_only = [
         names::ACCELERATED_BATCH,
         names::HANDLES,

@@ -70,7 +70,9 @@ fn against_go(figures: &Figures<'_>) -> Vec<Bar> {
 
 fn against_ring(figures: &Figures<'_>) -> Vec<Bar> {
     let mut bars = Vec::new();
-    let ways: [(&str, Floor, &[(usize, f64)]); 2] =
+    // A subject, its floor, and the target for each size.
+    type Way = (&'static str, Floor, &'static [(usize, f64)]);
+    let ways: [Way; 2] =
         [(ACCELERATED, Floor::Single, &SINGLY), (ACCELERATED_BATCH, Floor::Batch, &IN_BATCHES)];
     for (subject, floor, limits) in ways {
         for op in OPS {
