@@ -1,6 +1,6 @@
 //! Measures `dekker serve` with many values in each request, over one connection.
 //!
-//! [`body`] and [`values`] are the only code here that knows the format.
+//! Only `body` and `values` know the format.
 
 use std::path::Path;
 use std::time::Instant;

@@ -42,8 +42,9 @@ export class Keys {
   static async load(config, deks) {
     const keys = new Keys();
     keys.#deks = findDeks(deks);
+    // The values were read without the engine's module.
+    if (config.trim() !== "" || keys.#deks.length > 0) await init();
     if (config.trim() !== "") {
-      await init();
       keys.#transformer = await Transformer.load(config, { kms: UNREACHABLE });
       const { resources, keyNames } = rulesOf(showConfig(config));
       keys.#resources = resources;
