@@ -1,4 +1,5 @@
-//! The histogram of transformations, which every value adds to. Each thread usually adds to a shard of its own; a scrape adds up the shards.
+//! The durations of transformations, as histograms. Every value is recorded, so threads must not wait for each other here: each usually has its own
+//! shard. A scrape returns the sum of the shards.
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -200,7 +200,7 @@ class Source {
     this.#end?.({ done: true, fault });
   }
 
-  /** Tells the iterator that no more values are wanted. */
+  /** Ends the iterator, which may then release what it holds. */
   async close() {
     if (this.#isDone) return;
     const closed = Promise.resolve(this.#iterator.return?.());
