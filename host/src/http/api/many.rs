@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 
 use super::{Api, answer};
 use crate::http::Service;
+use crate::http::admission::Place;
 use crate::http::body;
 use crate::http::problem::Problem;
 use crate::http::query::QueryError;
@@ -36,6 +37,9 @@ const LIMIT: usize = 8 * 1024 * 1024;
 
 /// 65536: the number of values in a body. It bounds what the server holds beside the body.
 const VALUES: usize = 65_536;
+
+/// 1024: for how many values at a time memory is reserved.
+const STEP: usize = 1024;
 
 /// 256: the number of values in a group, as many as a worker handles in one call.
 const GROUP: usize = 256;
@@ -66,10 +70,10 @@ async fn many<S: Service, O: Operation>(
             "this path takes no parameters: each value in the body has its own resource and key",
         ));
     }
-    let (body, place) = api.read(request.into_body(), LIMIT).await?;
+    let (body, mut place) = api.read(request.into_body(), LIMIT).await?;
     let answers = Answers::<S, O> {
         service: api.service.clone(),
-        rest: decode(body)?.into_iter(),
+        rest: decode(body, &mut place)?.into_iter(),
         group: None,
         operation: PhantomData,
     };
@@ -77,12 +81,23 @@ async fn many<S: Service, O: Operation>(
 }
 
 /// Decodes a whole body. The values share its memory, which is erased when the last of them is dropped.
-fn decode(mut body: Zeroizing<Vec<u8>>) -> Result<Vec<Value>, Problem> {
+///
+/// A body of many short values takes far more memory once it is decoded, so that counts towards the request's memory, too.
+pub(super) fn decode(
+    mut body: Zeroizing<Vec<u8>>,
+    place: &mut Place<'_>,
+) -> Result<Vec<Value>, Problem> {
+    let length = body.len();
     let mut rest = Bytes::from_owner(Plaintext::from(std::mem::take(&mut *body)));
-    let mut values = Vec::new();
+    let mut values: Vec<Value> = Vec::new();
     while !rest.is_empty() {
         if values.len() == VALUES {
             return Err(Problem::too_large(format!("the body has more than {VALUES} values")));
+        }
+        if values.len() == values.capacity() {
+            values.reserve_exact(STEP);
+            // The names of the resources are copies of a part of the body.
+            place.try_reserve(2 * length + values.capacity() * size_of::<Value>())?;
         }
         let value = Value::decode_length_delimited(&mut rest).map_err(|_| {
             let number = values.len() + 1;

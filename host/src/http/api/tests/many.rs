@@ -166,3 +166,21 @@ async fn a_client_that_hangs_up_ends_the_rest_of_its_values() {
     gate.gone.acquire().await.unwrap().forget();
     assert_eq!(server.fake.groups(), [256]);
 }
+
+#[tokio::test]
+async fn memory_of_decoded_values_is_counted() {
+    let limits = Limits::default();
+    let admission = Admission::new(&limits, Registry::new(&limits));
+    let short = body(&vec![Value::default(); 65_536]);
+    let mut held = Vec::new();
+    let refused = loop {
+        let mut place = admission.request().await.expect("a place");
+        match super::super::many::decode(short.clone().into(), &mut place) {
+            Ok(values) => held.push((values, place)),
+            Err(problem) => break problem.into_message(),
+        }
+        assert!(held.len() < 64, "64 MiB are not enough for so many");
+    };
+    assert_eq!((refused.status, &*refused.kind), (503, "overloaded"));
+    assert!(!held.is_empty());
+}
