@@ -26,7 +26,7 @@ use crate::guest::Component;
 use crate::kms::address::SocketAddress;
 use crate::kms::ownership::Standing;
 use crate::metrics::{Metrics, TransformationType, add_up};
-use crate::model::{Check, Decrypted, Encrypted, HostError, Location, MetricFamily};
+use crate::model::{Check, Decrypted, Encrypted, HostError, Location, MetricFamily, Plaintext};
 use crate::workers::{Attempt, LeasedDek, Workers};
 
 /// The prefix of all stored KMS v2 values.
@@ -90,7 +90,7 @@ impl Host {
         plaintext: Zeroizing<Vec<u8>>,
     ) -> Result<Encrypted, HostError> {
         let start = std::time::Instant::now();
-        let encrypted = self.write(at, plaintext).await?;
+        let encrypted = self.write(at, plaintext.into()).await?;
         self.observe_write(&encrypted, start.elapsed());
         Ok(encrypted)
     }
@@ -131,11 +131,7 @@ impl Host {
     }
 
     /// Encrypts the value in a worker if possible, and otherwise in the control instance.
-    async fn write(
-        &self,
-        at: Location,
-        plaintext: Zeroizing<Vec<u8>>,
-    ) -> Result<Encrypted, HostError> {
+    async fn write(&self, at: Location, plaintext: Plaintext) -> Result<Encrypted, HostError> {
         let workers = self.0.workers.as_deref();
         let mut attempted = None;
         if let Some(workers) = workers {
@@ -144,6 +140,7 @@ impl Host {
                 Attempt::NotMine(worker) => attempted = Some((workers, worker)),
             }
         }
+        let plaintext = plaintext.into_zeroizing();
         let encrypted =
             self.operation(|op, reply| Request::ToStorage { op, at, plaintext, reply }).await?;
         if let (Some((workers, worker)), Some(_)) = (attempted, &encrypted.key_id_hash) {

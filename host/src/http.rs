@@ -20,6 +20,7 @@ mod query;
 use std::future::Future;
 use std::sync::Arc;
 
+use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -51,13 +52,13 @@ pub(crate) trait Service: Clone + Send + Sync + 'static {
     /// Encrypts values. The results have the order of the values.
     fn to_storage_many(
         &self,
-        values: Vec<(Location, Zeroizing<Vec<u8>>)>,
+        values: Vec<(Location, Bytes)>,
     ) -> impl Future<Output = Vec<Result<Encrypted, HostError>>> + Send;
 
     /// Decrypts stored values. The results have the order of the values.
     fn from_storage_many(
         &self,
-        values: Vec<(Location, Vec<u8>)>,
+        values: Vec<(Location, Bytes)>,
     ) -> impl Future<Output = Vec<Result<Decrypted, HostError>>> + Send;
 
     /// Runs the KMS checks, as upstream would run them now. May wait for the plugin.

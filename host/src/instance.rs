@@ -1,6 +1,8 @@
 //! Calls one instance of the component directly, as a [`Host`](crate::Host) does for each request, but without passing through the host's thread.
 //!
-//! For Dekker's own measurements, which compare it with other ciphers. Not a stable interface.
+//! For Dekker's own measurements, which compare it with other ciphers, and for its behaviour suite ([`engine`]). Not a stable interface.
+
+pub mod engine;
 
 use std::num::NonZeroU32;
 

@@ -9,6 +9,8 @@ macro_rules! wipe_on_drop {
     ($($message:ty { $field:ident })*) => {$(
         impl Drop for $message {
             fn drop(&mut self) {
+                // With length 0, the whole buffer is spare capacity, which is wiped as one block instead of byte by byte.
+                self.$field.clear();
                 self.$field.zeroize();
             }
         }

@@ -21,7 +21,7 @@ use std::io::Write;
 
 use crate::face::Maker;
 #[cfg(feature = "component")]
-use crate::face::{ComponentMaker, Missing};
+use crate::face::Missing;
 
 /// One behaviour.
 #[derive(Clone, Copy)]
@@ -289,7 +289,7 @@ pub fn check(name: &str, maker: &dyn Maker) {
 /// # Panics
 /// Panics as [`check`] does, and in CI if the component was not found.
 #[cfg(feature = "component")]
-pub fn check_if_found(name: &str, maker: &Result<ComponentMaker, Missing>) {
+pub fn check_if_found(name: &str, maker: &Result<impl Maker, Missing>) {
     match maker {
         Ok(maker) => check(name, maker),
         Err(missing) if std::env::var_os("CI").is_some_and(|ci| ci == "true") => {

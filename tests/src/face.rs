@@ -2,6 +2,8 @@
 
 #[cfg(feature = "component")]
 mod component;
+#[cfg(feature = "host")]
+mod host;
 mod javascript;
 mod native;
 
@@ -15,6 +17,8 @@ use dekker_core::{Decrypted, Encrypted, Location, TransformError};
 
 #[cfg(feature = "component")]
 pub use self::component::{ComponentMaker, Missing};
+#[cfg(feature = "host")]
+pub use self::host::HostMaker;
 pub use self::javascript::JavaScriptMaker;
 pub use self::native::NativeMaker;
 
@@ -42,7 +46,7 @@ pub type Sample = (Vec<(String, String)>, f64);
 
 /// Creates engines of one face, and provides the functions that need no engine.
 pub trait Maker: Sync {
-    /// Creates an engine whose randomness is determined by `seed`.
+    /// Creates an engine whose randomness is determined by `seed`, unless the maker is not [repeatable](Self::is_repeatable).
     ///
     /// # Errors
     /// Returns every error in the configuration.
@@ -53,6 +57,11 @@ pub trait Maker: Sync {
         seed: u64,
         now: Timestamp,
     ) -> Result<Box<dyn Face>, Vec<Finding>>;
+
+    /// Whether the randomness of its engines can be chosen. If not, it is the kernel's.
+    fn is_repeatable(&self) -> bool {
+        true
+    }
 
     /// Describes a stored value as JSON.
     ///
@@ -106,6 +115,25 @@ pub trait Face {
         stored: &[u8],
         now: Timestamp,
     ) -> Option<Result<Decrypted, TransformError>>;
+    /// Encrypts values in one call, without asking a plugin. The result of a value is `None` if it must be encrypted alone. Returns `None` if the
+    /// face has no such call.
+    fn to_storage_many(
+        &mut self,
+        values: &[(Location<'_>, &[u8])],
+        now: Timestamp,
+    ) -> Option<Vec<Option<Encrypted>>> {
+        let _ = (values, now);
+        None
+    }
+    /// Decrypts values in one call, as [`Self::to_storage_many`] encrypts them.
+    fn from_storage_many(
+        &mut self,
+        values: &[(Location<'_>, &[u8])],
+        now: Timestamp,
+    ) -> Option<Vec<Option<Decrypted>>> {
+        let _ = (values, now);
+        None
+    }
     /// Runs the KMS health checks. `None` means that the operation is parked.
     fn health(&mut self, op: u64, now: Timestamp) -> Option<Vec<Check>>;
     /// Cancels a parked operation.
@@ -132,7 +160,7 @@ pub trait Face {
     fn kms_providers(&mut self) -> Vec<KmsProviderInfo>;
     /// Returns the JSON for `/statusz`.
     fn status(&mut self, now: Timestamp) -> String;
-    /// Makes the engine's next request for random bytes return these, all at once.
+    /// Makes the engine's next request for random bytes return these, all at once. Panics if its maker is not [repeatable](Maker::is_repeatable).
     fn choose_random(&mut self, bytes: &[u8]);
     /// Returns the engine's metrics, by name.
     fn metrics(&mut self) -> BTreeMap<String, Vec<Sample>>;

@@ -16,8 +16,10 @@ use dekker_core::engine::Options;
 use dekker_core::engine::event::DecryptRequest;
 use serde::{Deserialize, Deserializer};
 
+#[cfg(feature = "host")]
+use crate::face::HostMaker;
 #[cfg(feature = "component")]
-use crate::face::{ComponentMaker, JavaScriptMaker};
+use crate::face::{ComponentMaker, JavaScriptMaker, Missing};
 use crate::face::{Maker, NativeMaker};
 use crate::object::{EncryptedObject, Stored};
 use crate::plugin::Plugin;
@@ -45,7 +47,7 @@ pub fn text(name: &str) -> String {
 pub enum Faces {
     /// Native code: RustCrypto and ring.
     Native,
-    /// Native code and both components; or, if `DEKKER_FACE` is `node` or `browser`, the npm package there.
+    /// Native code, both components, and the accelerated one with the host's half; or, if `DEKKER_FACE` is `node` or `browser`, the npm package there.
     #[cfg(feature = "component")]
     Every,
 }
@@ -71,12 +73,9 @@ impl Faces {
                 Ok(face @ "browser") => on(&JavaScriptMaker::browser(), face),
                 _ => {
                     let mut faults = native();
-                    for (name, maker) in [
-                        ("component", ComponentMaker::find()),
-                        ("accelerated component", ComponentMaker::find_accelerated()),
-                    ] {
+                    for (name, maker) in components() {
                         match maker {
-                            Ok(maker) => faults.extend(on(&maker, name)),
+                            Ok(maker) => faults.extend(on(&*maker, name)),
                             Err(missing) => skip(what, &missing.to_string()),
                         }
                     }
@@ -86,6 +85,25 @@ impl Faces {
         };
         assert!(faults.is_empty(), "{} mismatches", faults.len());
     }
+}
+
+#[cfg(feature = "component")]
+type Found = Result<Box<dyn Maker>, Missing>;
+
+/// Returns every face of the component, with its name.
+#[cfg(feature = "component")]
+fn components() -> Vec<(&'static str, Found)> {
+    fn boxed<M: Maker + 'static>(found: Result<M, Missing>) -> Found {
+        found.map(|maker| Box::new(maker) as Box<dyn Maker>)
+    }
+    vec![
+        ("component", boxed(ComponentMaker::find())),
+        ("accelerated component", boxed(ComponentMaker::find_accelerated())),
+        #[cfg(feature = "host")]
+        ("host", boxed(HostMaker::find())),
+        #[cfg(feature = "host")]
+        ("host, batches", boxed(HostMaker::find_in_batches())),
+    ]
 }
 
 /// Runs `compare` on every face, as [`Faces::compare`] does.

@@ -47,6 +47,9 @@ fn read_all(name: &str, maker: &dyn Maker) -> Comparison {
                 harnesses.entry(&read.reader).or_insert_with(|| file.harness(maker, &read.reader));
             let outcome = harness.try_read(&vector.resource, vector.key(), vector.stored());
             let what = format!("{name}: {}, by {}", vector.name, read.reader);
+            // What an engine remembers of the last value must not change the outcome.
+            let again = harness.try_read(&vector.resource, vector.key(), vector.stored());
+            comparison.equal(&format!("{what}, again"), &again, &outcome);
             if read.error.starts_with("panic") {
                 // Where upstream panics, Dekker must return an error; any error will do.
                 comparison.add(outcome.is_ok().then(|| format!("{what}: reads")));

@@ -141,6 +141,9 @@ fn valid_published_vectors_are_written_with_their_iv() {
     let sets = sets::all();
     on_every_face("published vectors written", |maker| {
         let mut all = Comparison::default();
+        if !maker.is_repeatable() {
+            return all;
+        }
         for set in &sets {
             for provider in set.providers() {
                 // KMS providers count their nonces, so no IV can be chosen.

@@ -159,6 +159,28 @@ impl Counts {
         prefix: &Arc<str>,
         status: &'static str,
     ) {
+        self.count(resource, direction, prefix, status, 1);
+    }
+
+    /// Counts successful transformations.
+    pub(super) fn transformations_done(
+        &mut self,
+        resource: &Arc<str>,
+        direction: Direction,
+        prefix: &Arc<str>,
+        times: u64,
+    ) {
+        self.count(resource, direction, prefix, OK, times);
+    }
+
+    fn count(
+        &mut self,
+        resource: &Arc<str>,
+        direction: Direction,
+        prefix: &Arc<str>,
+        status: &'static str,
+        times: u64,
+    ) {
         let at = self.memos.find(resource, direction, prefix, status);
         let at = match at {
             Some(at) => at,
@@ -169,7 +191,7 @@ impl Counts {
             }
         };
         if let Some(count) = self.transformation_counts.get_mut(at) {
-            *count += 1;
+            *count += times;
         }
     }
 
@@ -244,6 +266,7 @@ impl Counts {
         provider: &Arc<str>,
         hash: &Arc<str>,
         now: Timestamp,
+        times: u64,
     ) {
         let is = |labels: &KeyIdLabels| {
             labels.direction == direction
@@ -256,7 +279,7 @@ impl Counts {
             (key, unused)
         };
         if let Some(entry) = self.key_ids.get_or_insert(is, new) {
-            entry.count += 1;
+            entry.count += times;
             entry.last = now;
         }
     }

@@ -77,6 +77,7 @@ pub struct WriteTicket {
     provider: Option<Arc<str>>,
     keep: Option<Keep>,
     is_tentative: bool,
+    times: u64,
 }
 
 /// How to decrypt a value.
@@ -96,6 +97,7 @@ pub struct ReadTicket {
     pub labels: Labels,
     read: PendingRead,
     tried: Tried,
+    times: u64,
 }
 
 /// A read that has not ended.
@@ -128,6 +130,35 @@ struct TriedDek {
     range: core::ops::Range<usize>,
     /// The error of AES-GCM, if AES-CBC is tried now.
     gcm_error: Option<OpenError>,
+}
+
+impl WriteJob {
+    /// Plans another write of the same resource at the same time: with the same key, and a nonce of its own. The ticket then counts one more write.
+    /// Returns `None` if that write needs a plan of its own.
+    ///
+    /// Only for the last plan that the engine made, and before any other function of the engine is called.
+    pub fn again(&mut self) -> Option<WritePlan> {
+        let plan = match &self.plan {
+            WritePlan::Copy => WritePlan::Copy,
+            WritePlan::Seal(plan) => WritePlan::Seal(plan.again()?),
+        };
+        self.ticket.times += 1;
+        Some(plan)
+    }
+}
+
+impl WriteTicket {
+    /// Counts one write less, because its plan could not be carried out.
+    pub const fn withdraw_one(&mut self) {
+        self.times = self.times.saturating_sub(1);
+    }
+}
+
+impl ReadTicket {
+    /// Counts one read less, because its plan could not be carried out.
+    pub const fn withdraw_one(&mut self) {
+        self.times = self.times.saturating_sub(1);
+    }
 }
 
 impl Engine {

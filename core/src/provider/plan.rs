@@ -83,6 +83,15 @@ impl SealPlan {
         Self { sealer: Sealer::Local(keys), nonce }
     }
 
+    /// Returns a plan with the same key and another nonce. Returns `None` if the DEK has no nonce left, or if it seals only one value.
+    pub(crate) fn again(&self) -> Option<Self> {
+        match &self.sealer {
+            Sealer::Dek(dek) => Some(Self::dek(dek.clone(), dek.next_nonce().ok()?)),
+            Sealer::Once(..) => None,
+            Sealer::Local(keys) => Some(Self::local(keys.clone())),
+        }
+    }
+
     /// Returns the key that seals. Returns `None` if the provider has no key, which validation of the configuration rules out.
     pub fn key(&self) -> Option<SealKey<'_>> {
         match &self.sealer {

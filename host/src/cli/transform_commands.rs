@@ -144,28 +144,34 @@ struct ByEngine {
 }
 
 impl ByEngine {
-    /// Decrypts a value, whatever the plugin's Status is.
+    /// Decrypts values, whatever the plugin's Status is.
     ///
-    /// Status determines only the value's state. If the plugin has decrypted the DEK before it answered Status, the value is read again after that
+    /// Status determines only a value's state. If the plugin has decrypted the DEK before it answered Status, the value is read again after that
     /// answer, with the DEK that is now cached. A bad Status is printed if the state is unknown, and if the plugin's Decrypt fails too; only once for
     /// all values.
-    async fn read(&mut self, at: Location, stored: &[u8]) -> Result<Decrypted, HostError> {
-        let read = self.host.from_storage(at.clone(), stored.to_vec()).await;
-        let depends_on_plugin = match &read {
+    async fn read(
+        &mut self,
+        values: &[(dekker_cli::Location<'_>, &[u8])],
+    ) -> Result<Vec<Result<Decrypted, HostError>>, HostError> {
+        let all = values.iter().map(|(at, stored)| (owned(*at), stored.to_vec()));
+        let mut read = self.host.from_storage_many(all.collect()).await;
+        let depends_on_plugin = read.iter().any(|read| match read {
             Ok(read) => read.state.is_none(),
             Err(HostError::Transform(error)) => error.kind == ErrorKind::Kms,
             Err(HostError::Trapped | HostError::Closed) => false,
-        };
+        });
         if !depends_on_plugin || std::mem::replace(&mut self.has_asked_status, true) {
-            return read;
+            return Ok(read);
         }
         for fault in self.host.health().await?.into_iter().filter_map(|check| check.fault) {
             eprintln!("the KMS plugin's Status, which decryption does not need: {fault}");
         }
-        match read {
-            Ok(_) => self.host.from_storage(at, stored.to_vec()).await,
-            Err(error) => Err(error),
+        for (read, (at, stored)) in read.iter_mut().zip(values) {
+            if read.as_ref().is_ok_and(|read| read.state.is_none()) {
+                *read = self.host.from_storage(owned(*at), stored.to_vec()).await;
+            }
         }
+        Ok(read)
     }
 }
 
@@ -175,7 +181,15 @@ impl Decryptor for ByEngine {
         at: dekker_cli::Location<'_>,
         stored: &[u8],
     ) -> anyhow::Result<anyhow::Result<Opened>> {
-        match self.runtime.clone().block_on(self.read(owned(at), stored)) {
+        self.decrypt_many(&[(at, stored)])?.pop().context("a value has no outcome")
+    }
+
+    fn decrypt_many(
+        &mut self,
+        values: &[(dekker_cli::Location<'_>, &[u8])],
+    ) -> anyhow::Result<Vec<anyhow::Result<Opened>>> {
+        let read = self.runtime.clone().block_on(self.read(values))?;
+        let opened = |read: Result<Decrypted, HostError>| match read {
             Ok(decrypted) => Ok(Ok(Opened {
                 bytes: decrypted.plaintext.into_zeroizing(),
                 stale: decrypted.state.map(|_| decrypted.stale),
@@ -184,7 +198,8 @@ impl Decryptor for ByEngine {
             })),
             Err(error @ HostError::Closed) => Err(error.into()),
             Err(error) => Ok(Err(error.into())),
-        }
+        };
+        read.into_iter().map(opened).collect()
     }
 
     fn help(
@@ -217,6 +232,16 @@ impl Decryptor for ThroughServer {
         stored: &[u8],
     ) -> anyhow::Result<anyhow::Result<Opened>> {
         self.runtime.block_on(self.connection.ask(FROM_STORAGE, &owned(at), stored))
+    }
+
+    fn decrypt_many(
+        &mut self,
+        values: &[(dekker_cli::Location<'_>, &[u8])],
+    ) -> anyhow::Result<Vec<anyhow::Result<Opened>>> {
+        if let [(at, stored)] = values {
+            return Ok(vec![self.decrypt(*at, stored)?]);
+        }
+        self.runtime.block_on(self.connection.decrypt_many(values))
     }
 }
 

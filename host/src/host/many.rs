@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::Host;
 use super::help::LogHelp;
 use crate::metrics::TransformationType;
-use crate::model::{Decrypted, Encrypted, HostError, Location};
+use crate::model::{Decrypted, Encrypted, HostError, Location, Plaintext};
 use crate::workers::Workers;
 
 /// The number of values that a worker handles in one call. More make no value cheaper, but keep the worker from others for longer.
@@ -27,7 +27,8 @@ impl Host {
         &self,
         values: Vec<(Location, Zeroizing<Vec<u8>>)>,
     ) -> Vec<Result<Encrypted, HostError>> {
-        self.many(Writes, values).await
+        let values = values.into_iter().map(|(at, plaintext)| (at, Plaintext::from(plaintext)));
+        self.write_many(values.collect()).await
     }
 
     /// Decrypts stored values. The results have the order of the values, and each is what [`Self::from_storage`] would return. Dropping the future
@@ -41,19 +42,26 @@ impl Host {
         self.read_many(values, LogHelp::No).await
     }
 
-    pub(super) async fn read_many(
+    pub(super) async fn write_many<V: Bytes>(
         &self,
-        values: Vec<(Location, Vec<u8>)>,
+        values: Vec<(Location, V)>,
+    ) -> Vec<Result<Encrypted, HostError>> {
+        self.many(Writes, values).await
+    }
+
+    pub(super) async fn read_many<V: Bytes>(
+        &self,
+        values: Vec<(Location, V)>,
         log_help: LogHelp,
     ) -> Vec<Result<Decrypted, HostError>> {
         self.many(Reads(log_help), values).await
     }
 
     /// Offers the values to a worker, at most [`TOGETHER`] in one call, and does those that it declines one by one.
-    async fn many<O: Operation>(
+    async fn many<O: Operation, V: Bytes>(
         &self,
         operation: O,
-        values: Vec<(Location, O::Value)>,
+        values: Vec<(Location, V)>,
     ) -> Vec<Result<O::Done, HostError>> {
         let mut results = Vec::with_capacity(values.len());
         let mut values = values.into_iter();
@@ -72,13 +80,14 @@ impl Host {
                 None => batch.iter().map(|_| None).collect(),
             };
             let each = start.elapsed() / u32::try_from(batch.len()).unwrap_or(u32::MAX);
-            let done = done.into_iter().zip(batch).map(|(done, (at, value))| async {
+            let operation = &operation;
+            let done = done.into_iter().zip(batch).map(|(done, (at, value))| async move {
                 match done {
                     Some(done) => {
                         O::observe(self, &done, each);
                         Ok(done)
                     }
-                    None => operation.alone(self, at, value).await,
+                    None => operation.alone(self, at, value.as_ref()).await,
                 }
             });
             results.extend(stream::iter(done).buffered(WAITING).collect::<Vec<_>>().await);
@@ -107,9 +116,13 @@ impl Host {
     }
 }
 
+/// The bytes of a value, wherever they are.
+pub(super) trait Bytes: AsRef<[u8]> + Send + Sync {}
+
+impl<V: AsRef<[u8]> + Send + Sync> Bytes for V {}
+
 /// What is done with each of the values.
 trait Operation: Sync {
-    type Value: AsRef<[u8]> + Send + Sync;
     type Done: Send;
 
     /// Offers values to one worker. The result of a value that it declines is `None`.
@@ -127,14 +140,13 @@ trait Operation: Sync {
         &self,
         host: &Host,
         at: Location,
-        value: Self::Value,
+        value: &[u8],
     ) -> impl Future<Output = Result<Self::Done, HostError>> + Send;
 }
 
 struct Writes;
 
 impl Operation for Writes {
-    type Value = Zeroizing<Vec<u8>>;
     type Done = Encrypted;
 
     async fn in_worker(
@@ -153,16 +165,15 @@ impl Operation for Writes {
         &self,
         host: &Host,
         at: Location,
-        plaintext: Zeroizing<Vec<u8>>,
+        plaintext: &[u8],
     ) -> Result<Encrypted, HostError> {
-        host.to_storage(at, plaintext).await
+        host.to_storage(at, Zeroizing::new(plaintext.to_vec())).await
     }
 }
 
 struct Reads(LogHelp);
 
 impl Operation for Reads {
-    type Value = Vec<u8>;
     type Done = Decrypted;
 
     async fn in_worker(
@@ -181,8 +192,8 @@ impl Operation for Reads {
         &self,
         host: &Host,
         at: Location,
-        stored: Vec<u8>,
+        stored: &[u8],
     ) -> Result<Decrypted, HostError> {
-        host.timed_read(at, stored, self.0).await
+        host.timed_read(at, stored.to_vec(), self.0).await
     }
 }

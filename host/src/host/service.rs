@@ -1,5 +1,6 @@
 //! The servers' view of a [`Host`].
 
+use axum::body::Bytes;
 use zeroize::Zeroizing;
 
 use super::Host;
@@ -22,14 +23,14 @@ impl Service for Host {
 
     async fn to_storage_many(
         &self,
-        values: Vec<(Location, Zeroizing<Vec<u8>>)>,
+        values: Vec<(Location, Bytes)>,
     ) -> Vec<Result<Encrypted, HostError>> {
-        Host::to_storage_many(self, values).await
+        self.write_many(values).await
     }
 
     async fn from_storage_many(
         &self,
-        values: Vec<(Location, Vec<u8>)>,
+        values: Vec<(Location, Bytes)>,
     ) -> Vec<Result<Decrypted, HostError>> {
         self.read_many(values, LogHelp::Yes).await
     }

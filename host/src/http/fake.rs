@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use axum::body::Bytes;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
@@ -144,23 +145,23 @@ impl Service for Fake {
 
     async fn to_storage_many(
         &self,
-        values: Vec<(Location, Zeroizing<Vec<u8>>)>,
+        values: Vec<(Location, Bytes)>,
     ) -> Vec<Result<Encrypted, HostError>> {
         self.0.groups.lock().unwrap().push(values.len());
         let mut done = Vec::new();
         for (at, plaintext) in values {
-            done.push(self.to_storage(at, plaintext).await);
+            done.push(self.to_storage(at, Zeroizing::new(plaintext.to_vec())).await);
         }
         done
     }
 
     async fn from_storage_many(
         &self,
-        values: Vec<(Location, Vec<u8>)>,
+        values: Vec<(Location, Bytes)>,
     ) -> Vec<Result<Decrypted, HostError>> {
         let mut done = Vec::new();
         for (at, stored) in values {
-            done.push(self.from_storage(at, stored).await);
+            done.push(self.from_storage(at, stored.to_vec()).await);
         }
         done
     }

@@ -174,6 +174,9 @@ pub(super) fn malformed_values_are_refused(maker: &dyn Maker) {
 }
 
 pub(super) fn faces_make_the_same_bytes(maker: &dyn Maker) {
+    if !maker.is_repeatable() {
+        return;
+    }
     for options in [Options::default(), seeds()] {
         let plugins = || [("a", Plugin::new("key-1"))];
         let mut native = Harness::new(

@@ -8,10 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::{env, fmt, fs};
 
-use dekker_core::crypto::keys::DekSourceType;
 use dekker_core::engine::Options;
 use dekker_core::engine::event::{Action, Check, Event, Generation, KmsProviderInfo};
-use dekker_core::provider::kms::v2::key_state::Coast;
 use dekker_core::time::Timestamp;
 use dekker_core::{Decrypted, Encrypted, Location, TransformError};
 use dekker_keys::{Keys, Secret, View};
@@ -207,23 +205,7 @@ impl Maker for ComponentMaker {
         seed: u64,
         now: Timestamp,
     ) -> Result<Box<dyn Face>, Vec<Finding>> {
-        let Options {
-            reload, dek_source, coast, dek_cache_capacity, apiserver_id, read_only, ..
-        } = options.clone();
-        let options = face::Options {
-            reload,
-            dek_source: match dek_source {
-                DekSourceType::AesGcmKey => face::DekSource::Counter,
-                DekSourceType::HkdfSha256XnonceAesGcmSeed => face::DekSource::HkdfSeed,
-            },
-            coast: match coast {
-                Coast::Strict => face::Coast::Strict,
-                Coast::Upstream => face::Coast::Upstream,
-            },
-            dek_cache_capacity: u32::try_from(dek_cache_capacity.get()).expect("a small cache"),
-            apiserver_id,
-            read_only,
-        };
+        let options = convert::options(options);
         let (mut store, instance, dek_to_encrypt) = self.whole_instance(seed);
         let created = instance
             .dekker_transformer_engine()

@@ -1,6 +1,7 @@
 //! The command `decrypt`: decrypts stored values.
 
 mod directory;
+mod group;
 mod location;
 mod output;
 
@@ -14,12 +15,13 @@ use clap::{Args, ValueEnum};
 use dekker_forms::Entry;
 
 use self::directory::Directory;
+use self::group::Group;
 use self::location::{Given, Known};
 use self::output::{Attempted, ENCRYPTED_TWICE, JsonLines, Sink};
 use crate::found;
 use crate::input::Input;
 use crate::transform_args::{WithDek, finish};
-use crate::{Decryptor, Tools};
+use crate::{Decryptor, Opened, Tools};
 
 /// Its arguments.
 #[derive(Args)]
@@ -125,38 +127,15 @@ impl<'a> Decrypt<'a> {
     }
 
     /// Decrypts each value of the input. Goes on past those that fail. Returns how many failed.
-    fn each(mut self, mut input: Input, sink: &mut dyn Sink) -> anyhow::Result<u64> {
-        let mut next = input.next(&mut || sink.flush())?;
-        // Without arguments, the first value need not wait for the second.
-        let is_overridden = self.given.has_any();
-        let mut after = if is_overridden { input.next(&mut || sink.flush())? } else { None };
-        let is_alone = is_overridden && after.is_none();
-        let [mut total, mut failed] = [0_u64; 2];
-        while let Some(item) = next {
-            total += 1;
-            let is_decrypted = match item {
-                Ok(entry) => {
-                    let value = self.value(&entry, is_alone)?;
-                    sink.value(total, &entry, &value)?;
-                    value.outcome.is_ok()
-                }
-                Err(fault) => {
-                    sink.fault(&fault)?;
-                    false
-                }
-            };
-            failed += u64::from(!is_decrypted);
-            next = match after.take() {
-                Some(item) => Some(item),
-                None => input.next(&mut || sink.flush())?,
-            };
+    fn each(self, mut input: Input, sink: &mut dyn Sink) -> anyhow::Result<u64> {
+        let mut group = Group::new(self, sink);
+        while let Some(item) = input.next(&mut || group.before_waiting())? {
+            group.add(item)?;
         }
-        sink.flush()?;
-        eprintln!("{} decrypted, {failed} failed", total - failed);
-        Ok(failed)
+        group.finish()
     }
 
-    /// Decrypts a value: each of its readings, until one succeeds. `is_alone` says whether the input contains nothing else.
+    /// Decrypts a value. `is_alone` says whether the input contains nothing else.
     ///
     /// # Errors
     /// Returns an error if no further value can be decrypted. An error of this value is part of the result.
@@ -164,13 +143,67 @@ impl<'a> Decrypt<'a> {
     where
         'a: 'e,
     {
-        let Known { location, notes } = self.given.locate(entry, is_alone);
-        // The most probable reading is the first one.
+        self.values(&[entry], is_alone)?.pop().context("a value has no outcome")
+    }
+
+    /// Decrypts values: the most probable reading of all together, and the other readings of those that fail one by one, until one succeeds. The
+    /// results have the order of the values.
+    ///
+    /// # Errors
+    /// Returns an error if no further value can be decrypted. An error of one of these values is part of the result.
+    fn values<'e>(
+        &mut self,
+        entries: &[&'e Entry],
+        is_alone: bool,
+    ) -> anyhow::Result<Vec<Attempted<'e>>>
+    where
+        'a: 'e,
+    {
+        let attempts: Vec<Attempt<'e>> = entries
+            .iter()
+            .map(|entry| Attempt {
+                entry,
+                known: self.given.locate(entry, is_alone),
+                readings: entry.probable_readings(&[]),
+            })
+            .collect();
+        let mut asked = Vec::new();
+        let mut outcomes = Vec::with_capacity(attempts.len());
+        for attempt in &attempts {
+            let reading = attempt.readings.first().context("a value has no reading")?;
+            match self.given.complete(&attempt.known.location, reading) {
+                Ok(at) => {
+                    asked.push((at, *reading));
+                    outcomes.push(None);
+                }
+                Err(error) => outcomes.push(Some(Err(error))),
+            }
+        }
+        let mut answers = self.decryptor.decrypt_many(&asked)?.into_iter();
+        let mut attempted = Vec::with_capacity(attempts.len());
+        for (attempt, outcome) in attempts.into_iter().zip(outcomes) {
+            let first = outcome.or_else(|| answers.next()).context("a value has no outcome")?;
+            attempted.push(self.conclude(attempt, first)?);
+        }
+        Ok(attempted)
+    }
+
+    /// Decrypts the other readings of a value if `first`, the outcome of its first reading, is an error.
+    fn conclude<'e>(
+        &mut self,
+        attempt: Attempt<'e>,
+        first: anyhow::Result<Opened>,
+    ) -> anyhow::Result<Attempted<'e>> {
+        let Attempt { entry, known: Known { location, notes }, readings } = attempt;
+        let mut first = Some(first);
         let mut refused = None;
-        for reading in entry.probable_readings(&[]) {
-            let outcome = match self.given.complete(&location, reading) {
-                Ok(at) => self.decryptor.decrypt(at, reading)?,
-                Err(error) => Err(error),
+        for reading in readings {
+            let outcome = match first.take() {
+                Some(outcome) => outcome,
+                None => match self.given.complete(&location, reading) {
+                    Ok(at) => self.decryptor.decrypt(at, reading)?,
+                    Err(error) => Err(error),
+                },
             };
             match outcome {
                 Ok(opened) => {
@@ -190,6 +223,14 @@ impl<'a> Decrypt<'a> {
         };
         Ok(Attempted { location, notes, outcome: Err(with_help(error, &help)) })
     }
+}
+
+/// A value that is to be decrypted.
+struct Attempt<'e> {
+    entry: &'e Entry,
+    known: Known<'e>,
+    /// The most probable one comes first.
+    readings: Vec<&'e [u8]>,
 }
 
 /// Adds causes and remedies to the text of an error.

@@ -69,7 +69,7 @@ pub trait Tools {
     ) -> anyhow::Result<Opened>;
 }
 
-/// Decrypts stored values, one after another.
+/// Decrypts stored values.
 pub trait Decryptor {
     /// Decrypts one value.
     ///
@@ -81,6 +81,17 @@ pub trait Decryptor {
         at: Location<'_>,
         stored: &[u8],
     ) -> anyhow::Result<anyhow::Result<Opened>>;
+
+    /// Decrypts several values. The results have the order of the values, and each is what [`decrypt`](Self::decrypt) would return.
+    ///
+    /// # Errors
+    /// Returns an outer error if no other value can be decrypted either.
+    fn decrypt_many(
+        &mut self,
+        values: &[(Location<'_>, &[u8])],
+    ) -> anyhow::Result<Vec<anyhow::Result<Opened>>> {
+        values.iter().map(|(at, stored)| self.decrypt(*at, stored)).collect()
+    }
 
     /// Returns what is known about the cause of an error that [`decrypt`](Self::decrypt) returned for a value, and its remedy. Called once for each
     /// value that cannot be decrypted.

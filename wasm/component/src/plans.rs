@@ -35,8 +35,8 @@ const LABELS_COMPARED: usize = 16;
 /// What the interface remembers for one engine.
 #[derive(Default)]
 pub(crate) struct Plans {
-    /// The plans of the last call, with the index of each value. The next call counts them as carried out.
-    unsettled: Vec<(u32, Ticket)>,
+    /// The plans of the last call. The next call counts them as carried out.
+    unsettled: Vec<Unsettled>,
     /// The last read, if bytes of its value were missing.
     pending: Option<PendingRead>,
     /// The sealer of each frame.
@@ -44,6 +44,21 @@ pub(crate) struct Plans {
     labels: LabelNumbers,
     /// DEKs that wait to be taken by the host, which sends them to a plugin.
     to_encrypt: Vec<(CallId, host::Secret)>,
+}
+
+/// The plan of a value, or of several values that follow each other.
+struct Unsettled {
+    /// The index of the first value.
+    first: u32,
+    /// How many values there are.
+    count: u32,
+    ticket: Ticket,
+}
+
+impl Unsettled {
+    const fn one(at: u32, ticket: Ticket) -> Self {
+        Self { first: at, count: 1, ticket }
+    }
 }
 
 #[allow(clippy::large_enum_variant, reason = "a call has tickets of one variant")]
@@ -116,8 +131,8 @@ impl Plans {
     pub(crate) fn settle(plans: &RefCell<Self>, engine: &mut Engine) {
         let mut plans = plans.borrow_mut();
         plans.pending = None;
-        for (_, ticket) in plans.unsettled.drain(..) {
-            match ticket {
+        for planned in plans.unsettled.drain(..) {
+            match planned.ticket {
                 Ticket::Write(job) => engine.sealed(job.ticket),
                 Ticket::Read(job) => engine.opened(job.ticket),
             }
@@ -161,8 +176,23 @@ impl<'e> Planner<'e> {
             WritePlan::Seal(plan) => (Some(self.sealer(plan)?), plan.nonce().counter()),
         };
         let labels = self.plans.labels.number(&job.ticket.labels);
-        self.plans.unsettled.push((at, Ticket::Write(job)));
+        self.plans.unsettled.push(Unsettled::one(at, Ticket::Write(job)));
         Some(wit::WritePlan { sealer, counter, labels })
+    }
+
+    /// Plans the write of the next value, which has the resource of the last one. `last` is the plan of that one.
+    fn write_again(&mut self, last: wit::WritePlan) -> Option<wit::WritePlan> {
+        let Some(Unsettled { count, ticket: Ticket::Write(job), .. }) =
+            self.plans.unsettled.last_mut()
+        else {
+            return None;
+        };
+        let counter = match job.again()? {
+            WritePlan::Copy => None,
+            WritePlan::Seal(plan) => plan.nonce().counter(),
+        };
+        *count += 1;
+        Some(wit::WritePlan { counter, ..last })
     }
 
     /// Returns the number of the sealer of a plan.
@@ -206,7 +236,7 @@ impl<'e> Planner<'e> {
         };
         let labels = self.plans.labels.number(&job.ticket.labels);
         let state = job.state;
-        self.plans.unsettled.push((at, Ticket::Read(job)));
+        self.plans.unsettled.push(Unsettled::one(at, Ticket::Read(job)));
         Some(wit::ReadPlan {
             opener,
             start: range.start as u32,
@@ -214,6 +244,18 @@ impl<'e> Planner<'e> {
             labels,
             state: state.map(convert::value_state),
         })
+    }
+
+    /// Plans the read of the next value, which has the resource of the last one, if it is like that read. `last` is the plan of that one.
+    fn read_like(&mut self, last: wit::ReadPlan, stored: Stored<'_>) -> Option<wit::ReadPlan> {
+        let Some(Unsettled { count, ticket: Ticket::Read(job), .. }) =
+            self.plans.unsettled.last_mut()
+        else {
+            return None;
+        };
+        let range = self.engine.try_plan_like(job, stored)?;
+        *count += 1;
+        Some(wit::ReadPlan { start: range.start as u32, end: range.end as u32, ..last })
     }
 }
 
@@ -272,7 +314,7 @@ impl wit::Guest for Component {
 
     fn not_sealed(engine: EngineBorrow<'_>, error: types::TransformError) {
         let mut planner = Planner::unsettled(&engine);
-        if let Some((_, Ticket::Write(job))) = planner.plans.unsettled.pop() {
+        if let Some(Unsettled { ticket: Ticket::Write(job), .. }) = planner.plans.unsettled.pop() {
             let types::TransformError { message, .. } = error;
             let error = TransformError::new(ErrorKind::Internal, message);
             planner.engine.not_sealed(job.ticket, &error);
@@ -320,7 +362,7 @@ impl wit::Guest for Component {
         window: wit::Window,
     ) -> wit::Read {
         let mut planner = Planner::unsettled(&engine);
-        let (Some((_, Ticket::Read(job))), Some(stored)) =
+        let (Some(Unsettled { ticket: Ticket::Read(job), .. }), Some(stored)) =
             (planner.plans.unsettled.pop(), stored(&window))
         else {
             return wrong();
@@ -336,9 +378,16 @@ impl wit::Guest for Component {
     ) -> Vec<Option<wit::WritePlan>> {
         let mut planner = Planner::new(&engine);
         let now = Timestamp::from_millis(now);
+        // The route and the plan of the value before, if it has one.
+        let mut last: Option<(u32, wit::WritePlan)> = None;
         let plan = |(at, route)| {
-            let job = planner.engine.try_plan_write(RouteId(route), now)?;
-            planner.write_plan(at, job)
+            let again = last.take().filter(|(of, _)| *of == route);
+            let plan = again.and_then(|(_, plan)| planner.write_again(plan)).or_else(|| {
+                let job = planner.engine.try_plan_write(RouteId(route), now)?;
+                planner.write_plan(at, job)
+            })?;
+            last = Some((route, plan));
+            Some(plan)
         };
         (0..).zip(routes).map(plan).collect()
     }
@@ -352,23 +401,40 @@ impl wit::Guest for Component {
         let mut planner = Planner::new(&engine);
         let now = Timestamp::from_millis(now);
         let mut rest = &*bytes;
+        // The route and the plan of the value before, if it has one.
+        let mut last: Option<(u32, wit::ReadPlan)> = None;
         let plan = |(at, value): (u32, wit::OneOfMany)| {
             let (shown, after) = rest.split_at_checked(value.shown as usize)?;
             rest = after;
             let (head, tail) = shown.split_at_checked(value.head as usize)?;
             let stored = Stored::window(value.length as usize, head, tail)?;
-            match planner.engine.try_plan_read(RouteId(value.route), stored, now) {
-                Read::Open(job) => planner.read_plan(at, job),
-                _ => None,
-            }
+            let like = last.take().filter(|(of, _)| *of == value.route);
+            let like = like.and_then(|(_, plan)| planner.read_like(plan, stored));
+            let plan = match like {
+                Some(plan) => plan,
+                None => match planner.engine.try_plan_read(RouteId(value.route), stored, now) {
+                    Read::Open(job) => planner.read_plan(at, job)?,
+                    _ => return None,
+                },
+            };
+            last = Some((value.route, plan));
+            Some(plan)
         };
         (0..).zip(values).map(plan).collect()
     }
 
-    fn withdraw(engine: EngineBorrow<'_>, mut which: Vec<u32>) {
-        which.sort_unstable();
+    fn withdraw(engine: EngineBorrow<'_>, which: Vec<u32>) {
         let mut plans = engine.get::<EngineResource>().plans.borrow_mut();
-        plans.unsettled.retain(|(at, _)| which.binary_search(at).is_err());
+        let unsettled = &mut plans.unsettled;
+        for at in which {
+            let after = unsettled.partition_point(|planned| planned.first <= at);
+            let planned = after.checked_sub(1).and_then(|last| unsettled.get_mut(last));
+            match planned.filter(|planned| at - planned.first < planned.count) {
+                Some(Unsettled { ticket: Ticket::Write(job), .. }) => job.ticket.withdraw_one(),
+                Some(Unsettled { ticket: Ticket::Read(job), .. }) => job.ticket.withdraw_one(),
+                None => {}
+            }
+        }
     }
 
     fn dek_to_encrypt(engine: EngineBorrow<'_>, call: u64) -> Option<host::Secret> {

@@ -1,11 +1,12 @@
 //! Planned reads.
 
 use alloc::sync::Arc;
+use core::ops::Range;
 
 use super::{PendingRead, Read, ReadJob, ReadTicket, Tried, TriedDek, not_ready};
 use crate::crypto::keys::OpenError;
 use crate::engine::Engine;
-use crate::engine::counts::{Direction, NON_GRPC, OK, status};
+use crate::engine::counts::{Direction, NON_GRPC, status};
 use crate::engine::event::OpId;
 use crate::engine::pending::{
     Attempt, Begun, Operation, Parked, Parking, Place, ReadOperation, ReadProgress, Resumed,
@@ -14,6 +15,7 @@ use crate::engine::pending::{
 use crate::engine::routes::RouteId;
 use crate::provider::error::TransformError;
 use crate::provider::identity;
+use crate::provider::kms::Kms;
 use crate::provider::kms::call::ProviderId;
 use crate::provider::kms::step::OpenStep;
 use crate::provider::kms::v1;
@@ -52,6 +54,44 @@ impl Engine {
         self.advance(now);
         let begun = self.begun_now();
         self.begin_read(OpId(0), begun, route, Parking::never(begun.at), stored)
+    }
+
+    /// Plans another read of the same resource at the same time on a worker, if it is like the read of `job`, which is this engine's last plan: with
+    /// the same key, the same labels and the same state. Returns the range that the key opens; the ticket then counts one more read. Returns `None` if
+    /// the read needs a plan of its own.
+    pub fn try_plan_like(&self, job: &mut ReadJob, stored: Stored<'_>) -> Option<Range<usize>> {
+        let ReadJob { plan: ReadPlan::Open { key: OpenKey::Dek(key), .. }, state, ticket } = job
+        else {
+            return None;
+        };
+        let ReadTicket { labels, read, tried: Tried::Dek(tried), times } = ticket else {
+            return None;
+        };
+        // Only the first provider: whether an earlier one opens this value, too, depends on the value.
+        let is_plain = read.operation.progress.next == 0
+            && read.parking.is_tentative()
+            && tried.keep.is_none()
+            && tried.gcm_error.is_none()
+            && !tried.is_resumed;
+        let Some(Kms::V2(provider)) = self.providers.get(&tried.provider).filter(|_| is_plain)
+        else {
+            return None;
+        };
+        let value = stored.strip_prefix(labels.transformer_prefix.as_bytes()).ok()??;
+        let OpenStep { dek, range, key_id_hash, state: new_state, keep: None } =
+            provider.read_by_end(value)?
+        else {
+            return None;
+        };
+        let is_same_hash = match (&key_id_hash, &labels.key_id_hash) {
+            (Some(new), Some(last)) => Arc::ptr_eq(new, last),
+            _ => false,
+        };
+        if !Arc::ptr_eq(dek.opening(), key) || !is_same_hash || new_state != *state {
+            return None;
+        }
+        *times += 1;
+        Some(range)
     }
 
     fn begin_read(
@@ -240,7 +280,7 @@ impl Engine {
             key_id_hash: None,
         };
         let state = if is_first { state } else { Some(ValueState::Stale) };
-        ReadJob { plan, state, ticket: ReadTicket { labels, read, tried } }
+        ReadJob { plan, state, ticket: ReadTicket { labels, read, tried, times: 1 } }
     }
 
     fn dek_job(
@@ -268,12 +308,15 @@ impl Engine {
         job
     }
 
-    /// Records that a planned read was carried out.
+    /// Records that a planned read was carried out, and those that [`Self::try_plan_like`] planned after it.
     pub fn opened(&mut self, ticket: ReadTicket) {
-        let ReadTicket { labels, read, tried } = ticket;
+        let ReadTicket { labels, read, tried, times } = ticket;
+        if times == 0 {
+            return;
+        }
         let resource = &read.operation.target.label;
         if let Tried::Dek(dek) = tried {
-            self.count_key_id(&dek, &labels);
+            self.count_key_id(&dek, &labels, times);
             if let Some((name, key)) = dek.keep {
                 self.keep(dek.provider, name, key);
             } else if dek.is_resumed {
@@ -281,12 +324,12 @@ impl Engine {
             }
         }
         if let Some(key) = &labels.key_prefix {
-            self.counts.transformation(resource, Direction::FromStorage, key, OK);
+            self.counts.transformations_done(resource, Direction::FromStorage, key, times);
         }
         if labels.has_rule {
             let prefix = &labels.transformer_prefix;
             let label = if prefix.is_empty() { self.counts.identity() } else { prefix.clone() };
-            self.counts.transformation(resource, Direction::FromStorage, &label, OK);
+            self.counts.transformations_done(resource, Direction::FromStorage, &label, times);
         }
     }
 
@@ -294,7 +337,7 @@ impl Engine {
     /// perform the operation.
     #[must_use]
     pub fn not_opened(&mut self, ticket: ReadTicket, error: OpenError, stored: Stored<'_>) -> Read {
-        let ReadTicket { labels, mut read, tried } = ticket;
+        let ReadTicket { labels, mut read, tried, times: _ } = ticket;
         if read.parking.is_tentative() {
             return Read::Failed(declined());
         }
@@ -320,7 +363,7 @@ impl Engine {
                     let job = self.read_job(read, prefix, plan, Tried::Dek(dek), state);
                     return Read::Open(job);
                 }
-                self.count_key_id(&dek, &labels);
+                self.count_key_id(&dek, &labels, 1);
                 // Return the error of AES-GCM. That of AES-CBC would not help a person, but could help an attacker.
                 let error = dek.gcm_error.unwrap_or(error);
                 self.provider_failed(&mut read, &labels.transformer_prefix, error.into());
@@ -329,9 +372,9 @@ impl Engine {
         self.step_read(read, stored)
     }
 
-    fn count_key_id(&mut self, dek: &TriedDek, labels: &Labels) {
+    fn count_key_id(&mut self, dek: &TriedDek, labels: &Labels, times: u64) {
         if let (Some(name), Some(hash)) = (&dek.name, &labels.key_id_hash) {
-            self.counts.key_id_used(Direction::FromStorage, name, hash, self.now);
+            self.counts.key_id_used(Direction::FromStorage, name, hash, self.now, times);
         }
     }
 }

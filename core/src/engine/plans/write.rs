@@ -4,7 +4,7 @@ use alloc::string::ToString;
 
 use super::{Write, WriteJob, WriteTicket, not_ready};
 use crate::engine::Engine;
-use crate::engine::counts::{Direction, NON_GRPC, OK, status};
+use crate::engine::counts::{Direction, NON_GRPC, status};
 use crate::engine::event::OpId;
 use crate::engine::pending::{
     Attempt, Begun, Keep, OnceSealed, Operation, Parked, Parking, Place, Resumed, WriteOperation,
@@ -124,6 +124,7 @@ impl Engine {
             provider,
             keep: None,
             is_tentative: parking.is_tentative(),
+            times: 1,
         };
         let planned = match &transformer.transform {
             Transform::Identity => Ok((WritePlan::Copy, ticket(None, None, None))),
@@ -170,6 +171,7 @@ impl Engine {
                     provider: None,
                     keep,
                     is_tentative: false,
+                    times: 1,
                 };
                 Write::Seal(WriteJob { plan: WritePlan::Seal(plan), ticket })
             }
@@ -181,21 +183,24 @@ impl Engine {
         }
     }
 
-    /// Records that a planned write was carried out.
+    /// Records that a planned write was carried out, and those that [`WriteJob::again`] planned after it.
     pub fn sealed(&mut self, ticket: WriteTicket) {
-        let WriteTicket { labels, resource, provider, keep, is_tentative: _ } = ticket;
+        let WriteTicket { labels, resource, provider, keep, is_tentative: _, times } = ticket;
+        if times == 0 {
+            return;
+        }
         if let (Some(name), Some(hash)) = (&provider, &labels.key_id_hash) {
-            self.counts.key_id_used(Direction::ToStorage, name, hash, self.now);
+            self.counts.key_id_used(Direction::ToStorage, name, hash, self.now, times);
         }
         if let Some(Keep { provider, name, dek }) = keep {
             self.keep(provider, name, dek);
         }
         if let Some(key) = &labels.key_prefix {
-            self.counts.transformation(&resource, Direction::ToStorage, key, OK);
+            self.counts.transformations_done(&resource, Direction::ToStorage, key, times);
         }
         if labels.has_rule {
             let prefix = &labels.transformer_prefix;
-            self.counts.transformation(&resource, Direction::ToStorage, prefix, OK);
+            self.counts.transformations_done(&resource, Direction::ToStorage, prefix, times);
         }
     }
 

@@ -143,6 +143,13 @@ impl KmsV2 {
         Ok(true)
     }
 
+    /// Plans a read only by the bytes after the sealed value. Returns `None` if they do not suffice, and if the window of the value is too small.
+    /// `stored` is the part after the prefix.
+    pub(crate) fn read_by_end(&self, stored: Stored<'_>) -> Option<OpenStep> {
+        let (sealed, end) = envelope::split(stored).ok()??;
+        self.known_by(end, stored.range(sealed))
+    }
+
     /// Plans a read by the bytes after the sealed value, if they name the DEK in use or the one of the last read in the usual form.
     fn known_by(&self, end: &[u8], range: Range<usize>) -> Option<OpenStep> {
         let own = self.state.current().filter(|current| same(end, &current.dek.frame().end));

@@ -10,12 +10,8 @@ use super::{at, options};
 const FUEL: u64 = u64::MAX / 2;
 
 /// The most instructions that a write and a read may take, alone and each of a batch.
-const CEILINGS: [(&str, u64); 4] = [
-    ("a write", 3_600),
-    ("a read", 6_500),
-    ("one of 64 writes", 3_200),
-    ("one of 64 reads", 5_500),
-];
+const CEILINGS: [(&str, u64); 4] =
+    [("a write", 3_700), ("a read", 6_200), ("one of 64 writes", 520), ("one of 64 reads", 2_600)];
 
 fn used(guest: &mut Guest, work: impl FnOnce(&mut Guest)) -> u64 {
     guest.store.set_fuel(FUEL).unwrap();

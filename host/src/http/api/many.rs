@@ -128,8 +128,7 @@ impl Operation for Writes {
     const LIMIT: usize = body::LIMIT;
 
     async fn handle<S: Service>(service: &S, values: Vec<(Location, Bytes)>) -> Vec<Outcome> {
-        let values = values.into_iter().map(|(at, value)| (at, Zeroizing::new(value.to_vec())));
-        let done = service.to_storage_many(values.collect()).await;
+        let done = service.to_storage_many(values).await;
         done.into_iter().map(written).collect()
     }
 }
@@ -140,8 +139,7 @@ impl Operation for Reads {
     const LIMIT: usize = body::STORED_LIMIT;
 
     async fn handle<S: Service>(service: &S, values: Vec<(Location, Bytes)>) -> Vec<Outcome> {
-        let values = values.into_iter().map(|(at, value)| (at, value.to_vec()));
-        let done = service.from_storage_many(values.collect()).await;
+        let done = service.from_storage_many(values).await;
         done.into_iter().map(read).collect()
     }
 }

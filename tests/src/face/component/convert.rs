@@ -3,12 +3,34 @@
 use std::time::Duration;
 
 use dekker_core::config::{KmsVersion, SocketAddress};
+use dekker_core::crypto::keys::DekSourceType;
+use dekker_core::engine::Options;
 use dekker_core::engine::event as core;
+use dekker_core::provider::kms::v2::key_state::Coast;
 use dekker_core::{Decrypted, Encrypted, ErrorKind, TransformError, ValueState};
 
 use super::bindings::dekker::transformer::types as wit;
 use super::bindings::exports::dekker::transformer::engine as face;
 use crate::face::Finding;
+
+pub(super) fn options(options: &Options) -> face::Options {
+    let Options { reload, dek_source, coast, dek_cache_capacity, apiserver_id, read_only, .. } =
+        options.clone();
+    face::Options {
+        reload,
+        dek_source: match dek_source {
+            DekSourceType::AesGcmKey => face::DekSource::Counter,
+            DekSourceType::HkdfSha256XnonceAesGcmSeed => face::DekSource::HkdfSeed,
+        },
+        coast: match coast {
+            Coast::Strict => face::Coast::Strict,
+            Coast::Upstream => face::Coast::Upstream,
+        },
+        dek_cache_capacity: u32::try_from(dek_cache_capacity.get()).expect("a small cache"),
+        apiserver_id,
+        read_only,
+    }
+}
 
 pub(super) fn finding(finding: wit::ConfigFinding) -> Finding {
     Finding {

@@ -175,6 +175,78 @@ fn help_is_requested_once_for_a_value_that_has_finally_failed() {
 }
 
 #[test]
+fn values_are_decrypted_in_groups() {
+    #[derive(Default)]
+    struct Together(Vec<usize>);
+    impl Decryptor for Together {
+        fn decrypt(&mut self, _: Location<'_>, _: &[u8]) -> anyhow::Result<anyhow::Result<Opened>> {
+            unreachable!("each value has one reading")
+        }
+
+        fn decrypt_many(
+            &mut self,
+            values: &[(Location<'_>, &[u8])],
+        ) -> anyhow::Result<Vec<anyhow::Result<Opened>>> {
+            self.0.push(values.len());
+            let opened = |(_, stored): &(Location<'_>, &[u8])| {
+                Ok(Opened::without_state(stored[stored.len() - 4..].to_vec().into(), None))
+            };
+            Ok(values.iter().map(opened).collect())
+        }
+    }
+    let entry = |number: usize, length: usize| {
+        let stored = [&b"k8s:enc:aesgcm:v1:key1:"[..], &vec![7; length]].concat();
+        let stored = [stored, format!("{number:04}").into_bytes()].concat();
+        let row = format!(
+            r#"{{"key":"{}","value":"{}"}}"#,
+            STANDARD.encode(TOKEN),
+            STANDARD.encode(stored)
+        );
+        dekker_forms::read_all(row.as_bytes(), dekker_forms::Limits::default()).remove(0)
+    };
+    for (count, length, groups) in [
+        (0, 100, &[0][..]),
+        (1, 100, &[1]),
+        (600, 100, &[256, 256, 88]),
+        (3, 400 * 1024, &[2, 1]),
+        (3, 2 * 1024 * 1024, &[1, 1, 1]),
+    ] {
+        let mut together = Together::default();
+        let mut sink = JsonLines(Vec::new());
+        let decrypt = Decrypt { decryptor: &mut together, given: given(None, None) };
+        let mut group = Group::new(decrypt, &mut sink);
+        for number in 0..count {
+            group.add(entry(number, length)).unwrap();
+        }
+        assert_eq!(group.finish().unwrap(), 0);
+        assert_eq!(together.0, groups, "{count} of {length} bytes");
+        let text = String::from_utf8(sink.0).unwrap();
+        let numbers = text.lines().map(|line| plaintext(&serde_json::from_str(line).unwrap()));
+        assert!(numbers.eq((0..count).map(|number| format!("{number:04}").into_bytes())));
+    }
+}
+
+/// The first value waits for the second only if its location depends on whether there is a second one.
+#[test]
+fn the_first_value_waits_for_the_second_only_if_arguments_name_its_location() {
+    let item =
+        || dekker_forms::read_all(&case("w-json.txt"), dekker_forms::Limits::default()).remove(0);
+    for (given, written) in [(given(None, None), [1, 2]), (given(Some(TOKEN), None), [0, 2])] {
+        let arrived = Arrived::default();
+        let mut sink = JsonLines(arrived.clone());
+        let mut decryptor = ByEngine::new("cfg.yaml");
+        let mut group = Group::new(Decrypt { decryptor: &mut decryptor, given }, &mut sink);
+        for count in written {
+            group.add(item()).unwrap();
+            group.before_waiting().unwrap();
+            assert_eq!(arrived.values(), count);
+        }
+        group.finish().unwrap();
+        assert_eq!(arrived.values(), 2);
+    }
+}
+
+#[test]
 fn it_goes_on_past_values_that_fail() {
     // The second value needs key2. The third is plaintext, which the rule's `identity` reads.
     let lines = lines("cfg.yaml", given(None, None), &case("dump-many.txt"));
