@@ -31,6 +31,8 @@ impl<K, V> RecentlyUsed<K, V> {
         new: impl FnOnce() -> (K, V),
     ) -> Option<&mut V> {
         match self.entries.iter().rposition(|(key, _)| is(key)) {
+            // It already is the most recently used one.
+            Some(at) if at + 1 == self.entries.len() => {}
             Some(at) => {
                 if let Some(later) = self.entries.get_mut(at..) {
                     later.rotate_left(1);

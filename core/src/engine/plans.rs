@@ -13,6 +13,7 @@ mod kms;
 mod read;
 mod write;
 
+use alloc::boxed::Box;
 use alloc::string::ToString;
 use alloc::sync::Arc;
 
@@ -75,7 +76,8 @@ pub struct WriteTicket {
     resource: Arc<str>,
     /// The name of the KMS provider. Only for KMS v2.
     provider: Option<Arc<str>>,
-    keep: Option<Keep>,
+    /// Boxed, as in the other types of this file: nearly every value has none, and plans are moved often.
+    keep: Option<Box<Keep>>,
     is_tentative: bool,
     times: u64,
 }
@@ -106,7 +108,7 @@ pub struct PendingRead {
     begun: Begun,
     parking: Parking,
     operation: ReadOperation,
-    resumed: Option<Result<ReadDek, TransformError>>,
+    resumed: Option<Box<Result<ReadDek, TransformError>>>,
 }
 
 /// What a plan tries.
@@ -123,7 +125,7 @@ struct TriedDek {
     provider: ProviderId,
     /// The name of the provider. Only for KMS v2.
     name: Option<Arc<str>>,
-    keep: Option<(KeptName, ReadDek)>,
+    keep: Option<Box<(KeptName, ReadDek)>>,
     /// Whether the plugin has just decrypted the DEK.
     is_resumed: bool,
     cbc: Option<Arc<dyn LocalKey>>,

@@ -169,7 +169,7 @@ impl Engine {
         read: &mut PendingRead,
     ) -> Result<Attempt<PlannedRead>, Missing> {
         let parking = read.parking;
-        if let Some(Err(error)) = &read.resumed {
+        if let Some(Err(error)) = read.resumed.as_deref() {
             let error = without_key_id(error.clone(), value)?;
             read.resumed = None;
             return Ok(Attempt::Done(Err(error)));
@@ -187,7 +187,7 @@ impl Engine {
             // Workers have no DEKs of KMS v1.
             return Ok(Attempt::Done(Err(declined())));
         }
-        let resumed = read.resumed.as_ref().and_then(|dek| dek.as_ref().ok());
+        let resumed = read.resumed.as_deref().and_then(|dek| dek.as_ref().ok());
         let step = provider.read(value, resumed)?;
         read.resumed = None;
         if is_v1 && !is_resumed {

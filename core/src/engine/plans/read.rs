@@ -1,5 +1,6 @@
 //! Planned reads.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::ops::Range;
 
@@ -60,7 +61,7 @@ impl Engine {
     /// the same key, the same labels and the same state. Returns the range that the key opens; the ticket then counts one more read. Returns `None` if
     /// the read needs a plan of its own.
     pub fn try_plan_like(&self, job: &mut ReadJob, stored: Stored<'_>) -> Option<Range<usize>> {
-        let ReadJob { plan: ReadPlan::Open { key: OpenKey::Dek(key), .. }, state, ticket } = job
+        let ReadJob { plan: ReadPlan::Open { key: OpenKey::Dek(key), .. }, ticket, .. } = job
         else {
             return None;
         };
@@ -78,18 +79,7 @@ impl Engine {
             return None;
         };
         let value = stored.strip_prefix(labels.transformer_prefix.as_bytes()).ok()??;
-        let OpenStep { dek, range, key_id_hash, state: new_state, keep: None } =
-            provider.read_by_end(value)?
-        else {
-            return None;
-        };
-        let is_same_hash = match (&key_id_hash, &labels.key_id_hash) {
-            (Some(new), Some(last)) => Arc::ptr_eq(new, last),
-            _ => false,
-        };
-        if !Arc::ptr_eq(dek.opening(), key) || !is_same_hash || new_state != *state {
-            return None;
-        }
+        let range = provider.range_by_end(value, key, labels.key_id_hash.as_ref()?)?;
         *times += 1;
         Some(range)
     }
@@ -147,7 +137,7 @@ impl Engine {
     ) -> Read {
         let resumed = match resumed {
             Resumed::Failed(error) => return Read::Failed(error),
-            Resumed::Dek(dek) => Some(dek),
+            Resumed::Dek(dek) => Some(Box::new(dek)),
             Resumed::Probed | Resumed::EncryptedDek(_) => None,
         };
         let parking = Parking { place: Place::Taken, since: begun.at };
@@ -296,7 +286,7 @@ impl Engine {
         let tried = Tried::Dek(TriedDek {
             provider,
             name: name.map(|kms| kms.info().name.clone()),
-            keep: keep.map(|name| (name, dek.clone())),
+            keep: keep.map(|name| Box::new((name, dek.clone()))),
             is_resumed,
             cbc: dek.cbc().cloned(),
             range: range.clone(),
@@ -317,7 +307,8 @@ impl Engine {
         let resource = &read.operation.target.label;
         if let Tried::Dek(dek) = tried {
             self.count_key_id(&dek, &labels, times);
-            if let Some((name, key)) = dek.keep {
+            if let Some(keep) = dek.keep {
+                let (name, key) = *keep;
                 self.keep(dek.provider, name, key);
             } else if dek.is_resumed {
                 self.count_fill(dek.provider);

@@ -1,5 +1,6 @@
 //! Planned writes.
 
+use alloc::boxed::Box;
 use alloc::string::ToString;
 
 use super::{Write, WriteJob, WriteTicket, not_ready};
@@ -169,7 +170,7 @@ impl Engine {
                     },
                     resource: target.label.clone(),
                     provider: None,
-                    keep,
+                    keep: keep.map(Box::new),
                     is_tentative: false,
                     times: 1,
                 };
@@ -192,7 +193,8 @@ impl Engine {
         if let (Some(name), Some(hash)) = (&provider, &labels.key_id_hash) {
             self.counts.key_id_used(Direction::ToStorage, name, hash, self.now, times);
         }
-        if let Some(Keep { provider, name, dek }) = keep {
+        if let Some(keep) = keep {
+            let Keep { provider, name, dek } = *keep;
             self.keep(provider, name, dek);
         }
         if let Some(key) = &labels.key_prefix {

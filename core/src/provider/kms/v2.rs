@@ -14,9 +14,8 @@ use core::ops::Range;
 
 use self::envelope::Fields;
 use self::key_state::{Current, KeyState, WriteKey};
-use self::write_dek::same;
 use crate::config::KmsVersion;
-use crate::crypto::keys::DekSourceType;
+use crate::crypto::keys::{DekSourceType, OpeningKey};
 use crate::crypto::nonce::Exhausted;
 use crate::map::SortedMap;
 use crate::provider::error::{ErrorKind, TransformError};
@@ -27,7 +26,7 @@ use crate::provider::kms::message;
 use crate::provider::kms::step::{DekNeeded, OpenStep, ReadStep, WriteStep};
 use crate::provider::plan::SealPlan;
 use crate::provider::prefix;
-use crate::provider::stored::{Missing, Stored};
+use crate::provider::stored::{Missing, Stored, same};
 use crate::provider::value::ValueState;
 use crate::time::Timestamp;
 
@@ -143,30 +142,43 @@ impl KmsV2 {
         Ok(true)
     }
 
-    /// Plans a read only by the bytes after the sealed value. Returns `None` if they do not suffice, and if the window of the value is too small.
-    /// `stored` is the part after the prefix.
-    pub(crate) fn read_by_end(&self, stored: Stored<'_>) -> Option<OpenStep> {
+    /// Returns the range that a DEK opens, if the bytes after the sealed value name it as those of the last read or of the DEK in use do. `dek` and
+    /// `hash` are of a plan of this provider, so the state of that plan holds for this value, too. Returns `None` also if the window of the value is
+    /// too small. `stored` is the part after the prefix.
+    pub(crate) fn range_by_end(
+        &self,
+        stored: Stored<'_>,
+        dek: &Arc<dyn OpeningKey>,
+        hash: &Arc<str>,
+    ) -> Option<Range<usize>> {
         let (sealed, end) = envelope::split(stored).ok()??;
-        self.known_by(end, stored.range(sealed))
+        let is_named = |known: &ReadDek, known_hash: &Arc<str>, known_end: &[u8]| {
+            Arc::ptr_eq(known.opening(), dek)
+                && Arc::ptr_eq(known_hash, hash)
+                && same(end, known_end)
+        };
+        let is_own = self.state.current().is_some_and(|Current { dek, .. }| {
+            is_named(dek.read(), dek.source().key_id().hash(), &dek.frame().end)
+        });
+        let is_known = is_own
+            || self
+                .last_read
+                .as_ref()
+                .is_some_and(|LastRead { dek, hash, end, .. }| is_named(dek, hash, end));
+        is_known.then(|| stored.range(sealed))
     }
 
     /// Plans a read by the bytes after the sealed value, if they name the DEK in use or the one of the last read in the usual form.
     fn known_by(&self, end: &[u8], range: Range<usize>) -> Option<OpenStep> {
         let own = self.state.current().filter(|current| same(end, &current.dek.frame().end));
-        let (dek, key_id, hash, source_type) = if let Some(Current { dek, .. }) = own {
-            let key_id = dek.source().key_id();
-            (dek.read(), key_id.as_str(), key_id.hash(), dek.source_type())
+        let (dek, hash, state) = if let Some(Current { dek, .. }) = own {
+            (dek.read(), dek.source().key_id().hash(), Some(ValueState::Fresh))
         } else {
             let last = self.last_read.as_ref().filter(|last| same(end, &last.end))?;
-            (&last.dek, &*last.key_id, &last.hash, last.source_type)
+            (&last.dek, &last.hash, self.value_state(&last.key_id, last.source_type))
         };
-        Some(OpenStep {
-            dek: dek.clone(),
-            range,
-            key_id_hash: Some(hash.clone()),
-            state: self.value_state(key_id, source_type),
-            keep: None,
-        })
+        let key_id_hash = Some(hash.clone());
+        Some(OpenStep { dek: dek.clone(), range, key_id_hash, state, keep: None })
     }
 
     /// Returns how a value differs from what a write would produce.

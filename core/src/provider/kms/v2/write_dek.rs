@@ -12,6 +12,7 @@ use crate::crypto::nonce::{CounterNonces, CounterRange, Exhausted, Nonce};
 use crate::provider::frame::Frame;
 use crate::provider::kms::dek_cache::{DekName, ReadDek};
 use crate::provider::kms::message::EncryptedDekSource;
+use crate::provider::stored::same;
 
 /// A DEK or seed that encrypts, with its nonces. It is not `Clone`, because its counter has one owner. Threads share it through `&self`.
 pub struct WriteDek {
@@ -147,15 +148,6 @@ impl WriteDek {
     }
 }
 
-/// Returns whether two slices are equal. It compares eight bytes at a time, because every read compares about a hundred bytes and WebAssembly's
-/// `memcmp` compares them one by one.
-pub(super) fn same(a: &[u8], b: &[u8]) -> bool {
-    let (words_a, rest_a) = a.as_chunks::<8>();
-    let (words_b, rest_b) = b.as_chunks::<8>();
-    let word = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
-    a.len() == b.len() && words_a.iter().map(word).eq(words_b.iter().map(word)) && rest_a == rest_b
-}
-
 /// The reason why a value was not encrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SealError {
@@ -192,25 +184,5 @@ impl From<Exhausted> for SealError {
 impl From<KeyError> for SealError {
     fn from(error: KeyError) -> Self {
         Self::Key(error)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_byte_is_compared() {
-        let bytes: Vec<u8> = (0..40).collect();
-        for len in 0..bytes.len() {
-            let part = &bytes[..len];
-            assert!(same(part, part), "{len}");
-            assert!(!same(part, &bytes[..=len]) && !same(&bytes[..=len], part));
-            for at in 0..len {
-                let mut other = part.to_vec();
-                other[at] ^= 1;
-                assert!(!same(part, &other), "byte {at} of {len}");
-            }
-        }
     }
 }
