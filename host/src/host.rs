@@ -91,7 +91,7 @@ impl Host {
     ) -> Result<Encrypted, HostError> {
         let start = std::time::Instant::now();
         let encrypted = self.write(at, plaintext.into()).await?;
-        self.observe_write(&encrypted, start.elapsed());
+        self.observe_write(&encrypted, start.elapsed(), 1);
         Ok(encrypted)
     }
 
@@ -115,7 +115,7 @@ impl Host {
     ) -> Result<Decrypted, HostError> {
         let start = std::time::Instant::now();
         let decrypted = self.read(at, stored, log_help).await?;
-        self.observe_read(&decrypted, start.elapsed());
+        self.observe_read(&decrypted, start.elapsed(), 1);
         Ok(decrypted)
     }
 
@@ -293,9 +293,16 @@ impl Host {
     }
 
     /// Records the duration of an operation for the provider's prefix and, as upstream does, also for that of its named key.
-    fn observe(&self, kind: TransformationType, provider: &str, key: Option<&str>, took: Duration) {
+    fn observe(
+        &self,
+        kind: TransformationType,
+        provider: &str,
+        key: Option<&str>,
+        took: Duration,
+        times: u64,
+    ) {
         for prefix in std::iter::once(provider).chain(key) {
-            self.0.metrics.observe_transformation(kind, prefix, took);
+            self.0.metrics.observe_transformations(kind, prefix, took, times);
         }
     }
 

@@ -198,14 +198,15 @@ impl Metrics {
         kms.observe(labels, took);
     }
 
-    /// Records a successful transformation. Failures are counted by the engine and not timed, as in upstream.
-    pub(crate) fn observe_transformation(
+    /// Records successful transformations that took as long each. Failures are counted by the engine and not timed, as in upstream.
+    pub(crate) fn observe_transformations(
         &self,
         kind: TransformationType,
         prefix: &str,
         took: Duration,
+        times: u64,
     ) {
-        self.transformations.observe(kind, prefix, took);
+        self.transformations.observe(kind, prefix, took, times);
     }
 
     /// Records an HTTP request that was answered. `path` is one of the server's own paths, never a path sent by a client.

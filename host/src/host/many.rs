@@ -1,6 +1,7 @@
 //! Several values in one call.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
@@ -80,30 +81,36 @@ impl Host {
                 None => batch.iter().map(|_| None).collect(),
             };
             let each = start.elapsed() / u32::try_from(batch.len()).unwrap_or(u32::MAX);
-            let operation = &operation;
-            let done = done.into_iter().zip(batch).map(|(done, (at, value))| async move {
-                match done {
-                    Some(done) => {
-                        O::observe(self, &done, each);
-                        Ok(done)
-                    }
-                    None => operation.alone(self, at, value.as_ref()).await,
+            for alike in done.chunk_by(O::are_alike) {
+                if let [Some(first), ..] = alike {
+                    O::observe(self, first, each, alike.len() as u64);
                 }
+            }
+            let mut placed: Vec<_> = done.into_iter().map(|done| done.map(Ok)).collect();
+            let declined = batch.into_iter().enumerate().filter(|(at, _)| placed[*at].is_none());
+            let declined: Vec<_> = declined.collect();
+            let operation = &operation;
+            let alone = declined.into_iter().map(|(place, (at, value))| async move {
+                (place, operation.alone(self, at, value.as_ref()).await)
             });
-            results.extend(stream::iter(done).buffered(WAITING).collect::<Vec<_>>().await);
+            let mut alone = stream::iter(alone).buffer_unordered(WAITING);
+            while let Some((place, outcome)) = alone.next().await {
+                placed[place] = Some(outcome);
+            }
+            results.extend(placed.into_iter().flatten());
         }
     }
 
-    /// Records the duration of a write.
-    pub(super) fn observe_write(&self, encrypted: &Encrypted, duration: Duration) {
+    /// Records the duration of a write, or of several that took as long each.
+    pub(super) fn observe_write(&self, encrypted: &Encrypted, duration: Duration, times: u64) {
         if encrypted.has_rule {
             let (provider, key) = (&*encrypted.transformer_prefix, encrypted.key_prefix.as_deref());
-            self.observe(TransformationType::ToStorage, provider, key, duration);
+            self.observe(TransformationType::ToStorage, provider, key, duration, times);
         }
     }
 
-    /// Records the duration of a read.
-    pub(super) fn observe_read(&self, decrypted: &Decrypted, duration: Duration) {
+    /// Records the duration of a read, or of several that took as long each.
+    pub(super) fn observe_read(&self, decrypted: &Decrypted, duration: Duration, times: u64) {
         if decrypted.has_rule {
             let provider = match &*decrypted.transformer_prefix {
                 // Upstream labels identity "identity" for reads, but leaves the label empty for writes.
@@ -111,7 +118,7 @@ impl Host {
                 prefix => prefix,
             };
             let key = decrypted.key_prefix.as_deref();
-            self.observe(TransformationType::FromStorage, provider, key, duration);
+            self.observe(TransformationType::FromStorage, provider, key, duration, times);
         }
     }
 }
@@ -132,8 +139,11 @@ trait Operation: Sync {
         values: &[(&Location, &[u8])],
     ) -> impl Future<Output = Vec<Option<Self::Done>>> + Send;
 
-    /// Records the duration of a value that a worker handled.
-    fn observe(host: &Host, done: &Self::Done, duration: Duration);
+    /// Whether two values were both handled by a worker, and have the labels of the same place in memory.
+    fn are_alike(a: &Option<Self::Done>, b: &Option<Self::Done>) -> bool;
+
+    /// Records the durations of `times` values that a worker handled, and that are like this one.
+    fn observe(host: &Host, done: &Self::Done, duration: Duration, times: u64);
 
     /// Does what is asked for with one value, whatever it takes.
     fn alone(
@@ -157,8 +167,16 @@ impl Operation for Writes {
         workers.to_storage_many(host, values).await
     }
 
-    fn observe(host: &Host, done: &Encrypted, duration: Duration) {
-        host.observe_write(done, duration);
+    fn are_alike(a: &Option<Encrypted>, b: &Option<Encrypted>) -> bool {
+        let labels = |done: &Encrypted| {
+            let key = done.key_prefix.as_ref().map(Arc::as_ptr);
+            (done.has_rule, Arc::as_ptr(&done.transformer_prefix), key)
+        };
+        a.is_some() && a.as_ref().map(labels) == b.as_ref().map(labels)
+    }
+
+    fn observe(host: &Host, done: &Encrypted, duration: Duration, times: u64) {
+        host.observe_write(done, duration, times);
     }
 
     async fn alone(
@@ -184,8 +202,16 @@ impl Operation for Reads {
         workers.from_storage_many(host, values).await
     }
 
-    fn observe(host: &Host, done: &Decrypted, duration: Duration) {
-        host.observe_read(done, duration);
+    fn are_alike(a: &Option<Decrypted>, b: &Option<Decrypted>) -> bool {
+        let labels = |done: &Decrypted| {
+            let key = done.key_prefix.as_ref().map(Arc::as_ptr);
+            (done.has_rule, Arc::as_ptr(&done.transformer_prefix), key)
+        };
+        a.is_some() && a.as_ref().map(labels) == b.as_ref().map(labels)
+    }
+
+    fn observe(host: &Host, done: &Decrypted, duration: Duration, times: u64) {
+        host.observe_read(done, duration, times);
     }
 
     async fn alone(

@@ -18,7 +18,7 @@ fn busy() -> Metrics {
     let metrics = Metrics::new("server-1");
     metrics.observe_kms("my-kms", "/v2.KeyManagementService/Encrypt", 0, MS);
     metrics.observe_kms("my-kms", "/v2.KeyManagementService/Status", 4, MS);
-    metrics.observe_transformation(TransformationType::ToStorage, "k8s:enc:kms:v2:my-kms:", MS);
+    metrics.observe_transformations(TransformationType::ToStorage, "k8s:enc:kms:v2:my-kms:", MS, 1);
     metrics.http_request("/v1/to-storage", 200);
     metrics.trap();
     metrics.restart();

@@ -69,9 +69,16 @@ impl Transformations {
         }
     }
 
-    pub(super) fn observe(&self, kind: TransformationType, prefix: &str, took: Duration) {
+    /// Adds `times` values that took as long each.
+    pub(super) fn observe(
+        &self,
+        kind: TransformationType,
+        prefix: &str,
+        took: Duration,
+        times: u64,
+    ) {
         let shard = &self.shards[thread_number() % SHARDS];
-        if self.add(&mut locked(&shard.0), kind, prefix, took) {
+        if self.add(&mut locked(&shard.0), kind, prefix, took, times) {
             return;
         }
         let labels =
@@ -87,9 +94,9 @@ impl Transformations {
         }
         let mut series = locked(&shard.0);
         // Another thread of this shard may have been faster.
-        if !self.add(&mut series, kind, prefix, took) {
+        if !self.add(&mut series, kind, prefix, took, times) {
             series.insert(0, Series::new(labels));
-            self.add(&mut series, kind, prefix, took);
+            self.add(&mut series, kind, prefix, took, times);
         }
     }
 
@@ -100,6 +107,7 @@ impl Transformations {
         kind: TransformationType,
         prefix: &str,
         took: Duration,
+        times: u64,
     ) -> bool {
         let Some(at) = shard.iter().position(|series| series.labels.are(kind, prefix)) else {
             return false;
@@ -107,8 +115,8 @@ impl Transformations {
         let seconds = took.as_secs_f64();
         let bucket = self.bounds.iter().position(|bound| seconds <= *bound);
         let series = &mut shard[at];
-        series.counts[bucket.unwrap_or(self.bounds.len())] += 1;
-        series.sum += seconds;
+        series.counts[bucket.unwrap_or(self.bounds.len())] += times;
+        series.sum += seconds * times as f64;
         // The next value is probably of the same series.
         shard.swap(0, at);
         true
@@ -187,10 +195,10 @@ mod tests {
         let all = Transformations::new();
         let observe = || {
             for prefix in ["a", "b", "a"] {
-                all.observe(TransformationType::ToStorage, prefix, MS);
+                all.observe(TransformationType::ToStorage, prefix, MS, 1);
             }
-            all.observe(TransformationType::FromStorage, "a", MS);
-            all.observe(TransformationType::ToStorage, "a", Duration::from_secs(3600));
+            all.observe(TransformationType::FromStorage, "a", MS, 3);
+            all.observe(TransformationType::ToStorage, "a", Duration::from_secs(3600), 1);
         };
         std::thread::scope(|scope| {
             for _ in 0..3 * SHARDS {
@@ -204,13 +212,18 @@ mod tests {
         assert_eq!(counts.last(), Some(&threads), "above all bounds");
         assert!((sum - threads as f64 * 3600.002).abs() < 1e-3, "{sum}");
         assert_eq!(all.total(&labels("b")).counts.iter().sum::<u64>(), threads);
+        let read =
+            Labels { transformation_type: "from_storage", transformer_prefix: "a".to_owned() };
+        let Series { counts, sum, .. } = all.total(&read);
+        assert_eq!(counts[8], 3 * threads);
+        assert!((sum - threads as f64 * 0.003).abs() < 1e-6, "{sum}");
         assert_eq!(locked(&all.order).len(), 3);
     }
 
     #[test]
     fn a_series_that_is_too_many_replaces_the_oldest_in_every_shard() {
         let all = Transformations::new();
-        let observe = |n: usize| all.observe(TransformationType::ToStorage, &n.to_string(), MS);
+        let observe = |n: usize| all.observe(TransformationType::ToStorage, &n.to_string(), MS, 1);
         std::thread::scope(|scope| {
             scope.spawn(|| (0..MAX_SERIES).for_each(observe)).join().unwrap()
         });

@@ -1,20 +1,24 @@
 //! Measures `dekker serve` with many values in each request, over one connection.
 //!
-//! Only `body` and `values` know the format.
+//! The connection is HTTP/2, and two requests are under way at any time, so that the server need not wait for the client. Only `body` and `values` know
+//! the format.
 
 use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Result, bail, ensure};
 use dekker_proto::values::{Outcome, Value};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
-use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper::header::CONTENT_TYPE;
 use hyper::{Method, Request};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
+use tokio::net::UnixStream;
 
 use crate::rounds::{Op, Plan, Series, Source, Work};
-use crate::server::{Connection, DEKKER, Server};
+use crate::server::{DEKKER, Server};
 use crate::subjects::plaintext;
 use crate::vault::{KEY, RESOURCE};
 
@@ -24,6 +28,11 @@ pub const NAME: &str = "http-many";
 pub const SIZE: usize = 1024;
 /// The number of values in each request.
 pub const BATCH: usize = 256;
+
+/// How many requests are under way at the same time.
+const AT_ONCE: usize = 2;
+/// 4 MiB: how much of the answers the server may send before the client has taken it.
+const WINDOW: u32 = 4 << 20;
 
 /// The content type of a batch, in both directions.
 const VALUES: &str = "application/x-protobuf";
@@ -43,14 +52,14 @@ pub fn measure(dekker: &Path, plan: Plan) -> Result<Vec<Series>> {
     let server = Server::start(dekker)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let mut connection = Connection::unix(&server.api).await?;
+        let connection = connect(&server.api).await?;
         let text = plaintext(SIZE);
         let texts = body((0..BATCH).map(|_| &*text));
-        let written = send(&mut connection, Op::Write, &texts).await?;
+        let written = send(&connection, Op::Write, &texts).await?;
         let stored = values(written)?;
         ensure!(stored.iter().all(|stored| stored.len() > SIZE), "a value was not encrypted");
         let stored = body(stored.iter().map(Vec::as_slice));
-        let read = send(&mut connection, Op::Read, &stored).await?;
+        let read = send(&connection, Op::Read, &stored).await?;
         ensure!(values(read)?.iter().all(|read| **read == *text), "a value was not read");
 
         let requests = if plan.quick { 2 } else { 24 };
@@ -60,9 +69,18 @@ pub fn measure(dekker: &Path, plan: Plan) -> Result<Vec<Series>> {
             let mut rates = Vec::with_capacity(plan.rounds);
             for round in 0..=plan.rounds {
                 let start = Instant::now();
-                for _ in 0..requests {
-                    let answer = send(&mut connection, op, &body).await?;
-                    values(answer)?;
+                let mut tasks = Vec::with_capacity(AT_ONCE);
+                for _ in 0..AT_ONCE {
+                    let (connection, body) = (connection.clone(), body.clone());
+                    tasks.push(tokio::spawn(async move {
+                        for _ in 0..requests / AT_ONCE {
+                            values(send(&connection, op, &body).await?)?;
+                        }
+                        anyhow::Ok(())
+                    }));
+                }
+                for task in tasks {
+                    task.await??;
                 }
                 // The first round is a warm-up.
                 if round > 0 {
@@ -75,21 +93,30 @@ pub fn measure(dekker: &Path, plan: Plan) -> Result<Vec<Series>> {
     })
 }
 
+async fn connect(api: &Path) -> Result<SendRequest<Full<Bytes>>> {
+    let stream = UnixStream::connect(api).await?;
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.initial_stream_window_size(WINDOW).initial_connection_window_size(WINDOW);
+    let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+    // An error of the connection reaches the request that waits for its answer.
+    tokio::spawn(async move { drop(connection.await) });
+    Ok(sender)
+}
+
 /// Sends a batch. Returns the body of the answer.
-async fn send(connection: &mut Connection, op: Op, body: &Bytes) -> Result<Bytes> {
+async fn send(connection: &SendRequest<Full<Bytes>>, op: Op, body: &Bytes) -> Result<Bytes> {
     let target = match op {
         Op::Write => "/v1/to-storage-many",
         Op::Read => "/v1/from-storage-many",
     };
     let request = Request::builder()
         .method(Method::POST)
-        .uri(target)
-        .header(HOST, "dekker")
+        .uri(format!("http://dekker{target}"))
         .header(CONTENT_TYPE, VALUES)
         .body(Full::new(body.clone()))?;
-    let (status, answer) = connection.send_request(request).await?;
-    ensure!(status == 200, "{target}: the server returned status {status}");
-    Ok(answer)
+    let response = connection.clone().send_request(request).await?;
+    ensure!(response.status() == 200, "{target}: the server returned {}", response.status());
+    Ok(response.into_body().collect().await?.to_bytes())
 }
 
 /// Returns the body of a request.
