@@ -12,6 +12,7 @@ use super::{ComponentMaker, Face, Finding, Maker, Missing, Sample};
 
 /// The conversions of the other faces of the component, with the types of the host's bindings.
 #[path = "component/convert.rs"]
+#[allow(clippy::duplicate_mod, reason = "the types of the same names are others here")]
 mod convert;
 
 /// Creates engines in the component that `dekker` embeds.

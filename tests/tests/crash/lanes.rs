@@ -7,7 +7,7 @@ use std::thread;
 ///
 /// # Panics
 /// Panics if a lane panics, after all lanes have ended.
-pub fn side_by_side(count: usize, lane: impl AsyncFn(usize) + Sync) {
+pub(crate) fn side_by_side(count: usize, lane: impl AsyncFn(usize) + Sync) {
     thread::scope(|scope| {
         let lane = &lane;
         let lanes: Vec<_> = (0..count).map(|at| scope.spawn(move || alone(lane(at)))).collect();

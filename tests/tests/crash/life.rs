@@ -19,7 +19,7 @@ use crate::stage::Stage;
 use crate::wait::until;
 
 /// The last line that a server prints when it is ready.
-pub const READY: &str = "| dekker inspect\n";
+pub(crate) const READY: &str = "| dekker inspect\n";
 
 /// 100: the number of older values that a new server must read, in addition to all values written since the last server started. The last server
 /// reads all values.
@@ -36,7 +36,7 @@ const KEPT: [&str; 6] = [
 ];
 
 /// A state directory and its history.
-pub struct Life {
+pub(crate) struct Life {
     state: PathBuf,
     /// The path at which this process finds the directory, which may differ from `state`.
     disk: PathBuf,
@@ -60,7 +60,7 @@ struct Acknowledged {
 
 impl Life {
     /// Does not create the directory: the first server does that.
-    pub fn new(stage: &Stage, name: &str) -> Self {
+    pub(crate) fn new(stage: &Stage, name: &str) -> Self {
         let state = stage.path(name);
         Self {
             disk: state.clone(),
@@ -77,7 +77,12 @@ impl Life {
     }
 
     /// For a directory that commands with the prefix `before` find at `state`, and this process at `disk`.
-    pub fn elsewhere(stage: &Stage, state: &Path, disk: PathBuf, before: Vec<String>) -> Self {
+    pub(crate) fn elsewhere(
+        stage: &Stage,
+        state: &Path,
+        disk: PathBuf,
+        before: Vec<String>,
+    ) -> Self {
         let listen = format!("--listen=unix://{}", stage.path("api.sock").display());
         Self {
             disk,
@@ -88,20 +93,20 @@ impl Life {
         }
     }
 
-    pub fn state(&self) -> &Path {
+    pub(crate) fn state(&self) -> &Path {
         &self.state
     }
 
-    pub fn values(&self) -> usize {
+    pub(crate) fn values(&self) -> usize {
         self.values.len()
     }
 
     /// Returns the number of distinct pairs of key and nonce seen.
-    pub fn nonces(&self) -> usize {
+    pub(crate) fn nonces(&self) -> usize {
         self.nonces.count()
     }
 
-    pub fn command(&self, stage: &Stage, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, stage: &Stage, args: &[&str]) -> Command {
         let mut command = stage.command(args);
         command.arg("--state-dir").arg(&self.state);
         if let Some((program, words)) = self.before.split_first() {
@@ -111,7 +116,7 @@ impl Life {
         command
     }
 
-    pub fn serve_command(&self, stage: &Stage) -> Command {
+    pub(crate) fn serve_command(&self, stage: &Stage) -> Command {
         let args = [
             "serve",
             "--health-listen",
@@ -124,16 +129,16 @@ impl Life {
         command
     }
 
-    pub fn rotate_command(&self, stage: &Stage) -> Command {
+    pub(crate) fn rotate_command(&self, stage: &Stage) -> Command {
         self.command(stage, &["kms", "rotate"])
     }
 
-    pub fn one_shot_command(&self, stage: &Stage, what: &str, key: &str) -> Command {
+    pub(crate) fn one_shot_command(&self, stage: &Stage, what: &str, key: &str) -> Command {
         self.command(stage, &[what, "--resource", "secrets", "--key", key])
     }
 
     /// Starts a new server, which must become healthy and read the acknowledged values.
-    pub async fn serve(&mut self, stage: &Stage) -> Server {
+    pub(crate) async fn serve(&mut self, stage: &Stage) -> Server {
         let server = Server::start(self.serve_command(stage)).await;
         until("a new server is healthy", async || {
             (server.get("/readyz").await.status == 200).then_some(())
@@ -151,7 +156,7 @@ impl Life {
     }
 
     /// Ends the life: a last server reads every value and stops. It must leave only the files in [`KEPT`].
-    pub async fn finish(mut self, stage: &Stage) -> Self {
+    pub(crate) async fn finish(mut self, stage: &Stage) -> Self {
         self.check_files(stage).await;
         // A killed rotation leaves a temporary file until the next rotation.
         if self.disk.join("keyring.json").exists() {
@@ -185,7 +190,7 @@ impl Life {
     ///
     /// # Panics
     /// Panics if the server answers with an error.
-    pub async fn write(&mut self, connection: &mut Connection) -> hyper::Result<()> {
+    pub(crate) async fn write(&mut self, connection: &mut Connection) -> hyper::Result<()> {
         let (key, plaintext) = self.next_value();
         let stored = connection.write(key.as_bytes(), &plaintext).await?.ok();
         self.acknowledge(key, plaintext, stored);
@@ -193,18 +198,18 @@ impl Life {
     }
 
     /// Returns the key and the plaintext of the next value to write.
-    pub fn next_value(&self) -> (String, Vec<u8>) {
+    pub(crate) fn next_value(&self) -> (String, Vec<u8>) {
         let at = self.values.len();
         let key = format!("/registry/secrets/default/{at}");
         (key, format!("the value of {at}").into_bytes())
     }
 
-    pub fn acknowledge(&mut self, key: String, plaintext: Vec<u8>, stored: Vec<u8>) {
+    pub(crate) fn acknowledge(&mut self, key: String, plaintext: Vec<u8>, stored: Vec<u8>) {
         self.values.push(Acknowledged { key, plaintext, stored });
     }
 
     /// Encrypts and decrypts values until the connection ends.
-    pub async fn load(&mut self, api: &Path) {
+    pub(crate) async fn load(&mut self, api: &Path) {
         let Ok(mut connection) = Connection::unix(api).await else {
             return;
         };
@@ -217,7 +222,7 @@ impl Life {
     }
 
     /// Runs `encrypt` with the next value. If the command succeeds, the value counts as acknowledged.
-    pub async fn one_shot(&mut self, stage: &Stage) {
+    pub(crate) async fn one_shot(&mut self, stage: &Stage) {
         let (key, plaintext) = self.next_value();
         let encrypt = self.one_shot_command(stage, "encrypt", &key);
         let finished = Process::start(encrypt, &plaintext).finished().await;
@@ -230,7 +235,7 @@ impl Life {
     /// Replaces the configuration file atomically and returns the hash of the new one.
     ///
     /// Every configuration reads all values. The KMS and a key in the file take turns as the writing provider.
-    pub fn change_configuration(&mut self) -> String {
+    pub(crate) fn change_configuration(&mut self) -> String {
         self.generation += 1;
         let kms = format!(
             "  - kms: {{apiVersion: v2, name: dekker, endpoint: \"unix://{}\", timeout: 3s}}\n",
@@ -259,7 +264,7 @@ impl Life {
 
     /// Checks the files on disk: the configuration passes `dekker config check`; the keyring is complete, has every key that it ever had, and opens
     /// every value; no nonce occurs twice.
-    pub async fn check_files(&mut self, stage: &Stage) {
+    pub(crate) async fn check_files(&mut self, stage: &Stage) {
         if self.configuration().exists() {
             let path = self.configuration();
             let path = path.to_str().expect("a path of ours");
@@ -281,7 +286,7 @@ impl Life {
     }
 
     /// Encrypts one more value with a new server, which must use the first provider of the configuration on disk.
-    pub async fn write_with_new(&mut self, server: &Server) {
+    pub(crate) async fn write_with_new(&mut self, server: &Server) {
         let mut connection = server.connect().await;
         self.write(&mut connection).await.expect("an answer");
         let last = self.values.last().expect("just written");
@@ -305,7 +310,7 @@ impl Acknowledged {
 }
 
 /// Puts other words before a command.
-pub fn behind(program: &str, words: &[String], command: &Command) -> Command {
+pub(crate) fn behind(program: &str, words: &[String], command: &Command) -> Command {
     let mut whole = Command::new(program);
     whole.args(words).arg(command.get_program()).args(command.get_args()).env_clear();
     for (name, value) in command.get_envs() {
@@ -320,17 +325,17 @@ pub fn behind(program: &str, words: &[String], command: &Command) -> Command {
 }
 
 /// Waits for `micros` microseconds. Used where the moment must not depend on the server.
-pub async fn pass(micros: u64) {
+pub(crate) async fn pass(micros: u64) {
     let _ = tokio::time::timeout(Duration::from_micros(micros), pending::<()>()).await;
 }
 
 /// Kills a server and waits until it has ended.
-pub async fn kill(process: &mut Process) {
+pub(crate) async fn kill(process: &mut Process) {
     process.signal(Signal::KILL);
     process.ended().await;
     assert!(!process.stderr.text().contains("panicked"), "{}", process.stderr.text());
 }
 
-pub fn assert_no_panic(finished: &Finished) {
+pub(crate) fn assert_no_panic(finished: &Finished) {
     assert!(!finished.stderr.contains("panicked"), "{finished:?}");
 }

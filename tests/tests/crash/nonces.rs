@@ -15,20 +15,20 @@ use serde_json::Value;
 use dekker_tests::object::{EncryptedObject, Stored};
 
 /// The prefix of values that the tests' own `aesgcm` provider stores.
-pub const LOCAL_PREFIX: &[u8] = b"k8s:enc:aesgcm:v1:local:";
+pub(crate) const LOCAL_PREFIX: &[u8] = b"k8s:enc:aesgcm:v1:local:";
 
 /// The key of that provider.
-pub const LOCAL_KEY: [u8; 32] = *b"0123456789abcdef0123456789abcdef";
+pub(crate) const LOCAL_KEY: [u8; 32] = *b"0123456789abcdef0123456789abcdef";
 
 /// The keys in the keyring file, by key ID.
-pub struct KeysOnDisk(BTreeMap<String, Vec<u8>>);
+pub(crate) struct KeysOnDisk(BTreeMap<String, Vec<u8>>);
 
 impl KeysOnDisk {
     /// Returns `None` if there is no file.
     ///
     /// # Panics
     /// Panics if the file is incomplete.
-    pub fn read(state: &Path) -> Option<Self> {
+    pub(crate) fn read(state: &Path) -> Option<Self> {
         let bytes = std::fs::read(state.join("keyring.json")).ok()?;
         let file: Value = serde_json::from_slice(&bytes)
             .unwrap_or_else(|error| panic!("keyring.json is not whole: {error}"));
@@ -45,14 +45,14 @@ impl KeysOnDisk {
         Some(Self(keys))
     }
 
-    pub fn ids(&self) -> impl Iterator<Item = &String> {
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &String> {
         self.0.keys()
     }
 }
 
 /// Every pair of key and nonce seen, with the ciphertext that it belongs to.
 #[derive(Default)]
-pub struct Nonces {
+pub(crate) struct Nonces {
     seen: HashMap<(Vec<u8>, Vec<u8>), Vec<u8>>,
     /// Encrypted DEKs and their plaintext, so that each is decrypted once.
     deks: HashMap<Vec<u8>, Vec<u8>>,
@@ -63,7 +63,7 @@ impl Nonces {
     ///
     /// # Panics
     /// Panics if the value cannot be decrypted with the keys on disk, is not `plaintext`, or repeats a nonce.
-    pub fn note(&mut self, keys: &KeysOnDisk, key: &str, plaintext: &[u8], stored: &[u8]) {
+    pub(crate) fn note(&mut self, keys: &KeysOnDisk, key: &str, plaintext: &[u8], stored: &[u8]) {
         if let Some(sealed) = stored.strip_prefix(LOCAL_PREFIX) {
             let opened = open_gcm(&LOCAL_KEY, sealed, key.as_bytes());
             assert_eq!(opened.as_deref(), Some(plaintext), "{key}");
@@ -98,7 +98,7 @@ impl Nonces {
         assert!(before.is_none(), "one key was used twice with one nonce");
     }
 
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.seen.len()
     }
 }

@@ -7,11 +7,11 @@ use std::io;
 use std::mem::{MaybeUninit, size_of};
 
 /// A thread ID; the first thread's ID stands for the process.
-pub type Tid = libc::pid_t;
+pub(crate) type Tid = libc::pid_t;
 
 /// An event that [`wait`] returns.
 #[derive(Clone, Copy, Debug)]
-pub enum Event {
+pub(crate) enum Event {
     Exited(c_int),
     Killed(c_int),
     /// The thread stopped before or after a system call.
@@ -24,29 +24,29 @@ pub enum Event {
 
 /// Where a thread is stopped.
 #[derive(Clone, Copy, Debug)]
-pub enum At {
+pub(crate) enum At {
     Entry { number: u64, args: [u64; 6] },
     Elsewhere,
 }
 
 /// Makes the parent trace this process. Makes one system call and allocates nothing.
-pub fn trace_me() -> io::Result<()> {
+pub(crate) fn trace_me() -> io::Result<()> {
     request(libc::PTRACE_TRACEME, 0, 0, 0)
 }
 
 /// Makes stops at system calls distinguishable from signals, traces new threads too, and kills all of them if the tracer ends.
-pub fn set_up(process: Tid) -> io::Result<()> {
+pub(crate) fn set_up(process: Tid) -> io::Result<()> {
     let options = libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_TRACECLONE | libc::PTRACE_O_EXITKILL;
     request(libc::PTRACE_SETOPTIONS, process, 0, options as usize)
 }
 
 /// Resumes a thread until its next system call, and delivers this signal if it is not 0.
-pub fn resume(thread: Tid, signal: c_int) -> io::Result<()> {
+pub(crate) fn resume(thread: Tid, signal: c_int) -> io::Result<()> {
     request(libc::PTRACE_SYSCALL, thread, 0, signal as usize)
 }
 
 /// Returns where a stopped thread is.
-pub fn standing_at(thread: Tid) -> io::Result<At> {
+pub(crate) fn standing_at(thread: Tid) -> io::Result<At> {
     let mut info = MaybeUninit::<libc::ptrace_syscall_info>::zeroed();
     let size = size_of::<libc::ptrace_syscall_info>();
     let into = info.as_mut_ptr() as usize;
@@ -64,7 +64,7 @@ pub fn standing_at(thread: Tid) -> io::Result<At> {
 }
 
 /// Waits for the next event of any process or thread that this thread traces.
-pub fn wait() -> io::Result<(Tid, Event)> {
+pub(crate) fn wait() -> io::Result<(Tid, Event)> {
     let mut status = 0;
     // SAFETY: the kernel writes one integer.
     let thread = unsafe { libc::waitpid(-1, &mut status, libc::__WALL | libc::__WNOTHREAD) };
@@ -86,7 +86,7 @@ pub fn wait() -> io::Result<(Tid, Event)> {
 }
 
 /// Sends a signal to a process. The process may already have ended.
-pub fn send(process: Tid, signal: c_int) {
+pub(crate) fn send(process: Tid, signal: c_int) {
     // SAFETY: it takes two integers.
     unsafe { libc::kill(process, signal) };
 }

@@ -17,35 +17,35 @@ static SEED: LazyLock<u64> = LazyLock::new(|| {
 });
 
 /// Returns choices that depend only on the run's seed and on `name`.
-pub fn choices(name: &str) -> Choices {
+pub(crate) fn choices(name: &str) -> Choices {
     let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
     Choices(Seeded::new(*SEED ^ hash))
 }
 
-pub struct Choices(Seeded);
+pub(crate) struct Choices(Seeded);
 
 impl Choices {
     /// Returns a number below `bound`.
-    pub fn below(&self, bound: u64) -> u64 {
+    pub(crate) fn below(&self, bound: u64) -> u64 {
         self.0.number() % bound
     }
 
     /// Returns `true` with a probability of 1 in `n`.
-    pub fn one_in(&self, n: u64) -> bool {
+    pub(crate) fn one_in(&self, n: u64) -> bool {
         self.below(n) == 0
     }
 }
 
 /// Returns how often a server is killed at a random moment: `DEKKER_KILLS`, or 200 by default.
-pub fn kills() -> u64 {
+pub(crate) fn kills() -> u64 {
     env::var("DEKKER_KILLS")
         .map_or(200, |text| text.parse().expect("DEKKER_KILLS is a whole number"))
 }
 
 /// Prints a line, bypassing the capture of the test harness; `cargo xtask test crash` collects these lines.
-pub fn report(figures: &str) {
+pub(crate) fn report(figures: &str) {
     // One write, so that lines of other tests do not come between.
     let _ = std::io::stdout().write_all(format!("CRASH {figures}\n").as_bytes());
 }

@@ -49,7 +49,7 @@ const WRITING_TO: &[(c_long, &str)] = &[
 ];
 
 /// Describes what this call writes to; `None` if it does not count as writing.
-pub fn writing(pid: Tid, number: u64, args: [u64; 6]) -> Option<String> {
+pub(crate) fn writing(pid: Tid, number: u64, args: [u64; 6]) -> Option<String> {
     let number = c_long::try_from(number).ok()?;
     let find = |table: &[(c_long, &'static str)]| {
         let found = table.iter().find(|(known, _)| *known == number);

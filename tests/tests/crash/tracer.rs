@@ -19,7 +19,7 @@ use crate::syscalls::writing;
 use crate::wait::PATIENCE;
 
 /// A traced process. Dropping it kills it.
-pub struct Traced {
+pub(crate) struct Traced {
     pid: Tid,
     orders: Arc<Orders>,
     seen: watch::Receiver<Seen>,
@@ -30,7 +30,7 @@ pub struct Traced {
 
 /// What to do at a call that writes, before the call is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Then {
+pub(crate) enum Then {
     /// Kill the process; the call is not made.
     Kill,
     /// Hold the whole process until [`Traced::release`].
@@ -39,14 +39,14 @@ pub enum Then {
 
 /// What has happened to the process.
 #[derive(Clone, Debug, Default)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// The call at which it was killed or held.
     pub hit: Option<String>,
     pub end: Option<End>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     Exit(i32),
     Signal(i32),
 }
@@ -71,7 +71,7 @@ impl Orders {
 }
 
 /// Returns whether this system permits tracing. If it does not, the test is skipped, or fails in CI.
-pub fn may_trace() -> bool {
+pub(crate) fn may_trace() -> bool {
     match Traced::start(Command::new("/bin/true"), None) {
         Ok(_) => true,
         Err(error) => {
@@ -91,7 +91,7 @@ impl Traced {
     ///
     /// # Errors
     /// Returns an error if the process cannot be started or traced.
-    pub fn start(mut command: Command, order: Option<(u64, Then)>) -> io::Result<Self> {
+    pub(crate) fn start(mut command: Command, order: Option<(u64, Then)>) -> io::Result<Self> {
         let orders = Orders::default();
         orders.lock().at = order;
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -119,33 +119,33 @@ impl Traced {
     }
 
     /// Counts calls that write from now on, and acts at the `at`-th.
-    pub fn order(&self, at: u64, then: Then) {
+    pub(crate) fn order(&self, at: u64, then: Then) {
         self.orders.lock().at = Some((at, then));
     }
 
     /// Resumes the process after a hold, and cancels the order.
-    pub fn release(&self) {
+    pub(crate) fn release(&self) {
         let mut order = self.orders.lock();
         order.at = None;
         order.held = false;
         self.orders.changed.notify_all();
     }
 
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         ptrace::send(self.pid, signal.as_raw());
     }
 
-    pub fn seen(&self) -> Seen {
+    pub(crate) fn seen(&self) -> Seen {
         self.seen.borrow().clone()
     }
 
     /// Waits until the order was executed or the process has ended.
-    pub async fn hit_or_ended(&self) -> Seen {
+    pub(crate) async fn hit_or_ended(&self) -> Seen {
         self.until(|seen| seen.hit.is_some() || seen.end.is_some()).await
     }
 
     /// Waits until the process has ended.
-    pub async fn ended(&self) -> End {
+    pub(crate) async fn ended(&self) -> End {
         self.until(|seen| seen.end.is_some()).await;
         self.seen().end.expect("waited for")
     }

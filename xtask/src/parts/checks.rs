@@ -32,6 +32,10 @@ pub(super) fn build_component(workspace: &Workspace, _: &mut Counts) -> Result<D
     Ok(Done::Passed)
 }
 
+/// The tests of dekker-tests that are not run with its others (`test = false`).
+const TESTS_OF_OTHER_PARTS: [&str; 4] =
+    ["behaviour_browser", "behaviour_node", "crash", "restored_memory_node"];
+
 pub(super) fn clippy(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
     setup::clippy(workspace)?;
     let toolchain = setup::target(workspace, setup::WASM)?;
@@ -40,6 +44,14 @@ pub(super) fn clippy(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
             .cargo()
             .args(["clippy", "--release", "--workspace", "--all-targets"])
             .args(WITHOUT_GUESTS)
+            .args(["--", "-D", "warnings"]),
+    );
+    // Tests that other parts run are not among `--all-targets`.
+    let of_other_parts = command::run(
+        workspace
+            .cargo()
+            .args(["clippy", "--release", "-p", "dekker-tests"])
+            .args(TESTS_OF_OTHER_PARTS.iter().flat_map(|name| ["--test", name]))
             .args(["--", "-D", "warnings"]),
     );
     // Alone, it has dekker-tests without its feature `component`, as for mutants.
@@ -60,7 +72,7 @@ pub(super) fn clippy(workspace: &Workspace, _: &mut Counts) -> Result<Done> {
             (check, [].as_slice())
         }
     });
-    all([native, without_component, all(guests), biome::lint(workspace)])?;
+    all([native, of_other_parts, without_component, all(guests), biome::lint(workspace)])?;
     Ok(match toolchain {
         Toolchain::Own => Done::Passed,
         Toolchain::Debian => Done::PassedWith("the guests were compiled with Debian's rustc, which has no clippy, so only rustc's warnings were checked there".into()),
