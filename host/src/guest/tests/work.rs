@@ -11,7 +11,7 @@ const FUEL: u64 = u64::MAX / 2;
 
 /// The most instructions that a write and a read may take, alone and each of a batch.
 const CEILINGS: [(&str, u64); 4] =
-    [("a write", 3_700), ("a read", 6_200), ("one of 64 writes", 520), ("one of 64 reads", 2_600)];
+    [("a write", 3_400), ("a read", 5_400), ("one of 64 writes", 510), ("one of 64 reads", 1_900)];
 
 fn used(guest: &mut Guest, work: impl FnOnce(&mut Guest)) -> u64 {
     guest.store.set_fuel(FUEL).unwrap();
