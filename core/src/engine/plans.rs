@@ -135,8 +135,8 @@ struct TriedDek {
 }
 
 impl WriteJob {
-    /// Plans another write of the same resource at the same time: with the same key, and a nonce of its own. The ticket then counts one more write.
-    /// Returns `None` if that write needs a plan of its own.
+    /// Plans another write of the same resource at the same time, with the same key and the next nonce. The ticket then counts one more write. Returns
+    /// `None` if that write must be planned separately.
     ///
     /// Only for the last plan that the engine made, and before any other function of the engine is called.
     pub fn again(&mut self) -> Option<WritePlan> {

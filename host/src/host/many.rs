@@ -81,7 +81,7 @@ impl Host {
                 None => batch.iter().map(|_| None).collect(),
             };
             let each = start.elapsed() / u32::try_from(batch.len()).unwrap_or(u32::MAX);
-            for alike in done.chunk_by(O::are_alike) {
+            for alike in done.chunk_by(are_alike::<O>) {
                 if let [Some(first), ..] = alike {
                     O::observe(self, first, each, alike.len() as u64);
                 }
@@ -128,6 +128,17 @@ pub(super) trait Bytes: AsRef<[u8]> + Send + Sync {}
 
 impl<V: AsRef<[u8]> + Send + Sync> Bytes for V {}
 
+type Labels<'d> = (bool, &'d Arc<str>, Option<&'d Arc<str>>);
+
+/// Whether two values were both handled by a worker, and have the labels of the same place in memory.
+fn are_alike<O: Operation>(a: &Option<O::Done>, b: &Option<O::Done>) -> bool {
+    let places = |done| {
+        let (has_rule, provider, key) = O::labels(done);
+        (has_rule, Arc::as_ptr(provider), key.map(Arc::as_ptr))
+    };
+    a.is_some() && a.as_ref().map(places) == b.as_ref().map(places)
+}
+
 /// What is done with each of the values.
 trait Operation: Sync {
     type Done: Send;
@@ -139,8 +150,8 @@ trait Operation: Sync {
         values: &[(&Location, &[u8])],
     ) -> impl Future<Output = Vec<Option<Self::Done>>> + Send;
 
-    /// Whether two values were both handled by a worker, and have the labels of the same place in memory.
-    fn are_alike(a: &Option<Self::Done>, b: &Option<Self::Done>) -> bool;
+    /// Returns what a duration is recorded under: whether there is a rule, and the prefixes of the provider and of the key.
+    fn labels(done: &Self::Done) -> Labels<'_>;
 
     /// Records the durations of `times` values that a worker handled, and that are like this one.
     fn observe(host: &Host, done: &Self::Done, duration: Duration, times: u64);
@@ -167,12 +178,8 @@ impl Operation for Writes {
         workers.to_storage_many(host, values).await
     }
 
-    fn are_alike(a: &Option<Encrypted>, b: &Option<Encrypted>) -> bool {
-        let labels = |done: &Encrypted| {
-            let key = done.key_prefix.as_ref().map(Arc::as_ptr);
-            (done.has_rule, Arc::as_ptr(&done.transformer_prefix), key)
-        };
-        a.is_some() && a.as_ref().map(labels) == b.as_ref().map(labels)
+    fn labels(done: &Encrypted) -> Labels<'_> {
+        (done.has_rule, &done.transformer_prefix, done.key_prefix.as_ref())
     }
 
     fn observe(host: &Host, done: &Encrypted, duration: Duration, times: u64) {
@@ -202,12 +209,8 @@ impl Operation for Reads {
         workers.from_storage_many(host, values).await
     }
 
-    fn are_alike(a: &Option<Decrypted>, b: &Option<Decrypted>) -> bool {
-        let labels = |done: &Decrypted| {
-            let key = done.key_prefix.as_ref().map(Arc::as_ptr);
-            (done.has_rule, Arc::as_ptr(&done.transformer_prefix), key)
-        };
-        a.is_some() && a.as_ref().map(labels) == b.as_ref().map(labels)
+    fn labels(done: &Decrypted) -> Labels<'_> {
+        (done.has_rule, &done.transformer_prefix, done.key_prefix.as_ref())
     }
 
     fn observe(host: &Host, done: &Decrypted, duration: Duration, times: u64) {

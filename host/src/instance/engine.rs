@@ -13,7 +13,7 @@ pub mod bindings {
 #[derive(Clone)]
 pub struct Embedded(Component);
 
-/// One engine in an instance of its own, with the host's half, which keeps the keys and carries out the plans. Its randomness is the kernel's. Every
+/// One engine, alone in its instance, with the host's half, which keeps the keys and carries out the plans. Its random bytes come from the kernel. Every
 /// function panics if the component traps.
 pub struct Engine {
     guest: Guest,

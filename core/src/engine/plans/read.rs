@@ -59,7 +59,7 @@ impl Engine {
 
     /// Plans another read of the same resource at the same time on a worker, if it is like the read of `job`, which is this engine's last plan: with
     /// the same key, the same labels and the same state. Returns the range that the key opens; the ticket then counts one more read. Returns `None` if
-    /// the read needs a plan of its own.
+    /// the read must be planned separately.
     pub fn try_plan_like(&self, job: &mut ReadJob, stored: Stored<'_>) -> Option<Range<usize>> {
         let ReadJob { plan: ReadPlan::Open { key: OpenKey::Dek(key), .. }, ticket, .. } = job
         else {

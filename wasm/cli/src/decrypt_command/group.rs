@@ -9,7 +9,7 @@ use super::output::Sink;
 /// 256: the number of values in a group. More make no value cheaper.
 const VALUES: usize = 256;
 
-/// 1 MiB: the length of the values in a group. A longer value is a group of its own.
+/// 1 MiB: the length of the values in a group. A longer value is decrypted alone.
 const BYTES: usize = 1024 * 1024;
 
 /// Decrypts the items of an input in groups, and writes their outcomes in the order of the input.
